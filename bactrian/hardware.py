@@ -1,0 +1,83 @@
+"""The `hardware:` block of a recipe, and what the machine at hand has to offer. Loads torch only to ask for a GPU."""
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a step computes with, decided. Example: `Hardware(dtype="float32", threads=2, device="cpu")`."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: int = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class HardwareSettings(BaseModel):
+    """What a recipe asks for; `decide()` turns each "auto" into a fact about this machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the CPU (amx_bf16, avx512_bf16) or a GPU is fast at it, else float32"
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads; by default all that this process may use")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is a GPU")
+
+    def decide(self) -> Hardware:
+        """The hardware to use on this machine."""
+        device: Literal["cpu", "cuda"] = self.device if self.device != "auto" else ("cuda" if gpu_name() else "cpu")
+        fast_bfloat16 = device == "cuda" or bool({"amx_bf16", "avx512_bf16"} & _cpu_flags())
+        dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if fast_bfloat16 else "float32")
+        return Hardware(dtype=dtype, threads=self.threads or cores(), device=device)
+
+
+def cores() -> int:
+    """Logical CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def memory_bytes() -> int:
+    """Main memory of the machine, bytes; 0 where it cannot be asked for."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+@cache
+def gpu_name() -> str | None:
+    """Name of the first GPU, or None. Where no driver is loaded torch is not imported to find out."""
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+
+
+def machine() -> dict[str, str | int | None]:
+    """{cpu, cores, memory (bytes), gpu} of this machine, for manifests."""
+    return {"cpu": _cpu_line("model name") or platform.processor() or platform.machine(), "cores": cores(),
+            "memory": memory_bytes(), "gpu": gpu_name()}
+
+
+def _cpu_flags() -> set[str]:
+    return set(_cpu_line("flags").split())
+
+
+@cache
+def _cpu_line(field: str) -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return ""
+    for line in cpuinfo.read_text().splitlines():
+        label, _, value = line.partition(":")
+        if label.strip() == field:
+            return value.strip()
+    return ""

@@ -1,0 +1,167 @@
+"""What an artifact says about itself: kinds, licences, file hashes and the manifest that ties them together."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bactrian.errors import BactrianError
+
+MANIFEST = "manifest.json"
+METRICS = "metrics.jsonl"
+FORMAT = 1
+
+
+class Kind(StrEnum):
+    """What an artifact is."""
+
+    MODEL = "model"
+    DATA = "data"
+    RESULTS = "results"
+
+
+class Licence(BaseModel):
+    """Where something came from and on what terms.
+
+    `marks` are short warnings: "NC" (not for commerce), "SA" (share alike), "unclear" (no licence could be found).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    licence: str
+    marks: tuple[str, ...] = ()
+
+
+class FileRecord(BaseModel):
+    """One file of an artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    bytes: int
+
+
+class InputRecord(BaseModel):
+    """What a step was made from; `key` is None for what no step made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str | None
+    content_hash: str
+    path: str
+
+
+class Manifest(BaseModel):
+    """The content of `manifest.json`; docs/design.md lists the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    kind: Kind
+    stage: str
+    step: str
+    key: str
+    content_hash: str
+    inputs: dict[str, InputRecord]
+    settings: dict[str, Any]
+    seed: int
+    code: dict[str, str | None]
+    packages: dict[str, str]
+    hardware: dict[str, str | int | None]
+    licences: tuple[Licence, ...]
+    started: str  # ISO 8601, UTC
+    seconds: float  # of the process that finished it
+    attempts: int = 1  # processes that worked on it; more than 1 where it was interrupted and resumed
+    metrics: dict[str, float | None]
+    files: dict[str, FileRecord]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read `folder/manifest.json`. Raises BactrianError naming what is missing or malformed in it."""
+        path = folder / MANIFEST
+        try:
+            manifest = cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise BactrianError(f"{folder}: no {MANIFEST}, so this is not a finished artifact") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the whole file"
+            raise BactrianError(f"{path}: field {field}: {first['msg']}; the manifest is damaged") from None
+        if manifest.format != FORMAT:
+            raise BactrianError(f"{path}: field format: found {manifest.format}, expected {FORMAT}")
+        return manifest
+
+    def verify(self, folder: Path) -> None:
+        """Compare every file of `folder` with its hash. Raises BactrianError naming the artifact and each bad file."""
+        present = {path.relative_to(folder).as_posix() for path in files_below(folder)} - {MANIFEST}
+        missing, extra = sorted(self.files.keys() - present), sorted(present - self.files.keys())
+        found = hash_files(folder, sorted(present & self.files.keys()))
+        changed = [name for name, record in found.items() if record != self.files[name]]
+        problems = [f"missing file {name}" for name in missing]
+        problems += [f"file {name} is not part of it" for name in extra]
+        problems += [f"changed file {name} (its sha256 is not the manifest's)" for name in changed]
+        if content_hash(self.files) != self.content_hash:
+            problems.append(f"{MANIFEST} itself was changed (content_hash does not fit its files)")
+        if problems:
+            raise BactrianError(f"artifact {folder} does not match its manifest: {'; '.join(problems)}. "
+                                f"It will not be used; remove that folder and run again to remake it")
+
+
+def content_hash(files: Mapping[str, FileRecord]) -> str:
+    """One hash for a set of files. `metrics.jsonl` is left out: it holds times, which no two runs share."""
+    lines = [[name, files[name].sha256] for name in sorted(files) if name != METRICS]
+    return hash_json(lines)
+
+
+def hash_json(value: object) -> str:
+    """sha256 of the value's canonical JSON. Raises TypeError for what JSON cannot hold."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def hash_file(path: Path) -> FileRecord:
+    """sha256 and size of one file, read as a stream."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return FileRecord(sha256=digest.hexdigest(), bytes=file.tell())
+
+
+def hash_files(folder: Path, names: Iterable[str]) -> dict[str, FileRecord]:
+    """`hash_file` for several files of a folder, a few at a time (hashing releases the interpreter's lock)."""
+    names = list(names)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return dict(zip(names, pool.map(lambda name: hash_file(folder / name), names), strict=True))
+
+
+def hash_path(path: Path) -> str:
+    """Content hash of a file, or of all files below a folder (their names within it included)."""
+    if path.is_file():
+        return hash_file(path).sha256
+    return content_hash(hash_files(path, (file.relative_to(path).as_posix() for file in files_below(path))))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, at any depth, in order of name."""
+    return (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+
+
+def merge_licences(*groups: Iterable[Licence]) -> tuple[Licence, ...]:
+    """All licences once each, sorted, so that the order of inputs does not show."""
+    return tuple(sorted({licence for group in groups for licence in group},
+                        key=lambda licence: (licence.source, licence.licence, licence.marks)))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"cannot be part of a hash: {value!r}")

@@ -1,0 +1,122 @@
+"""Progress bars on a terminal, plain lines elsewhere. Nothing in a message is taken for markup or terminal control."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Bar(Protocol):
+    """What a loop reports to."""
+
+    def advance(self, n: float = 1, **values: float) -> None:
+        """`n` more units are done; `values` (such as loss or tokens_per_second) replace those shown before."""
+
+
+@contextmanager
+def progress(title: str, total: float | None = None, unit: str = "step", done: float = 0) -> Iterator[Bar]:
+    """A bar with rate and time left; `done` units were finished before this process (a resumed step).
+
+    >>> with progress("rlvr · grpo", total=40) as bar:
+    ...     bar.advance(1, loss=0.3)
+    """
+    if sys.stderr.isatty():
+        with _live(printable(title), total, unit, done) as bar:
+            yield bar
+    else:
+        lines = _Lines(printable(title), total, unit, done)
+        yield lines
+        lines.end()
+
+
+def say(message: str) -> None:
+    """One plain line on standard error."""
+    print(printable(message), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """The text without control characters (line breaks and tabs stay), so that it cannot steer a terminal.
+
+    >>> printable("a\\x1b[31mb")
+    'a\\\\x1b[31mb'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: "9 s", "3:07", "2:03:07"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+class _Lines:
+    """Bar for logs: a line at most every SECONDS_BETWEEN_LINES, and one at the end."""
+
+    def __init__(self, title: str, total: float | None, unit: str, done: float) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.before = self.done = done
+        self.values: dict[str, float] = {}
+        self.started = self.printed = time.monotonic()
+
+    def advance(self, n: float = 1, **values: float) -> None:
+        self.done += n
+        self.values.update(values)
+        if time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
+            self._print(f"{duration(self._left())} left" if self.total is not None else "")
+
+    def end(self) -> None:
+        self._print(f"took {duration(time.monotonic() - self.started)}")
+
+    def _left(self) -> float:
+        rate = (self.done - self.before) / max(time.monotonic() - self.started, 1e-9)
+        return ((self.total or 0.0) - self.done) / rate if rate > 0 else 0.0
+
+    def _print(self, ending: str) -> None:
+        self.printed = time.monotonic()
+        count = f"{self.done:,.0f}" + (f"/{self.total:,.0f}" if self.total is not None else "")
+        say(" · ".join(filter(None, [self.title, f"{count} {self.unit}s", show_values(self.values), ending])))
+
+
+def show_values(values: dict[str, float]) -> str:
+    """"loss 0.31 · tokens/s 1,204"."""
+    return " · ".join(f"{name.replace('_per_', '/').replace('_', ' ')} {_number(value)}"
+                      for name, value in values.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+@contextmanager
+def _live(title: str, total: float | None, unit: str, done: float) -> Iterator[Bar]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns: list[Any] = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(),
+                          TextColumn(unit + "s", markup=False), TimeElapsedColumn(), TextColumn("left"),
+                          TimeRemainingColumn(), TextColumn("{task.fields[shown]}", markup=False)]
+    with Progress(*columns, console=Console(stderr=True, markup=False, highlight=False)) as bars:
+        task = bars.add_task(title, total=total, shown="")
+        if done:
+            bars.update(task, completed=done)
+        values: dict[str, float] = {}
+
+        class Live:
+            def advance(self, n: float = 1, **new: float) -> None:
+                values.update(new)
+                bars.update(task, advance=n, shown=show_values(values))
+
+        yield Live()

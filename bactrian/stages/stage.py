@@ -1,0 +1,114 @@
+"""What every stage of a recipe is: a frozen record of settings that can run, and can say beforehand what that costs."""
+
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bactrian.manifest import Kind
+
+if TYPE_CHECKING:
+    from bactrian.artifact import Workspace
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Marks a text setting as the name of an artifact of this kind (a step, embedded:…, a path or a Hub id)."""
+
+    kind: Kind
+
+
+ModelRef = Annotated[str, Reference(Kind.MODEL)]
+DataRef = Annotated[str, Reference(Kind.DATA)]
+ResultsRef = Annotated[str, Reference(Kind.RESULTS)]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an input before it exists; 0 where it does not apply or is not known."""
+
+    parameters: int = 0
+    rows: int = 0
+    tokens_per_row: float = 0.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What making a step will take: tokens through the model, floating-point operations, peak memory in bytes."""
+
+    tokens: float = 0.0
+    flops: float = 0.0
+    peak_memory: float = 0.0
+    makes: Facts = Facts()
+
+
+@dataclass(frozen=True)
+class Found:
+    """One reference of a stage: where it stands in the settings, its text, and the kind of artifact it must name."""
+
+    path: tuple[str | int, ...]
+    ref: str
+    kind: Kind
+
+    @property
+    def field(self) -> str:
+        """The place in words: "data", "models.0", "sources.2.data"."""
+        return ".".join(map(str, self.path))
+
+
+class Stage(BaseModel, ABC):
+    """A stage's settings and action together; the recipe step, the sub-command and the documentation come from it.
+
+    Modules of stages import torch, transformers, pyarrow and library layers inside `run`, never at the top.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    name: ClassVar[str]
+    makes: ClassVar[Kind]
+    labels_inputs: ClassVar[bool] = False  # True where the output shows the inputs' names: then renaming one remakes it
+
+    seed: int | None = Field(None, ge=0, lt=2**63, description="seed of this step; by default the recipe's")
+
+    @abstractmethod
+    def run(self, workspace: "Workspace") -> None:
+        """Make the artifact in `workspace.output`. Raises BactrianError for bad input."""
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        """What `run` will take, given what is known of each reference. Loads no torch."""
+        return Forecast()
+
+    def references(self) -> list[Found]:
+        """Every reference in the settings, in the order of the fields; inside lists, dicts and nested records too."""
+        return list(_references_in(self, ()))
+
+
+def _references_in(record: BaseModel, at: tuple[str | int, ...]) -> Iterator[Found]:
+    for name, field in type(record).model_fields.items():
+        annotation = field.rebuild_annotation()
+        yield from _references_of(annotation, getattr(record, name), (*at, name))
+
+
+def _references_of(annotation: Any, value: object, at: tuple[str | int, ...]) -> Iterator[Found]:
+    if isinstance(value, BaseModel):
+        yield from _references_in(value, at)
+    elif isinstance(value, str):
+        if (kind := _reference_kind(annotation)) is not None:
+            yield Found(at, value, kind)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _references_of(annotation, item, (*at, key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _references_of(annotation, item, (*at, index))
+
+
+def _reference_kind(annotation: Any) -> Kind | None:
+    """The kind of the reference anywhere in an annotation such as `dict[str, ModelRef] | None`."""
+    for mark in getattr(annotation, "__metadata__", ()):
+        if isinstance(mark, Reference):
+            return mark.kind
+    return next((kind for part in typing.get_args(annotation) if (kind := _reference_kind(part)) is not None), None)
