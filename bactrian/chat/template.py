@@ -1,0 +1,202 @@
+"""`ChatTemplate`: a tokenizer and a template that were found to fit each other."""
+
+import datetime
+import hashlib
+import json
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from bactrian.chat.encoder import Encoder
+from bactrian.chat.messages import Message, Messages
+from bactrian.chat.skeleton import Segment, Shape, Slot, build, expect, shape_of
+from bactrian.chat.templates import NAMED
+from bactrian.errors import BactrianError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+RENDERER_VERSION = 1  # raise when the same messages and template come to give other ids
+_TODAY = datetime.date(2025, 1, 1)  # for templates that write the date: the same ids every day
+
+
+class ChatTemplate:
+    """A tokenizer and a Jinja template that passed the checks of `load`.
+
+    name     "model", one of `NAMED`, or "jinja"
+    text     the Jinja text; save it as the `chat_template` of a trained model
+    end_ids  tokens that end an assistant turn, for engines to stop at: first the one that is trained, then the
+             tokenizer's end-of-sequence token where that is another
+    digest   sha256 (hex) over all that shapes a token: template, vocabulary, merges, normaliser, special tokens,
+             renderer
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str, text: str) -> None:
+        self.tokenizer = tokenizer
+        self.name = name
+        self.text = text
+        self.encoder = Encoder(tokenizer)
+        self._trims: dict[str, Callable[[str], str]] = {}
+        self._segments: dict[Shape, list[Segment]] = {}
+
+    @classmethod
+    def load(cls, tokenizer: "PreTrainedTokenizerBase", name: str = "model") -> "ChatTemplate":
+        """The template called `name`: "model" (the tokenizer's own), one of `NAMED`, or Jinja text.
+
+        Probe conversations (with and without a system turn, several turns, white space, reasoning) are rendered, and a
+        BactrianError says what is wrong with a template that
+        - writes an answer otherwise than as a continuation of the prompt that the model saw, or rewrites it once turns
+          follow (Qwen3 takes the reasoning out of earlier answers),
+        - leaves out or changes what a message says (white space at its ends may be trimmed),
+        - does not end an answer in a special token,
+        - writes text that the tokenizer has no tokens for, or the beginning-of-sequence token twice.
+        A template that refuses system turns by itself is accepted; rows with one are then refused.
+        """
+        template = cls(tokenizer, name if name in NAMED or name == "model" else "jinja", _jinja_text(tokenizer, name))
+        try:
+            template._add_bos()
+            template._check()
+        except BactrianError as error:
+            advice = "" if name in NAMED else f"\n  a named template may fit: {', '.join(NAMED)}"
+            raise BactrianError(
+                f"chat template '{template.name}' does not work with the tokenizer of '{tokenizer.name_or_path}': "
+                f"{error}{advice}"
+            ) from None
+        return template
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        answer = next(s for s in self.segments(shape_of(_probe("user", "assistant"))) if s.turn is not None)
+        trained = self.encoder.parts(answer.fill(dict.fromkeys([(1, "content")], "x")))[-1]
+        eos: int | None = self.tokenizer.eos_token_id
+        return (trained,) if eos is None or eos == trained else (trained, eos)
+
+    @cached_property
+    def digest(self) -> str:
+        special = {key: str(value) for key, value in self.tokenizer.special_tokens_map.items()}
+        shapes_a_token = [RENDERER_VERSION, self.text, self.encoder.digest, special, list(self.end_ids)]
+        return hashlib.sha256(json.dumps(shapes_a_token, sort_keys=True).encode()).hexdigest()
+
+    def write(self, messages: Messages, generation_prompt: bool) -> str:
+        """The text that the Jinja template makes of the messages, with the assistant's header at the end if asked."""
+        kept = [{key: value for key, value in message.items() if key != "weight"} for message in messages]
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    kept,
+                    chat_template=self.text,
+                    add_generation_prompt=generation_prompt,
+                    tokenize=False,
+                    strftime_now=_TODAY.strftime,
+                )
+            )
+        except Exception as error:  # a template is somebody else's program: any failure is its refusal
+            raise TemplateRefusal(f"it refuses {', '.join(m['role'] for m in messages)}: {error}") from None
+
+    def segments(self, shape: Shape) -> list[Segment]:
+        """What the template writes around messages of this shape; checked the first time a shape is seen."""
+        if shape not in self._segments:
+            self._segments[shape] = build(shape, self.write, self.encoder.pattern)
+        return self._segments[shape]
+
+    def texts(self, messages: Messages) -> dict[Slot, str]:
+        """What each message says, trimmed as the template does."""
+        texts: dict[Slot, str] = {}
+        for i, message in enumerate(messages):
+            texts[i, "content"] = self._trims.get(message["role"], str)(message["content"])
+            if "reasoning_content" in message:
+                texts[i, "reasoning_content"] = message["reasoning_content"]
+        return texts
+
+    def check_text(self, messages: Messages) -> None:
+        """Raises BactrianError unless the template writes these very messages as it writes others of their shape."""
+        prompt = messages[-1]["role"] != "assistant"
+        written = self.write(messages, prompt)
+        texts = self.texts(messages)
+        expected = "".join(part.text for segment in self.segments(shape_of(messages)) for part in segment.fill(texts))
+        expect(expected, written, "it changes what a message says")
+        if prompt:
+            expect(written, expected, "what it writes depends on what a message says")
+
+    def _add_bos(self) -> None:
+        """Puts the beginning-of-sequence token first if the tokenizer uses one and the template does not write it."""
+        bos = self.tokenizer.bos_token
+        if not bos:
+            return
+        text = self.write(_probe("user"), True)
+        if text.startswith(bos + bos):
+            raise BactrianError(f"it writes the beginning-of-sequence token twice: {text[:60]!r}")
+        uses_bos = self.tokenizer("a").input_ids[:1] == [self.tokenizer.bos_token_id]
+        if uses_bos and not text.startswith(bos):
+            self.text = "{{ bos_token }}{# once #}\n" + self.text
+
+    def _check(self) -> None:
+        turns = ("user", "assistant", "user", "assistant")
+        probes = [turns[:2], turns]
+        try:
+            self.segments(shape_of(_probe("system", *turns)))
+            probes.append(("system", *turns))
+        except TemplateRefusal:
+            self.segments(shape_of(_probe("user", "assistant")))  # without a system turn it must not refuse
+        for roles in probes:
+            self._check_literals(roles)
+        for role in probes[-1][:3]:
+            self._trims[role] = self._find_trim(role, probes[-1])
+        for roles in probes:
+            for text in (" \n two\twords {i} \n ", "<think>\nso {i}\n</think>\n\nthe answer {i}"):
+                self.check_text(_probe(*roles, text=text))
+                self.check_text(_probe(*roles[:-1], text=text))
+
+    def _check_literals(self, roles: tuple[str, ...]) -> None:
+        for segment in self.segments(shape_of(_probe(*roles))):
+            for literal in (part for part in segment.parts if isinstance(part, str)):
+                for text in self.encoder.pattern.split(literal)[::2]:
+                    back = self.tokenizer.decode(self.encoder.text(text), clean_up_tokenization_spaces=False)
+                    if "".join(text.split()).lower() != "".join(str(back).split()).lower():
+                        raise BactrianError(
+                            f"the tokenizer has no tokens for {text!r}, which it writes: found {back!r}"
+                        )
+
+    def _find_trim(self, role: str, roles: tuple[str, ...]) -> Callable[[str], str]:
+        """How the template trims what a role says: not, at both ends, or at one."""
+        probe = _probe(*roles)
+        for message in probe:
+            if message["role"] == role:
+                message["content"] = f" \n {message['content']} \n "
+        problem: BactrianError | None = None
+        for trim in (str, str.strip, str.lstrip, str.rstrip):
+            self._trims[role] = trim
+            try:
+                self.check_text(probe)
+                return trim
+            except BactrianError as error:
+                problem = problem or error
+        raise BactrianError(f"it changes what the {role} says beyond trimming white space: {problem}")
+
+
+class TemplateRefusal(BactrianError):
+    """The Jinja template itself failed on the messages."""
+
+
+def template_for(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The name of the template to use when none is asked for: the model's own, or "tulu" for one that has none."""
+    return "model" if tokenizer.chat_template else "tulu"
+
+
+def _jinja_text(tokenizer: "PreTrainedTokenizerBase", name: str) -> str:
+    if name in NAMED:
+        return NAMED[name]
+    if "{{" in name or "{%" in name:
+        return name
+    if name != "model":
+        raise BactrianError(f"chat template '{name}': expected model, {', '.join(NAMED)}, or Jinja text")
+    if not tokenizer.chat_template:
+        raise BactrianError(
+            f"chat template 'model': the tokenizer of '{tokenizer.name_or_path}' has none; "
+            f"name one of {', '.join(NAMED)}"
+        )
+    return str(tokenizer.get_chat_template())
+
+
+def _probe(*roles: str, text: str = "probe {i}") -> list[Message]:
+    return [{"role": role, "content": text.replace("{i}", str(i))} for i, role in enumerate(roles)]
