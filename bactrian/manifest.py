@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
@@ -36,6 +37,18 @@ class Licence(BaseModel):
     source: str
     licence: str
     marks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: str, licence: str | None) -> "Licence":
+        """A licence with the marks that its usual name implies; an empty or unknown name is marked unclear."""
+        name = (licence or "").strip()
+        words = set(re.split(r"[^a-z0-9]+", name.lower()))
+        marks = [mark for mark in ("NC", "SA", "ND") if mark.lower() in words]
+        if "noncommercial" in words or {"non", "commercial"} <= words:
+            marks = sorted({"NC", *marks})
+        if not name or words & {"unknown", "other", "unclear", "none"}:
+            marks.append("unclear")
+        return cls(source=source, licence=name or "unknown", marks=tuple(marks))
 
 
 class FileRecord(BaseModel):
