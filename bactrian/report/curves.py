@@ -1,0 +1,129 @@
+"""Training curves, chosen by the keys that a step's metrics.jsonl holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from bactrian.report import charts
+from bactrian.report.records import Metrics, Step
+from bactrian.report.words import NARROW, count, number
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: the keys that it draws, what they mean, how values are printed, what the axis holds at least,
+    and whether the line goes through the points instead of smoothing them."""
+
+    keys: tuple[str, ...]
+    title: str
+    note: str = ""
+    show: Callable[[float], str] = number
+    bounds: tuple[float, float] | None = None
+    exact: bool = False
+
+
+def _share(value: float) -> str:
+    return f"{number(float(f'{value * 100:.3g}'))}{NARROW}%"
+
+
+FROM_ZERO = (0.0, 0.0)
+REWARD = Panel(("reward",), "Reward", "mean over the sampled answers")
+LOSS = Panel(("loss",), "Loss", "mean over the trained tokens")
+SURROGATE = "what the optimiser differentiates; near 0 by construction, and no measure of progress"
+LEARNING_RATE = Panel(("learning_rate",), "Learning rate", bounds=FROM_ZERO, exact=True)
+GRADIENT = Panel(("grad_norm",), "Gradient norm", "before clipping", bounds=FROM_ZERO)
+SPEED = Panel(("tokens_per_second",), "Tokens per second", bounds=FROM_ZERO)
+TOKENS = Panel(("tokens",), "Tokens", "as recorded with each step", bounds=FROM_ZERO)
+
+REINFORCEMENT = (
+    REWARD,
+    Panel(("reward_std",), "Advantage spread", "standard deviation of the reward within a group", bounds=FROM_ZERO),
+    Panel(("zero_variance",), "Groups without signal", "all answers of the group scored alike", _share, FROM_ZERO),
+    Panel(("kl",), "KL to the start", "nats per token", bounds=FROM_ZERO),
+    Panel(("completion_length",), "Completion length", "tokens", bounds=FROM_ZERO),
+    Panel(("truncated",), "Truncated answers", "cut at the token limit", _share, FROM_ZERO),
+    Panel(("logprob_gap_max",), "Log-prob gap, worst token", "sampler against trainer, nats", bounds=FROM_ZERO),
+    Panel(("logprob_gap_mean",), "Log-prob gap, mean", "sampler against trainer, nats", bounds=FROM_ZERO),
+    Panel(("entropy",), "Entropy", "nats per sampled token", bounds=FROM_ZERO),
+)
+PREFERENCE = (
+    Panel(("accuracy",), "Pairs ranked rightly", "implicit reward of chosen above rejected", _share),
+    Panel(("margin",), "Margin", "implicit reward, chosen minus rejected"),
+    Panel(("reward_chosen", "reward_rejected"), "Implicit rewards", "solid: chosen · dashed: rejected"),
+    Panel(("loss",), "Loss", "mean over pairs"),
+    GRADIENT,
+    LEARNING_RATE,
+)
+SUPERVISED = (LOSS, LEARNING_RATE, GRADIENT)
+CLIPPED = Panel(("clip_fraction",), "Clipped tokens", "ratio outside the trust region", _share, FROM_ZERO)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A panel ready for the page."""
+
+    title: str
+    note: str
+    last: str
+    chart: Markup | None
+
+
+@dataclass(frozen=True)
+class StepCurves:
+    """The curves of one training step: those that matter, and the rest for who wants them."""
+
+    step: str
+    stage: str
+    panels: list[Drawn]
+    rest: list[Drawn]
+    remarks: list[str]
+
+
+def step_curves(step: Step) -> StepCurves | None:
+    """The curves of a step, or None when it left no metrics.jsonl."""
+    metrics = step.metrics
+    if metrics is None:
+        return None
+    main, rest = _choose(metrics)
+    remarks = [] if metrics.lines else ["metrics.jsonl is empty"]
+    if metrics.unreadable:
+        remarks.append(f"{count(metrics.unreadable)} of {count(metrics.lines)} lines of metrics.jsonl could not be read")
+    return StepCurves(
+        step.name, step.record.stage, [_draw(p, metrics) for p in main], [_draw(p, metrics) for p in rest], remarks
+    )
+
+
+def _choose(metrics: Metrics) -> tuple[list[Panel], list[Panel]]:
+    """Panels for the keys present: by objective first, whatever is left after."""
+    keys = metrics.columns.keys()
+    rest: list[Panel] = []
+    if keys & {"reward", "zero_variance", "completion_length"}:
+        wanted = REINFORCEMENT
+        loss = "surrogate" if "surrogate" in keys else "loss"
+        rest.append(Panel((loss,), "Surrogate", SURROGATE))
+    elif keys & {"margin", "reward_chosen"}:
+        wanted = PREFERENCE
+    else:
+        wanted = SUPERVISED
+    rest += [CLIPPED, LEARNING_RATE, GRADIENT, SPEED, TOKENS]
+    main = [panel for panel in wanted if keys & set(panel.keys)]
+    used = {key for panel in main for key in panel.keys}
+    rest = [panel for panel in rest if keys & set(panel.keys) and not used & set(panel.keys)]
+    used |= {key for panel in rest for key in panel.keys}
+    return main, rest + [Panel((key,), key) for key in keys if key not in used]
+
+
+def _draw(panel: Panel, metrics: Metrics) -> Drawn:
+    series = [(f"series{index}", sorted(metrics.columns.get(key, []))) for index, key in enumerate(panel.keys)]
+    series = [(name, points) for name, points in series if points]
+    if not series:
+        return Drawn(panel.title, panel.note, "no values recorded", None)
+    last = " / ".join(panel.show(charts.smooth_end(points)) for _, points in series)
+    absent = metrics.lines - max(len(points) for _, points in series)
+    note = panel.note
+    if absent > 0:
+        note += f"{' · ' if note else ''}{count(absent)} of {count(metrics.lines)} values missing"
+    return Drawn(panel.title, note, last, charts.curve(series, panel.show, panel.bounds, panel.exact))

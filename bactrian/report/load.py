@@ -1,0 +1,128 @@
+"""Reads a run's folder. Only run.json must be there; of the rest, what is missing is noted."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from bactrian.errors import BactrianError
+from bactrian.report.records import (
+    ManifestRecord,
+    Metrics,
+    Record,
+    ResultsRecord,
+    Run,
+    RunRecord,
+    Step,
+    StepRecord,
+)
+
+R = TypeVar("R", bound=Record)
+
+
+def load_run(folder: Path) -> Run:
+    """The run recorded in `folder`.
+
+    Raises:
+        BactrianError: run.json is missing or is not a run's record.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        raise BactrianError(f"{folder}: no run.json here; expected the folder of a run, such as runs/quickstart")
+    record, fault = _read(path, RunRecord)
+    if record is None:
+        raise BactrianError(f"{path}: not a run's record: {fault}")
+    return Run(record, folder, tuple(_load_step(step, folder) for step in record.steps))
+
+
+def _load_step(record: StepRecord, run_folder: Path) -> Step:
+    if not record.path or record.status not in ("made", "reused", ""):
+        return Step(record, note=f"not made ({record.status})" if record.status else "not made yet")
+    folder = _find(record.path, run_folder)
+    if folder is None:
+        return Step(record, note="its artifact is no longer there: moved or deleted since")
+    manifest, fault = _read(folder / "manifest.json", ManifestRecord)
+    if manifest is None:
+        return Step(record, folder, note=f"its manifest could not be read: {fault}")
+    faults = [f"{name} is missing or has changed since" for name in _changed(folder, manifest)]
+    results = None
+    if (folder / "results.json").is_file():
+        results, fault = _read(folder / "results.json", ResultsRecord)
+        if results is None:
+            faults.append(f"its results.json could not be read: {fault}")
+    metrics = _read_metrics(folder / "metrics.jsonl")
+    return Step(record, folder, manifest, metrics, results, "; ".join(faults))
+
+
+def _find(path: str, run_folder: Path) -> Path | None:
+    """An artifact's folder: absolute, or relative to the store, the run, or where the command was given."""
+    if "\0" in path:
+        return None
+    roots = (run_folder.parent, run_folder, Path(), run_folder.parent.parent)
+    return next((root / path for root in roots if (root / path).is_dir()), None)
+
+
+def _changed(folder: Path, manifest: ManifestRecord) -> list[str]:
+    """Files whose size is not the manifest's. Hashing gigabytes again is not the page's business."""
+
+    def same(name: str, size: int | None) -> bool:
+        path = folder / name
+        return path.is_file() and (size is None or path.stat().st_size == size)
+
+    return [name for name, file in manifest.files.items() if "\0" not in name and not same(name, file.bytes)]
+
+
+def _read(path: Path, record: type[R]) -> tuple[R | None, str]:
+    try:
+        return record.model_validate(json.loads(path.read_text(encoding="utf-8"))), ""
+    except FileNotFoundError:
+        return None, f"{path.name} is missing"
+    except (OSError, ValueError, RecursionError) as fault:
+        return None, _one_line(fault)
+
+
+def _one_line(fault: Exception) -> str:
+    if isinstance(fault, ValidationError):
+        first = fault.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        return f"{where}: {first['msg']}"
+    return str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+
+
+def _read_metrics(path: Path) -> Metrics | None:
+    if not path.is_file():
+        return None
+    columns: dict[str, list[tuple[float, float]]] = {}
+    lines = unreadable = 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.strip():
+            continue
+        lines += 1
+        row = _row(line)
+        if row is None:
+            unreadable += 1
+            continue
+        at = row.get("step")
+        step = float(at) if _is_number(at) else float(lines)
+        for key, value in row.items():
+            if key != "step":
+                column = columns.setdefault(key, [])
+                if _is_number(value):
+                    column.append((step, float(value)))
+    return Metrics(columns, lines, unreadable)
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 and math.isfinite(value)

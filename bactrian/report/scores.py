@@ -1,0 +1,271 @@
+"""Scores and comparisons of an evaluate step, and the one sentence that heads the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from bactrian.report import charts
+from bactrian.report.records import ComparisonRecord, ResultsRecord, Run, ScoreRecord, TaskRecord
+from bactrian.report.words import count, known, number, p_value, percent, points
+
+OUTCOMES = ("right", "wrong", "unparsable", "truncated", "timed_out", "crashed")
+TESTS = {
+    "mcnemar": "exact McNemar test",
+    "bootstrap": "paired bootstrap",
+    "paired_bootstrap": "paired bootstrap",
+    "permutation": "paired permutation test",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a dot-and-whisker chart."""
+
+    label: str
+    note: str
+    track: Markup
+    value: str
+    aside: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A dot-and-whisker chart: rows over one ruler."""
+
+    title: str
+    rows: list[Row]
+    ruler: Markup
+    legend: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """A line of the table of scores."""
+
+    model: str
+    mode: str
+    questions: str
+    score: str
+    interval: str
+    bar: Markup
+    counts: list[str]
+    pass_at_k: str
+    mean_tokens: str
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """All there is to say about one task."""
+
+    name: str
+    facts: list[tuple[str, str]]
+    prompt: str
+    chart: Chart
+    lines: list[ScoreLine]
+    steps: Chart | None
+    others: Chart | None
+    tests: str
+
+
+def interval_text(interval: tuple[float, float] | None, show: Callable[[float], str]) -> str:
+    """`35.6 % to 46.7 %`, or that there is none."""
+    return f"{show(interval[0])} to {show(interval[1])}" if interval else "no interval recorded"
+
+
+def mode_name(mode: str, samples: int = 1) -> str:
+    """`greedy`, or `mean@8` for the mean over 8 samples."""
+    return f"mean@{samples}" if mode != "greedy" and samples > 1 else mode
+
+
+def task_views(results: ResultsRecord) -> list[TaskView]:
+    """One view per task, in the order of results.json."""
+    names = dict.fromkeys([*results.tasks, *(score.task for score in results.scores)])
+    return [_task(name, results) for name in names]
+
+
+def _task(name: str, results: ResultsRecord) -> TaskView:
+    task = results.tasks.get(name, TaskRecord())
+    scores = [score for score in results.scores if score.task == name]
+    comparisons = [comparison for comparison in results.comparisons if comparison.task == name]
+    modes = list(dict.fromkeys(comparison.mode for comparison in comparisons))
+    main = sorted(
+        (c for c in comparisons if _is_main(c, results.models)), key=lambda c: (modes.index(c.mode), *_span(c, results.models))
+    )
+    others = [c for c in comparisons if not _is_main(c, results.models)]
+    tests = sorted({TESTS.get(c.test, c.test) for c in comparisons if c.test})
+    return TaskView(
+        name,
+        _facts(task),
+        task.prompt_example,
+        _score_chart(scores),
+        [_line(score) for score in scores],
+        _difference_chart("What each step changed", main) if main else None,
+        _difference_chart("All other pairs", others) if others else None,
+        ", ".join(tests),
+    )
+
+
+def _facts(task: TaskRecord) -> list[tuple[str, str]]:
+    overlap = "not checked" if task.overlap is None else f"{count(task.overlap)} of its questions"
+    facts = [
+        ("questions", count(task.n)),
+        ("verifier", task.verifier),
+        ("answers cut after", f"{count(task.max_new_tokens)} tokens" if task.max_new_tokens else ""),
+        ("found in training data", overlap),
+        ("data", task.data_hash[:12]),
+        ("chat template", task.template_hash[:12]),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def _span(comparison: ComparisonRecord, models: list[str]) -> tuple[bool, int]:
+    """Sorts single steps in their order before the whole way from first to last."""
+    if comparison.before not in models or comparison.after not in models:
+        return (True, len(models))
+    before, after = models.index(comparison.before), models.index(comparison.after)
+    return (after - before > 1, before)
+
+
+def _is_main(comparison: ComparisonRecord, models: list[str]) -> bool:
+    """Whether this compares neighbours in the order of models, or the first with the last."""
+    if comparison.before not in models or comparison.after not in models:
+        return True
+    before, after = models.index(comparison.before), models.index(comparison.after)
+    return after == before + 1 or (before, after) == (0, len(models) - 1)
+
+
+def _score_chart(scores: list[ScoreRecord]) -> Chart:
+    highs = [score.interval[1] if score.interval else score.score for score in scores]
+    highs += [_last_pass(score)[1] for score in scores]
+    scale = charts.axis(0.0, min(1.0, max((h for h in highs if h is not None and known(h)), default=1.0)) or 1.0)
+    rows = []
+    for index, score in enumerate(scores):
+        k, at_k = _last_pass(score)
+        same = index > 0 and scores[index - 1].model == score.model
+        mark = "full" if score.mode == "greedy" else "hollow"
+        track = charts.whisker(scale, score.score, score.interval, mark, at_k)
+        aside = interval_text(score.interval, lambda v: percent(v)) if known(score.score) else ""
+        note = mode_name(score.mode, score.samples) + (f" · ◆ pass@{k} {percent(at_k)}" if at_k is not None else "")
+        value = percent(score.score) if known(score.score) else "no score"
+        rows.append(Row("" if same else score.model, note, track, value, aside, "same" if same else ""))
+    return Chart("Share of right answers", rows, charts.ruler(scale, lambda v: percent(v, 0)))
+
+
+def _last_pass(score: ScoreRecord) -> tuple[str, float | None]:
+    """The largest k of pass@k and its value; k = 1 is the score itself."""
+    by_k = sorted(
+        (int(k), value) for k, value in score.pass_at_k.items() if k.isascii() and k.isdigit() and value is not None
+    )
+    return (str(by_k[-1][0]), by_k[-1][1]) if by_k and by_k[-1][0] > 1 else ("", None)
+
+
+def _line(score: ScoreRecord) -> ScoreLine:
+    total = sum(value or 0 for value in score.counts.values())
+    bar = charts.stacked([(name, (score.counts.get(name) or 0) / total) for name in OUTCOMES] if total else [])
+    at_k = ", ".join(f"@{k} {percent(value)}" for k, value in score.pass_at_k.items() if k != "1")
+    counts = [count(score.counts[name]) if name in score.counts else "–" for name in OUTCOMES]
+    return ScoreLine(
+        score.model, mode_name(score.mode, score.samples), count(score.questions),
+        percent(score.score) if known(score.score) else "no score",
+        f"{percent(score.interval[0])[:-2]}–{percent(score.interval[1])}" if score.interval else "none recorded", bar, counts, at_k or "–", number(score.mean_tokens),
+    )  # fmt: skip
+
+
+def _difference_chart(title: str, comparisons: list[ComparisonRecord]) -> Chart:
+    ends = [end for c in comparisons for end in (*(c.interval or ()), c.difference or 0.0) if known(end)]
+    scale = charts.axis(min([0.0, *ends]), max([0.0, *ends]), 6)
+    rows = []
+    for c in comparisons:
+        aside = f"{interval_text(c.interval, lambda v: points(v, unit=False))} · {p_value(c.p)}"
+        note = f"{c.mode} · {verdict_word(c)}{_flips(c)}"
+        mark = "full" if c.mode == "greedy" else "hollow"
+        track = charts.whisker(scale, c.difference, c.interval, f"{mark} {tone(c)}")
+        rows.append(Row(f"{c.before} → {c.after}", note, track, points(c.difference), aside, tone(c)))
+    return Chart(title, rows, charts.ruler(scale, lambda v: points(v, unit=False).removesuffix(".0").removeprefix("+0")))
+
+
+def _flips(c: ComparisonRecord) -> str:
+    if c.gained is None or c.lost is None:
+        return ""
+    return f" · {number(c.gained)} gained, {number(c.lost)} lost"
+
+
+def tone(c: ComparisonRecord) -> str:
+    """`better`, `worse`, or `level` when no difference was shown."""
+    if not c.shown or c.difference is None:
+        return "level"
+    return "better" if c.difference > 0 else "worse"
+
+
+def verdict_word(c: ComparisonRecord) -> str:
+    """The same for the reader."""
+    if c.p is None or c.interval is None:
+        return "not tested"
+    return {"better": "better", "worse": "worse", "level": "not distinguishable from zero"}[tone(c)]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the run did, in plain words; the first sentence is the headline."""
+
+    sentences: list[Markup]
+    tone: str
+
+
+def verdict(run: Run) -> Verdict:
+    """The verdict of the last evaluate step that has scores."""
+    for step in reversed(run.evaluations):
+        results = step.results
+        if results is not None and any(known(score.score) for score in results.scores):
+            return _verdict(results)
+    return Verdict([Markup("Nothing was measured in this run: no evaluate step has left scores, so what it did is unknown.")],
+                   "level")  # fmt: skip
+
+
+def _verdict(results: ResultsRecord) -> Verdict:
+    names = list(dict.fromkeys(score.task for score in results.scores))
+    found = [_sentence(results, name, len(names) > 1) for name in names]
+    return Verdict([sentence for sentence, _ in found], found[0][1])
+
+
+def _sentence(results: ResultsRecord, task: str, several: bool) -> tuple[Markup, str]:
+    scores = [s for s in results.scores if s.task == task and known(s.score)]
+    if not scores:
+        return Markup("On {} no score was recorded.").format(task), "level"
+    greedy = [score for score in scores if score.mode == "greedy"] or [s for s in scores if s.mode == scores[0].mode]
+    order = {name: index for index, name in enumerate(results.models)}
+    greedy.sort(key=lambda score: order.get(score.model, len(order)))
+    first, last = greedy[0], greedy[-1]
+    what = "greedy accuracy" if first.mode == "greedy" else f"{first.mode} accuracy"
+    where = Markup("On {} problems{}, {}").format(
+        f"{count(first.questions)}{_seen(results.tasks.get(task))}", f" of {task}" if several else "", what
+    )
+    if first is last:
+        text = Markup("{} of {} is <strong>{}</strong> (95 % CI {}).")
+        interval = interval_text(first.interval, lambda v: percent(v))
+        return text.format(where, first.model, percent(first.score), interval), "level"
+    compared = [c for c in results.comparisons
+                if (c.task, c.mode, c.before, c.after) == (task, first.mode, first.model, last.model)]  # fmt: skip
+    ends = (percent(first.score), percent(last.score))
+    if not compared or compared[0].difference is None:
+        text = Markup("{} was {} for {} and {} for {}; the two were not compared by a paired test.")
+        return text.format(where, ends[0], first.model, ends[1], last.model), "level"
+    c = compared[0]
+    effect = Markup("{}, 95 % CI {}, {}").format(
+        points(c.difference), interval_text(c.interval, lambda v: points(v, unit=False)), p_value(c.p)
+    )
+    if c.shown:
+        return Markup("{} went from {} to <strong>{}</strong> ({}).").format(where, *ends, effect), tone(c)
+    text = Markup("{} was {} before and {} after: <strong>no difference that can be told from zero</strong> ({}).")
+    return text.format(where, *ends, effect), "level"
+
+
+def _seen(task: TaskRecord | None) -> str:
+    """` unseen` only where that was checked."""
+    if task is None or task.overlap is None:
+        return " evaluation"
+    return " unseen" if task.overlap == 0 else f" evaluation ({count(task.overlap)} of them in training data)"

@@ -1,0 +1,143 @@
+"""A few questions, answered by the first and by the last model of an evaluate step."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from bactrian.report.records import Step
+from bactrian.report.words import count, visible
+
+COLUMNS = ("model", "task", "mode", "question", "sample", "prompt", "completion", "ground_truth",
+           "extracted", "outcome", "tokens", "finish")  # fmt: skip
+PROMPT_LIMIT, ANSWER_LIMIT = 900, 1600
+WANTED = {"gained": 2, "lost": 2, "right both times": 1, "not right either time": 2}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one model wrote, cut to a readable length."""
+
+    model: str
+    text: str
+    cut: str
+    outcome: str
+    extracted: str
+    tokens: str
+    finish: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One question and its two answers."""
+
+    change: str
+    question: str
+    prompt: Markup
+    cut: str
+    truth: str
+    before: Answer
+    after: Answer
+
+
+@dataclass(frozen=True)
+class TaskTranscripts:
+    """The transcripts of one task, or why there are none; `totals` counts all of its questions by kind of change."""
+
+    task: str
+    mode: str
+    before: str
+    after: str
+    totals: dict[str, int]
+    shown: list[Transcript]
+    note: str = ""
+
+
+def task_transcripts(step: Step, tasks: int = 3) -> list[TaskTranscripts]:
+    """Transcripts of the first tasks of an evaluate step: the first few of each kind in the file's order."""
+    results = step.results
+    if results is None or step.folder is None or not results.scores:
+        return []
+    chosen = []
+    for task in list(dict.fromkeys(score.task for score in results.scores))[:tasks]:
+        scores = [score for score in results.scores if score.task == task]
+        mode = "greedy" if any(score.mode == "greedy" for score in scores) else scores[0].mode
+        answered = {score.model for score in scores if score.mode == mode}
+        models = [name for name in results.models if name in answered] or sorted(answered)
+        chosen.append(_of_task(step.folder / "questions.parquet", task, mode, models[0], models[-1]))
+    return chosen
+
+
+def _of_task(path: Path, task: str, mode: str, before: str, after: str) -> TaskTranscripts:
+    try:
+        first, last = (_answers(path, task, mode, model) for model in (before, after))
+    except Exception as fault:  # a damaged file may raise anything; the page says so and goes on
+        reason = "questions.parquet is missing" if isinstance(fault, FileNotFoundError) else f"cannot be read: {fault}"
+        return TaskTranscripts(task, mode, before, after, {}, [], reason)
+    totals = dict.fromkeys(WANTED, 0)
+    shown: list[Transcript] = []
+    for question, row in first.items():
+        if question not in last:
+            continue
+        change = _change(row["outcome"] == "right", last[question]["outcome"] == "right")
+        totals[change] += 1
+        if totals[change] <= WANTED[change]:
+            shown.append(_transcript(change, row, last[question]))
+    shown.sort(key=lambda transcript: list(WANTED).index(transcript.change))
+    note = "" if shown else "the two models have no question in common"
+    return TaskTranscripts(task, mode, before, after, totals, shown, note)
+
+
+def _answers(path: Path, task: str, mode: str, model: str) -> dict[str, dict[str, Any]]:
+    """Question id → the first sample's row."""
+    import pyarrow.parquet as parquet
+
+    present = parquet.read_schema(path).names
+    where = [("task", "==", task), ("mode", "==", mode), ("model", "==", model)]
+    rows = parquet.read_table(path, columns=[c for c in COLUMNS if c in present], filters=where).to_pylist()
+    answers: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        answers.setdefault(str(row.get("question")), row)
+    return answers
+
+
+def _change(before: bool, after: bool) -> str:
+    if before == after:
+        return "right both times" if after else "not right either time"
+    return "gained" if after else "lost"
+
+
+def _transcript(change: str, before: dict[str, Any], after: dict[str, Any]) -> Transcript:
+    prompt, cut = _cut(_text(before.get("prompt")), PROMPT_LIMIT)
+    truth, _ = _cut(_text(before.get("ground_truth")), 200)
+    question, _ = _cut(_text(before.get("question")), 60)
+    return Transcript(change, question, _dim_special(prompt), cut, truth, _answer(before), _answer(after))
+
+
+def _answer(row: dict[str, Any]) -> Answer:
+    text, cut = _cut(_text(row.get("completion")), ANSWER_LIMIT)
+    extracted = "nothing" if row.get("extracted") is None else _cut(_text(row["extracted"]), 120)[0]
+    outcome = _text(row.get("outcome")) or "unknown"
+    return Answer(_text(row.get("model")), text, cut, outcome, extracted, count(row.get("tokens")), _text(row.get("finish")))
+
+
+def _dim_special(text: str) -> Markup:
+    """The prompt with the template's own tokens, such as `<|im_end|>`, set apart from the question."""
+    pieces = re.split(r"(<\|[^|<>]{1,40}\|>)", visible(text))
+    written = [escape(piece) if index % 2 == 0 else Markup("<i>{}</i>").format(piece) for index, piece in enumerate(pieces)]
+    return Markup("").join(written)
+
+
+def _cut(text: str, limit: int) -> tuple[str, str]:
+    """The text, at most `limit` characters of it, and a note on what was left out."""
+    if len(text) <= limit:
+        return text, ""
+    return text[:limit], f"cut here: {count(len(text) - limit)} more characters"
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else str(value)

@@ -1,0 +1,166 @@
+"""How far the numbers of a run can be trusted, and what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from bactrian.report.records import Run, ScoreRecord, Step
+from bactrian.report.words import count, listing, number, percent
+
+Level = Literal["fine", "look", "bad", "unmeasured"]
+
+TRUNCATED_LOOK, TRUNCATED_BAD = 0.02, 0.10
+UNPARSABLE_LOOK, UNPARSABLE_BAD = 0.05, 0.20
+GAP_FP32, GAP_BAD = 1e-5, 0.05
+SILENT_LOOK = 0.5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at, or that nobody looked at."""
+
+    level: Level
+    title: str
+    text: str
+
+
+def checks(run: Run) -> list[Check]:
+    """All checks, the worrying ones first."""
+    found = [*_artifacts(run), *_answers(run), *_overlap(run), *_gaps(run), *_signal(run), *_code(run), *_limits(run)]
+    order: tuple[Level, ...] = ("bad", "look", "fine", "unmeasured")
+    return sorted(found, key=lambda check: order.index(check.level))
+
+
+def _artifacts(run: Run) -> Iterator[Check]:
+    faults = [f"{step.name}: {step.note}" for step in run.steps if step.note]
+    if faults:
+        yield Check("look", "Missing pieces", ". ".join(faults) + ". What follows from them is absent from this page.")
+    else:
+        yield Check("fine", "Artifacts", "Every step's artifact is there, with all of its files at their recorded sizes.")
+
+
+def _scores(run: Run) -> list[ScoreRecord]:
+    return [score for step in run.evaluations if step.results for score in step.results.scores]
+
+
+def _level(share: float, look: float, bad: float) -> Level:
+    return "bad" if share >= bad else "look" if share >= look else "fine"
+
+
+def _answers(run: Run) -> Iterator[Check]:
+    scores = [score for score in _scores(run) if _total(score)]
+    if not scores:
+        yield Check("unmeasured", "Answers", "No evaluation counted its answers: truncation and parsing are unknown.")
+        return
+    worst = max(scores, key=lambda score: _share(score, "truncated"))
+    share = _share(worst, "truncated")
+    said = f"At most {percent(share)} of answers were cut at the token limit ({_which(worst)})."
+    if share >= TRUNCATED_LOOK:
+        said += " A cut answer counts as not right although it was never finished: a higher limit may raise the score."
+    yield Check(_level(share, TRUNCATED_LOOK, TRUNCATED_BAD), "Truncated answers", said)
+    worst = max(scores, key=lambda score: _share(score, "unparsable"))
+    share = _share(worst, "unparsable")
+    said = f"At most {percent(share)} of answers held nothing that the verifier could read ({_which(worst)})."
+    yield Check(_level(share, UNPARSABLE_LOOK, UNPARSABLE_BAD), "Unparsable answers", said)
+    lost = [(score, _number(score, "timed_out") + _number(score, "crashed")) for score in scores]
+    worst, most = max(lost, key=lambda pair: pair[1])
+    if not most:
+        yield Check("fine", "Judged answers", "Every answer was judged: no verifier timed out or crashed.")
+        return
+    right, total = _number(worst, "right"), _total(worst)
+    yield Check("bad" if most / total >= 0.01 else "look", "Answers never judged",
+                f"On {count(most)} of {count(total)} answers the verifier timed out or crashed ({_which(worst)}). These are not "
+                f"known to be wrong: the share of right answers lies between {percent(right / total)} and "
+                f"{percent((right + most) / total)}.")  # fmt: skip
+
+
+def _number(score: ScoreRecord, outcome: str) -> int:
+    return score.counts.get(outcome) or 0
+
+
+def _total(score: ScoreRecord) -> int:
+    return sum(value or 0 for value in score.counts.values())
+
+
+def _share(score: ScoreRecord, outcome: str) -> float:
+    return _number(score, outcome) / _total(score)
+
+
+def _which(score: ScoreRecord) -> str:
+    return f"{score.model}, {score.task}, {score.mode}"
+
+
+def _overlap(run: Run) -> Iterator[Check]:
+    tasks = {name: task for step in run.evaluations if step.results for name, task in step.results.tasks.items()}
+    unchecked = [name for name, task in tasks.items() if task.overlap is None]
+    for name, task in tasks.items():
+        if task.overlap:
+            yield Check("bad", "Overlap with training data",
+                        f"{count(task.overlap)} of {count(task.n)} questions of {name} occur in training data.")  # fmt: skip
+    if tasks and not unchecked and not any(task.overlap for task in tasks.values()):
+        yield Check("fine", "Overlap with training data",
+                    "No question of the evaluation occurs in the training data of this run (compared by hash). What the base "
+                    "model saw in pretraining is not known.")  # fmt: skip
+    if unchecked or not tasks:
+        what = f"the questions of {listing(unchecked)}" if unchecked else "anything"
+        yield Check("unmeasured", "Overlap with training data", f"Not recorded: whether {what} occur in training data.")
+
+
+def _gaps(run: Run) -> Iterator[Check]:
+    for step in run.steps:
+        column = step.metrics.columns.get("logprob_gap_max") if step.metrics else None
+        if column:
+            at, worst = max(column, key=lambda point: point[1])
+            dtype = str(step.manifest.hardware.get("dtype", "")) if step.manifest else ""
+            exact = dtype.endswith(("float32", "fp32"))
+            limit = GAP_FP32 if exact else GAP_BAD
+            said = f"In {step.name}, sampler and trainer differ by at most {number(worst)} nats on a token (step {number(at)})"
+            promise = f"; in float32 at most {number(GAP_FP32)} is expected." if exact else f" in {dtype or 'this precision'}."
+            level: Level = "fine" if worst <= limit else "bad" if worst > GAP_BAD else "look"
+            yield Check(level, "Sampler and trainer agree" if level == "fine" else "Sampler and trainer drift apart",
+                        said + promise)  # fmt: skip
+        elif step.metrics and "reward" in step.metrics.columns:
+            yield Check("unmeasured", "Sampler and trainer",
+                        f"{step.name} did not record how far the sampler's log-probs are from the trainer's.")  # fmt: skip
+
+
+def _signal(run: Run) -> Iterator[Check]:
+    for step in run.steps:
+        column = step.metrics.columns.get("zero_variance") if step.metrics else None
+        if column:
+            mean = sum(value for _, value in column) / len(column)
+            said = f"In {step.name}, {percent(mean, 0)} of groups had answers that all scored alike, and so taught nothing."
+            yield Check("look" if mean >= SILENT_LOOK else "fine", "Groups without signal", said)
+
+
+def _code(run: Run) -> Iterator[Check]:
+    versions = {str(value) for step in run.steps for value in _code_names(step)}
+    if len(versions) > 1:
+        yield Check("look", "Several versions of the code",
+                    "The steps were made by different versions: " + ", ".join(sorted(versions)) + ". Reused artifacts are "
+                    "those whose own code has not changed.")  # fmt: skip
+
+
+def _code_names(step: Step) -> list[str]:
+    code = step.manifest.code if step.manifest else {}
+    return [str(code.get("commit") or code["version"])[:12]] if code.get("commit") or code.get("version") else []
+
+
+def _limits(run: Run) -> Iterator[Check]:
+    compared = sum(len(step.results.comparisons) for step in run.evaluations if step.results)
+    if compared > 1:
+        yield Check("look" if compared > 20 else "fine", "Several comparisons",
+                    f"This page shows {count(compared)} comparisons; their p values are not corrected for being many. By chance "
+                    f"alone one in twenty would fall below 0.05.")  # fmt: skip
+    if any(step.kind == "model" for step in run.steps):
+        yield Check("unmeasured", "Spread over seeds",
+                    "This is one run with one seed. The intervals say how much the choice of questions matters, not how much "
+                    "another training seed would have changed.")  # fmt: skip
+    if _scores(run):
+        yield Check("unmeasured", "Verifiers' own errors",
+                    "How often a verifier rejects a right answer or accepts a wrong one is not part of the intervals.")  # fmt: skip
+    yield Check("unmeasured", "Everything else",
+                "Only the tasks above were scored. Other abilities, safety and what the model regurgitates were not "
+                "measured, and may have changed.")  # fmt: skip
