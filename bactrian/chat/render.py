@@ -54,7 +54,10 @@ def render_answer(prompt: Messages, answer: Messages, template: ChatTemplate, wh
 
 
 def prompt_ids(messages: Messages, template: ChatTemplate, where: str = "conversation") -> list[int]:
-    """Ids up to where the assistant begins: what a model is given to answer the last user turn."""
+    """Ids up to where the assistant begins: what a model is given to answer the last user turn.
+
+    None at all for an empty user turn under `raw` with a tokenizer that has no beginning-of-sequence token.
+    """
     checked = check_messages(messages, where)
     if checked[-1]["role"] != "user":
         raise BactrianError(f"{where}: a prompt ends with a user turn; found '{checked[-1]['role']}'")

@@ -1,6 +1,5 @@
 """`ChatTemplate`: a tokenizer and a template that were found to fit each other."""
 
-import datetime
 import hashlib
 import json
 from collections.abc import Callable
@@ -10,21 +9,21 @@ from typing import TYPE_CHECKING
 from bactrian.chat.encoder import Encoder
 from bactrian.chat.messages import Message, Messages
 from bactrian.chat.skeleton import Segment, Shape, Slot, build, expect, shape_of
-from bactrian.chat.templates import NAMED
+from bactrian.chat.templates import BOS_FIRST, NAMED, PINNED_DATE
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 RENDERER_VERSION = 1  # raise when the same messages and template come to give other ids
-_TODAY = datetime.date(2025, 1, 1)  # for templates that write the date: the same ids every day
 
 
 class ChatTemplate:
     """A tokenizer and a Jinja template that passed the checks of `load`.
 
     name     "model", one of `NAMED`, or "jinja"
-    text     the Jinja text; save it as the `chat_template` of a trained model
+    text     the Jinja text, with the beginning-of-sequence token added where it was missing, and today's date, where it
+             writes one, pinned to 1 January 2025; save it as the `chat_template` of a trained model
     end_ids  tokens that end an assistant turn, for engines to stop at: first the one that is trained, then the
              tokenizer's end-of-sequence token where that is another
     digest   sha256 (hex) over all that shapes a token: template, vocabulary, merges, normaliser, special tokens,
@@ -83,11 +82,7 @@ class ChatTemplate:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    kept,
-                    chat_template=self.text,
-                    add_generation_prompt=generation_prompt,
-                    tokenize=False,
-                    strftime_now=_TODAY.strftime,
+                    kept, chat_template=self.text, add_generation_prompt=generation_prompt, tokenize=False
                 )
             )
         except Exception as error:  # a template is somebody else's program: any failure is its refusal
@@ -128,7 +123,7 @@ class ChatTemplate:
             raise BactrianError(f"it writes the beginning-of-sequence token twice: {text[:60]!r}")
         uses_bos = self.tokenizer("a").input_ids[:1] == [self.tokenizer.bos_token_id]
         if uses_bos and not text.startswith(bos):
-            self.text = "{{ bos_token }}{# once #}\n" + self.text
+            self.text = BOS_FIRST + self.text
 
     def _check(self) -> None:
         turns = ("user", "assistant", "user", "assistant")
@@ -187,7 +182,7 @@ def _jinja_text(tokenizer: "PreTrainedTokenizerBase", name: str) -> str:
     if name in NAMED:
         return NAMED[name]
     if "{{" in name or "{%" in name:
-        return name
+        return _pinned(name)
     if name != "model":
         raise BactrianError(f"chat template '{name}': expected model, {', '.join(NAMED)}, or Jinja text")
     if not tokenizer.chat_template:
@@ -195,7 +190,11 @@ def _jinja_text(tokenizer: "PreTrainedTokenizerBase", name: str) -> str:
             f"chat template 'model': the tokenizer of '{tokenizer.name_or_path}' has none; "
             f"name one of {', '.join(NAMED)}"
         )
-    return str(tokenizer.get_chat_template())
+    return _pinned(str(tokenizer.get_chat_template()))
+
+
+def _pinned(text: str) -> str:
+    return PINNED_DATE + text if "strftime_now" in text and PINNED_DATE not in text else text
 
 
 def _probe(*roles: str, text: str = "probe {i}") -> list[Message]:

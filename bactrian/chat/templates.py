@@ -5,6 +5,16 @@ model renders the same prompts. None of them writes the beginning-of-sequence to
 the tokenizer uses one.
 """
 
+# Put before a template's text. Jinja drops the line break after a comment or block: the template has its own line.
+BOS_FIRST = "{{ bos_token }}{# once #}\n"
+_DATE = {"%Y": "2025", "%y": "25", "%m": "01", "%d": "01", "%B": "January", "%b": "Jan", "%A": "Wednesday", "%a": "Wed"}
+_DATE |= {"%H": "12", "%I": "12", "%M": "00", "%S": "00", "%p": "PM"}
+PINNED_DATE = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f".replace('{code}', '{value}')" for code, value in _DATE.items())
+    + " }}{% endmacro %}\n"
+)
+
 _THINK = (
     "A conversation between a user and an assistant. The user asks a question and the assistant solves it. "
     "The assistant first thinks about the reasoning process and then gives the answer. The reasoning process and the "
