@@ -1,0 +1,66 @@
+"""What a sampler is asked and what it answers; every backend speaks this and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt, and how to continue it `n` times.
+
+    `seed` names the request's own random stream: sample i of a request depends on (seed, i) and the prompt, never on what
+    else is being sampled.
+    """
+
+    prompt: tuple[int, ...]
+    n: int = 1
+    seed: int = 0
+    max_new_tokens: int = 256
+    temperature: float = 1.0  # 0: greedy
+    top_p: float = 1.0  # keep the smallest set of tokens whose probability reaches this; 1: all
+    top_k: int = 0  # keep the k likeliest tokens; 0: all
+    stop: tuple[str, ...] = ()  # texts that end the completion; the text found is kept at its end
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise ValueError("a request needs a prompt of at least one token")
+        if self.n < 1 or self.max_new_tokens < 1:
+            raise ValueError(f"n ({self.n}) and max_new_tokens ({self.max_new_tokens}) must be at least 1")
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise ValueError(f"temperature {self.temperature}, top_p {self.top_p}, top_k {self.top_k}: out of range")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One continuation of a prompt.
+
+    ids: as sampled, the end token included where it was sampled.
+    text: the ids decoded without special tokens.
+    logprobs: of each id under the sampled model at the request's temperature (at temperature 1 when greedy), before
+        top-p and top-k cut the distribution.
+    finish: "stop" (an end token or a stop text) or "length" (`max_new_tokens` reached).
+    version: of the weights that sampled it, as the engine was told.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    logprobs: tuple[float, ...]
+    finish: Literal["stop", "length"]
+    version: int = 0
+
+
+class Engine(Protocol):
+    """Samples completions."""
+
+    def generate(
+        self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        """The completions of each request, in order, n for each. `on_tokens` hears how many tokens were just sampled."""
+        ...
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """The text of one completion, piece by piece."""
+        ...

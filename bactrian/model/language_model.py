@@ -1,0 +1,219 @@
+"""A causal language model with its tokenizer and chat template: loaded, checked, scored, saved.
+
+Hugging Face layout, safetensors only; no pickle is ever read and no code that comes with a model is ever run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bactrian.chat import ChatTemplate, template_for
+from bactrian.errors import BactrianError
+from bactrian.model import attention
+from bactrian.model.attention import Layout, PackedAttention, attention_layout
+from bactrian.model.logprobs import token_entropy, token_logprobs
+from bactrian.model.packing import Forest, Segment
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+@dataclass
+class LanguageModel:
+    """The network, and what turns text into its tokens and back."""
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    template: ChatTemplate
+
+    @classmethod
+    def load(
+        cls, folder: Path, dtype: str = "float32", template: str | None = None, device: str = "cpu"
+    ) -> LanguageModel:
+        """Load a model folder.
+
+        Args:
+            folder: Hugging Face layout.
+            dtype: of the weights in memory, "float32" or "bfloat16".
+            device: "cpu" or "cuda".
+            template: a chat template's name (see `bactrian.chat`); default: the tokenizer's own if it has one, else tulu.
+
+        Raises:
+            BactrianError: no config, no tokenizer, weights only as a pickle, a model that needs remote code, an
+                architecture whose packed log-probabilities do not equal its plain ones.
+        """
+        check_folder(folder)
+        from transformers import AutoModelForCausalLM
+
+        attention.register()
+        tokenizer = load_tokenizer(folder)
+        try:
+            network = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=DTYPES[dtype],
+                attn_implementation=attention.IMPLEMENTATION,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise BactrianError(f"{folder}: the model cannot be loaded: {error}") from error
+        network.eval().to(device)  # never in training mode: dropout is not used
+        model = cls(network, tokenizer, ChatTemplate.load(tokenizer, template or template_for(tokenizer)))
+        model.check()
+        return model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.network.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    @property
+    def head(self) -> torch.Tensor:
+        """The output embedding, [V, d]."""
+        weight: torch.Tensor = self.network.get_output_embeddings().weight
+        return weight
+
+    @property
+    def softcap(self) -> float | None:
+        return getattr(self.network.config, "final_logit_softcapping", None)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, tied ones counted once."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    def forward(self, forest: Forest, sink: list[tuple[torch.Tensor, torch.Tensor]] | None = None) -> torch.Tensor:
+        """Last hidden states of a forest's tokens, [T, d]. `sink`: see `PackedAttention`."""
+        layout = PackedAttention(forest, sink, self.device)
+        return self.hidden(forest.ids[None], forest.positions[None], layout)[0]
+
+    def hidden(self, ids: torch.Tensor, positions: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """Last hidden states, after the final norm. ids, positions: long [B, T] → [B, T, d]."""
+        with attention_layout(layout):
+            output = self.network.base_model(
+                input_ids=ids.to(self.device), position_ids=positions.to(self.device), use_cache=False
+            )
+        states: torch.Tensor = output.last_hidden_state
+        return states
+
+    def logprobs(self, forest: Forest, where: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+        """Log-probabilities of the tokens at the indices `where` (long [N]) of a forest, float32 [N].
+
+        Raises:
+            ValueError: a token that starts a sequence has nothing that predicts it.
+        """
+        return self._score(forest, where, temperature, entropy=False)[0]
+
+    def logprobs_and_entropy(
+        self, forest: Forest, where: torch.Tensor, temperature: float = 1.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `logprobs`, and the entropy (nats, not differentiable) of the distributions that they come from, [N]."""
+        logprobs, entropy = self._score(forest, where, temperature, entropy=True)
+        assert entropy is not None
+        return logprobs, entropy
+
+    def _score(
+        self, forest: Forest, where: torch.Tensor, temperature: float, entropy: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        source = forest.previous[where]
+        if len(source) and int(source.min()) < 0:
+            raise ValueError("the first token of a sequence has no log-probability")
+        states = self.forward(forest)
+        states = states.index_select(0, source.to(self.device))
+        targets = forest.ids[where].to(self.device)
+        scored = token_logprobs(states, self.head, targets, temperature=temperature, softcap=self.softcap)
+        if not entropy:
+            return scored, None
+        return scored, token_entropy(states.detach(), self.head, temperature=temperature, softcap=self.softcap)
+
+    def check(self, tolerance: float = 1e-3) -> None:
+        """Compare packed with plain log-probabilities on a small probe.
+
+        Raises:
+            BactrianError: they differ: this architecture does something that packing does not know of.
+        """
+        size = self.head.shape[0]
+        probe = [tuple((7 * i + 3 * j) % (size - 1) + 1 for i in range(6)) for j in range(3)]
+        forest = Forest.of([Segment(probe[0]), Segment(probe[1], 0), Segment(probe[2], 0)])
+        where = torch.arange(6, 18)
+        with torch.no_grad():
+            packed = self.logprobs(forest, where)
+            plain = torch.cat([self._plain_logprobs(probe[0] + p)[-6:] for p in probe[1:]])
+        gap = (packed - plain).abs().max().item()
+        allowed = tolerance if self.dtype == torch.float32 else 0.5
+        if not gap <= allowed:
+            name = type(self.network).__name__
+            raise BactrianError(
+                f"{name}: log-probabilities over a shared prefix differ from the plain forward's by {gap:.2g} "
+                f"(allowed {allowed:g}); this architecture cannot be packed"
+            )
+
+    @torch.no_grad()
+    def _plain_logprobs(self, ids: Sequence[int]) -> torch.Tensor:
+        """transformers' own forward with its own attention on one sequence, [len - 1]."""
+        network: Any = self.network
+        network.set_attn_implementation("eager")
+        try:
+            logits = network(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits[0, :-1].float()
+        finally:
+            network.set_attn_implementation(attention.IMPLEMENTATION)
+        return logits.log_softmax(-1).gather(-1, torch.tensor(ids[1:], device=logits.device)[:, None])[:, 0]
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors), configuration, tokenizer and chat template into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.network.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder.
+
+    Raises:
+        BactrianError: there is none, or it cannot be read.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise BactrianError(
+            f"{folder}: no tokenizer: expected tokenizer.json (or tokenizer.model, or vocab.json), "
+            f"found {', '.join(sorted(p.name for p in folder.iterdir()))}"
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise BactrianError(f"{folder}: the tokenizer cannot be loaded: {error}") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is no model, before anything heavy is imported.
+
+    Raises:
+        BactrianError: not a folder, no config.json, no safetensors, or weights only as pickles.
+    """
+    if not folder.is_dir():
+        raise BactrianError(f"{folder}: not a model folder")
+    names = sorted(os.listdir(folder))
+    if "config.json" not in names:
+        raise BactrianError(f"{folder}: no config.json: expected a model in the Hugging Face layout, found {names}")
+    if not any(name.endswith(".safetensors") for name in names):
+        pickles = [name for name in names if name.endswith(PICKLES)]
+        if pickles:
+            raise BactrianError(
+                f"{folder}: weights only as {', '.join(pickles)}: a pickle can run any code when it is read, so it is "
+                "refused; expected *.safetensors. Convert it where it comes from"
+            )
+        raise BactrianError(f"{folder}: no weights: expected *.safetensors, found {names}")

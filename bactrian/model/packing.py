@@ -1,0 +1,137 @@
+"""A batch as a forest of segments: what sequences share is stored, and forwarded, once.
+
+A *segment* is a run of tokens; its *parent* is the segment that it continues (-1: it starts a sequence). A conversation
+is one root; a prompt with its chosen and rejected answers is a root with two children; a prompt with G rollouts is a root
+with G children. The tokens of a forest lie one after the other in one row of T tokens, without padding.
+
+Worked example: prompt [7, 8] with answers [1, 2] and [3]:
+
+    Forest.of([Segment((7, 8)), Segment((1, 2), parent=0), Segment((3,), parent=0)])
+    ids       7  8  1  2  3
+    positions 0  1  2  3  2
+    previous -1  0  1  2  1      (the token whose hidden state predicts this one)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of token ids that continues the segment `parent` (its index in the forest, -1 for none)."""
+
+    ids: tuple[int, ...]
+    parent: int = -1
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a segment lies in the row of tokens: [start, stop), and the position of its first token in its sequence."""
+
+    start: int
+    stop: int
+    parent: int
+    position: int
+
+    @property
+    def length(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Segments laid out in one row of T tokens; parents come before their children."""
+
+    segments: tuple[Segment, ...]
+    spans: tuple[Span, ...]
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment]) -> Forest:
+        """Lay segments out in the order given.
+
+        Raises:
+            ValueError: a segment is empty, or its parent does not come before it.
+        """
+        spans: list[Span] = []
+        start = 0
+        for index, segment in enumerate(segments):
+            if not segment.ids:
+                raise ValueError(f"segment {index} is empty")
+            if not -1 <= segment.parent < index:
+                raise ValueError(f"segment {index}: its parent {segment.parent} does not come before it")
+            above = spans[segment.parent] if segment.parent >= 0 else None
+            position = above.position + above.length if above else 0
+            spans.append(Span(start, start + len(segment.ids), segment.parent, position))
+            start += len(segment.ids)
+        return cls(tuple(segments), tuple(spans))
+
+    @property
+    def tokens(self) -> int:
+        return self.spans[-1].stop if self.spans else 0
+
+    @cached_property
+    def ids(self) -> torch.Tensor:
+        """Token ids, long [T]."""
+        import torch
+
+        return torch.tensor([token for segment in self.segments for token in segment.ids], dtype=torch.long)
+
+    @cached_property
+    def positions(self) -> torch.Tensor:
+        """Position of each token in its own sequence, long [T]."""
+        import torch
+
+        return torch.cat([torch.arange(s.position, s.position + s.length) for s in self.spans])
+
+    @cached_property
+    def previous(self) -> torch.Tensor:
+        """Index of the token that predicts each token (-1 where there is none), long [T]."""
+        import torch
+
+        previous = torch.arange(-1, self.tokens - 1)
+        for span in self.spans:
+            previous[span.start] = self.spans[span.parent].stop - 1 if span.parent >= 0 else -1
+        return previous
+
+    def ancestors(self, index: int) -> list[int]:
+        """The segments that segment `index` continues, eldest first, itself not included."""
+        path: list[int] = []
+        parent = self.spans[index].parent
+        while parent >= 0:
+            path.append(parent)
+            parent = self.spans[parent].parent
+        return path[::-1]
+
+
+def pack(sizes: Sequence[int], budget: int) -> list[list[int]]:
+    """Best-fit decreasing bin packing: lists of indices into `sizes`, each list's sum at most `budget`.
+
+    An item larger than the budget gets a bin of its own: a conversation is never split. Order is deterministic.
+
+    Args:
+        sizes: tokens of each item.
+        budget: tokens of a bin.
+    """
+    from bisect import bisect_left, insort
+
+    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+    room: list[tuple[int, int]] = []  # (free tokens, bin), sorted
+    bins: list[list[int]] = []
+    for item in order:
+        fit = bisect_left(room, (sizes[item], -1))
+        if fit == len(room):
+            bins.append([item])
+            if sizes[item] < budget:
+                insort(room, (budget - sizes[item], len(bins) - 1))
+            continue
+        free, chosen = room.pop(fit)
+        bins[chosen].append(item)
+        insort(room, (free - sizes[item], chosen))
+    return bins

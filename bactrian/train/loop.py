@@ -1,0 +1,145 @@
+"""The one training loop. SFT, preference tuning, RL and pretraining differ only in the `Task` they hand it.
+
+A task says what each step trains on and what its loss is; the loop owns the optimiser, the schedule, clipping, checkpoints,
+metrics and progress. A step is a pure function of (weights, optimiser state, step number): that is what makes N steps equal k
+steps, a kill, and N - k more, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from bactrian.errors import BactrianError
+from bactrian.model.language_model import LanguageModel
+from bactrian.progress import progress, say
+from bactrian.train import checkpoint
+from bactrian.train.optimiser import MasterAdamW
+from bactrian.train.schedules import Schedule, learning_rate
+
+# a micro-batch's share of the update's loss, and sums to add to the update's metrics
+Share = tuple[torch.Tensor, dict[str, float]]
+
+
+@dataclass
+class Update:
+    """One optimiser update: micro-batches whose losses add up.
+
+    micro_batches: each gives, when called, its share of the loss (already divided by the normaliser of the whole update,
+        so that any cut gives the same gradient) and sums to add to the metrics.
+    metrics: what is known before the update.
+    finish: turns the summed metrics into those that are logged.
+    """
+
+    micro_batches: list[Callable[[], Share]]
+    tokens: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    finish: Callable[[dict[str, float]], dict[str, float]] = lambda sums: sums
+
+
+class Task(Protocol):
+    """What a stage hands the loop."""
+
+    steps: int  # of the loop
+    updates_per_step: int  # optimiser updates within one (several, where RL reuses its rollouts)
+
+    def updates(self, step: int) -> Iterable[Update]:
+        """The updates of a step: a function of the step's number and the present weights alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How weights are moved."""
+
+    learning_rate: float
+    schedule: Schedule = "linear"
+    warmup: float = 0.0
+    floor: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    checkpoint_seconds: float = 120.0
+
+
+class Log(Protocol):
+    """Where metrics go (a `Workspace`)."""
+
+    scratch: Path
+
+    def log(self, step: int, **values: float) -> None: ...
+    def rewind(self, step: int) -> None: ...
+
+
+def train(title: str, model: LanguageModel, task: Task, settings: Settings, log: Log) -> dict[str, float]:
+    """Run a task's remaining steps on the model, in place.
+
+    Args:
+        title: for the progress bar.
+        log: gets one line per update (step, loss, learning_rate, grad_norm, tokens, tokens_per_second, and the task's own);
+            checkpoints are kept in its scratch folder.
+
+    Returns:
+        Totals for the manifest: steps, tokens, and the last update's loss.
+
+    Raises:
+        BactrianError: the gradient is not finite.
+    """
+    optimiser = MasterAdamW(model.network, settings.betas, settings.epsilon, settings.weight_decay)
+    folder = log.scratch / "checkpoints"
+    start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
+    if saved := checkpoint.load_newest(folder):
+        optimiser.restore(saved.tensors)
+        start, counts = saved.step, dict(saved.counts)
+        say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
+        del saved
+    log.rewind(int(counts["updates"]))
+    updates = task.steps * task.updates_per_step
+    last_saved = time.monotonic()
+    with progress(title, total=task.steps, done=start) as bar:
+        for step in range(start, task.steps):
+            began, before, shown = time.perf_counter(), counts["tokens"], {}
+            for update in task.updates(step):
+                done = int(counts["updates"])
+                rate = learning_rate(
+                    done, updates, settings.learning_rate, settings.schedule, settings.warmup, settings.floor
+                )
+                values = _apply(update, optimiser, rate, settings.clip, f"{title}, step {step + 1}")
+                counts = {"tokens": counts["tokens"] + update.tokens, "updates": done + 1.0, "loss": values["loss"]}
+                speed = (counts["tokens"] - before) / (time.perf_counter() - began)
+                shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
+                log.log(done + 1, **shown)
+            bar.advance(1, **{k: shown[k] for k in HEADLINES if k in shown})
+            if step + 1 < task.steps and time.monotonic() - last_saved >= settings.checkpoint_seconds:
+                checkpoint.save(folder, checkpoint.Checkpoint(step + 1, optimiser.state(), counts))
+                last_saved = time.monotonic()
+    return counts
+
+
+HEADLINES = ("loss", "reward", "accuracy", "zero_variance", "completion_length", "tokens_per_second")
+
+
+def _apply(
+    update: Update, optimiser: MasterAdamW, rate: float, clip: float | None, where: str
+) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    total = 0.0
+    for micro_batch in update.micro_batches:
+        loss, parts = micro_batch()
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+        for key, value in parts.items():
+            sums[key] = sums.get(key, 0.0) + value
+    norm = 0.0
+    if update.micro_batches:
+        try:
+            norm = optimiser.step(rate, clip)
+        except FloatingPointError as error:
+            raise BactrianError(f"{where}: {error}; the weights before it are kept in the last checkpoint") from error
+    return {"loss": total, **update.metrics, **update.finish(sums), "learning_rate": rate, "grad_norm": norm}

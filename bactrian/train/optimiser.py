@@ -1,0 +1,113 @@
+"""AdamW over float32 masters, whatever the dtype that the model computes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+
+class MasterAdamW:
+    """AdamW whose weights, gradients and moments are float32.
+
+    A bfloat16 model computes with a rounded copy of the masters: updates far smaller than a bfloat16 step still add up. A
+    float32 model's own weights are the masters. Gradients of several micro-batches are summed in float32.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        betas: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        """Weight decay touches matrices only: not embeddings, norms or biases (SPEC 7.1)."""
+        embeddings = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}
+        self.names: list[str] = []
+        self.model_weights: list[torch.nn.Parameter] = []
+        self.masters: list[torch.nn.Parameter] = []
+        decayed: list[torch.nn.Parameter] = []
+        plain: list[torch.nn.Parameter] = []
+        for name, weight in network.named_parameters():
+            if not weight.requires_grad:
+                continue
+            low = weight.dtype != torch.float32
+            master = torch.nn.Parameter(weight.detach().float()) if low else weight
+            if low:
+                weight.register_post_accumulate_grad_hook(_move_gradient_to(master))
+            self.names.append(name)
+            self.model_weights.append(weight)
+            self.masters.append(master)
+            (decayed if weight.ndim >= 2 and id(weight) not in embeddings else plain).append(master)
+        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, eps=epsilon, fused=True)
+
+    def step(self, learning_rate: float, clip: float | None) -> float:
+        """Clip the gradient to norm `clip`, update, clear the gradient.
+
+        Returns:
+            The gradient's norm before clipping.
+
+        Raises:
+            FloatingPointError: the gradient is not finite; nothing was updated.
+        """
+        norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
+        value = float(norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the gradient's norm is {value}")
+        if clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.masters, clip, norm)
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        self._copy_to_model()
+        return value
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Masters and moments by weight name, for a checkpoint: `NAME`, `NAME#mean`, `NAME#square`; `#step`."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, master in self._named_masters():
+            tensors[name] = master.detach()
+            if state := self.adam.state.get(master):
+                tensors[f"{name}#mean"], tensors[f"{name}#square"] = state["exp_avg"], state["exp_avg_sq"]
+                tensors[f"{name}#step"] = state["step"]
+        return tensors
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave.
+
+        Raises:
+            KeyError: a weight is missing.
+        """
+        for name, master in self._named_masters():
+            with torch.no_grad():
+                master.copy_(tensors[name])
+            if f"{name}#mean" in tensors:
+                self.adam.state[master] = {
+                    "step": tensors[f"{name}#step"].to("cpu" if master.device.type == "cpu" else master.device),
+                    "exp_avg": tensors[f"{name}#mean"].to(master.device),
+                    "exp_avg_sq": tensors[f"{name}#square"].to(master.device),
+                }
+        self._copy_to_model()
+
+    def _named_masters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        return zip(self.names, self.masters, strict=True)
+
+    @torch.no_grad()
+    def _copy_to_model(self) -> None:
+        for weight, master in zip(self.model_weights, self.masters, strict=True):
+            if weight is not master:
+                weight.copy_(master)
+
+
+def _move_gradient_to(master: torch.nn.Parameter):  # type: ignore[no-untyped-def]
+    def move(weight: torch.Tensor) -> None:
+        assert weight.grad is not None
+        if master.grad is None:
+            master.grad = weight.grad.float()
+        else:
+            master.grad.add_(weight.grad)
+        weight.grad = None
+
+    return move
