@@ -1,0 +1,80 @@
+"""Problem rows: what they hold, how a question is hashed, and which part of the problem space it belongs to."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+from typing import Any, Literal
+
+from bactrian.errors import BactrianError
+
+Row = dict[str, Any]
+Split = Literal["train", "dev", "unseen"]
+
+ATTEMPTS = 10_000
+"""How often a generator tries to find one more question of its split before it says that there are none left."""
+
+
+def question_hash(question: str) -> str:
+    """The identity of a question: 32 hex digits of SHA-256, blind to letter case and to the amount of white space."""
+    return hashlib.sha256(" ".join(question.split()).casefold().encode()).hexdigest()[:32]
+
+
+def split_of(question: str) -> Split:
+    """The part of the problem space that a question belongs to: 80 % train, 10 % dev, 10 % unseen, by its hash.
+
+    So the three never share a question, whatever the seeds; different seeds of one split may.
+    """
+    part = int(question_hash(question)[:8], 16) % 10
+    return "dev" if part == 8 else "unseen" if part == 9 else "train"
+
+
+def question_of(row: Mapping[str, Any]) -> str | None:
+    """The question of a problem, conversation or pair row: its last user turn. None for a row without messages."""
+    messages = row.get("messages") or row.get("prompt") or []
+    turns = [turn["content"] for turn in messages if turn["role"] == "user"]
+    return turns[-1] if turns else None
+
+
+def question_keys(row: Mapping[str, Any]) -> set[str]:
+    """All hashes under which a row's question is known.
+
+    Its id (for our generators the hash of the bare question, before an instruction was added) and the hash of the last
+    user turn. Two rows hold the same question when these sets meet.
+    """
+    question = question_of(row)
+    return {str(row["id"])} | ({question_hash(question)} if question is not None else set())
+
+
+def problem(question: str, solution: str, ground_truth: str, dataset: str, source: str, license: str) -> Row:
+    """One problem row; its id is the question's hash."""
+    return {
+        "id": question_hash(question),
+        "messages": [{"role": "user", "content": question}],
+        "ground_truth": ground_truth,
+        "dataset": dataset,
+        "solution": solution,
+        "source": source,
+        "license": license,
+    }
+
+
+def distinct(name: str, seed: int, count: int, split: Split, draw: Callable[[Random], Row]) -> Iterator[Row]:
+    """The first `count` rows of an endless stream of distinct questions of one split.
+
+    Row i is drawn from a random stream of its own, named by (name, seed, i, attempt), where attempts go up until the
+    question is of the split and new. So the first rows of a longer set are those of a shorter one.
+    Raises BactrianError when ATTEMPTS draws in a row bring nothing new: the settings allow too few questions.
+    """
+    seen: set[str] = set()
+    for index in range(count):
+        for attempt in range(ATTEMPTS):
+            row = draw(Random(f"{name}/{seed}/{index}/{attempt}"))
+            if row["id"] not in seen and split_of(row["messages"][-1]["content"]) == split:
+                break
+        else:
+            raise BactrianError(
+                f"{name}: found only {index} distinct {split} questions of the {count} asked for; "
+                "widen the settings (more terms, digits, operations) or ask for fewer"
+            )
+        seen.add(row["id"])
+        yield row

@@ -1,0 +1,100 @@
+"""The verifier of reasoning-gym's tasks: finds the answer in a completion, and lets the task itself score it."""
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+from bactrian.errors import BactrianError
+from bactrian.verify.gsm8k import last
+from bactrian.verify.verdict import Example, Verdict
+
+TEXT_LIMIT = 20_000
+ANSWER_LIMIT = 4_000
+"""A longer answer is not handed to the scorer: some scorers take time that grows fast with it."""
+RIGHT = 1.0 - 1e-9
+MARKER = re.compile(r"\banswer\s?\*{0,2}:\*{0,2}|<answer>", re.IGNORECASE)
+NOT_FINITE = re.compile(r"\W*(nan|inf|infinity)\W*", re.IGNORECASE)
+
+
+def reasoning_gym(completion: str, ground_truth: str) -> Verdict:
+    """Scores with `score_answer` of the task; right iff the score is at least 1 − 1e-9.
+
+    `ground_truth` is a JSON object {"task", "answer", "metadata"}. A lower score, such as the 0.01 to 0.5 that some
+    tasks give for form or nearness, stands in `score` and the outcome is "wrong". An exception in the scorer, or a
+    score outside [0, 1], is "crashed". "nan" and infinities are wrong whatever the scorer says: complex_arithmetic
+    takes nan for right. May be slow or hang: run it through `verify_all`.
+    """
+    try:
+        problem = json.loads(ground_truth)
+        task, gold, metadata = problem["task"], problem["answer"], problem["metadata"]
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f'the ground truth is not a JSON object with "task", "answer" and "metadata": {error!r}'
+        return Verdict(0.0, "crashed", None, reason)
+    extracted = answer(completion[-TEXT_LIMIT:], max(1, len(str(gold).strip().splitlines())))
+    if not extracted:
+        return Verdict(0.0, "unparsable", None, "no answer in the text")
+    if len(extracted) > ANSWER_LIMIT:
+        return Verdict(0.0, "unparsable", extracted[:ANSWER_LIMIT], f"an answer of more than {ANSWER_LIMIT} characters")
+    if NOT_FINITE.fullmatch(extracted) and extracted != gold:
+        return Verdict(0.0, "wrong", extracted, "not a finite number")
+    try:
+        score = float(scorer(task)(extracted, {"question": "", "answer": gold, "metadata": metadata}))
+    except BactrianError:
+        raise
+    except Exception as error:
+        return Verdict(0.0, "crashed", extracted, f"the scorer of {task} raised {error!r}"[:300])
+    if not 0.0 <= score <= 1.0:
+        return Verdict(0.0, "crashed", extracted, f"the scorer of {task} gave {score}, outside [0, 1]")
+    return Verdict(score, "right" if score >= RIGHT else "wrong", extracted, f"{task} gave {score:g}")
+
+
+def answer(text: str, lines: int) -> str:
+    """The answer in a text, given how many lines the right one has.
+
+    What stands after the last `Answer:`, or inside the last <answer> tags, whichever comes later; else the last
+    non-empty lines. At most `lines` non-empty lines of it, so that chatter after the answer does no harm.
+    """
+    marker = last(MARKER.finditer(text))
+    if marker is None:
+        return "\n".join(filled(text)[-lines:]).strip()
+    tail = text[marker.end() :]
+    if marker[0].startswith("<"):
+        return re.split("</answer>", tail, maxsplit=1, flags=re.IGNORECASE)[0].strip()
+    return "\n".join(filled(tail)[:lines]).strip()
+
+
+def filled(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+@cache
+def scorer(task: str) -> Any:
+    """`score_answer` of a task. Raises BactrianError if reasoning-gym is not installed or has no such task."""
+    try:
+        from reasoning_gym.factory import DATASETS, get_score_answer_fn
+    except ImportError:
+        raise BactrianError("reasoning-gym is not installed; pip install 'bactrian[problems]'") from None
+    if task not in DATASETS:
+        raise BactrianError(f"reasoning-gym has no task {task!r}; it has {', '.join(sorted(DATASETS))}")
+    return get_score_answer_fn(task)
+
+
+def chain_sum(gold: str) -> str:
+    return json.dumps({"task": "chain_sum", "answer": gold, "metadata": {}})
+
+
+EXAMPLES = (
+    Example("4 - 1 = 3\n3 - 7 = -4\nAnswer: -4", chain_sum("-4"), "right"),
+    Example("I think <answer>-4</answer>, surely.", chain_sum("-4"), "right"),
+    Example("so it is\n-4\n\n", chain_sum("-4"), "right"),
+    Example("**Answer:** -4\nI hope it is correct.", chain_sum("-4"), "right"),
+    Example("<answer>-4", chain_sum("-4"), "right"),
+    Example("Answer: 4", chain_sum("-4"), "wrong"),
+    Example("Answer: -4\nAnswer: 3", chain_sum("-4"), "wrong"),
+    Example("Answer: nan", chain_sum("-4"), "wrong"),
+    Example("-4 is in the middle\n5", chain_sum("-4"), "wrong"),
+    Example("  \n ", chain_sum("-4"), "unparsable"),
+    Example("Answer: " + "9" * 5000, chain_sum("-4"), "unparsable"),
+    Example("Answer: -4", "-4", "crashed"),
+)
