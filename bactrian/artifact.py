@@ -198,6 +198,32 @@ class Store:
             raise BactrianError(f"{folder}: field key: found {manifest.key}, expected {key}; remove that folder")
         return Artifact(folder, manifest)
 
+    def locate(self, name: str, run: str | None = None) -> Path:
+        """The folder of an artifact: `name` is a folder, the beginning of a key, or with `run` the name of a step.
+
+        Raises BactrianError if there is no such artifact, or more than one.
+        """
+        if run is None and (Path(name) / MANIFEST).is_file():
+            return Path(name)
+        if run is not None:
+            return self._of_step(name, run)
+        found = [folder for folder in sorted(self.artifacts.glob("*/")) if (folder / MANIFEST).is_file()
+                 and (folder.name.startswith(name) or folder.name.rpartition("-")[2].startswith(name))]
+        if len(found) != 1 or not name:
+            several = ", ".join(folder.name for folder in found) or "no artifact"
+            raise BactrianError(f'"{name}": found {several} in {self.artifacts}, expected an artifact\'s folder, the '
+                                f"beginning of its key, or a step's name with --run")
+        return found[0]
+
+    def _of_step(self, step: str, run: str) -> Path:
+        path = self.root / run / "run.json"
+        if not path.is_file():
+            raise BactrianError(f"{path}: found no such file, so there is no run named {run} in {self.root}")
+        paths = {record["name"]: record["path"] for record in json.loads(path.read_text())["steps"]}
+        if step not in paths:
+            raise BactrianError(f'{path}: found no step "{step}", expected one of: {", ".join(paths)}')
+        return self.root / str(paths[step])
+
     def set_aside(self, artifact: Artifact) -> None:
         """Make room for a new artifact of the same key; the old one is removed when the new one is committed."""
         old = artifact.path.with_name(artifact.path.name + ".old")

@@ -28,6 +28,7 @@ class Source:
     fetch: Callable[[], Path]
     licences: Callable[[Path], tuple[Licence, ...]]
     key: str | None = None
+    local: bool = True  # False if fetching it needs the network
 
     def input(self) -> Input:
         """The source on this machine, converted or downloaded if need be. Raises BactrianError if it cannot be had."""
@@ -111,7 +112,7 @@ def _from_hub(ref: str, kind: Kind) -> Source:
             return Path(snapshot_download(repository, repo_type=repo_type, revision=commit, allow_patterns=patterns))
 
     return Source(ref, kind, hash_json([repo_type, repository, commit]), fetch,
-                  lambda path: _card_licences(f"{repository} (Hub, {commit[:12]})", path))
+                  lambda path: _card_licences(f"{repository} (Hub, {commit[:12]})", path), local=False)
 
 
 def _hub_commit(repository: str, revision: str | None, repo_type: str) -> str:

@@ -1,0 +1,203 @@
+"""The command line: run, plan, show, report, chat, and one sub-command per stage made from the stage's own fields."""
+
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bactrian import __version__
+from bactrian.errors import BactrianError
+
+# glibc gives freed memory back to the kernel and asks for it again at each training step; with these it keeps it.
+_MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
+_QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+          "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
+_WITHOUT_TORCH = ("plan", "show", "report")
+
+_store = click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
+                      help="Folder of artifacts and runs.  [default: runs]")
+_set = click.option("--set", "overrides", multiple=True, metavar="STEP.FIELD=VALUE",
+                    help="Change a setting; repeatable.")
+_recipe = click.argument("recipe", type=click.Path(path_type=Path))
+_run_name = click.option("--run", "run_name", help="The run (recipe name) in which ARTIFACT is a step.")
+
+
+def main() -> None:
+    """Entry point: runs the command line and exits with 0, 1 (a bug), 2 (bad input) or 130 (interrupted)."""
+    arguments = sys.argv[1:]
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    _keep_freed_memory(arguments)
+    sys.exit(invoke(arguments))
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; messages go to standard error."""
+    from bactrian.progress import printable
+
+    try:
+        status = commands.main(list(arguments), prog_name="bactrian", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted; the same command resumes where this one stopped", file=sys.stderr)
+        return 130
+    except BactrianError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        for note in getattr(error, "__notes__", ()):
+            print(f"bactrian failed {printable(note)}", file=sys.stderr)
+        print(printable("".join(traceback.format_exception(error))), file=sys.stderr)
+        return 1
+
+
+class _Commands(click.Group):
+    """The fixed commands, then one per stage."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from bactrian.stages import all_stages
+
+        return [*self.commands, *all_stages()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from bactrian.stages import all_stages
+
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
+        stage = all_stages().get(cmd_name)
+        if stage is None:
+            return None
+        from bactrian.stage_command import stage_command
+
+        return stage_command(stage, [_store, _set], _run_recipe)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from bactrian.source import nearest
+
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            meant = nearest(args[0], self.list_commands(ctx))
+            ctx.fail(f'no command "{args[0]}"' + (f'; did you mean "{meant}"?' if meant else "; see bactrian --help"))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def commands() -> None:
+    """Open post-training: one recipe file takes a language model from its base to a report.
+
+    Stages are commands too: `bactrian STAGE --help` lists their settings.
+    """
+
+
+@commands.command()
+@_recipe
+@_set
+@click.option("--only", metavar="STEP", help="Make just this step; its inputs must exist.")
+@click.option("--from", "from_step", metavar="STEP", help="Make this step and all after it again.")
+@_store
+def run(recipe: Path, overrides: tuple[str, ...], only: str | None, from_step: str | None, store: Path) -> None:
+    """Make what is missing of a recipe, resuming what was cut; then write the report."""
+    from bactrian.recipe import load
+
+    _run_recipe(load(recipe, overrides), store, only, from_step)
+
+
+@commands.command()
+@_recipe
+@_set
+@_store
+def plan(recipe: Path, overrides: tuple[str, ...], store: Path) -> None:
+    """Show the steps, what exists, and what the rest would take. Makes nothing."""
+    from bactrian.artifact import Store
+    from bactrian.plan import plan as make_plan
+    from bactrian.recipe import load
+    from bactrian.tables import print_plan
+
+    print_plan(make_plan(load(recipe, overrides), Store(store)))
+
+
+@commands.command()
+@click.argument("artifact")
+@_run_name
+@click.option("--json", "as_json", is_flag=True, help="The manifest as it is.")
+@_store
+def show(artifact: str, run_name: str | None, as_json: bool, store: Path) -> None:
+    """Print a manifest: ARTIFACT is a folder, the beginning of a key, or with --run a step's name."""
+    from bactrian.artifact import Store
+    from bactrian.manifest import MANIFEST, Manifest
+    from bactrian.tables import print_manifest
+
+    folder = Store(store).locate(artifact, run_name)
+    if as_json:
+        click.echo((folder / MANIFEST).read_text())
+    else:
+        print_manifest(folder, Manifest.read(folder))
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@_store
+def report(run: Path, store: Path) -> None:
+    """Write the report of a run; RUN is its folder or its name."""
+    from bactrian.report import write_report
+
+    click.echo(write_report(run if run.is_dir() else store / run))
+
+
+@commands.command()
+@click.argument("model")
+@_run_name
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_store
+def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: int, seed: int, store: Path) -> None:
+    """Talk to a model: an artifact (as in `show`), embedded:NAME, a folder or a Hub id."""
+    from bactrian.artifact import Store
+    from bactrian.generate.chat import chat as talk
+    from bactrian.manifest import Kind
+    from bactrian.source import problem_with, resolve
+
+    if run_name is None and problem_with(model, Kind.MODEL, Path(), ()) is None:
+        folder = resolve(model, Kind.MODEL, Path()).input().path
+    else:
+        folder = Store(store).locate(model, run_name)
+    talk(folder, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+
+
+def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: str | None = None) -> None:
+    from bactrian.artifact import Store
+    from bactrian.runner import run as run_recipe
+
+    command = shlex.join(["bactrian", *sys.argv[1:]])
+    run_recipe(recipe, Store(store), only, from_step, command)
+
+
+def _keep_freed_memory(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Start this process over, once, with glibc's allocator told to keep freed memory: CPU training is much faster."""
+    command = next((argument for argument in arguments if not argument.startswith("-")), None)
+    needless = command is None or command in _WITHOUT_TORCH or "--help" in arguments or "-h" in arguments
+    done = "BACTRIAN_NO_REEXEC" in environment or any(name in environment for name in _MALLOC)
+    if needless or done or not _has_glibc():
+        return
+    new = {**environment, **_MALLOC, "BACTRIAN_NO_REEXEC": "1"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], new)
+
+
+def _has_glibc() -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return str(os.confstr("CS_GNU_LIBC_VERSION")).startswith("glibc")
+    except (ValueError, OSError):
+        return False

@@ -1,0 +1,335 @@
+"""Makes the steps of a recipe that are missing, skips those that exist, resumes those that were cut."""
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bactrian.artifact import Artifact, Input, Store, Workspace, finite, now, write_atomically
+from bactrian.errors import BactrianError
+from bactrian.fingerprint import code_fingerprint
+from bactrian.hardware import Hardware, machine
+from bactrian.manifest import InputRecord, Manifest, hash_json, merge_licences
+from bactrian.progress import duration, say
+from bactrian.recipe import Recipe, Step
+from bactrian.source import Source, resolve
+from bactrian.stages.stage import Found
+
+_NOTED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pyarrow", "pydantic",
+                   "gguf", "reasoning-gym", "datasets")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step with all that names its artifact: its key, and for each reference the step or the source behind it."""
+
+    step: Step
+    key: str
+    code: str
+    sources: Mapping[str, Source]  # references that are no steps
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A step's entry in run.json. `path` is relative to the store; `inputs`: {reference: step or source}."""
+
+    name: str
+    stage: str
+    kind: str
+    key: str
+    path: str
+    status: str  # "made" or "reused"
+    seconds: float
+    inputs: dict[str, str]
+
+
+def tasks(recipe: Recipe, hardware: Hardware) -> list[Task]:
+    """Every step with its key, in the order of making. Makes nothing.
+
+    Raises BactrianError if a source cannot be had or does not match its hashes.
+    """
+    keys: dict[str, str] = {}
+    sources: dict[tuple[str, str], Source] = {}
+    made: list[Task] = []
+    for step in recipe.steps:
+        found = step.stage.references()
+        for reference in found:
+            if reference.ref not in keys and (reference.ref, reference.kind) not in sources:
+                sources[reference.ref, reference.kind] = resolve(reference.ref, reference.kind, recipe.folder)
+        own = {item.ref: sources[item.ref, item.kind] for item in found if item.ref not in keys}
+        code = code_fingerprint(type(step.stage).__module__)
+        hashes = {ref: source.content_hash for ref, source in own.items()}
+        hashes |= {ref: keys[ref] for ref in step.reads}
+        settings = _with_hashes(step, found, hashes)
+        keys[step.name] = hash_json({"stage": step.stage.name, "settings": settings, "seed": step.seed,
+                                     "dtype": hardware.dtype, "code": code})
+        made.append(Task(step, keys[step.name], code, own))
+    return made
+
+
+def run(recipe: Recipe, store: Store, only: str | None = None, from_step: str | None = None,
+        command: str = "", report: bool = True) -> list[StepRecord]:
+    """Make what is missing of a recipe, and write `<store>/<name>/run.json` after each step and the report at the end.
+
+    `only`: make just this step, from inputs that exist. `from_step`: make this step and all after it again.
+    Raises BactrianError for bad input, for an artifact that does not match its hashes, and for a full disk; whatever
+    else a stage raises carries a note that names the step.
+    """
+    names = [step.name for step in recipe.steps]
+    for name in filter(None, (only, from_step)):
+        recipe.step(name)
+    again = set(names[names.index(from_step):]) if from_step else set()
+    hardware = recipe.hardware.decide()
+    made: dict[str, Artifact] = {}
+    log = _RunLog(recipe, store, command)
+    for task in tasks(recipe, hardware):
+        name = task.step.name
+        if only not in (None, name):
+            artifact = _as_it_is(task, store, wanting=recipe.step(only or name))
+            status = "reused"
+        else:
+            artifact, status = _ensure(task, store, hardware, _inputs(task, made), name in again)
+        if artifact is not None:
+            made[name] = artifact
+            log.add(task, artifact, status)
+    log.finish(report)
+    return log.records
+
+
+def _ensure(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Input | Source],
+            again: bool) -> tuple[Artifact, str]:
+    """The step's artifact, made if need be, and whether it was "made" or "reused"."""
+    artifact = _existing(task, store, inputs)
+    if artifact is not None and again:
+        store.set_aside(artifact)
+        artifact = None
+    return (artifact, "reused") if artifact is not None else (_make(task, store, hardware, inputs), "made")
+
+
+def _with_hashes(step: Step, found: list[Found], hashes: Mapping[str, str]) -> dict[str, Any]:
+    """The settings with each reference replaced by its input's key or content hash."""
+    settings: dict[str, Any] = step.stage.model_dump(mode="json", exclude={"seed"})
+    for reference in found:
+        holder: Any = settings
+        for part in reference.path[:-1]:
+            holder = holder[part]
+        label = [reference.ref] if step.stage.labels_inputs else []
+        holder[reference.path[-1]] = [hashes[reference.ref], *label]
+    return settings
+
+
+def _inputs(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | Source]:
+    """For each reference the artifact that it names, or the source, which is fetched only if the step must be made."""
+    inputs: dict[str, Input | Source] = dict(task.sources)
+    for name in task.step.reads:
+        manifest = made[name].manifest
+        inputs[name] = Input(name, made[name].path.resolve(), manifest.kind, manifest.content_hash, manifest.licences,
+                             manifest.key)
+    return inputs
+
+
+def _existing(task: Task, store: Store, inputs: Mapping[str, Input | Source]) -> Artifact | None:
+    """The step's artifact if it is there, whole, and was made from these very inputs."""
+    artifact = store.find(task.step.stage.name, task.key)
+    if artifact is None:
+        return None
+    artifact.manifest.verify(artifact.path)
+    # with two references of one content, either name may have been recorded
+    if {record.content_hash for record in artifact.manifest.inputs.values()} != _hashes(inputs):
+        say(f"{task.step.name}: an input was made again and came out different, so this step is made again")
+        store.set_aside(artifact)
+        return None
+    say(f"{task.step.name}: exists ({artifact.path})")
+    return artifact
+
+
+def _hashes(inputs: Mapping[str, Input | Source]) -> set[str]:
+    return {source.content_hash for source in inputs.values()}
+
+
+def _as_it_is(task: Task, store: Store, wanting: Step) -> Artifact | None:
+    """With --only: another step's artifact, if any. Raises BactrianError if `wanting` reads it and there is none."""
+    artifact = store.find(task.step.stage.name, task.key)
+    if task.step.name in wanting.reads:
+        if artifact is None:
+            raise BactrianError(f'--only {wanting.name}: it reads step "{task.step.name}", which is not made yet; '
+                                f"run without --only, or with --only {task.step.name} first")
+        artifact.manifest.verify(artifact.path)
+    return artifact
+
+
+def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Input | Source]) -> Artifact:
+    step, stage = task.step, task.step.stage
+    resumed = store.partial(stage.name, task.key).exists()
+    say(f"{step.name}: {'resumed' if resumed else 'made'} by stage {stage.name}")
+    with _naming_step(step), store.making(stage.name, task.key) as partial:
+        if (finished := store.find(stage.name, task.key)) is not None:  # by another process, a moment ago
+            shutil.rmtree(partial)
+            return finished
+        at_hand = {ref: item.input() if isinstance(item, Source) else item for ref, item in inputs.items()}
+        attempt = _attempt(partial)
+        _prepare(hardware, step.seed)
+        output, scratch = partial / "output", partial / "scratch"
+        workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store.memos, task.code)
+        before = time.monotonic()
+        stage.run(workspace)
+        seconds = time.monotonic() - before
+        return store.commit(partial, _manifest(task, workspace, attempt, seconds))
+
+
+def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seconds: float) -> Manifest:
+    """All that is known of a step's output but its files."""
+    stage, inputs = task.step.stage, workspace.inputs
+    hardware: dict[str, str | int | None] = {**machine(), **asdict(workspace.hardware)}
+    return Manifest(
+        kind=stage.makes,
+        stage=stage.name,
+        step=task.step.name,
+        key=task.key,
+        content_hash="",
+        inputs={ref: InputRecord(key=item.key, content_hash=item.content_hash, path=str(item.path))
+                for ref, item in inputs.items()},
+        settings=stage.model_dump(mode="json", exclude={"seed"}),
+        seed=workspace.seed,
+        code={"version": _version(), "commit": _commit(), "fingerprint": task.code},
+        packages=_packages(),
+        hardware=hardware,
+        licences=merge_licences(workspace.licences, *(item.licences for item in inputs.values())),
+        started=attempt["started"],
+        seconds=round(seconds, 3),
+        attempts=attempt["attempts"],
+        metrics={name: finite(value) for name, value in workspace.metrics.items()},
+        files={},
+    )
+
+
+def _attempt(partial: Path) -> dict[str, Any]:
+    """When work on this artifact began, and by how many processes; kept across kills."""
+    path = partial / "attempt.json"
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):
+        before = {"started": now(), "attempts": 0}
+    attempt = {"started": before["started"], "attempts": before["attempts"] + 1}
+    write_atomically(path, json.dumps(attempt))
+    return attempt
+
+
+def _prepare(hardware: Hardware, seed: int) -> None:
+    """Threads, determinism and every global random stream, so that a step depends on nothing that ran before it."""
+    import numpy
+    import torch
+
+    torch.set_num_threads(hardware.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # a debugging aid that costs a pass over each new tensor
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+
+
+@contextmanager
+def _naming_step(step: Step) -> Iterator[None]:
+    """Say of whatever goes wrong in which step it went wrong."""
+    place = f'step "{step.name}" (stage {step.stage.name})'
+    try:
+        yield
+    except BactrianError as error:
+        raise BactrianError(f"{place}: {error}") from error
+    except Exception as error:
+        error.add_note(f"while making {place}")
+        raise
+
+
+class _RunLog:
+    """`<store>/<recipe>/run.json`, written again after each step. A run that makes nothing leaves the last one be."""
+
+    def __init__(self, recipe: Recipe, store: Store, command: str) -> None:
+        self.recipe, self.store, self.command = recipe, store, command
+        self.started, self.before = now(), time.monotonic()
+        self.folder = store.root / recipe.name
+        self.records: list[StepRecord] = []
+
+    def add(self, task: Task, artifact: Artifact, status: str) -> None:
+        manifest = artifact.manifest
+        inputs = {ref: ref for ref in (*task.step.reads, *task.sources)}
+        path = str(artifact.path.relative_to(self.store.root))
+        self.records.append(StepRecord(task.step.name, manifest.stage, manifest.kind, manifest.key, path, status,
+                                       manifest.seconds, inputs))
+        if status == "made":
+            say(f"{task.step.name}: done in {duration(manifest.seconds)} → {artifact.path}")
+            self._write()
+
+    def finish(self, report: bool) -> None:
+        """The closing lines; run.json and the report, if this run differs from the one on record."""
+        made = sum(record.status == "made" for record in self.records)
+        if made:
+            say(f"{self.recipe.name}: {made} made, {len(self.records) - made} reused")
+        else:
+            say(f"{self.recipe.name}: nothing to make, {_count(len(self.records))} there already")
+        if made or self._recorded_keys() != [record.key for record in self.records]:
+            self._write()
+            if report:
+                from bactrian.report import write_report
+
+                say(f"report: {write_report(self.folder)}")
+
+    def _recorded_keys(self) -> list[str]:
+        path = self.folder / "run.json"
+        return [step["key"] for step in json.loads(path.read_text())["steps"]] if path.exists() else []
+
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        recipe = self.recipe
+        record = {"name": recipe.name, "recipe": recipe.text, "recipe_path": str(recipe.path) if recipe.path else None,
+                  "command": self.command, "started": self.started, "seconds": round(time.monotonic() - self.before, 3),
+                  "steps": [asdict(step) for step in self.records]}
+        write_atomically(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _count(steps: int) -> str:
+    return "its one step is" if steps == 1 else f"all {steps} steps are"
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Versions of Python and of the packages that can shape an artifact."""
+    import importlib.metadata
+    import platform
+
+    versions = {"python": platform.python_version()}
+    for name in _NOTED_PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _version() -> str:
+    from bactrian import __version__
+
+    return __version__
+
+
+@cache
+def _commit() -> str | None:
+    """The git commit of this code, with "-dirty" if it was changed since; None outside its repository."""
+    import subprocess
+
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", "errors.py"], check=True, capture_output=True)
+        described = subprocess.run([*git, "describe", "--always", "--abbrev=40", "--dirty", "--match="], check=True,
+                                   capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()

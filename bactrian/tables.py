@@ -1,0 +1,92 @@
+"""Plans and manifests as tables on the terminal. All text is shown as it is: no markup, no control characters."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from bactrian.manifest import Manifest
+from bactrian.plan import Plan, PlannedStep
+from bactrian.progress import duration, printable
+
+_STATES = {"exists": "exists", "resume": "begun, would be resumed", "make": "would be made"}
+
+
+def print_plan(plan: Plan) -> None:
+    """The steps, a total, and a warning for each step that does not fit in memory."""
+    table = Table("step", "stage", "reads", "", *(_right(name) for name in ("tokens", "FLOPs", "peak memory", "time")))
+    for step in plan.steps:
+        table.add_row(*map(_text, (step.name, step.stage, ", ".join(step.inputs), _STATES[step.state])),
+                      *_costs(step.tokens, step.flops, step.peak_memory, step.seconds, step.state == "exists"))
+    todo = [step for step in plan.steps if step.state != "exists"]
+    table.add_section()
+    table.add_row("total", "", "", f"{len(todo)} of {len(plan.steps)} to make", *_total(todo))
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    if todo:
+        hardware = plan.hardware
+        console.print(f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} "
+                      f"GFLOP/s measured on one large matrix product. Times are estimates.", soft_wrap=True)
+    for step in plan.short_of_memory:
+        console.print(f"warning: {step.name} may need {_bytes(step.peak_memory)}, more than this machine has",
+                      soft_wrap=True)
+
+
+def print_manifest(folder: Path, manifest: Manifest) -> None:
+    """All that a manifest holds; of the files name, size and the beginning of the hash."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    dumped = manifest.model_dump(mode="json")
+    resumed = f" (of the last of {manifest.attempts} processes that worked on it)" if manifest.attempts > 1 else ""
+    rows = [("artifact", str(folder)), ("is", f"{manifest.kind}, by step {manifest.step}, stage {manifest.stage}")]
+    rows += [("key", manifest.key), ("content hash", manifest.content_hash), ("seed", str(manifest.seed))]
+    rows += [("started", manifest.started), ("took", duration(manifest.seconds) + resumed)]
+    for part in ("settings", "metrics", "code", "hardware", "packages"):
+        rows += _rows(part, {name: str(value) for name, value in dumped[part].items()})
+    rows += _rows("inputs", {ref: f"{item.content_hash[:16]} {item.path}" for ref, item in manifest.inputs.items()})
+    rows += _rows("licences", {item.source: " ".join([item.licence, *(f"[{mark}]" for mark in item.marks)])
+                               for item in manifest.licences})
+    rows += _rows("files", {name: f"{file.sha256[:16]} {_bytes(file.bytes)}" for name, file in manifest.files.items()})
+    for label, value in rows:
+        table.add_row(_text(label), _text(value))
+    Console(markup=False, highlight=False).print(table)
+
+
+def _rows(part: str, values: dict[str, str]) -> list[tuple[str, str]]:
+    return [(f"{part if index == 0 else ''}", f"{name}: {value}") for index, (name, value) in enumerate(values.items())]
+
+
+def _costs(tokens: float, flops: float, memory: float, seconds: float, exists: bool) -> list[str]:
+    if exists:
+        return ["", "", "", ""]
+    return [_short(tokens), _short(flops), _bytes(memory), duration(seconds)]
+
+
+def _total(steps: list[PlannedStep]) -> list[str]:
+    tokens, flops, seconds = (sum(getattr(step, name) for step in steps) for name in ("tokens", "flops", "seconds"))
+    return _costs(tokens, flops, max((step.peak_memory for step in steps), default=0.0), seconds, not steps)
+
+
+def _short(number: float) -> str:
+    """1234567 → "1.2M"."""
+    for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{letter}"
+    return f"{number:.0f}"
+
+
+def _bytes(number: float) -> str:
+    for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number:.0f} B"
+
+
+def _text(value: str) -> Text:
+    return Text(printable(value))
+
+
+def _right(name: str) -> Column:
+    return Column(name, justify="right")
