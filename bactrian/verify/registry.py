@@ -11,7 +11,7 @@ from bactrian.verify.verdict import Example, Verdict
 
 @dataclass(frozen=True)
 class Verifier:
-    """`check(completion, ground_truth)`; `slow` if it must run where it can be killed; `examples` to check itself on."""
+    """`check(completion, ground_truth)`; `slow` if it must run where it can be killed; `examples` to check it on."""
 
     check: Callable[[str, str], Verdict]
     examples: tuple[Example, ...]
