@@ -1,0 +1,232 @@
+"""Stages `problems` and `corpus`: verifiable problems with worked solutions, and procedural text to pretrain on."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bactrian.errors import BactrianError
+from bactrian.manifest import Kind
+from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
+
+if TYPE_CHECKING:
+    from bactrian.artifact import Workspace
+
+Row = dict[str, Any]
+SEEDS_APART = 1_000_003
+"""Between the seeds of two tasks of one step."""
+
+Split = Annotated[
+    Literal["train", "dev", "unseen"],
+    Field(
+        description="part of the problem space, by the question's hash: they never share a question, whatever the seed"
+    ),
+]
+Count = Annotated[int, Field(ge=1, description="rows to make")]
+
+
+class Task(BaseModel):
+    """One source of problems."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sums(Task):
+    """ "Compute 21 - 12 - 23", worked step by step."""
+
+    source: Literal["sums"]
+    count: Count
+    split: Split = "train"
+    terms: tuple[int, int] = Field((2, 4), description="fewest and most terms")
+    digits: tuple[int, int] = Field((1, 2), description="fewest and most digits of a term")
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.procedural import sums
+
+        return sums(seed, self.count + spare, terms=self.terms, digits=self.digits, split=self.split)
+
+
+class WordProblems(Task):
+    """Grade-school stories in a closed vocabulary, worked step by step."""
+
+    source: Literal["word_problems"]
+    count: Count
+    split: Split = "train"
+    largest: int = Field(20, ge=4, description="largest number in a question")
+    operations: tuple[int, int] = Field((1, 3), description="fewest and most operations")
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.procedural import word_problems
+
+        count = self.count + spare
+        return word_problems(seed, count, largest=self.largest, operations=self.operations, split=self.split)
+
+
+class ReasoningGym(Task):
+    """One of reasoning-gym's tasks."""
+
+    source: Literal["reasoning_gym"]
+    task: str = Field(description="its name, such as chain_sum")
+    count: Count
+    split: Split = "train"
+    config: dict[str, Any] = Field({}, description="the task's own settings")
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.sources import gym_problems
+
+        return gym_problems(self.task, self.config, seed, self.split)
+
+
+class GSM8K(Task):
+    """A file in GSM8K's layout: question, and an answer of worked steps that ends in `#### N`."""
+
+    source: Literal["gsm8k"]
+    data: DataRef
+    count: int | None = Field(None, ge=1, description="rows to take, from the first; by default all")
+    verifier: Literal["gsm8k", "gsm8k_strict"] = "gsm8k"
+    license: str = Field("MIT", description="licence of the file's rows; GSM8K's is MIT")
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.files import read_rows
+        from bactrian.data.sources import gsm8k_problems
+
+        given = workspace.input(self.data)
+        return gsm8k_problems(read_rows(given.path), str(given.path), self.verifier, "openai/gsm8k", self.license)
+
+
+class Given(Task):
+    """Problem rows that are there already: an artifact, a file or a folder."""
+
+    source: Literal["file"]
+    data: DataRef
+    count: int | None = Field(None, ge=1, description="rows to take, from the first; by default all")
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.files import read_rows
+
+        return iter(read_rows(workspace.input(self.data).path, "problem"))
+
+
+AnyTask = Annotated[Sums | WordProblems | ReasoningGym | GSM8K | Given, Field(discriminator="source")]
+
+
+class Problems(Stage):
+    """Verifiable problems with worked solutions: generated, from reasoning-gym, or from a file.
+
+    Every solution is put to the row's own verifier first; rows that it does not accept are dropped, counted and shown.
+    """
+
+    name: ClassVar[str] = "problems"
+    makes: ClassVar[Kind] = Kind.DATA
+
+    tasks: list[AnyTask] = Field(min_length=1, description="where the problems come from")
+    exclude: list[DataRef] = Field([], description="held-out rows: whatever shares a question with them is dropped")
+    system: str = Field("", description="a system turn for every row")
+    instruction: str = Field("", description="a last line added to every question")
+    as_conversations: bool = Field(False, description="write the worked solution as an assistant turn, for SFT")
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.files import read_rows, write_rows
+        from bactrian.data.problems import question_keys
+        from bactrian.data.rows import licences
+        from bactrian.data.tally import Tally
+        from bactrian.progress import say
+
+        held_out = {
+            key for ref in self.exclude for row in read_rows(workspace.input(ref).path) for key in question_keys(row)
+        }
+        tally, rows, seen = Tally(), [], set[str]()
+        for number, task in enumerate(self.tasks):
+            fresh = (
+                row
+                for row in task.problems(workspace.seed + number * SEEDS_APART, len(held_out | seen), workspace)
+                if self._wanted(row, seen, held_out, tally)
+            )
+            checked = solved(islice(fresh, task.count), tally)
+            if task.count is not None and len(checked) < task.count:
+                say(f"problems: task {number} ({task.source}) gave {len(checked)} rows of the {task.count} asked for")
+            rows += checked
+        tally.keep(len(rows))
+        say(f"problems: {tally}")
+        for licence in licences(rows):
+            workspace.add_licence(licence)
+        workspace.metrics.update(tally.counts())
+        write_rows([self._finish(row) for row in rows], workspace.output, card=f"# Problems\n\n```\n{tally}\n```")
+
+    def _wanted(self, row: Row, seen: set[str], held_out: set[str], tally: Any) -> bool:
+        """Whether a row is new and not held out; what is refused is counted."""
+        from bactrian.data.problems import question_keys
+
+        keys = question_keys(row)
+        if keys & held_out:
+            tally.drop("its question is held out", str(row["id"]))
+        elif keys & seen:
+            tally.drop("its question came before", str(row["id"]))
+        else:
+            seen |= keys
+            return True
+        return False
+
+    def _finish(self, row: Row) -> Row:
+        """The row with the system turn and the instruction; the solution as a turn if conversations are wanted."""
+        *before, question = row["messages"]
+        asked = f"{question['content']}\n{self.instruction}" if self.instruction else question["content"]
+        first = [{"role": "system", "content": self.system}] if self.system else []
+        messages = [*first, *before, {"role": "user", "content": asked}]
+        if not self.as_conversations:
+            return {**row, "messages": messages}
+        if "solution" not in row:
+            raise BactrianError(
+                f"problems: row {row['id']} ({row['source']}) has no 'solution', as_conversations needs it"
+            )
+        answer = {"role": "assistant", "content": row["solution"]}
+        return {"messages": [*messages, answer]} | {name: row[name] for name in ("id", "source", "license")}
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        known = [task.count or inputs.get(getattr(task, "data", ""), Facts()).rows for task in self.tasks]
+        return Forecast(makes=Facts(rows=sum(known)))
+
+
+def solved(rows: Iterator[Row], tally: Any) -> list[Row]:
+    """The rows whose solution their verifier takes for right; rows without a solution pass."""
+    from bactrian.verify import Item, verify_all
+
+    rows_in = list(rows)
+    with_solution = [row for row in rows_in if row.get("solution")]
+    verdicts = verify_all([Item(row["dataset"], row["solution"], row["ground_truth"]) for row in with_solution])
+    refused = {}
+    for row, verdict in zip(with_solution, verdicts, strict=True):
+        if verdict.outcome != "right":
+            refused[row["id"]] = verdict
+            tally.drop(f"its verifier finds its solution {verdict.outcome}", f"{row['id']}: {verdict.reason}")
+    return [row for row in rows_in if row["id"] not in refused]
+
+
+class Corpus(Stage):
+    """Procedural text in the vocabulary of the word problems, to pretrain a tiny model on."""
+
+    name: ClassVar[str] = "corpus"
+    makes: ClassVar[Kind] = Kind.DATA
+
+    count: int = Field(100_000, ge=1, description="texts, about 60 words each")
+    largest: int = Field(20, ge=4, description="largest operand")
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.files import write_rows
+        from bactrian.data.procedural import corpus
+        from bactrian.data.rows import licences
+        from bactrian.progress import progress
+
+        rows = []
+        with progress("corpus", total=self.count, unit="text") as bar:
+            for row in corpus(workspace.seed, self.count, largest=self.largest):
+                rows.append(row)
+                bar.advance()
+        for licence in licences(rows[:1]):
+            workspace.add_licence(licence)
+        workspace.metrics["rows_kept"] = float(len(rows))
+        write_rows(rows, workspace.output, card="# Procedural text for pretraining")
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        return Forecast(makes=Facts(rows=self.count, tokens_per_row=62.0))
