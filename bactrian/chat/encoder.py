@@ -88,14 +88,11 @@ def _without_prefix_space(spec: dict[str, Any]) -> dict[str, Any]:
     def switch_off(step: dict[str, Any] | None) -> dict[str, Any] | None:
         if step is None or step["type"] == "Prepend":
             return None
-        match step["type"]:
-            case "Sequence":
-                key = "normalizers" if "normalizers" in step else "pretokenizers"
-                return {**step, key: [kept for inner in step[key] if (kept := switch_off(inner))]}
-            case "Metaspace":
-                return {**step, "prepend_scheme": "never"}
-            case "ByteLevel":
-                return {**step, "add_prefix_space": False}
+        off = {"prepend_scheme": "never", "add_prefix_space": False}
+        step = {key: off.get(key, value) for key, value in step.items()}
+        for steps in ("normalizers", "pretokenizers"):  # of a Sequence
+            if steps in step:
+                step[steps] = [kept for inner in step[steps] if (kept := switch_off(inner))]
         return step
 
     return {**spec, "normalizer": switch_off(spec["normalizer"]), "pre_tokenizer": switch_off(spec["pre_tokenizer"])}

@@ -72,21 +72,21 @@ def expect(beginning: str, text: str, complaint: str) -> None:
 
 
 def _stand_in(i: int, role: str, reasoning: bool) -> Message:
-    message: Message = {"role": role, "content": f"bactrian{i}content"}
+    message: Message = {"role": role, "content": f"turn{i + 1}content"}
     if reasoning:
-        message["reasoning_content"] = f"bactrian{i}reasoning"
+        message["reasoning_content"] = f"turn{i + 1}reasoning"
     return message
 
 
-_STAND_IN = re.compile(r"(bactrian\d+(?:content|reasoning))")
+_STAND_IN = re.compile(r"(turn\d+(?:content|reasoning))")
 
 
 def _segment(text: str, turn: int | None) -> Segment:
     parts: list[str | Slot] = []
     for i, piece in enumerate(_STAND_IN.split(text)):
         if i % 2:
-            number, field = re.fullmatch(r"bactrian(\d+)(\w+)", piece).groups()  # type: ignore[union-attr]
-            parts.append((int(number), "reasoning_content" if field == "reasoning" else field))
+            number = int("".join(filter(str.isdigit, piece)))
+            parts.append((number - 1, "content" if piece.endswith("content") else "reasoning_content"))
         elif piece:
             parts.append(piece)
     return Segment(tuple(parts), turn)

@@ -1,5 +1,6 @@
 """Rendering: the ids, which of them are trained, and that prompts are prefixes, over random conversations."""
 
+import inspect
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -208,4 +209,7 @@ def test_smollm2(smollm2: Any) -> None:
     ids = render(hostile, form).ids
     assert ids.count(smollm2.convert_tokens_to_ids("<|im_end|>")) == 3  # system, user, assistant
     assert ids.count(smollm2.convert_tokens_to_ids("<|im_start|>")) == 3
+    if "sanitize_control_tokens" in inspect.signature(smollm2.apply_chat_template).parameters:
+        theirs = smollm2.apply_chat_template(hostile, return_dict=False, sanitize_control_tokens=True)
+        assert smollm2.decode(theirs).removesuffix("\n") == smollm2.decode(ids) and theirs.count(2) == 3
     assert hostile[0]["content"] in smollm2.decode(ids) and hostile[1]["content"] in smollm2.decode(ids)
