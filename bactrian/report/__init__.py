@@ -22,11 +22,10 @@ def write_report(run_folder: Path) -> Path:
     Raises:
         BactrianError: `run.json` is missing or is not a run's record.
     """
+    from bactrian.artifact import write_atomically
     from bactrian.report.load import load_run
     from bactrian.report.page import render_page
 
     target = run_folder / "report.html"
-    partial = run_folder / "report.html.partial"
-    partial.write_text(render_page(load_run(run_folder)), encoding="utf-8")
-    partial.replace(target)
+    write_atomically(target, render_page(load_run(run_folder)))
     return target

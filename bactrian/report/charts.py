@@ -63,12 +63,24 @@ def whisker(scale: Axis, value: float | None, interval: Point | None, mark: str,
 
     `mark` is a class of the style sheet: "full" or "hollow".
     """
-    parts = [tag("line", {"x1": _x(scale.share(t)), "x2": _x(scale.share(t)), "y1": "0", "y2": "100%",
-                          "class": "zero" if t == 0 else "grid"}) for t in scale.ticks]  # fmt: skip
+    parts = [
+        tag(
+            "line",
+            {
+                "x1": _x(scale.share(t)),
+                "x2": _x(scale.share(t)),
+                "y1": "0",
+                "y2": "100%",
+                "class": "zero" if t == 0 else "grid",
+            },
+        )
+        for t in scale.ticks
+    ]
     if interval is not None and all(map(math.isfinite, interval)):
         low, high = (_x(scale.share(end)) for end in interval)
         parts.append(tag("line", {"x1": low, "x2": high, "y1": "50%", "y2": "50%", "class": "whisker"}))
-        parts += [tag("line", {"x1": end, "x2": end, "y1": "32%", "y2": "68%", "class": "whisker"}) for end in (low, high)]
+        caps = ({"x1": end, "x2": end, "y1": "32%", "y2": "68%", "class": "whisker"} for end in (low, high))
+        parts += [tag("line", cap) for cap in caps]
     if extra is not None and math.isfinite(extra):
         diamond = tag("path", {"d": "M0 -5L5 0L0 5L-5 0Z", "class": "diamond"})
         parts.append(tag("svg", {"x": _x(scale.share(extra)), "y": "50%", "overflow": "visible"}, diamond))
@@ -141,8 +153,12 @@ def _spread(length: int, limit: int) -> list[int]:
     return [round(index * (length - 1) / (limit - 1)) for index in range(limit)]
 
 
-def curve(series: Sequence[tuple[str, Sequence[Point]]], label: Callable[[float], str] = number,
-          bounds: Point | None = None, exact: bool = False) -> Markup:  # fmt: skip
+def curve(
+    series: Sequence[tuple[str, Sequence[Point]]],
+    label: Callable[[float], str] = number,
+    bounds: Point | None = None,
+    exact: bool = False,
+) -> Markup:
     """One or two series over training steps: faint raw points, a smoothed line, values on hover.
 
     Args:
@@ -164,7 +180,8 @@ def curve(series: Sequence[tuple[str, Sequence[Point]]], label: Callable[[float]
         y = place((across[0], tick))[1]
         parts.append(tag("line", {"x1": LEFT, "x2": WIDTH - RIGHT, "y1": y, "y2": y, "class": "grid"}))
         parts.append(tag("text", {"x": LEFT - 6, "y": y + 4, "text-anchor": "end"}, label(tick)))
-    for at, anchor in {across[0]: "start", across[1]: "end"}.items() if across[0] < across[1] else [(across[0], "middle")]:
+    ends = [(across[0], "start"), (across[1], "end")] if across[0] < across[1] else [(across[0], "middle")]
+    for at, anchor in ends:
         x = place((at, up.low))[0]
         parts.append(tag("text", {"x": x, "y": HEIGHT - 5, "text-anchor": anchor}, f"step {number(at)}"))
     hover: list[tuple[float, float, str]] = []
@@ -174,17 +191,15 @@ def curve(series: Sequence[tuple[str, Sequence[Point]]], label: Callable[[float]
         parts.append(tag("path", {"class": f"raw {name}", "d": "".join(f"M{_pair(p)}h0" for p in raw)}))
         if len(line) > 1:
             parts.append(tag("path", {"class": f"line {name}", "d": "M" + "L".join(map(_pair, line))}))
-        hover += [(*map(_tenth, place(p)), f"step {number(p[0])}: {label(p[1])}") for p in (points[i] for i in _spread(len(points), LINE_POINTS))]
+        for point in (points[index] for index in _spread(len(points), LINE_POINTS)):
+            x, y = place(point)
+            hover.append((round(x, 1), round(y, 1), f"step {number(point[0])}: {label(point[1])}"))
     box = {"viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}", "class": "curve", "role": "img"}
     return tag("svg", box | {"data-points": json.dumps(hover, ensure_ascii=False, separators=(",", ":"))}, join(parts))
 
 
 def _pair(point: Point) -> str:
     return f"{coordinate(point[0])} {coordinate(point[1])}"
-
-
-def _tenth(value: float) -> float:
-    return round(value, 1)
 
 
 def smooth_end(points: Sequence[Point]) -> float:

@@ -88,9 +88,9 @@ def step_curves(step: Step) -> StepCurves | None:
     if metrics is None:
         return None
     main, rest = _choose(metrics)
-    remarks = [] if metrics.lines else ["metrics.jsonl is empty"]
+    remarks = [] if metrics.lines else ["the log is empty"]
     if metrics.unreadable:
-        remarks.append(f"{count(metrics.unreadable)} of {count(metrics.lines)} lines of metrics.jsonl could not be read")
+        remarks.append(f"{count(metrics.unreadable)} of {count(metrics.lines)} lines of the log could not be read")
     return StepCurves(
         step.name, step.record.stage, [_draw(p, metrics) for p in main], [_draw(p, metrics) for p in rest], remarks
     )
@@ -100,6 +100,7 @@ def _choose(metrics: Metrics) -> tuple[list[Panel], list[Panel]]:
     """Panels for the keys present: by objective first, whatever is left after."""
     keys = metrics.columns.keys()
     rest: list[Panel] = []
+    wanted: tuple[Panel, ...]
     if keys & {"reward", "zero_variance", "completion_length"}:
         wanted = REINFORCEMENT
         loss = "surrogate" if "surrogate" in keys else "loss"

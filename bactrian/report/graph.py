@@ -56,7 +56,7 @@ def draw(boxes: Sequence[Box]) -> Markup:
     width = len(columns) * (BOX_WIDTH + gap) - gap + 4
     parts = [_edge(source, target, gap) for source, target in edges]
     parts += [_box(node, gap) for node in nodes]
-    size = {"viewBox": f"0 0 {width:.0f} {height:.0f}", "width": width, "height": height}
+    size: dict[str, str | float] = {"viewBox": f"0 0 {width:.0f} {height:.0f}", "width": width, "height": height}
     return tag("svg", size | {"class": "graph", "role": "img", "aria-label": "what was made from what"}, *parts)
 
 
@@ -78,7 +78,7 @@ def _nodes(boxes: Sequence[Box]) -> list[Node]:
 
 
 def _source(name: str) -> Node:
-    """An outside source by the last part of its name, what stands before it as caption: `embedded:…`, a path, a Hub id."""
+    """An outside source (`embedded:…`, a path, a Hub id): the last part as name, what stands before it as caption."""
     cut = max(name.rstrip("/").rfind("/"), name.find(":"))
     short, origin = name[cut + 1 :], name[:cut]
     return Node(short or name, origin[-20:] or "from outside", "source", full=name)

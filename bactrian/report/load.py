@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from bactrian.errors import BactrianError
+from bactrian.manifest import METRICS, Manifest
 from bactrian.report.records import (
-    ManifestRecord,
     Metrics,
     Record,
     ResultsRecord,
@@ -45,16 +44,17 @@ def _load_step(record: StepRecord, run_folder: Path) -> Step:
     folder = _find(record.path, run_folder)
     if folder is None:
         return Step(record, note="its artifact is no longer there: moved or deleted since")
-    manifest, fault = _read(folder / "manifest.json", ManifestRecord)
-    if manifest is None:
-        return Step(record, folder, note=f"its manifest could not be read: {fault}")
+    try:
+        manifest = Manifest.read(folder)
+    except (BactrianError, OSError, ValueError) as error:
+        return Step(record, folder, note=f"its artifact cannot be used: {error}")
     faults = [f"{name} is missing or has changed since" for name in _changed(folder, manifest)]
     results = None
     if (folder / "results.json").is_file():
         results, fault = _read(folder / "results.json", ResultsRecord)
         if results is None:
             faults.append(f"its results.json could not be read: {fault}")
-    metrics = _read_metrics(folder / "metrics.jsonl")
+    metrics = _read_metrics(folder / METRICS)
     return Step(record, folder, manifest, metrics, results, "; ".join(faults))
 
 
@@ -66,12 +66,12 @@ def _find(path: str, run_folder: Path) -> Path | None:
     return next((root / path for root in roots if (root / path).is_dir()), None)
 
 
-def _changed(folder: Path, manifest: ManifestRecord) -> list[str]:
+def _changed(folder: Path, manifest: Manifest) -> list[str]:
     """Files whose size is not the manifest's. Hashing gigabytes again is not the page's business."""
 
-    def same(name: str, size: int | None) -> bool:
+    def same(name: str, size: int) -> bool:
         path = folder / name
-        return path.is_file() and (size is None or path.stat().st_size == size)
+        return path.is_file() and path.stat().st_size == size
 
     return [name for name, file in manifest.files.items() if "\0" not in name and not same(name, file.bytes)]
 
@@ -106,13 +106,13 @@ def _read_metrics(path: Path) -> Metrics | None:
         if row is None:
             unreadable += 1
             continue
-        at = row.get("step")
-        step = float(at) if _is_number(at) else float(lines)
+        at = _finite(row.get("step"))
+        step = float(lines) if at is None else at
         for key, value in row.items():
             if key != "step":
                 column = columns.setdefault(key, [])
-                if _is_number(value):
-                    column.append((step, float(value)))
+                if (finite := _finite(value)) is not None:
+                    column.append((step, finite))
     return Metrics(columns, lines, unreadable)
 
 
@@ -124,5 +124,7 @@ def _row(line: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 and math.isfinite(value)
+def _finite(value: Any) -> float | None:
+    """A number that can be drawn; anything else, huge integers included, is none."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return float(value) if usable else None

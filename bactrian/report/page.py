@@ -21,25 +21,24 @@ RECIPE_LIMIT = 100_000
 def render_page(run: Run) -> str:
     """The whole page as HTML.
 
-    Every expression of the template passes through `visible` and is escaped unless it is markup that this package drew.
-    The page's own style and script are allowed by their hashes and nothing else is: no other script, image, font, frame
-    or connection, whatever a model wrote.
+    Every expression of the template is escaped unless it is markup that this package drew, and the finished page passes
+    through `visible`, so that no text in it can reorder or hide its surroundings. The page's own style and script are
+    allowed by their hashes and nothing else is: no other script, image, font, frame or connection, whatever a model wrote.
     """
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        finalize=_finalize,
-    )  # fmt: skip
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     style, script = ((HERE / name).read_text(encoding="utf-8").strip() for name in ("style.css", "page.js"))
     policy = (
         f"default-src 'none'; script-src {_allowed(script)}; style-src {_allowed(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
     page = environment.get_template("page.html.j2")
-    return page.render(policy=policy, style=Markup(style), script=Markup(script), **_content(run))
-
-
-def _finalize(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return visible(page.render(policy=policy, style=Markup(style), script=Markup(script), **_content(run)))
 
 
 def _allowed(source: str) -> str:

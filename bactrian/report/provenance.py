@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +58,6 @@ def boxes(run: Run) -> list[Box]:
     for step in run.steps:
         status = step.record.status or "not made"
         done = f"{status} · {duration(making_seconds(step))}" if step.manifest else "not there"
-        if step.manifest and making_seconds(step) is None:
-            done = status
         inputs = tuple(name for names in step.inputs.values() for name in names)
         out.append(Box(step.name, " · ".join(filter(None, (step.record.stage, step.kind))), _kind(step), done, inputs))
     return out
@@ -72,8 +71,7 @@ def _kind(step: Step) -> str:
 
 def making_seconds(step: Step) -> float | None:
     """How long the step took when it was made, in this run or an earlier one."""
-    made = step.manifest.seconds if step.manifest else None
-    return made if made is not None else step.record.seconds
+    return step.manifest.seconds if step.manifest else step.record.seconds
 
 
 def licences(run: Run) -> list[LicenceLine]:
@@ -81,7 +79,7 @@ def licences(run: Run) -> list[LicenceLine]:
     found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for step in run.steps:
         for item in step.manifest.licences if step.manifest else []:
-            found.setdefault((item.source, item.licence, tuple(item.marks)), []).append(step.name)
+            found.setdefault((item.source, item.licence, item.marks), []).append(step.name)
     lines = [LicenceLine(*key[:2], list(key[2]), list(dict.fromkeys(names))) for key, names in found.items()]
     return sorted(lines, key=lambda line: not line.marks)
 
@@ -107,9 +105,16 @@ def times(run: Run) -> list[TimeLine]:
             speed = tokens / seconds
         bar = charts.stacked([("time", seconds / longest)] if seconds and longest else [])
         lines.append(
-            TimeLine(step.name, step.record.stage, step.record.status or "not made", bar, duration(seconds), number(tokens),
-                     f"{count(speed)}/s" if speed else "–")
-        )  # fmt: skip
+            TimeLine(
+                step.name,
+                step.record.stage,
+                step.record.status or "not made",
+                bar,
+                duration(seconds),
+                number(tokens),
+                f"{count(speed)}/s" if speed else "–",
+            )
+        )
     return lines
 
 
@@ -120,7 +125,7 @@ def _tokens(step: Step) -> float | None:
     column = [value for _, value in sorted(step.metrics.columns.get("tokens", []))] if step.metrics else []
     if not column:
         return None
-    running = len(column) > 3 and all(a < b for a, b in zip(column, column[1:], strict=False))
+    running = len(column) > 3 and all(a < b for a, b in itertools.pairwise(column))
     return column[-1] if running else sum(column)
 
 
@@ -145,12 +150,13 @@ def _details(step: Step) -> Details:
     code = manifest.code
     facts = [
         *inputs,
-        ("seed", "" if manifest.seed is None else str(manifest.seed)),
+        ("seed", str(manifest.seed)),
         *where,
         ("content hash", manifest.content_hash),
         *((f"code {name}", _written(value)) for name, value in code.items()),
-        ("made", date(manifest.started) if manifest.started else ""),
+        ("made", date(manifest.started)),
         ("took", duration(manifest.seconds)),
+        ("attempts", str(manifest.attempts)),
         *((name, _hardware(name, value)) for name, value in manifest.hardware.items()),
     ]
     metrics = [(name, number(value)) for name, value in manifest.metrics.items()]
@@ -185,7 +191,7 @@ def hardware_line(run: Run) -> str:
 
 def seeds(run: Run) -> str:
     """The seeds of the steps."""
-    found = dict.fromkeys(str(s.manifest.seed) for s in run.steps if s.manifest and s.manifest.seed is not None)
+    found = dict.fromkeys(str(s.manifest.seed) for s in run.steps if s.manifest)
     return ", ".join(found)
 
 

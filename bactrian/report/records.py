@@ -1,4 +1,4 @@
-"""The files of a run as the report reads them: lenient, because a page about a broken run is worth most.
+"""run.json and results.json as the report reads them: lenient, because a page about a broken run is worth most.
 
 Unknown keys are ignored and nulls count as absent. docs/design.md says what each field means.
 """
@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from bactrian.manifest import Manifest
 
 
 class Record(BaseModel):
@@ -47,38 +49,6 @@ class RunRecord(Record):
     started: float | str | None = None
     seconds: float | None = None
     steps: list[StepRecord] = []
-
-
-class LicenceRecord(Record):
-    """One licence that an artifact carries up from its data."""
-
-    source: str = "?"
-    licence: str = "unclear"
-    marks: list[str] = []
-
-
-class FileRecord(Record):
-    """One file of an artifact."""
-
-    sha256: str = ""
-    bytes: int | None = None
-
-
-class ManifestRecord(Record):
-    """manifest.json."""
-
-    kind: str = ""
-    content_hash: str = ""
-    settings: dict[str, Any] = {}
-    seed: int | None = None
-    code: dict[str, Any] = {}
-    packages: dict[str, Any] = {}
-    hardware: dict[str, Any] = {}
-    licences: list[LicenceRecord] = []
-    started: float | str | None = None
-    seconds: float | None = None
-    metrics: dict[str, float | None] = {}
-    files: dict[str, FileRecord] = {}
 
 
 class TaskRecord(Record):
@@ -155,7 +125,7 @@ class Step:
 
     record: StepRecord
     folder: Path | None = None
-    manifest: ManifestRecord | None = None
+    manifest: Manifest | None = None
     metrics: Metrics | None = None
     results: ResultsRecord | None = None
     note: str = ""

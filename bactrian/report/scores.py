@@ -76,6 +76,11 @@ def interval_text(interval: tuple[float, float] | None, show: Callable[[float], 
     return f"{show(interval[0])} to {show(interval[1])}" if interval else "no interval recorded"
 
 
+def range_text(interval: tuple[float, float] | None) -> str:
+    """The same, short, for the table: `35.6–46.7 %`."""
+    return f"{interval[0] * 100:.1f}–{percent(interval[1])}" if interval else "none recorded"
+
+
 def mode_name(mode: str, samples: int = 1) -> str:
     """`greedy`, or `mean@8` for the mean over 8 samples."""
     return f"mean@{samples}" if mode != "greedy" and samples > 1 else mode
@@ -93,7 +98,8 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
     comparisons = [comparison for comparison in results.comparisons if comparison.task == name]
     modes = list(dict.fromkeys(comparison.mode for comparison in comparisons))
     main = sorted(
-        (c for c in comparisons if _is_main(c, results.models)), key=lambda c: (modes.index(c.mode), *_span(c, results.models))
+        (c for c in comparisons if _is_main(c, results.models)),
+        key=lambda c: (modes.index(c.mode), *_span(c, results.models)),
     )
     others = [c for c in comparisons if not _is_main(c, results.models)]
     tests = sorted({TESTS.get(c.test, c.test) for c in comparisons if c.test})
@@ -167,12 +173,19 @@ def _line(score: ScoreRecord) -> ScoreLine:
     total = sum(value or 0 for value in score.counts.values())
     bar = charts.stacked([(name, (score.counts.get(name) or 0) / total) for name in OUTCOMES] if total else [])
     at_k = ", ".join(f"@{k} {percent(value)}" for k, value in score.pass_at_k.items() if k != "1")
+    tokens = "–" if score.mean_tokens is None else f"{score.mean_tokens:.1f}"
     counts = [count(score.counts[name]) if name in score.counts else "–" for name in OUTCOMES]
     return ScoreLine(
-        score.model, mode_name(score.mode, score.samples), count(score.questions),
+        score.model,
+        mode_name(score.mode, score.samples),
+        count(score.questions),
         percent(score.score) if known(score.score) else "no score",
-        f"{percent(score.interval[0])[:-2]}–{percent(score.interval[1])}" if score.interval else "none recorded", bar, counts, at_k or "–", number(score.mean_tokens),
-    )  # fmt: skip
+        range_text(score.interval),
+        bar,
+        counts,
+        at_k or "–",
+        tokens,
+    )
 
 
 def _difference_chart(title: str, comparisons: list[ComparisonRecord]) -> Chart:
@@ -185,7 +198,11 @@ def _difference_chart(title: str, comparisons: list[ComparisonRecord]) -> Chart:
         mark = "full" if c.mode == "greedy" else "hollow"
         track = charts.whisker(scale, c.difference, c.interval, f"{mark} {tone(c)}")
         rows.append(Row(f"{c.before} → {c.after}", note, track, points(c.difference), aside, tone(c)))
-    return Chart(title, rows, charts.ruler(scale, lambda v: points(v, unit=False).removesuffix(".0").removeprefix("+0")))
+    return Chart(title, rows, charts.ruler(scale, _tick))
+
+
+def _tick(value: float) -> str:
+    return points(value, unit=False).removesuffix(".0") if value else "0"
 
 
 def _flips(c: ComparisonRecord) -> str:
@@ -222,8 +239,8 @@ def verdict(run: Run) -> Verdict:
         results = step.results
         if results is not None and any(known(score.score) for score in results.scores):
             return _verdict(results)
-    return Verdict([Markup("Nothing was measured in this run: no evaluate step has left scores, so what it did is unknown.")],
-                   "level")  # fmt: skip
+    nothing = Markup("Nothing was measured: no evaluate step of this run has left scores, so what it did is unknown.")
+    return Verdict([nothing], "level")
 
 
 def _verdict(results: ResultsRecord) -> Verdict:
@@ -248,8 +265,11 @@ def _sentence(results: ResultsRecord, task: str, several: bool) -> tuple[Markup,
         text = Markup("{} of {} is <strong>{}</strong> (95 % CI {}).")
         interval = interval_text(first.interval, lambda v: percent(v))
         return text.format(where, first.model, percent(first.score), interval), "level"
-    compared = [c for c in results.comparisons
-                if (c.task, c.mode, c.before, c.after) == (task, first.mode, first.model, last.model)]  # fmt: skip
+    compared = [
+        c
+        for c in results.comparisons
+        if (c.task, c.mode, c.before, c.after) == (task, first.mode, first.model, last.model)
+    ]
     ends = (percent(first.score), percent(last.score))
     if not compared or compared[0].difference is None:
         text = Markup("{} was {} for {} and {} for {}; the two were not compared by a paired test.")

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
-from bactrian.report.words import visible
-
 
 def tag(name: str, attributes: Mapping[str, str | float], *children: str | Markup) -> Markup:
     """One element. Plain strings among the children are escaped, Markup is not.
@@ -16,7 +14,7 @@ def tag(name: str, attributes: Mapping[str, str | float], *children: str | Marku
     Markup('<text x="3.1">a &lt; b</text>')
     """
     written = "".join(f' {key}="{escape(_value(value))}"' for key, value in attributes.items())
-    inside = "".join(child if isinstance(child, Markup) else escape(visible(child)) for child in children)
+    inside = "".join(child if isinstance(child, Markup) else escape(child) for child in children)
     return Markup(f"<{name}{written}>{inside}</{name}>")
 
 
@@ -26,7 +24,7 @@ def join(parts: list[Markup]) -> Markup:
 
 
 def _value(value: str | float) -> str:
-    return visible(value) if isinstance(value, str) else coordinate(value)
+    return value if isinstance(value, str) else coordinate(value)
 
 
 def coordinate(value: float) -> str:

@@ -10,10 +10,22 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from bactrian.report.records import Step
-from bactrian.report.words import count, visible
+from bactrian.report.words import count
 
-COLUMNS = ("model", "task", "mode", "question", "sample", "prompt", "completion", "ground_truth",
-           "extracted", "outcome", "tokens", "finish")  # fmt: skip
+COLUMNS = (
+    "model",
+    "task",
+    "mode",
+    "question",
+    "sample",
+    "prompt",
+    "completion",
+    "ground_truth",
+    "extracted",
+    "outcome",
+    "tokens",
+    "finish",
+)
 PROMPT_LIMIT, ANSWER_LIMIT = 900, 1600
 WANTED = {"gained": 2, "lost": 2, "right both times": 1, "not right either time": 2}
 
@@ -122,14 +134,16 @@ def _answer(row: dict[str, Any]) -> Answer:
     text, cut = _cut(_text(row.get("completion")), ANSWER_LIMIT)
     extracted = "nothing" if row.get("extracted") is None else _cut(_text(row["extracted"]), 120)[0]
     outcome = _text(row.get("outcome")) or "unknown"
-    return Answer(_text(row.get("model")), text, cut, outcome, extracted, count(row.get("tokens")), _text(row.get("finish")))
+    model, finish = _text(row.get("model")), _text(row.get("finish"))
+    return Answer(model, text, cut, outcome, extracted, count(row.get("tokens")), finish)
 
 
 def _dim_special(text: str) -> Markup:
     """The prompt with the template's own tokens, such as `<|im_end|>`, set apart from the question."""
-    pieces = re.split(r"(<\|[^|<>]{1,40}\|>)", visible(text))
-    written = [escape(piece) if index % 2 == 0 else Markup("<i>{}</i>").format(piece) for index, piece in enumerate(pieces)]
-    return Markup("").join(written)
+    pieces = re.split(r"(<\|[^|<>]{1,40}\|>)", text)
+    return Markup("").join(
+        Markup("<i>{}</i>").format(piece) if index % 2 else escape(piece) for index, piece in enumerate(pieces)
+    )
 
 
 def _cut(text: str, limit: int) -> tuple[str, str]:

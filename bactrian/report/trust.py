@@ -38,15 +38,29 @@ def _artifacts(run: Run) -> Iterator[Check]:
     if faults:
         yield Check("look", "Missing pieces", ". ".join(faults) + ". What follows from them is absent from this page.")
     else:
-        yield Check("fine", "Artifacts", "Every step's artifact is there, with all of its files at their recorded sizes.")
+        yield Check(
+            "fine", "Artifacts", "Every step's artifact is there, with all of its files at their recorded sizes."
+        )
 
 
 def _scores(run: Run) -> list[ScoreRecord]:
     return [score for step in run.evaluations if step.results for score in step.results.scores]
 
 
-def _level(share: float, look: float, bad: float) -> Level:
-    return "bad" if share >= bad else "look" if share >= look else "fine"
+def _malformed(scores: list[ScoreRecord], outcome: str, words: str, look: float, bad: float) -> Check:
+    """A share of answers that failed by form; the last model's decides how bad it is, the worst may explain a gain."""
+    worst = max(scores, key=lambda score: _share(score, outcome))
+    last = max((score for score in scores if score.model == scores[-1].model), key=lambda score: _share(score, outcome))
+    most, share = _share(worst, outcome), _share(last, outcome)
+    said = f"At most {percent(share)} of the last model's answers {words} ({_which(last)})."
+    if worst.model != last.model:
+        said += f" The highest share of any model is {percent(most)} ({_which(worst)})."
+    if most >= look and most - share >= look:
+        said += " Part of a gain may then come from answering in the expected form, not from solving more."
+    elif share >= look and outcome == "truncated":
+        said += " A cut answer counts as not right although it was never finished: a higher limit may raise the score."
+    level: Level = "bad" if share >= bad else "look" if most >= look else "fine"
+    return Check(level, f"{outcome.capitalize()} answers", said)
 
 
 def _answers(run: Run) -> Iterator[Check]:
@@ -54,26 +68,21 @@ def _answers(run: Run) -> Iterator[Check]:
     if not scores:
         yield Check("unmeasured", "Answers", "No evaluation counted its answers: truncation and parsing are unknown.")
         return
-    worst = max(scores, key=lambda score: _share(score, "truncated"))
-    share = _share(worst, "truncated")
-    said = f"At most {percent(share)} of answers were cut at the token limit ({_which(worst)})."
-    if share >= TRUNCATED_LOOK:
-        said += " A cut answer counts as not right although it was never finished: a higher limit may raise the score."
-    yield Check(_level(share, TRUNCATED_LOOK, TRUNCATED_BAD), "Truncated answers", said)
-    worst = max(scores, key=lambda score: _share(score, "unparsable"))
-    share = _share(worst, "unparsable")
-    said = f"At most {percent(share)} of answers held nothing that the verifier could read ({_which(worst)})."
-    yield Check(_level(share, UNPARSABLE_LOOK, UNPARSABLE_BAD), "Unparsable answers", said)
+    yield _malformed(scores, "truncated", "were cut at the token limit", TRUNCATED_LOOK, TRUNCATED_BAD)
+    yield _malformed(scores, "unparsable", "held nothing that the verifier could read", UNPARSABLE_LOOK, UNPARSABLE_BAD)
     lost = [(score, _number(score, "timed_out") + _number(score, "crashed")) for score in scores]
     worst, most = max(lost, key=lambda pair: pair[1])
     if not most:
         yield Check("fine", "Judged answers", "Every answer was judged: no verifier timed out or crashed.")
         return
     right, total = _number(worst, "right"), _total(worst)
-    yield Check("bad" if most / total >= 0.01 else "look", "Answers never judged",
-                f"On {count(most)} of {count(total)} answers the verifier timed out or crashed ({_which(worst)}). These are not "
-                f"known to be wrong: the share of right answers lies between {percent(right / total)} and "
-                f"{percent((right + most) / total)}.")  # fmt: skip
+    yield Check(
+        "bad" if most / total >= 0.01 else "look",
+        "Answers never judged",
+        f"On {count(most)} of {count(total)} answers the verifier timed out or crashed ({_which(worst)}). These are "
+        f"not known to be wrong: the share of right answers lies between {percent(right / total)} and "
+        f"{percent((right + most) / total)}.",
+    )
 
 
 def _number(score: ScoreRecord, outcome: str) -> int:
@@ -97,12 +106,18 @@ def _overlap(run: Run) -> Iterator[Check]:
     unchecked = [name for name, task in tasks.items() if task.overlap is None]
     for name, task in tasks.items():
         if task.overlap:
-            yield Check("bad", "Overlap with training data",
-                        f"{count(task.overlap)} of {count(task.n)} questions of {name} occur in training data.")  # fmt: skip
+            yield Check(
+                "bad",
+                "Overlap with training data",
+                f"{count(task.overlap)} of {count(task.n)} questions of {name} occur in training data.",
+            )
     if tasks and not unchecked and not any(task.overlap for task in tasks.values()):
-        yield Check("fine", "Overlap with training data",
-                    "No question of the evaluation occurs in the training data of this run (compared by hash). What the base "
-                    "model saw in pretraining is not known.")  # fmt: skip
+        yield Check(
+            "fine",
+            "Overlap with training data",
+            "No question of the evaluation occurs in the training data of this run (compared by hash). What the base "
+            "model saw in pretraining is not known.",
+        )
     if unchecked or not tasks:
         what = f"the questions of {listing(unchecked)}" if unchecked else "anything"
         yield Check("unmeasured", "Overlap with training data", f"Not recorded: whether {what} occur in training data.")
@@ -116,14 +131,24 @@ def _gaps(run: Run) -> Iterator[Check]:
             dtype = str(step.manifest.hardware.get("dtype", "")) if step.manifest else ""
             exact = dtype.endswith(("float32", "fp32"))
             limit = GAP_FP32 if exact else GAP_BAD
-            said = f"In {step.name}, sampler and trainer differ by at most {number(worst)} nats on a token (step {number(at)})"
-            promise = f"; in float32 at most {number(GAP_FP32)} is expected." if exact else f" in {dtype or 'this precision'}."
+            said = f"In {step.name}, sampler and trainer differ by at most {number(worst)} nats (step {number(at)})"
+            promise = (
+                f"; in float32 at most {number(GAP_FP32)} is expected."
+                if exact
+                else f" in {dtype or 'this precision'}."
+            )
             level: Level = "fine" if worst <= limit else "bad" if worst > GAP_BAD else "look"
-            yield Check(level, "Sampler and trainer agree" if level == "fine" else "Sampler and trainer drift apart",
-                        said + promise)  # fmt: skip
+            yield Check(
+                level,
+                "Sampler and trainer agree" if level == "fine" else "Sampler and trainer drift apart",
+                said + promise,
+            )
         elif step.metrics and "reward" in step.metrics.columns:
-            yield Check("unmeasured", "Sampler and trainer",
-                        f"{step.name} did not record how far the sampler's log-probs are from the trainer's.")  # fmt: skip
+            yield Check(
+                "unmeasured",
+                "Sampler and trainer",
+                f"{step.name} did not record how far the sampler's log-probs are from the trainer's.",
+            )
 
 
 def _signal(run: Run) -> Iterator[Check]:
@@ -131,16 +156,28 @@ def _signal(run: Run) -> Iterator[Check]:
         column = step.metrics.columns.get("zero_variance") if step.metrics else None
         if column:
             mean = sum(value for _, value in column) / len(column)
-            said = f"In {step.name}, {percent(mean, 0)} of groups had answers that all scored alike, and so taught nothing."
+            said = (
+                f"In {step.name}, {percent(mean, 0)} of groups had answers that all scored alike: they taught nothing."
+            )
             yield Check("look" if mean >= SILENT_LOOK else "fine", "Groups without signal", said)
 
 
 def _code(run: Run) -> Iterator[Check]:
+    resumed = [step.name for step in run.steps if step.manifest and step.manifest.attempts > 1]
+    if resumed:
+        yield Check(
+            "fine",
+            "Resumed steps",
+            f"{listing(resumed)} was interrupted and resumed; the recorded time is that of the last attempt.",
+        )
     versions = {str(value) for step in run.steps for value in _code_names(step)}
     if len(versions) > 1:
-        yield Check("look", "Several versions of the code",
-                    "The steps were made by different versions: " + ", ".join(sorted(versions)) + ". Reused artifacts are "
-                    "those whose own code has not changed.")  # fmt: skip
+        yield Check(
+            "look",
+            "Several versions of the code",
+            "The steps were made by different versions: " + ", ".join(sorted(versions)) + ". Reused artifacts are "
+            "those whose own code has not changed.",
+        )
 
 
 def _code_names(step: Step) -> list[str]:
@@ -151,16 +188,28 @@ def _code_names(step: Step) -> list[str]:
 def _limits(run: Run) -> Iterator[Check]:
     compared = sum(len(step.results.comparisons) for step in run.evaluations if step.results)
     if compared > 1:
-        yield Check("look" if compared > 20 else "fine", "Several comparisons",
-                    f"This page shows {count(compared)} comparisons; their p values are not corrected for being many. By chance "
-                    f"alone one in twenty would fall below 0.05.")  # fmt: skip
+        yield Check(
+            "look" if compared > 20 else "fine",
+            "Several comparisons",
+            f"This page shows {count(compared)} comparisons; their p values are not corrected for being many. By "
+            f"chance alone one in twenty would fall below 0.05.",
+        )
     if any(step.kind == "model" for step in run.steps):
-        yield Check("unmeasured", "Spread over seeds",
-                    "This is one run with one seed. The intervals say how much the choice of questions matters, not how much "
-                    "another training seed would have changed.")  # fmt: skip
+        yield Check(
+            "unmeasured",
+            "Spread over seeds",
+            "This is one run with one seed. The intervals say how much the choice of questions matters, not how much "
+            "another training seed would have changed.",
+        )
     if _scores(run):
-        yield Check("unmeasured", "Verifiers' own errors",
-                    "How often a verifier rejects a right answer or accepts a wrong one is not part of the intervals.")  # fmt: skip
-    yield Check("unmeasured", "Everything else",
-                "Only the tasks above were scored. Other abilities, safety and what the model regurgitates were not "
-                "measured, and may have changed.")  # fmt: skip
+        yield Check(
+            "unmeasured",
+            "Verifiers' own errors",
+            "How often a verifier rejects a right answer or accepts a wrong one is not part of the intervals.",
+        )
+    yield Check(
+        "unmeasured",
+        "Everything else",
+        "Only the tasks above were scored. Other abilities, safety and what the model regurgitates were not "
+        "measured, and may have changed.",
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 NARROW = "\u202f"  # narrow no-break space: between a number and its unit
+NBSP = "\u00a0"
 MINUS = "\u2212"
 ABSENT = "\u2013"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -65,11 +66,11 @@ def p_value(p: float | None) -> str:
     if p is None or not math.isfinite(p):
         return "p not recorded"
     if p == 0:
-        return "p < 10⁻³⁰⁰"
+        return f"p{NBSP}<{NBSP}10⁻³⁰⁰"
     if p >= 0.001:
-        return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+        return f"p{NBSP}={NBSP}{p:.3f}" if p < 0.1 else f"p{NBSP}={NBSP}{p:.2f}"
     mantissa, exponent = f"{p:.1e}".split("e")
-    return f"p = {mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return f"p{NBSP}={NBSP}{mantissa}{NBSP}×{NBSP}10{str(int(exponent)).translate(_SUPERSCRIPT)}"
 
 
 def count(value: float | None) -> str:
@@ -124,10 +125,9 @@ def date(moment: str | float | None) -> str:
     if moment is None or moment == "":
         return "date not recorded"
     try:
-        if isinstance(moment, str):
-            when = datetime.fromisoformat(moment)
-        else:
-            when = datetime.fromtimestamp(moment, timezone.utc)
+        when = (
+            datetime.fromtimestamp(moment, UTC) if isinstance(moment, int | float) else datetime.fromisoformat(moment)
+        )
     except (ValueError, OverflowError, OSError):
         return str(moment)
     zone = f" {when.tzname()}" if when.tzinfo else ""
