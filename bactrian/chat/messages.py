@@ -1,6 +1,6 @@
 """What a conversation is: an optional system turn, then user and assistant in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict, cast
 
 from bactrian.errors import BactrianError
@@ -21,7 +21,7 @@ class Message(TypedDict):
     reasoning_content: NotRequired[str]
 
 
-Messages = Sequence[Message]
+Messages = Sequence[Mapping[str, Any]]  # what callers may pass: each a Message, which check_messages sees to
 KEYS = tuple(Message.__annotations__)
 
 

@@ -49,7 +49,7 @@ def render(messages: Messages, template: ChatTemplate, where: str = "conversatio
 
 def render_answer(prompt: Messages, answer: Messages, template: ChatTemplate, where: str = "conversation") -> Rendered:
     """`render(prompt + answer)` with only the turns of `answer` trained: one side of a preference pair."""
-    context: list[Message] = [{**message, "weight": 0} for message in prompt]
+    context = [{**message, "weight": 0} for message in prompt]
     return render([*context, *answer], template, where)
 
 

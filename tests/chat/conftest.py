@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ TEXT = ["<|user|>\nHello there, what is 12 + 7?\n<|assistant|>\nThe answer is 19
 
 
 def byte_bpe(
-    bos: bool = False, special: list[str | AddedToken] | None = None, **options: Any
+    bos: bool = False, special: Sequence[str | AddedToken] | None = None, **options: Any
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on a few words; with `bos`, it puts <s> before every text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=350, initial_alphabet=alphabet, special_tokens=special or SPECIAL)
+    trainer = trainers.BpeTrainer(vocab_size=350, initial_alphabet=alphabet, special_tokens=list(special or SPECIAL))
     tokenizer.train_from_iterator(TEXT, trainer)
     if bos:
         tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])

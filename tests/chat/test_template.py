@@ -25,7 +25,7 @@ def chatml(turn: str = HEADER + "{{ m.content + '<|im_end|>\n' }}", ask: str = A
 
 
 def text(template: ChatTemplate, messages: list[Any] = TALK) -> str:
-    return template.tokenizer.decode(render(messages, template).ids)
+    return str(template.tokenizer.decode(render(messages, template).ids))
 
 
 # Each breaks one rule, as a template in the wild does.
