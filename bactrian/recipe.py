@@ -140,7 +140,7 @@ def _stage(name: str, settings: object, problems: _Problems) -> Stage | None:
     stage = settings.get("stage")
     if "stage" not in settings:
         problems.add((*place, "stage"), "nothing", f"one of: {', '.join(known)}", missing=True)
-    elif stage not in known:
+    elif not isinstance(stage, str) or stage not in known:
         meant = nearest(str(stage), known)
         hint = f'; did you mean "{meant}"?' if meant else ""
         problems.add((*place, "stage"), f"an unknown stage {show(stage)}", f"one of: {', '.join(known)}{hint}")

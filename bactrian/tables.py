@@ -1,7 +1,9 @@
 """Plans and manifests as tables on the terminal. All text is shown as it is: no markup, no control characters."""
 
+import sys
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -10,19 +12,18 @@ from bactrian.manifest import Manifest
 from bactrian.plan import Plan, PlannedStep
 from bactrian.progress import duration, printable
 
-_STATES = {"exists": "exists", "resume": "begun, would be resumed", "make": "would be made"}
-
 
 def print_plan(plan: Plan) -> None:
     """The steps, a total, and a warning for each step that does not fit in memory."""
-    table = Table("step", "stage", "reads", "", *(_right(name) for name in ("tokens", "FLOPs", "peak memory", "time")))
+    table = Table("step", "stage", "reads", "state", *(_right(name) for name in ("tokens", "FLOPs", "peak memory", "time")),
+                  box=SIMPLE)
     for step in plan.steps:
-        table.add_row(*map(_text, (step.name, step.stage, ", ".join(step.inputs), _STATES[step.state])),
+        table.add_row(*map(_text, (step.name, step.stage, ", ".join(step.inputs), step.state)),
                       *_costs(step.tokens, step.flops, step.peak_memory, step.seconds, step.state == "exists"))
     todo = [step for step in plan.steps if step.state != "exists"]
     table.add_section()
     table.add_row("total", "", "", f"{len(todo)} of {len(plan.steps)} to make", *_total(todo))
-    console = Console(markup=False, highlight=False)
+    console = _console()
     console.print(table)
     if todo:
         hardware = plan.hardware
@@ -51,7 +52,11 @@ def print_manifest(folder: Path, manifest: Manifest) -> None:
     rows += _rows("files", {name: f"{file.sha256[:16]} {_bytes(file.bytes)}" for name, file in manifest.files.items()})
     for label, value in rows:
         table.add_row(_text(label), _text(value))
-    Console(markup=False, highlight=False).print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _rows(part: str, values: dict[str, str]) -> list[tuple[str, str]]:

@@ -116,7 +116,7 @@ def _walk(data: object, location: Path) -> tuple[Path, object]:
         inside = part < len(data) if isinstance(data, list) and isinstance(part, int) else False
         if not inside and not (isinstance(data, Mapping) and part in data):
             continue
-        data = data[part]  # type: ignore[call-overload, index]
+        data = data[part]  # type: ignore[index]
         path.append(part)
     return tuple(path), data
 

@@ -59,13 +59,18 @@ class Found:
         return ".".join(map(str, self.path))
 
 
-class Stage(BaseModel, ABC):
-    """A stage's settings and action together; the recipe step, the sub-command and the documentation come from it.
-
-    Modules of stages import torch, transformers, pyarrow and library layers inside `run`, never at the top.
-    """
+class Settings(BaseModel):
+    """Base of every record in a recipe: unknown settings are errors, values do not change, NaN is no number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class Stage(Settings, ABC):
+    """A stage's settings and action together; the recipe step, the sub-command and the documentation come from it.
+
+    Records inside a stage's settings derive from Settings. Modules of stages import torch, transformers, pyarrow and
+    library layers inside `run`, never at the top.
+    """
 
     name: ClassVar[str]
     makes: ClassVar[Kind]

@@ -1,0 +1,27 @@
+"""Fixtures shared by the tests of recipes, the runner and the command line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
+    """The stages of fake_stages.py in place of the real ones, in an empty current directory; yields what was made."""
+    import fake_stages
+
+    from bactrian import recipe, runner, stages
+
+    def all_stages() -> dict[str, Any]:
+        return fake_stages.FAKES
+
+    monkeypatch.setattr(stages, "all_stages", all_stages)
+    monkeypatch.setattr(recipe, "all_stages", all_stages)
+    monkeypatch.setattr(runner, "_prepare", lambda hardware, seed: None)
+    monkeypatch.setattr("bactrian.report.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setenv("BACTRIAN_NO_REEXEC", "1")
+    monkeypatch.chdir(tmp_path)
+    fake_stages.MADE.clear()
+    yield fake_stages.MADE

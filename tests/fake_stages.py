@@ -1,0 +1,116 @@
+"""Small stages that only write files, for tests of recipes, the runner and the command line.
+
+`python -c "import fake_stages; fake_stages.main()" run recipe.yaml` is the command line with these stages and no torch.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from bactrian.artifact import Kind, Licence, Workspace
+from bactrian.errors import BactrianError
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Settings, Stage
+
+MADE: list[str] = []  # stages run in this process, in order
+
+
+class Letters(Stage):
+    """Data: some letters."""
+
+    name: ClassVar[str] = "letters"
+    makes: ClassVar[Kind] = Kind.DATA
+
+    count: int = Field(3, ge=1, description="how many letters")
+    letter: str = Field("a", description="which letter")
+    trouble: Literal["", "bug", "input", "full"] = ""
+    licence: str = "CC-BY-4.0"
+
+    def run(self, workspace: Workspace) -> None:
+        """Write data.jsonl."""
+        MADE.append(self.name)
+        if self.trouble == "bug":
+            raise ZeroDivisionError("a bug")
+        if self.trouble == "input":
+            raise BactrianError("row 3, field messages: found nothing, expected a list \x1b[31m[red]")
+        (workspace.output / "data.jsonl").write_text(f'{{"text": "{self.letter}"}}\n' * self.count)
+        if self.trouble == "full":
+            with Path("/dev/full").open("w") as full:
+                full.write("x")
+        workspace.add_licence(Licence.of("the alphabet", self.licence))
+        workspace.metrics["letters"] = float(self.count)
+
+    def forecast(self, inputs: object) -> Forecast:
+        """As many rows as letters."""
+        return Forecast(makes=Facts(rows=self.count, tokens_per_row=1))
+
+
+class Source(Settings):
+    """A part of a blend."""
+
+    data: DataRef
+    weight: float = 1.0
+
+
+class Blend(Stage):
+    """A model, of data and perhaps another model."""
+
+    name: ClassVar[str] = "blend"
+    makes: ClassVar[Kind] = Kind.MODEL
+
+    data: DataRef
+    model: ModelRef | None = None
+    more: list[Source] = Field(default_factory=list)
+    learning_rate: float = Field(0.5, gt=0, description="how fast")
+    loss: Literal["dpo", "simpo"] = "dpo"
+    shuffle: bool = True
+    steps: int = Field(0, ge=0, description="each takes a moment and leaves a checkpoint")
+
+    def run(self, workspace: Workspace) -> None:
+        """Write model.safetensors: the data's bytes, the seed, and a line per step."""
+        MADE.append(self.name)
+        done = workspace.scratch / "done"
+        start = int(done.read_text()) if done.exists() else 0
+        workspace.rewind(start)
+        for step in range(start + 1, self.steps + 1):
+            workspace.log(step, loss=1 / step)
+            time.sleep(0.02)
+            done.with_suffix(".new").write_text(str(step))
+            done.with_suffix(".new").replace(done)
+        content = (workspace.input(self.data).path / "data.jsonl").read_bytes()
+        (workspace.output / "model.safetensors").write_bytes(content + f"{workspace.seed} {self.steps}".encode())
+
+    def forecast(self, inputs: object) -> Forecast:
+        """Something above zero."""
+        return Forecast(tokens=1e3, flops=2e9, peak_memory=1e9, makes=Facts(parameters=7))
+
+
+class Compare(Stage):
+    """Results, which show the models' names."""
+
+    name: ClassVar[str] = "compare"
+    makes: ClassVar[Kind] = Kind.RESULTS
+    labels_inputs: ClassVar[bool] = True
+
+    models: list[ModelRef] = Field(min_length=1)
+    tasks: dict[str, DataRef] = Field(default_factory=dict)
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the names."""
+        MADE.append(self.name)
+        (workspace.output / "names.txt").write_text("\n".join(self.models))
+
+
+FAKES: dict[str, type[Stage]] = {stage.name: stage for stage in (Letters, Blend, Compare)}
+
+
+def main() -> None:
+    """The command line with the fake stages in place of the real ones, without torch."""
+    from bactrian import cli, runner, stages
+
+    stages.all_stages = lambda: FAKES
+    sys.modules["bactrian.recipe"].all_stages = lambda: FAKES  # type: ignore[attr-defined]
+    runner._prepare = lambda hardware, seed: None
+    sys.exit(cli.invoke(sys.argv[1:]))
