@@ -21,7 +21,7 @@ from bactrian.generate.engine import Completion, Request
 from bactrian.generate.sampling import choose, uniform_stream
 from bactrian.model.attention import CachedAttention
 from bactrian.model.language_model import LanguageModel
-from bactrian.model.packing import Forest, Segment
+from bactrian.model.packing import Forest, Segment, common_prefix
 
 
 @dataclass
@@ -183,12 +183,15 @@ class _Batch:
 
     def prefill(self, requests: list[tuple[int, Request]], capacity: int) -> None:
         """Forward the prompts, packed, once each; give every sample of a prompt a row with a copy of its keys and values."""
-        forest = Forest.of([Segment(asked.prompt) for _, asked in requests])
+        prompts = [asked.prompt for _, asked in requests]
+        shared = common_prefix(prompts)
+        trunk = [Segment(prompts[0][:shared])] if shared else []
+        forest = Forest.of(trunk + [Segment(p[shared:], 0 if shared else -1) for p in prompts])
         sink: list[tuple[torch.Tensor, torch.Tensor]] = []
         states = self.model.forward(forest, sink)
         old = len(self.rows)
         spans, last = [], []
-        for (index, asked), span in zip(requests, forest.spans, strict=True):
+        for (index, asked), span in zip(requests, forest.spans[len(trunk) :], strict=True):
             for sample in range(asked.n):
                 stream = uniform_stream(asked.seed, sample, asked.max_new_tokens)
                 self.rows.append(_Row(index, sample, asked, stream))
@@ -199,13 +202,15 @@ class _Batch:
                 grown = new.new_zeros(len(self.rows), new.shape[1], capacity, new.shape[2])
                 if old:
                     grown[:old, :, : self.capacity] = caches[layer]
+                if shared:
+                    grown[old:, :, :shared] = new[:shared].transpose(0, 1)
                 for row, span in enumerate(spans, start=old):
-                    grown[row, :, : span.length] = new[span.start : span.stop].transpose(0, 1)
+                    grown[row, :, shared : shared + span.length] = new[span.start : span.stop].transpose(0, 1)
                 if layer < len(caches):
                     caches[layer] = grown
                 else:
                     caches.append(grown)
-        self.lengths = torch.cat([self.lengths, torch.tensor([s.length for s in spans], device=states.device)])
+        self.lengths = torch.cat([self.lengths, torch.tensor([shared + s.length for s in spans], device=states.device)])
         self.capacity = capacity
         self.fresh = states[torch.tensor(last, device=states.device)]
 

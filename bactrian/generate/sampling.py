@@ -41,10 +41,10 @@ def choose(
         probabilities = (scaled - lse[:, None]).exp_()
         if bool((top_p < 1).any()) or bool((top_k > 0).any()):
             probabilities = _truncate(probabilities, top_p, top_k)
-        cumulative = probabilities.cumsum(-1)
+        cumulative = probabilities.cumsum(-1, dtype=torch.float64)
         # strictly below the total, so that a token of probability zero at the end is never taken
-        points = (uniforms.to(torch.float32) * cumulative[:, -1]).unsqueeze(1)
-        points = torch.minimum(points, torch.nextafter(cumulative[:, -1:], torch.zeros(1)))
+        points = (uniforms * cumulative[:, -1]).unsqueeze(1)
+        points = torch.minimum(points, torch.nextafter(cumulative[:, -1:], torch.zeros(1, dtype=torch.float64)))
         sampled = torch.searchsorted(cumulative, points, right=True)[:, 0]
         tokens = torch.where(greedy, tokens, sampled)
     return tokens, scaled.gather(-1, tokens[:, None])[:, 0] - lse

@@ -18,6 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from bactrian.model.packing import Forest
 
 IMPLEMENTATION = "bactrian_forest"
+SHORT = 128  # roots up to this many tokens are attended to in batches; a call each costs more than the padding
 
 
 class Layout(Protocol):
@@ -78,7 +79,7 @@ def register() -> None:
 
 
 class _Family:
-    """Segments of similar length that continue the same parent: one attention call, padded to the longest of them.
+    """Segments of similar length that continue the same parent (or none): one attention call, padded to the longest.
 
     Padding exists only here, inside attention; padded keys come after every true query, so the causal mask hides them.
     """
@@ -112,7 +113,7 @@ class PackedAttention:
     ):
         """`sink`, if given, receives each layer's (k, v), [T, Hkv, D] each, in layer order: a prefill."""
         self.sink = sink
-        self.roots = [i for i, span in enumerate(forest.spans) if span.parent < 0]
+        self.roots = [i for i, span in enumerate(forest.spans) if span.parent < 0 and span.length > SHORT]
         self.spans = forest.spans
         self.families = [_Family(forest, members) for members in _families(forest)]
         # where each token's output stands in the concatenation of the calls' outputs
@@ -174,10 +175,13 @@ class PackedAttention:
 
 
 def _families(forest: Forest, slack: float = 1.25) -> list[list[int]]:
-    """Children grouped by parent and by length: the longest of a family is at most `slack` times the shortest (or + 8)."""
+    """Children, and short roots, grouped by parent and by length.
+
+    The longest of a family is at most `slack` times the shortest (or 8 more).
+    """
     children: dict[int, list[int]] = {}
     for index, span in enumerate(forest.spans):
-        if span.parent >= 0:
+        if span.parent >= 0 or span.length <= SHORT:
             children.setdefault(span.parent, []).append(index)
     families: list[list[int]] = []
     for members in children.values():

@@ -98,7 +98,9 @@ def _source(name: str, model: EmbeddedModel) -> Path:
     for place in places:
         if (Path(place) / model.file).is_file():
             return Path(place) / model.file
-    raise BactrianError(f"embedded:{name} comes inside the package {model.package}, which is not installed: {model.install}")
+    raise BactrianError(
+        f"embedded:{name} comes inside the package {model.package}, which is not installed: {model.install}"
+    )
 
 
 def _convert(source: Path, folder: Path) -> None:
@@ -108,7 +110,9 @@ def _convert(source: Path, folder: Path) -> None:
     try:
         import gguf  # noqa: F401
     except ImportError as error:
-        raise BactrianError("reading embedded weights needs the package gguf: pip install 'bactrian[embedded]'") from error
+        raise BactrianError(
+            "reading embedded weights needs the package gguf: pip install 'bactrian[embedded]'"
+        ) from error
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     place, file = source.parent, source.name

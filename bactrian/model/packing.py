@@ -135,3 +135,53 @@ def pack(sizes: Sequence[int], budget: int) -> list[list[int]]:
         bins[chosen].append(item)
         insort(room, (free - sizes[item], chosen))
     return bins
+
+
+WORTH_SHARING = 4  # tokens; a shorter common prefix is not worth a segment of its own
+
+
+def common_prefix(sequences: Sequence[Sequence[int]], limit: int | None = None) -> int:
+    """How many first tokens all sequences share, at most `limit`, leaving each at least one token of its own.
+
+    0 where that is too few to be worth a segment, or where there are fewer than two sequences.
+    """
+    if len(sequences) < 2:
+        return 0
+    first, last = min(sequences), max(sequences)  # the lexicographic extremes differ where any two do
+    bound = min(len(s) for s in sequences) - 1
+    bound = bound if limit is None else min(bound, limit)
+    shared = 0
+    while shared < bound and first[shared] == last[shared]:
+        shared += 1
+    return shared if shared >= WORTH_SHARING else 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt and its answers."""
+
+    prompt: tuple[int, ...]
+    answers: tuple[tuple[int, ...], ...]
+
+    @property
+    def tokens(self) -> int:
+        return len(self.prompt) + sum(map(len, self.answers))
+
+
+def plant(groups: Sequence[Group]) -> tuple[Forest, list[Span]]:
+    """A forest of prompts with their answers; what all prompts begin with (a system turn) is stored once for all.
+
+    Returns:
+        The forest, and where each answer lies: all answers of the first group, then of the second, and so on.
+    """
+    shared = common_prefix([group.prompt for group in groups])
+    segments = [Segment(groups[0].prompt[:shared])] if shared else []
+    places: list[int] = []
+    for group in groups:
+        segments.append(Segment(group.prompt[shared:], 0 if shared else -1))
+        trunk = len(segments) - 1
+        for answer in group.answers:
+            places.append(len(segments))
+            segments.append(Segment(answer, trunk))
+    forest = Forest.of(segments)
+    return forest, [forest.spans[place] for place in places]

@@ -125,9 +125,7 @@ def train(title: str, model: LanguageModel, task: Task, settings: Settings, log:
 HEADLINES = ("loss", "reward", "accuracy", "zero_variance", "completion_length", "tokens_per_second")
 
 
-def _apply(
-    update: Update, optimiser: MasterAdamW, rate: float, clip: float | None, where: str
-) -> dict[str, float]:
+def _apply(update: Update, optimiser: MasterAdamW, rate: float, clip: float | None, where: str) -> dict[str, float]:
     sums: dict[str, float] = {}
     total = 0.0
     for micro_batch in update.micro_batches:

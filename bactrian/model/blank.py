@@ -1,0 +1,103 @@
+"""A new model: a tokenizer for a small closed language, and a decoder with fresh weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bactrian.errors import BactrianError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PIECE = r"\n| ?[^\W\d_]+| ?\d| ?[^\w\s]| ?_|[^\S\n]"
+"""A line break, a word, one digit or one mark; each word, digit and mark with the space before it, if there is one."""
+SPECIAL = ("<unk>", "<s>", "</s>")
+
+
+def all_text(value: Any) -> str:
+    """Every text in a row, at any depth, on lines of their own."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return "\n".join(map(all_text, value.values()))
+    return "\n".join(map(all_text, value)) if isinstance(value, list | tuple) else ""
+
+
+def word_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFast:
+    """A tokenizer whose vocabulary is every piece of the texts (see `PIECE`), with and without a space before it.
+
+    Text in this language round-trips exactly; a piece that is not in the vocabulary becomes <unk>. Every printable ASCII
+    character is in, so chat templates of plain ASCII marks can be written.
+
+    Args:
+        context: the model's longest sequence, tokens.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pattern = re.compile(PIECE)
+    found = {piece for text in texts for piece in pattern.findall(text)}
+    bare = {piece.removeprefix(" ") for piece in found} | set("\n \t") | set(map(chr, range(33, 127)))
+    bare |= {"system", "user", "assistant"}
+    pieces = sorted(bare | {f" {piece}" for piece in bare if piece.strip()})
+    vocabulary = {piece: i for i, piece in enumerate([*SPECIAL, *(p for p in pieces if p and p not in SPECIAL)])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL[0]))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), behavior="isolated")
+    core.decoder = decoders.Fuse()
+    unk, bos, eos = SPECIAL
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, unk_token=unk, bos_token=bos, eos_token=eos, model_max_length=context
+    )
+
+
+def new_model(
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    architecture: Literal["olmo2", "llama"],
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    intermediate_size: int,
+    context: int,
+    folder: Path,
+) -> None:
+    """Write a decoder with fresh weights and its tokenizer into `folder`, Hugging Face layout, float32.
+
+    Weights are N(0, 0.02) truncated at three standard deviations, whatever the depth [OLMo 2]; embeddings are tied. Uses
+    torch's global random state.
+
+    Raises:
+        BactrianError: heads do not divide hidden_size.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, Olmo2Config, Olmo2ForCausalLM
+
+    if hidden_size % heads:
+        raise BactrianError(f"hidden_size {hidden_size} is not a multiple of heads {heads}")
+    settings: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": hidden_size,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "intermediate_size": intermediate_size,
+        "max_position_embeddings": context,
+        "tie_word_embeddings": True,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": None,
+    }
+    network = (
+        Olmo2ForCausalLM(Olmo2Config(**settings))
+        if architecture == "olmo2"
+        else LlamaForCausalLM(LlamaConfig(**settings))
+    )
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim >= 2:
+                torch.nn.init.trunc_normal_(weight, std=0.02, a=-0.06, b=0.06)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

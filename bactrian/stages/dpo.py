@@ -1,0 +1,118 @@
+"""Stage `dpo`: direct preference tuning on pairs."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from bactrian.errors import BactrianError
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.training import Training, training_memory
+
+if TYPE_CHECKING:
+    import torch
+
+    from bactrian.artifact import Workspace
+    from bactrian.chat import ChatTemplate
+    from bactrian.model.language_model import LanguageModel
+    from bactrian.train.preference import Pair
+
+
+class DPO(Training):
+    """Direct preference optimisation, and its length-normalised, SimPO and IPO variants [SPEC §3.3].
+
+    The reference is the model that training starts from. Its log-probabilities are computed once, before training, and
+    kept by content: another run over the same pairs and model finds them.
+    """
+
+    name: ClassVar[str] = "dpo"
+
+    model: ModelRef = Field(description="the model to tune, and the reference")
+    data: DataRef = Field(description="pair rows")
+    loss: Literal["dpo", "dpo_norm", "simpo", "ipo"] = Field("dpo_norm", description="dpo_norm: means over tokens")
+    beta: float = Field(5.0, gt=0, description="inverse temperature of the implicit reward")
+    gamma: float = Field(0.0, ge=0, description="target margin of simpo")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of pairs taken to be labelled the wrong way")
+    sft_weight: float = Field(0.0, ge=0, description="of an added cross-entropy on the chosen answer")
+    learning_rate: float = Field(5e-7, gt=0, description="peak of the schedule")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the updates over which the rate rises")
+    epochs: float = Field(1.0, gt=0, description="passes over the pairs")
+    batch_size: int = Field(32, ge=1, description="pairs per optimiser step")
+    max_length: int = Field(
+        2048, ge=2, description="tokens of prompt and answer; pairs with a longer side are dropped, and counted"
+    )
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.files import read_rows
+        from bactrian.data.rows import licences
+        from bactrian.train.preference import Objective, Preference
+
+        source = workspace.input(self.data)
+        rows = read_rows(source.path, "pair")
+        for licence in licences(rows):
+            workspace.add_licence(licence)
+        model = self.load(workspace, self.model)
+        pairs = self._pairs(rows, str(source.path), model.template, workspace)
+        reference = None if self.loss == "simpo" else self._reference(workspace, model, pairs)
+        task = Preference(
+            model,
+            pairs,
+            reference,
+            Objective(self.loss, self.beta, self.gamma, self.label_smoothing, self.sft_weight),
+            batch_pairs=self.batch_size,
+            epochs=self.epochs,
+            seed=workspace.seed,
+            micro_tokens=self.micro_tokens,
+        )
+        self.train(workspace, model, task)
+
+    def _pairs(
+        self, rows: list[dict[str, Any]], path: str, template: "ChatTemplate", workspace: "Workspace"
+    ) -> "list[Pair]":
+        """Each row's prompt and answers as token ids; rows with a side that is too long are dropped and counted."""
+        from bactrian.chat import prompt_ids, render_answer
+        from bactrian.data.tally import Tally
+        from bactrian.progress import say
+        from bactrian.train.preference import Pair
+
+        pairs, tally = [], Tally()
+        for i, row in enumerate(rows, 1):
+            where = f"{path}, row {i}"
+            prompt = prompt_ids(row["prompt"], template, where)
+            sides = [render_answer(row["prompt"], row[side], template, where).ids for side in ("chosen", "rejected")]
+            if max(map(len, sides)) > self.max_length:
+                tally.drop(f"a side is longer than {self.max_length} tokens", where)
+            elif sides[0] == sides[1]:
+                tally.drop("chosen and rejected are the same text", where)
+            else:
+                tally.keep()
+                chosen, rejected = (tuple(side[len(prompt) :]) for side in sides)
+                pairs.append(Pair(tuple(prompt), chosen, rejected))
+        say(f"dpo: {tally}")
+        workspace.metrics.update(tally.counts())
+        if not pairs:
+            raise BactrianError(f"{path}: no pair is left to train on\n{tally}")
+        return pairs
+
+    def _reference(self, workspace: "Workspace", model: "LanguageModel", pairs: "list[Pair]") -> "torch.Tensor":
+        """The start's log-probabilities of all pairs, [P, 2]; from the memo if they were computed before."""
+        import hashlib
+
+        from safetensors.torch import load_file, save_file
+
+        from bactrian.train.preference import reference_logprobs
+
+        tokens = hashlib.sha256(repr([(p.prompt, p.chosen, p.rejected) for p in pairs]).encode()).hexdigest()
+        memo = workspace.memo(what="reference log-probs", model=workspace.input(self.model).content_hash, pairs=tokens)
+        if not memo.exists:
+            folder = memo.begin()
+            save_file({"sums": reference_logprobs(model, pairs, self.micro_tokens)}, folder / "reference.safetensors")
+            memo.commit()
+        return load_file(memo.path / "reference.safetensors")["sums"]
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        model, data = inputs[self.model], inputs[self.data]
+        tokens = data.rows * self.epochs * (data.tokens_per_row or 200)
+        flops = (6 + (0 if self.loss == "simpo" else 2 / self.epochs)) * model.parameters * tokens
+        memory = training_memory(model.parameters, min(self.micro_tokens, tokens))
+        return Forecast(tokens, flops, memory, Facts(parameters=model.parameters))

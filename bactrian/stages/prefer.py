@@ -1,0 +1,152 @@
+"""Stage `prefer`: preference pairs from what models themselves answer, judged by a verifier."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from bactrian.errors import BactrianError
+from bactrian.manifest import Kind
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
+
+if TYPE_CHECKING:
+    from bactrian.artifact import Workspace
+    from bactrian.data.tally import Tally
+
+Row = dict[str, Any]
+
+
+class Prefer(Stage):
+    """On-policy preference pairs [Tülu 3, an UltraFeedback refinement; SPEC §3.1].
+
+    Every model of the pool answers every prompt; a verifier scores the answers. Chosen is one of the best answers,
+    rejected a random one of those that score lower by at least `margin`. A prompt whose answers score alike gives no
+    pair; answers that were cut off are neither chosen nor rejected. Both are counted.
+    """
+
+    name: ClassVar[str] = "prefer"
+    makes: ClassVar[Kind] = Kind.DATA
+    labels_inputs: ClassVar[bool] = True
+
+    prompts: DataRef = Field(description="problem rows")
+    pool: list[ModelRef] = Field(min_length=1, description="models that answer; for on-policy pairs, the SFT model")
+    samples: int = Field(4, ge=2, description="answers of each model to each prompt")
+    pairs_per_prompt: int = Field(1, ge=1, description="at most; each with another rejected answer")
+    margin: float = Field(0.0, ge=0, description="least difference of the scores, beyond being different")
+    limit: int | None = Field(None, ge=1, description="prompts to use, from the first")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    top_p: float = Field(1.0, gt=0, le=1, description="of sampling")
+    max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens")
+    rows_at_once: int = Field(64, ge=1, description="answers sampled side by side")
+
+    def run(self, workspace: "Workspace") -> None:
+        import json
+
+        from bactrian.data.files import read_rows, write_rows
+        from bactrian.data.rows import licences
+        from bactrian.data.tally import Tally
+        from bactrian.progress import say
+
+        rows = read_rows(workspace.input(self.prompts).path, "problem")[: self.limit]
+        for licence in licences(rows):
+            workspace.add_licence(licence)
+        answers: list[list[Row]] = [[] for _ in rows]
+        for ref in self.pool:
+            done = workspace.scratch / f"answers-{workspace.input(ref).content_hash[:16]}.json"
+            if not done.exists():  # a kill loses at most the answers of one model
+                draft = done.with_suffix(".partial")
+                draft.write_text(json.dumps(self._answers(workspace, ref, rows)))
+                draft.rename(done)
+            for mine, new in zip(answers, json.loads(done.read_text()), strict=True):
+                mine += new
+        tally = Tally()
+        pairs = [pair for i, row in enumerate(rows) for pair in self._pairs(row, answers[i], workspace.seed, i, tally)]
+        say(f"prefer: {tally}; {len(pairs):,} pairs")
+        flat = [a for group in answers for a in group]
+        workspace.metrics.update(tally.counts())
+        workspace.metrics.update(
+            pairs=float(len(pairs)),
+            score=sum(a["score"] for a in flat) / len(flat),
+            truncated=sum(not a["ended"] for a in flat) / len(flat),
+            tokens=float(sum(a["tokens"] for a in flat)),
+        )
+        if not pairs:
+            raise BactrianError(f"prefer: no pairs: at every prompt all {len(answers[0])} answers score alike\n{tally}")
+        write_rows(pairs, workspace.output, card=f"# Preference pairs\n\n```\n{tally}\n```")
+
+    def _answers(self, workspace: "Workspace", ref: str, rows: list[Row]) -> list[list[Row]]:
+        """What one model answers to each prompt: text, score, tokens, whether it ended."""
+        from bactrian.chat import prompt_ids
+        from bactrian.generate.engine import Request
+        from bactrian.generate.local import LocalEngine
+        from bactrian.progress import progress
+        from bactrian.verify import Item, verify_all
+
+        hardware = workspace.hardware
+        engine = LocalEngine.load(
+            workspace.input(ref).path, hardware.dtype, device=hardware.device, rows=self.rows_at_once
+        )
+        requests = [
+            Request(
+                tuple(prompt_ids(row["messages"], engine.template, f"prompt {row['id']}")),
+                n=self.samples,
+                seed=workspace.seed * 1_000_003 + i,
+                max_new_tokens=self.max_new_tokens,
+                temperature=self.temperature,
+                top_p=self.top_p,
+            )
+            for i, row in enumerate(rows)
+        ]
+        with progress(f"prefer · {ref} answers", unit="token") as bar:
+            completions = engine.generate(requests, bar.advance)
+        flat = [(row, c) for row, group in zip(rows, completions, strict=True) for c in group]
+        verdicts = verify_all([Item(row["dataset"], c.text, row["ground_truth"]) for row, c in flat])
+        scored = [
+            {"model": ref, "text": c.text, "score": v.score, "tokens": len(c.ids), "ended": c.finish == "stop"}
+            for (_, c), v in zip(flat, verdicts, strict=True)
+        ]
+        return [scored[i : i + self.samples] for i in range(0, len(scored), self.samples)]
+
+    def _pairs(self, row: Row, answers: list[Row], seed: int, index: int, tally: "Tally") -> list[Row]:
+        import random
+
+        usable = [a for a in answers if a["ended"] and a["text"].strip()]
+        if len(usable) < 2:
+            tally.drop("fewer than two answers ended", str(row["id"]))
+            return []
+        draw = random.Random(f"prefer/{seed}/{index}")
+        top = max(a["score"] for a in usable)
+        chosen = draw.choice([a for a in usable if a["score"] == top])
+        worse = {a["text"]: a for a in usable if a["score"] < top and top - a["score"] >= self.margin}
+        worse.pop(chosen["text"], None)
+        if not worse:
+            tally.drop(f"all answers score {'right' if top > 0 else 'wrong'} alike", str(row["id"]))
+            return []
+        tally.keep()
+        picked = draw.sample(
+            sorted(worse.values(), key=lambda a: str(a["text"])), min(self.pairs_per_prompt, len(worse))
+        )
+        return [
+            {
+                "id": f"{row['id']}-{n}",
+                "prompt": row["messages"],
+                "chosen": [{"role": "assistant", "content": chosen["text"]}],
+                "rejected": [{"role": "assistant", "content": rejected["text"]}],
+                "chosen_model": chosen["model"],
+                "rejected_model": rejected["model"],
+                "chosen_score": float(chosen["score"]),
+                "rejected_score": float(rejected["score"]),
+                "source": row["source"],
+                "license": row["license"],
+            }
+            for n, rejected in enumerate(picked)
+        ]
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        data = inputs[self.prompts]
+        prompts = min(data.rows, self.limit or data.rows)
+        parameters = max(inputs[ref].parameters for ref in self.pool)
+        per_answer = min(self.max_new_tokens, 100)
+        tokens = prompts * len(self.pool) * self.samples * per_answer
+        made = Facts(rows=prompts // 2, tokens_per_row=2 * per_answer + (data.tokens_per_row or 50))
+        return Forecast(tokens, 2 * parameters * tokens, 4 * parameters + 2e9, made)

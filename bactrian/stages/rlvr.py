@@ -1,0 +1,150 @@
+"""Stage `rlvr`: reinforcement learning with verifiable rewards."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.training import Training, training_memory
+
+if TYPE_CHECKING:
+    from bactrian.artifact import Workspace
+    from bactrian.generate.local import LocalEngine
+    from bactrian.train.policy import Rollout
+    from bactrian.verify import Pool
+
+SEEDS_APART = 1_000_003
+
+
+class RLVR(Training):
+    """Reinforcement learning with verifiable rewards, by GRPO and its variants [Tülu 3.1, Shao et al. 2024; SPEC §4].
+
+    Each step samples several answers to each of a few problems, scores them with the problems' verifiers, and moves the
+    policy towards answers better than their group's mean. Groups that are all right or all wrong carry no signal: they
+    are counted and not trained on.
+    """
+
+    name: ClassVar[str] = "rlvr"
+
+    model: ModelRef = Field(description="the policy to start from; also the reference of the KL term")
+    data: DataRef = Field(description="problem rows")
+    steps: int = Field(100, ge=1, description="of sampling and updating")
+    problems_per_step: int = Field(8, ge=1, description="problems sampled in each step")
+    samples: int = Field(8, ge=2, description="answers to each problem")
+    updates_per_step: int = Field(1, ge=1, description="optimiser updates over the answers of one step")
+    advantage: Literal["std", "none", "rloo"] = Field(
+        "std", description="divide by the group's deviation (GRPO), only centre (Dr. GRPO), or leave one out (RLOO)"
+    )
+    aggregate: Literal["token", "response", "constant"] = Field(
+        "token", description="mean over tokens (DAPO), over responses (GRPO), or a constant divisor (Dr. GRPO)"
+    )
+    clip_low: float = Field(0.2, gt=0, lt=1, description="ratio is clipped at 1 - this")
+    clip_high: float = Field(0.272, gt=0, description="ratio is clipped at 1 + this")
+    kl: float = Field(0.0, ge=0, description="weight of the KL to the reference in the loss; 0 loads no reference")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="see docs; the reference uses k3")
+    no_end_reward: float | None = Field(
+        0.0, description="reward of an answer cut off before its end token; null: its score"
+    )
+    temperature: float = Field(1.0, gt=0, description="of sampling; the training logits are divided by it too")
+    max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens")
+    rows_at_once: int = Field(64, ge=1, description="answers sampled side by side")
+    gap_limit: float = Field(
+        0.05, gt=0, description="mean gap between the sampler's and the trainer's log-probs that stops the run"
+    )
+    verify_timeout: float = Field(10.0, gt=0, description="seconds for one slow verification")
+    learning_rate: float = Field(5e-7, gt=0, description="peak of the schedule")
+    schedule: Literal["linear", "cosine", "constant", "anneal"] = Field("constant", description="after the warm-up")
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.files import read_rows
+        from bactrian.data.rows import licences
+        from bactrian.generate.local import LocalEngine
+        from bactrian.train.policy import GroupPolicy, Settings
+        from bactrian.verify import Pool, self_check
+
+        rows = read_rows(workspace.input(self.data).path, "problem")
+        for licence in licences(rows):
+            workspace.add_licence(licence)
+        for dataset in sorted({row["dataset"] for row in rows}):
+            self_check(dataset)
+        model = self.load(workspace, self.model)
+        reference = self.load(workspace, self.model) if self.kl else None
+        engine = LocalEngine(model, rows=self.rows_at_once)
+        settings = Settings(
+            problems_per_step=self.problems_per_step,
+            updates_per_step=self.updates_per_step,
+            temperature=self.temperature,
+            max_new_tokens=self.max_new_tokens,
+            scale=self.advantage,
+            aggregate=self.aggregate,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+            kl=self.kl,
+            kl_estimator=self.kl_estimator,
+            unended_reward=self.no_end_reward,
+            gap_limit=self.gap_limit,
+            micro_tokens=self.micro_tokens,
+        )
+        with Pool(workers=2, timeout=self.verify_timeout) as pool:
+            sampler = VerifiedSampler(self, engine, rows, pool, workspace.seed)
+            task = GroupPolicy(
+                model, sampler, len(rows), settings, steps=self.steps, seed=workspace.seed, reference=reference
+            )
+            self.train(workspace, model, task)
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        parameters = inputs[self.model].parameters
+        tokens = self.steps * self.problems_per_step * self.samples * min(self.max_new_tokens, 100)
+        flops = (2 + 6 + (2 if self.kl else 0)) * parameters * tokens
+        memory = training_memory(parameters, self.micro_tokens, copies=5 if self.kl else 4)
+        return Forecast(tokens, flops, memory, Facts(parameters=parameters))
+
+
+class VerifiedSampler:
+    """Samples answers to problem rows from the policy itself and has them verified."""
+
+    def __init__(
+        self, stage: RLVR, engine: "LocalEngine", rows: Sequence[dict[str, Any]], pool: "Pool", seed: int
+    ) -> None:
+        from bactrian.chat import prompt_ids
+
+        self.stage, self.engine, self.rows, self.pool, self.seed = stage, engine, rows, pool, seed
+        self.prompts = [tuple(prompt_ids(r["messages"], engine.template, f"problem {r['id']}")) for r in rows]
+
+    def prompt(self, problem: int) -> tuple[int, ...]:
+        return self.prompts[problem]
+
+    def rollouts(self, problems: Sequence[int], step: int, version: int) -> "list[list[Rollout]]":
+        from bactrian.generate.engine import Request
+        from bactrian.train.policy import Rollout
+        from bactrian.verify import Item
+
+        self.engine.version = version
+        first = (self.seed * SEEDS_APART + step) * SEEDS_APART
+        requests = [
+            Request(
+                self.prompts[problem],
+                n=self.stage.samples,
+                seed=first + place,
+                max_new_tokens=self.stage.max_new_tokens,
+                temperature=self.stage.temperature,
+            )
+            for place, problem in enumerate(problems)
+        ]
+        completions = self.engine.generate(requests)
+        rows = [self.rows[problem] for problem in problems]
+        verdicts = iter(
+            self.pool.verify_all(
+                [
+                    Item(row["dataset"], c.text, row["ground_truth"])
+                    for row, group in zip(rows, completions, strict=True)
+                    for c in group
+                ]
+            )
+        )
+        return [
+            [Rollout(c.ids, c.logprobs, next(verdicts).score, c.finish == "stop", c.version) for c in group]
+            for group in completions
+        ]

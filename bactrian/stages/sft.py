@@ -1,0 +1,86 @@
+"""Stage `sft`: supervised fine-tuning on conversations."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from bactrian.errors import BactrianError
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.training import Training, training_memory
+
+if TYPE_CHECKING:
+    from bactrian.artifact import Workspace
+    from bactrian.chat import ChatTemplate, Rendered
+    from bactrian.data.tally import Tally
+
+
+class SFT(Training):
+    """Supervised fine-tuning: cross-entropy on every assistant turn and its end token [Tülu 3; SPEC §2].
+
+    The loss of a step is the mean over all trained tokens of the whole step, however it is cut into micro-batches.
+    """
+
+    name: ClassVar[str] = "sft"
+
+    model: ModelRef = Field(description="the model to fine-tune")
+    data: DataRef = Field(description="conversation rows, or problem rows with a worked solution")
+    epochs: float = Field(2.0, gt=0, description="passes over the data")
+    batch_size: int = Field(32, ge=1, description="conversations per optimiser step")
+    max_length: int = Field(4096, ge=2, description="tokens; longer conversations are cut on the right, and counted")
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.files import read_rows
+        from bactrian.data.rows import licences
+        from bactrian.data.tally import Tally
+        from bactrian.progress import say
+        from bactrian.train.supervised import Supervised
+
+        source = workspace.input(self.data)
+        rows = read_rows(source.path)
+        for licence in licences(rows):
+            workspace.add_licence(licence)
+        model = self.load(workspace, self.model)
+        tally = Tally()
+        rendered = [
+            r
+            for i, row in enumerate(rows, 1)
+            if (r := self._render(row, f"{source.path}, row {i}", model.template, tally))
+        ]
+        say(f"sft: {tally}")
+        if not rendered:
+            raise BactrianError(f"{source.path}: no row has a trained token within {self.max_length} tokens")
+        workspace.metrics.update(tally.counts())
+        task = Supervised(
+            model,
+            rendered,
+            batch_rows=self.batch_size,
+            epochs=self.epochs,
+            seed=workspace.seed,
+            micro_tokens=self.micro_tokens,
+        )
+        self.train(workspace, model, task)
+
+    def _render(self, row: dict[str, Any], where: str, template: "ChatTemplate", tally: "Tally") -> "Rendered | None":
+        """A conversation's tokens and weights, cut to `max_length`; None if no trained token is left."""
+        from bactrian.chat import render, truncate
+        from bactrian.data.rows import validate_row
+
+        if "solution" in row:
+            answer = {"role": "assistant", "content": row["solution"]}
+            row = {**row, "messages": [*row["messages"], answer]}
+        full = render(validate_row(row, "conversation", where)["messages"], template, where)
+        cut = truncate(full, self.max_length)
+        if cut is None:
+            tally.drop(f"no trained token within {self.max_length} tokens", where)
+        elif len(cut.ids) < len(full.ids):
+            tally.truncate(f"longer than {self.max_length} tokens", where)
+        else:
+            tally.keep()
+        return cut
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        model, data = inputs[self.model], inputs[self.data]
+        tokens = data.rows * self.epochs * (data.tokens_per_row or 100)
+        memory = training_memory(model.parameters, min(self.micro_tokens, tokens))
+        return Forecast(tokens, 6 * model.parameters * tokens, memory, Facts(parameters=model.parameters))
