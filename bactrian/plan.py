@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bactrian.artifact import Store
+from bactrian.errors import BactrianError
 from bactrian.hardware import Hardware, memory_bytes
 from bactrian.manifest import Kind
 from bactrian.recipe import Recipe
@@ -124,15 +126,12 @@ def _facts_of_source(source: Source) -> Facts:
 def _parameters(file: Path) -> int:
     """Numbers in a safetensors file, by its header: 8 bytes of length, then JSON."""
     with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return sum(_product(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-
-
-def _product(shape: Iterable[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
+        length = int.from_bytes(stream.read(8), "little")
+        try:
+            header: Any = json.loads(stream.read(length)) if length < file.stat().st_size else None
+            return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise BactrianError(f"{file}: found no safetensors header, expected the weights of a model") from None
 
 
 def _rows_and_bytes(file: Path) -> tuple[int, int]:

