@@ -180,10 +180,10 @@ def _box(node: Node, gap: float) -> Markup:
         tag("title", {}, f"{node.full or node.name} · {node.caption} {node.detail}".strip()),
         tag("rect", {"x": left, "y": top, "width": BOX_WIDTH, "height": BOX_HEIGHT, "rx": 7}),
         tag("text", {"x": left + 12, "y": top + 20, "class": "name"}, shorten(visible(node.name), 14)),
-        tag("text", {"x": left + 12, "y": top + 35}, shorten(visible(node.caption), 20)),
+        tag("text", {"x": left + 12, "y": top + 35}, shorten(visible(node.caption), 18)),
     ]
     if node.detail:
-        parts.append(tag("text", {"x": left + 12, "y": top + 49, "class": "detail"}, shorten(visible(node.detail), 22)))
+        parts.append(tag("text", {"x": left + 12, "y": top + 49, "class": "detail"}, shorten(visible(node.detail), 20)))
     return tag("g", {"class": f"box {node.kind}"}, *parts)
 
 

@@ -23,7 +23,7 @@ def render_page(run: Run) -> str:
 
     Every expression of the template is escaped unless it is markup that this package drew, and the finished page passes
     through `visible`, so that no text in it can reorder or hide its surroundings. The page's own style and script are
-    allowed by their hashes and nothing else is: no other script, image, font, frame or connection, whatever a model wrote.
+    allowed by their hashes and nothing else is: no other script, image, font, frame or connection.
     """
     environment = Environment(
         loader=FileSystemLoader(HERE),

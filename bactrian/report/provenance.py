@@ -14,6 +14,8 @@ from bactrian.report.graph import Box
 from bactrian.report.records import Metrics, Run, Step
 from bactrian.report.words import count, date, duration, number, shorten, size
 
+HASH = 16  # characters of a hash that are shown; the whole is in the manifest
+
 
 @dataclass(frozen=True)
 class LicenceLine:
@@ -142,26 +144,26 @@ def details(run: Run) -> list[Details]:
 def _details(step: Step) -> Details:
     record, manifest = step.record, step.manifest
     caption = " · ".join(filter(None, (record.stage, step.kind, record.status)))
-    inputs = [(f"input {ref}", ", ".join(names)) for ref, names in step.inputs.items()]
-    where = [("key", record.key), ("artifact", record.path or "")]
+    given = ("made from", ", ".join(name for names in step.inputs.values() for name in names))
+    where = [("key", record.key[:HASH]), ("artifact", record.path or "")]
     if manifest is None:
-        return Details(step.name, caption, step.note, [], [pair for pair in inputs + where if pair[1]], [], "", [])
+        return Details(step.name, caption, step.note, [], [pair for pair in (given, *where) if pair[1]], [], "", [])
     settings = [(name, _written(value)) for name, value in manifest.settings.items()]
-    code = manifest.code
+    hashes = (f"{name} {found.content_hash[:HASH]}" for name, found in manifest.inputs.items())
     facts = [
-        *inputs,
+        ("made from", ", ".join(hashes)) if manifest.inputs else given,
         ("seed", str(manifest.seed)),
         *where,
-        ("content hash", manifest.content_hash),
-        *((f"code {name}", _written(value)) for name, value in code.items()),
+        ("content hash", manifest.content_hash[:HASH]),
+        *((f"code {name}", shorten(value, HASH)) for name, value in manifest.code.items() if value),
         ("made", date(manifest.started)),
         ("took", duration(manifest.seconds)),
         ("attempts", str(manifest.attempts)),
-        *((name, _hardware(name, value)) for name, value in manifest.hardware.items()),
+        *((name, _hardware(name, value)) for name, value in manifest.hardware.items() if value is not None),
     ]
     metrics = [(name, number(value)) for name, value in manifest.metrics.items()]
     packages = ", ".join(f"{name} {version}" for name, version in manifest.packages.items())
-    files = [(name, size(file.bytes), file.sha256[:16]) for name, file in manifest.files.items()]
+    files = [(name, size(file.bytes), file.sha256[:HASH]) for name, file in manifest.files.items()]
     return Details(step.name, caption, step.note, settings, [f for f in facts if f[1]], metrics, packages, files)
 
 
@@ -185,7 +187,7 @@ def hardware_line(run: Run) -> str:
                 _hardware("memory", have["memory"]) if have.get("memory") else "",
                 _written(have.get("dtype") or ""),
             ]
-            return " · ".join(part for part in parts if part)
+            return " · ".join(part for part in parts if part) or "hardware not recorded"
     return "hardware not recorded"
 
 

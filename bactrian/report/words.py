@@ -14,12 +14,11 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def _stand_ins() -> dict[int, str]:
     """Code points that hide, reorder or break text → something that a reader sees in their place."""
-    table = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)}
-    table[0x7F] = "␡"
-    invisible = [*range(0x80, 0xA0), 0xAD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F)]
+    control = [code for code in range(0x20) if code not in (0x09, 0x0A)]
+    invisible = [*control, *range(0x7F, 0xA0), 0xAD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F)]
     invisible += [*range(0x2060, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC), 0xFFFE, 0xFFFF, *range(0xE0000, 0xE0080)]
     invisible += range(0xD800, 0xE000)
-    return table | {code: f"⟨U+{code:04X}⟩" for code in invisible}
+    return {code: f"⟨U+{code:04X}⟩" for code in invisible}
 
 
 _STAND_INS = _stand_ins()
@@ -31,7 +30,7 @@ def visible(text: str) -> str:
     What a model wrote must not be able to reorder the page around it, nor hide from the reader.
 
     >>> visible("a\\x00b\\u202ec")
-    'a␀b⟨U+202E⟩c'
+    'a⟨U+0000⟩b⟨U+202E⟩c'
     """
     return text.replace("\r\n", "\n").translate(_STAND_INS)
 

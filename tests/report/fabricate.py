@@ -299,7 +299,8 @@ def write_run(store: Path, name: str = "quickstart", seed: int = 17) -> Path:
             parquet.write_table(pa.Table.from_pylist(rows), folder / "questions.parquet")
         else:
             (folder / "README.md").write_text("# card")
-        write_manifest(folder, stage, step, kind, seconds)
+        read = {ref: {"key": _hash(ref), "content_hash": _hash(ref, "content"), "path": ref} for ref in inputs}
+        write_manifest(folder, stage, step, kind, seconds, inputs=read)
         steps.append(
             {
                 "name": step,

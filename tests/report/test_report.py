@@ -198,7 +198,7 @@ def test_hostile_text_is_shown_and_does_nothing(run: Path) -> None:
     assert_inert(found)
     assert found.count("img") == 0
     assert "<script>alert(1)</script>" in found.text and "{{7*7}}" in found.text
-    assert "⟨U+202E⟩RTL␀␛[31m" in found.text
+    assert "⟨U+202E⟩RTL⟨U+0000⟩⟨U+001B⟩[31m" in found.text
     assert "⟨U+D800⟩" in found.text
     assert "gained" in found.text and "Reward" in found.text
 
