@@ -122,7 +122,7 @@ def _draw(panel: Panel, metrics: Metrics) -> Drawn:
     series = [(name, points) for name, points in series if points]
     if not series:
         return Drawn(panel.title, panel.note, "no values recorded", None)
-    last = " / ".join(panel.show(charts.smooth_end(points)) for _, points in series)
+    last = " / ".join(panel.show(points[-1][1] if panel.exact else charts.smooth_end(points)) for _, points in series)
     absent = metrics.lines - max(len(points) for _, points in series)
     note = panel.note
     if absent > 0:

@@ -151,7 +151,7 @@ def _details(step: Step) -> Details:
     settings = [(name, _written(value)) for name, value in manifest.settings.items()]
     hashes = (f"{name} {found.content_hash[:HASH]}" for name, found in manifest.inputs.items())
     facts = [
-        ("made from", ", ".join(hashes)) if manifest.inputs else given,
+        ("made from", "\n".join(hashes)) if manifest.inputs else given,
         ("seed", str(manifest.seed)),
         *where,
         ("content hash", manifest.content_hash[:HASH]),
