@@ -28,21 +28,28 @@ def split_of(question: str) -> Split:
     return "dev" if part == 8 else "unseen" if part == 9 else "train"
 
 
-def question_of(row: Mapping[str, Any]) -> str | None:
-    """The question of a problem, conversation or pair row: its last user turn. None for a row without messages."""
+def questions_of(row: Mapping[str, Any]) -> list[str]:
+    """The user turns of a problem, conversation or pair row, in order; none for a row of plain text."""
     messages = row.get("messages") or row.get("prompt") or []
-    turns = [turn["content"] for turn in messages if turn["role"] == "user"]
-    return turns[-1] if turns else None
+    return [turn["content"] for turn in messages if turn["role"] == "user"]
 
 
 def question_keys(row: Mapping[str, Any]) -> set[str]:
-    """All hashes under which a row's question is known.
+    """All hashes under which a row's own question is known.
 
     Its id (for our generators the hash of the bare question, before an instruction was added) and the hash of the last
-    user turn. Two rows hold the same question when these sets meet.
+    user turn. A row was trained on the question when its `trained_keys` meet these.
     """
-    question = question_of(row)
-    return {str(row["id"])} | ({question_hash(question)} if question is not None else set())
+    return known_id(row) | {question_hash(question) for question in questions_of(row)[-1:]}
+
+
+def trained_keys(row: Mapping[str, Any]) -> set[str]:
+    """All hashes of what a training row asks: its id, and every user turn. Of a plain text only its id is known."""
+    return known_id(row) | {question_hash(question) for question in questions_of(row)}
+
+
+def known_id(row: Mapping[str, Any]) -> set[str]:
+    return {str(row["id"])} if row.get("id") else set()
 
 
 def problem(question: str, solution: str, ground_truth: str, dataset: str, source: str, license: str) -> Row:

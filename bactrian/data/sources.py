@@ -10,31 +10,34 @@ from bactrian.errors import BactrianError
 
 CALCULATOR = re.compile(r"<<[^<>]*>>")
 FINAL = re.compile(r"####\s*(\S.*?)\s*\Z")
+GYM_SIZE = 200_000
+"""Problems that a task is told to have; not more, because some tasks make a list of that length."""
 FRUITLESS = 2_000
 """How many problems in a row may be repeats, or of another split, before a task is taken to have no more."""
 
 
 def gym_problems(task: str, config: Mapping[str, Any], seed: int, split: Split) -> Iterator[Row]:
-    """Distinct problems of one reasoning-gym task and one split, endless where the task is.
+    """Distinct problems of one reasoning-gym task and one split, as many as the task has.
 
-    Ground truth: JSON {task, answer, metadata}; the solution is the bare `Answer: …`. reasoning-gym makes problem i of
+    Ground truth: JSON {task, answer, metadata}; the solution is the bare `Answer: …`, and
+    missing where the task gives no answer. reasoning-gym makes problem i of
     seed s from s + i, so near seeds share problems; ours are spread, and the split follows from the question's hash.
     Raises BactrianError if reasoning-gym is missing, has no such task, or refuses the config.
     """
     dataset = gym_dataset(task, config, seed * 1_000_003 % 2**31)
     seen: set[str] = set()
     index = fruitless = 0
-    while fruitless < FRUITLESS:
+    while fruitless < FRUITLESS and index < GYM_SIZE:
         entry = dataset[index]
         index, fruitless = index + 1, fruitless + 1
         question, gold = entry["question"].strip(), entry["answer"]
-        if question_hash(question) in seen or split_of(question) != split or gold is None:
+        if question_hash(question) in seen or split_of(question) != split:
             continue
         seen.add(question_hash(question))
         fruitless = 0
         truth = json.dumps({"task": task, "answer": gold, "metadata": entry["metadata"]}, default=str)
-        source = f"reasoning-gym/{task}"
-        yield problem(question, f"Answer: {gold}", truth, "reasoning_gym", source, "Apache-2.0")
+        row = problem(question, f"Answer: {gold}", truth, "reasoning_gym", f"reasoning-gym/{task}", "Apache-2.0")
+        yield row if gold is not None else {name: value for name, value in row.items() if name != "solution"}
 
 
 def gym_dataset(task: str, config: Mapping[str, Any], seed: int) -> Any:
@@ -47,7 +50,7 @@ def gym_dataset(task: str, config: Mapping[str, Any], seed: int) -> Any:
     if task not in DATASETS:
         raise BactrianError(f"reasoning-gym has no task {task!r}; it has {', '.join(sorted(DATASETS))}")
     try:
-        return reasoning_gym.create_dataset(task, **{**config, "seed": seed, "size": 2**31})
+        return reasoning_gym.create_dataset(task, **{**config, "seed": seed, "size": GYM_SIZE})
     except (AssertionError, TypeError, ValueError) as error:
         raise BactrianError(f"reasoning-gym's {task} refuses the config {dict(config)}: {error}") from None
 

@@ -17,6 +17,8 @@ Row = dict[str, Any]
 SEEDS_APART = 1_000_003
 """Between the seeds of two tasks of one step."""
 
+NONSENSE = "Answer: qzx"
+"""An answer that no verifier may take for right."""
 Split = Annotated[
     Literal["train", "dev", "unseen"],
     Field(
@@ -114,7 +116,8 @@ AnyTask = Annotated[Sums | WordProblems | ReasoningGym | GSM8K | Given, Field(di
 class Problems(Stage):
     """Verifiable problems with worked solutions: generated, from reasoning-gym, or from a file.
 
-    Every solution is put to the row's own verifier first; rows that it does not accept are dropped, counted and shown.
+    Every solution is put to the row's own verifier first, and so is nonsense; rows whose verifier refuses the one or
+    accepts the other are dropped, counted and shown.
     """
 
     name: ClassVar[str] = "problems"
@@ -156,10 +159,10 @@ class Problems(Stage):
 
     def _wanted(self, row: Row, seen: set[str], held_out: set[str], tally: Any) -> bool:
         """Whether a row is new and not held out; what is refused is counted."""
-        from bactrian.data.problems import question_keys
+        from bactrian.data.problems import question_keys, trained_keys
 
         keys = question_keys(row)
-        if keys & held_out:
+        if trained_keys(row) & held_out:
             tally.drop("its question is held out", str(row["id"]))
         elif keys & seen:
             tally.drop("its question came before", str(row["id"]))
@@ -189,18 +192,20 @@ class Problems(Stage):
 
 
 def solved(rows: Iterator[Row], tally: Any) -> list[Row]:
-    """The rows whose solution their verifier takes for right; rows without a solution pass."""
+    """The rows whose verifier takes their solution (if they have one) for right, and NONSENSE not."""
     from bactrian.verify import Item, verify_all
 
-    rows_in = list(rows)
-    with_solution = [row for row in rows_in if row.get("solution")]
-    verdicts = verify_all([Item(row["dataset"], row["solution"], row["ground_truth"]) for row in with_solution])
-    refused = {}
-    for row, verdict in zip(with_solution, verdicts, strict=True):
-        if verdict.outcome != "right":
-            refused[row["id"]] = verdict
-            tally.drop(f"its verifier finds its solution {verdict.outcome}", f"{row['id']}: {verdict.reason}")
-    return [row for row in rows_in if row["id"] not in refused]
+    drawn, kept = list(rows), []
+    golden = verify_all([Item(row["dataset"], row.get("solution", ""), row["ground_truth"]) for row in drawn])
+    nonsense = verify_all([Item(row["dataset"], NONSENSE, row["ground_truth"]) for row in drawn])
+    for row, gold, junk in zip(drawn, golden, nonsense, strict=True):
+        if "solution" in row and gold.outcome != "right":
+            tally.drop(f"its verifier finds its solution {gold.outcome}", f"{row['id']}: {gold.reason}")
+        elif junk.outcome == "right":
+            tally.drop("its verifier takes nonsense for right", f"{row['id']}: {junk.reason}")
+        else:
+            kept.append(row)
+    return kept
 
 
 class Corpus(Stage):

@@ -1,7 +1,9 @@
 """The verifier of reasoning-gym's tasks: finds the answer in a completion, and lets the task itself score it."""
 
+import ast
 import json
 import re
+import sys
 from functools import cache
 from typing import Any
 
@@ -12,6 +14,8 @@ from bactrian.verify.verdict import Example, Verdict
 TEXT_LIMIT = 20_000
 ANSWER_LIMIT = 4_000
 """A longer answer is not handed to the scorer: some scorers take time that grows fast with it."""
+EVALUATING = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")
+"""Tasks of reasoning-gym 0.1.25 whose scorer calls `eval` on the answer; here they get `ast.literal_eval`."""
 RIGHT = 1.0 - 1e-9
 MARKER = re.compile(r"\banswer\s?\*{0,2}:\*{0,2}|<answer>", re.IGNORECASE)
 NOT_FINITE = re.compile(r"\W*(nan|inf|infinity)\W*", re.IGNORECASE)
@@ -23,7 +27,8 @@ def reasoning_gym(completion: str, ground_truth: str) -> Verdict:
     `ground_truth` is a JSON object {"task", "answer", "metadata"}. A lower score, such as the 0.01 to 0.5 that some
     tasks give for form or nearness, stands in `score` and the outcome is "wrong". An exception in the scorer, or a
     score outside [0, 1], is "crashed". "nan" and infinities are wrong whatever the scorer says: complex_arithmetic
-    takes nan for right. May be slow or hang: run it through `verify_all`.
+    takes nan for right. May be slow, hang, or evaluate the answer as code: give model text to `verify_all`, which runs
+    it where it can be killed and is fenced in (guard.py).
     """
     try:
         problem = json.loads(ground_truth)
@@ -31,11 +36,16 @@ def reasoning_gym(completion: str, ground_truth: str) -> Verdict:
     except (ValueError, KeyError, TypeError) as error:
         reason = f'the ground truth is not a JSON object with "task", "answer" and "metadata": {error!r}'
         return Verdict(0.0, "crashed", None, reason)
-    extracted = answer(completion[-TEXT_LIMIT:], max(1, len(str(gold).strip().splitlines())))
+    lines = max(1, len(str(gold).strip().splitlines())) if gold is not None else TEXT_LIMIT
+    extracted = answer(completion[-TEXT_LIMIT:], lines)
     if not extracted:
         return Verdict(0.0, "unparsable", None, "no answer in the text")
     if len(extracted) > ANSWER_LIMIT:
         return Verdict(0.0, "unparsable", extracted[:ANSWER_LIMIT], f"an answer of more than {ANSWER_LIMIT} characters")
+    if "__" in extracted:
+        return Verdict(
+            0.0, "unparsable", extracted, "'__' in an answer could be Python code, which some scorers evaluate"
+        )
     if NOT_FINITE.fullmatch(extracted) and extracted != gold:
         return Verdict(0.0, "wrong", extracted, "not a finite number")
     try:
@@ -77,6 +87,8 @@ def scorer(task: str) -> Any:
         raise BactrianError("reasoning-gym is not installed; pip install 'bactrian[problems]'") from None
     if task not in DATASETS:
         raise BactrianError(f"reasoning-gym has no task {task!r}; it has {', '.join(sorted(DATASETS))}")
+    if task in EVALUATING:
+        vars(sys.modules[DATASETS[task][0].__module__])["eval"] = ast.literal_eval
     return get_score_answer_fn(task)
 
 

@@ -66,12 +66,19 @@ class Pool:
         done = {index: verify(*item) for index, item in enumerate(items) if not slow[index]}
         waiting = deque(index for index in range(len(items)) if slow[index])
         while len(done) < len(items):
+            self._remove_dead()
             idle = [worker for worker in self._workers if worker.job is None]
             while waiting and (idle or len(self._workers) < self.size):
                 worker = idle.pop() if idle else self._start()
                 worker.give(index := waiting.popleft(), items[index], self.timeout)
             self._collect(done)
         return [done[index] for index in range(len(items))]
+
+    def _remove_dead(self) -> None:
+        """Let go of workers that died while they had nothing to do."""
+        for worker in [worker for worker in self._workers if worker.job is None and worker.process.poll() is not None]:
+            worker.kill()
+            self._workers.remove(worker)
 
     def _start(self) -> "_Worker":
         worker = _Worker.start()

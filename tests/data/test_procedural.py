@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bactrian.data.problems import Row, question_hash, question_keys, question_of, split_of
+from bactrian.data.problems import Row, question_hash, question_keys, questions_of, split_of, trained_keys
 from bactrian.data.procedural import corpus, pieces, sums, vocabulary, word_problems
 from bactrian.errors import BactrianError
 from bactrian.verify import verify
@@ -18,9 +18,7 @@ WORK = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__truediv
 
 
 def question(row: Row) -> str:
-    found = question_of(row)
-    assert found is not None
-    return found
+    return questions_of(row)[-1]
 
 
 @pytest.mark.parametrize("generator", [sums, word_problems])
@@ -106,4 +104,8 @@ def test_question_keys_meet_in_spite_of_an_instruction() -> None:
     assert question_keys(row) & question_keys(asked)
     other = {"id": "somewhere-else", "prompt": [{"role": "user", "content": question(row).upper() + "  "}]}
     assert question_keys(row) & question_keys(other)
+    turns = [*row["messages"], {"role": "assistant", "content": "5"}, {"role": "user", "content": "And now?"}]
+    assert question_keys(row) & trained_keys({"messages": turns})
+    assert not question_keys(row) & question_keys({"messages": turns})
+    assert trained_keys({"text": "a"}) == set()
     assert question_hash("a  b\nC") == question_hash("A b c")

@@ -120,3 +120,13 @@ def test_corpus_stage(tmp_path: Path) -> None:
     Corpus(count=50).run(workspace)
     rows = read_rows(workspace.output, "text")
     assert len({row["text"] for row in rows}) == 50 and rows[0]["license"] == "Apache-2.0"
+
+
+def test_a_task_that_takes_nonsense_for_right_is_dropped(tmp_path: Path) -> None:
+    """reasoning-gym 0.1.25: game_of_life_halting scores any text as right where the gold is a text."""
+    pytest.importorskip("reasoning_gym")
+    tasks = [{"source": "sums", "count": 3}, {"source": "reasoning_gym", "task": "game_of_life_halting", "count": 4}]
+    workspace = make(tmp_path, tasks=tasks)
+    assert "its verifier takes nonsense for right" in (workspace.output / "README.md").read_text()
+    left = [row for row in read_rows(workspace.output) if row["dataset"] == "reasoning_gym"]
+    assert all(verify("reasoning_gym", "Answer: qzx", row["ground_truth"]).outcome != "right" for row in left)

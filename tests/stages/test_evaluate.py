@@ -1,0 +1,232 @@
+"""The stage `evaluate` with engines that answer from a table: what is written, kept, compared and refused."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from bactrian.artifact import Input, Workspace
+from bactrian.chat import ChatTemplate
+from bactrian.data.files import write_rows
+from bactrian.data.procedural import sums, word_problems
+from bactrian.errors import BactrianError
+from bactrian.evaluate.score import OUTCOMES
+from bactrian.generate.engine import Completion, Request
+from bactrian.manifest import Kind
+from bactrian.stages import evaluate as module
+from bactrian.stages.evaluate import Evaluate, pairs_to_compare, question_seed
+
+ROWS = list(sums(0, 40, split="dev"))
+TRUTH = {row["messages"][0]["content"]: row["ground_truth"] for row in ROWS}
+
+
+@pytest.fixture(scope="session")
+def template() -> ChatTemplate:
+    letters = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<s>", "</s>"]
+    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return ChatTemplate.load(
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>"), "tulu"
+    )
+
+
+@dataclass
+class Fake:
+    """Knows the answers to the first `knows` questions; a sampled answer is right where seed + sample is even."""
+
+    template: ChatTemplate
+    knows: int
+    text: str = "Answer: {}"
+    calls: int = 0
+
+    def generate(self, requests: Sequence[Request], on_tokens: Callable[[int], None]) -> list[list[Completion]]:
+        self.calls += 1
+        on_tokens(len(requests))
+        return [self.answers(request, i) for i, request in enumerate(requests)]
+
+    def answers(self, request: Request, i: int) -> list[Completion]:
+        text = self.template.tokenizer.decode(request.prompt)
+        (question,) = (q for q in TRUTH if re.search(re.escape(q) + r"(?!\d| [-+])", text))
+        found = []
+        for sample in range(request.n):
+            right = i < self.knows and (request.temperature == 0 or (request.seed + sample) % 2 == 0)
+            said = self.text.format(TRUTH[question] if right else "12345")
+            finish = "stop" if right or i % 2 else "length"
+            found.append(Completion(tuple(range(9)), said, (), finish))  # type: ignore[arg-type]
+        return found
+
+
+class Bench:
+    """A folder with a task, and engines by the name of their model."""
+
+    def __init__(self, folder: Path, template: ChatTemplate, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.template = folder, template
+        self.engines: dict[str, Fake] = {}
+        self.loads: list[str] = []
+        write_rows(ROWS, folder / "dev")
+        monkeypatch.setattr(module, "load_engine", self.load)
+
+    def load(self, path: Path, stage: Evaluate, workspace: Workspace) -> Fake:
+        self.loads.append(path.name)
+        return self.engines[path.name]
+
+    def run(self, name: str, inputs: dict[str, Path] | None = None, seed: int = 0, **settings: Any) -> dict[str, Any]:
+        given = {ref: Input(ref, Path(ref), Kind.MODEL, f"hash of {ref}") for ref in self.engines}
+        data = {"dev": self.folder / "dev"} | (inputs or {})
+        given |= {ref: Input(ref, path, Kind.DATA, "") for ref, path in data.items()}
+        workspace = Workspace.temporary(self.folder / name, given, seed)
+        workspace.memos = self.folder / "memos"
+        Evaluate(**{"models": list(self.engines), "data": "dev", "max_new_tokens": 9} | settings).run(workspace)
+        self.output, self.metrics = workspace.output, workspace.metrics
+        return dict(json.loads((workspace.output / "results.json").read_text()))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, template: ChatTemplate, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    made = Bench(tmp_path, template, monkeypatch)
+    made.engines = {"base": Fake(template, 4), "sft": Fake(template, 20), "rl": Fake(template, 24)}
+    return made
+
+
+def test_results_as_designed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    results = bench.run("a", samples=4, k=[1, 4])
+    assert results["models"] == ["base", "sft", "rl"]
+    task = results["tasks"]["dev"]
+    assert (task["n"], task["verifier"], task["max_new_tokens"]) == (40, "gsm8k", 9)
+    assert task["template_hash"] == bench.template.digest and task["prompt_example"].endswith("<|assistant|>\n")
+    assert ROWS[0]["messages"][0]["content"] in task["prompt_example"]
+    by_place = {(each["model"], each["mode"]): each for each in results["scores"]}
+    assert [by_place[model, "greedy"]["score"] for model in results["models"]] == [0.1, 0.5, 0.6]
+    first = by_place["base", "greedy"]
+    assert first["counts"] == dict.fromkeys(OUTCOMES, 0) | {"right": 4, "wrong": 18, "truncated": 18}
+    assert first["interval"][0] < 0.1 < first["interval"][1] and first["pass_at_k"] == {}
+    sampled = by_place["sft", "sampled"]
+    assert (sampled["samples"], sampled["score"], sampled["pass_at_k"]) == (4, 0.25, {"1": 0.25, "4": 0.5})
+    assert len(results["comparisons"]) == 2 * 3
+    jump = results["comparisons"][0]
+    assert (jump["before"], jump["after"], jump["gained"], jump["lost"], jump["test"]) == (
+        "base",
+        "sft",
+        16,
+        0,
+        "mcnemar",
+    )
+    assert jump["p"] == pytest.approx(2 / 2**16) and jump["difference"] == pytest.approx(0.4)
+    assert [(c["before"], c["after"]) for c in results["comparisons"][:3]] == [
+        ("base", "sft"),
+        ("sft", "rl"),
+        ("base", "rl"),
+    ]
+    assert results["comparisons"][3]["test"] == "paired bootstrap"
+    assert bench.metrics["dev/greedy/rl"] == 0.6
+    printed = capsys.readouterr().err
+    assert "60.0%" in printed and "mcnemar" in printed and "+40.0" in printed
+
+
+def test_questions_file(bench: Bench) -> None:
+    bench.run("a", samples=2)
+    table = pq.read_table(bench.output / "questions.parquet")
+    assert table.column_names == [
+        "model", "task", "mode", "question", "sample", "prompt", "completion", "ground_truth", "extracted", "score",
+        "outcome", "tokens", "finish",
+    ]  # fmt: skip
+    assert table.num_rows == 3 * 40 * (1 + 2)
+    row = table.to_pylist()[0]
+    assert row["question"] == ROWS[0]["id"] and row["extracted"] == ROWS[0]["ground_truth"] and row["tokens"] == 9
+
+
+def test_nothing_is_answered_twice(bench: Bench) -> None:
+    first = bench.run("a", samples=2)
+    assert [fake.calls for fake in bench.engines.values()] == [2, 2, 2] and bench.loads == ["base", "sft", "rl"]
+    assert bench.run("b", samples=2) == first
+    assert len(bench.loads) == 3
+    bench.engines["more"] = Fake(bench.template, 40)
+    bench.run("c", samples=2)
+    assert bench.loads == ["base", "sft", "rl", "more"]
+    bench.run("d", samples=3)
+    assert [fake.calls for fake in bench.engines.values()] == [3, 3, 3, 3], (
+        "greedy answers are kept when samples change"
+    )
+    bench.run("e", models={"new name": "sft"}, max_new_tokens=9)
+    assert bench.engines["sft"].calls == 3
+
+
+def test_a_kill_loses_one_task_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.engines["rl"], "generate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        bench.run("a")
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "load_engine", bench.load)
+    results = bench.run("a")
+    assert [fake.calls for fake in bench.engines.values()] == [1, 1, 1]
+    assert len(results["scores"]) == 3
+
+
+def test_several_tasks_a_limit_and_a_baseline(bench: Bench, tmp_path: Path) -> None:
+    write_rows(ROWS[10:], tmp_path / "later")
+    tasks = {"first": "dev", "second": "later"}
+    results = bench.run("a", {"later": tmp_path / "later"}, data=None, tasks=tasks, limit=8, baseline="sft")
+    assert [(name, task["n"]) for name, task in results["tasks"].items()] == [("first", 8), ("second", 8)]
+    pairs = [(c["before"], c["after"]) for c in results["comparisons"] if c["task"] == "second"]
+    assert pairs == [("base", "sft"), ("sft", "rl"), ("base", "rl")]
+
+
+def test_overlap_with_training_is_an_error(bench: Bench, tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "5"}
+    seen = [{"messages": [*row["messages"], answer], "id": str(i)} for i, row in enumerate(ROWS[:3])]
+    clean = list(word_problems(0, 5))
+    write_rows([*clean, *seen], tmp_path / "dirty")
+    with pytest.raises(
+        BactrianError, match=f"3 of 40 questions of task dev are in the training set dirty: {ROWS[0]['id']}"
+    ):
+        bench.run("a", {"dirty": tmp_path / "dirty"}, train=["dirty"])
+    assert bench.loads == []
+    write_rows(clean, tmp_path / "clean")
+    assert bench.run("b", {"clean": tmp_path / "clean"}, train=["clean"])["tasks"]["dev"]["overlap"] == 0
+
+
+def test_errors_are_not_zeros(bench: Bench, tmp_path: Path) -> None:
+    write_rows([{**row, "ground_truth": "five"} for row in ROWS], tmp_path / "broken")
+    with pytest.raises(BactrianError, match="base · broken · greedy: the verifier failed on 40 of 40"):
+        bench.run("a", {"broken": tmp_path / "broken"}, data="broken")
+
+
+def test_hostile_answers_are_stored_and_printed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.engines = {"[red]base": Fake(bench.template, 4, "\ud800 \x1b[31m [bold] {}\x00")}
+    results = bench.run("a")
+    assert results["scores"][0]["counts"]["right"] == 4
+    printed = capsys.readouterr().err
+    assert "[red]base" in printed and "\x1b[31m" not in printed
+
+
+def test_bad_settings(bench: Bench) -> None:
+    for settings, words in [
+        ({"models": {}, "data": "d"}, "at least one"),
+        ({"models": ["m"]}, "either data or tasks"),
+        ({"models": ["m"], "data": "d", "tasks": {"t": "d"}}, "either data or tasks"),
+        ({"models": ["m"], "data": "d", "samples": 2, "k": [3]}, "numbers from 1 to samples"),
+    ]:
+        with pytest.raises(ValidationError, match=words):
+            Evaluate(**settings)  # type: ignore[arg-type]
+    with pytest.raises(BactrianError, match="baseline: found 'x', expected one of base, sft, rl"):
+        bench.run("a", baseline="x")
+    with pytest.raises(BactrianError, match="two are called the same"):
+        bench.run("b", models=["base", "base"])
+
+
+def test_pairs_and_seeds() -> None:
+    assert pairs_to_compare(["a"], None) == []
+    assert pairs_to_compare(["a", "b"], "a") == [("a", "b")]
+    assert pairs_to_compare(["a", "b", "c", "d"], "b") == [("a", "b"), ("b", "c"), ("c", "d"), ("a", "d"), ("b", "d")]
+    assert 0 <= question_seed(1, "q") < 2**63 and question_seed(1, "q") != question_seed(2, "q") != question_seed(
+        2, "r"
+    )

@@ -1,0 +1,132 @@
+"""Worker processes: order kept, hanging and dying verifiers told apart, nothing left behind."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from bactrian.errors import BactrianError
+from bactrian.verify import Item, Pool, verify_all
+from bactrian.verify import pool as pool_module
+from bactrian.verify.gym import chain_sum
+
+pytest.importorskip("reasoning_gym")
+
+NAUGHTY = """
+import os, sys, time
+from bactrian.verify import worker
+from bactrian.verify.registry import VERIFIERS, Verifier
+from bactrian.verify.verdict import Example, Verdict
+
+def check(completion, ground_truth):
+    print("noise on stdout")
+    if completion == "hang":
+        while True:
+            try: time.sleep(60)
+            except BaseException: pass
+    if completion == "die":
+        os._exit(3)
+    if completion == "eat":
+        bytearray(64 << 30)
+    if completion.startswith("run "):
+        eval(completion[4:])
+    if completion == "exit":
+        sys.exit(1)
+    return Verdict(1.0, "right", str(os.getpid()), completion)
+
+VERIFIERS.clear()
+VERIFIERS["reasoning_gym"] = Verifier(check, (Example("a", "", "right"),), slow=True)
+worker.main()
+"""
+
+
+@pytest.fixture
+def naughty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers whose verifier hangs, dies or eats memory when told to."""
+    (tmp_path / "naughty.py").write_text(NAUGHTY)
+    monkeypatch.setattr(pool_module, "COMMAND", (pool_module.COMMAND[0], str(tmp_path / "naughty.py")))
+
+
+def items(*completions: str) -> list[Item]:
+    return [Item("reasoning_gym", completion, "") for completion in completions]
+
+
+@pytest.mark.usefixtures("naughty")
+def test_each_failure_is_told_apart_and_the_rest_goes_on() -> None:
+    with Pool(workers=2, timeout=1.0) as pool:
+        started = time.monotonic()
+        verdicts = pool.verify_all(items("a", "hang", "b", "die", "eat", "c", "exit", "d"))
+        assert [v.outcome for v in verdicts] == [
+            "right", "timed_out", "right", "crashed", "crashed", "right", "crashed", "right",
+        ]  # fmt: skip
+        assert [v.reason for v in verdicts if v.outcome == "right"] == ["a", "b", "c", "d"]
+        assert "took more than 1 s" in verdicts[1].reason and "status 3" in verdicts[3].reason
+        assert "MemoryError" in verdicts[4].reason
+        assert time.monotonic() - started < 20
+        pids = {int(v.extracted) for v in pool.verify_all(items(*"efgh")) if v.extracted}
+        assert all(os.path.exists(f"/proc/{pid}") for pid in pids)  # noqa: PTH110
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)  # noqa: PTH110
+
+
+@pytest.mark.usefixtures("naughty")
+def test_workers_are_fenced_in(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    attempts = [
+        f"open({str(mark)!r}, 'w')", f"os.open({str(mark)!r}, os.O_CREAT)", f"os.system('touch {mark}')",
+        f"os.mkdir({str(mark)!r})", "os.fork()", "__import__('socket').create_connection(('127.0.0.1', 9))",
+        "__import__('subprocess').run(['true'])", f"os.kill({os.getpid()}, 0)",
+    ]  # fmt: skip
+    with Pool(workers=1, timeout=5.0) as pool:
+        verdicts = pool.verify_all(items(*(f"run {attempt}" for attempt in attempts)))
+        assert all("PermissionError" in verdict.reason for verdict in verdicts), verdicts
+        assert pool.verify_all(items("run open('/proc/self/status')"))[0].outcome == "right"
+    assert not mark.exists()
+
+
+@pytest.mark.usefixtures("naughty")
+def test_a_worker_killed_while_idle_is_replaced() -> None:
+    with Pool(workers=1, timeout=5.0) as pool:
+        (first,) = pool.verify_all(items("a"))
+        assert first.extracted is not None
+        os.kill(int(first.extracted), signal.SIGKILL)
+        time.sleep(0.2)
+        (second,) = pool.verify_all(items("b"))
+        assert second.outcome == "right" and second.extracted != first.extracted
+
+
+def test_mixed_verifiers_keep_their_order() -> None:
+    mixed = [
+        Item("gsm8k", "#### 5", "5"),
+        Item("reasoning_gym", "Answer: 7", chain_sum("7")),
+        Item("gsm8k_strict", "#### 5.0", "5"),
+        Item("reasoning_gym", "Answer: 8", chain_sum("7")),
+    ]
+    assert [verdict.outcome for verdict in verify_all(mixed)] == ["right", "right", "wrong", "wrong"]
+
+
+def test_cheap_verifiers_start_no_process() -> None:
+    with Pool() as pool:
+        assert pool.verify_all([Item("gsm8k", "#### 5", "5")] * 3)[2].score == 1.0
+        assert pool._workers == []
+
+
+def test_errors_of_the_user_come_through() -> None:
+    unknown = json.dumps({"task": "no_such_task", "answer": "", "metadata": {}})
+    with pytest.raises(BactrianError, match="no task 'no_such_task'"):
+        verify_all([Item("reasoning_gym", "5", unknown)])
+    with pytest.raises(BactrianError, match="no verifier is called 'nonsense'"):
+        verify_all([Item("nonsense", "5", "5")])
+
+
+def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "COMMAND", (pool_module.COMMAND[0], "-c", "raise SystemExit(1)"))
+    with pytest.raises(BactrianError, match=r"died while starting; to see why, run: .*raise SystemExit"):
+        verify_all([Item("reasoning_gym", "5", chain_sum("5"))])
+
+
+def test_long_texts_pass_through_the_pipes() -> None:
+    long = [Item("reasoning_gym", "x" * 300_000 + "\nAnswer: 7", chain_sum("7"))] * 4
+    assert [verdict.outcome for verdict in verify_all(long)] == ["right"] * 4
