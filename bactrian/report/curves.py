@@ -36,17 +36,17 @@ SURROGATE = "what the optimiser differentiates; near 0 by construction, and no m
 LEARNING_RATE = Panel(("learning_rate",), "Learning rate", bounds=FROM_ZERO, exact=True)
 GRADIENT = Panel(("grad_norm",), "Gradient norm", "before clipping", bounds=FROM_ZERO)
 SPEED = Panel(("tokens_per_second",), "Tokens per second", bounds=FROM_ZERO)
-TOKENS = Panel(("tokens",), "Tokens", "as recorded with each step", bounds=FROM_ZERO)
+TOKENS = Panel(("tokens",), "Tokens", "so far", bounds=FROM_ZERO, exact=True)
 
 REINFORCEMENT = (
     REWARD,
+    Panel(("score",), "Verifier's score", "the reward before penalties", bounds=FROM_ZERO),
     Panel(("reward_std",), "Advantage spread", "standard deviation of the reward within a group", bounds=FROM_ZERO),
     Panel(("zero_variance",), "Groups without signal", "all answers of the group scored alike", _share, FROM_ZERO),
     Panel(("kl",), "KL to the start", "nats per token", bounds=FROM_ZERO),
     Panel(("completion_length",), "Completion length", "tokens", bounds=FROM_ZERO),
     Panel(("truncated",), "Truncated answers", "cut at the token limit", _share, FROM_ZERO),
     Panel(("logprob_gap_max",), "Log-prob gap, worst token", "sampler against trainer, nats", bounds=FROM_ZERO),
-    Panel(("logprob_gap_mean",), "Log-prob gap, mean", "sampler against trainer, nats", bounds=FROM_ZERO),
     Panel(("entropy",), "Entropy", "nats per sampled token", bounds=FROM_ZERO),
 )
 PREFERENCE = (
@@ -58,6 +58,7 @@ PREFERENCE = (
     LEARNING_RATE,
 )
 SUPERVISED = (LOSS, LEARNING_RATE, GRADIENT)
+GAP = Panel(("logprob_gap_mean",), "Log-prob gap, mean", "sampler against trainer, nats", bounds=FROM_ZERO)
 CLIPPED = Panel(("clip_fraction",), "Clipped tokens", "ratio outside the trust region", _share, FROM_ZERO)
 
 
@@ -103,8 +104,7 @@ def _choose(metrics: Metrics) -> tuple[list[Panel], list[Panel]]:
     wanted: tuple[Panel, ...]
     if keys & {"reward", "zero_variance", "completion_length"}:
         wanted = REINFORCEMENT
-        loss = "surrogate" if "surrogate" in keys else "loss"
-        rest.append(Panel((loss,), "Surrogate", SURROGATE))
+        rest += [Panel(("surrogate",), "Surrogate", SURROGATE), Panel(("loss",), "Surrogate loss", SURROGATE), GAP]
     elif keys & {"margin", "reward_chosen"}:
         wanted = PREFERENCE
     else:

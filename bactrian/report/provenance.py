@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -121,14 +120,11 @@ def times(run: Run) -> list[TimeLine]:
 
 
 def _tokens(step: Step) -> float | None:
-    """Tokens from the manifest's metrics, else from the training log: summed, unless it is a running count."""
+    """Tokens from the manifest's metrics, else from the training log, which counts them up."""
     if step.manifest and (given := step.manifest.metrics.get("tokens")) is not None:
         return given
-    column = [value for _, value in sorted(step.metrics.columns.get("tokens", []))] if step.metrics else []
-    if not column:
-        return None
-    running = len(column) > 3 and all(a < b for a, b in itertools.pairwise(column))
-    return column[-1] if running else sum(column)
+    column = step.metrics.columns.get("tokens", []) if step.metrics else []
+    return max((value for _, value in column), default=None)
 
 
 def _mean(metrics: Metrics | None, key: str) -> float | None:

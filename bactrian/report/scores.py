@@ -12,12 +12,7 @@ from bactrian.report.records import ComparisonRecord, ResultsRecord, Run, ScoreR
 from bactrian.report.words import count, known, number, p_value, percent, points
 
 OUTCOMES = ("right", "wrong", "unparsable", "truncated", "timed_out", "crashed")
-TESTS = {
-    "mcnemar": "exact McNemar test",
-    "bootstrap": "paired bootstrap",
-    "paired_bootstrap": "paired bootstrap",
-    "permutation": "paired permutation test",
-}
+TESTS = {"mcnemar": "exact McNemar test"}
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def sft_metrics(rng: random.Random, steps: int) -> list[dict[str, Any]]:
             "loss": _curve(rng, 2.9, 0.62, 0.06, i / steps),
             "learning_rate": 2e-5 * min(1, i / 20, 1.05 - i / steps),
             "grad_norm": _curve(rng, 4.2, 1.1, 0.25, i / steps),
-            "tokens": 4096 + rng.randrange(200),
+            "tokens": 4196 * i,
             "tokens_per_second": 1450 + rng.gauss(0, 60),
         }
         for i in range(1, steps + 1)
@@ -66,7 +66,7 @@ def dpo_metrics(rng: random.Random, steps: int) -> list[dict[str, Any]]:
                 "loss": _curve(rng, 0.693, 0.51, 0.03, i / steps),
                 "learning_rate": 5e-7 * (1 - i / steps),
                 "grad_norm": 1.5 + rng.gauss(0, 0.2),
-                "tokens": 6100 + rng.randrange(300),
+                "tokens": 6250 * i,
                 "tokens_per_second": 980 + rng.gauss(0, 30),
                 "accuracy": min(1, max(0, _curve(rng, 0.5, 0.74, 0.06, i / steps))),
                 "margin": chosen - rejected,
@@ -82,7 +82,9 @@ def rlvr_metrics(rng: random.Random, steps: int) -> list[dict[str, Any]]:
     return [
         {
             "step": i,
+            "loss": rng.gauss(0, 0.004),
             "surrogate": rng.gauss(0, 0.004),
+            "score": _curve(rng, 0.33, 0.48, 0.05, i / steps),
             "reward": _curve(rng, 0.31, 0.47, 0.05, i / steps),
             "reward_std": _curve(rng, 0.36, 0.3, 0.02, i / steps),
             "zero_variance": min(1, max(0, 0.22 + 0.2 * i / steps + rng.gauss(0, 0.06))),
@@ -95,7 +97,7 @@ def rlvr_metrics(rng: random.Random, steps: int) -> list[dict[str, Any]]:
             "entropy": _curve(rng, 0.62, 0.37, 0.02, i / steps),
             "learning_rate": 1e-6,
             "grad_norm": 0.5 + abs(rng.gauss(0, 0.1)),
-            "tokens": 9000 + rng.randrange(900),
+            "tokens": 9450 * i,
             "tokens_per_second": 610 + rng.gauss(0, 25),
             "weight_version": i,
             "end_of_text_penalty": 0.1 * rng.random(),

@@ -278,7 +278,7 @@ def test_the_loss_of_reinforcement_is_a_surrogate_and_no_headline(run: Path) -> 
     article = source[source.index('<section id="curves">') :].split('<b dir="auto">rlvr</b>')[1]
     headline, rest = article[: article.index("<details>")], article[article.index("<details>") :]
     assert "Surrogate" not in headline and "<b>Loss</b>" not in headline and "<b>Reward</b>" in headline
-    assert "Surrogate" in rest and "weight_version" in rest
+    assert "<b>Surrogate</b>" in rest and "<b>Surrogate loss</b>" in rest and "weight_version" in rest
 
 
 def test_marks_of_licences_are_prominent(run: Path) -> None:
