@@ -10,8 +10,8 @@ from bactrian.errors import BactrianError
 
 CALCULATOR = re.compile(r"<<[^<>]*>>")
 FINAL = re.compile(r"####\s*(\S.*?)\s*\Z")
-GYM_SIZE = 200_000
-"""Problems that a task is told to have; not more, because some tasks make a list of that length."""
+GYM_SIZE = 20_000
+"""Problems that a task is told to have unless its config says `size`: some make them all at once, or allow no more."""
 FRUITLESS = 2_000
 """How many problems in a row may be repeats, or of another split, before a task is taken to have no more."""
 
@@ -27,7 +27,7 @@ def gym_problems(task: str, config: Mapping[str, Any], seed: int, split: Split) 
     dataset = gym_dataset(task, config, seed * 1_000_003 % 2**31)
     seen: set[str] = set()
     index = fruitless = 0
-    while fruitless < FRUITLESS and index < GYM_SIZE:
+    while fruitless < FRUITLESS and index < len(dataset):
         entry = dataset[index]
         index, fruitless = index + 1, fruitless + 1
         question, gold = entry["question"].strip(), entry["answer"]
@@ -50,7 +50,7 @@ def gym_dataset(task: str, config: Mapping[str, Any], seed: int) -> Any:
     if task not in DATASETS:
         raise BactrianError(f"reasoning-gym has no task {task!r}; it has {', '.join(sorted(DATASETS))}")
     try:
-        return reasoning_gym.create_dataset(task, **{**config, "seed": seed, "size": GYM_SIZE})
+        return reasoning_gym.create_dataset(task, **{"size": GYM_SIZE, **config, "seed": seed})
     except (AssertionError, TypeError, ValueError) as error:
         raise BactrianError(f"reasoning-gym's {task} refuses the config {dict(config)}: {error}") from None
 

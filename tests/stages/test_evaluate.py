@@ -230,3 +230,30 @@ def test_pairs_and_seeds() -> None:
     assert 0 <= question_seed(1, "q") < 2**63 and question_seed(1, "q") != question_seed(2, "q") != question_seed(
         2, "r"
     )
+
+
+def test_with_the_real_engine(tmp_path: Path, template: ChatTemplate) -> None:
+    """An untrained model: all wrong or unparsable or cut, no failure, and the same when done again."""
+    torch = pytest.importorskip("torch")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    network = LlamaForCausalLM(LlamaConfig(vocab_size=len(template.tokenizer), **sizes))
+    network.save_pretrained(tmp_path / "model")
+    template.tokenizer.chat_template = template.text
+    template.tokenizer.save_pretrained(tmp_path / "model")
+    write_rows(ROWS[:6], tmp_path / "dev")
+    found = []
+    for name in ("a", "b"):
+        inputs = {
+            "m": Input("m", tmp_path / "model", Kind.MODEL, "h"),
+            "dev": Input("dev", tmp_path / "dev", Kind.DATA, ""),
+        }
+        workspace = Workspace.temporary(tmp_path / name, inputs)
+        Evaluate(models=["m"], data="dev", samples=2, k=[2], max_new_tokens=12).run(workspace)
+        found.append((workspace.output / "results.json").read_text())
+    assert found[0] == found[1]
+    scores = json.loads(found[0])["scores"]
+    assert [each["mode"] for each in scores] == ["greedy", "sampled"]
+    assert all(each["score"] == 0 and each["interval"][1] > 0.3 and 0 < each["mean_tokens"] <= 12 for each in scores)
