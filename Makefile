@@ -1,7 +1,7 @@
 # `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer; each installs what it needs, once.
 
 VENV ?= .venv
-PYTHON ?= $(firstword $(foreach version,python3.13 python3.12 python3.11 python3,$(if $(shell \
+PYTHON ?= $(firstword $(foreach version,python3.11 python3.12 python3.13 python3,$(if $(shell \
     $(version) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(version))))
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check

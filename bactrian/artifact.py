@@ -219,7 +219,10 @@ class Store:
         path = self.root / run / "run.json"
         if not path.is_file():
             raise BactrianError(f"{path}: found no such file, so there is no run named {run} in {self.root}")
-        paths = {record["name"]: record["path"] for record in json.loads(path.read_text())["steps"]}
+        try:
+            paths = {record["name"]: record["path"] for record in json.loads(path.read_text())["steps"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise BactrianError(f"{path}: found no record of a run ({error!r})") from None
         if step not in paths:
             raise BactrianError(f'{path}: found no step "{step}", expected one of: {", ".join(paths)}')
         return self.root / str(paths[step])
@@ -273,8 +276,11 @@ def take_lock(path: Path, what: str) -> int:
     """
     import fcntl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BactrianError(f"{path.parent}: cannot be written to ({error.strerror}); {what} cannot be made") from None
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

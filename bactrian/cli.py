@@ -82,7 +82,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from bactrian.source import nearest
+        from bactrian.wording import nearest
 
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             meant = nearest(args[0], self.list_commands(ctx))

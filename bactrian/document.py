@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.source import nearest
+from bactrian.wording import nearest
 
 Place = tuple[str | int, ...]
 _MOST_VALUES = 100_000  # aliases of aliases can name more than a memory holds

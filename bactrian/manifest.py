@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -147,6 +146,8 @@ def hash_file(path: Path) -> FileRecord:
 
 def hash_files(folder: Path, names: Iterable[str]) -> dict[str, FileRecord]:
     """`hash_file` for several files of a folder, a few at a time (hashing releases the interpreter's lock)."""
+    from concurrent.futures import ThreadPoolExecutor
+
     names = list(names)
     with ThreadPoolExecutor(max_workers=4) as pool:
         return dict(zip(names, pool.map(lambda name: hash_file(folder / name), names), strict=True))

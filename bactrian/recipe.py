@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bactrian.document import Document, Place, override, read
 from bactrian.errors import BactrianError
 from bactrian.hardware import HardwareSettings
-from bactrian.source import nearest, problem_with
+from bactrian.source import problem_with
 from bactrian.stages import all_stages
 from bactrian.stages.stage import Found, Stage
-from bactrian.wording import misfits, show
+from bactrian.wording import misfits, nearest, show
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _TAKEN = ("artifacts", "memo")  # folders of the store, next to which a run's folder lies

@@ -13,8 +13,9 @@ from typing import Any
 
 from bactrian.artifact import Artifact, Input, Store, Workspace, finite, now, write_atomically
 from bactrian.errors import BactrianError
+from bactrian.facts import facts_of
 from bactrian.fingerprint import code_fingerprint
-from bactrian.hardware import Hardware, machine
+from bactrian.hardware import Hardware, machine, memory_bytes
 from bactrian.manifest import InputRecord, Manifest, hash_json, merge_licences
 from bactrian.progress import duration, say
 from bactrian.recipe import Recipe, Step
@@ -177,6 +178,7 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
         _prepare(hardware, step.seed)
         output, scratch = partial / "output", partial / "scratch"
         workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store.memos, task.code)
+        _warn_of_memory(step, at_hand)
         before = time.monotonic()
         stage.run(workspace)
         seconds = time.monotonic() - before
@@ -221,11 +223,27 @@ def _attempt(partial: Path) -> dict[str, Any]:
     return attempt
 
 
+def _warn_of_memory(step: Step, inputs: Mapping[str, Input]) -> None:
+    needed = step.stage.forecast({ref: facts_of(item.path, item.kind) for ref, item in inputs.items()}).peak_memory
+    if 0 < memory_bytes() < needed:
+        say(f"{step.name}: warning: may need {needed / 2**30:.1f} GiB of memory, and this machine has "
+            f"{memory_bytes() / 2**30:.1f} GiB")
+
+
+def check_device(hardware: Hardware) -> None:
+    """Raises BactrianError if a GPU is asked for and torch finds none."""
+    import torch
+
+    if hardware.device == "cuda" and not torch.cuda.is_available():
+        raise BactrianError('hardware, field "device": found "cuda", and no GPU that torch can use; expected "cpu"')
+
+
 def _prepare(hardware: Hardware, seed: int) -> None:
     """Threads, determinism and every global random stream, so that a step depends on nothing that ran before it."""
     import numpy
     import torch
 
+    check_device(hardware)
     torch.set_num_threads(hardware.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # a debugging aid that costs a pass over each new tensor
@@ -282,8 +300,10 @@ class _RunLog:
                 say(f"report: {write_report(self.folder)}")
 
     def _recorded_keys(self) -> list[str]:
-        path = self.folder / "run.json"
-        return [step["key"] for step in json.loads(path.read_text())["steps"]] if path.exists() else []
+        try:
+            return [step["key"] for step in json.loads((self.folder / "run.json").read_text())["steps"]]
+        except (OSError, ValueError, KeyError, TypeError):  # not there, or not ours: it is written anew
+            return []
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """What a reference names when it is not a step of the recipe: an embedded model, a file or folder, or the Hub."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from bactrian.artifact import Input
 from bactrian.errors import BactrianError
 from bactrian.fingerprint import code_fingerprint
 from bactrian.manifest import MANIFEST, Kind, Licence, Manifest, hash_json, hash_path
+from bactrian.wording import nearest
 
 EMBEDDED_PREFIX = "embedded:"
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
@@ -34,14 +34,6 @@ class Source:
         """The source on this machine, converted or downloaded if need be. Raises BactrianError if it cannot be had."""
         path = self.fetch()
         return Input(self.name, path, self.kind, self.content_hash, self.licences(path), self.key)
-
-
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The word that was probably meant: close in spelling, or spelt by its initials (lr → learning_rate)."""
-    words = list(words)
-    close = difflib.get_close_matches(word, words, n=1)
-    initials = [other for other in words if len(word) > 1 and "".join(part[:1] for part in other.split("_")) == word]
-    return next(iter(close + initials), None)
 
 
 def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tuple[str, str] | None:

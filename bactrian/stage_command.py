@@ -4,23 +4,25 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic.fields import FieldInfo
 
-from bactrian.document import Document, Place, parse_value
-from bactrian.recipe import Recipe, check
 from bactrian.stages.stage import Stage
 from bactrian.wording import show, type_in_words
+
+if TYPE_CHECKING:
+    from bactrian.recipe import Recipe
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def stage_command(stage: type[Stage], shared: Sequence[Decorator],
-                  run_recipe: Callable[[Recipe, Path], None]) -> click.Command:
+                  run_recipe: Callable[["Recipe", Path], None]) -> click.Command:
     """The command of a stage. `shared` adds --store and --set; `run_recipe(recipe, store)` does the work."""
-    fields = {name: field for name, field in stage.model_fields.items() if name != "seed"}
+    fields = sorted(((name, field) for name, field in stage.model_fields.items() if name != "seed"),
+                    key=lambda item: not item[1].is_required())
 
     def callback(store: Path, overrides: tuple[str, ...], run_name: str, seed: int, **values: Any) -> None:
         given = {name: value for name, value in values.items() if value not in (None, ())}
@@ -32,13 +34,16 @@ def stage_command(stage: type[Stage], shared: Sequence[Decorator],
     common = [click.Option(["--name", "run_name"], default=stage.name, show_default=True, help="Name of the run."),
               click.Option(["--seed"], type=click.IntRange(min=0), default=0, show_default=True)]
     command = click.command(stage.name, help=stage.__doc__, short_help=_first_sentence(stage.__doc__))(decorated)
-    command.params = [*(_option(name, field) for name, field in fields.items()), *common, *command.params]
+    command.params = [*(_option(name, field) for name, field in fields), *common, *command.params]
     return command
 
 
 def one_step_recipe(stage: type[Stage], given: dict[str, Any], name: str, seed: int,
-                    overrides: Sequence[str] = ()) -> Recipe:
+                    overrides: Sequence[str] = ()) -> "Recipe":
     """A recipe of this one step; `given` are option texts. Raises BactrianError naming the option at fault."""
+    from bactrian.document import Document, Place, parse_value
+    from bactrian.recipe import check
+
     settings: dict[str, Any] = {"stage": stage.name}
     origins: dict[Place, str] = {}
     for field, value in given.items():
@@ -76,6 +81,8 @@ def _metavar(annotation: Any) -> str:
 
 def _value(annotation: Any, value: Any, origin: str) -> Any:
     """An option's text as the value that the recipe would hold."""
+    from bactrian.document import parse_value
+
     if isinstance(value, bool):
         return value
     if isinstance(value, tuple):

@@ -1,14 +1,13 @@
-"""pydantic's complaints in plain words: where, what was found, what was expected."""
+"""pydantic's complaints in plain words: where, what was found, what was expected, what was probably meant."""
 
+import difflib
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-
-from bactrian.source import nearest
 
 Path = tuple[str | int, ...]
 
@@ -70,6 +69,14 @@ def show(value: object) -> str:
     """A value for a message: as JSON, short, with its type where text could be taken for something else."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The word that was probably meant: close in spelling, or spelt by its initials (lr → learning_rate)."""
+    words = list(words)
+    close = difflib.get_close_matches(word, words, n=1)
+    initials = [other for other in words if len(word) > 1 and "".join(part[:1] for part in other.split("_")) == word]
+    return next(iter(close + initials), None)
 
 
 def type_in_words(annotation: Any) -> str:

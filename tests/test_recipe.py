@@ -11,9 +11,9 @@ from bactrian.document import Document, override
 from bactrian.errors import BactrianError
 from bactrian.manifest import Kind
 from bactrian.recipe import Recipe, check, load
-from bactrian.source import nearest
 from bactrian.stages import all_stages
 from bactrian.stages.stage import Stage
+from bactrian.wording import nearest
 
 GOOD = """\
 name: small

@@ -255,6 +255,26 @@ def test_the_plan_tells_what_exists_and_what_the_rest_takes(fakes: list[str]) ->
     assert planned.short_of_memory == []
 
 
+def test_a_step_too_big_for_the_machine_is_warned_of(
+    fakes: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "memory_bytes", lambda: 2**29)
+    run()
+    assert "sft: warning: may need 0.9 GiB of memory, and this machine has 0.5 GiB" in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_written_is_named(fakes: list[str]) -> None:
+    Path("runs").write_text("a file where a folder should be")
+    with pytest.raises(BactrianError, match=r"runs/artifacts/\.locks: cannot be written to"):
+        run()
+
+
+def test_a_damaged_run_json_is_written_anew(fakes: list[str]) -> None:
+    run()
+    Path("runs/small/run.json").write_text("{")
+    assert made(run()) == [] and len(json.loads(Path("runs/small/run.json").read_text())["steps"]) == 5
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "import fake_stages; fake_stages.main()", *arguments]
 
