@@ -12,7 +12,7 @@ from bactrian.source import Source
 from bactrian.stages.stage import Facts
 
 # Training and sampling reach about this share of what one large matrix product does: small matrices, attention,
-# memory traffic. Measured on 2 CPU cores with a 135M model; a plan is an estimate, not a promise.
+# memory traffic. Assumed, not measured: replace it by the ratio of forecast to real times once there are some.
 EFFICIENCY = 0.4
 _SECONDS_OF_MEASURING = 0.5
 

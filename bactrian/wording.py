@@ -106,14 +106,25 @@ def _misfit(details: dict[str, Any], record: type[BaseModel], data: object) -> M
     if kind == "extra_forbidden":
         names = sorted(_field_names(record, location[:-1]))
         meant = nearest(str(location[-1]), names)
-        hint = f'did you mean "{meant}"? ' if meant else ""
-        return Misfit(path, "an unknown setting", f"{hint}one of: {', '.join(names)}" if not hint else
-                      f"one of: {', '.join(names)}; {hint.strip()}")
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        return Misfit(path, "an unknown setting", f"one of: {', '.join(names)}{hint}")
     context = details.get("ctx", {})
+    if kind == "union_tag_invalid":
+        choices = context["expected_tags"].replace("'", "").split(", ")
+        meant = nearest(context["tag"], choices)
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        return Misfit((*path, _tag(context)), show(context["tag"]), f"one of: {', '.join(choices)}{hint}")
+    if kind == "union_tag_not_found":
+        return Misfit((*path, _tag(context)), "nothing", "the name of one of its kinds", missing=True)
     if kind in ("value_error", "assertion_error"):
         return Misfit(path, show(value), str(context["error"]))
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else details["msg"]
     return Misfit(path, show(value), expected)
+
+
+def _tag(context: Mapping[str, Any]) -> str:
+    """The field that says which record of a union is meant."""
+    return str(context["discriminator"]).strip("'")
 
 
 def _walk(data: object, location: Path) -> tuple[Path, object]:

@@ -6,7 +6,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -54,6 +54,19 @@ class Source(Settings):
     weight: float = 1.0
 
 
+class Up(Settings):
+    """One kind of turn."""
+
+    turn: Literal["up"]
+    by: int = 1
+
+
+class Down(Settings):
+    """Another."""
+
+    turn: Literal["down"]
+
+
 class Blend(Stage):
     """A model, of data and perhaps another model."""
 
@@ -66,6 +79,7 @@ class Blend(Stage):
     learning_rate: float = Field(0.5, gt=0, description="how fast")
     loss: Literal["dpo", "simpo"] = "dpo"
     shuffle: bool = True
+    turns: list[Annotated[Up | Down, Field(discriminator="turn")]] = Field(default_factory=list)
     steps: int = Field(0, ge=0, description="each takes a moment and leaves a checkpoint")
 
     def run(self, workspace: Workspace) -> None:
