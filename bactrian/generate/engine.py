@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 class Request:
     """A prompt, and how to continue it `n` times.
 
-    `seed` names the request's own random stream: sample i of a request depends on (seed, i) and the prompt, never on what
-    else is being sampled.
+    `seed` names the request's own random stream: sample i of a request depends on (seed, i) and the prompt, never on
+    what else is being sampled.
     """
 
     prompt: tuple[int, ...]
@@ -58,7 +58,7 @@ class Engine(Protocol):
     def generate(
         self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """The completions of each request, in order, n for each. `on_tokens` hears how many tokens were just sampled."""
+        """The completions of each request, in order, n for each. `on_tokens` hears how many tokens were just drawn."""
         ...
 
     def stream(self, request: Request) -> Iterator[str]:

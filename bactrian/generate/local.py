@@ -1,7 +1,7 @@
 """The default engine: a transformers model in this process, rows entering and leaving a running batch.
 
-A prompt is forwarded once, packed with others and without padding, for all of its n samples. Every row has its own length
-and its own random stream; a row that ends leaves at once and the next request takes its place.
+A prompt is forwarded once, packed with others and without padding, for all of its n samples. Every row has its own
+length and its own random stream; a row that ends leaves at once and the next request takes its place.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class LocalEngine:
             need = len(asked.prompt) + asked.max_new_tokens
             if need > self.longest:
                 raise BactrianError(
-                    f"request {i}: a prompt of {len(asked.prompt)} tokens and {asked.max_new_tokens} new ones make {need}; "
-                    f"the model's context is {self.longest}"
+                    f"request {i}: a prompt of {len(asked.prompt)} tokens and {asked.max_new_tokens} new ones make "
+                    f"{need}; the model's context is {self.longest}"
                 )
         # longest first: rows that run together are of like length, and memory is at its peak at once
         order = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt) - requests[i].max_new_tokens)
@@ -163,7 +163,8 @@ class LocalEngine:
                 row.finish = "length"
 
     def _stopped(self, row: _Row) -> bool:
-        # a stop text of c characters lies in the last c + 1 tokens or earlier ones already looked at: each token adds text
+        # a stop text of c characters lies in the last c + 1 tokens, or in earlier ones that were looked at: each token
+        # adds text
         reach = max(len(s) for s in row.asked.stop) + 8
         tail = self._text(row.ids[-reach:])
         return any(s in tail for s in row.asked.stop)
@@ -182,7 +183,7 @@ class _Batch:
         self.fresh: torch.Tensor | None = None  # [b, d]: states of rows just admitted, whose first token is not sampled
 
     def prefill(self, requests: list[tuple[int, Request]], capacity: int) -> None:
-        """Forward the prompts, packed, once each; give every sample of a prompt a row with a copy of its keys and values."""
+        """Forward the prompts, packed, once each; every sample of a prompt gets a row with a copy of its cache."""
         prompts = [asked.prompt for _, asked in requests]
         shared = common_prefix(prompts)
         trunk = [Segment(prompts[0][:shared])] if shared else []

@@ -27,7 +27,7 @@ class Layout(Protocol):
     def attend(
         self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
     ) -> torch.Tensor:
-        """q: [B, Hq, T, D]; k, v: [B, Hkv, T, D] → [B, T, Hq, D]. `window`: keys further back than this are not seen."""
+        """q: [B, Hq, T, D]; k, v: [B, Hkv, T, D] → [B, T, Hq, D]. `window`: keys that far back are not seen."""
         ...
 
 

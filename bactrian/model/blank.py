@@ -17,20 +17,17 @@ PIECE = r"\n| ?[^\W\d_]+| ?\d| ?[^\w\s]| ?_|[^\S\n]"
 SPECIAL = ("<unk>", "<s>", "</s>")
 
 
-def all_text(value: Any) -> str:
-    """Every text in a row, at any depth, on lines of their own."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return "\n".join(map(all_text, value.values()))
-    return "\n".join(map(all_text, value)) if isinstance(value, list | tuple) else ""
+def spoken_text(row: Mapping[str, Any]) -> str:
+    """What a row of any kind says, on lines of their own: its text, its turns, its solution; not its id or source."""
+    turns = [turn["content"] for field in ("messages", "prompt", "chosen", "rejected") for turn in row.get(field, [])]
+    return "\n".join([row.get("text", ""), *turns, row.get("solution", "")])
 
 
 def word_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFast:
     """A tokenizer whose vocabulary is every piece of the texts (see `PIECE`), with and without a space before it.
 
-    Text in this language round-trips exactly; a piece that is not in the vocabulary becomes <unk>. Every printable ASCII
-    character is in, so chat templates of plain ASCII marks can be written.
+    Text in this language round-trips exactly; a piece that is not in the vocabulary becomes <unk>. Every printable
+    ASCII character is in, so chat templates of plain ASCII marks can be written.
 
     Args:
         context: the model's longest sequence, tokens.
@@ -66,8 +63,8 @@ def new_model(
 ) -> None:
     """Write a decoder with fresh weights and its tokenizer into `folder`, Hugging Face layout, float32.
 
-    Weights are N(0, 0.02) truncated at three standard deviations, whatever the depth [OLMo 2]; embeddings are tied. Uses
-    torch's global random state.
+    Weights are N(0, 0.02) truncated at three standard deviations, whatever the depth [OLMo 2]; embeddings are tied.
+    Uses torch's global random state.
 
     Raises:
         BactrianError: heads do not divide hidden_size.

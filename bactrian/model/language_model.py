@@ -5,7 +5,6 @@ Hugging Face layout, safetensors only; no pickle is ever read and no code that c
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,8 @@ class LanguageModel:
             folder: Hugging Face layout.
             dtype: of the weights in memory, "float32" or "bfloat16".
             device: "cpu" or "cuda".
-            template: a chat template's name (see `bactrian.chat`); default: the tokenizer's own if it has one, else tulu.
+            template: a chat template's name (see `bactrian.chat`); by default the tokenizer's own if it has one, else
+                tulu.
 
         Raises:
             BactrianError: no config, no tokenizer, weights only as a pickle, a model that needs remote code, an
@@ -74,11 +74,13 @@ class LanguageModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.network.dtype
+        dtype: torch.dtype = self.network.dtype
+        return dtype
 
     @property
     def device(self) -> torch.device:
-        return self.network.device
+        device: torch.device = self.network.device
+        return device
 
     @property
     def head(self) -> torch.Tensor:
@@ -170,12 +172,15 @@ class LanguageModel:
             logits = network(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits[0, :-1].float()
         finally:
             network.set_attn_implementation(attention.IMPLEMENTATION)
-        return logits.log_softmax(-1).gather(-1, torch.tensor(ids[1:], device=logits.device)[:, None])[:, 0]
+        targets = torch.tensor(ids[1:], device=logits.device)
+        logprobs: torch.Tensor = logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+        return logprobs
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors), configuration, tokenizer and chat template into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.network.save_pretrained(folder)
+        self.tokenizer.chat_template = self.template.text  # what was trained on is what is served
         self.tokenizer.save_pretrained(folder)
 
 
@@ -206,7 +211,7 @@ def check_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise BactrianError(f"{folder}: not a model folder")
-    names = sorted(os.listdir(folder))
+    names = sorted(path.name for path in folder.iterdir())
     if "config.json" not in names:
         raise BactrianError(f"{folder}: no config.json: expected a model in the Hugging Face layout, found {names}")
     if not any(name.endswith(".safetensors") for name in names):

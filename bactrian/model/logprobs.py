@@ -44,11 +44,16 @@ def token_entropy(
 ) -> torch.Tensor:
     """Entropy in nats of the next-token distribution at each hidden state [N, d] → float32 [N]. Not differentiable."""
     out = []
-    for chunk in hidden.split(_rows(weight)):
+    for chunk in torch.split(hidden, _rows(weight)):
         logits = _logits(chunk, weight, temperature, softcap)
         lse = logits.logsumexp(-1)
         out.append(lse - (torch.softmax(logits, -1) * logits).sum(-1))
-    return torch.cat(out) if out else hidden.new_zeros(0, dtype=torch.float32)
+    return torch.cat(out) if out else hidden.new_zeros(0, dtype=_wide(hidden.dtype))
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """float32, or the dtype itself if it is wider."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _rows(weight: torch.Tensor) -> int:
@@ -56,7 +61,8 @@ def _rows(weight: torch.Tensor) -> int:
 
 
 def _logits(hidden: torch.Tensor, weight: torch.Tensor, temperature: float, softcap: float | None) -> torch.Tensor:
-    logits = (hidden @ weight.T).float()
+    logits = hidden @ weight.T
+    logits = logits.to(_wide(logits.dtype))
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     return logits if temperature == 1.0 else logits / temperature
@@ -75,7 +81,8 @@ class _TokenLogprobs(torch.autograd.Function):
         kept: list[torch.Tensor] = []
         keep = any(ctx.needs_input_grad) and hidden.shape[0] * weight.shape[0] <= KEEP_ELEMENTS
         picked, sums = [], []
-        for rows, labels in zip(hidden.split(_rows(weight)), targets.split(_rows(weight)), strict=True):
+        step = _rows(weight)
+        for rows, labels in zip(torch.split(hidden, step), torch.split(targets, step), strict=True):
             logits = _logits(rows, weight, temperature, softcap)
             lse = logits.logsumexp(-1)
             picked.append(logits.gather(-1, labels[:, None])[:, 0] - lse)
@@ -83,18 +90,18 @@ class _TokenLogprobs(torch.autograd.Function):
             if keep:
                 kept.append(logits)
         ctx.temperature, ctx.softcap, ctx.kept = temperature, softcap, kept
-        empty = hidden.new_zeros(0, dtype=torch.float32)
+        empty = hidden.new_zeros(0, dtype=_wide(hidden.dtype))
         ctx.save_for_backward(hidden, weight, targets, torch.cat(sums) if sums else empty)
         return torch.cat(picked) if picked else empty
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, targets, sums = ctx.saved_tensors
         temperature, softcap = ctx.temperature, ctx.softcap
         step = _rows(weight)
         d_hidden = torch.empty_like(hidden)
         # the sum over chunks is kept in float32: it is one gradient of a whole micro-batch
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        d_weight = torch.zeros_like(weight, dtype=_wide(weight.dtype)) if ctx.needs_input_grad[1] else None
         for i, start in enumerate(range(0, hidden.shape[0], step)):
             part = slice(start, start + step)
             rows, g = hidden[part], grad[part]
@@ -112,7 +119,7 @@ class _TokenLogprobs(torch.autograd.Function):
             d_logits = d_logits.to(weight.dtype)
             torch.mm(d_logits, weight, out=d_hidden[part])
             if d_weight is not None:
-                if d_logits.dtype == torch.float32:
+                if d_logits.dtype == d_weight.dtype:
                     d_weight.addmm_(d_logits.T, rows)
                 else:
                     d_weight.add_(d_logits.T @ rows)

@@ -1,8 +1,8 @@
 """A batch as a forest of segments: what sequences share is stored, and forwarded, once.
 
 A *segment* is a run of tokens; its *parent* is the segment that it continues (-1: it starts a sequence). A conversation
-is one root; a prompt with its chosen and rejected answers is a root with two children; a prompt with G rollouts is a root
-with G children. The tokens of a forest lie one after the other in one row of T tokens, without padding.
+is one root; a prompt with its chosen and rejected answers is a root with two children; a prompt with G rollouts is a
+root with G children. The tokens of a forest lie one after the other in one row of T tokens, without padding.
 
 Worked example: prompt [7, 8] with answers [1, 2] and [3]:
 
@@ -137,10 +137,11 @@ def pack(sizes: Sequence[int], budget: int) -> list[list[int]]:
     return bins
 
 
+Ids = tuple[int, ...] | list[int]
 WORTH_SHARING = 4  # tokens; a shorter common prefix is not worth a segment of its own
 
 
-def common_prefix(sequences: Sequence[Sequence[int]], limit: int | None = None) -> int:
+def common_prefix(sequences: Sequence[Ids], limit: int | None = None) -> int:
     """How many first tokens all sequences share, at most `limit`, leaving each at least one token of its own.
 
     0 where that is too few to be worth a segment, or where there are fewer than two sequences.

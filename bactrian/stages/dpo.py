@@ -103,12 +103,18 @@ class DPO(Training):
         from bactrian.train.preference import reference_logprobs
 
         tokens = hashlib.sha256(repr([(p.prompt, p.chosen, p.rejected) for p in pairs]).encode()).hexdigest()
-        memo = workspace.memo(what="reference log-probs", model=workspace.input(self.model).content_hash, pairs=tokens)
+        memo = workspace.memo(
+            what="reference log-probs",
+            model=workspace.input(self.model).content_hash,
+            pairs=tokens,
+            micro_tokens=self.micro_tokens,  # other packs round otherwise, in the last bits
+        )
         if not memo.exists:
             folder = memo.begin()
             save_file({"sums": reference_logprobs(model, pairs, self.micro_tokens)}, folder / "reference.safetensors")
             memo.commit()
-        return load_file(memo.path / "reference.safetensors")["sums"]
+        sums: torch.Tensor = load_file(memo.path / "reference.safetensors")["sums"]
+        return sums
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         model, data = inputs[self.model], inputs[self.data]

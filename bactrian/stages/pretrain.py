@@ -25,10 +25,10 @@ class Pretrain(Training):
     data: DataRef = Field(description="text rows")
     vocabulary: DataRef | None = Field(None, description="more rows whose words the tokenizer must know")
     architecture: Literal["olmo2", "llama"] = Field("llama", description="of transformers")
-    hidden_size: int = Field(192, ge=8, description="width of the residual stream")
+    hidden_size: int = Field(160, ge=8, description="width of the residual stream")
     layers: int = Field(4, ge=1, description="number of blocks")
-    heads: int = Field(6, ge=1, description="attention heads; must divide hidden_size")
-    intermediate_size: int = Field(512, ge=8, description="width of each gate of the MLP")
+    heads: int = Field(5, ge=1, description="attention heads; must divide hidden_size")
+    intermediate_size: int = Field(448, ge=8, description="width of each gate of the MLP")
     context: int = Field(512, ge=16, description="longest sequence, tokens")
     epochs: float = Field(1.0, gt=0, description="passes over the data")
     batch_size: int = Field(64, ge=1, description="texts per optimiser step")
@@ -54,7 +54,7 @@ class Pretrain(Training):
         for licence in licences(rows):
             workspace.add_licence(licence)
         more = read_rows(workspace.input(self.vocabulary).path) if self.vocabulary else []
-        tokenizer = blank.word_tokenizer((*(row["text"] for row in rows), *map(blank.all_text, more)), self.context)
+        tokenizer = blank.word_tokenizer((*(row["text"] for row in rows), *map(blank.spoken_text, more)), self.context)
         torch.manual_seed(workspace.seed)
         start = workspace.scratch / "start"
         blank.new_model(

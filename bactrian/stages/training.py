@@ -68,4 +68,5 @@ def training_memory(parameters: float, micro_tokens: float, copies: float = 4) -
     Activations are taken as 34 floats per token and hidden unit and layer, for a model of the usual proportions, and a
     chunk of logits.
     """
-    return 4 * copies * parameters + 6e5 * micro_tokens * (parameters / 135e6) ** 0.6 + 1.5e9
+    size: float = (parameters / 135e6) ** 0.6
+    return 4 * copies * parameters + 6e5 * micro_tokens * size + 1.5e9

@@ -55,7 +55,8 @@ def load_newest(folder: Path) -> Checkpoint | None:
 
     A damaged one is named on the way and passed over: training resumes from the one before, or from the start.
     """
-    shutil.rmtree(next(iter(folder.glob("*.partial")), folder / "none"), ignore_errors=True)
+    for draft in folder.glob("*.partial"):
+        shutil.rmtree(draft)
     for path in reversed(_found(folder)):
         try:
             return _load(path)

@@ -1,8 +1,8 @@
 """The one training loop. SFT, preference tuning, RL and pretraining differ only in the `Task` they hand it.
 
-A task says what each step trains on and what its loss is; the loop owns the optimiser, the schedule, clipping, checkpoints,
-metrics and progress. A step is a pure function of (weights, optimiser state, step number): that is what makes N steps equal k
-steps, a kill, and N - k more, bit for bit.
+A task says what each step trains on and what its loss is; the loop owns the optimiser, the schedule, clipping,
+checkpoints, metrics and progress. A step is a pure function of (weights, optimiser state, step number): that is what
+makes N steps equal k steps, a kill, and N - k more, bit for bit.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Share = tuple[torch.Tensor, dict[str, float]]
 class Update:
     """One optimiser update: micro-batches whose losses add up.
 
-    micro_batches: each gives, when called, its share of the loss (already divided by the normaliser of the whole update,
-        so that any cut gives the same gradient) and sums to add to the metrics.
+    micro_batches: each gives, when called, its share of the loss (already divided by the normaliser of the whole
+        update, so that any cut gives the same gradient) and sums to add to the metrics.
     metrics: what is known before the update.
     finish: turns the summed metrics into those that are logged.
     """
@@ -82,8 +82,8 @@ def train(title: str, model: LanguageModel, task: Task, settings: Settings, log:
 
     Args:
         title: for the progress bar.
-        log: gets one line per update (step, loss, learning_rate, grad_norm, tokens, tokens_per_second, and the task's own);
-            checkpoints are kept in its scratch folder.
+        log: gets one line per update (step, loss, learning_rate, grad_norm, tokens, tokens_per_second, and the task's
+            own); checkpoints are kept in its scratch folder.
 
     Returns:
         Totals for the manifest: steps, tokens, and the last update's loss.

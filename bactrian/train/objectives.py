@@ -1,7 +1,7 @@
 """Every objective, as a pure function of tensors.
 
-A function here takes the tokens (or pairs) of *one micro-batch* and the normaliser of the *whole optimiser step*, so that the
-sum over micro-batches is the step's loss however the step was cut (SPEC 2.2). Reference numbers: SPEC 3.6.
+A function here takes the tokens (or pairs) of *one micro-batch* and the normaliser of the *whole optimiser step*, so
+that the sum over micro-batches is the step's loss however the step was cut (SPEC 2.2). Reference numbers: SPEC 3.6.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def kl_estimate(difference: torch.Tensor, estimator: KLEstimator) -> torch.Tenso
 
     Args:
         difference: d = log policy - log reference, clamped to ±40.
-        estimator: "k1" d; "k2" d²/2; "k3" exp(-d) - 1 + d [Schulman 2020]. As a value, k1 and k3 are unbiased and k3 is never
-            negative; as a loss term, only k2's gradient estimates the reverse KL's (SPEC 3.4).
+        estimator: "k1" d; "k2" d²/2; "k3" exp(-d) - 1 + d [Schulman 2020]. As a value, k1 and k3 are unbiased and k3
+            is never negative; as a loss term, only k2's gradient estimates the reverse KL's (SPEC 3.4).
     """
     d = difference.clamp(-40, 40)
     if estimator == "k1":

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 
 class MasterAdamW:
-    """AdamW whose weights, gradients and moments are float32.
+    """AdamW whose weights, gradients and moments are float32 (or wider, if the model's are).
 
-    A bfloat16 model computes with a rounded copy of the masters: updates far smaller than a bfloat16 step still add up. A
-    float32 model's own weights are the masters. Gradients of several micro-batches are summed in float32.
+    A bfloat16 model computes with a rounded copy of the masters: updates far smaller than a bfloat16 step still add up.
+    A float32 model's own weights are the masters. Gradients of several micro-batches are summed in float32.
     """
 
     def __init__(
@@ -31,10 +31,11 @@ class MasterAdamW:
         for name, weight in network.named_parameters():
             if not weight.requires_grad:
                 continue
-            low = weight.dtype != torch.float32
+            low = weight.dtype.itemsize < 4
             master = torch.nn.Parameter(weight.detach().float()) if low else weight
             if low:
-                weight.register_post_accumulate_grad_hook(_move_gradient_to(master))
+                hook = _move_gradient_to(master)
+                weight.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
             self.names.append(name)
             self.model_weights.append(weight)
             self.masters.append(master)
@@ -101,7 +102,7 @@ class MasterAdamW:
                 weight.copy_(master)
 
 
-def _move_gradient_to(master: torch.nn.Parameter):  # type: ignore[no-untyped-def]
+def _move_gradient_to(master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:
     def move(weight: torch.Tensor) -> None:
         assert weight.grad is not None
         if master.grad is None:

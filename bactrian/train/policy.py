@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -23,7 +23,9 @@ Aggregate = Literal["token", "response", "constant"]
 class Rollout:
     """One sampled answer and what it was worth.
 
-    ids, logprobs: [T], as sampled; never tokenised again. score: the verifier's, in [0, 1]. ended: an end token or stop text was sampled.
+    ids, logprobs: [T], as sampled; never tokenised again.
+    score: the verifier's, in [0, 1].
+    ended: an end token or stop text was sampled.
     version: of the weights that sampled it.
     """
 
@@ -34,16 +36,16 @@ class Rollout:
     version: int
 
 
-class Sampler:
+class Sampler(Protocol):
     """Answers a batch of problems, n times each, and scores the answers."""
 
     def rollouts(self, problems: Sequence[int], step: int, version: int) -> list[list[Rollout]]:
         """n rollouts for each problem number; a function of (weights, problems, step) alone."""
-        raise NotImplementedError
+        ...
 
     def prompt(self, problem: int) -> tuple[int, ...]:
         """The problem's prompt."""
-        raise NotImplementedError
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Settings:
     """Of GRPO and its variants (SPEC 4.4).
 
     scale: of the advantages (see `group_advantages`).
-    aggregate: "token": mean over the tokens of all trained groups [DAPO]; "response": mean over each response's tokens, then
-        over responses [GRPO]; "constant": sum over tokens / (max_new_tokens x responses) [Dr. GRPO].
+    aggregate: "token": mean over the tokens of all trained groups [DAPO]; "response": mean over each response's tokens,
+        then over responses [GRPO]; "constant": sum over tokens / (max_new_tokens x responses) [Dr. GRPO].
     unended_reward: replaces the reward of an answer that was cut off; None leaves its score.
     gap_limit: largest mean gap between the sampler's and the trainer's log-probs of a step that is let pass.
     """
@@ -86,9 +88,10 @@ class _TrainedGroup:
 class GroupPolicy:
     """GRPO: each answer is judged against the other answers to the same problem.
 
-    Groups whose rewards are all alike have no gradient and are not trained on; they are counted. Within a step, rollouts are
-    cut into `updates_per_step` parts, one optimiser update each. Old log-probabilities come from the trainer's own forward:
-    on the first update the ratio is exactly 1, and no forward is spent on them where there is only one update.
+    Groups whose rewards are all alike have no gradient and are not trained on; they are counted. Within a step,
+    rollouts are cut into `updates_per_step` parts, one optimiser update each. Old log-probabilities come from the trainer's own
+    forward: in the first update from the very one that is trained on, so its ratio is exactly 1; for later updates from
+    one before the first.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class GroupPolicy:
         rollouts = self.sampler.rollouts(chosen, step, version=step)
         stale = {r.version for group in rollouts for r in group} - {step}
         if stale:
-            raise BactrianError(f"step {step}: rollouts of weight versions {sorted(stale)}; expected version {step}")
+            raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {step}")
         rewards = torch.tensor([[self._reward(r) for r in group] for group in rollouts])
         advantages = group_advantages(rewards, s.scale)
         alive = [i for i in range(len(rollouts)) if float(rewards[i].max() - rewards[i].min()) > 1e-9]
@@ -129,63 +132,64 @@ class GroupPolicy:
             )
             for i in alive
         ]
-        self._score_before(groups)
+        size = -(-len(groups) // s.updates_per_step)
+        self._score_before(groups, later=groups[size:])
         headline = _headline(rollouts, rewards, len(alive))
         tokens = sum(len(r.ids) for group in rollouts for r in group)
-        size = -(-len(groups) // s.updates_per_step) if groups else 0
         for part in range(s.updates_per_step):
             mine = groups[part * size : (part + 1) * size]
             yield self._update(mine, headline, tokens if part == 0 else 0, step)
 
     def _reward(self, rollout: Rollout) -> float:
-        cut = not rollout.ended and self.settings.unended_reward is not None
-        return float(self.settings.unended_reward) if cut else rollout.score  # type: ignore[arg-type]
+        unended = self.settings.unended_reward
+        return rollout.score if rollout.ended or unended is None else unended
 
     def _bins(self, groups: list[_TrainedGroup]) -> list[list[_TrainedGroup]]:
         return [[groups[i] for i in b] for b in pack([g.group.tokens for g in groups], self.settings.micro_tokens)]
 
     @torch.no_grad()
-    def _score_before(self, groups: list[_TrainedGroup]) -> None:
-        """Old log-probs, where more than one update reads them; the reference's, where the loss has a KL term."""
-        s = self.settings
-        for part in self._bins(groups):
-            if s.updates_per_step > 1:
-                for g, old in zip(part, self._by_answer(self.model, part), strict=True):
-                    g.old = old
-            if s.kl:
-                assert self.reference is not None, "a KL term needs a reference"
+    def _score_before(self, groups: list[_TrainedGroup], later: list[_TrainedGroup]) -> None:
+        """Old log-probs of the groups of later updates; the reference's of all, where the loss has a KL term."""
+        for part in self._bins(later):
+            for g, old in zip(part, self._by_answer(self.model, part), strict=True):
+                g.old = old
+        if self.settings.kl:
+            assert self.reference is not None, "a KL term needs a reference"
+            for part in self._bins(groups):
                 for g, reference in zip(part, self._by_answer(self.reference, part), strict=True):
                     g.reference = reference
 
     def _by_answer(self, model: LanguageModel, part: list[_TrainedGroup]) -> list[list[torch.Tensor]]:
         forest, spans = plant([g.group for g in part])
         where, _ = answer_tokens(spans)
-        pieces = iter(model.logprobs(forest, where, self.settings.temperature).split([s.length for s in spans]))
+        logprobs = model.logprobs(forest, where, self.settings.temperature)
+        pieces = iter(torch.split(logprobs, [s.length for s in spans]))
         return [[next(pieces) for _ in g.group.answers] for g in part]
 
     def _update(self, groups: list[_TrainedGroup], headline: dict[str, float], tokens: int, step: int) -> Update:
         answers = sum(len(g.group.answers) for g in groups)
         trained = sum(len(a) for g in groups for a in g.group.answers)
 
+        worst: list[float] = []  # largest gap of each micro-batch: metrics add up, a maximum does not
+
         def finish(sums: dict[str, float]) -> dict[str, float]:
-            worst = sums.pop("logprob_gap_max", 0.0)
             means = {key: value / max(1, trained) for key, value in sums.items()}
             gap = means.get("logprob_gap_mean", 0.0)
-            if gap > self.settings.gap_limit:
+            if not gap <= self.settings.gap_limit:
                 raise BactrianError(
-                    f"step {step}: the sampler's log-probs differ from the trainer's by {gap:.3g} on average, more than "
-                    f"the limit of {self.settings.gap_limit:g}: the policy that is trained is not the one that sampled"
+                    f"step {step + 1}: the sampler's log-probs differ from the trainer's by {gap:.3g} on average; the "
+                    f"limit is {self.settings.gap_limit:g}: the policy that is trained is not the one that sampled"
                 )
-            return {"surrogate": means.pop("surrogate", 0.0), **means, "logprob_gap_max": worst}
+            return {"surrogate": means.pop("surrogate", 0.0), **means, "logprob_gap_max": max(worst, default=0.0)}
 
         return Update(
-            micro_batches=[self._share(part, answers, trained) for part in self._bins(groups)],
+            micro_batches=[self._share(part, answers, trained, worst) for part in self._bins(groups)],
             tokens=tokens,
             metrics=headline,
             finish=finish,
         )
 
-    def _share(self, part: list[_TrainedGroup], answers: int, trained: int) -> Callable[[], Share]:
+    def _share(self, part: list[_TrainedGroup], answers: int, trained: int, worst: list[float]) -> Callable[[], Share]:
         s = self.settings
 
         def share() -> Share:
@@ -199,6 +203,7 @@ class GroupPolicy:
             policy = clipped_policy(logprobs, old.to(device), advantages, s.clip_low, s.clip_high)
             each = policy.loss
             gap = (torch.cat([x for g in part for x in g.sampled]).to(device) - old).abs()
+            worst.append(float(gap.max()))
             metrics = {
                 "surrogate": float(policy.loss.detach().sum()),
                 "clip_fraction": float(policy.clipped.sum()),

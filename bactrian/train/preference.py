@@ -91,8 +91,8 @@ class Preference:
         """
         self.model, self.pairs, self.reference, self.objective = model, pairs, reference, objective
         self.batch_pairs, self.seed, self.micro_tokens = batch_pairs, seed, micro_tokens
-        self.total = round(len(pairs) * epochs)
-        self.steps = max(1, math.ceil(self.total / batch_pairs))
+        self.total = max(1, round(len(pairs) * epochs))
+        self.steps = math.ceil(self.total / batch_pairs)
 
     def updates(self, step: int) -> Iterator[Update]:
         count = min(self.batch_pairs, self.total - step * self.batch_pairs)

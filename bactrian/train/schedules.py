@@ -15,7 +15,8 @@ def learning_rate(
 
     Args:
         peak: rate after the warm-up.
-        schedule: "linear" to 0; "cosine" to floor x peak; "constant"; "anneal": from the peak linearly to 0 without warm-up.
+        schedule: "linear" to 0; "cosine" to floor x peak; "constant"; "anneal": from the peak linearly to 0 without
+            warm-up.
         warmup: share of the steps over which the rate rises linearly; the first step already moves.
         floor: of the cosine, as a share of the peak.
     """

@@ -58,14 +58,14 @@ class Supervised:
         """
         self.model, self.rows = model, rows
         self.batch_rows, self.seed, self.micro_tokens = batch_rows, seed, micro_tokens
-        self.total = round(len(rows) * epochs)
-        self.steps = max(1, math.ceil(self.total / batch_rows))
+        self.total = max(1, round(len(rows) * epochs))
+        self.steps = math.ceil(self.total / batch_rows)
 
     def updates(self, step: int) -> Iterator[Update]:
         count = min(self.batch_rows, self.total - step * self.batch_rows)
         rows = [self.rows[i] for i in step_rows(len(self.rows), self.batch_rows, step, self.seed)[:count]]
         total = sum(sum(row.weights[1:]) for row in rows)
-        shared = common_prefix([row.ids for row in rows])
+        shared = _shared(rows)
         bins = pack([len(row.ids) - shared for row in rows], max(1, self.micro_tokens - shared))
         yield Update(
             micro_batches=[self._share([rows[i] for i in chosen], total) for chosen in bins],
@@ -75,9 +75,7 @@ class Supervised:
 
     def _share(self, rows: list[Rendered], total: float) -> Callable[[], Share]:
         def share() -> Share:
-            # what the rows begin with alike and untrained (a system turn) is stored once
-            untrained = min(next(i for i, w in enumerate(row.weights) if w > 0) for row in rows)
-            shared = common_prefix([row.ids for row in rows], limit=untrained)
+            shared = _shared(rows)
             trunk = [Segment(tuple(rows[0].ids[:shared]))] if shared else []
             forest = Forest.of(trunk + [Segment(tuple(row.ids[shared:]), 0 if shared else -1) for row in rows])
             # the first token of a row has nothing that predicts it
@@ -87,3 +85,9 @@ class Supervised:
             return cross_entropy(logprobs, weights[where].to(logprobs.device), total), {}
 
         return share
+
+
+def _shared(rows: Sequence[Rendered]) -> int:
+    """How many tokens all rows begin with alike and untrained (a system turn): they are stored once."""
+    untrained = min(next(i for i, w in enumerate(row.weights) if w > 0) for row in rows)
+    return common_prefix([row.ids for row in rows], limit=untrained)

@@ -1,0 +1,183 @@
+"""The engine on transformers: its answers are the model's own, and nobody's neighbours change them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from bactrian.errors import BactrianError
+from bactrian.generate.engine import Completion, Request
+from bactrian.generate.local import LocalEngine
+from bactrian.generate.sampling import choose, uniform_stream
+from bactrian.model.language_model import LanguageModel
+from bactrian.model.packing import Group, plant
+from bactrian.train.preference import answer_tokens
+from tests.model.tiny import ARCHITECTURES, write_tiny
+
+PROMPTS = [(5, 6, 7, 8, 9, 10, 11), (5, 6, 7, 8, 12), (13,), (5, 6, 7, 8, 9, 14, 15, 16, 17)]
+
+
+@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    return LanguageModel.load(write_tiny(tmp_path_factory.mktemp("model"), request.param))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    return LanguageModel.load(write_tiny(tmp_path_factory.mktemp("llama")))
+
+
+def requests(temperature: float, n: int, new: int = 20) -> list[Request]:
+    return [
+        Request(prompt, n=n, seed=7 + i, max_new_tokens=new + i, temperature=temperature)
+        for i, prompt in enumerate(PROMPTS)
+    ]
+
+
+def test_greedy_equals_transformers_generate(model: LanguageModel) -> None:
+    engine = LocalEngine(model)
+    answers = engine.generate(requests(0, 1))
+    from bactrian.model import attention
+
+    model.network.set_attn_implementation("eager")
+    for asked, (answer,) in zip(requests(0, 1), answers, strict=True):
+        theirs = model.network.generate(
+            torch.tensor([asked.prompt]),
+            max_new_tokens=asked.max_new_tokens,
+            do_sample=False,
+            eos_token_id=list(engine.ends),
+            pad_token_id=0,
+        )[0, len(asked.prompt) :]
+        assert list(answer.ids) == theirs.tolist()
+    model.network.set_attn_implementation(attention.IMPLEMENTATION)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(model: LanguageModel, temperature: float) -> None:
+    asked = requests(temperature, 5)
+    together = LocalEngine(model).generate(asked)
+    few = LocalEngine(model, rows=3).generate(asked)
+    alone = [LocalEngine(model).generate([r])[0] for r in asked]
+    assert [[c.ids for c in g] for g in together] == [[c.ids for c in g] for g in alone]
+    assert [[c.ids for c in g] for g in together] == [[c.ids for c in g] for g in few]
+
+
+def test_the_sampler_s_logprobs_are_the_trainer_s(model: LanguageModel) -> None:
+    for temperature in (1.0, 0.7):
+        groups = LocalEngine(model).generate(requests(temperature, 6))
+        forest, spans = plant([Group(p, tuple(c.ids for c in g)) for p, g in zip(PROMPTS, groups, strict=True)])
+        where, _ = answer_tokens(spans)
+        with torch.no_grad():
+            trainer = model.logprobs(forest, where, temperature)
+        sampler = torch.tensor([x for g in groups for c in g for x in c.logprobs])
+        assert float((trainer - sampler).abs().max()) <= 1e-5
+
+
+def test_samples_follow_the_model_s_distribution(llama: LanguageModel) -> None:
+    n = 4000
+    (group,) = LocalEngine(llama, rows=1000).generate([Request(PROMPTS[0], n=n, seed=3, max_new_tokens=1)])
+    with torch.no_grad():
+        states = llama.forward(plant([Group(PROMPTS[0], ())])[0])
+        probabilities = (states[-1] @ llama.head.T).softmax(-1).double().numpy()
+    counts = np.bincount([c.ids[0] for c in group], minlength=len(probabilities))
+    common = probabilities * n >= 5
+    observed = np.append(counts[common], counts[~common].sum())
+    expected = np.append(probabilities[common], probabilities[~common].sum()) * n
+    assert chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-4
+
+
+def test_samples_of_a_request_differ_and_are_the_same_again(llama: LanguageModel) -> None:
+    asked = requests(1.0, 8)
+    once, again = (LocalEngine(llama).generate(asked) for _ in range(2))
+    assert once == again
+    assert len({c.ids for c in once[0]}) > 4
+
+
+def test_finish_reasons_and_end_tokens(llama: LanguageModel) -> None:
+    answers = [c for g in LocalEngine(llama).generate(requests(1.5, 16, new=30)) for c in g]
+    ends = set(llama.template.end_ids)
+    assert {c.finish for c in answers} == {"stop", "length"}
+    for c in answers:
+        assert (c.ids[-1] in ends) == (c.finish == "stop")
+        assert not set(c.ids[:-1]) & ends
+        assert len(c.ids) == len(c.logprobs)
+
+
+def test_a_stop_text_ends_an_answer_and_stays_in_it(llama: LanguageModel) -> None:
+    free = LocalEngine(llama).generate([Request(PROMPTS[0], n=32, seed=1, max_new_tokens=40)])[0]
+    cut = LocalEngine(llama).generate([Request(PROMPTS[0], n=32, seed=1, max_new_tokens=40, stop=("at", "4"))])[0]
+    shorter = 0
+    for a, b in zip(free, cut, strict=True):
+        assert a.ids[: len(b.ids)] == b.ids
+        if "at" in a.text or "4" in a.text:
+            assert b.finish == "stop"
+            assert "at" in b.text or "4" in b.text
+            shorter += len(b.ids) < len(a.ids)
+        else:
+            assert (a.ids, a.text, a.finish) == (b.ids, b.text, b.finish)
+            # neighbours left: other matrix shapes, other rounding
+            assert b.logprobs == pytest.approx(a.logprobs, abs=1e-5)
+    assert shorter > 3
+
+
+def test_top_k_of_one_is_greedy_and_top_p_keeps_the_nucleus(llama: LanguageModel) -> None:
+    greedy = LocalEngine(llama).generate(requests(0, 1))
+    only = LocalEngine(llama).generate([replace(r, temperature=1.0, top_k=1) for r in requests(0, 1)])
+    assert [g[0].ids for g in greedy] == [g[0].ids for g in only]
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(1000, 4)
+    uniforms = torch.tensor(uniform_stream(0, 0, 1000))
+    ones = torch.ones(1000)
+    tokens, _ = choose(logits, uniforms, ones, 0.7 * ones, torch.zeros(1000, dtype=torch.long))
+    assert set(tokens.tolist()) == {0, 1}
+    assert 0.57 < (tokens == 0).float().mean() < 0.68  # 0.5 / 0.8
+
+
+def test_a_stream_says_what_generate_says(llama: LanguageModel) -> None:
+    asked = Request(PROMPTS[0], seed=5, max_new_tokens=40)
+    ((whole,),) = LocalEngine(llama).generate([asked])
+    assert "".join(LocalEngine(llama).stream(asked)) == whole.text
+
+
+def test_the_weights_version_travels(llama: LanguageModel) -> None:
+    engine = LocalEngine(llama)
+    engine.version = 3
+    assert engine.generate([Request(PROMPTS[0], max_new_tokens=2)])[0][0].version == 3
+
+
+def test_too_long_for_the_context_is_refused_before_any_work(llama: LanguageModel) -> None:
+    with pytest.raises(BactrianError, match=r"300.*256"):
+        LocalEngine(llama).generate([Request((5,) * 200, max_new_tokens=100)])
+
+
+@pytest.mark.parametrize(
+    "bad", [{"prompt": ()}, {"n": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"max_new_tokens": 0}]
+)
+def test_a_bad_request_is_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"needs|must|range"):
+        Request(**{"prompt": (1,), **bad})  # type: ignore[arg-type]
+
+
+def test_streams_are_independent_and_fixed() -> None:
+    a, b, c = uniform_stream(1, 0, 1000), uniform_stream(1, 1, 1000), uniform_stream(2, 0, 1000)
+    assert np.array_equal(a, uniform_stream(1, 0, 1000))
+    assert np.array_equal(a[:10], uniform_stream(1, 0, 10))
+    assert max(abs(np.corrcoef(x, y)[0, 1]) for x, y in ((a, b), (a, c), (b, c))) < 0.15
+
+
+def test_a_conversation_in_the_terminal(tmp_path: Path) -> None:
+    import io
+
+    from bactrian.generate.chat import chat
+
+    folder = write_tiny(tmp_path / "m")
+    out = io.StringIO()
+    chat(folder, max_new_tokens=8, seed=2, source=io.StringIO("the cat\n\n/new\nthe mat\n/quit\nnever\n"), target=out)
+    assert out.getvalue().count("\n") >= 2
+    assert "\x1b" not in out.getvalue()
+
+
+def test_completion_is_a_plain_record() -> None:
+    assert Completion((1,), "a", (-0.5,), "stop").version == 0

@@ -1,0 +1,50 @@
+"""Log-probabilities without logits = log softmax of the logits, forward and backward."""
+
+import pytest
+import torch
+
+from bactrian.model import logprobs as module
+from bactrian.model.logprobs import token_entropy, token_logprobs
+
+
+def plain(hidden: torch.Tensor, weight: torch.Tensor, temperature: float, softcap: float | None) -> torch.Tensor:
+    logits = hidden @ weight.T
+    logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    return (logits / temperature).log_softmax(-1)
+
+
+@pytest.mark.parametrize("keep", [0, 10**9])
+@pytest.mark.parametrize("chunk", [64, 10**9])
+@pytest.mark.parametrize(("temperature", "softcap"), [(1.0, None), (0.7, None), (1.0, 2.0), (1.3, 2.0)])
+def test_equals_log_softmax(
+    monkeypatch: pytest.MonkeyPatch, keep: int, chunk: int, temperature: float, softcap: float | None
+) -> None:
+    monkeypatch.setattr(module, "KEEP_ELEMENTS", keep)
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", chunk)
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(11, 8, requires_grad=True), torch.randn(20, 8, requires_grad=True)
+    targets, upstream = torch.randint(20, (11,)), torch.randn(11)
+    ours = token_logprobs(hidden, weight, targets, temperature=temperature, softcap=softcap)
+    theirs = plain(hidden, weight, temperature, softcap).gather(-1, targets[:, None])[:, 0]
+    torch.testing.assert_close(ours, theirs)
+    mine = torch.autograd.grad((ours * upstream).sum(), (hidden, weight), retain_graph=True)
+    yours = torch.autograd.grad((theirs * upstream).sum(), (hidden, weight))
+    for a, b in zip(mine, yours, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    again = torch.autograd.grad((ours * upstream).sum(), (hidden, weight))  # a second backward is the same
+    for a, b in zip(mine, again, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(("temperature", "softcap"), [(1.0, None), (0.7, 2.0)])
+def test_entropy(temperature: float, softcap: float | None) -> None:
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(7, 8), torch.randn(20, 8)
+    logs = plain(hidden, weight, temperature, softcap)
+    expected = -(logs.exp() * logs).sum(-1)
+    torch.testing.assert_close(token_entropy(hidden, weight, temperature=temperature, softcap=softcap), expected)
+
+
+def test_nothing_to_score() -> None:
+    weight = torch.randn(5, 4, requires_grad=True)
+    assert token_logprobs(torch.randn(0, 4), weight, torch.zeros(0, dtype=torch.long)).shape == (0,)
