@@ -225,6 +225,8 @@ class Store:
             raise BactrianError(f"{path}: found no record of a run ({error!r})") from None
         if step not in paths:
             raise BactrianError(f'{path}: found no step "{step}", expected one of: {", ".join(paths)}')
+        if paths[step] is None:
+            raise BactrianError(f'{path}: step "{step}" is not made yet; bactrian run makes it')
         return self.root / str(paths[step])
 
     def set_aside(self, artifact: Artifact) -> None:

@@ -11,6 +11,7 @@ from bactrian.manifest import METRICS, Kind
 from bactrian.stages.stage import Facts
 
 BYTES_PER_TOKEN = 4.0  # of English text, for data that no tokenizer has seen yet
+_TEXT = ("messages", "solution", "prompt", "chosen", "rejected", "text")  # columns that a model may read
 
 
 def facts_of(path: Path, kind: Kind) -> Facts:
@@ -44,7 +45,8 @@ def _rows_and_bytes(file: Path) -> tuple[int, int]:
         metadata = parquet.ParquetFile(file).metadata
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         columns = [group.column(index) for group in groups for index in range(group.num_columns)]
-        return metadata.num_rows, sum(column.total_uncompressed_size for column in columns)
+        text = [column for column in columns if column.path_in_schema.split(".")[0] in _TEXT] or columns
+        return metadata.num_rows, sum(column.total_uncompressed_size for column in text)
     if file.name.endswith((".jsonl", ".jsonl.gz")) and file.name != METRICS:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
             sizes = [len(line) for line in lines]

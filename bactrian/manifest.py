@@ -88,7 +88,7 @@ class Manifest(BaseModel):
     hardware: dict[str, str | int | None]
     licences: tuple[Licence, ...]
     started: str  # ISO 8601, UTC
-    seconds: float  # of the process that finished it
+    seconds: float  # of all processes that worked on it
     attempts: int = 1  # processes that worked on it; more than 1 where it was interrupted and resumed
     metrics: dict[str, float | None]
     files: dict[str, FileRecord]

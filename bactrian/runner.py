@@ -4,9 +4,9 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from bactrian.errors import BactrianError
 from bactrian.facts import facts_of
 from bactrian.fingerprint import code_fingerprint
 from bactrian.hardware import Hardware, machine, memory_bytes
-from bactrian.manifest import InputRecord, Manifest, hash_json, merge_licences
+from bactrian.manifest import InputRecord, Manifest, files_below, hash_json, merge_licences
 from bactrian.progress import duration, say
 from bactrian.recipe import Recipe, Step
 from bactrian.source import Source, resolve
@@ -44,9 +44,9 @@ class StepRecord:
     stage: str
     kind: str
     key: str
-    path: str
-    status: str  # "made" or "reused"
-    seconds: float
+    path: str | None
+    status: str  # "made", "reused" or "waiting" (then path and seconds are None)
+    seconds: float | None
     inputs: dict[str, str]
 
 
@@ -76,7 +76,7 @@ def tasks(recipe: Recipe, hardware: Hardware) -> list[Task]:
 
 def run(recipe: Recipe, store: Store, only: str | None = None, from_step: str | None = None,
         command: str = "", report: bool = True) -> list[StepRecord]:
-    """Make what is missing of a recipe, and write `<store>/<name>/run.json` after each step and the report at the end.
+    """Make what is missing of a recipe; write `<store>/<name>/run.json` around each step made, the report at the end.
 
     `only`: make just this step, from inputs that exist. `from_step`: make this step and all after it again.
     Raises BactrianError for bad input, for an artifact that does not match its hashes, and for a full disk; whatever
@@ -88,29 +88,24 @@ def run(recipe: Recipe, store: Store, only: str | None = None, from_step: str | 
     again = set(names[names.index(from_step):]) if from_step else set()
     hardware = recipe.hardware.decide()
     made: dict[str, Artifact] = {}
-    log = _RunLog(recipe, store, command)
-    for task in tasks(recipe, hardware):
+    todo = tasks(recipe, hardware)
+    log = _RunLog(recipe, todo, store, command)
+    for task in todo:
         name = task.step.name
         if only not in (None, name):
-            artifact = _as_it_is(task, store, wanting=recipe.step(only or name))
+            if (artifact := _as_it_is(task, store, wanting=recipe.step(only or name))) is None:
+                continue
             status = "reused"
         else:
-            artifact, status = _ensure(task, store, hardware, _inputs(task, made), name in again)
-        if artifact is not None:
-            made[name] = artifact
-            log.add(task, artifact, status)
+            inputs = _inputs(task, made)
+            artifact, status = _existing(task, store, inputs, name in again), "reused"
+            if artifact is None:
+                log.write()  # a run that is killed in this step is on record
+                artifact, status = _make(task, store, hardware, inputs), "made"
+        made[name] = artifact
+        log.add(task, artifact, status)
     log.finish(report)
-    return log.records
-
-
-def _ensure(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Input | Source],
-            again: bool) -> tuple[Artifact, str]:
-    """The step's artifact, made if need be, and whether it was "made" or "reused"."""
-    artifact = _existing(task, store, inputs)
-    if artifact is not None and again:
-        store.set_aside(artifact)
-        artifact = None
-    return (artifact, "reused") if artifact is not None else (_make(task, store, hardware, inputs), "made")
+    return list(log.done.values())
 
 
 def _with_hashes(step: Step, found: list[Found], hashes: Mapping[str, str]) -> dict[str, Any]:
@@ -135,8 +130,8 @@ def _inputs(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | Sourc
     return inputs
 
 
-def _existing(task: Task, store: Store, inputs: Mapping[str, Input | Source]) -> Artifact | None:
-    """The step's artifact if it is there, whole, and was made from these very inputs."""
+def _existing(task: Task, store: Store, inputs: Mapping[str, Input | Source], again: bool) -> Artifact | None:
+    """The step's artifact if it is there, whole, made from these very inputs, and not to be made `again`."""
     artifact = store.find(task.step.stage.name, task.key)
     if artifact is None:
         return None
@@ -144,6 +139,8 @@ def _existing(task: Task, store: Store, inputs: Mapping[str, Input | Source]) ->
     # with two references of one content, either name may have been recorded
     if {record.content_hash for record in artifact.manifest.inputs.values()} != _hashes(inputs):
         say(f"{task.step.name}: an input was made again and came out different, so this step is made again")
+        again = True
+    if again:
         store.set_aside(artifact)
         return None
     say(f"{task.step.name}: exists ({artifact.path})")
@@ -181,7 +178,7 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
         _warn_of_memory(step, at_hand)
         before = time.monotonic()
         stage.run(workspace)
-        seconds = time.monotonic() - before
+        seconds = attempt["seconds"] + time.monotonic() - before
         return store.commit(partial, _manifest(task, workspace, attempt, seconds))
 
 
@@ -212,13 +209,19 @@ def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seco
 
 
 def _attempt(partial: Path) -> dict[str, Any]:
-    """When work on this artifact began, and by how many processes; kept across kills."""
+    """When work on this artifact began, by how many processes, and the seconds of those before; kept across kills.
+
+    A process that was killed is taken to have worked until it last wrote a file here.
+    """
     path = partial / "attempt.json"
+    attempt: dict[str, Any] = {"started": now(), "attempts": 1, "seconds": 0.0, "began": time.time()}
     try:
         before = json.loads(path.read_text())
-    except (OSError, ValueError):
-        before = {"started": now(), "attempts": 0}
-    attempt = {"started": before["started"], "attempts": before["attempts"] + 1}
+        last = max(file.stat().st_mtime for file in files_below(partial))
+        attempt |= {"started": before["started"], "attempts": before["attempts"] + 1,
+                    "seconds": before["seconds"] + max(0.0, last - before["began"])}
+    except (OSError, ValueError, KeyError, TypeError):  # the first, or its record was lost
+        pass
     write_atomically(path, json.dumps(attempt))
     return attempt
 
@@ -267,51 +270,62 @@ def _naming_step(step: Step) -> Iterator[None]:
 
 
 class _RunLog:
-    """`<store>/<recipe>/run.json`, written again after each step. A run that makes nothing leaves the last one be."""
+    """`<store>/<recipe>/run.json`: every step, made or not. A run that makes nothing leaves the last one be."""
 
-    def __init__(self, recipe: Recipe, store: Store, command: str) -> None:
-        self.recipe, self.store, self.command = recipe, store, command
+    def __init__(self, recipe: Recipe, todo: Sequence[Task], store: Store, command: str) -> None:
+        self.recipe, self.todo, self.store, self.command = recipe, todo, store, command
         self.started, self.before = now(), time.monotonic()
         self.folder = store.root / recipe.name
-        self.records: list[StepRecord] = []
+        self.done: dict[str, StepRecord] = {}
 
     def add(self, task: Task, artifact: Artifact, status: str) -> None:
-        manifest = artifact.manifest
-        inputs = {ref: ref for ref in (*task.step.reads, *task.sources)}
-        path = str(artifact.path.relative_to(self.store.root))
-        self.records.append(StepRecord(task.step.name, manifest.stage, manifest.kind, manifest.key, path, status,
-                                       manifest.seconds, inputs))
+        seconds, path = artifact.manifest.seconds, str(artifact.path.relative_to(self.store.root))
+        self.done[task.step.name] = replace(_waiting(task), path=path, status=status, seconds=seconds)
         if status == "made":
-            say(f"{task.step.name}: done in {duration(manifest.seconds)} → {artifact.path}")
-            self._write()
+            say(f"{task.step.name}: done in {duration(seconds)} → {artifact.path}")
+            self.write()
 
     def finish(self, report: bool) -> None:
         """The closing lines; run.json and the report, if this run differs from the one on record."""
-        made = sum(record.status == "made" for record in self.records)
+        made = sum(record.status == "made" for record in self.done.values())
         if made:
-            say(f"{self.recipe.name}: {made} made, {len(self.records) - made} reused")
+            say(f"{self.recipe.name}: {made} made, {len(self.done) - made} reused")
         else:
-            say(f"{self.recipe.name}: nothing to make, {len(self.records)} of {len(self.recipe.steps)} steps exist")
-        if made or self._recorded_keys() != [record.key for record in self.records]:
-            self._write()
+            say(f"{self.recipe.name}: nothing to make, {len(self.done)} of {len(self.todo)} steps exist")
+        if made or self._recorded() != [(record.key, record.path) for record in self._records()]:
+            self.write()
             if report:
                 from bactrian.report import write_report
 
                 say(f"report: {write_report(self.folder)}")
 
-    def _recorded_keys(self) -> list[str]:
+    def _records(self) -> list[StepRecord]:
+        return [self.done.get(task.step.name) or _waiting(task) for task in self.todo]
+
+    def _recorded(self) -> list[tuple[str, str | None]]:
         try:
-            return [step["key"] for step in json.loads((self.folder / "run.json").read_text())["steps"]]
+            steps = json.loads((self.folder / "run.json").read_text())["steps"]
+            return [(step["key"], step["path"]) for step in steps]
         except (OSError, ValueError, KeyError, TypeError):  # not there, or not ours: it is written anew
             return []
 
-    def _write(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def write(self) -> None:
+        """Replace run.json. Raises BactrianError if the store cannot be written to."""
         recipe = self.recipe
         record = {"name": recipe.name, "recipe": recipe.text, "recipe_path": str(recipe.path) if recipe.path else None,
                   "command": self.command, "started": self.started, "seconds": round(time.monotonic() - self.before, 3),
-                  "steps": [asdict(step) for step in self.records]}
-        write_atomically(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+                  "steps": [asdict(step) for step in self._records()]}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise BactrianError(f"{self.folder}: cannot be written to ({error.strerror})") from None
+
+
+def _waiting(task: Task) -> StepRecord:
+    stage = task.step.stage
+    inputs = {ref: ref for ref in (*task.step.reads, *task.sources)}
+    return StepRecord(task.step.name, stage.name, stage.makes, task.key, None, "waiting", None, inputs)
 
 
 @cache

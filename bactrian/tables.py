@@ -40,7 +40,7 @@ def print_manifest(folder: Path, manifest: Manifest) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     dumped = manifest.model_dump(mode="json")
-    resumed = f" (of the last of {manifest.attempts} processes that worked on it)" if manifest.attempts > 1 else ""
+    resumed = f" (of {manifest.attempts} processes, as it was interrupted)" if manifest.attempts > 1 else ""
     rows = [("artifact", str(folder)), ("is", f"{manifest.kind}, by step {manifest.step}, stage {manifest.stage}")]
     rows += [("key", manifest.key), ("content hash", manifest.content_hash), ("seed", str(manifest.seed))]
     rows += [("started", manifest.started), ("took", duration(manifest.seconds) + resumed)]

@@ -168,7 +168,7 @@ def _code(run: Run) -> Iterator[Check]:
         yield Check(
             "fine",
             "Resumed steps",
-            f"{listing(resumed)} was interrupted and resumed; the recorded time is that of the last attempt.",
+            f"{listing(resumed)} was interrupted and resumed; its time is that of all attempts together.",
         )
     versions = {str(value) for step in run.steps for value in _code_names(step)}
     if len(versions) > 1:

@@ -102,6 +102,7 @@ class Evaluate(Stage):
             ({"model": a.model, "task": a.task.name, "mode": a.mode}, answer) for a in answered for answer in a.answers
         ]
         write_answers(workspace.output / "questions.parquet", labelled)
+        workspace.metrics["tokens"] = float(sum(answer.tokens for each in answered for answer in each.answers))
         for each in results["scores"]:
             workspace.metrics[f"{each['task']}/{each['mode']}/{each['model']}"] = each["score"]
         print_table(results["scores"], results["comparisons"])

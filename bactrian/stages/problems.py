@@ -33,6 +33,10 @@ class Task(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def tokens(self, given: Facts) -> float:
+        """Of a question and its solution, about, for forecasts; `given`: what is known of the file that it reads."""
+        return given.tokens_per_row or 100.0
+
 
 class Sums(Task):
     """ "Compute 21 - 12 - 23", worked step by step."""
@@ -42,6 +46,10 @@ class Sums(Task):
     split: Split = "train"
     terms: tuple[int, int] = Field((2, 4), description="fewest and most terms")
     digits: tuple[int, int] = Field((1, 2), description="fewest and most digits of a term")
+
+    def tokens(self, given: Facts) -> float:
+        terms, digits = sum(self.terms) / 2, sum(self.digits) / 2
+        return terms * (digits + 1) + (terms - 1) * 3 * (digits + 1.5) + 8
 
     def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
         from bactrian.data.procedural import sums
@@ -57,6 +65,9 @@ class WordProblems(Task):
     split: Split = "train"
     largest: int = Field(20, ge=4, description="largest number in a question")
     operations: tuple[int, int] = Field((1, 3), description="fewest and most operations")
+
+    def tokens(self, given: Facts) -> float:
+        return 18 + 26 * sum(self.operations) / 2
 
     def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
         from bactrian.data.procedural import word_problems
@@ -187,8 +198,11 @@ class Problems(Stage):
         return {"messages": [*messages, answer]} | {name: row[name] for name in ("id", "source", "license")}
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        known = [task.count or inputs.get(getattr(task, "data", ""), Facts()).rows for task in self.tasks]
-        return Forecast(makes=Facts(rows=sum(known)))
+        given = [inputs.get(getattr(task, "data", ""), Facts()) for task in self.tasks]
+        rows = [task.count or known.rows for task, known in zip(self.tasks, given, strict=True)]
+        tokens = sum(n * task.tokens(known) for n, task, known in zip(rows, self.tasks, given, strict=True))
+        around = 10 + (len(self.system) + len(self.instruction)) / 4  # the template's tokens, and what each row repeats
+        return Forecast(makes=Facts(rows=sum(rows), tokens_per_row=tokens / sum(rows) + around if sum(rows) else 0.0))
 
 
 def solved(rows: Iterator[Row], tally: Any) -> list[Row]:

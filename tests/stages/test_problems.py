@@ -13,6 +13,7 @@ from bactrian.data.sources import gsm8k_problems, gym_problems
 from bactrian.errors import BactrianError
 from bactrian.manifest import Kind
 from bactrian.stages.problems import Corpus, Problems
+from bactrian.stages.stage import Facts
 from bactrian.verify import Item, verify, verify_all
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl.gz"
@@ -23,6 +24,13 @@ def make(folder: Path, inputs: dict[str, Path] | None = None, seed: int = 0, **s
     workspace = Workspace.temporary(folder, given, seed)
     Problems(**settings).run(workspace)
     return workspace
+
+
+def test_the_forecast_says_how_many_rows_of_how_many_tokens() -> None:
+    tasks = [{"source": "sums", "count": 30}, {"source": "gsm8k", "data": "a.jsonl"}]
+    made = Problems(tasks=tasks, instruction="x" * 40).forecast({"a.jsonl": Facts(rows=10, tokens_per_row=200)}).makes
+    assert made.rows == 40 and made.tokens_per_row == pytest.approx((30 * 33.5 + 10 * 200) / 40 + 20)
+    assert Problems(tasks=tasks[1:]).forecast({}).makes == Facts()
 
 
 def test_tasks_make_problem_rows(tmp_path: Path) -> None:
