@@ -12,7 +12,7 @@ from bactrian.source import Source
 from bactrian.stages.stage import Facts
 
 # Training and sampling reach about this share of what one large matrix product does: small matrices, attention,
-# memory traffic. Assumed, not measured: replace it by the ratio of forecast to real times once there are some.
+# memory traffic. On 2 CPU cores 7 steps took 0.5 to 4 times as long as forecast with it; sampling is the slow end.
 EFFICIENCY = 0.4
 _SECONDS_OF_MEASURING = 0.5
 
@@ -78,7 +78,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
 
 
 def measure_speed(hardware: Hardware) -> float:
-    """FLOP/s of a large matrix product on this hardware, now."""
+    """FLOP/s of a large matrix product on this hardware: the quickest of several, as other programs may be running."""
     import torch
 
     check_device(hardware)
@@ -86,11 +86,12 @@ def measure_speed(hardware: Hardware) -> float:
     size = 1024 if hardware.device == "cpu" else 8192
     matrix = torch.randn(size, size, device=hardware.device).to(getattr(torch, hardware.dtype))
     float((matrix @ matrix)[0, 0])  # warm up, and wait for the device
-    products, before = 0, time.monotonic()
-    while (seconds := time.monotonic() - before) < _SECONDS_OF_MEASURING or products == 0:
+    quickest, until = float("inf"), time.monotonic() + _SECONDS_OF_MEASURING
+    while time.monotonic() < until or quickest == float("inf"):
+        before = time.perf_counter()
         float((matrix @ matrix)[0, 0])
-        products += 1
-    return products * 2 * size**3 / seconds
+        quickest = min(quickest, time.perf_counter() - before)
+    return 2 * size**3 / quickest
 
 
 def _state(task: Task, store: Store) -> str:

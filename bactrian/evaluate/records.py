@@ -1,5 +1,6 @@
 """Answers on disk, and the table that a person sees at the end."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -59,7 +60,7 @@ def print_table(scores: Sequence[Mapping[str, Any]], comparisons: Sequence[Mappi
         table.add_row(
             *cells(each["task"], each["mode"], each["model"], *percents, failures, f"{each['mean_tokens']:.0f}")
         )
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
     console.print(table)
     if comparisons:
         table = Table("task", "mode", "from", "to", "difference", "95 % interval", "p", "test", title="Differences")

@@ -56,7 +56,9 @@ def draw(boxes: Sequence[Box]) -> Markup:
     width = len(columns) * (BOX_WIDTH + gap) - gap + 4
     parts = [_edge(source, target, gap) for source, target in edges]
     parts += [_box(node, gap) for node in nodes]
-    size: dict[str, str | float] = {"viewBox": f"0 0 {width:.0f} {height:.0f}", "width": width, "height": height}
+    scale = max(0.85, min(1.0, PREFERRED_WIDTH / width))  # a little too wide is drawn smaller; much too wide scrolls
+    view = f"0 0 {width:.0f} {height:.0f}"
+    size: dict[str, str | float] = {"viewBox": view, "width": scale * width, "height": scale * height}
     return tag("svg", size | {"class": "graph", "role": "img", "aria-label": "what was made from what"}, *parts)
 
 

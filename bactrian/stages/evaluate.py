@@ -243,7 +243,7 @@ class Evaluate(Stage):
         passes = 1 + self.samples
         tokens = sum(n * (f.tokens_per_row + passes * self.max_new_tokens / 2) for n, f in zip(rows, data, strict=True))
         flops = sum(2.0 * model.parameters * tokens for model in models)
-        memory = max(5.0 * model.parameters for model in models)
+        memory = max(4.0 * model.parameters for model in models) + 2e9
         return Forecast(tokens=tokens * len(models), flops=flops, peak_memory=memory, makes=Facts(rows=sum(rows)))
 
 
