@@ -51,6 +51,7 @@ class LocalEngine:
         self.rows = rows
         self.cache_tokens = cache_tokens
         self.version = 0
+        self._cache = _Cache()
         self.ends = frozenset(model.template.end_ids)
         config = model.network.config
         self.longest = int(getattr(config, "max_position_embeddings", 0) or 2**30)
@@ -122,31 +123,28 @@ class LocalEngine:
         # longest first: rows that run together are of like length, and memory is at its peak at once
         order = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt) - requests[i].max_new_tokens)
         waiting = deque(order)
-        batch = _Batch(self.model)
+        capacity = max((len(r.prompt) + r.max_new_tokens for r in requests), default=0)
+        # a prompt's samples run together, so that it is forwarded once
+        most = max((r.n for r in requests), default=0)
+        most = max(most, min(self.rows, self.cache_tokens // max(1, capacity), sum(r.n for r in requests)))
+        batch = _Batch(self.model, self._cache, most, capacity)
         while waiting or batch.rows:
             self._admit(batch, waiting, requests)
-            logits = batch.logits()
-            self._sample(batch.rows, logits)
-            yield batch.rows
+            self._sample(batch.rows, batch.logits())
+            yield list(batch.rows)
             batch.retire()
 
     def _admit(self, batch: _Batch, waiting: deque[int], requests: Sequence[Request]) -> None:
         """Prefill as many waiting prompts as there is room for, when there is room worth a prefill."""
-        if not waiting or len(batch.rows) > self.rows * 3 // 4:
+        if not waiting or len(batch.rows) > batch.most * 3 // 4:
             return
         chosen: list[int] = []
         count = len(batch.rows)
-        capacity = batch.capacity
-        while waiting:
-            asked = requests[waiting[0]]
-            wider = max(capacity, len(asked.prompt) + asked.max_new_tokens)
-            crowded = count + asked.n > self.rows or (count + asked.n) * wider > self.cache_tokens
-            if crowded and count:
-                break
+        while waiting and count + requests[waiting[0]].n <= batch.most:
             chosen.append(waiting.popleft())
-            count, capacity = count + asked.n, wider
+            count += requests[chosen[-1]].n
         if chosen:
-            batch.prefill([(i, requests[i]) for i in chosen], capacity)
+            batch.prefill([(i, requests[i]) for i in chosen])
 
     def _sample(self, rows: list[_Row], logits: torch.Tensor) -> None:
         uniforms = torch.tensor([r.uniforms[len(r.ids)] for r in rows], dtype=torch.float64)
@@ -170,49 +168,64 @@ class LocalEngine:
         return any(s in tail for s in row.asked.stop)
 
 
-class _Batch:
-    """The rows that are running, with their caches: per layer, keys and values [B, Hkv, capacity, D]."""
+class _Cache:
+    """Keys and values per layer, [rows, Hkv, capacity, D] each: allocated once, and again only to grow."""
 
-    def __init__(self, model: LanguageModel):
-        self.model = model
-        self.rows: list[_Row] = []
+    def __init__(self) -> None:
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
-        self.lengths = torch.zeros(0, dtype=torch.long, device=model.device)  # tokens in each row's cache
-        self.capacity = 0
+
+    def reserve(self, rows: int, capacity: int, like: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Make room for so many rows of so many tokens. `like`: a layer's (k, v), [T, Hkv, D], each. Forgets all if it grows."""
+        if self.keys and self.keys[0].shape[0] >= rows and self.keys[0].shape[2] >= capacity:
+            return
+        self.keys, self.values = [], []  # freed before the larger ones are asked for
+        # zeros, not whatever memory holds: a masked slot that is not a number would still spoil its row's sums
+        for k, v in like:
+            self.keys.append(k.new_zeros(rows, k.shape[1], capacity, k.shape[2]))
+            self.values.append(v.new_zeros(rows, v.shape[1], capacity, v.shape[2]))
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy one row's first `length` tokens over another row."""
+        for layer in (*self.keys, *self.values):
+            layer[target, :, :length] = layer[source, :, :length]
+
+
+class _Batch:
+    """The rows that are running: the first len(rows) rows of the cache, in any order."""
+
+    def __init__(self, model: LanguageModel, cache: _Cache, rows: int, capacity: int):
+        """
+        Args:
+            rows, capacity: most rows that will run at once, and tokens of the longest.
+        """
+        self.model, self.cache, self.most, self.capacity = model, cache, rows, capacity
+        self.rows: list[_Row] = []
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=model.device)  # tokens in each row's cache
         self.fresh: torch.Tensor | None = None  # [b, d]: states of rows just admitted, whose first token is not sampled
 
-    def prefill(self, requests: list[tuple[int, Request]], capacity: int) -> None:
-        """Forward the prompts, packed, once each; every sample of a prompt gets a row with a copy of its cache."""
+    def prefill(self, requests: list[tuple[int, Request]]) -> None:
+        """Forward the prompts, packed, once each; every sample of a prompt gets a row with its keys and values."""
         prompts = [asked.prompt for _, asked in requests]
         shared = common_prefix(prompts)
         trunk = [Segment(prompts[0][:shared])] if shared else []
         forest = Forest.of(trunk + [Segment(p[shared:], 0 if shared else -1) for p in prompts])
         sink: list[tuple[torch.Tensor, torch.Tensor]] = []
         states = self.model.forward(forest, sink)
-        old = len(self.rows)
-        spans, last = [], []
+        self.cache.reserve(self.most, self.capacity, sink)
+        last = []
         for (index, asked), span in zip(requests, forest.spans[len(trunk) :], strict=True):
+            first, length = len(self.rows), shared + span.length
             for sample in range(asked.n):
                 stream = uniform_stream(asked.seed, sample, asked.max_new_tokens)
                 self.rows.append(_Row(index, sample, asked, stream))
-                spans.append(span)
                 last.append(span.stop - 1)
-        for layer, (k, v) in enumerate(sink):
-            for caches, new in ((self.keys, k), (self.values, v)):
-                grown = new.new_zeros(len(self.rows), new.shape[1], capacity, new.shape[2])
-                if old:
-                    grown[:old, :, : self.capacity] = caches[layer]
-                if shared:
-                    grown[old:, :, :shared] = new[:shared].transpose(0, 1)
-                for row, span in enumerate(spans, start=old):
-                    grown[row, :, shared : shared + span.length] = new[span.start : span.stop].transpose(0, 1)
-                if layer < len(caches):
-                    caches[layer] = grown
-                else:
-                    caches.append(grown)
-        self.lengths = torch.cat([self.lengths, torch.tensor([shared + s.length for s in spans], device=states.device)])
-        self.capacity = capacity
+            mine = slice(first, len(self.rows))
+            self.lengths[mine] = length
+            for keys, values, (k, v) in zip(self.cache.keys, self.cache.values, sink, strict=True):
+                for rows, new in ((keys[mine], k), (values[mine], v)):
+                    rows[:, :, :shared] = new[:shared].transpose(0, 1)
+                    rows[:, :, shared:length] = new[span.start : span.stop].transpose(0, 1)
         self.fresh = states[torch.tensor(last, device=states.device)]
 
     def logits(self) -> torch.Tensor:
@@ -222,8 +235,9 @@ class _Batch:
         if running:
             # rows just admitted sit at the end: their caches are complete, so only the older rows are forwarded
             lengths = self.lengths[:running]
-            layout = CachedAttention([k[:running] for k in self.keys], [v[:running] for v in self.values], lengths)
+            keys, values = ([layer[:running] for layer in layers] for layers in (self.cache.keys, self.cache.values))
             ids = torch.tensor([[row.ids[-1]] for row in self.rows[:running]])
+            layout = CachedAttention(keys, values, lengths)
             states.append(self.model.hidden(ids, lengths[:, None], layout)[:, 0])
             self.lengths[:running] += 1
         if self.fresh is not None:
@@ -234,15 +248,13 @@ class _Batch:
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def retire(self) -> None:
-        """Let finished rows go."""
-        stay = [i for i, row in enumerate(self.rows) if row.finish is None]
-        if len(stay) == len(self.rows):
-            return
-        self.rows = [self.rows[i] for i in stay]
-        keep = torch.tensor(stay, dtype=torch.long, device=self.lengths.device)
-        self.lengths = self.lengths[keep]
-        if not stay:
-            self.keys, self.values, self.capacity = [], [], 0
-            return
-        self.keys = [k.index_select(0, keep) for k in self.keys]
-        self.values = [v.index_select(0, keep) for v in self.values]
+        """Let finished rows go; the last row moves into each gap."""
+        for place in range(len(self.rows) - 1, -1, -1):
+            if self.rows[place].finish is None:
+                continue
+            end = len(self.rows) - 1
+            if place != end:
+                self.cache.move(end, place, int(self.lengths[end]))
+                self.lengths[place] = self.lengths[end]
+                self.rows[place] = self.rows[end]
+            self.rows.pop()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from bactrian.errors import BactrianError
+
 
 def uniform_stream(seed: int, sample: int, length: int) -> np.ndarray:
     """`length` uniforms in [0, 1) that belong to sample number `sample` of the request with this seed, float64.
@@ -32,10 +34,17 @@ def choose(
 
     Returns:
         tokens, long [B], and their log-probabilities at that temperature (1 for greedy rows), float32 [B].
+
+    Raises:
+        BactrianError: logits that are not finite.
     """
     greedy = temperature == 0
     scaled = logits if bool((temperature == 1).all()) else logits / torch.where(greedy, 1.0, temperature)[:, None]
     lse = scaled.logsumexp(-1)
+    if not bool(torch.isfinite(lse).all()):
+        raise BactrianError(
+            f"{int((~torch.isfinite(lse)).sum())} of {len(lse)} rows have logits that are not finite: the weights are broken"
+        )
     tokens = logits.argmax(-1)
     if not bool(greedy.all()):
         probabilities = (scaled - lse[:, None]).exp_()
