@@ -28,6 +28,9 @@ class Training(Stage):
         4096, ge=1, description="tokens of one forward and backward; changes memory, not the result"
     )
     checkpoint_seconds: float = Field(120.0, ge=0, description="between checkpoints, which a killed run resumes from")
+    time_limit_minutes: float | None = Field(
+        None, gt=0, description="stop training after this long and keep what was learnt; the result depends on the machine"
+    )
     template: str | None = Field(
         None, description="chat template: model, tulu, chatml, …; by default the tokenizer's own, else tulu"
     )
@@ -58,6 +61,7 @@ class Training(Stage):
             "weight_decay": self.weight_decay,
             "clip": self.max_grad_norm,
             "checkpoint_seconds": self.checkpoint_seconds,
+            "time_limit": None if self.time_limit_minutes is None else 60 * self.time_limit_minutes,
         }
         return Settings(**{**values, **changes})
 

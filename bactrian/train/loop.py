@@ -66,6 +66,7 @@ class Settings:
     weight_decay: float = 0.0
     clip: float | None = 1.0
     checkpoint_seconds: float = 120.0
+    time_limit: float | None = None  # seconds, over all attempts
 
 
 class Log(Protocol):
@@ -86,7 +87,7 @@ def train(title: str, model: LanguageModel, task: Task, settings: Settings, log:
             own); checkpoints are kept in its scratch folder.
 
     Returns:
-        Totals for the manifest: steps, tokens, and the last update's loss.
+        Totals for the manifest: updates, tokens, the last update's loss; `steps_left` where the time limit cut the rest.
 
     Raises:
         BactrianError: the gradient is not finite.
@@ -94,14 +95,16 @@ def train(title: str, model: LanguageModel, task: Task, settings: Settings, log:
     optimiser = MasterAdamW(model.network, settings.betas, settings.epsilon, settings.weight_decay)
     folder = log.scratch / "checkpoints"
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
+    spent = 0.0  # seconds of training before this process
     if saved := checkpoint.load_newest(folder):
         optimiser.restore(saved.tensors)
         start, counts = saved.step, dict(saved.counts)
+        spent = counts.pop("seconds")
         say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
         del saved
     log.rewind(int(counts["updates"]))
     updates = task.steps * task.updates_per_step
-    last_saved = time.monotonic()
+    entered = last_saved = time.monotonic()
     with progress(title, total=task.steps, done=start) as bar:
         for step in range(start, task.steps):
             began, before, shown = time.perf_counter(), counts["tokens"], {}
@@ -116,8 +119,15 @@ def train(title: str, model: LanguageModel, task: Task, settings: Settings, log:
                 shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
                 log.log(done + 1, **shown)
             bar.advance(1, **{k: shown[k] for k in HEADLINES if k in shown})
-            if step + 1 < task.steps and time.monotonic() - last_saved >= settings.checkpoint_seconds:
-                checkpoint.save(folder, checkpoint.Checkpoint(step + 1, optimiser.state(), counts))
+            now = time.monotonic()
+            seconds = spent + now - entered
+            left = task.steps - step - 1
+            if left and settings.time_limit is not None and seconds >= settings.time_limit:
+                say(f"{title}: stopped at its time limit, {left} of {task.steps} steps not made")
+                return {**counts, "steps_left": float(left)}
+            if left and now - last_saved >= settings.checkpoint_seconds:
+                state = checkpoint.Checkpoint(step + 1, optimiser.state(), {**counts, "seconds": seconds})
+                checkpoint.save(folder, state)
                 last_saved = time.monotonic()
     return counts
 
