@@ -6,6 +6,7 @@ Every problem is reported as "file, line, step, field: found …, expected …";
 import graphlib
 import heapq
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bactrian.document import Document, Place, override, read
 from bactrian.errors import BactrianError
 from bactrian.hardware import HardwareSettings
-from bactrian.source import problem_with
+from bactrian.source import a, problem_with
 from bactrian.stages import all_stages
 from bactrian.stages.stage import Found, Stage
 from bactrian.wording import misfits, nearest, show
@@ -76,7 +77,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     document = read(path)
     override(document, overrides)
-    document.data.setdefault("name", path.stem)
+    document.data.setdefault("name", re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "run")
     return check(document, folder=path.parent, path=path)
 
 
@@ -167,7 +168,7 @@ def _check_kind(found: Found, maker: object, place: Place, problems: _Problems) 
     """Whether the step that a reference names makes the kind of artifact that is wanted there."""
     stage = all_stages().get(str(maker.get("stage"))) if isinstance(maker, Mapping) else None
     if stage is not None and stage.makes is not found.kind:
-        problems.add(place, f'"{found.ref}", a step that makes {stage.makes}', f"one that makes {found.kind}")
+        problems.add(place, f'"{found.ref}", a step that makes {a(stage.makes)}', f"one that makes {a(found.kind)}")
 
 
 def _order(names: list[str], reads: Mapping[str, tuple[str, ...]], problems: _Problems) -> list[str]:

@@ -43,12 +43,12 @@ def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tu
 
         names = [EMBEDDED_PREFIX + name for name in sorted(EMBEDDED)]
         if kind is not Kind.MODEL:
-            return f'"{ref}", which is a model', f"something that is {_a(kind)}"
+            return f'"{ref}", which is a model', f"something that is {a(kind)}"
         return None if ref in names else (f'"{ref}"', f"one of {', '.join(names)}{_meant(ref, names)}")
     path = find_path(ref, folder)
     if path is not None:
         made = Manifest.read(path).kind if (path / MANIFEST).is_file() else kind
-        return None if made is kind else (f'"{ref}", an artifact that is {_a(made)}', f"something that is {_a(kind)}")
+        return None if made is kind else (f'"{ref}", an artifact that is {a(made)}', f"something that is {a(kind)}")
     if _looks_like_hub_id(ref):
         return None
     places = "a step, embedded:NAME, an existing file or folder, or a Hub id (owner/name)"
@@ -152,7 +152,7 @@ def _looks_like_hub_id(ref: str) -> bool:
     return _HUB.fullmatch(ref) is not None and not ref.endswith(_FILE_ENDINGS)
 
 
-def _a(kind: Kind) -> str:
+def a(kind: Kind) -> str:
     return "a model" if kind is Kind.MODEL else kind.value
 
 

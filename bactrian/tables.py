@@ -28,8 +28,8 @@ def print_plan(plan: Plan) -> None:
     if todo:
         hardware = plan.hardware
         console.print(f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} "
-                      f"GFLOP/s measured on one large matrix product. Times are rough: steps took half to four times as "
-                      f"long.", soft_wrap=True)
+                      f"GFLOP/s measured on one large matrix product. Times are rough: steps took half to four times "
+                      f"as long.", soft_wrap=True)
     for step in plan.short_of_memory:
         console.print(f"warning: {step.name} may need {_bytes(step.peak_memory)}, more than this machine has",
                       soft_wrap=True)

@@ -58,6 +58,12 @@ def test_steps_may_stand_in_any_order_in_the_file() -> None:
     assert read(backwards).name == "r"
 
 
+def test_a_name_is_made_from_the_file_s_where_there_is_none(tmp_path: Path) -> None:
+    for file, name in (("mein rezept é.v2.yaml", "mein-rezept-v2"), ("é.yaml", "run")):
+        (tmp_path / file).write_text("steps:\n  data: {stage: letters}\n")
+        assert load(tmp_path / file).name == name
+
+
 def test_a_step_s_own_seed_wins() -> None:
     assert read("seed: 1\nsteps:\n  a: {stage: letters, seed: 5}\n").step("a").seed == 5
 
@@ -114,7 +120,7 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ("data: data", "data: no/such.jsonl", ["line 7", "no/such.jsonl", "is no step and does not exist"]),
     ("data: data", "data: embedded:smollm2-135m", ["line 7", "which is a model", "expected something that is data"]),
     ("models: [sft]", "models: [sft, data]",
-     ["line 11", 'field "models.1"', '"data", a step that makes data', "expected one that makes model"]),
+     ["line 11", 'field "models.1"', '"data", a step that makes data', "expected one that makes a model"]),
     ("models: [sft]", "models: []", ["line 11", "found []", "expected at least 1 of them"]),
     ("models: [sft]", "models: ['embedded:smolm2-135m']",
      ["line 11", 'field "models.0"', "embedded:smolm2-135m", 'did you mean "embedded:smollm2-135m"?']),

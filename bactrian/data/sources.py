@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from bactrian.data.problems import Row, Split, problem, question_hash, split_of
@@ -48,7 +49,9 @@ def gym_dataset(task: str, config: Mapping[str, Any], seed: int) -> Any:
     except ImportError:
         raise BactrianError("reasoning-gym is not installed; pip install 'bactrian[problems]'") from None
     if task not in DATASETS:
-        raise BactrianError(f"reasoning-gym has no task {task!r}; it has {', '.join(sorted(DATASETS))}")
+        near = get_close_matches(task, DATASETS, 1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise BactrianError(f"reasoning-gym has no task {task!r}; {meant}It has {', '.join(sorted(DATASETS))}")
     try:
         return reasoning_gym.create_dataset(task, **{"size": GYM_SIZE, **config, "seed": seed})
     except (AssertionError, TypeError, ValueError) as error:

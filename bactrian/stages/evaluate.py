@@ -84,11 +84,9 @@ class Evaluate(Stage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.evaluate.records import print_table, write_answers
-        from bactrian.verify import Pool, self_check
+        from bactrian.verify import Pool
 
         tasks = self._tasks(workspace)
-        for dataset in {row["dataset"] for task in tasks for row in task.rows}:
-            self_check(dataset)
         self._refuse_overlap(tasks, workspace)
         with Pool(workspace.hardware.threads, self.timeout) as pool:
             answered = [
@@ -124,11 +122,16 @@ class Evaluate(Stage):
 
     def _tasks(self, workspace: "Workspace") -> list[Task]:
         from bactrian.data.files import read_rows
+        from bactrian.data.rows import licences
+        from bactrian.verify import check_verifiers
 
         named = self.tasks or {workspace.input(self.data).name: self.data} if self.data else self.tasks
         tasks = []
         for name, ref in named.items():
             rows = read_rows(workspace.input(ref).path, "problem")[: self.limit]
+            check_verifiers(rows, str(workspace.input(ref).path))
+            for licence in licences(rows):
+                workspace.add_licence(licence)
             ids = [row["id"] for row in rows]
             if len(set(ids)) < len(ids):
                 twice = next(each for each in ids if ids.count(each) > 1)

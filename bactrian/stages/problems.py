@@ -117,8 +117,12 @@ class Given(Task):
 
     def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
         from bactrian.data.files import read_rows
+        from bactrian.verify import check_verifiers
 
-        return iter(read_rows(workspace.input(self.data).path, "problem"))
+        given = workspace.input(self.data)
+        rows = read_rows(given.path, "problem")
+        check_verifiers(rows, str(given.path))
+        return iter(rows)
 
 
 AnyTask = Annotated[Sums | WordProblems | ReasoningGym | GSM8K | Given, Field(discriminator="source")]

@@ -1,8 +1,9 @@
 """All verifiers, by the name that stands in a problem row's `dataset`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.verify import gsm8k, gym
@@ -37,6 +38,21 @@ def verifier(dataset: str) -> Verifier:
 def verify(dataset: str, completion: str, ground_truth: str) -> Verdict:
     """One verdict, in this process, however long it takes. Raises BactrianError for an unknown `dataset`."""
     return verifier(dataset).check(completion, ground_truth)
+
+
+def check_verifiers(rows: Iterable[Mapping[str, Any]], where: str) -> None:
+    """Let every verifier that problem rows name check itself. `where`: the rows' file, for messages.
+
+    Raises BactrianError naming the first row of a verifier that is unknown or fails.
+    """
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        first.setdefault(row["dataset"], number)
+    for dataset, number in first.items():
+        try:
+            self_check(dataset)
+        except BactrianError as error:
+            raise BactrianError(f"{where}, row {number}, field 'dataset': {error}") from None
 
 
 def self_check(dataset: str) -> None:
