@@ -176,7 +176,10 @@ class _Cache:
         self.values: list[torch.Tensor] = []
 
     def reserve(self, rows: int, capacity: int, like: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Make room for so many rows of so many tokens. `like`: a layer's (k, v), [T, Hkv, D], each. Forgets all if it grows."""
+        """Make room for so many rows of so many tokens; forgets all if it grows.
+
+        `like`: each layer's (k, v), [T, Hkv, D] each.
+        """
         if self.keys and self.keys[0].shape[0] >= rows and self.keys[0].shape[2] >= capacity:
             return
         self.keys, self.values = [], []  # freed before the larger ones are asked for

@@ -42,9 +42,8 @@ def choose(
     scaled = logits if bool((temperature == 1).all()) else logits / torch.where(greedy, 1.0, temperature)[:, None]
     lse = scaled.logsumexp(-1)
     if not bool(torch.isfinite(lse).all()):
-        raise BactrianError(
-            f"{int((~torch.isfinite(lse)).sum())} of {len(lse)} rows have logits that are not finite: the weights are broken"
-        )
+        broken = int((~torch.isfinite(lse)).sum())
+        raise BactrianError(f"{broken} of {len(lse)} rows have logits that are not finite: the weights are broken")
     tokens = logits.argmax(-1)
     if not bool(greedy.all()):
         probabilities = (scaled - lse[:, None]).exp_()

@@ -85,10 +85,10 @@ def materialise(name: str) -> Path:
 
 
 def _intact(folder: Path) -> bool:
-    record = folder / "hashes.json"
-    if not record.is_file():
+    try:
+        files = json.loads((folder / "hashes.json").read_text())["files"]
+    except (OSError, ValueError, KeyError):
         return False
-    files = json.loads(record.read_text())["files"]
     return all((folder / name).is_file() and _sha256(folder / name) == digest for name, digest in files.items())
 
 

@@ -52,21 +52,25 @@ class LanguageModel:
                 architecture whose packed log-probabilities do not equal its plain ones.
         """
         check_folder(folder)
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 
         attention.register()
         tokenizer = load_tokenizer(folder)
         try:
-            network = AutoModelForCausalLM.from_pretrained(
+            network, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=DTYPES[dtype],
                 attn_implementation=attention.IMPLEMENTATION,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise BactrianError(f"{folder}: the model cannot be loaded: {error}") from error
+        if missing := sorted(report["missing_keys"]):  # transformers would make them up
+            raise BactrianError(f"{folder}: {len(missing)} weights are missing: {', '.join(missing[:5])}")
         network.eval().to(device)  # never in training mode: dropout is not used
         model = cls(network, tokenizer, ChatTemplate.load(tokenizer, template or template_for(tokenizer)))
         model.check()
@@ -145,23 +149,29 @@ class LanguageModel:
         """Compare packed with plain log-probabilities on a small probe.
 
         Raises:
-            BactrianError: they differ: this architecture does something that packing does not know of.
+            BactrianError: they differ, or cannot be had: the architecture does something that packing does not know.
         """
+        name = type(self.network).__name__
+        try:
+            gap = self._gap()
+        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            raise BactrianError(f"{name}: this architecture cannot be packed: {error}") from error
+        allowed = tolerance if self.dtype == torch.float32 else 0.5
+        if not gap <= allowed:
+            raise BactrianError(
+                f"{name}: this architecture cannot be packed: log-probabilities over a shared prefix differ from the "
+                f"plain forward's by {gap:.2g} (allowed {allowed:g})"
+            )
+
+    @torch.no_grad()
+    def _gap(self) -> float:
+        """Largest difference of packed and plain log-probabilities on a probe: a prefix with two continuations."""
         size = self.head.shape[0]
         probe = [tuple((7 * i + 3 * j) % (size - 1) + 1 for i in range(6)) for j in range(3)]
         forest = Forest.of([Segment(probe[0]), Segment(probe[1], 0), Segment(probe[2], 0)])
-        where = torch.arange(6, 18)
-        with torch.no_grad():
-            packed = self.logprobs(forest, where)
-            plain = torch.cat([self._plain_logprobs(probe[0] + p)[-6:] for p in probe[1:]])
-        gap = (packed - plain).abs().max().item()
-        allowed = tolerance if self.dtype == torch.float32 else 0.5
-        if not gap <= allowed:
-            name = type(self.network).__name__
-            raise BactrianError(
-                f"{name}: log-probabilities over a shared prefix differ from the plain forward's by {gap:.2g} "
-                f"(allowed {allowed:g}); this architecture cannot be packed"
-            )
+        packed = self.logprobs(forest, torch.arange(6, 18))
+        plain = torch.cat([self._plain_logprobs(probe[0] + p)[-6:] for p in probe[1:]])
+        return (packed - plain).abs().max().item()
 
     @torch.no_grad()
     def _plain_logprobs(self, ids: Sequence[int]) -> torch.Tensor:

@@ -29,7 +29,7 @@ class Training(Stage):
     )
     checkpoint_seconds: float = Field(120.0, ge=0, description="between checkpoints, which a killed run resumes from")
     time_limit_minutes: float | None = Field(
-        None, gt=0, description="stop training after this long and keep what was learnt; the result depends on the machine"
+        None, gt=0, description="stop after this long and keep what was learnt; the result depends on the machine"
     )
     template: str | None = Field(
         None, description="chat template: model, tulu, chatml, …; by default the tokenizer's own, else tulu"

@@ -87,7 +87,7 @@ def train(title: str, model: LanguageModel, task: Task, settings: Settings, log:
             own); checkpoints are kept in its scratch folder.
 
     Returns:
-        Totals for the manifest: updates, tokens, the last update's loss; `steps_left` where the time limit cut the rest.
+        Totals for the manifest: updates, tokens, the last update's loss; `steps_left` if the time limit cut it short.
 
     Raises:
         BactrianError: the gradient is not finite.

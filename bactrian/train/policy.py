@@ -89,9 +89,9 @@ class GroupPolicy:
     """GRPO: each answer is judged against the other answers to the same problem.
 
     Groups whose rewards are all alike have no gradient and are not trained on; they are counted. Within a step,
-    rollouts are cut into `updates_per_step` parts, one optimiser update each. Old log-probabilities come from the trainer's own
-    forward: in the first update from the very one that is trained on, so its ratio is exactly 1; for later updates from
-    one before the first.
+    rollouts are cut into `updates_per_step` parts, one optimiser update each. Old log-probabilities come from the
+    trainer's own forward: in the first update from the very one that is trained on, so its ratio is exactly 1; for
+    later updates from one before the first.
     """
 
     def __init__(

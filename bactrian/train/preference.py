@@ -50,7 +50,7 @@ def reference_logprobs(model: LanguageModel, pairs: Sequence[Pair], micro_tokens
     bins = pack([pair.group.tokens for pair in pairs], micro_tokens)
     with progress("reference log-probs", total=len(pairs), unit="pair") as bar:
         for chosen in bins:
-            result[chosen] = pair_logprobs(model, [pairs[i] for i in chosen]).cpu()
+            result[chosen] = pair_logprobs(model, [pairs[i] for i in chosen]).float().cpu()
             bar.advance(len(chosen))
     return result
 

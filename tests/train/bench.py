@@ -1,0 +1,184 @@
+"""Small tasks of every kind over a tiny model, and the loop run on them."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bactrian.artifact import Workspace
+from bactrian.chat import Rendered
+from bactrian.generate.engine import Request
+from bactrian.generate.local import LocalEngine
+from bactrian.model.language_model import LanguageModel
+from bactrian.train.loop import Settings, Share, Task, Update, train
+from bactrian.train.policy import GroupPolicy, Rollout
+from bactrian.train.policy import Settings as PolicySettings
+from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
+from bactrian.train.supervised import Supervised
+
+SYSTEM = (5, 9, 14, 6, 7, 20)
+POLICY = PolicySettings(problems_per_step=3, max_new_tokens=6, micro_tokens=64)
+OBJECTIVES = {
+    "dpo": Objective("dpo", 0.3),
+    "dpo_norm": Objective("dpo_norm", 5.0),
+    "simpo": Objective("simpo", 2.0, gamma=0.5),
+    "ipo": Objective("ipo", 0.5),
+    "dpo_norm with sft": Objective("dpo_norm", 5.0, label_smoothing=0.1, sft_weight=0.3),
+}
+POLICIES = {
+    "grpo by token": POLICY,
+    "grpo by response": replace(POLICY, aggregate="response"),
+    "dr. grpo": replace(POLICY, aggregate="constant", scale="none"),
+    "rloo with kl": replace(POLICY, scale="rloo", kl=0.1),
+    "grpo, two updates": replace(POLICY, updates_per_step=2, kl=0.05, kl_estimator="k2"),
+}
+KINDS = ("sft", "pretrain", *OBJECTIVES, *POLICIES)
+
+
+def tokens(length: int, *seed: int) -> tuple[int, ...]:
+    """Random ids, none of them special."""
+    generator = torch.Generator().manual_seed(sum((i + 1) * 7919 * s for i, s in enumerate(seed)) + length)
+    return tuple(torch.randint(3, 60, (length,), generator=generator).tolist())
+
+
+def conversation(i: int) -> Rendered:
+    """A shared system turn, a question and an answer of some length, of which the answer is trained."""
+    question, answer = tokens(3 + i % 3, i, 1), tokens(2 + 5 * (i % 4), i, 2)
+    return Rendered([*SYSTEM, *question, *answer], [0.0] * (len(SYSTEM) + len(question)) + [1.0] * len(answer))
+
+
+def text(i: int) -> Rendered:
+    ids = [*SYSTEM, *tokens(4 + 7 * (i % 3), i)]
+    return Rendered(ids, [1.0] * len(ids))
+
+
+def pair(i: int) -> Pair:
+    return Pair((*SYSTEM, *tokens(3, i, 1)), tokens(2 + 3 * (i % 4), i, 2), tokens(3 + 2 * (i % 3), i, 3))
+
+
+class ToySampler:
+    """Answers of the policy itself; an answer is worth the share of its tokens with an even id."""
+
+    def __init__(self, model: LanguageModel, problems: Sequence[int], samples: int = 4) -> None:
+        self.engine = LocalEngine(model)
+        self.problems, self.samples = problems, samples
+
+    def prompt(self, problem: int) -> tuple[int, ...]:
+        return (*SYSTEM, *tokens(2 + problem % 3, self.problems[problem], 1))
+
+    def rollouts(self, problems: Sequence[int], step: int, version: int) -> list[list[Rollout]]:
+        self.engine.version = version
+        asked = [
+            Request(self.prompt(p), n=self.samples, seed=1000 * step + self.problems[p], max_new_tokens=6)
+            for p in problems
+        ]
+        return [
+            [
+                Rollout(c.ids, c.logprobs, sum(t % 2 == 0 for t in c.ids) / len(c.ids), True, c.version)
+                for c in completions
+            ]
+            for completions in self.engine.generate(asked)
+        ]
+
+
+def make(
+    kind: str,
+    model: LanguageModel,
+    *,
+    items: Sequence[int] = range(5),
+    batch: int = 5,
+    epochs: float = 1,
+    micro_tokens: int = 64,
+) -> Task:
+    """A task of this kind over these items (rows, pairs or problems). A reference is the model as it is now."""
+    common: dict[str, Any] = {"seed": 3, "micro_tokens": micro_tokens}
+    if kind == "sft":
+        return Supervised(model, [conversation(i) for i in items], batch_rows=batch, epochs=epochs, **common)
+    if kind == "pretrain":
+        return Supervised(model, [text(i) for i in items], batch_rows=batch, epochs=epochs, **common)
+    if objective := OBJECTIVES.get(kind):
+        pairs = [pair(i) for i in items]
+        reference = None if objective.loss == "simpo" else reference_logprobs(model, pairs, 64) - 0.5
+        return Preference(model, pairs, reference, objective, batch_pairs=batch, epochs=epochs, **common)
+    settings = replace(POLICIES[kind], problems_per_step=batch, micro_tokens=micro_tokens)
+    steps = max(1, round(len(items) * epochs / batch))
+    sampler = ToySampler(model, items)
+    return GroupPolicy(model, sampler, len(items), settings, steps=steps, seed=3, reference=frozen(model, settings.kl))
+
+
+def frozen(model: LanguageModel, kl: float) -> LanguageModel | None:
+    """A copy of the model with other weights, so that a KL term has a gradient."""
+    import copy
+
+    if not kl:
+        return None
+    network = copy.deepcopy(model.network)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.mul_(0.9)
+    return LanguageModel(network, model.tokenizer, model.template)
+
+
+class Cut:
+    """A task that is killed when its n-th micro-batch is asked for."""
+
+    class Killed(BaseException):
+        pass
+
+    def __init__(self, task: Task, after: int) -> None:
+        self.task, self.after = task, after
+        self.steps, self.updates_per_step = task.steps, task.updates_per_step
+
+    def updates(self, step: int) -> Iterator[Update]:
+        for update in self.task.updates(step):
+            yield replace(update, micro_batches=[self._counted(share) for share in update.micro_batches])
+
+    def _counted(self, share: Callable[[], Share]) -> Callable[[], Share]:
+        def counted() -> Share:
+            if self.after == 0:
+                raise Cut.Killed
+            self.after -= 1
+            return share()
+
+        return counted
+
+
+SETTINGS = Settings(learning_rate=1e-2, schedule="cosine", warmup=0.2, weight_decay=0.1, checkpoint_seconds=0)
+
+
+def run(task: Task, model: LanguageModel, folder: Path, settings: Settings = SETTINGS) -> dict[str, torch.Tensor]:
+    """Train in this folder; the weights after it."""
+    train("test", model, task, settings, Workspace.temporary(folder))
+    return {name: weight.detach().clone() for name, weight in model.network.named_parameters()}
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl without what depends on time."""
+    lines = [json.loads(line) for line in (folder / "output" / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in lines]
+
+
+def gradient(task: Task, model: LanguageModel) -> dict[str, torch.Tensor]:
+    """The gradient of the first update, float64."""
+    model.network.zero_grad(set_to_none=True)
+    update = next(iter(task.updates(0)))
+    for share in update.micro_batches:
+        torch.autograd.backward(share()[0])
+    found = {n: w.grad.double().clone() for n, w in model.network.named_parameters() if w.grad is not None}
+    model.network.zero_grad(set_to_none=True)
+    return found
+
+
+def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """Largest difference of any entry, as a share of the largest entry."""
+    assert a.keys() == b.keys()
+    largest = max(float(x.abs().max()) for x in a.values())
+    return max(float((a[name] - b[name]).abs().max()) for name in a) / largest
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Equal in every bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

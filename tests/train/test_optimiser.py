@@ -1,0 +1,115 @@
+"""AdamW over float32 masters: small updates are not lost, and it is torch's AdamW where there is nothing to lose."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bactrian.model.language_model import LanguageModel
+from bactrian.train.loop import Settings
+from bactrian.train.optimiser import MasterAdamW
+from tests.model.tiny import write_tiny
+from tests.train.bench import gradient, make, run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("model"), "llama-tied")
+
+
+def linear(dtype: torch.dtype) -> torch.nn.Linear:
+    torch.manual_seed(0)
+    return torch.nn.Linear(8, 4, dtype=dtype)
+
+
+def loss_of(layer: torch.nn.Linear, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    out: torch.Tensor = layer(torch.randn(5, 8, generator=generator).to(layer.weight.dtype))
+    return out.float().square().mean()
+
+
+def test_in_float32_it_is_torch_s_adamw() -> None:
+    ours, theirs = linear(torch.float32), linear(torch.float32)
+    optimiser = MasterAdamW(ours, (0.9, 0.95), 1e-8, 0.1)
+    groups = [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}]
+    reference = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.95))
+    for seed in range(20):
+        torch.autograd.backward(loss_of(ours, seed))
+        norm = optimiser.step(1e-2, 0.5)
+        torch.autograd.backward(loss_of(theirs, seed))
+        expected = torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        reference.step()
+        reference.zero_grad()
+        assert norm == pytest.approx(float(expected))
+        torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(ours.bias, theirs.bias, rtol=1e-6, atol=1e-7)
+
+
+def test_updates_below_the_resolution_of_bfloat16_add_up() -> None:
+    """One step of 1e-5 is less than half a step of bfloat16 at these weights (about 2e-3); many are not."""
+    ours, pure, exact = linear(torch.bfloat16), linear(torch.bfloat16), linear(torch.bfloat16).float()
+    optimiser = MasterAdamW(ours)
+    plain = torch.optim.AdamW(pure.parameters(), lr=1e-5, weight_decay=0.0)
+    truth = torch.optim.AdamW(exact.parameters(), lr=1e-5, weight_decay=0.0)
+    start = ours.weight.detach().float().clone()
+    large = start.abs() > 0.05
+    for _ in range(200):
+        for layer in (ours, pure, exact):
+            torch.autograd.backward(loss_of(layer, 1))
+        optimiser.step(1e-5, None)
+        plain.step()
+        truth.step()
+        plain.zero_grad()
+        truth.zero_grad()
+    assert torch.equal(pure.weight.float()[large], start[large])
+    master = optimiser.masters[optimiser.names.index("weight")]
+    assert master.dtype == torch.float32
+    assert bool(((master - start).abs() > 1e-3).all())
+    torch.testing.assert_close(master.detach(), exact.weight.detach(), atol=2e-4, rtol=0)
+    assert bool((ours.weight.float()[large] != start[large]).float().mean() > 0.5)
+    torch.testing.assert_close(ours.weight, master.bfloat16())
+
+
+def test_a_small_learning_rate_moves_a_bfloat16_model(folder: Path, tmp_path: Path) -> None:
+    model = LanguageModel.load(folder, "bfloat16")
+    before = {name: weight.detach().clone() for name, weight in model.network.named_parameters()}
+    after = run(make("sft", model, batch=1, epochs=20), model, tmp_path, Settings(2e-5, "constant"))
+    moved = sum(int((after[name] != before[name]).sum()) for name in before) / model.parameters
+    assert moved > 0.2
+
+
+def test_micro_batches_of_a_bfloat16_model_add_up_in_float32(folder: Path) -> None:
+    model = LanguageModel.load(folder, "bfloat16")
+    whole = gradient(make("sft", model, micro_tokens=10_000), model)
+    parts = MasterAdamW(model.network)
+    (update,) = make("sft", model, micro_tokens=1).updates(0)
+    assert len(update.micro_batches) == 5
+    for share in update.micro_batches:
+        torch.autograd.backward(share()[0])
+    assert all(weight.grad is None for weight in model.network.parameters())
+    for name, master in zip(parts.names, parts.masters, strict=True):
+        assert master.grad is not None and master.grad.dtype == torch.float32
+        scale = float(whole[name].abs().max())
+        assert float((master.grad.double() - whole[name]).abs().max()) <= 0.03 * scale, name
+
+
+def test_weight_decay_touches_matrices_only(folder: Path) -> None:
+    network = LanguageModel.load(folder).network
+    optimiser = MasterAdamW(network, weight_decay=0.5)
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    for weight in network.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimiser.step(0.1, None)
+    for name, weight in network.named_parameters():
+        matrix = weight.ndim == 2 and "embed" not in name
+        torch.testing.assert_close(weight.detach(), before[name] * (0.95 if matrix else 1.0), msg=name)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    layer = linear(torch.float32)
+    optimiser = MasterAdamW(layer)
+    before = layer.weight.detach().clone()
+    torch.autograd.backward(loss_of(layer, 1) * float("inf"))
+    with pytest.raises(FloatingPointError, match="norm"):
+        optimiser.step(0.1, 1.0)
+    assert torch.equal(layer.weight, before)
