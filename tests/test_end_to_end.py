@@ -65,7 +65,8 @@ def test_sft_teaches_and_the_comparison_is_paired(store: Path) -> None:
     assert scores["base", "greedy"]["score"] < 0.05
     assert all(s["interval"][0] <= s["score"] <= s["interval"][1] for s in scores.values())
     assert all(sum(s["counts"].values()) == s["questions"] * s["samples"] for s in scores.values())
-    learnt = next(c for c in results["comparisons"] if (c["before"], c["after"], c["mode"]) == ("base", "sft", "greedy"))
+    compared = {(c["before"], c["after"], c["mode"]): c for c in results["comparisons"]}
+    learnt = compared["base", "sft", "greedy"]
     assert learnt["difference"] > 0
     assert learnt["p"] < 0.01
     assert all(task["overlap"] == 0 for task in results["tasks"].values())
