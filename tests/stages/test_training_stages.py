@@ -111,8 +111,8 @@ def write_inputs(folder: Path, dtype: str) -> None:
 class Zygote:
     """Runs command lines in forks of one process that has imported everything (see zygote.py)."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, folder / "log.txt"
+    def __init__(self, folder: Path, dtype: str) -> None:
+        self.dtype, self.folder, self.log = dtype, folder, folder / "log.txt"
         environment = {
             **os.environ, "BACTRIAN_NO_REEXEC": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT),
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -144,12 +144,12 @@ class Zygote:
         return Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
 
 
-@pytest.fixture(scope="module", params=["float32"])
+@pytest.fixture(scope="module", params=["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Zygote]:
     """The inputs, and a store `whole` in which the recipe ran undisturbed."""
     folder = tmp_path_factory.mktemp("chain")
     write_inputs(folder, request.param)
-    zygote = Zygote(folder)
+    zygote = Zygote(folder, request.param)
     zygote.run("run", "tiny.yaml", "--store", "whole")
     yield zygote
     assert zygote.process.stdin is not None
@@ -198,7 +198,7 @@ def test_every_stage_makes_what_it_should(bench: Zygote) -> None:
     assert all(p["chosen_score"] > p["rejected_score"] for p in pairs)
     learnt = metrics(bench.folder, "whole", "rlvr")
     assert len(learnt) == 16 and any(line["grad_norm"] > 0 for line in learnt)
-    assert max(line["logprob_gap_max"] for line in learnt) <= 1e-5
+    assert max(line["logprob_gap_max"] for line in learnt) <= (1e-5 if bench.dtype == "float32" else 0.5)
     results = json.loads((path_of(bench.folder, "whole", "scores") / "results.json").read_text())
     assert results["models"] == list(TRAINED)
     assert {score["mode"] for score in results["scores"]} >= {"greedy"} and len(results["scores"]) == 8
@@ -251,7 +251,7 @@ def killed_and_run_again(bench: Zygote, store: str, kills: int, seed: int) -> tu
         for kill in range(kills):
             lines = len(metrics(bench.folder, "whole", step)) if step in TRAINED else 0
             late = draw.uniform(0, min(0.99, manifest["seconds"]))
-            moment = draw.randint(1, lines) if lines and kill % 2 == 0 else late
+            moment = draw.randint(3, lines - 1) if lines and kill % 2 == 0 else late
             pid = bench.start("run", "tiny.yaml", "--store", store)
             hits += kill_when(bench, pid, partial, moment)
             assert bench.end() in (0, -signal.SIGKILL), bench.log.read_text()
@@ -275,8 +275,8 @@ def check_the_same(bench: Zygote, store: str) -> None:
 
 
 def test_killed_in_each_stage_it_ends_as_if_undisturbed(bench: Zygote) -> None:
-    hits, resumed = killed_and_run_again(bench, "cut", kills=2, seed=1)
-    assert hits >= 6 and resumed >= 3
+    hits, resumed = killed_and_run_again(bench, "cut", kills=1, seed=1)
+    assert hits >= 4 and resumed >= 4
     check_the_same(bench, "cut")
     assert any(manifest["attempts"] > 1 for manifest in records(bench.folder, "cut").values())
 

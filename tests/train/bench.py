@@ -1,8 +1,10 @@
 """Small tasks of every kind over a tiny model, and the loop run on them."""
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,17 @@ def pair(i: int) -> Pair:
     return Pair((*SYSTEM, *tokens(3, i, 1)), tokens(2 + 3 * (i % 4), i, 2), tokens(3 + 2 * (i % 3), i, 3))
 
 
+@cache
+def _loaded(folder: Path, dtype: str) -> LanguageModel:
+    return LanguageModel.load(folder, dtype)
+
+
+def load(folder: Path, dtype: str = "float32") -> LanguageModel:
+    """A model of its own, as `LanguageModel.load` gives it; files are read once."""
+    model = _loaded(folder, dtype)
+    return LanguageModel(copy.deepcopy(model.network), model.tokenizer, model.template)
+
+
 class ToySampler:
     """Answers of the policy itself; an answer is worth the share of its tokens with an even id."""
 
@@ -111,8 +124,6 @@ def make(
 
 def frozen(model: LanguageModel, kl: float) -> LanguageModel | None:
     """A copy of the model with other weights, so that a KL term has a gradient."""
-    import copy
-
     if not kl:
         return None
     network = copy.deepcopy(model.network)

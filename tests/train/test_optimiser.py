@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bactrian.model.language_model import LanguageModel
 from bactrian.train.loop import Settings
 from bactrian.train.optimiser import MasterAdamW
 from tests.model.tiny import write_tiny
-from tests.train.bench import gradient, make, run
+from tests.train.bench import gradient, load, make, run
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def test_updates_below_the_resolution_of_bfloat16_add_up() -> None:
 
 
 def test_a_small_learning_rate_moves_a_bfloat16_model(folder: Path, tmp_path: Path) -> None:
-    model = LanguageModel.load(folder, "bfloat16")
+    model = load(folder, "bfloat16")
     before = {name: weight.detach().clone() for name, weight in model.network.named_parameters()}
     after = run(make("sft", model, batch=1, epochs=20), model, tmp_path, Settings(2e-5, "constant"))
     moved = sum(int((after[name] != before[name]).sum()) for name in before) / model.parameters
@@ -79,7 +78,7 @@ def test_a_small_learning_rate_moves_a_bfloat16_model(folder: Path, tmp_path: Pa
 
 
 def test_micro_batches_of_a_bfloat16_model_add_up_in_float32(folder: Path) -> None:
-    model = LanguageModel.load(folder, "bfloat16")
+    model = load(folder, "bfloat16")
     whole = gradient(make("sft", model, micro_tokens=10_000), model)
     parts = MasterAdamW(model.network)
     (update,) = make("sft", model, micro_tokens=1).updates(0)
@@ -94,7 +93,7 @@ def test_micro_batches_of_a_bfloat16_model_add_up_in_float32(folder: Path) -> No
 
 
 def test_weight_decay_touches_matrices_only(folder: Path) -> None:
-    network = LanguageModel.load(folder).network
+    network = load(folder).network
     optimiser = MasterAdamW(network, weight_decay=0.5)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     for weight in network.parameters():

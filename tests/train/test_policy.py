@@ -12,7 +12,7 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.train.loop import Update
 from bactrian.train.policy import GroupPolicy, Rollout, Settings
 from tests.model.tiny import write_tiny
-from tests.train.bench import POLICY, ToySampler, frozen, metrics, run, same
+from tests.train.bench import POLICY, ToySampler, frozen, load, metrics, run, same
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(folder: Path) -> LanguageModel:
-    return LanguageModel.load(folder)
+    return load(folder)
 
 
 class Changed(ToySampler):
@@ -112,7 +112,7 @@ def test_groups_whose_rewards_are_alike_are_counted_and_not_trained_on(model: La
 
 @pytest.mark.parametrize("updates", [1, 2])
 def test_without_any_signal_nothing_moves(folder: Path, tmp_path: Path, updates: int) -> None:
-    model = LanguageModel.load(folder)
+    model = load(folder)
     before = {name: weight.detach().clone() for name, weight in model.network.named_parameters()}
     task = policy(model, replace(POLICY, updates_per_step=updates, kl=0.1), {-1: {"score": 1.0}})
     assert same(run(task, model, tmp_path), before)
@@ -149,7 +149,7 @@ def test_the_gap_between_sampler_and_trainer_is_measured_from_the_first_step(mod
 
 
 def test_a_gap_over_the_limit_stops_the_run(folder: Path, tmp_path: Path) -> None:
-    model = LanguageModel.load(folder)
+    model = load(folder)
     with pytest.raises(BactrianError, match=r"step 1: the sampler's log-probs differ.* by 0\.1 on average.* 0\.05"):
         run(policy(model, shift=0.1), model, tmp_path)
     with pytest.raises(BactrianError, match="nan on average"):
@@ -157,7 +157,7 @@ def test_a_gap_over_the_limit_stops_the_run(folder: Path, tmp_path: Path) -> Non
 
 
 def test_training_raises_the_reward(folder: Path, tmp_path: Path) -> None:
-    model = LanguageModel.load(folder)
+    model = load(folder)
     settings = replace(POLICY, problems_per_step=6)
     task = GroupPolicy(model, ToySampler(model, range(6), samples=8), 6, settings, steps=12, seed=0)
     run(task, model, tmp_path)
@@ -166,7 +166,7 @@ def test_training_raises_the_reward(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_headline_says_whether_it_learns(folder: Path, tmp_path: Path) -> None:
-    model = LanguageModel.load(folder)
+    model = load(folder)
     run(policy(model, replace(POLICY, kl=0.1)), model, tmp_path)
     wanted = {
         "reward", "score", "reward_std", "zero_variance", "completion_length", "truncated", "surrogate", "kl",

@@ -10,7 +10,7 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.train.preference import Objective, Pair, Preference, pair_logprobs, reference_logprobs
 from tests.model.test_packing import plain_logprobs
 from tests.model.tiny import write_tiny
-from tests.train.bench import frozen, pair, run
+from tests.train.bench import frozen, load, pair, run
 
 PAIRS = [pair(i) for i in range(11)]
 
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(folder: Path) -> LanguageModel:
-    return LanguageModel.load(folder)
+    return load(folder)
 
 
 def plain_sums(model: LanguageModel, each: Pair) -> list[float]:
@@ -89,7 +89,7 @@ def test_at_the_start_every_loss_is_log_two(model: LanguageModel) -> None:
 def test_training_learns_the_preferences(folder: Path, tmp_path: Path) -> None:
     import json
 
-    model = LanguageModel.load(folder)
+    model = load(folder)
     reference = reference_logprobs(model, PAIRS, 60)
     task = Preference(
         model, PAIRS, reference, Objective("dpo_norm", 5.0), batch_pairs=4, epochs=8, seed=0, micro_tokens=60
