@@ -40,11 +40,6 @@ def overrides() -> list[str]:
     return [part for key, value in SHORTER.items() for part in ("--set", f"{key}={value}")]
 
 
-def artifacts(store: Path) -> dict[str, Path]:
-    run = json.loads((store / "nano" / "run.json").read_text())
-    return {step["name"]: Path(step["path"]) for step in run["steps"]}
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
@@ -52,14 +47,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def resolved(store: Path, name: str) -> Path:
-    path = artifacts(store)[name]
-    return path if path.is_absolute() else ROOT / path
+def artifact(store: Path, name: str) -> Path:
+    """The folder of a step's artifact; run.json names it from the store's folder."""
+    run = json.loads((store / "nano" / "run.json").read_text())
+    return next(store / step["path"] for step in run["steps"] if step["name"] == name)
 
 
 @pytest.mark.slow
 def test_sft_teaches_and_the_comparison_is_paired(store: Path) -> None:
-    results: dict[str, Any] = json.loads((resolved(store, "scores") / "results.json").read_text())
+    results: dict[str, Any] = json.loads((artifact(store, "scores") / "results.json").read_text())
     scores = {(s["model"], s["mode"]): s for s in results["scores"]}
     assert list(results["models"]) == ["base", "sft", "dpo", "rlvr"]
     assert scores["base", "greedy"]["score"] < 0.05
@@ -76,7 +72,7 @@ def test_sft_teaches_and_the_comparison_is_paired(store: Path) -> None:
 def test_training_left_its_curves(store: Path) -> None:
     curves = {}
     for name in ("base", "sft", "dpo", "rlvr"):
-        lines = (resolved(store, name) / "metrics.jsonl").read_text().splitlines()
+        lines = (artifact(store, name) / "metrics.jsonl").read_text().splitlines()
         curves[name] = [json.loads(line) for line in lines]
     assert curves["base"][-1]["loss"] < 0.6 * curves["base"][0]["loss"]
     assert curves["sft"][-1]["loss"] < 0.6 * curves["sft"][0]["loss"]
@@ -89,7 +85,7 @@ def test_training_left_its_curves(store: Path) -> None:
 
 @pytest.mark.slow
 def test_manifests_carry_licences_and_hashes(store: Path) -> None:
-    manifest = json.loads((resolved(store, "rlvr") / "manifest.json").read_text())
+    manifest = json.loads((artifact(store, "rlvr") / "manifest.json").read_text())
     assert {licence["licence"] for licence in manifest["licences"]} == {"Apache-2.0"}
     assert "model.safetensors" in manifest["files"]
     assert manifest["inputs"]["dpo"]["key"]
@@ -112,7 +108,7 @@ def test_the_result_is_an_ordinary_model(store: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = resolved(store, "rlvr")
+    folder = artifact(store, "rlvr")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     messages = [{"role": "user", "content": "Tom has 3 apples. He buys 4 more. How many apples does he have?"}]
