@@ -40,7 +40,7 @@ def load_run(folder: Path) -> Run:
 
 def _load_step(record: StepRecord, run_folder: Path) -> Step:
     if not record.path or record.status not in ("made", "reused", ""):
-        return Step(record, note=f"not made ({record.status})" if record.status else "not made yet")
+        return Step(record, note="not made yet" if record.status in ("", "waiting") else f"not made ({record.status})")
     folder = _find(record.path, run_folder)
     if folder is None:
         return Step(record, note="its artifact is no longer there: moved or deleted since")

@@ -58,7 +58,8 @@ def boxes(run: Run) -> list[Box]:
     out = []
     for step in run.steps:
         status = step.record.status or "not made"
-        done = f"{status} · {duration(making_seconds(step))}" if step.manifest else "not there"
+        absent = "not there" if step.record.path else "not made yet"
+        done = f"{status} · {duration(making_seconds(step))}" if step.manifest else absent
         inputs = tuple(name for names in step.inputs.values() for name in names)
         out.append(Box(step.name, " · ".join(filter(None, (step.record.stage, step.kind))), _kind(step), done, inputs))
     return out

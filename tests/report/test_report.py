@@ -220,7 +220,7 @@ def test_a_step_not_made_and_an_artifact_deleted_since_are_said(run: Path) -> No
     edit(run / "run.json", steps=steps)
     text = page(run).text
     assert "dpo : its artifact is no longer there: moved or deleted since" in text
-    assert "rlvr : not made (waiting)" in text
+    assert "rlvr : not made yet" in text
 
 
 def test_damaged_files_are_said(run: Path) -> None:
