@@ -137,6 +137,15 @@ def test_an_unknown_verifier_in_a_file_of_problems_is_named(capsys: pytest.Captu
     assert f"{name}, row 2, field 'dataset': no verifier is called 'gsm9k'" in said
 
 
+@pytest.mark.parametrize("stage", [("prefer", "--prompts", "--pool"), ("rlvr", "--data", "--model")])
+def test_an_unknown_verifier_costs_no_sampling(
+    capsys: pytest.CaptureFixture[str], tiny: Path, stage: tuple[str, str, str]
+) -> None:
+    name = write(SUM, {**SUM, "dataset": "gsm9k"})
+    said = complaint(capsys, stage[0], stage[1], name, stage[2], str(tiny))
+    assert f"{name}, row 2, field 'dataset': no verifier is called 'gsm9k'" in said
+
+
 def test_a_length_that_leaves_nothing_to_train_is_named(capsys: pytest.CaptureFixture[str], tiny: Path) -> None:
     said = complaint(capsys, "sft", "--model", str(tiny), "--data", write(TALK), "--max-length", "4")
     assert "no row has a trained token within 4 tokens" in said

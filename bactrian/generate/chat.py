@@ -46,17 +46,18 @@ def chat(
             continue
         messages.append({"role": "user", "content": line})
         try:
-            request = Request(
-                tuple(prompt_ids(messages, engine.template)),
-                seed=seed + turn,
-                temperature=temperature,
-                max_new_tokens=max_new_tokens,
-            )
-            answer = _print_stream(engine, request, target)
-        except BactrianError as error:  # too long for the model's context, most likely: say so and go on
+            prompt = tuple(prompt_ids(messages, engine.template))
+        except BactrianError as error:  # a template that refuses a system turn, most likely: say so and go on
             say(str(error))
             messages.pop()
             continue
+        room = engine.longest - len(prompt)
+        if room < 1:
+            say(f"the conversation fills the model's context of {engine.longest} tokens; /new starts over")
+            messages.pop()
+            continue
+        request = Request(prompt, seed=seed + turn, temperature=temperature, max_new_tokens=min(max_new_tokens, room))
+        answer = _print_stream(engine, request, target)
         turn += 1
         if answer.strip():
             messages.append({"role": "assistant", "content": answer})

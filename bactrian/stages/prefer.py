@@ -46,8 +46,11 @@ class Prefer(Stage):
         from bactrian.data.rows import licences
         from bactrian.data.tally import Tally
         from bactrian.progress import say
+        from bactrian.verify import check_verifiers
 
-        rows = read_rows(workspace.input(self.prompts).path, "problem")[: self.limit]
+        path = workspace.input(self.prompts).path
+        rows = read_rows(path, "problem")[: self.limit]
+        check_verifiers(rows, str(path))  # before the sampling, not after it
         for licence in licences(rows):
             workspace.add_licence(licence)
         answers: list[list[Row]] = [[] for _ in rows]

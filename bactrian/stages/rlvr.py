@@ -62,13 +62,12 @@ class RLVR(Training):
         from bactrian.data.rows import licences
         from bactrian.generate.local import LocalEngine
         from bactrian.train.policy import GroupPolicy, Settings
-        from bactrian.verify import Pool, self_check
+        from bactrian.verify import Pool, check_verifiers
 
         rows = read_rows(workspace.input(self.data).path, "problem")
         for licence in licences(rows):
             workspace.add_licence(licence)
-        for dataset in sorted({row["dataset"] for row in rows}):
-            self_check(dataset)
+        check_verifiers(rows, str(workspace.input(self.data).path))
         model = self.load(workspace, self.model)
         reference = self.load(workspace, self.model) if self.kl else None
         engine = LocalEngine(model, rows=self.rows_at_once)

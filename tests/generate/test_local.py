@@ -179,5 +179,19 @@ def test_a_conversation_in_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in out.getvalue()
 
 
+def test_a_conversation_may_ask_for_more_than_the_context_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import io
+
+    from bactrian.generate.chat import chat
+
+    out = io.StringIO()
+    lines = "the cat\n" + "the cat sat on a mat and " * 60 + "\n/quit\n"
+    chat(write_tiny(tmp_path / "m"), max_new_tokens=512, source=io.StringIO(lines), target=out)
+    assert out.getvalue().strip()
+    assert "/new starts over" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_completion_is_a_plain_record() -> None:
     assert Completion((1,), "a", (-0.5,), "stop").version == 0

@@ -252,7 +252,7 @@ def killed_and_run_again(bench: Zygote, store: str, kills: int, seed: int) -> tu
             lines = len(metrics(bench.folder, "whole", step)) if step in TRAINED else 0
             late = draw.uniform(0, min(0.99, manifest["seconds"]))
             moment = draw.randint(3, lines - 1) if lines and kill % 2 == 0 else late
-            pid = bench.start("run", "tiny.yaml", "--store", store)
+            pid = bench.start("run", "tiny.yaml", "--store", store, "--only", step)
             hits += kill_when(bench, pid, partial, moment)
             assert bench.end() in (0, -signal.SIGKILL), bench.log.read_text()
             resumed += "resuming after step" in bench.log.read_text()
