@@ -12,12 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bactrian.data.files import read_hub, read_rows, write_rows
+from bactrian.data.formats import TextRows, scan
 from bactrian.data.rows import drop_nulls
 from bactrian.data.tally import Tally
 from bactrian.errors import BactrianError
 
 ROWS = [{"id": str(i), "text": f"Zeile {i} 🐪\u2028", "source": "s", "license": "MIT"} for i in range(3)]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
+UNITS: tuple[TextRows, ...] = ("line", "paragraph", "document")
+CELLS = "".join(",".join(row.values()) + "\n" for row in ROWS)
 
 
 def zstd(data: bytes) -> bytes:
@@ -35,6 +38,10 @@ def zstd(data: bytes) -> bytes:
         ("a.jsonl.gz", gzip.compress(LINES)),
         ("a.jsonl.zst", zstd(LINES)),
         ("a.json", json.dumps(ROWS, indent=1).encode()),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS, indent=1).encode())),
+        ("a.csv", "\ufeffid,text,source,license\r\n".encode() + CELLS.encode()),
+        ("a.csv.zst", zstd(b"id,text,source,license\n" + CELLS.encode())),
+        ("a.tsv", b"id\ttext\tsource\tlicense\n" + CELLS.replace(",", "\t").encode()),
     ],
 )
 def test_formats(name: str, content: bytes, tmp_path: Path) -> None:
@@ -51,6 +58,25 @@ def test_a_folder_is_read_in_the_order_of_names_and_an_artifact_from_its_data_fi
     assert read_rows(tmp_path) == ROWS[:1] == read_rows(tmp_path / "data.parquet")
 
 
+def test_patterns_are_read_in_the_order_of_names(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for i, name in enumerate(("train-1.jsonl", "train-0.jsonl", "test-0.jsonl")):
+        (tmp_path / "data" / name).write_bytes(LINES.splitlines(keepends=True)[i])
+    assert read_rows(tmp_path / "data" / "train-*.jsonl") == [ROWS[1], ROWS[0]]
+    assert read_rows(tmp_path / "**" / "*.jsonl") == [ROWS[2], ROWS[1], ROWS[0]]
+    with pytest.raises(BactrianError, match=r"dev-\*: no file's name is like this"):
+        read_rows(tmp_path / "data" / "dev-*")
+
+
+def test_plain_text_by_line_paragraph_and_document(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("\n One.\nTwo. \n \n\nThree.\n")
+    found = {unit: [(row["text"], where.split(", ")[1]) for row, where in scan(file, unit)] for unit in UNITS}
+    assert found["line"] == [(" One.", "line 2"), ("Two. ", "line 3"), ("Three.", "line 6")]
+    assert found["paragraph"] == [(" One.\nTwo.", "line 2"), ("Three.", "line 6")]
+    assert found["document"] == [(" One.\nTwo. \n \n\nThree.", "line 2")]
+
+
 BROKEN: list[tuple[str, bytes, str]] = [
     ("a.jsonl", LINES[:-30], ", line 3, column 35: not JSON: Unterminated string starting at (half a JSON"),
     ("a.jsonl", LINES + b'"text"\n', ", line 4: expected a JSON object, found str 'text'"),
@@ -64,12 +90,21 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("a.json", b'[{"a": 1}, 2]', ", row 2: expected a JSON object, found int 2"),
     ("a.json", b'[{"a": 1}', ", line 1, column 10: not JSON"),
     ("a.json", LINES, ", line 2, column 1: not JSON: Extra data (one object per line? then name it .jsonl)"),
-    ("a.jsonl.gz", gzip.compress(LINES)[:-12], ": cut off or damaged, cannot be decompressed"),
+    ("a.jsonl.gz", gzip.compress(LINES)[:-12], ", line 3: cut off or damaged, cannot be decompressed"),
     ("a.jsonl.gz", LINES, ": cut off or damaged, cannot be decompressed: Not a gzipped file"),
     ("a.jsonl.zst", zstd(LINES)[:-12], ": cut off or damaged, cannot be decompressed"),
     ("a.jsonl.zst", LINES, ": cut off or damaged, cannot be decompressed"),
     ("a.parquet", LINES, ": not a Parquet file, or damaged"),
-    ("a.csv", LINES, ": unknown format; expected a name that ends in .parquet, .jsonl"),
+    ("a.xlsx", LINES, ": unknown format; expected a name that ends in .parquet, .jsonl"),
+    ("a.jsonl", b'{"text": "a"}\n{"text": "a", "text": "b"}\n', ", line 2: not JSON: field 'text' is there twice"),
+    ("a.jsonl", b'{"text": "a", "n": ' + b"9" * 5000 + b"}", ", line 1: not JSON: Exceeds the limit"),
+    ("a.jsonl", b'{"text": "a", "n": ' + b"[" * 9**5 + b"]" * 9**5 + b"}", ", line 1: nested too deep"),
+    ("a.jsonl", b'{"text": "\\ud83d"}', ", line 1: half of a surrogate pair, which is not text: '\\ud83d'"),
+    ("a.csv", b"id,text\n1,a\n2\n", ", line 3: another number of cells than the first line: 1, not 2"),
+    ("a.csv", b"id,id\n1,a\n", ", line 1: not CSV: two columns of one name"),
+    ("a.csv", b'id,text\n1,"a\nb"\n2,"a"b\n', ", line 4: not CSV: ',' expected after '\"'"),
+    ("a.csv", b"text\n\xff\n", ", line 2: not UTF-8"),
+    ("a.csv.gz", gzip.compress(b"text\n" + b"a\n" * 99)[:-12], ", line "),
 ]  # fmt: skip
 
 
