@@ -9,10 +9,9 @@ import numpy as np
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.statistics import Comparison, clustered_wilson, mcnemar, paired_bootstrap, pass_at_k
-from bactrian.verify import Item, Pool, Verdict
+from bactrian.verify import OUTCOMES, Item, Pool, at_limit
 
 Mode = Literal["greedy", "sampled"]
-OUTCOMES = ("right", "wrong", "unparsable", "truncated", "timed_out", "crashed")
 
 
 class Sampled(Protocol):
@@ -30,7 +29,7 @@ class Sampled(Protocol):
 class Answer:
     """One completion of one question, verified: a row of questions.parquet but for model, task and mode.
 
-    `outcome` is the verifier's, or "truncated" for a wrong or unparsable answer that was cut at the token limit.
+    `outcome` is the verifier's, or "truncated" for an answer that is not right and was cut at the token limit.
     `score` is the verifier's, in [0, 1]. `tokens` counts sampled tokens, the end token included.
     """
 
@@ -55,20 +54,15 @@ def grade(
         for row, prompt, cs in zip(rows, prompts, completions, strict=True)
         for i, c in enumerate(cs)
     ]
-    verdicts = pool.verify_all([Item(row["dataset"], c.text, row["ground_truth"]) for row, _, _, c in pairs])
+    verdicts = pool.verify_all([Item.of(row, c.text) for row, _, _, c in pairs])
     return [
         Answer(
             question=row["id"], sample=i, prompt=prompt, completion=c.text, ground_truth=row["ground_truth"],
-            extracted=verdict.extracted, score=verdict.score, outcome=outcome(verdict, c.finish), tokens=len(c.ids),
+            extracted=verdict.extracted, score=verdict.score, outcome=at_limit(verdict.outcome, c.finish), tokens=len(c.ids),
             finish=c.finish,
         )
         for (row, prompt, i, c), verdict in zip(pairs, verdicts, strict=True)
     ]  # fmt: skip
-
-
-def outcome(verdict: Verdict, finish: str) -> str:
-    """The verdict's outcome, but "truncated" where the text was cut and is wrong or cannot be read."""
-    return "truncated" if finish == "length" and verdict.outcome in ("wrong", "unparsable") else verdict.outcome
 
 
 @dataclass(frozen=True)

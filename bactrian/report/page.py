@@ -13,6 +13,7 @@ from markupsafe import Markup
 from bactrian.report import curves, graph, provenance, scores, transcripts, trust
 from bactrian.report.records import Run
 from bactrian.report.words import count, date, duration, visible
+from bactrian.verify.verdict import OUTCOMES
 
 HERE = Path(__file__).parent
 RECIPE_LIMIT = 100_000
@@ -65,8 +66,8 @@ def _content(run: Run) -> dict[str, Any]:
         "graph": graph.draw(boxes) if boxes else None,
         "boxes": boxes,
         "evaluations": [(step.name, scores.task_views(step.results)) for step in run.evaluations if step.results],
-        "outcomes": [name.replace("_", " ") for name in scores.OUTCOMES],
-        "outcome_classes": scores.OUTCOMES,
+        "outcomes": [name.replace("_", " ") for name in OUTCOMES],
+        "outcome_classes": OUTCOMES,
         "curves": trained,
         "transcripts": [(step.name, transcripts.task_transcripts(step)) for step in run.evaluations[-1:]],
         "checks": trust.checks(run),

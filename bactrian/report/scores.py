@@ -10,8 +10,8 @@ from markupsafe import Markup
 from bactrian.report import charts
 from bactrian.report.records import ComparisonRecord, ResultsRecord, Run, ScoreRecord, TaskRecord
 from bactrian.report.words import count, known, number, p_value, percent, points
+from bactrian.verify.verdict import OUTCOMES
 
-OUTCOMES = ("right", "wrong", "unparsable", "truncated", "timed_out", "crashed")
 TESTS = {"mcnemar": "exact McNemar test"}
 
 

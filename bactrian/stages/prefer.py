@@ -103,7 +103,7 @@ class Prefer(Stage):
         with progress(f"prefer · {ref} answers", unit="token") as bar:
             completions = engine.generate(requests, bar.advance)
         flat = [(row, c) for row, group in zip(rows, completions, strict=True) for c in group]
-        verdicts = verify_all([Item(row["dataset"], c.text, row["ground_truth"]) for row, c in flat])
+        verdicts = verify_all([Item.of(row, c.text) for row, c in flat])
         scored = [
             {"model": ref, "text": c.text, "score": v.score, "tokens": len(c.ids), "ended": c.finish == "stop"}
             for (_, c), v in zip(flat, verdicts, strict=True)

@@ -214,8 +214,8 @@ def solved(rows: Iterator[Row], tally: Any) -> list[Row]:
     from bactrian.verify import Item, verify_all
 
     drawn, kept = list(rows), []
-    golden = verify_all([Item(row["dataset"], row.get("solution", ""), row["ground_truth"]) for row in drawn])
-    nonsense = verify_all([Item(row["dataset"], NONSENSE, row["ground_truth"]) for row in drawn])
+    golden = verify_all([Item.of(row, row.get("solution", "")) for row in drawn])
+    nonsense = verify_all([Item.of(row, NONSENSE) for row in drawn])
     for row, gold, junk in zip(drawn, golden, nonsense, strict=True):
         if "solution" in row and gold.outcome != "right":
             tally.drop(f"its verifier finds its solution {gold.outcome}", f"{row['id']}: {gold.reason}")

@@ -137,7 +137,7 @@ class VerifiedSampler:
         verdicts = iter(
             self.pool.verify_all(
                 [
-                    Item(row["dataset"], c.text, row["ground_truth"])
+                    Item.of(row, c.text)
                     for row, group in zip(rows, completions, strict=True)
                     for c in group
                 ]

@@ -1,10 +1,11 @@
 """Verifiers: does a completion give the right answer, and if not, why not."""
 
+from bactrian.verify import gsm8k, gym  # each registers its verifiers
 from bactrian.verify.pool import Item, Pool, verify_all
-from bactrian.verify.registry import VERIFIERS, check_verifiers, self_check, verifier, verify
-from bactrian.verify.verdict import Example, Outcome, Verdict
+from bactrian.verify.registry import VERIFIERS, check_verifiers, names, register, self_check, verifier, verify
+from bactrian.verify.verdict import OUTCOMES, Example, Outcome, Problem, Verdict, at_limit
 
 __all__ = [
-    "VERIFIERS", "Example", "Item", "Outcome", "Pool", "Verdict", "check_verifiers", "self_check", "verifier", "verify",
-    "verify_all",
+    "OUTCOMES", "VERIFIERS", "Example", "Item", "Outcome", "Pool", "Problem", "Verdict", "at_limit", "check_verifiers",
+    "gsm8k", "gym", "names", "register", "self_check", "verifier", "verify", "verify_all",
 ]  # fmt: skip

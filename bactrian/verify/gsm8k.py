@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 
-from bactrian.verify.verdict import Example, Verdict
+from bactrian.verify.registry import register
+from bactrian.verify.verdict import Example, Problem, Verdict
 
 TEXT_LIMIT = 20_000
 """Characters considered, from the end."""
@@ -25,71 +26,6 @@ SPACED_MINUS = re.compile(r"\A[ \t*]{0,8}-[ \t]+(?=\$?\d)", re.ASCII)
 COMMA = re.compile(r"(\d),(\d)")
 REFERENCE_NUMBER = re.compile(r"[-+]?(?:\d*\.\d+|\d+)")
 MINUSES = str.maketrans("−–", "--")
-
-
-def numeric(completion: str, ground_truth: str) -> Verdict:
-    """Right iff the number given as the answer equals the ground truth as an exact rational: 5.0 = +5 = 10/2 = 5e0 = 5.
-
-    The answer is the first number after the last marker (`####`, `Answer:`, `answer is`, `\\boxed{`); where a bare
-    calculation follows the marker ("Answer: 2 + 3 = 5"), the first after its last "=". Without a marker, or with no
-    number after it, the answer is the last number of the text. Commas group thousands (1,234,567) or part numbers
-    (1,2,3). Only ASCII digits are read. A ground truth that is no number gives "crashed".
-    """
-    gold = NUMBER.fullmatch(ground_truth.strip())
-    expected = value(gold) if gold else None
-    if expected is None:
-        return Verdict(0.0, "crashed", None, f"the ground truth {ground_truth[:60]!r} is not a number")
-    found = answer(completion[-TEXT_LIMIT:].translate(MINUSES))
-    if found is None:
-        return Verdict(0.0, "unparsable", None, "no number in the text")
-    read, extracted = value(found), found[0].strip()[: DIGITS_LIMIT + 1]
-    if read is None:
-        return Verdict(0.0, "unparsable", extracted, "not a number that can be read (too long, or divided by zero)")
-    if read == expected:
-        return Verdict(1.0, "right", extracted, f"equal to {ground_truth}")
-    return Verdict(0.0, "wrong", extracted, f"not equal to {ground_truth[:60]}")
-
-
-def answer(text: str) -> re.Match[str] | None:
-    """Where the answer stands: after the last marker, else at the last number."""
-    marker = last(MARKER.finditer(text))
-    if marker is not None:
-        tail, at = text[marker.end() :].lstrip(), 0
-        while equation := EQUATION.match(tail, at):
-            at = equation.end()
-        if found := NUMBER.search(SPACED_MINUS.sub("-", tail[at:], count=1)):
-            return found
-    return last(NUMBER.finditer(text))
-
-
-def last(found: Iterator[re.Match[str]]) -> re.Match[str] | None:
-    return next(iter(deque(found, maxlen=1)), None)
-
-
-def value(number: re.Match[str]) -> Fraction | None:
-    """The exact value of a match of NUMBER; None if it is longer than DIGITS_LIMIT or divided by zero."""
-    if number.end() - number.start() > DIGITS_LIMIT:
-        return None
-    size = Fraction(number["digits"].replace(",", "")) * Fraction(10) ** int(number["exponent"] or 0)
-    below = Fraction(number["over"] or 1)
-    return None if below == 0 else (-size if number["sign"] == "-" else size) / below
-
-
-def strict(completion: str, ground_truth: str) -> Verdict:
-    """The reference (SPEC §4.2), with its sign bug mended: string equality of the last number with the ground truth.
-
-    (1) commas between two digits are deleted, in one pass; (2) all numbers are found; (3) the last, or the whole text
-    if there is none, (4) must equal the ground truth as a lower-cased string. So 5.0 ≠ 5, +5 ≠ 5, and "1,2,3" is 12,3.
-    """
-    text = COMMA.sub(r"\1\2", completion[-TEXT_LIMIT:])
-    numbers = REFERENCE_NUMBER.findall(text)
-    extracted = numbers[-1] if numbers else text
-    if extracted.lower() == ground_truth.lower():
-        return Verdict(1.0, "right", extracted, "the same string")
-    if not numbers:
-        return Verdict(0.0, "unparsable", None, "no number in the text")
-    return Verdict(0.0, "wrong", extracted[: DIGITS_LIMIT + 1], f"not the string {ground_truth[:60]!r}")
-
 
 NUMERIC_EXAMPLES = (
     Example("48/2 = 24 clips in May.\n48+24 = 72 clips altogether.\n#### 72", "72", "right"),
@@ -139,3 +75,71 @@ STRICT_EXAMPLES = (
     Example("#### 7, not 8", "7", "wrong"),
     Example("none", "5", "unparsable"),
 )
+
+
+@register("gsm8k", examples=NUMERIC_EXAMPLES)
+def numeric(problem: Problem, completion: str) -> Verdict:
+    """Right iff the number given as the answer equals the ground truth as an exact rational: 5.0 = +5 = 10/2 = 5e0 = 5.
+
+    The answer is the first number after the last marker (`####`, `Answer:`, `answer is`, `\\boxed{`); where a bare
+    calculation follows the marker ("Answer: 2 + 3 = 5"), the first after its last "=". Without a marker, or with no
+    number after it, the answer is the last number of the text. Commas group thousands (1,234,567) or part numbers
+    (1,2,3). Only ASCII digits are read. A ground truth that is no number gives "crashed".
+    """
+    ground_truth = problem.ground_truth
+    gold = NUMBER.fullmatch(ground_truth.strip())
+    expected = value(gold) if gold else None
+    if expected is None:
+        return Verdict(0.0, "crashed", None, f"the ground truth {ground_truth[:60]!r} is not a number")
+    found = answer(completion[-TEXT_LIMIT:].translate(MINUSES))
+    if found is None:
+        return Verdict(0.0, "unparsable", None, "no number in the text")
+    read, extracted = value(found), found[0].strip()[: DIGITS_LIMIT + 1]
+    if read is None:
+        return Verdict(0.0, "unparsable", extracted, "not a number that can be read (too long, or divided by zero)")
+    if read == expected:
+        return Verdict(1.0, "right", extracted, f"equal to {ground_truth}")
+    return Verdict(0.0, "wrong", extracted, f"not equal to {ground_truth[:60]}")
+
+
+def answer(text: str) -> re.Match[str] | None:
+    """Where the answer stands: after the last marker, else at the last number."""
+    marker = last(MARKER.finditer(text))
+    if marker is not None:
+        tail, at = text[marker.end() :].lstrip(), 0
+        while equation := EQUATION.match(tail, at):
+            at = equation.end()
+        if found := NUMBER.search(SPACED_MINUS.sub("-", tail[at:], count=1)):
+            return found
+    return last(NUMBER.finditer(text))
+
+
+def last(found: Iterator[re.Match[str]]) -> re.Match[str] | None:
+    return next(iter(deque(found, maxlen=1)), None)
+
+
+def value(number: re.Match[str]) -> Fraction | None:
+    """The exact value of a match of NUMBER; None if it is longer than DIGITS_LIMIT or divided by zero."""
+    if number.end() - number.start() > DIGITS_LIMIT:
+        return None
+    size = Fraction(number["digits"].replace(",", "")) * Fraction(10) ** int(number["exponent"] or 0)
+    below = Fraction(number["over"] or 1)
+    return None if below == 0 else (-size if number["sign"] == "-" else size) / below
+
+
+@register("gsm8k_strict", examples=STRICT_EXAMPLES)
+def strict(problem: Problem, completion: str) -> Verdict:
+    """The reference (SPEC §4.2), with its sign bug mended: string equality of the last number with the ground truth.
+
+    (1) commas between two digits are deleted, in one pass; (2) all numbers are found; (3) the last, or the whole text
+    if there is none, (4) must equal the ground truth as a lower-cased string. So 5.0 ≠ 5, +5 ≠ 5, and "1,2,3" is 12,3.
+    """
+    ground_truth = problem.ground_truth
+    text = COMMA.sub(r"\1\2", completion[-TEXT_LIMIT:])
+    numbers = REFERENCE_NUMBER.findall(text)
+    extracted = numbers[-1] if numbers else text
+    if extracted.lower() == ground_truth.lower():
+        return Verdict(1.0, "right", extracted, "the same string")
+    if not numbers:
+        return Verdict(0.0, "unparsable", None, "no number in the text")
+    return Verdict(0.0, "wrong", extracted[: DIGITS_LIMIT + 1], f"not the string {ground_truth[:60]!r}")

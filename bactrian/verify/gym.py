@@ -9,7 +9,8 @@ from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.verify.gsm8k import last
-from bactrian.verify.verdict import Example, Verdict
+from bactrian.verify.registry import register
+from bactrian.verify.verdict import Example, Problem, Verdict
 
 TEXT_LIMIT = 20_000
 ANSWER_LIMIT = 4_000
@@ -21,7 +22,28 @@ MARKER = re.compile(r"\banswer\s?\*{0,2}:\*{0,2}|<answer>", re.IGNORECASE)
 NOT_FINITE = re.compile(r"\W*(nan|inf|infinity)\W*", re.IGNORECASE)
 
 
-def reasoning_gym(completion: str, ground_truth: str) -> Verdict:
+def chain_sum(gold: str) -> str:
+    return json.dumps({"task": "chain_sum", "answer": gold, "metadata": {}})
+
+
+EXAMPLES = (
+    Example("4 - 1 = 3\n3 - 7 = -4\nAnswer: -4", chain_sum("-4"), "right"),
+    Example("I think <answer>-4</answer>, surely.", chain_sum("-4"), "right"),
+    Example("so it is\n-4\n\n", chain_sum("-4"), "right"),
+    Example("**Answer:** -4\nI hope it is correct.", chain_sum("-4"), "right"),
+    Example("<answer>-4", chain_sum("-4"), "right"),
+    Example("Answer: 4", chain_sum("-4"), "wrong"),
+    Example("Answer: -4\nAnswer: 3", chain_sum("-4"), "wrong"),
+    Example("Answer: nan", chain_sum("-4"), "wrong"),
+    Example("-4 is in the middle\n5", chain_sum("-4"), "wrong"),
+    Example("  \n ", chain_sum("-4"), "unparsable"),
+    Example("Answer: " + "9" * 5000, chain_sum("-4"), "unparsable"),
+    Example("Answer: -4", "-4", "crashed"),
+)
+
+
+@register("reasoning_gym", examples=EXAMPLES, place="worker")
+def reasoning_gym(problem: Problem, completion: str) -> Verdict:
     """Scores with `score_answer` of the task; right iff the score is at least 1 − 1e-9.
 
     `ground_truth` is a JSON object {"task", "answer", "metadata"}. A lower score, such as the 0.01 to 0.5 that some
@@ -31,8 +53,8 @@ def reasoning_gym(completion: str, ground_truth: str) -> Verdict:
     it where it can be killed and is fenced in (guard.py).
     """
     try:
-        problem = json.loads(ground_truth)
-        task, gold, metadata = problem["task"], problem["answer"], problem["metadata"]
+        asked = json.loads(problem.ground_truth)
+        task, gold, metadata = asked["task"], asked["answer"], asked["metadata"]
     except (ValueError, KeyError, TypeError) as error:
         reason = f'the ground truth is not a JSON object with "task", "answer" and "metadata": {error!r}'
         return Verdict(0.0, "crashed", None, reason)
@@ -90,23 +112,3 @@ def scorer(task: str) -> Any:
     if task in EVALUATING:
         vars(sys.modules[DATASETS[task][0].__module__])["eval"] = ast.literal_eval
     return get_score_answer_fn(task)
-
-
-def chain_sum(gold: str) -> str:
-    return json.dumps({"task": "chain_sum", "answer": gold, "metadata": {}})
-
-
-EXAMPLES = (
-    Example("4 - 1 = 3\n3 - 7 = -4\nAnswer: -4", chain_sum("-4"), "right"),
-    Example("I think <answer>-4</answer>, surely.", chain_sum("-4"), "right"),
-    Example("so it is\n-4\n\n", chain_sum("-4"), "right"),
-    Example("**Answer:** -4\nI hope it is correct.", chain_sum("-4"), "right"),
-    Example("<answer>-4", chain_sum("-4"), "right"),
-    Example("Answer: 4", chain_sum("-4"), "wrong"),
-    Example("Answer: -4\nAnswer: 3", chain_sum("-4"), "wrong"),
-    Example("Answer: nan", chain_sum("-4"), "wrong"),
-    Example("-4 is in the middle\n5", chain_sum("-4"), "wrong"),
-    Example("  \n ", chain_sum("-4"), "unparsable"),
-    Example("Answer: " + "9" * 5000, chain_sum("-4"), "unparsable"),
-    Example("Answer: -4", "-4", "crashed"),
-)

@@ -1,4 +1,4 @@
-"""Verification of many completions: cheap verifiers here, slow ones in worker processes that can be killed."""
+"""Verification of many completions: quick verifiers here, slow ones in worker processes that can be killed."""
 
 import json
 import os
@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from bactrian.errors import BactrianError
 from bactrian.verify.registry import verifier, verify
-from bactrian.verify.verdict import Verdict
+from bactrian.verify.verdict import NOTHING, Verdict
 
 COMMAND = (sys.executable, "-m", "bactrian.verify.worker")
 START_TIMEOUT = 120.0
@@ -29,6 +30,14 @@ class Item(NamedTuple):
     dataset: str
     completion: str
     ground_truth: str
+    settings: Mapping[str, Any] = NOTHING
+    prompt: str = ""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], completion: str) -> "Item":
+        """A completion of a problem row (docs/design.md), to be verified as the row says."""
+        prompt = row["messages"][-1]["content"] if row.get("messages") else ""
+        return cls(row["dataset"], completion, row["ground_truth"], row.get("settings", NOTHING), prompt)
 
 
 def verify_all(items: Sequence[Item], workers: int = 2, timeout: float = 10.0) -> list[Verdict]:
@@ -62,17 +71,24 @@ class Pool:
 
     def verify_all(self, items: Sequence[Item]) -> list[Verdict]:
         """See the function of this name."""
-        slow = [verifier(item.dataset).slow for item in items]
-        done = {index: verify(*item) for index, item in enumerate(items) if not slow[index]}
-        waiting = deque(index for index in range(len(items)) if slow[index])
-        while len(done) < len(items):
+        places = [verifier(item.dataset).place for item in items]
+        done = {index: verify(*item) for index, item in enumerate(items) if places[index] == "here"}
+        elsewhere = [index for index, place in enumerate(places) if place == "thread"]
+        with ThreadPoolExecutor(self.size) as threads:
+            running = threads.map(lambda index: verify(*items[index]), elsewhere)
+            self._in_workers(items, [index for index, place in enumerate(places) if place == "worker"], done)
+            done.update(zip(elsewhere, running, strict=True))
+        return [done[index] for index in range(len(items))]
+
+    def _in_workers(self, items: Sequence[Item], indices: Sequence[int], done: dict[int, Verdict]) -> None:
+        waiting, wanted = deque(indices), len(done) + len(indices)
+        while len(done) < wanted:
             self._remove_dead()
             idle = [worker for worker in self._workers if worker.job is None]
             while waiting and (idle or len(self._workers) < self.size):
                 worker = idle.pop() if idle else self._start()
                 worker.give(index := waiting.popleft(), items[index], self.timeout)
             self._collect(done)
-        return [done[index] for index in range(len(items))]
 
     def _remove_dead(self) -> None:
         """Let go of workers that died while they had nothing to do."""
@@ -130,7 +146,9 @@ class _Worker:
         self.job = index
         if self.ready:
             self.deadline = time.monotonic() + timeout
-        message = json.dumps(item._asdict() | {"alarm": 2 * timeout + 5}).encode() + b"\n"
+        asked = item._asdict() | {"settings": dict(item.settings), "alarm": 2 * timeout + 5}
+        asked["module"] = verifier(item.dataset).module
+        message = json.dumps(asked).encode() + b"\n"
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # if the worker has died, reading from it will say so
             self.process.stdin.write(message)
@@ -148,6 +166,7 @@ class _Worker:
             if "ready" in message:
                 self.ready, self.deadline = True, time.monotonic() + timeout
             elif "error" in message:
+                self.job = None
                 raise BactrianError(message["error"])
             else:
                 self.job = None

@@ -1,33 +1,102 @@
-"""All verifiers, by the name that stands in a problem row's `dataset`."""
+"""All verifiers, by the name that stands in a problem row's `dataset`: ours, and those that others register."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal
 
 from bactrian.errors import BactrianError
-from bactrian.verify import gsm8k, gym
-from bactrian.verify.verdict import Example, Verdict
+from bactrian.verify.thinking import TAGS, answer_part, declines
+from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict
+
+Check = Callable[[Problem, str], Verdict]
+Place = Literal["here", "worker", "thread"]
+GROUP = "bactrian.verifiers"
+"""Entry points of this group name a module (or something in it) whose import registers verifiers."""
+LIMIT = 1_000_000
+"""A completion of more characters is not looked at: no answer is that long."""
 
 
 @dataclass(frozen=True)
 class Verifier:
-    """`check(completion, ground_truth)`; `slow` if it must run where it can be killed; `examples` to check it on."""
+    """A function from (problem, completion) to a verdict, and what must be known to run it.
 
-    check: Callable[[str, str], Verdict]
+    `place` is where it runs: "here" if it is quick on any input; "worker" if it may be slow, hang or crash (a process
+    that can be killed, fenced in by guard.py); "thread" if it keeps such processes of its own, as the sandbox does.
+    `settings` are those that a row may give, with their defaults. `examples`: gold answers and hard negatives.
+    `sees_thinking`: it wants the completion whole. `check_truth` raises ValueError for a problem that it cannot judge.
+    `module` is imported by a worker to find it.
+    """
+
+    check: Check
     examples: tuple[Example, ...]
-    slow: bool = False
+    place: Place = "here"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sees_thinking: bool = False
+    check_truth: Callable[[Problem], None] | None = None
+    module: str = ""
+
+    @property
+    def slow(self) -> bool:
+        return self.place == "worker"
 
 
-VERIFIERS = {
-    "gsm8k": Verifier(gsm8k.numeric, gsm8k.NUMERIC_EXAMPLES),
-    "gsm8k_strict": Verifier(gsm8k.strict, gsm8k.STRICT_EXAMPLES),
-    "reasoning_gym": Verifier(gym.reasoning_gym, gym.EXAMPLES, slow=True),
-}
+VERIFIERS: dict[str, Verifier] = {}
+"""What has been registered so far; `names()` loads other packages' first."""
+
+
+def register(
+    name: str, *, examples: Iterable[Example], place: Place = "here", settings: Mapping[str, Any] = NOTHING,
+    sees_thinking: bool = False, check_truth: Callable[[Problem], None] | None = None,
+) -> Callable[[Check], Check]:  # fmt: skip
+    """A decorator: the function verifies the rows whose `dataset` is `name`. Fields as of `Verifier`.
+
+    >>> @register("shout", examples=[Example("YES", "", "right"), Example("yes", "", "wrong")])
+    ... def shout(problem: Problem, completion: str) -> Verdict:
+    ...     loud = completion.isupper()
+    ...     return Verdict(float(loud), "right" if loud else "wrong", completion, "in capitals" if loud else "not loud")
+
+    Raises BactrianError if the name is taken by another module's function.
+    """
+
+    def keep(check: Check) -> Check:
+        module = check.__module__
+        if name in VERIFIERS and VERIFIERS[name].module != module:
+            raise BactrianError(
+                f"two verifiers are called {name!r}: one of {VERIFIERS[name].module} and one of {module}"
+            )
+        VERIFIERS[name] = Verifier(check, tuple(examples), place, settings, sees_thinking, check_truth, module)
+        return check
+
+    return keep
+
+
+@cache
+def load_entry_points() -> None:
+    """Import what other installed packages name under GROUP. Raises BactrianError naming the one that fails."""
+    for point in entry_points(group=GROUP):
+        try:
+            point.load()
+        except Exception as error:
+            raise BactrianError(
+                f"the verifier {point.name!r} of the package {point.dist.name if point.dist else '?'} cannot be "
+                f"loaded ({point.value}): {error!r}"
+            ) from error
+
+
+def names() -> list[str]:
+    """The names of all verifiers, other packages' included."""
+    load_entry_points()
+    return list(VERIFIERS)
 
 
 def verifier(dataset: str) -> Verifier:
     """The verifier of this name. Raises BactrianError with the nearest right name if there is none."""
+    if dataset not in VERIFIERS:
+        load_entry_points()
     if dataset not in VERIFIERS:
         near = get_close_matches(dataset, VERIFIERS, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -35,32 +104,106 @@ def verifier(dataset: str) -> Verifier:
     return VERIFIERS[dataset]
 
 
-def verify(dataset: str, completion: str, ground_truth: str) -> Verdict:
-    """One verdict, in this process, however long it takes. Raises BactrianError for an unknown `dataset`."""
-    return verifier(dataset).check(completion, ground_truth)
+def verify(
+    dataset: str, completion: str, ground_truth: str, settings: Mapping[str, Any] = NOTHING, prompt: str = ""
+) -> Verdict:
+    """One verdict, in this process, however long it takes.
+
+    The answer is what follows the thinking section; where the verifier finds none, "refused" tells a text that declines
+    from one that cannot be read; an exception in the verifier is "crashed". Raises BactrianError for an unknown
+    `dataset` or setting, and what the verifier itself says is the user's to mend.
+    """
+    found = verifier(dataset)
+    problem = Problem(ground_truth, complete(dataset, settings), prompt)
+    if len(completion) > LIMIT:
+        return Verdict(0.0, "unparsable", None, f"a text of more than {LIMIT:,} characters")
+    answer = completion if found.sees_thinking else answer_part(completion, problem.settings["thinking"])
+    if answer is None:
+        return Verdict(0.0, "unparsable", None, "the thinking section is never closed: no answer")
+    try:
+        verdict = found.check(problem, answer)
+    except BactrianError:
+        raise
+    except Exception as error:
+        return Verdict(0.0, "crashed", None, f"the verifier raised {error!r}"[:300])
+    if verdict.outcome == "unparsable" and declines(answer):
+        return replace(verdict, outcome="refused", reason=f"declines to answer; {verdict.reason}")
+    return verdict
+
+
+def complete(dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The verifier's settings: its defaults, and what a row gives. Raises BactrianError for what it does not have.
+
+    Every verifier has `thinking`: the two tags of a thinking section, or None if there is none to be cut.
+    """
+    known = {"thinking": TAGS, **verifier(dataset).settings}
+    for name, value in given.items():
+        if name not in known:
+            raise BactrianError(f"setting {name!r}: the verifier {dataset} has {', '.join(known)}")
+        _check_setting(name, value, known[name])
+    return known | dict(given)
+
+
+def _check_setting(name: str, value: Any, default: Any) -> None:
+    """A setting must be of its default's type; `thinking` a pair of texts or null."""
+    if name == "thinking":
+        pair = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, str) and v for v in value)
+        if not pair and value is not None:
+            raise BactrianError(f"setting 'thinking': found {value!r}, expected two tags or null")
+    elif type(value) is not type(default) and not (type(default) is float and type(value) is int):
+        raise BactrianError(f"setting {name!r}: found {value!r}, expected {type(default).__name__}")
 
 
 def check_verifiers(rows: Iterable[Mapping[str, Any]], where: str) -> None:
-    """Let every verifier that problem rows name check itself. `where`: the rows' file, for messages.
+    """Let every verifier that problem rows name check itself, and every row's settings and ground truth be looked at.
 
-    Raises BactrianError naming the first row of a verifier that is unknown or fails.
+    `where`: the rows' file, for messages. Raises BactrianError naming the first row whose verifier is unknown, fails
+    its self-check, or cannot judge it.
     """
-    first: dict[str, int] = {}
+    checked: set[str] = set()
     for number, row in enumerate(rows, 1):
-        first.setdefault(row["dataset"], number)
-    for dataset, number in first.items():
+        dataset = row["dataset"]
         try:
-            self_check(dataset)
+            if dataset not in checked:
+                self_check(dataset)
+                checked.add(dataset)
+            settings = row.get("settings", NOTHING)
+            if not isinstance(settings, Mapping):
+                raise BactrianError(f"found {settings!r:.60}, expected an object with the verifier's settings")
+            complete(dataset, settings)
         except BactrianError as error:
-            raise BactrianError(f"{where}, row {number}, field 'dataset': {error}") from None
+            field = "settings" if dataset in checked else "dataset"
+            raise BactrianError(f"{where}, row {number}, field '{field}': {error}") from None
+        _check_truth(row, f"{where}, row {number}")
+
+
+def _check_truth(row: Mapping[str, Any], where: str) -> None:
+    look = verifier(row["dataset"]).check_truth
+    if look is not None:
+        try:
+            look(Problem(row["ground_truth"], complete(row["dataset"], row.get("settings", NOTHING))))
+        except ValueError as error:
+            raise BactrianError(f"{where}, field 'ground_truth': {error}") from None
 
 
 def self_check(dataset: str) -> None:
-    """Verify the verifier on its gold answers and hard negatives. Raises BactrianError naming the first it misses."""
-    for example in verifier(dataset).examples:
-        verdict = verify(dataset, example.completion, example.ground_truth)
+    """Verify the verifier on its gold answers and hard negatives. Raises BactrianError naming the first it misses.
+
+    One that runs in threads of its own has only its first two checked: each may take a second.
+    """
+    found = verifier(dataset)
+    for example in found.examples[: 2 if found.place == "thread" else None]:
+        verdict = verify(dataset, example.completion, example.ground_truth, example.settings, example.prompt)
         if verdict.outcome != example.outcome:
             raise BactrianError(
                 f"the verifier {dataset} fails its self-check on {example.completion[:80]!r} with ground truth "
                 f"{example.ground_truth[:80]!r}: found {verdict.outcome} ({verdict.reason}), expected {example.outcome}"
             )
+
+
+def truth(problem: Problem) -> Any:
+    """The ground truth as JSON. Raises ValueError saying where it is not."""
+    try:
+        return json.loads(problem.ground_truth)
+    except ValueError as error:
+        raise ValueError(f"found {problem.ground_truth[:60]!r}, expected JSON: {error}") from None

@@ -1,18 +1,37 @@
-"""What a verifier says about one completion."""
+"""What a verifier is asked, and what it says about one completion."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
-Outcome = Literal["right", "wrong", "unparsable", "timed_out", "crashed"]
+Outcome = Literal["right", "wrong", "unparsable", "truncated", "timed_out", "refused", "crashed"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a completion is held against: the columns of a problem row that a verifier reads.
+
+    `settings` are the row's, for its verifier, completed with the verifier's defaults; `prompt` is the last user turn.
+    """
+
+    ground_truth: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A score in [0, 1] and how it came about.
 
-    "wrong" is an answer that was read and does not match, "unparsable" a text in which no answer was found; "timed_out"
-    and "crashed" are failures of the verifier and say nothing about the answer (their score is 0, and they are counted
-    apart). `extracted` is the answer as read, `reason` a few words for a person.
+    - "right", "wrong": an answer was read; it matches, or it does not (the score may then be a part mark);
+    - "unparsable": no answer was found in the text; "refused": nor was there, because the text declines to give one;
+    - "truncated": wrong, unparsable or refused, but the text was cut at the token limit (`at_limit`);
+    - "timed_out", "crashed": the verifier failed. It says nothing about the answer: score 0, and counted apart.
+
+    `extracted` is the answer as read, `reason` a few words for a person.
 
     >>> verify("gsm8k", "3 + 4 = 7\\n#### 7", "7")
     Verdict(score=1.0, outcome='right', extracted='7', reason='equal to 7')
@@ -24,6 +43,11 @@ class Verdict:
     reason: str
 
 
+def at_limit(outcome: Outcome, finish: str) -> Outcome:
+    """The outcome, but "truncated" where generation was cut at its limit (`finish` "length") before a right answer."""
+    return "truncated" if finish == "length" and outcome in ("wrong", "unparsable", "refused") else outcome
+
+
 @dataclass(frozen=True)
 class Example:
     """A completion whose verdict we know: what a verifier checks itself on."""
@@ -31,3 +55,5 @@ class Example:
     completion: str
     ground_truth: str
     outcome: Outcome
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str = ""

@@ -1,5 +1,6 @@
 """A worker process: reads one item a line from stdin, writes one verdict a line. Started by `pool.py`."""
 
+import importlib
 import json
 import os
 import resource
@@ -10,7 +11,7 @@ from typing import TextIO
 
 from bactrian.errors import BactrianError
 from bactrian.verify import guard
-from bactrian.verify.registry import VERIFIERS, verify
+from bactrian.verify.registry import VERIFIERS, names, verify
 from bactrian.verify.verdict import Verdict
 
 MEMORY_LIMIT = 4 << 30
@@ -21,9 +22,9 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    for name in sorted(name for name, verifier in VERIFIERS.items() if verifier.slow):
+    for name in sorted(name for name in names() if VERIFIERS[name].place == "worker"):
         example = VERIFIERS[name].examples[0]
-        verify(name, example.completion, example.ground_truth)
+        verify(name, example.completion, example.ground_truth, example.settings)
     guard.deny()
     answer(replies, {"ready": True})
     for line in sys.stdin:
@@ -31,6 +32,7 @@ def main() -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, item.pop("alarm"))
         try:
+            find(item.pop("module"))
             reply: dict[str, object] = asdict(verify(**item))
         except BactrianError as error:
             reply = {"error": str(error)}
@@ -39,6 +41,16 @@ def main() -> None:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_REAL, 0)
         answer(replies, reply)
+
+
+def find(module: str) -> None:
+    """Import a module that registers a verifier. Raises BactrianError if a worker cannot."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise BactrianError(
+            f"the module {module}, which registers a verifier that runs in workers, cannot be imported there: {error}"
+        ) from None
 
 
 def answer(replies: TextIO, message: dict[str, object]) -> None:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
-from bactrian.evaluate.score import OUTCOMES, Answer, compare, grade, outcome, refuse_failures, score
+from bactrian.evaluate.score import Answer, compare, grade, refuse_failures, score
 from bactrian.evaluate.statistics import wilson
-from bactrian.verify import Pool, Verdict
+from bactrian.verify import OUTCOMES, Pool, at_limit
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ def test_each_outcome_is_told_apart() -> None:
     expected = ["right", "wrong", "unparsable", "truncated", "truncated", "right", "crashed"]
     assert [answer.outcome for answer in graded] == expected
     found = score("m", "t", "greedy", graded)
-    assert found.counts == {"right": 2, "wrong": 1, "unparsable": 1, "truncated": 2, "timed_out": 0, "crashed": 1}
+    counts = {"right": 2, "wrong": 1, "unparsable": 1, "truncated": 2, "crashed": 1}
+    assert found.counts == dict.fromkeys(OUTCOMES, 0) | counts
     assert found.score == pytest.approx(2 / 7) and found.interval == pytest.approx(wilson(2, 7))
     assert found.mean_tokens == 3
 
 
-def test_only_wrong_and_unparsable_become_truncated() -> None:
-    for name in ("right", "wrong", "unparsable", "timed_out", "crashed"):
-        verdict = Verdict(0.0, name, None, "")  # type: ignore[arg-type]
-        assert outcome(verdict, "stop") == name
-        assert outcome(verdict, "length") == ("truncated" if name in ("wrong", "unparsable") else name)
+def test_a_right_answer_and_a_failure_of_the_verifier_do_not_become_truncated() -> None:
+    for name in OUTCOMES:
+        assert at_limit(name, "stop") == name
+        assert at_limit(name, "length") == (name if name in ("right", "timed_out", "crashed") else "truncated")
 
 
 def test_sampled_score_and_pass_at_k() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from bactrian.verify import OUTCOMES
+
 TASKS = ("sums", "chain-sums")
 MODELS = ("base", "sft", "dpo", "rlvr")
 ACCURACY = {"base": 0.03, "sft": 0.31, "dpo": 0.32, "rlvr": 0.42}
@@ -161,9 +163,6 @@ def _answer(rng: random.Random, model: str, bags: list[int], right: bool) -> dic
         "tokens": 26 + rng.randrange(20),
         "finish": "length" if outcome == "truncated" else "stop",
     }
-
-
-OUTCOMES = ("right", "wrong", "unparsable", "truncated", "timed_out", "crashed")
 
 
 def results(rng: random.Random) -> tuple[dict[str, Any], list[dict[str, Any]]]:

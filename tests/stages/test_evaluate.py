@@ -18,11 +18,11 @@ from bactrian.chat import ChatTemplate
 from bactrian.data.files import write_rows
 from bactrian.data.procedural import sums, word_problems
 from bactrian.errors import BactrianError
-from bactrian.evaluate.score import OUTCOMES
 from bactrian.generate.engine import Completion, Request
 from bactrian.manifest import Kind
 from bactrian.stages import evaluate as module
 from bactrian.stages.evaluate import Evaluate, pairs_to_compare, question_seed
+from bactrian.verify import OUTCOMES
 
 ROWS = list(sums(0, 40, split="dev"))
 TRUTH = {row["messages"][0]["content"]: row["ground_truth"] for row in ROWS}

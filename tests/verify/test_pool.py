@@ -21,7 +21,7 @@ from bactrian.verify import worker
 from bactrian.verify.registry import VERIFIERS, Verifier
 from bactrian.verify.verdict import Example, Verdict
 
-def check(completion, ground_truth):
+def check(problem, completion):
     print("noise on stdout")
     if completion == "hang":
         while True:
@@ -38,7 +38,7 @@ def check(completion, ground_truth):
     return Verdict(1.0, "right", str(os.getpid()), completion)
 
 VERIFIERS.clear()
-VERIFIERS["reasoning_gym"] = Verifier(check, (Example("a", "", "right"),), slow=True)
+VERIFIERS["reasoning_gym"] = Verifier(check, (Example("a", "", "right"),), place="worker")
 worker.main()
 """
 

@@ -38,7 +38,7 @@ def test_every_verifier_has_gold_and_hard_negatives() -> None:
 
 
 def test_self_check_says_what_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    blind = Verifier(lambda completion, truth: Verdict(1.0, "right", None, ""), VERIFIERS["gsm8k"].examples)
+    blind = Verifier(lambda problem, completion: Verdict(1.0, "right", None, ""), VERIFIERS["gsm8k"].examples)
     monkeypatch.setitem(VERIFIERS, "blind", blind)
     with pytest.raises(BactrianError, match="the verifier blind fails its self-check on 'He has 7 apples"):
         self_check("blind")
