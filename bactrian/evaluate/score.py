@@ -58,8 +58,8 @@ def grade(
     return [
         Answer(
             question=row["id"], sample=i, prompt=prompt, completion=c.text, ground_truth=row["ground_truth"],
-            extracted=verdict.extracted, score=verdict.score, outcome=at_limit(verdict.outcome, c.finish), tokens=len(c.ids),
-            finish=c.finish,
+            extracted=verdict.extracted, score=verdict.score, outcome=at_limit(verdict.outcome, c.finish),
+            tokens=len(c.ids), finish=c.finish,
         )
         for (row, prompt, i, c), verdict in zip(pairs, verdicts, strict=True)
     ]  # fmt: skip
