@@ -1,0 +1,154 @@
+"""The evaluation sets that are known: their public names, and which of their fields hold what a model is asked.
+
+The first group are those that Tülu 3 decontaminates against, with its fields. A field is a column; "a.b" is b inside a,
+"a + b" the two as one text, and a column that holds a list is its elements as one text.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from bactrian.data.files import data_files, stream_rows
+from bactrian.data.overlap.asked import asked_of
+from bactrian.data.overlap.index import Item
+from bactrian.errors import BactrianError
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """An evaluation set: its Hub id, the fields that are compared, and what its files are called."""
+
+    name: str
+    hub: str
+    fields: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def _known(name: str, hub: str, fields: str, files: str = "") -> Benchmark:
+    patterns = [f"{file}*" for file in (files or name).split()]
+    return Benchmark(name, hub, tuple(field.strip() for field in fields.split(",")), tuple(patterns))
+
+
+# Hub ids from memory, without a network to try them: [unverified]. Files are matched by the beginning of their names,
+# the first that fits, so that longer names come before the shorter ones that they begin with.
+KNOWN = (
+    _known("gsm8k", "openai/gsm8k", "question", "gsm8k_test"),
+    _known("math500", "HuggingFaceH4/MATH-500", "problem"),
+    _known("math", "EleutherAI/hendrycks_math", "problem", "math_test"),
+    _known("mmlu-val", "cais/mmlu", "question", "mmlu_val"),
+    _known("mmlu-dev", "cais/mmlu", "question", "mmlu_dev"),
+    _known("mmlu-pro", "TIGER-Lab/MMLU-Pro", "question", "mmlu_pro mmlu-pro"),
+    _known("mmlu", "cais/mmlu", "question", "mmlu_test"),
+    _known("bbh", "lukaemon/bbh", "input", "bbh.dev bbh.jsonl bbh_test"),
+    _known("drop", "ucinlp/drop", "passage, question", "drop_validation"),
+    _known("drop-prompts", "", "context", "drop_dev"),
+    _known("ifeval", "google/IFEval", "prompt", "ifeval_input"),
+    _known("popqa", "akariasai/PopQA", "metadata.subj, metadata.prop, metadata.obj"),
+    _known("truthfulqa", "truthfulqa/truthful_qa", "question"),
+    _known("alpaca-eval", "tatsu-lab/alpaca_eval", "instruction", "alpaca_eval_davinci"),
+    _known("humaneval", "openai/openai_humaneval", "prompt"),
+    _known("bigcodebench", "bigcode/bigcodebench", "instruct_prompt"),
+    _known("gpqa", "Idavidrein/gpqa", "Question"),
+    _known("agieval", "", "passage, question"),
+    _known("wildguardtest", "allenai/wildguardmix", "prompt"),
+    _known("wildjailbreak", "allenai/wildjailbreak", "adversarial"),
+    _known("jailbreaktrigger", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_jailbreaktrigger"),
+    _known("do-anything-now", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_misuse"),
+    _known("harmbench", "walledai/HarmBench", "Behavior"),
+    _known("dm-math", "deepmind/math_dataset", "question", "deepmind_math_test dm_math"),
+    # others
+    _known("aime24", "HuggingFaceH4/aime_2024", "problem", "aime_2024"),
+    _known("amc23", "math-ai/amc23", "question"),
+    _known("svamp", "ChilleD/SVAMP", "Body + Question"),
+    _known("asdiv", "EleutherAI/asdiv", "body + question"),
+    _known("mgsm", "juletxara/mgsm", "question"),
+    _known("mbpp", "google-research-datasets/mbpp", "text", "mbpp_test"),
+    _known("triviaqa", "mandarjoshi/trivia_qa", "question"),
+    _known("arc-easy", "allenai/ai2_arc", "question", "olmo_val_arc-easy arc-easy ARC-Easy"),
+    _known("openbookqa", "allenai/openbookqa", "question_stem", "olmo_val_openbookqa openbookqa"),
+    _known("piqa", "ybisk/piqa", "goal", "olmo_val_piqa piqa"),
+    _known("sciq", "allenai/sciq", "question", "olmo_val_sciq sciq"),
+    _known("social-iqa", "allenai/social_i_qa", "context + question", "olmo_val_social_i_qa social_i_qa"),
+    _known("commonsenseqa", "tau/commonsense_qa", "question", "olmo_val_commonsense_qa"),
+    _known("copa", "aps/super_glue", "premise + choice1 + choice2", "olmo_val_copa copa"),
+    _known("boolq", "google/boolq", "passage, question", "olmo_val_boolq boolq"),
+    _known("basic-arithmetic", "allenai/basic_arithmetic", "question", "olmo_val_basic_arithmetic"),
+    _known("mediq", "stellalisy/MediQ", "context, question", "mediq_"),
+    _known("self-instruct", "", "instruction", "self_instruct_user_oriented"),
+    _known("mt-bench", "HuggingFaceH4/mt_bench_prompts", "turns", "mt_bench_questions"),
+    _known("vicuna-bench", "", "turns", "vicuna_bench_questions"),
+    _known("arena-hard", "lmarena-ai/arena-hard-auto", "turns", "arena_hard"),
+    _known("wizardlm", "", "Instruction", "wizardlm_testset"),
+    _known("coconot", "allenai/coconot", "prompt", "coconot_eval"),
+    _known("coconot-contrast", "allenai/coconot", "prompt", "coconot_contrast_eval"),
+    _known("xstest", "walledai/XSTest", "prompt", "xstest_prompts"),
+    _known("simple-safety-tests", "Bertievidgen/SimpleSafetyTests", "prompts_final", "simple_safety_tests"),
+    _known("sycophancy", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_sycophancy"),
+    _known("advfactuality", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_advfactuality"),
+    _known("llmbar", "princeton-nlp/LLMBar", "input", "llmbar_judges"),
+    _known("pandalm", "WeOpenML/PandaLM", "instruction + input", "pandalm_test"),
+    _known("auto-j", "", "prompt", "autoj_pairwise"),
+    _known("trust-or-escalate", "", "instruction", "trust_or_escalate_calibration"),
+    _known("tulu1-human-eval", "", "prompt", "tulu1_human_eval"),
+    _known("hh-rlhf-harmless", "Anthropic/hh-rlhf", "chosen", "hh_rlhf_harmless_test"),
+)
+
+
+def known_as(name: str) -> Benchmark | None:
+    """The known benchmark that a file's name or a Hub id means, or None."""
+    if not name:
+        return None
+    return next((known for known in KNOWN if name == known.hub or any(fnmatch(name, p) for p in known.files)), None)
+
+
+def read_benchmarks(path: Path, name: str, fields: Mapping[str, Sequence[str]]) -> list[Item]:
+    """The test items behind one reference: a file, or all known benchmarks among the files of a folder.
+
+    `name` is what the reference is called; `fields` gives, by that name or a file's, the columns to compare where the
+    table does not know them. Rows in a layout of ours need neither: what they ask is known.
+    Raises BactrianError naming the file, the row, the field and what is there instead.
+    """
+    if given := fields.get(name):
+        return _items(path, Benchmark(name, "", tuple(given), ()))
+    if known := known_as(name) or known_as(path.name):
+        return _items(path, known)
+    if path.is_file() or (path / "data.parquet").is_file():
+        return _items(path, Benchmark(name, "", (), ()))
+    chosen = [(file, _of_file(file, fields)) for file in data_files(path)]
+    items = [item for file, benchmark in chosen if benchmark for item in _items(file, benchmark)]
+    if not items:
+        raise BactrianError(f"{path}: holds no file that is known to be a benchmark, such as gsm8k_test.jsonl; name "
+                            f"single files in `against`, and the columns to compare in `fields`")  # fmt: skip
+    return items
+
+
+def _of_file(file: Path, fields: Mapping[str, Sequence[str]]) -> Benchmark | None:
+    given = fields.get(file.name)
+    return Benchmark(file.name, "", tuple(given), ()) if given else known_as(file.name)
+
+
+def _items(path: Path, benchmark: Benchmark) -> list[Item]:
+    items = []
+    for number, (row, where) in enumerate(stream_rows(path), 1):
+        texts = _fields(row, benchmark.fields, where) if benchmark.fields else ["\n".join(asked_of(row, where))]
+        identity = next((row[key] for key in ("id", "task_id", "unique_id", "key") if key in row), f"row {number}")
+        items.append(Item(benchmark.name, str(identity), tuple(filter(str.strip, texts)) or ("",)))
+    return items
+
+
+def _fields(row: Mapping[str, Any], fields: Iterable[str], where: str) -> list[str]:
+    return ["\n".join(_text(row, part.strip(), where) for part in field.split(" + ")) for field in fields]
+
+
+def _text(row: Mapping[str, Any], field: str, where: str) -> str:
+    """The text of a field. A row may lack some of its benchmark's fields (then ""), not the column's whole table."""
+    value: Any = row
+    for part in field.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise BactrianError(f"{where}: field '{field}': found {type(value).__name__}, expected text")

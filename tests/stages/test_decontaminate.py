@@ -1,0 +1,99 @@
+"""The stage and its command: what goes, what stays, what is written about it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bactrian.artifact import Input, Workspace
+from bactrian.cli import invoke
+from bactrian.data.files import read_rows
+from bactrian.errors import BactrianError
+from bactrian.manifest import Kind
+from bactrian.stages.decontaminate import Decontaminate
+
+QUESTIONS = [f"How many apples does person number {i} have if {i + 3} of them were eaten today?" for i in range(20)]
+MANY = [f"Explain in {i} words why the number {i} is liked by so many as {i} of all people" for i in range(50)]
+
+
+def conversation(source: str, number: int, text: str) -> dict[str, Any]:
+    turns = [{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}]
+    return {"id": f"{source}{number}", "source": source, "license": "MIT", "messages": turns}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """`dirty` holds 3 of 20 questions, `clean` none, `little` one: 5 %."""
+    rows = [conversation(source, i, text) for source in ("dirty", "clean", "little") for i, text in enumerate(MANY)]
+    rows += [conversation("dirty", 100 + i, f"Please help me.\n{QUESTIONS[i]} Thank you.") for i in range(3)]
+    rows += [conversation("little", 100, QUESTIONS[7].upper())]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "gsm8k_test.jsonl").write_text("".join(json.dumps({"question": q}) + "\n" for q in QUESTIONS))
+    (tmp_path / "other.jsonl").write_text(json.dumps({"id": "o", "ask": MANY[0], "text": ""}) + "\n")
+    return tmp_path
+
+
+def run(files: Path, **settings: Any) -> tuple[list[dict[str, Any]], dict[str, Any], Workspace]:
+    settings = {"data": ["train"], "against": ["gsm8k_test.jsonl"], **settings}
+    inputs = {name: Input(name, files / f"{name.removesuffix('.jsonl')}.jsonl", Kind.DATA, name)
+              for name in settings["data"] + settings["against"]}  # fmt: skip
+    workspace = Workspace.temporary(files / "work", inputs)
+    Decontaminate(**settings).run(workspace)
+    return read_rows(workspace.output), json.loads((workspace.output / "overlap.json").read_text()), workspace
+
+
+@pytest.mark.parametrize(
+    ("settings", "gone"),
+    [
+        ({"action": "report"}, set()),
+        ({"action": "rows", "share": 0.06}, {"dirty100", "dirty101", "dirty102"}),
+        ({"action": "rows"}, {"dirty100", "dirty101", "dirty102", "little100"}),
+        ({"action": "sources", "share": 0.06}, {f"dirty{i}" for i in [*range(50), 100, 101, 102]}),
+        ({"mode": "any", "share": 0.0}, {"dirty100", "dirty101", "dirty102", "little100"}),
+        ({"mode": "exact", "share": 0.0}, {"little100"}),
+        ({"threshold": 1.0, "n": 3}, {"dirty100", "dirty101", "dirty102", "little100"}),
+        ({"n": 30}, set()),
+    ],
+)
+def test_actions_and_modes(files: Path, settings: dict[str, Any], gone: set[str]) -> None:
+    before = {row["id"] for row in read_rows(files / "train.jsonl")}
+    kept, about, workspace = run(files, **settings)
+    assert before - {row["id"] for row in kept} == gone
+    assert about["dropped"] == len(gone) == workspace.metrics["rows_dropped"]
+    assert about["benchmarks"] == {"gsm8k": 20}
+
+
+def test_what_it_writes(files: Path) -> None:
+    _, about, workspace = run(files)
+    cells = {cell["source"]: (cell["matched"], cell["rows"], cell["share"]) for cell in about["cells"]}
+    assert cells == {"dirty": (3, 3, 0.15), "little": (1, 1, 0.05)}
+    assert "| dirty | 53 | gsm8k | 20 | 3 | 15.0% | 3 |" in (workspace.output / "README.md").read_text()
+    matches = read_rows(workspace.output / "matches.parquet")
+    assert [(match["id"], match["item"]) for match in matches] == [
+        ("dirty100", "row 1"), ("dirty101", "row 2"), ("dirty102", "row 3"), ("little100", "row 8")
+    ]  # fmt: skip
+    assert matches[0]["texts"] == [f"Please help me.\n{QUESTIONS[0]} Thank you."]
+    assert matches[0]["fields"] == QUESTIONS[:1]
+
+
+def test_other_files_and_answers(files: Path) -> None:
+    kept, about, _ = run(files, against=["other.jsonl"], fields={"other.jsonl": ["ask"]}, share=0.0)
+    assert about["dropped"] == 3 and len(kept) == 151
+    (files / "bad.jsonl").write_text('{"ask": "What?"}')
+    with pytest.raises(BactrianError, match=r"bad.jsonl, row 1: found the columns 'ask', expected messages"):
+        run(files, against=["bad.jsonl"])
+
+
+def test_as_a_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = files / "runs"
+    arguments = ["decontaminate", "--data", str(files / "train.jsonl"), "--against", str(files), "--store", str(store)]
+    assert invoke(arguments) == 0
+    assert "| dirty | 53 | gsm8k | 20 | 3 | 15.0% | 3 |" in capsys.readouterr().err
+    assert len(list(store.glob("artifacts/decontaminate-*/matches.parquet"))) == 1
+
+
+def test_nothing_left(files: Path) -> None:
+    (files / "leak.jsonl").write_text(json.dumps({"text": QUESTIONS[0]}))
+    with pytest.raises(BactrianError, match="nothing is left"):
+        run(files, data=["leak"])
