@@ -81,7 +81,7 @@ def test_other_files_and_answers(files: Path) -> None:
     kept, about, _ = run(files, against=["other.jsonl"], fields={"other.jsonl": ["ask"]}, share=0.0)
     assert about["dropped"] == 3 and len(kept) == 151
     (files / "bad.jsonl").write_text('{"ask": "What?"}')
-    with pytest.raises(BactrianError, match=r"bad.jsonl, row 1: found the columns 'ask', expected messages"):
+    with pytest.raises(BactrianError, match=r"bad.jsonl, line 1: found the columns 'ask', expected messages"):
         run(files, against=["bad.jsonl"])
 
 
