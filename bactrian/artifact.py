@@ -22,6 +22,7 @@ from bactrian.hardware import Hardware
 from bactrian.manifest import (
     MANIFEST,
     METRICS,
+    Decontamination,
     FileRecord,
     Kind,
     Licence,
@@ -56,6 +57,7 @@ class Input:
     content_hash: str
     licences: tuple[Licence, ...] = ()
     key: str | None = None
+    decontamination: tuple[Decontamination, ...] = ()
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Workspace:
     code: str = ""  # the stage's code fingerprint; part of every memo's name
     metrics: dict[str, float] = field(default_factory=dict)  # headline numbers for the manifest
     licences: list[Licence] = field(default_factory=list)  # beyond the inputs'
+    decontamination: Decontamination | None = None  # set by a stage that compared its rows with test items
     _log_checked: bool = False
 
     @classmethod

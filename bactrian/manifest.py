@@ -50,6 +50,27 @@ class Licence(BaseModel):
         return cls(source=source, licence=name or "unknown", marks=tuple(marks))
 
 
+class Decontamination(BaseModel):
+    """What is known of some training rows and test items: `against` is empty if nobody compared them.
+
+    `data` names the rows as a person does (a step or a source); `left` is the largest share of a benchmark's items that
+    they still hold by `rule`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    against: tuple[str, ...] = ()
+    rule: str = ""
+    left: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.against:
+            return f"{self.data}: not decontaminated"
+        return (f"{self.data}: against {len(self.against)} benchmarks ({', '.join(self.against)}); {self.rule}; "
+                f"at most {self.left:.1%} of one is left")
+
+
 class FileRecord(BaseModel):
     """One file of an artifact."""
 
@@ -87,6 +108,7 @@ class Manifest(BaseModel):
     packages: dict[str, str]
     hardware: dict[str, str | int | None]
     licences: tuple[Licence, ...]
+    decontamination: tuple[Decontamination, ...] = ()  # of every row that data or a model were made from
     started: str  # ISO 8601, UTC
     seconds: float  # of all processes that worked on it
     attempts: int = 1  # processes that worked on it; more than 1 where it was interrupted and resumed
@@ -169,6 +191,11 @@ def merge_licences(*groups: Iterable[Licence]) -> tuple[Licence, ...]:
     """All licences once each, sorted, so that the order of inputs does not show."""
     return tuple(sorted({licence for group in groups for licence in group},
                         key=lambda licence: (licence.source, licence.licence, licence.marks)))
+
+
+def merge_decontamination(*groups: Iterable[Decontamination]) -> tuple[Decontamination, ...]:
+    """All records once each, sorted: what was made from clean rows and others says both."""
+    return tuple(sorted({record for group in groups for record in group}, key=str))
 
 
 def _plain(value: object) -> object:

@@ -16,7 +16,16 @@ from bactrian.errors import BactrianError
 from bactrian.facts import facts_of
 from bactrian.fingerprint import code_fingerprint
 from bactrian.hardware import Hardware, machine, memory_bytes
-from bactrian.manifest import InputRecord, Manifest, files_below, hash_json, merge_licences
+from bactrian.manifest import (
+    Decontamination,
+    InputRecord,
+    Kind,
+    Manifest,
+    files_below,
+    hash_json,
+    merge_decontamination,
+    merge_licences,
+)
 from bactrian.progress import duration, say
 from bactrian.recipe import Recipe, Step
 from bactrian.source import Source, resolve
@@ -126,7 +135,7 @@ def _inputs(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | Sourc
     for name in task.step.reads:
         manifest = made[name].manifest
         inputs[name] = Input(name, made[name].path.resolve(), manifest.kind, manifest.content_hash, manifest.licences,
-                             manifest.key)
+                             manifest.key, manifest.decontamination)
     return inputs
 
 
@@ -199,13 +208,31 @@ def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seco
         code={"version": _version(), "commit": _commit(), "fingerprint": task.code},
         packages=_packages(),
         hardware=hardware,
-        licences=merge_licences(workspace.licences, *(item.licences for item in inputs.values())),
+        licences=merge_licences(workspace.licences, *(item.licences for item in _passed_on(task, inputs))),
+        decontamination=_decontamination(task, workspace),
         started=attempt["started"],
         seconds=round(seconds, 3),
         attempts=attempt["attempts"],
         metrics={name: finite(value) for name, value in workspace.metrics.items()},
         files={},
     )
+
+
+def _passed_on(task: Task, inputs: Mapping[str, Input]) -> list[Input]:
+    """The inputs that are in what the step makes, and not only compared with it."""
+    refs = (item.ref for item in task.step.stage.references() if not item.held_out)
+    return [inputs[ref] for ref in dict.fromkeys(refs)]
+
+
+def _decontamination(task: Task, workspace: Workspace) -> tuple[Decontamination, ...]:
+    """The stage's own record; else those of what it read, and of rows that it made itself that nobody compared them."""
+    if task.step.stage.makes is Kind.RESULTS:
+        return ()
+    if workspace.decontamination is not None:
+        return (workspace.decontamination,)
+    merged = merge_decontamination(*(item.decontamination for item in _passed_on(task, workspace.inputs)))
+    made_here = task.step.stage.makes is Kind.DATA and not merged
+    return (Decontamination(data=task.step.name),) if made_here else merged
 
 
 def _attempt(partial: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from bactrian.artifact import Input
 from bactrian.errors import BactrianError
 from bactrian.fingerprint import code_fingerprint
-from bactrian.manifest import MANIFEST, Kind, Licence, Manifest, hash_json, hash_path
+from bactrian.manifest import MANIFEST, Decontamination, Kind, Licence, Manifest, hash_json, hash_path
 from bactrian.wording import nearest
 
 EMBEDDED_PREFIX = "embedded:"
@@ -29,11 +29,12 @@ class Source:
     licences: Callable[[Path], tuple[Licence, ...]]
     key: str | None = None
     local: bool = True  # False if fetching it needs the network
+    decontamination: tuple[Decontamination, ...] = ()
 
     def input(self) -> Input:
         """The source on this machine, converted or downloaded if need be. Raises BactrianError if it cannot be had."""
         path = self.fetch()
-        return Input(self.name, path, self.kind, self.content_hash, self.licences(path), self.key)
+        return Input(self.name, path, self.kind, self.content_hash, self.licences(path), self.key, self.decontamination)
 
 
 def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tuple[str, str] | None:
@@ -86,9 +87,11 @@ def _from_path(ref: str, kind: Kind, path: Path) -> Source:
     if (path / MANIFEST).is_file():
         manifest = Manifest.read(path)
         manifest.verify(path)
-        return Source(ref, kind, manifest.content_hash, lambda: path, lambda _: manifest.licences, manifest.key)
+        return Source(ref, kind, manifest.content_hash, lambda: path, lambda _: manifest.licences, manifest.key,
+                      decontamination=manifest.decontamination)
     licences = _card_licences if kind is Kind.MODEL else _no_licences
-    return Source(ref, kind, hash_path(path), lambda: path, lambda found: licences(ref, found))
+    return Source(ref, kind, hash_path(path), lambda: path, lambda found: licences(ref, found),
+                  decontamination=_unknown(ref, kind))
 
 
 def _from_hub(ref: str, kind: Kind) -> Source:
@@ -104,7 +107,13 @@ def _from_hub(ref: str, kind: Kind) -> Source:
             return Path(snapshot_download(repository, repo_type=repo_type, revision=commit, allow_patterns=patterns))
 
     return Source(ref, kind, hash_json([repo_type, repository, commit]), fetch,
-                  lambda path: _card_licences(f"{repository} (Hub, {commit[:12]})", path), local=False)
+                  lambda path: _card_licences(f"{repository} (Hub, {commit[:12]})", path), local=False,
+                  decontamination=_unknown(ref, kind))
+
+
+def _unknown(ref: str, kind: Kind) -> tuple[Decontamination, ...]:
+    """Rows from outside were not compared with anything, as far as is known; of models' data nothing is claimed."""
+    return (Decontamination(data=ref),) if kind is Kind.DATA else ()
 
 
 def _hub_commit(repository: str, revision: str | None, repo_type: str) -> str:

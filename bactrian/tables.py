@@ -50,6 +50,7 @@ def print_manifest(folder: Path, manifest: Manifest) -> None:
     rows += _rows("inputs", {ref: f"{item.content_hash[:16]} {item.path}" for ref, item in manifest.inputs.items()})
     rows += _rows("licences", {item.source: " ".join([item.licence, *(f"[{mark}]" for mark in item.marks)])
                                for item in manifest.licences})
+    rows += [("" if index else "decontamination", str(item)) for index, item in enumerate(manifest.decontamination)]
     rows += _rows("files", {name: f"{file.sha256[:16]} {_bytes(file.bytes)}" for name, file in manifest.files.items()})
     for label, value in rows:
         table.add_row(_text(label), _text(value))

@@ -152,6 +152,7 @@ def _details(step: Step) -> Details:
         ("seed", str(manifest.seed)),
         *where,
         ("content hash", manifest.content_hash[:HASH]),
+        ("decontaminated", "\n".join(map(str, manifest.decontamination))),
         *((f"code {name}", shorten(value, HASH)) for name, value in manifest.code.items() if value),
         ("made", date(manifest.started)),
         ("took", duration(manifest.seconds)),

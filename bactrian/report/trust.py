@@ -28,7 +28,8 @@ class Check:
 
 def checks(run: Run) -> list[Check]:
     """All checks, the worrying ones first."""
-    found = [*_artifacts(run), *_answers(run), *_overlap(run), *_gaps(run), *_signal(run), *_code(run), *_limits(run)]
+    parts = (_artifacts, _answers, _overlap, _decontamination, _gaps, _signal, _code, _limits)
+    found = [check for part in parts for check in part(run)]
     order: tuple[Level, ...] = ("bad", "look", "fine", "unmeasured")
     return sorted(found, key=lambda check: order.index(check.level))
 
@@ -121,6 +122,22 @@ def _overlap(run: Run) -> Iterator[Check]:
     if unchecked or not tasks:
         what = f"the questions of {listing(unchecked)}" if unchecked else "anything"
         yield Check("unmeasured", "Overlap with training data", f"Not recorded: whether {what} occur in training data.")
+
+
+def _decontamination(run: Run) -> Iterator[Check]:
+    """Whether the rows that the last model was trained on were held against test items, as its manifest says."""
+    models = [step for step in run.steps if step.kind == "model" and step.manifest]
+    records = models[-1].manifest.decontamination if models and models[-1].manifest else ()
+    never = [record.data for record in records if not record.against]
+    if never:
+        yield Check(
+            "look",
+            "Not decontaminated",
+            f"{models[-1].name} was trained on rows that were never held against benchmarks: {listing(never)}. A stage "
+            f"`decontaminate` before training does it.",
+        )
+    elif records:
+        yield Check("fine", "Decontaminated", f"{models[-1].name} was trained on: {'; '.join(map(str, records))}.")
 
 
 def _gaps(run: Run) -> Iterator[Check]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind
-from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
+from bactrian.manifest import Decontamination, Kind
+from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Stage
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -32,7 +32,7 @@ class Decontaminate(Stage):
     labels_inputs: ClassVar[bool] = True
 
     data: list[DataRef] = Field(min_length=1, description="training rows")
-    against: list[DataRef] = Field(
+    against: list[HeldOutRef] = Field(
         min_length=1, description="test items: files, Hub ids or steps; of a folder all files that are known benchmarks"
     )
     fields: dict[str, list[str]] = Field({}, description="columns to compare of a file that is not known, by its name")
@@ -70,6 +70,7 @@ class Decontaminate(Stage):
         table = self._table(items, found.sources, found.items, workspace.scratch)
         rows, sources = doomed(table, matched_rows(workspace.scratch), self.action, self.share)
         kept = self._write(workspace, table, rows, sources)
+        workspace.decontamination = self._record(table, workspace)
         say(f"decontaminate: {found.rows:,} rows, {found.rows - kept:,} dropped\n{table}")
 
     def _items(self, workspace: "Workspace") -> "list[Item]":
@@ -143,6 +144,15 @@ class Decontaminate(Stage):
         workspace.metrics |= {"rows_kept": float(writer.count), "rows_dropped": float(total - writer.count),
                               "largest_share": max((cell.share for cell in table.cells), default=0.0)}  # fmt: skip
         return writer.count
+
+    def _record(self, table: "Table", workspace: "Workspace") -> Decontamination:
+        """For the manifests of all that is made from these rows."""
+        said = {"ngram": f"{self.threshold or 0.5:.0%} of an item's words in shared {self.n}-grams of one row",
+                "any": f"one shared {self.n}-gram", "exact": "the same whole text"}  # fmt: skip
+        touched = set() if self.action == "report" else table.above(self.share)
+        left = max((cell.share for cell in table.cells if cell.source not in touched), default=0.0)
+        names = ", ".join(Path(workspace.input(ref).name).name for ref in self.data)
+        return Decontamination(data=names, against=tuple(sorted(table.benchmarks)), rule=said[self.mode], left=left)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         given = [inputs.get(ref, Facts()) for ref in self.data]

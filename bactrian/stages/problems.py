@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bactrian.errors import BactrianError
 from bactrian.manifest import Kind
-from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Stage
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -139,7 +139,7 @@ class Problems(Stage):
     makes: ClassVar[Kind] = Kind.DATA
 
     tasks: list[AnyTask] = Field(min_length=1, description="where the problems come from")
-    exclude: list[DataRef] = Field([], description="held-out rows: whatever shares a question with them is dropped")
+    exclude: list[HeldOutRef] = Field([], description="held-out rows: whatever shares a question with them is dropped")
     system: str = Field("", description="a system turn for every row")
     instruction: str = Field("", description="a last line added to every question")
     as_conversations: bool = Field(False, description="write the worked solution as an assistant turn, for SFT")

@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reference:
-    """Marks a text setting as the name of an artifact of this kind (a step, embedded:…, a path or a Hub id)."""
+    """Marks a text setting as the name of an artifact of this kind (a step, embedded:…, a path or a Hub id).
+
+    What is `held_out` is only compared with: none of it, nor its licence, is in what the stage makes.
+    """
 
     kind: Kind
+    held_out: bool = False
 
 
 ModelRef = Annotated[str, Reference(Kind.MODEL)]
 DataRef = Annotated[str, Reference(Kind.DATA)]
+HeldOutRef = Annotated[str, Reference(Kind.DATA, held_out=True)]
 ResultsRef = Annotated[str, Reference(Kind.RESULTS)]
 
 
@@ -52,6 +57,7 @@ class Found:
     path: tuple[str | int, ...]
     ref: str
     kind: Kind
+    held_out: bool = False
 
     @property
     def field(self) -> str:
@@ -101,8 +107,8 @@ def _references_of(annotation: Any, value: object, at: tuple[str | int, ...]) ->
     if isinstance(value, BaseModel):
         yield from _references_in(value, at)
     elif isinstance(value, str):
-        if (kind := _reference_kind(annotation)) is not None:
-            yield Found(at, value, kind)
+        if (mark := _reference_mark(annotation)) is not None:
+            yield Found(at, value, mark.kind, mark.held_out)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _references_of(annotation, item, (*at, key))
@@ -111,9 +117,9 @@ def _references_of(annotation: Any, value: object, at: tuple[str | int, ...]) ->
             yield from _references_of(annotation, item, (*at, index))
 
 
-def _reference_kind(annotation: Any) -> Kind | None:
-    """The kind of the reference anywhere in an annotation such as `dict[str, ModelRef] | None`."""
+def _reference_mark(annotation: Any) -> Reference | None:
+    """The mark of the reference anywhere in an annotation such as `dict[str, ModelRef] | None`."""
     for mark in getattr(annotation, "__metadata__", ()):
         if isinstance(mark, Reference):
-            return mark.kind
-    return next((kind for part in typing.get_args(annotation) if (kind := _reference_kind(part)) is not None), None)
+            return mark
+    return next((mark for part in typing.get_args(annotation) if (mark := _reference_mark(part)) is not None), None)
