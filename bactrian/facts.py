@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.manifest import METRICS, Kind
+from bactrian.manifest import METRICS, Kind, files_below, files_matching
 from bactrian.stages.stage import Facts
 
 BYTES_PER_TOKEN = 4.0  # of English text, for data that no tokenizer has seen yet
@@ -19,11 +19,19 @@ def facts_of(path: Path, kind: Kind) -> Facts:
     if kind is Kind.MODEL:
         return Facts(parameters=sum(map(_parameters, path.glob("*.safetensors"))))
     if kind is Kind.DATA:
-        files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
-        counted = [_rows_and_bytes(file) for file in files]
+        counted = [_rows_and_bytes(file) for file in _data_files(path)]
         rows, size = sum(rows for rows, _ in counted), sum(size for _, size in counted)
         return Facts(rows=rows, tokens_per_row=size / rows / BYTES_PER_TOKEN if rows else 0.0)
     return Facts()
+
+
+def _data_files(path: Path) -> list[Path]:
+    """A file, an artifact's rows (and not what else it says of them), all files below a folder, or a pattern's."""
+    if path.is_file():
+        return [path]
+    if (path / "data.parquet").is_file():
+        return [path / "data.parquet"]
+    return list(files_below(path)) if path.exists() else files_matching(path)
 
 
 def _parameters(file: Path) -> int:
@@ -38,7 +46,7 @@ def _parameters(file: Path) -> int:
 
 
 def _rows_and_bytes(file: Path) -> tuple[int, int]:
-    """Rows, and bytes of their text, in a Parquet or JSONL file; (0, 0) for any other."""
+    """Rows, and bytes of their text, in a Parquet file or one of lines; (0, 0) for any other."""
     if file.suffix == ".parquet":
         from pyarrow import parquet
 
@@ -47,7 +55,7 @@ def _rows_and_bytes(file: Path) -> tuple[int, int]:
         columns = [group.column(index) for group in groups for index in range(group.num_columns)]
         text = [column for column in columns if column.path_in_schema.split(".")[0] in _TEXT] or columns
         return metadata.num_rows, sum(column.total_uncompressed_size for column in text)
-    if file.name.endswith((".jsonl", ".jsonl.gz")) and file.name != METRICS:
+    if file.name.removesuffix(".gz").endswith((".jsonl", ".csv", ".txt")) and file.name != METRICS:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
             sizes = [len(line) for line in lines]
         return len(sizes), sum(sizes)

@@ -1,5 +1,6 @@
 """What an artifact says about itself: kinds, licences, file hashes and the manifest that ties them together."""
 
+import glob
 import hashlib
 import json
 import re
@@ -176,15 +177,24 @@ def hash_files(folder: Path, names: Iterable[str]) -> dict[str, FileRecord]:
 
 
 def hash_path(path: Path) -> str:
-    """Content hash of a file, or of all files below a folder (their names within it included)."""
+    """Content hash of a file, of all files below a folder (their names within it included), or that a pattern names."""
     if path.is_file():
         return hash_file(path).sha256
+    if not path.exists():
+        return hash_json([[file.name, hash_file(file).sha256] for file in files_matching(path)])
     return content_hash(hash_files(path, (file.relative_to(path).as_posix() for file in files_below(path))))
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Every file below a folder, at any depth, in order of name."""
     return (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+
+
+def files_matching(pattern: Path) -> list[Path]:
+    """The files that a pattern such as data/*.jsonl.gz names, in order of name; ** goes into folders."""
+    if not glob.has_magic(str(pattern)):
+        return []
+    return sorted(Path(name) for name in glob.glob(str(pattern), recursive=True) if Path(name).is_file())  # noqa: PTH207
 
 
 def merge_licences(*groups: Iterable[Licence]) -> tuple[Licence, ...]:

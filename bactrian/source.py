@@ -9,7 +9,16 @@ from pathlib import Path
 from bactrian.artifact import Input
 from bactrian.errors import BactrianError
 from bactrian.fingerprint import code_fingerprint
-from bactrian.manifest import MANIFEST, Decontamination, Kind, Licence, Manifest, hash_json, hash_path
+from bactrian.manifest import (
+    MANIFEST,
+    Decontamination,
+    Kind,
+    Licence,
+    Manifest,
+    files_matching,
+    hash_json,
+    hash_path,
+)
 from bactrian.wording import nearest
 
 EMBEDDED_PREFIX = "embedded:"
@@ -68,9 +77,10 @@ def resolve(ref: str, kind: Kind, folder: Path) -> Source:
 
 
 def find_path(ref: str, folder: Path) -> Path | None:
-    """The existing file or folder that `ref` names, or None."""
+    """The existing file or folder that `ref` names, or the pattern that names some files; or None."""
     path = Path(ref).expanduser()
-    return next((candidate for candidate in (path, folder / path) if ref and candidate.exists()), None)
+    candidates = (path, folder / path) if ref else ()
+    return next((found for found in candidates if found.exists() or files_matching(found)), None)
 
 
 def _embedded(ref: str) -> Source:

@@ -1,17 +1,17 @@
 """Reading rows from files, folders and the Hub, and writing them as a data artifact."""
 
 import difflib
-import glob
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bactrian.data.formats import ENDINGS, Fault, Scanned, TextRows, is_data, scan
-from bactrian.data.rows import Row, RowKind, complete_row, drop_nulls, validate_row
+from bactrian.data.formats import ENDINGS, Fault, Scanned, TextRows, cleaned, is_data, scan
+from bactrian.data.rows import Row, RowKind, complete_row, validate_row
 from bactrian.data.writer import CARD_FILE, DATA_FILE, RowWriter
 from bactrian.errors import BactrianError
+from bactrian.manifest import files_matching
 
-__all__ = ["CARD_FILE", "DATA_FILE", "RowWriter", "data_files", "read_hub", "read_rows", "scan_rows", "stream_rows",
-           "write_rows"]
+__all__ = ["CARD_FILE", "DATA_FILE", "RowWriter", "data_files", "hub_commit", "read_hub", "read_rows", "scan_hub",
+           "scan_rows", "stream_rows", "write_rows"]
 
 
 def read_rows(path: str | Path, kind: RowKind | None = None) -> list[Row]:
@@ -48,19 +48,43 @@ def scan_rows(path: str | Path, text_rows: TextRows = "line") -> Iterator[Scanne
 
 def read_hub(repo: str, split: str = "train", subset: str | None = None, kind: RowKind | None = None) -> list[Row]:
     """All rows of one split of a data set on the Hugging Face Hub, as `read_rows` gives them. Needs `bactrian[hub]`."""
+    rows = [(row, where) for row, where in scan_hub(repo, split, subset) if not isinstance(row, Fault)]
+    if kind is None:
+        return [row for row, _ in rows]
+    return [complete_row(validate_row(row, kind, where), repo) for row, where in rows]
+
+
+def scan_hub(
+    repo: str, split: str = "train", subset: str | None = None, revision: str | None = None
+) -> Iterator[Scanned]:
+    """The rows of one split of a data set on the Hugging Face Hub, streamed. Needs `bactrian[hub]`.
+
+    Raises BactrianError naming the data set, whatever its client raises, also in the middle of the stream.
+    """
     try:
         import datasets
     except ImportError:
         raise BactrianError(f"{repo}: reading from the Hub needs `datasets`: pip install 'bactrian[hub]'") from None
     name = "/".join(filter(None, (repo, subset, split)))
     try:
-        loaded = datasets.load_dataset(repo, subset, split=split)
+        rows = datasets.load_dataset(repo, subset, split=split, revision=revision, streaming=True)
+        for number, row in enumerate(rows, 1):
+            where = f"{name}, row {number}"
+            yield cleaned(row, where), where
+    except GeneratorExit:
+        raise
     except Exception as error:  # whatever the Hub, its client or the data set's own files raise
         raise BactrianError(f"{name}: could not be read from the Hub: {type(error).__name__}: {error}") from error
-    rows = [drop_nulls(row) for row in loaded]
-    if kind is None:
-        return rows
-    return [complete_row(validate_row(row, kind, f"{name}, row {i}"), repo) for i, row in enumerate(rows, 1)]
+
+
+def hub_commit(repo: str, revision: str | None = None) -> str:
+    """The commit of a data set that a revision is now. Raises BactrianError if the Hub does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(repo, revision=revision, timeout=10).sha)
+    except Exception as error:  # whatever its HTTP client raises without a network
+        raise BactrianError(f"{repo}: the Hub does not say which commit it has: {type(error).__name__}") from error
 
 
 def write_rows(rows: Iterable[Row], folder: str | Path, card: str = "") -> None:
@@ -81,9 +105,9 @@ def data_files(path: str | Path) -> list[Path]:
     path = Path(path)
     if path.is_file():
         return [path]
-    if not path.exists() and glob.has_magic(str(path)):
-        return _matching(str(path))
     if not path.exists():
+        if matching := files_matching(path):
+            return matching
         raise BactrianError(f"{path}: no such file or folder{_nearest(path)}")
     if (path / DATA_FILE).is_file():
         return [path / DATA_FILE]
@@ -91,13 +115,6 @@ def data_files(path: str | Path) -> list[Path]:
     if not files:
         names = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "nothing"
         raise BactrianError(f"{path}: no data files ({', '.join(ENDINGS)}) in this folder; it holds {names}")
-    return files
-
-
-def _matching(pattern: str) -> list[Path]:
-    files = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())  # noqa: PTH207
-    if not files:
-        raise BactrianError(f"{pattern}: no file's name is like this")
     return files
 
 

@@ -39,6 +39,10 @@ class Fault(BactrianError):
         super().__init__(f"{where}: {reason}{': ' if detail else ''}{detail}")
         self.where, self.reason, self.detail = where, reason, detail
 
+    def as_json(self) -> str:
+        """One line of JSON, whatever is in the text."""
+        return json.dumps({"where": self.where, "reason": self.reason, "detail": self.detail})
+
 
 Scanned = tuple[Row | Fault, str]
 
@@ -78,7 +82,7 @@ def _parquet(file: Path) -> Iterator[Scanned]:
                 for row in _of_batch(batch):
                     done += 1
                     where = f"{file}, row {done}"
-                    yield (row(where) if callable(row) else _cleaned(row, where)), where
+                    yield (row(where) if callable(row) else cleaned(row, where)), where
     except (*_DAMAGED, UnicodeDecodeError) as error:
         where = f"{file}, row {done + 1}" if done else str(file)
         yield Fault(where, "not a Parquet file, or damaged", first_line(error)), where
@@ -261,16 +265,16 @@ def _object(value: Any, where: str, surrogates: bool = True) -> Row | Fault:
     if not isinstance(value, dict):
         detail = f"{type(value).__name__} {_short(repr(value))}"
         return Fault(where, "expected a JSON object, found " + detail)
-    row = _cleaned(value, where)
+    row = cleaned(value, where)
     if isinstance(row, Fault) or not surrogates:
         return row
     return _without_surrogates(row, where, "half of a surrogate pair, which is not text")
 
 
-def _cleaned(row: Row, where: str) -> Row | Fault:
+def cleaned(row: Row, where: str) -> Row | Fault:
+    """The row without the keys that are None."""
     try:
-        cleaned: Row = drop_nulls(row)
-        return cleaned
+        return cast(Row, drop_nulls(row))
     except RecursionError:
         return Fault(where, "nested too deep")
 

@@ -1,9 +1,13 @@
 """What became of each row: kept, truncated or dropped, with reasons and examples. Nothing is left out silently."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+ACCOUNT = "rows.json"
+"""The file of a data artifact that says what became of its rows; the report shows it."""
 EXAMPLES = 3
 _WIDTH = 160
 
@@ -23,7 +27,7 @@ class Cases:
 
 @dataclass
 class Tally:
-    """Counts of rows; each row is counted once, under one of the three.
+    """Counts of rows; each row is counted once: kept whole, repaired and kept, truncated or dropped.
 
     tally.drop("no trained token within 512 tokens", "rows.jsonl, line 7"); print(tally) →
     1,000 rows: 997 kept whole, 2 truncated, 1 dropped
@@ -34,6 +38,7 @@ class Tally:
     kept: int = 0
     truncated: dict[str, Cases] = field(default_factory=dict)
     dropped: dict[str, Cases] = field(default_factory=dict)
+    repaired: dict[str, Cases] = field(default_factory=dict)
 
     def keep(self, rows: int = 1) -> None:
         """Count rows that are used whole."""
@@ -47,14 +52,19 @@ class Tally:
         """Count a row that is not used; `example` shows which or what."""
         self.dropped.setdefault(reason, Cases()).add(example)
 
+    def repair(self, reason: str, example: str) -> None:
+        """Count a row that is used after something in it was mended; `example` shows which or what."""
+        self.repaired.setdefault(reason, Cases()).add(example)
+
     @property
     def total(self) -> int:
         """Rows counted."""
-        return self.kept + _count(self.truncated) + _count(self.dropped)
+        return self.kept + _count(self.repaired) + _count(self.truncated) + _count(self.dropped)
 
     def counts(self) -> dict[str, float]:
-        """Headline numbers for a manifest: rows_kept, rows_truncated, rows_dropped."""
+        """Headline numbers for a manifest: rows_kept, rows_truncated, rows_dropped, and rows_repaired if there are."""
         numbers = {"kept": self.kept, "truncated": _count(self.truncated), "dropped": _count(self.dropped)}
+        numbers |= {"repaired": _count(self.repaired)} if self.repaired else {}
         return {f"rows_{name}": float(number) for name, number in numbers.items()}
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,15 +73,17 @@ class Tally:
         def plain(cases: Mapping[str, Cases]) -> dict[str, Any]:
             return {reason: {"count": case.count, "examples": case.examples} for reason, case in cases.items()}
 
-        return {"kept": self.kept, "truncated": plain(self.truncated), "dropped": plain(self.dropped)}
+        mended = {"repaired": plain(self.repaired)} if self.repaired else {}
+        return {"kept": self.kept, **mended, "truncated": plain(self.truncated), "dropped": plain(self.dropped)}
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        parts = f"{_count(self.truncated):,} truncated, {_count(self.dropped):,} dropped"
+        mended = f"{_count(self.repaired):,} repaired, " if self.repaired else ""
+        parts = f"{mended}{_count(self.truncated):,} truncated, {_count(self.dropped):,} dropped"
         yield f"{self.total:,} rows: {self.kept:,} kept whole, {parts}"
-        for name, cases in (("truncated", self.truncated), ("dropped", self.dropped)):
+        for name, cases in (("repaired", self.repaired), ("truncated", self.truncated), ("dropped", self.dropped)):
             for reason, case in cases.items():
                 more = "; …" if case.count > len(case.examples) else ""
                 yield f"  {name}: {reason}: {case.count:,} ({'; '.join(case.examples)}{more})"
@@ -79,3 +91,9 @@ class Tally:
 
 def _count(cases: Mapping[str, Cases]) -> int:
     return sum(case.count for case in cases.values())
+
+
+def write_account(folder: Path, tally: Tally, **more: Any) -> None:
+    """Write ACCOUNT: what the tally counted, and what else a stage has to say of its rows (JSON values)."""
+    account = tally.as_dict() | more
+    (folder / ACCOUNT).write_text(json.dumps(account, indent=1, ensure_ascii=False, default=str) + "\n")

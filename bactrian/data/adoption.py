@@ -1,0 +1,185 @@
+"""Rows of other people, in whatever layout, as rows of ours: each is kept, repaired, or dropped for a reason."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from bactrian.data.formats import Fault, Scanned
+from bactrian.data.layouts import LAYOUTS, Layout, as_problem, detect
+from bactrian.data.rows import Row, RowKind, drop_nulls, licence_of
+from bactrian.data.tally import Tally
+from bactrian.data.turns import Misfit
+from bactrian.errors import BactrianError
+
+_COLUMN = re.compile(r"\{([^{}]+)\}")
+_PLACE = re.compile(r"(.*), (?:line|row) (\d+)(?:, column \d+)?")
+_OURS = frozenset(("id", "source", "license"))
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """How rows are taken over.
+
+    `layout` is a name of LAYOUTS, or "auto": each row's by its columns. `columns` gives names that a layout knows to
+    other columns, or to templates of them: {"question": "body", "answer": "{steps} #### {result}"}. `keep`: columns to
+    keep besides the layout's. `verifier` makes problems of questions with answers. `source` names the rows' source, or
+    `source_column` the column that does. `license` is that of rows that do not state their own.
+    """
+
+    source: str
+    license: str = ""
+    layout: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[str, ...] = ()
+    verifier: str = ""
+    source_column: str = ""
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Columns that `columns` and `keep` name: nobody has overlooked them."""
+        return frozenset(self.keep).union(*({given, *_COLUMN.findall(given)} for given in self.columns.values()))
+
+
+@dataclass
+class Account:
+    """What came of it: the tally, layouts and columns with the rows that had them, the one kind of all rows."""
+
+    tally: Tally = field(default_factory=Tally)
+    layouts: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    kind: RowKind | None = None
+
+    def dropped(self, fault: Fault) -> Fault:
+        """Count a row that is dropped."""
+        self.tally.drop(fault.reason, fault.where + (f" ({fault.detail})" if fault.detail else ""))
+        return fault
+
+    def check_kind(self, row: Row) -> None:
+        """Raise Misfit for a row of another kind than the first."""
+        self.kind = self.kind or kind_of(row)
+        if kind_of(row) != self.kind:
+            raise Misfit(f"a {kind_of(row)} row, where the first is a {self.kind} row")
+
+    def __str__(self) -> str:
+        lines = [str(self.tally)]
+        lines += [f"  layout {name}: {count:,} rows" for name, count in self.layouts.most_common()]
+        left_out = ", ".join(f"{name} ({count:,})" for name, count in self.left_out.most_common(12))
+        return "\n".join(lines + ([f"  columns left out (rows): {left_out}"] if left_out else []))
+
+
+def adopt(scanned: Iterable[Scanned], how: Adoption, account: Account) -> Iterator[Row | Fault]:
+    """Each row in our form, or why it is dropped; the account counts both as they pass.
+
+    The rows have `source`, `license` ("" if none is known) and `id`: their own, or file and line ("a.jsonl:3").
+    """
+    last = LAYOUTS.get(how.layout)
+    for found, where in scanned:
+        if isinstance(found, Fault):
+            yield account.dropped(found)
+            continue
+        try:
+            given = {**found, **_renamed(found, how.columns)} if how.columns else found
+            last = _layout_of(given, how, last)
+            row, mended = _adapted(given, last, how)
+            account.check_kind(row)
+        except Misfit as misfit:
+            yield account.dropped(Fault(where, misfit.reason, misfit.detail))
+            continue
+        account.layouts[last.name] += 1
+        account.left_out.update(found.keys() - last.reads - _OURS - how.named)
+        if mended:
+            account.tally.repair(mended[0], where)
+        else:
+            account.tally.keep()
+        yield row | _identity(given, where, how)
+
+
+def kind_of(row: Mapping[str, Any]) -> RowKind:
+    """The kind of a row in our form."""
+    if "chosen" in row:
+        return "pair"
+    if "text" in row:
+        return "text"
+    return "problem" if "dataset" in row else "conversation"
+
+
+def _layout_of(row: Row, how: Adoption, last: Layout | None) -> Layout:
+    """The layout that is named, or else the row's. Raises Misfit if it lacks columns of it, or has no known ones."""
+    columns = frozenset(row)
+    found = LAYOUTS[how.layout] if how.layout != "auto" else detect(columns) or last
+    if found is None:
+        raise Misfit("no known layout", f"columns {', '.join(sorted(columns)) or 'none'}"[:160])
+    if how.layout == "auto" and (more := sorted((found.doubts & columns) - how.named)):
+        raise Misfit(f"looks like layout {found.name}, but has {', '.join(more)} too: name the layout, and `columns`")
+    if not found.fits(columns):
+        missing = min((sorted(need - columns) for need in found.needs), key=len)
+        raise Misfit(f"layout {found.name}: no field '{missing[0]}'")
+    return found
+
+
+def _adapted(row: Row, layout: Layout, how: Adoption) -> tuple[Row, list[str]]:
+    adapted, mended = layout.adapt(row)
+    if layout.kind == "conversation":
+        adapted = as_problem(adapted, how.verifier) if how.verifier else {"messages": adapted["messages"]}
+    return adapted | {name: _kept(row[name], name) for name in how.keep if name in row and name not in adapted}, mended
+
+
+def _kept(value: Any, name: str) -> Any:
+    """A column that is kept besides: text, numbers and lists of text as they are, all else as JSON."""
+    if isinstance(value, (str, bool, float)) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:
+        raise Misfit(f"'{name}' holds what JSON cannot") from None
+
+
+def _identity(row: Row, where: str, how: Adoption) -> Row:
+    own, license = row.get("id"), row.get("license")
+    named = row.get(how.source_column) if how.source_column else None
+    source = named if isinstance(named, str) and named.strip() else how.source
+    stated = license if isinstance(license, str) and "unclear" not in licence_of({"license": license}).marks else ""
+    identity = str(own) if (isinstance(own, str) and own) or (type(own) is int and abs(own) < 2**63) else _place(where)
+    return {"id": identity, "source": source, "license": stated or how.license}
+
+
+def _place(where: str) -> str:
+    """"data/a.jsonl, line 3" → "a.jsonl:3"."""
+    match = _PLACE.fullmatch(where)
+    file, number = match.groups() if match else (where, "1")
+    return f"{Path(file).name}:{number}"
+
+
+def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
+    """The columns under the names of a layout; a template of columns that are missing gives none."""
+    renamed = {}
+    for name, given in columns.items():
+        if given in row:
+            renamed[name] = row[given]
+        elif "{" in given and all(part in row for part in _COLUMN.findall(given)):
+            renamed[name] = _COLUMN.sub(lambda match: _written(row[match[1]]), given)
+    return cast(Row, drop_nulls(renamed))
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def check_share(account: Account, limit: float, path: str, over: bool = False) -> None:
+    """Stop if more than `limit` of the rows were dropped; before the stream is `over` only from 1,000 drops on.
+
+    Raises BactrianError with the tally.
+    """
+    tally = account.tally
+    dropped = sum(case.count for case in tally.dropped.values())
+    if dropped > limit * tally.total and (over or dropped >= 1000):
+        raise BactrianError(
+            f"{path}: {dropped:,} of {tally.total:,} rows cannot be used, more than bad_limit {limit:g} allows\n{tally}"
+        )
