@@ -1,0 +1,181 @@
+"""Values as JSON between a program and its tests: plain data by value, rebuilt from nothing that the other side says.
+
+No pickle, no classes by name: what arrives is made of the types below and no others, whatever was sent. So a program
+cannot send an object whose `==` is its own.
+"""
+
+import json
+import math
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+LIMIT = 16 << 20
+"""Bytes of one message."""
+DEPTH = 200
+"""Containers inside containers."""
+SMALL = 1 << 62
+"""A whole number from here on goes in hexadecimal: Python reads long decimals slowly, and refuses very long ones."""
+LIBRARY = {
+    ("fractions", "Fraction"): lambda value: [value.numerator, value.denominator],
+    ("decimal", "Decimal"): lambda value: [str(value)],
+    ("datetime", "datetime"): lambda value: [*value.timetuple()[:6], value.microsecond],
+    ("datetime", "date"): lambda value: [*value.timetuple()[:3]],
+    ("datetime", "time"): lambda value: [value.hour, value.minute, value.second, value.microsecond],
+    ("datetime", "timedelta"): lambda value: [value.days, value.seconds, value.microseconds],
+}  # fmt: skip
+"""Types of the library that are sent as the arguments that make an equal one (times without their zone)."""
+MAPPINGS = {"dict", "collections.OrderedDict", "collections.Counter"}
+SEQUENCES: dict[str, Callable[[Iterable[Any]], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+Refer = Callable[[Any], Any]
+
+
+class Unsendable(Exception):
+    """A value that is not plain data, or too deep or too large."""
+
+
+def encode(value: Any, refer: Refer, depth: int = 0) -> Any:
+    """The value as JSON: a scalar, a list, or {type: content}.
+
+    `refer` writes what is not data (functions, iterators, objects of the program's own classes), or raises Unsendable.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        number = int.__index__(value)
+        return number if -SMALL < number < SMALL else {"int": hex(number)}
+    if isinstance(value, float):
+        number = float.__float__(value)
+        return number if math.isfinite(number) else {"float": str(number)}
+    if depth == DEPTH:
+        raise Unsendable(f"more than {DEPTH} containers inside one another")
+    return _encode_larger(value, refer, depth + 1)
+
+
+def _encode_larger(value: Any, refer: Refer, depth: int) -> Any:
+    if isinstance(value, list):
+        return [encode(item, refer, depth) for item in list.__iter__(value)]
+    for name, kind in SEQUENCES.items():
+        if isinstance(value, kind):  # type: ignore[arg-type]
+            return {name: [encode(item, refer, depth) for item in kind.__iter__(value)]}  # type: ignore[attr-defined]
+    if isinstance(value, dict):
+        name = next(name for name in map(_name, type(value).__mro__) if name in MAPPINGS)
+        return {name: [[encode(k, refer, depth), encode(v, refer, depth)] for k, v in dict.items(value)]}
+    if isinstance(value, complex):
+        return {"complex": [encode(value.real, refer, depth), encode(value.imag, refer, depth)]}
+    if isinstance(value, bytes | bytearray):
+        return {type(value).__name__ if type(value) is bytearray else "bytes": bytes(value).hex()}
+    if isinstance(value, range):
+        return {"range": [encode(part, refer, depth) for part in (value.start, value.stop, value.step)]}
+    if value is Ellipsis:
+        return {"ellipsis": []}
+    for kind in type(value).__mro__:
+        name = _name(kind)
+        if name == "collections.deque":
+            return {name: [encode(item, refer, depth) for item in value]}
+        if (make := LIBRARY.get((kind.__module__, kind.__qualname__))) is not None:
+            return {name: [encode(part, refer, depth) for part in make(value)]}
+    if (builtin := _builtin(value)) is not None:
+        return {"builtin": builtin}
+    return refer(value)
+
+
+def _name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _builtin(value: Any) -> str | None:
+    """The name of a type or function of Python's own, such as `int` or `len`."""
+    builtins = vars(sys.modules["builtins"])
+    name = getattr(value, "__name__", None)
+    return name if isinstance(name, str) and callable(value) and builtins.get(name) is value else None
+
+
+def decode(value: Any, resolve: Refer) -> Any:
+    """The value that `encode` wrote. `resolve` reads what `refer` wrote. Raises Unsendable for anything else."""
+    try:
+        return _decode(value, resolve)
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        raise Unsendable(f"not a value: {error}") from None
+
+
+def _decode(value: Any, resolve: Refer) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, resolve) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((name, content),) = value.items()
+    if name in SEQUENCES:
+        return SEQUENCES[name](_decode(item, resolve) for item in content)
+    if name in MAPPINGS:
+        return _import(name)({_decode(k, resolve): _decode(v, resolve) for k, v in content})
+    if name in ("int", "float"):
+        return int(content, 16) if name == "int" else float(content)
+    if name in ("complex", "range"):
+        return (complex if name == "complex" else range)(*[_decode(part, resolve) for part in content])
+    if name in ("bytes", "bytearray"):
+        return (bytes if name == "bytes" else bytearray).fromhex(content)
+    if name == "ellipsis":
+        return ...
+    if name == "collections.deque":
+        return _import(name)(_decode(item, resolve) for item in content)
+    if name == "builtin":
+        found = vars(sys.modules["builtins"])[content]
+        return found if _builtin(found) == content else None
+    if tuple(name.split(".")) in LIBRARY:
+        return _import(name)(*[_decode(part, resolve) for part in content])
+    return resolve(value)
+
+
+def _import(name: str) -> Any:
+    """A class of Python's library, by a name that stands in this module, never by one that was only sent."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(__import__(module) if module else sys.modules["builtins"], attribute)
+
+
+def send(descriptor: int, message: Any) -> None:
+    """Write one message. Raises Unsendable if it is too large, BrokenPipeError if nobody reads."""
+    data = json.dumps(message).encode()
+    if len(data) > LIMIT:
+        raise Unsendable(f"a value of {len(data):,} bytes; at most {LIMIT:,} can be sent")
+    rest = memoryview(struct.pack("<I", len(data)) + data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def receive(descriptor: int) -> Any:
+    """Read one message. Raises EOFError at the end, Unsendable for what is no message."""
+    size = struct.unpack("<I", _read(descriptor, 4))[0]
+    if size > LIMIT:
+        raise Unsendable(f"a message of {size:,} bytes")
+    try:
+        return json.loads(_read(descriptor, size))
+    except (ValueError, RecursionError) as error:
+        raise Unsendable(f"not a message: {error!r}") from None
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    parts, wanted = [], size
+    while wanted:
+        part = os.read(descriptor, min(wanted, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        wanted -= len(part)
+    return b"".join(parts)
+
+
+def is_iterator(value: Any) -> bool:
+    return isinstance(value, Iterator) or type(value).__name__ in ("dict_keys", "dict_values", "dict_items")
+
+
+def first(items: Iterable[Any], most: int) -> list[Any]:
+    """All items of an iterator. Raises Unsendable if there are more than `most`."""
+    found = [item for item, _ in zip(items, range(most + 1), strict=False)]
+    if len(found) > most:
+        raise Unsendable(f"an iterator with more than {most} items")
+    return found

@@ -1,0 +1,73 @@
+"""The first thing that runs inside a sandbox: takes away from its own process what the program shall not have."""
+
+import ctypes
+import os
+import resource
+from collections.abc import Mapping
+from typing import Any
+
+SET_NO_NEW_PRIVILEGES, SET_SECCOMP, DROP_FROM_BOUND, SET_DUMPABLE = 38, 22, 24, 4  # prctl(2)
+FILTER = 2
+CAPABILITIES, CAPABILITY_VERSION = 64, 0x20080522
+DETACH = 2
+OLD_ROOT = b"/old"
+"""Where unshare's script leaves the machine's own files, to be let go of here; bubblewrap leaves nothing."""
+DESCRIPTORS = 64
+
+
+class FilterProgram(ctypes.Structure):
+    """struct sock_fprog of the kernel."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def confine(job: Mapping[str, Any]) -> None:
+    """Limits, then no way back to other files, no capabilities, and the filter of system calls. OSError if one fails.
+
+    `job["filter"]` is None where the machine has no such filter (and then the isolation is a weak one).
+    """
+    for name, value in limits(job).items():
+        resource.setrlimit(getattr(resource, name), value)
+    if job["filter"] is None:
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    if job["new_root"]:
+        checked(library.umount2(OLD_ROOT, DETACH), "letting go of the old root")
+    drop_capabilities(library)
+    checked(library.prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no new privileges")
+    size = len(job["filter"]) // 8
+    instructions = ctypes.create_string_buffer(job["filter"], len(job["filter"]))
+    filtering = FilterProgram(size, ctypes.addressof(instructions))
+    checked(library.prctl(SET_SECCOMP, FILTER, ctypes.byref(filtering), 0, 0), "the filter of system calls")
+
+
+def limits(job: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Of each resource the soft and the hard limit."""
+    one = {
+        "RLIMIT_AS": job["memory"], "RLIMIT_FSIZE": job["scratch"], "RLIMIT_NOFILE": DESCRIPTORS, "RLIMIT_CORE": 0,
+        "RLIMIT_NPROC": 1, "RLIMIT_MSGQUEUE": 0, "RLIMIT_MEMLOCK": 0,
+    }  # fmt: skip
+    bounded = {name: (value, value) for name, value in one.items() if hasattr(resource, name)}
+    return bounded | {"RLIMIT_CPU": (job["cpu"], job["cpu"] + 1)}
+
+
+def drop_capabilities(library: ctypes.CDLL) -> None:
+    """From the bounding set, then from the process: over its own namespaces root inside has them all."""
+    for capability in range(CAPABILITIES):
+        library.prctl(DROP_FROM_BOUND, capability, 0, 0, 0)  # fails where there is no such capability, or no right to
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+    checked(library.capset(header, (ctypes.c_uint32 * 6)()), "dropping capabilities")
+
+
+def checked(result: int, what: str) -> None:
+    if result != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def silence(*descriptors: int) -> None:
+    """Point these descriptors at /dev/null."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor)
+    os.close(null)

@@ -1,0 +1,132 @@
+"""Tests of functions: the program in one sandbox, its tests in another, and nothing between them but two pipes.
+
+The program cannot see, change or signal the tests; what decides is the report of the examiner, which comes over a
+third pipe, each message with a secret of this run.
+"""
+
+import hmac
+import os
+import secrets
+import select
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from bactrian.sandbox.inside import codec
+from bactrian.sandbox.isolation import Isolation
+from bactrian.sandbox.limits import Limits
+from bactrian.sandbox.process import Sandboxed
+
+
+@dataclass(frozen=True)
+class Tests:
+    """What a program must do.
+
+    `tests`: texts of Python, each one test, such as `assert add(1, 2) == 3`; or `check`, a text that defines
+    `check(candidate)`, to be called with the program's `entry_point`: each of its assertions is one test. `setup` runs
+    before the tests, with them; `prelude` before the program, and, apart, before the tests: given imports and helpers.
+    """
+
+    tests: tuple[str, ...] = ()
+    check: str = ""
+    entry_point: str = ""
+    setup: str = ""
+    prelude: str = ""
+
+
+@dataclass
+class Report:
+    """How many of the tests passed. `over` says why the rest was not tried; `broken` why nothing can be said."""
+
+    total: int = 0
+    passed: int = 0
+    failures: list[str] = field(default_factory=list)
+    over: str = ""
+    broken: str = ""
+    finished: bool = False
+
+    @property
+    def rate(self) -> float:
+        """Share of the tests that passed; an assertion in a loop is one at each round."""
+        return self.passed / max(self.total, self.passed + len(self.failures), 1)
+
+    @property
+    def all_passed(self) -> bool:
+        return self.finished and self.passed > 0 and not (self.failures or self.over or self.broken)
+
+    def reason(self) -> str:
+        """In a few words, for a person."""
+        said = self.broken or "; ".join([*self.failures[:2], *([self.over] if self.over else [])])
+        return f"{self.passed} of {max(self.total, self.passed + len(self.failures))} tests passed" + (
+            f": {said}" if said else ""
+        )
+
+
+def examine(program: str, tests: Tests, isolation: Isolation, limits: Limits = Limits()) -> Report:  # noqa: B008
+    """Put the tests to a program. Never raises for what program or tests do; OSError if no sandbox starts."""
+    secret = secrets.token_hex(16)
+    (asked, asking), (answered, answering), (told, telling) = os.pipe(), os.pipe(), os.pipe()
+    ends = [asked, asking, answered, answering, told, telling]
+    try:
+        job: dict[str, Any] = {"program": program, "prelude": tests.prelude, "calls": asked, "replies": answering}
+        with Sandboxed("candidate", job, isolation, limits, keep=(asked, answering)) as candidate:
+            job = {**vars(tests), "calls": asking, "replies": answered, "report": telling, "secret": secret}
+            with Sandboxed("examiner", job, isolation, limits, keep=(asking, answered, telling)) as examiner:
+                for end in (asked, asking, answered, answering, telling):
+                    os.close(end)
+                    ends.remove(end)
+                report = _listen(told, secret, candidate.started + limits.wall)
+                if not report.finished and not report.over and not report.broken:
+                    _explain(report, candidate, examiner)
+        return report
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def _listen(descriptor: int, secret: str, deadline: float) -> Report:
+    """Read the report until it ends, the time is over, or something else than the examiner speaks."""
+    report, unread = Report(), b""
+    while not report.finished:
+        if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            report.over = "out of time"
+            break
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            break
+        unread += part
+        while (message := _message(unread)) is not None:
+            size, facts = message
+            unread = unread[size:]
+            if not _note(report, facts, secret):
+                report.broken = "a report without the secret of this run"
+                return report
+    return report
+
+
+def _message(data: bytes) -> tuple[int, Any] | None:
+    size = 4 + int.from_bytes(data[:4], "little")
+    return (size, codec.json.loads(data[4:size])) if len(data) >= size else None
+
+
+def _note(report: Report, facts: Any, secret: str) -> bool:
+    """Take in one message; False if it does not have the secret."""
+    if not hmac.compare_digest(str(facts.get("secret", "")), secret):
+        return False
+    report.total = facts.get("total", report.total)
+    report.passed += facts.get("passed", 0)
+    report.over = facts.get("over", report.over)
+    report.finished = facts.get("end", report.finished)
+    report.broken = facts.get("broken", report.broken)
+    if "failed" in facts:
+        report.failures.append(facts["failed"])
+    return True
+
+
+def _explain(report: Report, candidate: Sandboxed, examiner: Sandboxed) -> None:
+    """The examiner fell silent. Once it had begun that is laid to the program, whose values it must have choked on."""
+    if report.total:
+        report.over = "the tests were ended at a limit"
+        return
+    said = next((words for sandbox in (examiner, candidate) if (words := sandbox.complaint())), "")
+    report.broken = f"a sandbox failed: {said[-300:] or 'the tests ended their own process'}"
