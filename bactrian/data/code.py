@@ -14,10 +14,6 @@ HUMAN_EVAL = {"task_id": str, "prompt": str, "entry_point": str, "canonical_solu
 MBPP = {"text": str, "code": str, "test_list": list, "test_setup_code": str}
 
 AGAINST_REFERENCE = """
-def _reference():
-{reference}
-    return {entry_point}
-
 def _same(found, expected, atol):
     if isinstance(expected, float) and isinstance(found, (int, float)):
         return found == expected or abs(found - expected) <= max(atol, 1e-6) + 1e-6 * abs(expected)
@@ -27,7 +23,9 @@ def _same(found, expected, atol):
 
 def check(candidate):
     import copy
-    reference = _reference()
+    names = {{"__name__": "reference"}}
+    exec({reference!r}, names)
+    reference = names[{entry_point!r}]
     for arguments in {arguments}:
         expected = reference(*copy.deepcopy(arguments))
         assert _same(candidate(*copy.deepcopy(arguments)), expected, {atol})
@@ -66,8 +64,7 @@ def against_reference(row: Mapping[str, Any], program: str, place: str) -> str:
     if not all(isinstance(each, list) and all(isinstance(one, list) for one in each) for each in inputs):
         raise BactrianError(f"{place}: fields 'base_input', 'plus_input': expected lists of lists of arguments")
     arguments = [one for each in inputs if each is not None for one in each]
-    indented = "\n".join(f"    {line}" for line in program.splitlines())
-    return AGAINST_REFERENCE.format(reference=indented, entry_point=row["entry_point"], arguments=repr(arguments),
+    return AGAINST_REFERENCE.format(reference=program, entry_point=row["entry_point"], arguments=repr(arguments),
                                     atol=float(row.get("atol", 0)))  # fmt: skip
 
 
