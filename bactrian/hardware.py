@@ -17,6 +17,7 @@ class Hardware:
     dtype: Literal["float32", "bfloat16"] = "float32"
     threads: int = 1
     device: Literal["cpu", "cuda"] = "cpu"
+    sandbox: Literal["isolated", "rlimits"] = "isolated"
 
 
 class HardwareSettings(BaseModel):
@@ -29,13 +30,16 @@ class HardwareSettings(BaseModel):
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; by default all that this process may use")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is a GPU")
+    sandbox: Literal["isolated", "rlimits"] = Field(
+        "isolated", description="of programs that models write; rlimits: limits alone, no walls: by hand, where need be"
+    )
 
     def decide(self) -> Hardware:
         """The hardware to use on this machine."""
         device: Literal["cpu", "cuda"] = self.device if self.device != "auto" else ("cuda" if gpu_name() else "cpu")
         fast_bfloat16 = device == "cuda" or bool({"amx_bf16", "avx512_bf16"} & _cpu_flags())
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if fast_bfloat16 else "float32")
-        return Hardware(dtype=dtype, threads=self.threads or cores(), device=device)
+        return Hardware(dtype=dtype, threads=self.threads or cores(), device=device, sandbox=self.sandbox)
 
 
 def cores() -> int:

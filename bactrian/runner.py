@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bactrian import sandbox
 from bactrian.artifact import Artifact, Input, Store, Workspace, finite, now, write_atomically
 from bactrian.errors import BactrianError
 from bactrian.facts import facts_of
@@ -182,6 +183,7 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
         at_hand = {ref: item.input() if isinstance(item, Source) else item for ref, item in inputs.items()}
         attempt = _attempt(partial)
         _prepare(hardware, step.seed)
+        sandbox.want(hardware.sandbox)
         output, scratch = partial / "output", partial / "scratch"
         workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store.memos, task.code)
         _warn_of_memory(step, at_hand)
@@ -194,7 +196,7 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
 def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seconds: float) -> Manifest:
     """All that is known of a step's output but its files."""
     stage, inputs = task.step.stage, workspace.inputs
-    hardware: dict[str, str | int | None] = {**machine(), **asdict(workspace.hardware)}
+    hardware: dict[str, str | int | None] = {**machine(), **asdict(workspace.hardware), "sandbox": sandbox.used()}
     return Manifest(
         kind=stage.makes,
         stage=stage.name,

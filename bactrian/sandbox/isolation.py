@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bactrian.sandbox import seccomp
 
-SCRATCH = "/tmp"  # noqa: S108 - inside the sandbox
+SCRATCH = "/tmp"
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "HOME": SCRATCH}
 """All that a program sees of an environment; sets and hashes are the same in each run."""
 NOBODY = "65534"
@@ -77,10 +77,11 @@ while [ "$1" != -- ]; do mount -t tmpfs -o ro,size=4k sandbox "./$1"; shift; don
 for device in null urandom; do : > dev/$device; mount --bind /dev/$device dev/$device; done
 mount -t tmpfs -o "mode=777,size=$scratch,nosuid,nodev" sandbox tmp
 mount -o remount,ro,nosuid "$root"
-pivot_root . old; cd /tmp; exec "$@"
+pivot_root . old; cd /tmp; "$@" || exit $?
 """
 """What unshare runs first, in the new namespaces: arguments are the mount point, the size of the scratch folder, paths
-to be shown, paths to be emptied (each list ended by --), and the command."""
+to be shown, paths to be emptied (each list ended by --), and the command. The shell stays as process 1: unshare cannot
+hand on which signal ended a program, and process 1 is deaf to signals."""
 
 
 def namespaces(python: Sequence[str], scratch: int) -> list[str]:

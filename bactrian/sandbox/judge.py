@@ -5,6 +5,7 @@ third pipe, each message with a secret of this run.
 """
 
 import hmac
+import json
 import os
 import secrets
 import select
@@ -12,14 +13,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from bactrian.sandbox.inside import codec
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Limits
 from bactrian.sandbox.process import Sandboxed
 
 
 @dataclass(frozen=True)
-class Tests:
+class Suite:
     """What a program must do.
 
     `tests`: texts of Python, each one test, such as `assert add(1, 2) == 3`; or `check`, a text that defines
@@ -62,7 +62,7 @@ class Report:
         )
 
 
-def examine(program: str, tests: Tests, isolation: Isolation, limits: Limits = Limits()) -> Report:  # noqa: B008
+def examine(program: str, tests: Suite, isolation: Isolation, limits: Limits = Limits()) -> Report:  # noqa: B008
     """Put the tests to a program. Never raises for what program or tests do; OSError if no sandbox starts."""
     secret = secrets.token_hex(16)
     (asked, asking), (answered, answering), (told, telling) = os.pipe(), os.pipe(), os.pipe()
@@ -106,7 +106,7 @@ def _listen(descriptor: int, secret: str, deadline: float) -> Report:
 
 def _message(data: bytes) -> tuple[int, Any] | None:
     size = 4 + int.from_bytes(data[:4], "little")
-    return (size, codec.json.loads(data[4:size])) if len(data) >= size else None
+    return (size, json.loads(data[4:size])) if len(data) >= size else None
 
 
 def _note(report: Report, facts: Any, secret: str) -> bool:

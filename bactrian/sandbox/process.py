@@ -4,7 +4,6 @@ import marshal
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -51,7 +50,7 @@ class Sandboxed:
 
         Raises OSError if the tool cannot be started.
         """
-        self.errors: IO[bytes] = tempfile.TemporaryFile()
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
         self.folder = None if isolation.strong else tempfile.TemporaryDirectory(prefix="bactrian-weak-")
         modules = [(module.__name__.rpartition(".")[2], _code(module)) for module in NEEDED[what]]
         settings = {"memory": limits.memory, "cpu": limits.cpu, "scratch": limits.scratch, "test": limits.test,

@@ -11,7 +11,7 @@ from bactrian.sandbox.process import Sandboxed
 
 
 def run_program(source: str, isolation: Isolation, stdin: str = "", limits: Limits = Limits()) -> Run:  # noqa: B008
-    """Run a Python program as a script, by itself. Never raises for what the program does; OSError if no sandbox starts.
+    """Run a Python program as a script. Never raises for what the program does; OSError if no sandbox starts.
 
     >>> run_program("print(6 * 7)", chosen()).output
     '42\\n'
@@ -33,7 +33,9 @@ def run_program(source: str, isolation: Isolation, stdin: str = "", limits: Limi
 
 def _read(descriptor: int, sandbox: Sandboxed, limits: Limits) -> tuple[str, Ended | None]:
     """What it prints until it ends or is over a limit, and over which. It ends when all that held its output have."""
-    parts, size, ended = [], 0, None
+    parts: list[bytes] = []
+    size = 0
+    ended: Ended | None = None
     deadline = sandbox.started + limits.wall
     while ended is None:
         if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:

@@ -165,7 +165,8 @@ class Evaluate(Stage):
         answered = []
         for task in tasks:
             for mode in modes:
-                memo = workspace.memo(**self._shaping(workspace.input(ref).content_hash, task, mode, workspace.seed))
+                shaping = self._shaping(workspace.input(ref).content_hash, task, mode, workspace.seed)
+                memo = workspace.memo(**shaping, sandbox=workspace.hardware.sandbox)
                 if not memo.exists:
                     engine = engine or load_engine(workspace.input(ref).path, self, workspace)
                     self._answer(engine, label, task, mode, pool, workspace.seed, memo.begin())

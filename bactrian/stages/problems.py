@@ -108,6 +108,41 @@ class GSM8K(Task):
         return gsm8k_problems(read_rows(given.path), str(given.path), self.verifier, "openai/gsm8k", self.license)
 
 
+class HumanEval(Task):
+    """A file in HumanEval's layout, or HumanEval+'s: a prompt that begins a function, and tests of it."""
+
+    source: Literal["humaneval"]
+    data: DataRef
+    count: int | None = Field(None, ge=1, description="rows to take, from the first; by default all")
+    verifier: Literal["code", "code_rate"] = Field("code", description="all tests must pass, or the share that does")
+    license: str = Field("MIT", description="licence of the file's rows; HumanEval's is MIT")
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.code import humaneval_problems
+        from bactrian.data.files import read_rows
+
+        given = workspace.input(self.data)
+        return humaneval_problems(read_rows(given.path), str(given.path), self.verifier, self.license)
+
+
+class MBPP(Task):
+    """A file in MBPP's layout: a task in a sentence, and tests, of which the first `shown` stand in the question."""
+
+    source: Literal["mbpp"]
+    data: DataRef
+    count: int | None = Field(None, ge=1, description="rows to take, from the first; by default all")
+    verifier: Literal["code", "code_rate"] = Field("code", description="all tests must pass, or the share that does")
+    shown: int = Field(1, ge=0, description="tests in the question; the usual prompt shows 3, that is nearly all")
+    license: str = Field("CC BY 4.0", description="licence of the file's rows; MBPP's is CC BY 4.0")
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.code import mbpp_problems
+        from bactrian.data.files import read_rows
+
+        given = workspace.input(self.data)
+        return mbpp_problems(read_rows(given.path), str(given.path), self.verifier, self.license, self.shown)
+
+
 class Given(Task):
     """Problem rows that are there already: an artifact, a file or a folder."""
 
@@ -125,7 +160,9 @@ class Given(Task):
         return iter(rows)
 
 
-AnyTask = Annotated[Sums | WordProblems | ReasoningGym | GSM8K | Given, Field(discriminator="source")]
+AnyTask = Annotated[
+    Sums | WordProblems | ReasoningGym | GSM8K | HumanEval | MBPP | Given, Field(discriminator="source")
+]
 
 
 class Problems(Stage):

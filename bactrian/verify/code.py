@@ -3,10 +3,11 @@
 import ast
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bactrian.sandbox import Limits, Report, Tests, chosen, examine, run_program
+from bactrian.sandbox import Limits, Report, Suite, chosen, examine, run_program
 from bactrian.sandbox.limits import MIB
 from bactrian.verify.blocks import last_program
 from bactrian.verify.registry import register, truth
@@ -18,7 +19,7 @@ TOLERANCE = 1e-6
 """Two numbers of an output are the same if they differ by no more than this, absolutely or relatively."""
 
 
-def parse(problem: Problem) -> Tests | list[tuple[str, str]]:
+def parse(problem: Problem) -> Suite | list[tuple[str, str]]:
     """The ground truth: a JSON object with `tests`, or `check` and `entry_point`, or `cases`.
 
     - `tests`: a list of texts, each one test, such as "assert add(1, 2) == 3"; `setup` (optional) runs before them;
@@ -42,9 +43,11 @@ def parse(problem: Problem) -> Tests | list[tuple[str, str]]:
             raise ValueError(f"{name!r}: found {text!r:.60}, expected a text")
     if given.get("check") and not texts["entry_point"]:
         raise ValueError("'check' needs 'entry_point', the name of the function to be tested")
+    if given.get("check") and not re.search(r"^def check\(", texts["check"], re.MULTILINE):
+        raise ValueError("'check': defines no function called check")
     for text in (*tests, texts["check"], texts["setup"], texts["prelude"]):
         _parsable(text)
-    return Tests(tests=tuple(tests), **texts)
+    return Suite(tests=tuple(tests), **texts)
 
 
 def _parsable(text: str) -> None:
@@ -78,7 +81,7 @@ def judge(problem: Problem, completion: str, all_or_nothing: bool) -> tuple[str 
     if program is None:
         return None, Report()
     tests, limit = parse(problem), limits(problem.settings)
-    if isinstance(tests, Tests):
+    if isinstance(tests, Suite):
         return program, examine(program, tests, chosen(), limit)
     return program, run_cases(program, tests, limit, all_or_nothing)
 

@@ -6,7 +6,7 @@ Everything here is in the program's own hands once it runs. That is why nothing 
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -110,7 +110,7 @@ class Program:
         return codec.decode(reply["value"], self.resolve)
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[..., Any]] = {
     "get": getattr,
     "set": setattr,
     "item": lambda target, key: target[key],

@@ -18,7 +18,7 @@ DEPTH = 200
 """Containers inside containers."""
 SMALL = 1 << 62
 """A whole number from here on goes in hexadecimal: Python reads long decimals slowly, and refuses very long ones."""
-LIBRARY = {
+LIBRARY: dict[tuple[str, str], Callable[[Any], list[Any]]] = {
     ("fractions", "Fraction"): lambda value: [value.numerator, value.denominator],
     ("decimal", "Decimal"): lambda value: [str(value)],
     ("datetime", "datetime"): lambda value: [*value.timetuple()[:6], value.microsecond],
@@ -49,8 +49,8 @@ def encode(value: Any, refer: Refer, depth: int = 0) -> Any:
         number = int.__index__(value)
         return number if -SMALL < number < SMALL else {"int": hex(number)}
     if isinstance(value, float):
-        number = float.__float__(value)
-        return number if math.isfinite(number) else {"float": str(number)}
+        real = float.__float__(value)
+        return real if math.isfinite(real) else {"float": str(real)}
     if depth == DEPTH:
         raise Unsendable(f"more than {DEPTH} containers inside one another")
     return _encode_larger(value, refer, depth + 1)

@@ -8,6 +8,7 @@ import builtins
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -60,12 +61,14 @@ def examine(job: Mapping[str, Any], program: "Program", report: "Report") -> Non
     bind(missing([setup, check, *trees], names) or shadowing(trees), names, program, seconds)
     timed(lambda: execute(setup, names), seconds, report, None)
     for number, tree in enumerate(trees):
-        if timed(lambda tree=tree: execute(tree, names), seconds, report, f"test {number + 1}"):
+        if timed(partial(execute, tree, names), seconds, report, f"test {number + 1}"):
             report.write(passed=1)
     if job["entry_point"]:
         names |= {counting.PASSED: counting.passed, counting.FAILED: counting.failed}
         timed(lambda: execute(ast.fix_missing_locations(with_asserts), names), seconds, report, None)
-        entry = names.get(job["entry_point"]) or lookup(job["entry_point"], program, seconds)
+        if not callable(names.get("check")):
+            raise ValueError("no function called check")
+        names[job["entry_point"]] = entry = lookup(job["entry_point"], program, seconds)
         timed(lambda: names["check"](entry), seconds * max(1, counting.asserts), report, "check")
         if not counting.tried:
             report.write(failed="check: it asserts nothing")
@@ -134,13 +137,17 @@ def missing(trees: list[ast.Module], names: Mapping[str, Any]) -> list[str]:
 
 
 def shadowing(trees: list[ast.Module]) -> list[str]:
-    """For tests that miss nothing: the one of Python's own names that all of them call first, as in `assert sum(2, 3) == 5`.
+    """For tests that miss nothing: the one of Python's own names that all of them call first: `assert sum(2, 3) == 5`.
 
     Only then: a program that could put its own `sorted` or `len` under the tests would answer in their place.
     """
-    calls = [[n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)] for tree in trees]
-    first = {names[0] if names else "" for names in calls}
+    first = {next((name for node in ast.walk(tree) if (name := called(node))), "") for tree in trees}
     return list(first) if len(first) == 1 and first != {""} else []
+
+
+def called(node: ast.AST) -> str:
+    """The name that a node calls; an empty text if it calls none."""
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
 
 
 def bind(wanted: list[str], names: dict[str, Any], program: "Program", seconds: float) -> None:

@@ -32,4 +32,4 @@ def _feed(text: bytes) -> None:
     os.unlink(name)  # noqa: PTH108
     os.dup2(descriptor, 0)
     os.close(descriptor)
-    sys.stdin = open(0, encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115
+    sys.stdin = open(0, encoding="utf-8", errors="replace")  # noqa: SIM115

@@ -40,7 +40,7 @@ except OSError:
     print("none")
 open("/tmp/probe", "w").write("x")
 """
-"""Prints "none" five times where the walls stand: files, processes, fork, network, writing outside the scratch folder."""
+"""Prints "none" five times where the walls stand: files, processes, forks, network, writing outside the scratch."""
 PROBING = Limits(wall=30.0)
 
 _wanted: list[Wanted] = ["isolated"]
@@ -74,8 +74,8 @@ def strongest() -> Isolation:
             return isolation
     tried = "; ".join(f"{isolation.name}: {problem}" for isolation, problem in found) or "neither is installed"
     raise BactrianError(
-        f"no program that a model wrote is run here, because nothing can isolate it: bubblewrap and unshare were looked "
-        f"for on {sys.platform} ({tried}). {ADVICE}"
+        f"no program that a model wrote is run here, because nothing can isolate it: bubblewrap and unshare were "
+        f"looked for on {sys.platform} ({tried}). {ADVICE}"
     )
 
 
