@@ -68,7 +68,7 @@ def examine(job: Mapping[str, Any], program: "Program", report: "Report") -> Non
         timed(lambda: execute(ast.fix_missing_locations(with_asserts), names), seconds, report, None)
         if not callable(names.get("check")):
             raise ValueError("no function called check")
-        names[job["entry_point"]] = entry = lookup(job["entry_point"], program, seconds)
+        names[job["entry_point"]] = entry = entry_point(job["entry_point"], program, seconds)
         timed(lambda: names["check"](entry), seconds * max(1, counting.asserts), report, "check")
         if not counting.tried:
             report.write(failed="check: it asserts nothing")
@@ -158,7 +158,7 @@ def bind(wanted: list[str], names: dict[str, Any], program: "Program", seconds: 
         else:
             try:
                 names[name] = lookup(name, program, seconds)
-            except KeyError:  # then the test that reads it fails with a NameError
+            except Exception:  # then the test that reads it fails with a NameError
                 continue
 
 
@@ -170,6 +170,13 @@ def lookup(name: str, program: "Program", seconds: float) -> Any:
         raise Over("the program hangs") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def entry_point(name: str, program: "Program", seconds: float) -> Any:
+    try:
+        return lookup(name, program, seconds)
+    except Exception as error:
+        raise Over(f"the program has nothing called {name} ({type(error).__name__})") from None
 
 
 class Report:
