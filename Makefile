@@ -40,5 +40,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(PIP) -c constraints.txt -e ".[embedded,problems,test]"
+	$(PIP) -c constraints.txt -e ".[embedded,problems,data,test]"
 	touch $@

@@ -18,6 +18,7 @@ class Hardware:
     threads: int = 1
     device: Literal["cpu", "cuda"] = "cpu"
     sandbox: Literal["isolated", "rlimits"] = "isolated"
+    data: Literal["local", "ray"] = "local"
 
 
 class HardwareSettings(BaseModel):
@@ -33,13 +34,16 @@ class HardwareSettings(BaseModel):
     sandbox: Literal["isolated", "rlimits"] = Field(
         "isolated", description="of programs that models write; rlimits: limits alone, no walls: by hand, where need be"
     )
+    data: Literal["local", "ray"] = Field(
+        "local", description="where rows are worked on: this machine, or a Ray cluster (RAY_ADDRESS; needs extra ray)"
+    )
 
     def decide(self) -> Hardware:
         """The hardware to use on this machine."""
         device: Literal["cpu", "cuda"] = self.device if self.device != "auto" else ("cuda" if gpu_name() else "cpu")
         fast_bfloat16 = device == "cuda" or bool({"amx_bf16", "avx512_bf16"} & _cpu_flags())
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if fast_bfloat16 else "float32")
-        return Hardware(dtype=dtype, threads=self.threads or cores(), device=device, sandbox=self.sandbox)
+        return Hardware(dtype, self.threads or cores(), device, self.sandbox, self.data)
 
 
 def cores() -> int:

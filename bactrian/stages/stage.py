@@ -2,9 +2,9 @@
 
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -95,6 +95,18 @@ class Stage(Settings, ABC):
     def references(self) -> list[Found]:
         """Every reference in the settings, in the order of the fields; inside lists, dicts and nested records too."""
         return list(_references_in(self, ()))
+
+
+class Divisible(Stage):
+    """A stage made of parts of which some can be left out, so that `ablate:` can ask what each is worth."""
+
+    @abstractmethod
+    def parts(self) -> list[tuple[str, ...]]:
+        """The names of each part: its own, and those of groups that it belongs to."""
+
+    @abstractmethod
+    def keeping(self, kept: Sequence[int]) -> Self:
+        """The same stage with these parts only, by their numbers in `parts()`, and nothing else changed."""
 
 
 def _references_in(record: BaseModel, at: tuple[str | int, ...]) -> Iterator[Found]:
