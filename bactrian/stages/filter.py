@@ -43,11 +43,14 @@ class Filter(Divisible):
         paths = {found.ref: workspace.input(found.ref).path for found in self.references() if found.kind is Kind.MODEL}
         judge = partial(judge_rows, rules=tuple(self.rules), inputs=paths, source=given.path.name)
         tally = Tally()
-        count = {"repaired": tally.repair, "dropped": tally.drop, "kept": lambda reason, example: tally.keep()}
+        count = {"repaired": tally.repair, "dropped": tally.drop}
         with RowWriter(workspace.output) as writer, progress("filter", unit="row") as bar:
             for row, fate, reason, example in map_rows(judge, given.path, workspace.hardware):
                 bar.advance()
-                count[fate](reason, example)
+                if fate == "kept":
+                    tally.keep()
+                else:
+                    count[fate](reason, example)
                 if fate != "dropped":
                     writer.write(row)
             if not writer.count:
