@@ -17,7 +17,7 @@ from bactrian.errors import BactrianError
 _MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
 _QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
           "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-_WITHOUT_TORCH = ("plan", "show", "report")
+_WITHOUT_TORCH = ("plan", "show", "report", "data")
 
 _store = click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
                       help="Folder of artifacts and runs.  [default: runs]")
@@ -173,6 +173,35 @@ def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: i
     else:
         folder = Store(store).locate(model, run_name)
     talk(folder, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+
+
+@commands.command()
+@click.argument("path")
+@_run_name
+@click.option("--layout", default="auto", show_default=True, help="How the rows look; auto: each by its columns.")
+@click.option("--text-rows", type=click.Choice(["line", "paragraph", "document"]), default="line", show_default=True,
+              help="What a row of a .txt file is.")
+@click.option("--limit", type=click.IntRange(min=1), help="Look at the first rows only.")
+@_store
+def data(path: str, run_name: str | None, layout: str, text_rows: Any, limit: int | None, store: Path) -> None:
+    """What is in a file, folder, pattern or artifact: sources, layouts, licences, lengths, rows that cannot be used."""
+    from bactrian.artifact import Store
+    from bactrian.data.layouts import LAYOUTS
+    from bactrian.data_tables import show_survey
+    from bactrian.source import find_path
+
+    if layout not in ("auto", *LAYOUTS):
+        raise BactrianError(f"--layout: found {layout!r}, expected auto or one of {', '.join(LAYOUTS)}")
+    found = find_path(path, Path()) if run_name is None else None
+    show_survey(found or _located(Store(store), path, run_name), layout, text_rows, limit)
+
+
+def _located(store: Any, name: str, run_name: str | None) -> Path:
+    """An artifact's folder; what looks like a path is taken for one, so that the error is about files."""
+    if run_name is None and ("/" in name or "." in name):
+        return Path(name)
+    folder: Path = store.locate(name, run_name)
+    return folder
 
 
 def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: str | None = None) -> None:

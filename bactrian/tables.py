@@ -23,15 +23,15 @@ def print_plan(plan: Plan) -> None:
     todo = [step for step in plan.steps if step.state != "exists"]
     table.add_section()
     table.add_row("total", "", "", f"{len(todo)} of {len(plan.steps)} to make", *_total(todo))
-    console = _console()
-    console.print(table)
+    out = open_console()
+    out.print(table)
     if todo:
         hardware = plan.hardware
-        console.print(f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} "
+        out.print(f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} "
                       f"GFLOP/s measured on one large matrix product. Times are rough: steps took half to four times "
                       f"as long.", soft_wrap=True)
     for step in plan.short_of_memory:
-        console.print(f"warning: {step.name} may need {_bytes(step.peak_memory)}, more than this machine has",
+        out.print(f"warning: {step.name} may need {_bytes(step.peak_memory)}, more than this machine has",
                       soft_wrap=True)
 
 
@@ -54,10 +54,11 @@ def print_manifest(folder: Path, manifest: Manifest) -> None:
     rows += _rows("files", {name: f"{file.sha256[:16]} {_bytes(file.bytes)}" for name, file in manifest.files.items()})
     for label, value in rows:
         table.add_row(_text(label), _text(value))
-    _console().print(table)
+    open_console().print(table)
 
 
-def _console() -> Console:
+def open_console() -> Console:
+    """Standard output for tables: nothing in a text is taken for markup."""
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 120)
 
 

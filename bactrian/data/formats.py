@@ -139,7 +139,7 @@ def _lines(file: Path) -> Iterator[Scanned]:
 def _of_line(line: bytes, where: str) -> Row | Fault | None:
     """The row of one line of JSONL, what is wrong with it, or None for a blank line."""
     try:
-        text = line.decode()
+        text = line.decode().rstrip("\r\n")
         return _object(_DECODER.decode(text), where, surrogates=b"\\ud" in line or b"\\uD" in line)
     except UnicodeDecodeError as error:
         return _undecodable(error, where)
