@@ -40,6 +40,8 @@ def print_survey(out: Console, path: Path, found: Survey) -> None:
     out.print(_text(f"{path}: {files}, {tally.total:,} rows, {lengths.total:,} characters"), soft_wrap=True)
     out.print(_sources(found))
     out.print(_lengths(lengths))
+    about = ", ".join(f"{name} {lengths.quantile(share):,}" for name, share in _QUANTILES)
+    out.print(f"Characters, about: {about}; longest {lengths.longest:,}", soft_wrap=True)
     counts = tally.counts()
     mended = f", {counts['rows_repaired']:,.0f} repaired" if "rows_repaired" in counts else ""
     out.print(f"As training rows ({found.account.kind or 'no kind'}): {tally.kept:,} as they are{mended}, "
@@ -70,9 +72,7 @@ def _sources(found: Survey) -> Table:
 
 def _lengths(lengths: Lengths) -> Table:
     """A bar per doubling of the length."""
-    caption = ", ".join(f"{name} {lengths.quantile(share):,}" for name, share in _QUANTILES)
-    table = Table(Column("characters", justify="right"), Column("rows", justify="right"), "", box=SIMPLE,
-                  caption=f"about: {caption}; longest {lengths.longest:,}", caption_justify="left")  # fmt: skip
+    table = Table(Column("characters", justify="right"), Column("rows", justify="right"), "", box=SIMPLE)
     bars = lengths.by_doubling()
     most = max((rows for _, rows in bars), default=1)
     for least, rows in bars:

@@ -1,4 +1,4 @@
-"""`bactrian data`: what it counts, for files, folders, patterns, artifacts; hostile text does not steer the terminal."""
+"""`bactrian data`: what it counts, for files, folders, patterns, artifacts; hostile text cannot steer a terminal."""
 
 import json
 import random
@@ -37,7 +37,9 @@ def test_a_file_s_sources_layouts_licences_lengths_and_bad_rows(
         ["a.jsonl", "(none", "known)", "unknown", "[unclear]", "1", "25.0%", "7"],
     ]
     assert "1 file, 0.0 MiB, 5 rows, 1,022 characters" in table
-    assert "4–7     3   ████" in table and "512–1,023     1   ███" in table and "longest 1,001" in table
+    bars = {cells[0]: cells[1:] for line in table.splitlines() if "–" in line and (cells := line.split())}
+    assert bars["4–7"] == ["3", "█" * 40] and bars["512–1,023"] == ["1", "█" * 14] and bars["64–127"] == ["0"]
+    assert "half up to 7, nine tenths up to 981; longest 1,001" in table
     assert "As training rows (conversation): 3 as they are, 2 cannot be used" in table
     assert "dropped: not JSON: 1 (" in table and "a.jsonl, line 4" in table and "dropped: no known layout: 1" in table
     assert "columns that its layout does not read (rows): note (1)" in table
