@@ -111,7 +111,9 @@ def kind_of(row: Mapping[str, Any]) -> RowKind:
 def _layout_of(row: Row, how: Adoption, last: Layout | None) -> Layout:
     """The layout that is named, or else the row's. Raises Misfit if it lacks columns of it, or has no known ones."""
     columns = frozenset(row)
-    found = LAYOUTS[how.layout] if how.layout != "auto" else detect(columns) or last
+    found = LAYOUTS[how.layout] if how.layout != "auto" else detect(columns)
+    if found is None and last is not None and columns & frozenset().union(*last.needs):
+        found = last  # a row like those before it, but for what is missing
     if found is None:
         raise Misfit("no known layout", f"columns {', '.join(sorted(columns)) or 'none'}"[:160])
     if how.layout == "auto" and (more := sorted((found.doubts & columns) - how.named)):
