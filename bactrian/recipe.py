@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bactrian.ablation import Ablate, expand
 from bactrian.document import Document, Place, override, read
 from bactrian.errors import BactrianError
 from bactrian.hardware import HardwareSettings
@@ -92,7 +93,10 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     stages = {name: stage for name, settings in header.steps.items()
               if (stage := _stage(name, settings, problems)) is not None}
     reads = {name: _reads(name, stage, header.steps, folder, problems) for name, stage in stages.items()}
-    order = _order(list(header.steps), reads, problems)
+    added = {} if problems.lines else _ablations(header.steps, stages, problems)
+    stages |= added
+    reads |= {name: _steps_read(stage, stages) for name, stage in added.items()}
+    order = _order([*header.steps, *added], reads, problems)
     if problems.lines:
         raise problems.error()
     steps = tuple(Step(name, stages[name], _seed(stages[name], header.seed), reads[name]) for name in order)
@@ -146,7 +150,7 @@ def _stage(name: str, settings: object, problems: _Problems) -> Stage | None:
         hint = f'; did you mean "{meant}"?' if meant else ""
         problems.add((*place, "stage"), f"an unknown stage {show(stage)}", f"one of: {', '.join(known)}{hint}")
     else:
-        own = {setting: value for setting, value in settings.items() if setting != "stage"}
+        own = {setting: value for setting, value in settings.items() if setting not in ("stage", "ablate")}
         return _validated(known[stage], own, place, problems)
     return None
 
@@ -162,6 +166,23 @@ def _reads(name: str, stage: Stage, steps: Mapping[str, Any], folder: Path, prob
         elif problem := problem_with(found.ref, found.kind, folder, [step for step in steps if step != name]):
             problems.add(place, *problem)
     return tuple(reads)
+
+
+def _ablations(settings: Mapping[str, Any], stages: Mapping[str, Stage], problems: _Problems) -> dict[str, Stage]:
+    """The steps that `ablate:` adds."""
+    added: dict[str, Stage] = {}
+    for name in stages:
+        place = ("steps", name, "ablate")
+        if "ablate" in settings[name] and (asked := _validated(Ablate, settings[name]["ablate"], place, problems)):
+            new, wrong = expand(name, stages, asked)
+            for below, found, expected in wrong:
+                problems.add((*place, *below), found, expected)
+            added |= new
+    return added
+
+
+def _steps_read(stage: Stage, steps: Mapping[str, Stage]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(found.ref for found in stage.references() if found.ref in steps))
 
 
 def _check_kind(found: Found, maker: object, place: Place, problems: _Problems) -> None:

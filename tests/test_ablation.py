@@ -1,0 +1,165 @@
+"""`ablate:`: which steps it adds, that they share what they can, and what the table says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bactrian.ablation import Ablate, expand
+from bactrian.artifact import Input, Store, Workspace
+from bactrian.data.files import write_rows
+from bactrian.errors import BactrianError
+from bactrian.evaluate.records import write_answers
+from bactrian.evaluate.score import Answer, compare
+from bactrian.evaluate.statistics import average_difference
+from bactrian.hardware import Hardware
+from bactrian.manifest import Kind
+from bactrian.recipe import Recipe, load
+from bactrian.runner import run, tasks
+from bactrian.stages.ablation import Ablation
+
+RECIPE = """
+steps:
+  a: {stage: problems, tasks: [{source: sums, count: 40}], as_conversations: true}
+  b: {stage: problems, tasks: [{source: word_problems, count: 30}], as_conversations: true}
+  mixture:
+    stage: mix
+    sources: [{data: a, capability: sums}, {data: b, name: big/b, amount: 2.0}]
+    ablate: {without: [sums, big/b], only: [sums]}
+  sft: {stage: sft, model: "embedded:smollm2-135m", data: mixture}
+  unseen: {stage: problems, tasks: [{source: sums, count: 5, split: unseen}]}
+  again: {stage: mix, sources: [{data: mixture}, {data: a}]}
+  scores: {stage: evaluate, models: {start: "embedded:smollm2-135m", sft: sft}, data: unseen, train: [mixture]}
+"""
+
+
+def recipe(folder: Path, text: str = RECIPE) -> Recipe:
+    (folder / "recipe.yaml").write_text(text)
+    return load(folder / "recipe.yaml")
+
+
+def test_the_steps_below_are_there_once_more_for_each_part(tmp_path: Path) -> None:
+    found = recipe(tmp_path)
+    below = ["mixture", "sft", "again", "scores"]
+    added = [step + suffix for suffix in ("~no-sums", "~no-big-b", "~only-sums") for step in below]
+    assert {step.name for step in found.steps} == {"a", "b", "unseen", *below, *added, "mixture~ablation"}
+    sft, scores = found.step("sft~no-sums"), found.step("scores~no-sums")
+    assert sft.reads == ("mixture~no-sums",)
+    assert scores.reads == ("sft~no-sums", "unseen", "mixture~no-sums")
+    assert found.step("again~only-sums").reads == ("mixture~only-sums", "a")
+    mixture: Any = found.step("mixture~no-sums").stage
+    assert [portion.label for portion in mixture.sources] == ["big/b"] and mixture.sources[0].amount == 2.0
+    table: Any = found.step("mixture~ablation").stage
+    assert table.full == ["scores"] and table.variants == {
+        "without sums": ["scores~no-sums"], "without big/b": ["scores~no-big-b"], "only sums": ["scores~only-sums"],
+    }  # fmt: skip
+
+
+def test_a_variant_is_the_recipe_without_the_part_and_nothing_else(tmp_path: Path) -> None:
+    lines = [line for line in RECIPE.splitlines() if "ablate:" not in line]
+    by_hand = "\n".join(lines).replace("{data: a, capability: sums}, ", "")
+    keys = {task.step.name: task.key for task in tasks(recipe(tmp_path), Hardware())}
+    alone = {task.step.name: task.key for task in tasks(recipe(tmp_path, by_hand), Hardware())}
+    assert alone["sft"] == keys["sft~no-sums"] != keys["sft"]
+    assert alone["unseen"] == keys["unseen"]
+
+
+def test_what_is_shared_is_made_once(tmp_path: Path) -> None:
+    text = RECIPE.partition("  sft:")[0]
+    done = run(recipe(tmp_path, text), Store(tmp_path / "runs"), report=False)
+    paths = {step.name: step.path for step in done}
+    assert len(paths) == 6
+    assert paths["mixture~no-big-b"] == paths["mixture~only-sums"]  # the same mixture under two names
+
+
+@pytest.mark.parametrize(("old", "new", "parts"), [
+    ("[sums, big/b]", "[sum]", ["line 8", "ablate.without.0", '"sum", which is no part', 'did you mean "sums"']),
+    ("[sums, big/b]", "[sums, sums]", ["ablate.without.1", '"sums" again']),
+    ("{without", "{with", ["ablate.with"]),
+    (", {data: b, name: big/b, amount: 2.0}", "", ['"sums", which is all there is']),
+    ("stage: sft,", "stage: sft, ablate: {without: [x]},", ["step \"sft\"", "which has no parts"]),
+])  # fmt: skip
+def test_what_cannot_be_left_out_is_an_error_in_its_place(
+    old: str, new: str, parts: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(BactrianError) as error:
+        recipe(tmp_path, RECIPE.replace(old, new))
+    assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+def test_rules_of_a_filter_can_be_left_out_too(tmp_path: Path) -> None:
+    steps = {step.name: step.stage for step in recipe(tmp_path, """
+steps:
+  a: {stage: corpus, count: 9}
+  some: {stage: filter, data: a, rules: [{rule: length, least: 3}, {rule: gopher}]}
+""").steps}
+    added, problems = expand("some", steps, Ablate(without=["gopher"]))
+    assert not problems and [rule.rule for rule in added["some~no-gopher"].rules] == ["length"]  # type: ignore[attr-defined]
+
+
+# the table
+
+
+def answer(question: int, right: bool) -> Answer:
+    outcome = "right" if right else "wrong"
+    return Answer(str(question), 0, "p", "c", "1", "1", float(right), outcome, 3, "stop")
+
+
+def evaluation(folder: Path, right: dict[str, str]) -> Input:
+    """Results as `evaluate` leaves them, of a model called base and of another: "1" is a right answer."""
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps({"models": ["base", "sft"], "tasks": {task: {} for task in right}}))
+    rows = [({"model": model, "task": task, "mode": "greedy"}, answer(q, mark == "1" and model == "sft"))
+            for model in ("base", "sft") for task, marks in right.items() for q, mark in enumerate(marks)]  # fmt: skip
+    write_answers(folder / "questions.parquet", rows)
+    return Input(folder.name, folder, Kind.RESULTS, "")
+
+
+FULL = {"x": "1111011101", "y": "1100"}
+WITHOUT = {"x": "1011000101", "y": "1100"}
+
+
+def test_the_table_compares_the_last_models_question_by_question(tmp_path: Path) -> None:
+    inputs = {"f": evaluation(tmp_path / "f", FULL), "v": evaluation(tmp_path / "v", WITHOUT)}
+    workspace = Workspace.temporary(tmp_path / "out", inputs)
+    Ablation(full=["f"], variants={"without x": ["v"]}).run(workspace)
+    results = json.loads((workspace.output / "results.json").read_text())
+    expected = compare(*([answer(q, m == "1") for q, m in enumerate(marks["x"])] for marks in (FULL, WITHOUT)))
+    [x, y] = results["comparisons"]
+    assert (x["difference"], tuple(x["interval"]), x["p"]) == (-0.3, expected.interval, expected.p)
+    assert (y["difference"], y["gained"], y["lost"]) == (0.0, 0, 0)
+    full, without = results["averages"]
+    assert full["score"] == pytest.approx(0.65) and without["difference"] == pytest.approx(-0.15)
+    table = (workspace.output / "table.md").read_text()
+    assert "| full | 65.0 | 80.0 [" in table and "| without x | 50.0 (Δ -15.0 [" in table
+
+
+def test_other_questions_or_tasks_are_an_error(tmp_path: Path) -> None:
+    for number, other in enumerate(({"x": "11", "y": "1100"}, {"x": FULL["x"]})):
+        inputs = {"f": evaluation(tmp_path / f"f{number}", FULL), "v": evaluation(tmp_path / f"v{number}", other)}
+        with pytest.raises(BactrianError, match="ablation: w"):
+            Ablation(full=["f"], variants={"w": ["v"]}).run(Workspace.temporary(tmp_path / "out", inputs))
+
+
+def test_the_average_difference_covers_the_truth_as_often_as_it_says() -> None:
+    import numpy as np
+
+    random, covered, rejected = np.random.default_rng(0), 0, 0
+    for _ in range(1000):
+        sizes = (30, 80)
+        before = [random.random(n) < 0.5 for n in sizes]
+        same = [random.random(n) < 0.7 for n in sizes]
+        after = [np.where(s, first, random.random(len(s)) < 0.5) for s, first in zip(same, before, strict=True)]
+        found = average_difference(before, after)
+        covered += found.interval[0] <= 0 <= found.interval[1]
+        rejected += found.p < 0.05
+    assert 930 <= covered <= 970 and covered + rejected == 1000
+    assert average_difference([[1.0], [0.0]], [[1.0], [0.0]]).p == 1.0
+
+
+def test_results_of_something_else_are_an_error(tmp_path: Path) -> None:
+    write_rows([{"id": "1", "text": "t"}], tmp_path / "data")
+    inputs = {"f": Input("f", tmp_path / "data", Kind.RESULTS, "")}
+    with pytest.raises(BactrianError, match="cannot be read as results"):
+        Ablation(full=["f"], variants={"w": ["f"]}).run(Workspace.temporary(tmp_path / "out", inputs))
