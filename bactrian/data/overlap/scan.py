@@ -1,14 +1,13 @@
 """Streams training rows past the test items: any number of rows in one piece of memory, resumable, on all cores.
 
-Batches are matched in threads: nearly all of the work is numpy's, which lets go of the interpreter. What was found is
-written in parts, so that a scan that was killed goes on where its last part ended.
+This process reads rows, workers match batches of them. What was found is written in parts, so that a scan that was
+killed goes on where its last part ended.
 """
 
 import json
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import tee
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from bactrian.artifact import write_atomically
 from bactrian.data.overlap.asked import Side, texts_of
 from bactrian.data.overlap.index import I64, Item
 from bactrian.data.overlap.match import Matches, Texts
+from bactrian.data.overlap.workers import Workers
 from bactrian.progress import Bar
 
 BATCH_CHARACTERS = 200_000
@@ -72,14 +72,12 @@ def scan(
     Raises BactrianError naming a row that has no text to look at.
     """
     writer = _Writer(folder, items)
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[_Batch, Future[Matches]]] = deque()
-        for batch in _batches(rows, writer.state.rows, side):
-            waiting.append((batch, pool.submit(matcher.matches, batch.texts)))
-            if len(waiting) > 2 * threads:
-                _finish(waiting, writer, bar)
-        while waiting:
-            _finish(waiting, writer, bar)
+    batches, drawn = tee(_batches(rows, writer.state.rows, side))
+    with Workers(matcher.matches, threads) as workers:
+        for batch, matches in zip(batches, workers.map(batch.texts for batch in drawn), strict=True):
+            writer.add(batch, matches)
+            if bar is not None:
+                bar.advance(len(batch.rows))
     writer.write_part()
     return writer.state
 
@@ -121,13 +119,6 @@ def _batches(rows: Iterable[tuple[dict[str, Any], str]], skip: int, side: Side) 
             names, texts, owners, size = [], [], [], 0
     if names:
         yield _Batch(first, names, Texts(texts, np.array(owners, np.int64)))
-
-
-def _finish(waiting: "deque[tuple[_Batch, Future[Matches]]]", writer: "_Writer", bar: Bar | None) -> None:
-    batch, future = waiting.popleft()
-    writer.add(batch, future.result())
-    if bar is not None:
-        bar.advance(len(batch.rows))
 
 
 class _Writer:
