@@ -63,7 +63,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of training and test files")
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--most", type=int, default=1_000_000, help="rows of the longest scan; above --rows they repeat")
+    parser.add_argument("--most", type=int, default=1_000_000, help="rows of the longest scan; they repeat")
     parser.add_argument("--peer", help="a Python that has datatrove[processing]")
     parser.add_argument("--work", type=Path, default=Path("/tmp/bactrian-decontaminate"), help="where rows are made")
     return parser.parse_args()
