@@ -2,8 +2,8 @@
 
     python benchmarks/decontaminate_planted.py [--data ../shared/data]
 
-Items of at least 16 words of all known benchmarks in the folder are copied into rows, each edited in one way. Among them
-stand rows of the same kinds of text that hold no item: training questions of GSM8K and stretches of books and the web.
+Items of at least 16 words, of all known benchmarks in the folder, are copied into rows, each edited in one way. Besides
+there are rows of the same kinds of text that hold no item: training questions of GSM8K, stretches of books and the web.
 Recall: of the rows with a copy, the share in which that item is found. Precision: of the rows in which anything is
 found, the share that hold a copy. The last line is JSON.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from bactrian.data.files import stream_rows
 from bactrian.data.overlap.asked import texts_of
 from bactrian.data.overlap.benchmarks import read_benchmarks
-from bactrian.data.overlap.index import Index, Item
+from bactrian.data.overlap.index import Index
 from bactrian.data.overlap.match import Matcher, Texts
 from bactrian.data.overlap.scan import Matching
 from bactrian.data.overlap.whole import WholeMatcher
