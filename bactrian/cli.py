@@ -32,6 +32,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if not sys.stderr.isatty():  # a bar of a library's own would fill a log file with half-finished lines
+        os.environ.setdefault("TQDM_DISABLE", "1")
     _keep_freed_memory(arguments)
     sys.exit(invoke(arguments))
 

@@ -72,8 +72,11 @@ def plan(recipe: Recipe, store: Store) -> Plan:
         known |= {ref: _facts_of_source(source) for ref, source in task.sources.items()}
         forecast = step.stage.forecast(known)
         facts[step.name] = forecast.makes
-        planned.append(PlannedStep(step.name, step.stage.name, inputs, state, forecast.tokens, forecast.flops,
-                                   forecast.peak_memory, forecast.flops / speed / EFFICIENCY))
+        seconds, limit = forecast.flops / speed / EFFICIENCY, step.stage.seconds_limit()
+        # a step that stops by itself also leaves tokens undone
+        share = 1.0 if limit is None or seconds <= limit else limit / seconds
+        planned.append(PlannedStep(step.name, step.stage.name, inputs, state, forecast.tokens * share,
+                                   forecast.flops * share, forecast.peak_memory, seconds * share))
     return Plan(tuple(planned), hardware, speed)
 
 

@@ -81,6 +81,11 @@ class Blend(Stage):
     shuffle: bool = True
     turns: list[Annotated[Up | Down, Field(discriminator="turn")]] = Field(default_factory=list)
     steps: int = Field(0, ge=0, description="each takes a moment and leaves a checkpoint")
+    seconds: float | None = None
+
+    def seconds_limit(self) -> float | None:
+        """As set."""
+        return self.seconds
 
     def run(self, workspace: Workspace) -> None:
         """Write model.safetensors: the data's bytes, the seed, and a line per step."""

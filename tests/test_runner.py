@@ -272,6 +272,14 @@ def test_the_plan_tells_what_exists_and_what_the_rest_takes(fakes: list[str]) ->
     assert planned.short_of_memory == []
 
 
+def test_the_plan_knows_time_limits(fakes: list[str]) -> None:
+    Path("r.yaml").write_text(RECIPE)
+    recipe = load(Path("r.yaml"), ["sft.seconds=1e-6", "dpo.seconds=1e6"])
+    steps = {step.name: step for step in plan(recipe, Store(Path("runs"))).steps}
+    assert steps["sft"].seconds == pytest.approx(1e-6) and steps["sft"].flops < 2e9 and steps["sft"].tokens < 1e3
+    assert steps["dpo"].seconds < 1e6 and steps["dpo"].flops == 2e9
+
+
 def test_a_step_too_big_for_the_machine_is_warned_of(
     fakes: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

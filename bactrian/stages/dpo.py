@@ -1,9 +1,9 @@
 """Stage `dpo`: direct preference tuning on pairs."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
@@ -41,6 +41,12 @@ class DPO(Training):
     max_length: int = Field(
         2048, ge=2, description="tokens of prompt and answer; pairs with a longer side are dropped, and counted"
     )
+
+    @model_validator(mode="after")
+    def _margin(self) -> Self:
+        if self.gamma and self.loss != "simpo":
+            raise ValueError(f"gamma: found {self.gamma:g} with loss {self.loss}; only simpo has a target margin")
+        return self
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.files import read_rows

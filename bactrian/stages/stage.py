@@ -92,6 +92,10 @@ class Stage(Settings, ABC):
         """What `run` will take, given what is known of each reference. Loads no torch."""
         return Forecast()
 
+    def seconds_limit(self) -> float | None:
+        """Seconds after which this stage stops by itself, whatever its forecast; None where it does not."""
+        return None
+
     def references(self) -> list[Found]:
         """Every reference in the settings, in the order of the fields; inside lists, dicts and nested records too."""
         return list(_references_in(self, ()))

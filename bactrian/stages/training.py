@@ -35,6 +35,9 @@ class Training(Stage):
         None, description="chat template: model, tulu, chatml, …; by default the tokenizer's own, else tulu"
     )
 
+    def seconds_limit(self) -> float | None:
+        return None if self.time_limit_minutes is None else 60 * self.time_limit_minutes
+
     def load(self, workspace: "Workspace", ref: str) -> "LanguageModel":
         """The model to be trained, in the workspace's dtype."""
         from bactrian.model.language_model import LanguageModel
@@ -61,7 +64,7 @@ class Training(Stage):
             "weight_decay": self.weight_decay,
             "clip": self.max_grad_norm,
             "checkpoint_seconds": self.checkpoint_seconds,
-            "time_limit": None if self.time_limit_minutes is None else 60 * self.time_limit_minutes,
+            "time_limit": self.seconds_limit(),
         }
         return Settings(**{**values, **changes})
 
