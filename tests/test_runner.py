@@ -346,7 +346,9 @@ def test_two_processes_never_make_the_same_artifact(fakes: list[str]) -> None:
     first = subprocess.Popen(command("run", "r.yaml"), env=environment(), stderr=subprocess.DEVNULL)
     while not _reached("runs", 1):
         time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # or it might be done before the second has started
     second = subprocess.run(command("run", "r.yaml"), env=environment(), capture_output=True, text=True)
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 2 and f"is being made by process {first.pid}" in second.stderr
     assert 'step "m"' in second.stderr and first.wait() == 0
 
