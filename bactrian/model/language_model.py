@@ -5,6 +5,7 @@ Hugging Face layout, safetensors only; no pickle is ever read and no code that c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,54 +28,12 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 @dataclass
-class LanguageModel:
-    """The network, and what turns text into its tokens and back."""
+class Decoder:
+    """A decoder network, and what turns text into its tokens and back."""
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     template: ChatTemplate
-
-    @classmethod
-    def load(
-        cls, folder: Path, dtype: str = "float32", template: str | None = None, device: str = "cpu"
-    ) -> LanguageModel:
-        """Load a model folder.
-
-        Args:
-            folder: Hugging Face layout.
-            dtype: of the weights in memory, "float32" or "bfloat16".
-            device: "cpu" or "cuda".
-            template: a chat template's name (see `bactrian.chat`); by default the tokenizer's own if it has one, else
-                tulu.
-
-        Raises:
-            BactrianError: no config, no tokenizer, weights only as a pickle, a model that needs remote code, an
-                architecture whose packed log-probabilities do not equal its plain ones.
-        """
-        check_folder(folder)
-        from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM
-
-        attention.register()
-        tokenizer = load_tokenizer(folder)
-        try:
-            network, report = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=DTYPES[dtype],
-                attn_implementation=attention.IMPLEMENTATION,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise BactrianError(f"{folder}: the model cannot be loaded: {error}") from error
-        if missing := sorted(report["missing_keys"]):  # transformers would make them up
-            raise BactrianError(f"{folder}: {len(missing)} weights are missing: {', '.join(missing[:5])}")
-        network.eval().to(device)  # never in training mode: dropout is not used
-        model = cls(network, tokenizer, ChatTemplate.load(tokenizer, template or template_for(tokenizer)))
-        model.check()
-        return model
 
     @property
     def dtype(self) -> torch.dtype:
@@ -85,16 +44,6 @@ class LanguageModel:
     def device(self) -> torch.device:
         device: torch.device = self.network.device
         return device
-
-    @property
-    def head(self) -> torch.Tensor:
-        """The output embedding, [V, d]."""
-        weight: torch.Tensor = self.network.get_output_embeddings().weight
-        return weight
-
-    @property
-    def softcap(self) -> float | None:
-        return getattr(self.network.config, "final_logit_softcapping", None)
 
     @property
     def parameters(self) -> int:
@@ -114,6 +63,56 @@ class LanguageModel:
             )
         states: torch.Tensor = output.last_hidden_state
         return states
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors), configuration, tokenizer and chat template into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.network.save_pretrained(folder)
+        self.tokenizer.chat_template = self.template.text  # what was trained on is what is served
+        self.tokenizer.save_pretrained(folder)
+
+
+@dataclass
+class LanguageModel(Decoder):
+    """A decoder that says how likely the next token is."""
+
+    @classmethod
+    def load(
+        cls, folder: Path, dtype: str = "float32", template: str | None = None, device: str = "cpu"
+    ) -> LanguageModel:
+        """Load a model folder.
+
+        Args:
+            folder: Hugging Face layout.
+            dtype: of the weights in memory, "float32" or "bfloat16".
+            device: "cpu" or "cuda".
+            template: a chat template's name (see `bactrian.chat`); by default the tokenizer's own if it has one, else
+                tulu.
+
+        Raises:
+            BactrianError: no config, no tokenizer, weights only as a pickle, a model that needs remote code, an
+                architecture whose packed log-probabilities do not equal its plain ones.
+        """
+        from transformers import AutoModelForCausalLM
+
+        check_folder(folder)
+        if is_reward_model(folder):
+            raise BactrianError(f"{folder}: a reward model, which scores answers; expected a language model")
+        tokenizer = load_tokenizer(folder)
+        network = load_network(AutoModelForCausalLM, folder, dtype, device)
+        model = cls(network, tokenizer, ChatTemplate.load(tokenizer, template or template_for(tokenizer)))
+        model.check()
+        return model
+
+    @property
+    def head(self) -> torch.Tensor:
+        """The output embedding, [V, d]."""
+        weight: torch.Tensor = self.network.get_output_embeddings().weight
+        return weight
+
+    @property
+    def softcap(self) -> float | None:
+        return getattr(self.network.config, "final_logit_softcapping", None)
 
     def logprobs(self, forest: Forest, where: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
         """Log-probabilities of the tokens at the indices `where` (long [N]) of a forest, float32 [N].
@@ -186,12 +185,44 @@ class LanguageModel:
         logprobs: torch.Tensor = logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
         return logprobs
 
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors), configuration, tokenizer and chat template into `folder`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.network.save_pretrained(folder)
-        self.tokenizer.chat_template = self.template.text  # what was trained on is what is served
-        self.tokenizer.save_pretrained(folder)
+
+def load_network(kind: Any, folder: Path, dtype: str, device: str) -> PreTrainedModel:
+    """The network of a checked folder, with our attention, in evaluation mode: dropout is never used.
+
+    Args:
+        kind: transformers' automatic class, such as AutoModelForCausalLM.
+
+    Raises:
+        BactrianError: it cannot be loaded, or weights are missing.
+    """
+    from safetensors import SafetensorError
+
+    attention.register()
+    try:
+        network, report = kind.from_pretrained(
+            folder,
+            dtype=DTYPES[dtype],
+            attn_implementation=attention.IMPLEMENTATION,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise BactrianError(f"{folder}: the model cannot be loaded: {error}") from error
+    if missing := sorted(report["missing_keys"]):  # transformers would make them up
+        raise BactrianError(f"{folder}: {len(missing)} weights are missing: {', '.join(missing[:5])}")
+    loaded: PreTrainedModel = network.eval().to(device)
+    return loaded
+
+
+def is_reward_model(folder: Path) -> bool:
+    """Whether a checked folder holds a decoder with a scalar head, by what its config.json says."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        return any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or [])
+    except (ValueError, AttributeError) as error:
+        raise BactrianError(f"{folder}: the model cannot be loaded: config.json: {error}") from None
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

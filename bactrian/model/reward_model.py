@@ -1,0 +1,120 @@
+"""A decoder with a scalar head: how good an answer is (a reward model), or how much is to come (a value model).
+
+Hugging Face layout (`…ForSequenceClassification` with one label and no bias), so other tools read it too.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bactrian.chat import ChatTemplate, template_for
+from bactrian.errors import BactrianError
+from bactrian.model import attention
+from bactrian.model.language_model import (
+    Decoder,
+    LanguageModel,
+    check_folder,
+    is_reward_model,
+    load_network,
+    load_tokenizer,
+)
+from bactrian.model.packing import Forest, Group, plant
+
+
+@dataclass
+class RewardModel(Decoder):
+    """A decoder whose head gives one number for each token: that of an answer's last token is the answer's reward."""
+
+    @classmethod
+    def load(
+        cls, folder: Path, dtype: str = "float32", template: str | None = None, device: str = "cpu"
+    ) -> RewardModel:
+        """Load a reward model's folder (arguments as of `LanguageModel.load`).
+
+        Raises:
+            BactrianError: no reward model, or one with several labels, or whose packed scores are not its plain ones.
+        """
+        from transformers import AutoModelForSequenceClassification
+
+        check_folder(folder)
+        if not is_reward_model(folder):
+            raise BactrianError(f"{folder}: a language model; expected a reward model (see the stage `reward`)")
+        tokenizer = load_tokenizer(folder)
+        network = load_network(AutoModelForSequenceClassification, folder, dtype, device)
+        if network.config.num_labels != 1:
+            raise BactrianError(f"{folder}: found {network.config.num_labels} labels, expected one: a scalar reward")
+        model = cls(network, tokenizer, ChatTemplate.load(tokenizer, template or template_for(tokenizer)))
+        model.check()
+        return model
+
+    @classmethod
+    def of(cls, model: LanguageModel, seed: int) -> RewardModel:
+        """A reward model on a copy of a language model's trunk, its head drawn from N(0, 1/(d+1)) [SPEC 3.2].
+
+        Raises:
+            BactrianError: transformers has no such head for this architecture.
+        """
+        from transformers import AutoModelForSequenceClassification
+
+        config = copy.deepcopy(model.network.config)
+        config.num_labels = 1
+        try:
+            with torch.device("meta"):
+                network = AutoModelForSequenceClassification.from_config(
+                    config, dtype=model.dtype, attn_implementation=attention.IMPLEMENTATION
+                )
+        except ValueError as error:
+            name = type(model.network).__name__
+            raise BactrianError(f"{name}: no reward model can be made of this architecture: {error}") from error
+        trunk = copy.deepcopy(model.network.base_model)
+        setattr(network, network.base_model_prefix, trunk)
+        size = trunk.get_input_embeddings().weight.shape[1]
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.randn(1, size, generator=generator) / (size + 1) ** 0.5
+        network.score.weight = torch.nn.Parameter(weight.to(model.device, model.dtype))
+        return cls(network.eval(), model.tokenizer, model.template)
+
+    @property
+    def scalar_head(self) -> torch.Tensor:
+        """[1, d]."""
+        weight: torch.Tensor = self.network.score.weight
+        return weight
+
+    def scores(self, forest: Forest, where: torch.Tensor) -> torch.Tensor:
+        """The head's number at the tokens `where` (long [N]) of a forest, float32 [N]."""
+        states = self.forward(forest).index_select(0, where.to(self.device))
+        return (states.float() @ self.scalar_head.float().T)[:, 0]
+
+    def rewards(self, groups: Sequence[Group]) -> torch.Tensor:
+        """The reward of each answer of each group: the score of its last token, float32 [answers]."""
+        forest, spans = plant(groups)
+        return self.scores(forest, torch.tensor([span.stop - 1 for span in spans]))
+
+    @torch.no_grad()
+    def check(self, tolerance: float = 1e-3) -> None:
+        """Compare packed with plain scores on a small probe.
+
+        Raises:
+            BactrianError: they differ: the architecture does something that packing does not know.
+        """
+        size = self.network.get_input_embeddings().weight.shape[0]
+        probe = [tuple((7 * i + 3 * j) % (size - 1) + 1 for i in range(6)) for j in range(3)]
+        packed = self.rewards([Group(probe[0], (probe[1], probe[2]))])
+        self.network.set_attn_implementation("eager")
+        try:
+            plain = [
+                self.network(input_ids=torch.tensor([probe[0] + answer], device=self.device)).logits[0, 0].float()
+                for answer in probe[1:]
+            ]
+        finally:
+            self.network.set_attn_implementation(attention.IMPLEMENTATION)
+        gap = float((packed - torch.stack(plain)).abs().max())
+        scale = max(1.0, float(packed.abs().max()))
+        if not gap <= (tolerance if self.dtype == torch.float32 else 0.1) * scale:
+            name = type(self.network).__name__
+            raise BactrianError(f"{name}: this architecture cannot be packed: scores differ by {gap:.2g}")
