@@ -90,7 +90,8 @@ def test_packed_log_probs_of_a_real_model_are_as_good_as_the_plain_ones() -> Non
     from tests.model.gap import measure
 
     found = measure(materialise("smollm2-135m"))
-    assert found["one sequence a pack - sdpa"][1] <= 1e-5
+    # 8e-6 on an Intel CPU, 1.5e-5 on an AMD: never further than transformers' two kernels are from each other
+    assert found["one sequence a pack - sdpa"][1] <= max(1e-5, found["eager - sdpa"][1])
     assert found["tree in float64 - float64"][1] <= 1e-5
     for packed in ("many sequences a pack - sdpa", "tree - sdpa"):
         mean, largest = found[packed]
