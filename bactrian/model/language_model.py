@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+ALIGNMENT = 64  # bytes
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -212,6 +213,11 @@ def load_network(kind: Any, folder: Path, dtype: str, device: str) -> PreTrained
         raise BactrianError(f"{folder}: the model cannot be loaded: {error}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would make them up
         raise BactrianError(f"{folder}: {len(missing)} weights are missing: {', '.join(missing[:5])}")
+    for weight in network.parameters():
+        # weights mapped from a file begin wherever it has them; a matrix product may round otherwise, and is slower,
+        # where memory is not aligned as torch itself would align it
+        if weight.device.type == "cpu" and weight.data_ptr() % ALIGNMENT:
+            weight.data = weight.data.clone()
     loaded: PreTrainedModel = network.eval().to(device)
     return loaded
 

@@ -86,9 +86,10 @@ class RewardModel(Decoder):
         return weight
 
     def scores(self, forest: Forest, where: torch.Tensor) -> torch.Tensor:
-        """The head's number at the tokens `where` (long [N]) of a forest, float32 [N]."""
+        """The head's number at the tokens `where` (long [N]) of a forest, float32 (or wider, as the model) [N]."""
         states = self.forward(forest).index_select(0, where.to(self.device))
-        return (states.float() @ self.scalar_head.float().T)[:, 0]
+        wide = torch.promote_types(states.dtype, torch.float32)
+        return (states.to(wide) @ self.scalar_head.to(wide).T)[:, 0]
 
     def rewards(self, groups: Sequence[Group]) -> torch.Tensor:
         """The reward of each answer of each group: the score of its last token, float32 [answers]."""

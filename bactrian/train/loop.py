@@ -16,7 +16,6 @@ from typing import Protocol
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.model.language_model import LanguageModel
 from bactrian.progress import progress, say
 from bactrian.train import checkpoint
 from bactrian.train.optimiser import MasterAdamW
@@ -78,7 +77,14 @@ class Log(Protocol):
     def rewind(self, step: int) -> None: ...
 
 
-def train(title: str, model: LanguageModel, task: Task, settings: Settings, log: Log) -> dict[str, float]:
+class Trained(Protocol):
+    """What is trained: whatever has weights."""
+
+    @property
+    def network(self) -> torch.nn.Module: ...
+
+
+def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) -> dict[str, float]:
     """Run a task's remaining steps on the model, in place.
 
     Args:

@@ -169,3 +169,57 @@ def generalised_advantages(
         ahead = delta + gamma * decay * ahead
         advantages[t], following = ahead, values[t]
     return advantages, advantages + values
+
+
+def bradley_terry(chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """-log sigma(r_chosen - r_rejected - margin) of each pair, [P] each (SPEC 3.2).
+
+    Args:
+        margin: how much better chosen is known to be [Llama 2]; 0 asks only for the order.
+    """
+    return -logsigmoid(chosen - rejected - margin)
+
+
+class Valuations(NamedTuple):
+    """Per answer, [N] each."""
+
+    loss: torch.Tensor
+    reward: torch.Tensor
+
+
+def kahneman_tversky(
+    answers: torch.Tensor,
+    reference: torch.Tensor,
+    desirable: torch.Tensor,
+    baseline: float,
+    *,
+    beta: float,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
+) -> Valuations:
+    """KTO, for answers that are each good or bad, without pairs [Ethayarajh et al. 2024].
+
+    With h = S - S_ref: a good answer loses w_d (1 - sigma(beta (h - z))), a bad one w_u (1 - sigma(beta (z - h))).
+
+    Args:
+        answers, reference: [N], summed log-probabilities under the policy and the reference.
+        desirable: bool [N].
+        baseline: z, an estimate of KL(policy || reference) that no gradient flows through: the mean log-ratio of
+            answers put under other prompts than their own, at least 0.
+    """
+    ratio = answers - reference
+    sign = torch.where(desirable, 1.0, -1.0).to(ratio)
+    weight = torch.where(desirable, desirable_weight, undesirable_weight).to(ratio)
+    return Valuations(weight * torch.sigmoid(-beta * sign * (ratio - baseline)), beta * ratio)
+
+
+def whiten(values: torch.Tensor) -> torch.Tensor:
+    """(v - mean) / sqrt(variance + 1e-8), variance with Bessel's correction (SPEC 0.1); one value alone becomes 0."""
+    variance = values.var(correction=1) if len(values) > 1 else values.new_zeros(())
+    return (values - values.mean()) / (variance + 1e-8).sqrt()
+
+
+def clipped_value(values: torch.Tensor, old: torch.Tensor, targets: torch.Tensor, clip: float = 0.2) -> torch.Tensor:
+    """1/2 max((V - G)², (clip(V, V_old ± clip) - G)²) of each token, [N] each (SPEC 3.4)."""
+    held = old + (values - old).clamp(-clip, clip)
+    return 0.5 * torch.maximum((values - targets).square(), (held - targets).square())

@@ -87,8 +87,9 @@ class MasterAdamW:
             if f"{name}#mean" in tensors:
                 self.adam.state[master] = {
                     "step": tensors[f"{name}#step"].to("cpu" if master.device.type == "cpu" else master.device),
-                    "exp_avg": tensors[f"{name}#mean"].to(master.device),
-                    "exp_avg_sq": tensors[f"{name}#square"].to(master.device),
+                    # copies, laid out in memory as if they had never left it
+                    "exp_avg": tensors[f"{name}#mean"].to(master.device, copy=True),
+                    "exp_avg_sq": tensors[f"{name}#square"].to(master.device, copy=True),
                 }
         self._copy_to_model()
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from bactrian.model.language_model import LanguageModel
-from bactrian.model.packing import Group, Span, pack, plant
+from bactrian.model.packing import Group, pack, plant
 from bactrian.progress import progress
-from bactrian.train.loop import Share, Update
+from bactrian.train.batches import Batches, answer_tokens
+from bactrian.train.loop import Share
 from bactrian.train.objectives import PreferenceLoss, preference, segment_sums
-from bactrian.train.supervised import step_rows
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,6 @@ class Pair:
     @property
     def group(self) -> Group:
         return Group(self.prompt, (self.chosen, self.rejected))
-
-
-def answer_tokens(spans: Sequence[Span]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of all tokens of the spans (long [N]) and the number of the span that each is of (long [N])."""
-    where = torch.cat([torch.arange(span.start, span.stop) for span in spans])
-    return where, torch.repeat_interleave(torch.arange(len(spans)), torch.tensor([span.length for span in spans]))
 
 
 def pair_logprobs(model: LanguageModel, pairs: Sequence[Pair]) -> torch.Tensor:
@@ -66,10 +59,8 @@ class Objective:
     sft_weight: float = 0.0  # of an added cross-entropy per token on the chosen answer
 
 
-class Preference:
+class Preference(Batches):
     """A preference loss over pairs, mean over the pairs of a step."""
-
-    updates_per_step = 1
 
     def __init__(
         self,
@@ -89,52 +80,37 @@ class Preference:
             batch_pairs: pairs per optimiser step.
             micro_tokens: tokens of one forward and backward.
         """
+        super().__init__(pairs, batch=batch_pairs, epochs=epochs, seed=seed, micro_tokens=micro_tokens)
         self.model, self.pairs, self.reference, self.objective = model, pairs, reference, objective
-        self.batch_pairs, self.seed, self.micro_tokens = batch_pairs, seed, micro_tokens
-        self.total = max(1, round(len(pairs) * epochs))
-        self.steps = math.ceil(self.total / batch_pairs)
 
-    def updates(self, step: int) -> Iterator[Update]:
-        count = min(self.batch_pairs, self.total - step * self.batch_pairs)
-        rows = step_rows(len(self.pairs), self.batch_pairs, step, self.seed)[:count]
-        bins = pack([self.pairs[i].group.tokens for i in rows], self.micro_tokens)
-        yield Update(
-            micro_batches=[self._share([rows[i] for i in chosen], count) for chosen in bins],
-            tokens=sum(self.pairs[i].group.tokens for i in rows),
-            finish=lambda sums: {key: value / count for key, value in sums.items()},
+    def share(self, rows: list[int], count: int, known: dict[str, float]) -> Share:
+        pairs = [self.pairs[i] for i in rows]
+        sums = pair_logprobs(self.model, pairs)
+        reference = None if self.reference is None else self.reference[rows].to(sums.device)
+        lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs], device=sums.device)
+        o = self.objective
+        losses = preference(
+            o.loss,
+            sums[:, 0],
+            sums[:, 1],
+            lengths[:, 0],
+            lengths[:, 1],
+            None if reference is None else reference[:, 0],
+            None if reference is None else reference[:, 1],
+            beta=o.beta,
+            gamma=o.gamma,
+            label_smoothing=o.label_smoothing,
         )
-
-    def _share(self, rows: list[int], count: int) -> Callable[[], Share]:
-        def share() -> Share:
-            pairs = [self.pairs[i] for i in rows]
-            sums = pair_logprobs(self.model, pairs)
-            reference = None if self.reference is None else self.reference[rows].to(sums.device)
-            lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs], device=sums.device)
-            o = self.objective
-            losses = preference(
-                o.loss,
-                sums[:, 0],
-                sums[:, 1],
-                lengths[:, 0],
-                lengths[:, 1],
-                None if reference is None else reference[:, 0],
-                None if reference is None else reference[:, 1],
-                beta=o.beta,
-                gamma=o.gamma,
-                label_smoothing=o.label_smoothing,
-            )
-            each = losses.loss
-            if o.sft_weight:
-                each = each - o.sft_weight * sums[:, 0] / lengths[:, 0]
-            chosen, rejected = losses.chosen_reward.detach(), losses.rejected_reward.detach()
-            metrics = {
-                "accuracy": float((chosen > rejected).sum()),
-                "margin": float((chosen - rejected).sum()),
-                "reward_chosen": float(chosen.sum()),
-                "reward_rejected": float(rejected.sum()),
-                "logprob_chosen": float(sums[:, 0].detach().sum()),
-                "logprob_rejected": float(sums[:, 1].detach().sum()),
-            }
-            return each.sum() / count, metrics
-
-        return share
+        each = losses.loss
+        if o.sft_weight:
+            each = each - o.sft_weight * sums[:, 0] / lengths[:, 0]
+        chosen, rejected = losses.chosen_reward.detach(), losses.rejected_reward.detach()
+        metrics = {
+            "accuracy": float((chosen > rejected).sum()),
+            "margin": float((chosen - rejected).sum()),
+            "reward_chosen": float(chosen.sum()),
+            "reward_rejected": float(rejected.sum()),
+            "logprob_chosen": float(sums[:, 0].detach().sum()),
+            "logprob_rejected": float(sums[:, 1].detach().sum()),
+        }
+        return each.sum() / count, metrics

@@ -209,3 +209,9 @@ def test_learned_positions_serve_or_are_refused_but_are_never_wrong(folder: Path
     ids = random_tokens(230, 40, 7)
     with torch.no_grad():
         torch.testing.assert_close(some_logprobs(loaded), plain_logprobs(loaded, ids), atol=1e-5, rtol=1e-5)
+
+
+def test_weights_lie_in_memory_as_torch_lays_them(tmp_path: Path) -> None:
+    network = LanguageModel.load(write_tiny(tmp_path, "llama-tied")).network
+    assert {weight.data_ptr() % 64 for weight in network.parameters()} == {0}
+    assert network.get_output_embeddings().weight is network.get_input_embeddings().weight

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,11 +16,15 @@ from bactrian.chat import Rendered
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel
+from bactrian.model.reward_model import RewardModel
+from bactrian.train import ppo
 from bactrian.train.loop import Settings, Share, Task, Update, train
 from bactrian.train.policy import GroupPolicy, Rollout
 from bactrian.train.policy import Settings as PolicySettings
 from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
+from bactrian.train.reward import BradleyTerry, MixedReward
 from bactrian.train.supervised import Supervised
+from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
 
 SYSTEM = (5, 9, 14, 6, 7, 20)
 POLICY = PolicySettings(problems_per_step=3, max_new_tokens=6, micro_tokens=64)
@@ -37,7 +42,11 @@ POLICIES = {
     "rloo with kl": replace(POLICY, scale="rloo", kl=0.1),
     "grpo, two updates": replace(POLICY, updates_per_step=2, kl=0.05, kl_estimator="k2"),
 }
-KINDS = ("sft", "pretrain", *OBJECTIVES, *POLICIES)
+PPOS = {
+    "ppo": ppo.Settings(problems_per_step=3, epochs=2, kl=0.05, whiten=False, micro_tokens=64),
+    "ppo in parts": ppo.Settings(problems_per_step=3, epochs=2, parts=2, kl=0.0, micro_tokens=64),
+}
+KINDS = ("sft", "pretrain", *OBJECTIVES, "reward", "kto", *POLICIES, *PPOS)
 
 
 def tokens(length: int, *seed: int) -> tuple[int, ...]:
@@ -59,6 +68,10 @@ def text(i: int) -> Rendered:
 
 def pair(i: int) -> Pair:
     return Pair((*SYSTEM, *tokens(3, i, 1)), tokens(2 + 3 * (i % 4), i, 2), tokens(3 + 2 * (i % 3), i, 3))
+
+
+def opinion(i: int) -> Opinion:
+    return Opinion((*SYSTEM, *tokens(3, i, 1)), tokens(2 + 3 * (i % 4), i, 2), i % 3 > 0)
 
 
 @cache
@@ -116,6 +129,24 @@ def make(
         pairs = [pair(i) for i in items]
         reference = None if objective.loss == "simpo" else reference_logprobs(model, pairs, 64) - 0.5
         return Preference(model, pairs, reference, objective, batch_pairs=batch, epochs=epochs, **common)
+    if kind == "reward":
+        reward = RewardModel.of(model, seed=3)
+        margins = [0.1 * i for i in range(len(items))]
+        return BradleyTerry(
+            reward, [pair(i) for i in items], margins, centring=0.01, batch_pairs=batch, epochs=epochs, **common
+        )
+    if kind == "kto":
+        opinions = [opinion(i) for i in items]
+        reference = reference_sums(model, opinions, 64) - 0.5
+        weights = {"desirable_weight": 1.0, "undesirable_weight": 1.3}
+        return Unpaired(model, opinions, reference, beta=0.1, batch=batch, epochs=epochs, **weights, **common)
+    if kind in PPOS:
+        chosen = replace(PPOS[kind], problems_per_step=batch, micro_tokens=micro_tokens)
+        value, rewards = RewardModel.of(model, seed=5), MixedReward(1.0, RewardModel.of(model, seed=6), 0.1)
+        return ppo.PPO(
+            model, value, ToySampler(model, items), rewards, len(items), chosen, seed=3,
+            steps=max(1, round(len(items) * epochs / batch)), reference=frozen(model, chosen.kl),
+        )  # fmt: skip
     settings = replace(POLICIES[kind], problems_per_step=batch, micro_tokens=micro_tokens)
     steps = max(1, round(len(items) * epochs / batch))
     sampler = ToySampler(model, items)
@@ -157,13 +188,21 @@ class Cut:
         return counted
 
 
+def trained(task: Task) -> torch.nn.Module:
+    """The weights that a task trains."""
+    inner: Any = task.task if isinstance(task, Cut) else task
+    network: torch.nn.Module = inner.network if isinstance(inner, ppo.PPO) else inner.model.network
+    return network
+
+
 SETTINGS = Settings(learning_rate=1e-2, schedule="cosine", warmup=0.2, weight_decay=0.1, checkpoint_seconds=0)
 
 
-def run(task: Task, model: LanguageModel, folder: Path, settings: Settings = SETTINGS) -> dict[str, torch.Tensor]:
+def run(task: Task, folder: Path, settings: Settings = SETTINGS) -> dict[str, torch.Tensor]:
     """Train in this folder; the weights after it."""
-    train("test", model, task, settings, Workspace.temporary(folder))
-    return {name: weight.detach().clone() for name, weight in model.network.named_parameters()}
+    network = trained(task)
+    train("test", SimpleNamespace(network=network), task, settings, Workspace.temporary(folder))
+    return {name: weight.detach().clone() for name, weight in network.named_parameters()}
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -172,14 +211,15 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in lines]
 
 
-def gradient(task: Task, model: LanguageModel) -> dict[str, torch.Tensor]:
+def gradient(task: Task) -> dict[str, torch.Tensor]:
     """The gradient of the first update, float64."""
-    model.network.zero_grad(set_to_none=True)
+    network = trained(task)
+    network.zero_grad(set_to_none=True)
     update = next(iter(task.updates(0)))
     for share in update.micro_batches:
         torch.autograd.backward(share()[0])
-    found = {n: w.grad.double().clone() for n, w in model.network.named_parameters() if w.grad is not None}
-    model.network.zero_grad(set_to_none=True)
+    found = {n: w.grad.double().clone() for n, w in network.named_parameters() if w.grad is not None}
+    network.zero_grad(set_to_none=True)
     return found
 
 

@@ -12,7 +12,7 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.train import checkpoint
 from bactrian.train.loop import Settings, Update, train
 from tests.model.tiny import write_tiny
-from tests.train.bench import KINDS, Cut, distance, gradient, load, make, metrics, run, same
+from tests.train.bench import KINDS, PPOS, Cut, distance, gradient, load, make, metrics, run, same
 
 MICRO_TOKENS = (1, 40, 60, 100, 10_000)
 
@@ -31,20 +31,20 @@ def double(folder: Path) -> LanguageModel:
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_cut_into_micro_batches_gives_the_same_gradient(folder: Path, kind: str) -> None:
     model = double(folder)
-    whole = gradient(make(kind, model, micro_tokens=10_000), model)
+    whole = gradient(make(kind, model, micro_tokens=10_000))
     counts = set()
     for micro_tokens in MICRO_TOKENS:
         task = make(kind, model, micro_tokens=micro_tokens)
         counts.add(len(next(iter(task.updates(0))).micro_batches))
-        assert distance(whole, gradient(task, model)) <= 1e-6
+        assert distance(whole, gradient(task)) <= 1e-6
     assert len(counts) >= 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mean_of_each_micro_batch_s_own_mean_is_another_gradient(folder: Path, kind: str) -> None:
     model = double(folder)
-    whole = gradient(make(kind, model), model)
-    few, many = (gradient(make(kind, model, items=part, batch=len(part)), model) for part in ([0], [1, 2, 3, 4]))
+    whole = gradient(make(kind, model))
+    few, many = (gradient(make(kind, model, items=part, batch=len(part))) for part in ([0], [1, 2, 3, 4]))
     naive = {name: (few[name] + many[name]) / 2 for name in whole}
     assert distance(whole, naive) > 1e-3
 
@@ -57,47 +57,50 @@ def test_the_weights_after_several_steps_do_not_depend_on_the_cut(folder: Path, 
     for micro_tokens in (40, 10_000):
         model = load(folder)
         task = make(kind, model, batch=3, epochs=2, micro_tokens=micro_tokens)
-        after.append(run(task, model, tmp_path / str(micro_tokens), settings))
+        after.append(run(task, tmp_path / str(micro_tokens), settings))
     assert distance(*after) <= 1e-6
 
 
 # epochs that end within a step and one micro-batch a step; epochs that end with a step and several
-CASES = [(kind, 5, 10_000) for kind in KINDS] + [(kind, 4, 60) for kind in ("sft", "dpo_norm", "grpo, two updates")]
+CASES = [(kind, 5, 10_000) for kind in KINDS if kind != "ppo"]
+CASES += [(kind, 4, 60) for kind in ("sft", "dpo_norm", "grpo, two updates")]
 
 
 @pytest.mark.parametrize(("kind", "items", "micro_tokens"), CASES)
 def test_killed_at_any_micro_batch_it_ends_as_if_undisturbed(
     folder: Path, tmp_path: Path, kind: str, items: int, micro_tokens: int
 ) -> None:
-    def fresh() -> tuple[LanguageModel, Cut]:
+    def fresh() -> Cut:
         model = load(folder)
-        return model, Cut(make(kind, model, items=range(items), batch=2, epochs=2, micro_tokens=micro_tokens), 10**6)
+        return Cut(make(kind, model, items=range(items), batch=2, epochs=2, micro_tokens=micro_tokens), 10**6)
 
-    model, task = fresh()
-    expected, steps = run(task, model, tmp_path / "whole"), task.steps
+    task = fresh()
+    expected, steps = run(task, tmp_path / "whole"), task.steps
     micro_batches = 10**6 - task.after
     assert steps >= 4 and micro_batches >= steps
-    for kill in range(micro_batches):
+    # within a step every moment is alike but the first and the last: of PPO's many passes, some are enough
+    for kill in range(0, micro_batches, 5 if kind in PPOS else 1):
         place = tmp_path / str(kill)
-        model, task = fresh()
+        task = fresh()
         task.after = kill
         with pytest.raises(Cut.Killed):
-            run(task, model, place)
-        model, task = fresh()
-        assert same(run(task, model, place), expected)
+            run(task, place)
+        task = fresh()
+        assert same(run(task, place), expected)
         assert metrics(place) == metrics(tmp_path / "whole")
-        assert 10**6 - task.after < micro_batches or kill < 3
+        # it resumed, unless the kill came before the end of the first step
+        assert 10**6 - task.after < micro_batches or kill < micro_batches // steps
 
 
 def test_killed_again_and_again(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
-    expected = run(make("sft", model, batch=1, epochs=2), model, tmp_path / "whole")
+    expected = run(make("sft", model, batch=1, epochs=2), tmp_path / "whole")
     for _ in range(9):  # one step further each time
         model = load(folder)
         with pytest.raises(Cut.Killed):
-            run(Cut(make("sft", model, batch=1, epochs=2), 1), model, tmp_path / "cut")
+            run(Cut(make("sft", model, batch=1, epochs=2), 1), tmp_path / "cut")
     model = load(folder)
-    assert same(run(make("sft", model, batch=1, epochs=2), model, tmp_path / "cut"), expected)
+    assert same(run(make("sft", model, batch=1, epochs=2), tmp_path / "cut"), expected)
 
 
 def test_in_bfloat16_too_a_resumed_run_is_the_undisturbed_one(folder: Path, tmp_path: Path) -> None:
@@ -105,12 +108,12 @@ def test_in_bfloat16_too_a_resumed_run_is_the_undisturbed_one(folder: Path, tmp_
         return load(folder, "bfloat16")
 
     model = fresh()
-    expected = run(make("dpo_norm", model, batch=2, epochs=2), model, tmp_path / "whole")
+    expected = run(make("dpo_norm", model, batch=2, epochs=2), tmp_path / "whole")
     model = fresh()
     with pytest.raises(Cut.Killed):
-        run(Cut(make("dpo_norm", model, batch=2, epochs=2), 3), model, tmp_path / "cut")
+        run(Cut(make("dpo_norm", model, batch=2, epochs=2), 3), tmp_path / "cut")
     model = fresh()
-    assert same(run(make("dpo_norm", model, batch=2, epochs=2), model, tmp_path / "cut"), expected)
+    assert same(run(make("dpo_norm", model, batch=2, epochs=2), tmp_path / "cut"), expected)
 
 
 def flip_a_byte(newest: Path) -> None:
@@ -139,17 +142,17 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     model = load(folder)
-    expected = run(make("sft", model, batch=1, epochs=1), model, tmp_path / "whole")
+    expected = run(make("sft", model, batch=1, epochs=1), tmp_path / "whole")
     model = load(folder)
     with pytest.raises(Cut.Killed):
-        run(Cut(make("sft", model, batch=1, epochs=1), 3), model, tmp_path / "cut")
+        run(Cut(make("sft", model, batch=1, epochs=1), 3), tmp_path / "cut")
     checkpoints = tmp_path / "cut" / "scratch" / "checkpoints"
     assert sorted(p.name for p in checkpoints.iterdir()) == ["step-000002", "step-000003"]
     damage(checkpoints / "step-000003")
     (checkpoints / "step-000004.partial").mkdir()
     capsys.readouterr()
     model = load(folder)
-    assert same(run(make("sft", model, batch=1, epochs=1), model, tmp_path / "cut"), expected)
+    assert same(run(make("sft", model, batch=1, epochs=1), tmp_path / "cut"), expected)
     said = capsys.readouterr().err
     assert f"{checkpoints / 'step-000003'}: damaged checkpoint, not used" in said
     assert "resuming after step 2 of 5; 3 to go" in said
@@ -159,14 +162,14 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
 
 def test_without_a_good_checkpoint_it_starts_over(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
-    expected = run(make("sft", model, batch=1), model, tmp_path / "whole")
+    expected = run(make("sft", model, batch=1), tmp_path / "whole")
     model = load(folder)
     with pytest.raises(Cut.Killed):
-        run(Cut(make("sft", model, batch=1), 4), model, tmp_path / "cut")
+        run(Cut(make("sft", model, batch=1), 4), tmp_path / "cut")
     for each in (tmp_path / "cut" / "scratch" / "checkpoints").iterdir():
         flip_a_byte(each)
     model = load(folder)
-    assert same(run(make("sft", model, batch=1), model, tmp_path / "cut"), expected)
+    assert same(run(make("sft", model, batch=1), tmp_path / "cut"), expected)
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
 
 
@@ -184,10 +187,10 @@ def test_a_checkpoint_holds_what_it_was_given_and_the_random_state(tmp_path: Pat
 
 def test_checkpoints_are_written_when_it_is_time_and_not_after_the_last_step(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
-    run(make("sft", model, batch=1), model, tmp_path, Settings(1e-3, checkpoint_seconds=3600))
+    run(make("sft", model, batch=1), tmp_path, Settings(1e-3, checkpoint_seconds=3600))
     assert not (tmp_path / "scratch" / "checkpoints").exists()
     model = load(folder)
-    run(make("sft", model, batch=1), model, tmp_path, Settings(1e-3, checkpoint_seconds=0))
+    run(make("sft", model, batch=1), tmp_path, Settings(1e-3, checkpoint_seconds=0))
     names = sorted(p.name for p in (tmp_path / "scratch" / "checkpoints").iterdir())
     assert names == ["step-000003", "step-000004"]
 
@@ -222,7 +225,7 @@ def test_a_gradient_that_is_not_finite_says_where_and_changes_nothing(folder: Pa
 
 def test_a_line_of_metrics_for_each_update(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
-    run(make("sft", model, batch=2, epochs=2), model, tmp_path)
+    run(make("sft", model, batch=2, epochs=2), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "output" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
     for line in lines:

@@ -72,14 +72,14 @@ def test_updates_below_the_resolution_of_bfloat16_add_up() -> None:
 def test_a_small_learning_rate_moves_a_bfloat16_model(folder: Path, tmp_path: Path) -> None:
     model = load(folder, "bfloat16")
     before = {name: weight.detach().clone() for name, weight in model.network.named_parameters()}
-    after = run(make("sft", model, batch=1, epochs=20), model, tmp_path, Settings(2e-5, "constant"))
+    after = run(make("sft", model, batch=1, epochs=20), tmp_path, Settings(2e-5, "constant"))
     moved = sum(int((after[name] != before[name]).sum()) for name in before) / model.parameters
     assert moved > 0.2
 
 
 def test_micro_batches_of_a_bfloat16_model_add_up_in_float32(folder: Path) -> None:
     model = load(folder, "bfloat16")
-    whole = gradient(make("sft", model, micro_tokens=10_000), model)
+    whole = gradient(make("sft", model, micro_tokens=10_000))
     parts = MasterAdamW(model.network)
     (update,) = make("sft", model, micro_tokens=1).updates(0)
     assert len(update.micro_batches) == 5

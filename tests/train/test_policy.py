@@ -115,7 +115,7 @@ def test_without_any_signal_nothing_moves(folder: Path, tmp_path: Path, updates:
     model = load(folder)
     before = {name: weight.detach().clone() for name, weight in model.network.named_parameters()}
     task = policy(model, replace(POLICY, updates_per_step=updates, kl=0.1), {-1: {"score": 1.0}})
-    assert same(run(task, model, tmp_path), before)
+    assert same(run(task, tmp_path), before)
     lines = metrics(tmp_path)
     assert len(lines) == 2 * updates
     for line in lines:
@@ -151,23 +151,23 @@ def test_the_gap_between_sampler_and_trainer_is_measured_from_the_first_step(mod
 def test_a_gap_over_the_limit_stops_the_run(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
     with pytest.raises(BactrianError, match=r"step 1: the sampler's log-probs differ.* by 0\.1 on average.* 0\.05"):
-        run(policy(model, shift=0.1), model, tmp_path)
+        run(policy(model, shift=0.1), tmp_path)
     with pytest.raises(BactrianError, match="nan on average"):
-        run(policy(model, shift=float("nan")), model, tmp_path / "nan")
+        run(policy(model, shift=float("nan")), tmp_path / "nan")
 
 
 def test_training_raises_the_reward(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
     settings = replace(POLICY, problems_per_step=6)
     task = GroupPolicy(model, ToySampler(model, range(6), samples=8), 6, settings, steps=12, seed=0)
-    run(task, model, tmp_path)
+    run(task, tmp_path)
     rewards = [line["reward"] for line in metrics(tmp_path)]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.15
 
 
 def test_the_headline_says_whether_it_learns(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
-    run(policy(model, replace(POLICY, kl=0.1)), model, tmp_path)
+    run(policy(model, replace(POLICY, kl=0.1)), tmp_path)
     wanted = {
         "reward", "score", "reward_std", "zero_variance", "completion_length", "truncated", "surrogate", "kl",
         "entropy", "ratio", "clip_fraction", "logprob_gap_mean", "logprob_gap_max",

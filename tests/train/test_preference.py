@@ -7,10 +7,15 @@ import pytest
 import torch
 
 from bactrian.model.language_model import LanguageModel
+from bactrian.model.reward_model import RewardModel
+from bactrian.train.loop import Settings
+from bactrian.train.objectives import kahneman_tversky
 from bactrian.train.preference import Objective, Pair, Preference, pair_logprobs, reference_logprobs
+from bactrian.train.reward import BradleyTerry
+from bactrian.train.unpaired import Unpaired, reference_sums
 from tests.model.test_packing import plain_logprobs
 from tests.model.tiny import write_tiny
-from tests.train.bench import frozen, load, pair, run
+from tests.train.bench import frozen, load, metrics, opinion, pair, run
 
 PAIRS = [pair(i) for i in range(11)]
 
@@ -94,7 +99,48 @@ def test_training_learns_the_preferences(folder: Path, tmp_path: Path) -> None:
     task = Preference(
         model, PAIRS, reference, Objective("dpo_norm", 5.0), batch_pairs=4, epochs=8, seed=0, micro_tokens=60
     )
-    run(task, model, tmp_path)
+    run(task, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "output" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["accuracy"] == 1 and lines[-1]["margin"] > 1 and lines[-1]["loss"] < 0.3
     assert lines[0]["reward_chosen"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_reward_model_learns_the_order_and_centring_holds_the_level(folder: Path, tmp_path: Path) -> None:
+    def trained_on(centring: float, margin: float) -> tuple[torch.Tensor, list[dict[str, float]]]:
+        model = RewardModel.of(load(folder), 1)
+        pairs = [pair(i) for i in range(6)]
+        task = BradleyTerry(
+            model, pairs, [margin] * 6, centring=centring, batch_pairs=6, epochs=30, seed=0, micro_tokens=1000
+        )
+        place = tmp_path / f"{centring}-{margin}"
+        run(task, place, Settings(1e-2, checkpoint_seconds=3600))
+        return model.rewards([p.group for p in pairs]).detach().view(-1, 2), metrics(place)
+
+    rewards, lines = trained_on(0.0, 0.0)
+    assert bool((rewards[:, 0] > rewards[:, 1]).all()) and lines[-1]["accuracy"] == 1.0
+    assert lines[-1]["loss"] < 0.1 * lines[0]["loss"]
+    centred, _ = trained_on(1.0, 0.0)
+    assert float(centred.mean().abs()) < 0.1 and bool((centred[:, 0] > centred[:, 1]).all())
+
+
+def test_kto_moves_good_answers_up_and_bad_ones_down(folder: Path, tmp_path: Path) -> None:
+    model = load(folder)
+    opinions = [opinion(i) for i in range(6)]
+    reference = reference_sums(model, opinions, 64)
+    task = Unpaired(
+        model, opinions, reference, beta=0.3, desirable_weight=1.0, undesirable_weight=1.0, batch=6, epochs=25, seed=0,
+        micro_tokens=1000,
+    )  # fmt: skip
+    run(task, tmp_path, Settings(3e-3, checkpoint_seconds=3600))
+    first, last = metrics(tmp_path)[0], metrics(tmp_path)[-1]
+    assert first["baseline"] == 0.0 and abs(first["reward_desirable"]) < 1e-4  # the policy is its own reference
+    assert last["reward_desirable"] > 0.5 and last["reward_undesirable"] < -0.5 and last["accuracy"] == 1.0
+
+
+def test_kto_s_formula() -> None:
+    answers, reference = torch.tensor([-5.0, -9.0]), torch.tensor([-7.0, -6.0])
+    found = kahneman_tversky(
+        answers, reference, torch.tensor([True, False]), 0.5, beta=0.2, desirable_weight=2.0, undesirable_weight=3.0
+    )
+    value = torch.sigmoid(torch.tensor([0.2 * (2.0 - 0.5), 0.2 * (0.5 + 3.0)]))
+    torch.testing.assert_close(found.loss, torch.tensor([2.0, 3.0]) * (1 - value))
