@@ -1,11 +1,11 @@
 """Stage `dpo`: direct preference tuning on pairs."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.errors import BactrianError
+from bactrian.stages.pairs import remembered, token_pairs
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.training import Training, training_memory
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import torch
 
     from bactrian.artifact import Workspace
-    from bactrian.chat import ChatTemplate
     from bactrian.model.language_model import LanguageModel
     from bactrian.train.preference import Pair
 
@@ -58,7 +57,7 @@ class DPO(Training):
         for licence in licences(rows):
             workspace.add_licence(licence)
         model = self.load(workspace, self.model)
-        pairs = self._pairs(rows, str(source.path), model.template, workspace)
+        pairs, _ = token_pairs("dpo", rows, str(source.path), model.template, self.max_length, workspace)
         reference = None if self.loss == "simpo" else self._reference(workspace, model, pairs)
         task = Preference(
             model,
@@ -72,55 +71,17 @@ class DPO(Training):
         )
         self.train(workspace, model, task)
 
-    def _pairs(
-        self, rows: list[dict[str, Any]], path: str, template: "ChatTemplate", workspace: "Workspace"
-    ) -> "list[Pair]":
-        """Each row's prompt and answers as token ids; rows with a side that is too long are dropped and counted."""
-        from bactrian.chat import prompt_ids, render_answer
-        from bactrian.data.tally import Tally
-        from bactrian.progress import say
-        from bactrian.train.preference import Pair
-
-        pairs, tally = [], Tally()
-        for i, row in enumerate(rows, 1):
-            where = f"{path}, row {i}"
-            prompt = prompt_ids(row["prompt"], template, where)
-            sides = [render_answer(row["prompt"], row[side], template, where).ids for side in ("chosen", "rejected")]
-            if max(map(len, sides)) > self.max_length:
-                tally.drop(f"a side is longer than {self.max_length} tokens", where)
-            elif sides[0] == sides[1]:
-                tally.drop("chosen and rejected are the same text", where)
-            else:
-                tally.keep()
-                chosen, rejected = (tuple(side[len(prompt) :]) for side in sides)
-                pairs.append(Pair(tuple(prompt), chosen, rejected))
-        say(f"dpo: {tally}")
-        workspace.metrics.update(tally.counts())
-        if not pairs:
-            raise BactrianError(f"{path}: no pair is left to train on\n{tally}")
-        return pairs
-
     def _reference(self, workspace: "Workspace", model: "LanguageModel", pairs: "list[Pair]") -> "torch.Tensor":
         """The start's log-probabilities of all pairs, [P, 2]; from the memo if they were computed before."""
-        import hashlib
-
-        from safetensors.torch import load_file, save_file
-
         from bactrian.train.preference import reference_logprobs
 
-        tokens = hashlib.sha256(repr([(p.prompt, p.chosen, p.rejected) for p in pairs]).encode()).hexdigest()
-        memo = workspace.memo(
-            what="reference log-probs",
+        return remembered(
+            workspace,
+            lambda: reference_logprobs(model, pairs, self.micro_tokens),
             model=workspace.input(self.model).content_hash,
-            pairs=tokens,
+            tokens=[(p.prompt, p.chosen, p.rejected) for p in pairs],
             micro_tokens=self.micro_tokens,  # other packs round otherwise, in the last bits
         )
-        if not memo.exists:
-            folder = memo.begin()
-            save_file({"sums": reference_logprobs(model, pairs, self.micro_tokens)}, folder / "reference.safetensors")
-            memo.commit()
-        sums: torch.Tensor = load_file(memo.path / "reference.safetensors")["sums"]
-        return sums
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         model, data = inputs[self.model], inputs[self.data]

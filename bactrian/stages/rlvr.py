@@ -1,7 +1,7 @@
 """Stage `rlvr`: reinforcement learning with verifiable rewards."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -101,11 +101,22 @@ class RLVR(Training):
         return Forecast(tokens, flops, memory, Facts(parameters=parameters))
 
 
+class Sampling(Protocol):
+    """The settings of sampling."""
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+
+
 class VerifiedSampler:
     """Samples answers to problem rows from the policy itself and has them verified."""
 
     def __init__(
-        self, stage: RLVR, engine: "LocalEngine", rows: Sequence[dict[str, Any]], pool: "Pool", seed: int
+        self, stage: Sampling, engine: "LocalEngine", rows: Sequence[dict[str, Any]], pool: "Pool", seed: int
     ) -> None:
         from bactrian.chat import prompt_ids
 

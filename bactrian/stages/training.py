@@ -9,8 +9,8 @@ from bactrian.stages.stage import Stage
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
-    from bactrian.model.language_model import LanguageModel
-    from bactrian.train.loop import Settings, Task
+    from bactrian.model.language_model import Decoder, LanguageModel
+    from bactrian.train.loop import Settings, Task, Trained
 
 
 class Training(Stage):
@@ -45,11 +45,13 @@ class Training(Stage):
         hardware = workspace.hardware
         return LanguageModel.load(workspace.input(ref).path, hardware.dtype, self.template, hardware.device)
 
-    def train(self, workspace: "Workspace", model: "LanguageModel", task: "Task", **changes: Any) -> None:
-        """Run the loop, save the model, note the totals."""
+    def train(
+        self, workspace: "Workspace", model: "Decoder", task: "Task", trained: "Trained | None" = None, **changes: Any
+    ) -> None:
+        """Run the loop, save the model, note the totals. `trained`: what has the weights, where not the model alone."""
         from bactrian.train.loop import train
 
-        totals = train(self.name, model, task, self._settings(**changes), workspace)
+        totals = train(self.name, trained or model, task, self._settings(**changes), workspace)
         workspace.metrics.update(totals)
         model.save(workspace.output)
 

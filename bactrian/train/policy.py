@@ -11,9 +11,9 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, pack, plant
+from bactrian.train.batches import answer_tokens
 from bactrian.train.loop import Share, Update
 from bactrian.train.objectives import KLEstimator, clipped_policy, group_advantages, kl_estimate
-from bactrian.train.batches import answer_tokens
 from bactrian.train.supervised import step_rows
 
 Aggregate = Literal["token", "response", "constant"]

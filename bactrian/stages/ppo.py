@@ -1,0 +1,124 @@
+"""Stage `ppo`: reinforcement learning with a value model, from verifiers, a reward model, or both."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.training import Training, training_memory
+
+if TYPE_CHECKING:
+    from bactrian.artifact import Workspace
+    from bactrian.model.language_model import LanguageModel
+    from bactrian.model.reward_model import RewardModel
+
+
+class PPO(Training):
+    """Proximal policy optimisation [Schulman et al. 2017] as Tülu 2.5 and Tülu 3 used it [SPEC §3.4].
+
+    A token's reward is −kl × (log π − log π_ref); at the answer's last token comes the answer's own:
+    `verifier_weight` × its verifier's score + `reward_weight` × the reward model's. Answers that were cut off get
+    `no_end_reward` instead.
+    The value model is trained beside the policy; a reward model is the better start for it.
+    """
+
+    name: ClassVar[str] = "ppo"
+
+    model: ModelRef = Field(description="the policy to start from; also the reference of the KL term")
+    data: DataRef = Field(description="problem rows")
+    value: ModelRef | None = Field(
+        None, description="a reward model that the value model starts from; by default the policy with a new head"
+    )
+    reward_model: ModelRef | None = Field(None, description="whose reward counts, with reward_weight")
+    reward_weight: float = Field(0.0, ge=0, description="of the reward model's reward, on its own scale")
+    verifier_weight: float = Field(10.0, ge=0, description="of the verifier's score in [0, 1]")
+    steps: int = Field(100, ge=1, description="of sampling and updating")
+    problems_per_step: int = Field(32, ge=1, description="problems sampled in each step")
+    samples: int = Field(1, ge=1, description="answers to each problem")
+    epochs: int = Field(4, ge=1, description="passes over the answers of a step")
+    parts: int = Field(1, ge=1, description="optimiser updates of each pass")
+    kl: float = Field(0.05, ge=0, description="of the KL estimate in each token's reward; 0 loads no reference")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="see docs; the reference uses k1 in the reward")
+    discount: float = Field(1.0, gt=0, le=1, description="gamma")
+    decay: float = Field(0.95, ge=0, le=1, description="lambda of the advantage estimate")
+    clip: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 ± this")
+    value_clip: float = Field(0.2, gt=0, description="the value moves at most this far in one step")
+    value_weight: float = Field(0.1, gt=0, description="of the value model's loss")
+    no_end_reward: float | None = Field(
+        -10.0, description="reward of an answer cut off before its end token; null: its own"
+    )
+    temperature: float = Field(1.0, gt=0, description="of sampling; the training logits are divided by it too")
+    max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens")
+    rows_at_once: int = Field(64, ge=1, description="answers sampled side by side")
+    gap_limit: float = Field(
+        0.05, gt=0, description="mean gap between the sampler's and the trainer's log-probs that stops the run"
+    )
+    verify_timeout: float = Field(10.0, gt=0, description="seconds for one slow verification")
+    learning_rate: float = Field(3e-7, gt=0, description="peak of the schedule")
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.files import read_rows
+        from bactrian.data.rows import licences
+        from bactrian.generate.local import LocalEngine
+        from bactrian.stages.rlvr import VerifiedSampler
+        from bactrian.train import ppo
+        from bactrian.train.reward import MixedReward
+        from bactrian.verify import Pool, check_verifiers
+
+        rows = read_rows(workspace.input(self.data).path, "problem")
+        for licence in licences(rows):
+            workspace.add_licence(licence)
+        check_verifiers(rows, str(workspace.input(self.data).path))
+        model = self.load(workspace, self.model)
+        judge = self._reward_model(workspace, self.reward_model) if self.reward_model and self.reward_weight else None
+        assess = MixedReward(self.verifier_weight, judge, self.reward_weight, self.micro_tokens)
+        settings = ppo.Settings(
+            problems_per_step=self.problems_per_step,
+            epochs=self.epochs,
+            parts=self.parts,
+            temperature=self.temperature,
+            kl=self.kl,
+            kl_estimator=self.kl_estimator,
+            discount=self.discount,
+            decay=self.decay,
+            clip=self.clip,
+            value_clip=self.value_clip,
+            value_weight=self.value_weight,
+            unended_reward=self.no_end_reward,
+            gap_limit=self.gap_limit,
+            micro_tokens=self.micro_tokens,
+        )
+        with Pool(workers=2, timeout=self.verify_timeout) as pool:
+            sampler = VerifiedSampler(self, LocalEngine(model, rows=self.rows_at_once), rows, pool, workspace.seed)
+            task = ppo.PPO(
+                model,
+                self._value(workspace, model),
+                sampler,
+                assess,
+                len(rows),
+                settings,
+                steps=self.steps,
+                seed=workspace.seed,
+                reference=self.load(workspace, self.model) if self.kl else None,
+            )
+            self.train(workspace, model, task, trained=task)
+
+    def _value(self, workspace: "Workspace", model: "LanguageModel") -> "RewardModel":
+        from bactrian.model.reward_model import RewardModel
+
+        return self._reward_model(workspace, self.value) if self.value else RewardModel.of(model, workspace.seed)
+
+    def _reward_model(self, workspace: "Workspace", ref: str) -> "RewardModel":
+        from bactrian.model.reward_model import RewardModel
+
+        hardware = workspace.hardware
+        return RewardModel.load(workspace.input(ref).path, hardware.dtype, self.template, hardware.device)
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        parameters = inputs[self.model].parameters
+        tokens = self.steps * self.problems_per_step * self.samples * min(self.max_new_tokens, 100)
+        flops = (2 + 4 + 2 + 12 * self.epochs) * parameters * tokens  # sampling, old, reference, both models' updates
+        memory = training_memory(2 * parameters, self.micro_tokens) + 8 * parameters
+        return Forecast(tokens, flops, memory, Facts(parameters=parameters))

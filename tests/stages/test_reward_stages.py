@@ -1,0 +1,110 @@
+"""Reward models, PPO and KTO as steps of a recipe, on a tiny model made here."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bactrian import runner
+from bactrian.artifact import Store
+from bactrian.data.files import read_rows
+from bactrian.errors import BactrianError
+from bactrian.model.packing import Group
+from bactrian.model.reward_model import RewardModel
+from bactrian.recipe import load
+from tests.stages.test_training_stages import write_inputs
+
+RECIPE = """\
+name: rewards
+seed: 5
+hardware: {dtype: float32, threads: 1, device: cpu}
+steps:
+  base: {stage: pretrain, data: texts.jsonl, vocabulary: problems.jsonl, hidden_size: 32, layers: 2, heads: 2,
+         intermediate_size: 48, context: 64, epochs: 5, batch_size: 24, learning_rate: 0.02}
+  sft: {stage: sft, model: base, data: problems.jsonl, epochs: 6, batch_size: 9, learning_rate: 0.01}
+  reward: {stage: reward, model: sft, data: pairs.jsonl, margin: scores, centring: 0.01, epochs: 4, batch_size: 8,
+           learning_rate: 3.0e-3}
+  ppo: {stage: ppo, model: sft, data: problems.jsonl, value: reward, reward_model: reward, reward_weight: 0.5, steps: 4,
+        problems_per_step: 8, samples: 2, epochs: 2, max_new_tokens: 8, learning_rate: 1.0e-3}
+  kto: {stage: kto, model: sft, data: labelled.jsonl, epochs: 4, batch_size: 8, learning_rate: 3.0e-3, beta: 0.3}
+"""
+
+
+SIDES = (("chosen", 1), ("rejected", 2))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """The folder of each step."""
+    folder = tmp_path_factory.mktemp("rewards")
+    write_inputs(folder, "float32")
+    with (folder / "labelled.jsonl").open("w") as file, (folder / "pairs.jsonl").open("w") as pairs:
+        for i, row in enumerate(read_rows(folder / "problems.jsonl", "problem")):
+            sides = {side: [{"role": "assistant", "content": f"Answer: {n}"}] for side, n in SIDES}
+            pair = {"prompt": row["messages"], **sides, "chosen_score": 0.9, "rejected_score": 0.4}
+            pairs.write(json.dumps(pair | {"source": "test", "license": "CC0-1.0"}) + "\n")
+            answer = {"role": "assistant", "content": "Answer: 1" if i % 2 else "Answer: 2"}
+            labelled = {"messages": [*row["messages"], answer], "label": bool(i % 2)}
+            file.write(json.dumps(labelled | {"source": "test", "license": "CC0-1.0"}) + "\n")
+    (folder / "r.yaml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        records = runner.run(load(Path("r.yaml"), ()), Store(Path("runs")))
+        yield {record.name: Path("runs").absolute() / str(record.path) for record in records}
+
+
+def manifest(folder: Path) -> dict[str, float]:
+    metrics: dict[str, float] = json.loads((folder / "manifest.json").read_text())["metrics"]
+    return metrics
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_reward_model_prefers_what_the_pairs_prefer(made: dict[str, Path]) -> None:
+    first, last = lines(made["reward"])[0], lines(made["reward"])[-1]
+    assert last["loss"] < 0.5 * first["loss"] and last["accuracy"] == 1.0 and last["margin"] > 0.5
+    model = RewardModel.load(made["reward"])
+    assert torch.isfinite(model.rewards([Group((5, 6, 7), ((8, 9),))])).all()
+
+
+def test_ppo_moves_the_policy_and_logs_what_matters(made: dict[str, Path]) -> None:
+    steps = lines(made["ppo"])
+    assert len(steps) == 8 == manifest(made["ppo"])["updates"]
+    needed = {"reward", "score", "kl", "value_loss", "value_explained", "clip_fraction", "ratio", "entropy"}
+    assert needed | {"completion_length", "truncated", "logprob_gap_mean"} <= steps[0].keys()
+    assert steps[0]["ratio"] == 1.0 and steps[0]["logprob_gap_max"] <= 1e-5
+    assert (made["ppo"] / "config.json").read_text() == (made["sft"] / "config.json").read_text()
+    assert (made["ppo"] / "model.safetensors").read_bytes() != (made["sft"] / "model.safetensors").read_bytes()
+
+
+def test_kto_tells_good_from_bad(made: dict[str, Path]) -> None:
+    last = lines(made["kto"])[-1]
+    assert last["reward_desirable"] > last["reward_undesirable"] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("ppo.value=sft", "a language model; expected a reward model"),
+        ("ppo.model=reward", "a reward model, which scores answers; expected a language model"),
+        ("kto.data=problems.jsonl", "no assistant turn"),
+        ("kto.data=unlabelled.jsonl", "line 1|row 1, field 'label': found None, expected true or false"),
+        ("reward.data=bare.jsonl", "margin scores needs the numbers chosen_score and rejected_score"),
+    ],
+)
+def test_the_wrong_input_is_named(
+    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch, change: str, complaint: str
+) -> None:
+    folder = made["sft"].parents[2]
+    monkeypatch.chdir(folder)
+    said = {"messages": [{"role": "user", "content": "cat ?"}, {"role": "assistant", "content": "Answer: 1"}]}
+    Path("unlabelled.jsonl").write_text(json.dumps(said) + "\n")
+    sides = {side: [{"role": "assistant", "content": f"Answer: {n}"}] for side, n in SIDES}
+    Path("bare.jsonl").write_text(json.dumps({"prompt": said["messages"][:1], **sides}) + "\n")
+    step = change.split(".")[0]
+    with pytest.raises(BactrianError, match=complaint):
+        runner.run(load(Path("r.yaml"), (change,)), Store(Path("runs")), only=step)
