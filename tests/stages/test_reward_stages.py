@@ -24,8 +24,8 @@ steps:
   base: {stage: pretrain, data: texts.jsonl, vocabulary: problems.jsonl, hidden_size: 32, layers: 2, heads: 2,
          intermediate_size: 48, context: 64, epochs: 5, batch_size: 24, learning_rate: 0.02}
   sft: {stage: sft, model: base, data: problems.jsonl, epochs: 6, batch_size: 9, learning_rate: 0.01}
-  reward: {stage: reward, model: sft, data: pairs.jsonl, margin: scores, centring: 0.01, epochs: 4, batch_size: 8,
-           learning_rate: 3.0e-3}
+  reward: {stage: reward, model: sft, data: pairs.jsonl, margin: scores, centring: 0.001, epochs: 8, batch_size: 8,
+           learning_rate: 1.0e-2}
   ppo: {stage: ppo, model: sft, data: problems.jsonl, value: reward, reward_model: reward, reward_weight: 0.5, steps: 4,
         problems_per_step: 8, samples: 2, epochs: 2, max_new_tokens: 8, learning_rate: 1.0e-3}
   kto: {stage: kto, model: sft, data: labelled.jsonl, epochs: 4, batch_size: 8, learning_rate: 3.0e-3, beta: 0.3}
