@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -37,7 +38,14 @@ def _read(name: str) -> tuple[str, frozenset[str]]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = {parent for target in _imports(tree, package) for parent in _with_parents(target)}
     relevant = (target for target in found if target != PACKAGE and not _without_effect(target) and _path(target))
-    return describe(tree), frozenset(relevant)
+    return describe(tree) + _compiled(tree, path.parent), frozenset(relevant)
+
+
+def _compiled(tree: ast.AST, folder: Path) -> str:
+    """The C sources beside a module that it names, as text: code like any other, comments included."""
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    paths = [folder / text for text in sorted(texts) if re.fullmatch(r"\w+\.[ch]", text)]
+    return "".join(f" {path.name} {path.read_text(encoding='utf-8')}" for path in paths if path.is_file())
 
 
 def describe(node: ast.AST) -> str:

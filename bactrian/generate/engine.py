@@ -43,6 +43,7 @@ class Completion:
         top-p and top-k cut the distribution.
     finish: "stop" (an end token or a stop text) or "length" (`max_new_tokens` reached).
     version: of the weights that sampled it, as the engine was told.
+    forced: [start, stop) in ids of tokens that were appended, not sampled (see `Continuation`); their logprobs are 0.
     """
 
     ids: tuple[int, ...]
@@ -50,15 +51,42 @@ class Completion:
     logprobs: tuple[float, ...]
     finish: Literal["stop", "length"]
     version: int = 0
+    forced: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """How a finished completion goes on from its cache: tokens to append (a tool's answer, "wait"), then more sampling.
+
+    Nothing is forwarded again: the tokens appended and those sampled after them are all that it costs.
+    """
+
+    ids: tuple[int, ...] = ()
+    max_new_tokens: int = 256  # sampled after `ids`
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens ({self.max_new_tokens}) must be at least 1")
+
+
+# what is to happen with a completion that has just finished, by its request's and sample's number: None lets it go
+OnFinish = Callable[[int, int, Completion], Continuation | None]
 
 
 class Engine(Protocol):
     """Samples completions."""
 
     def generate(
-        self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
+        self,
+        requests: Sequence[Request],
+        on_tokens: Callable[[int], None] | None = None,
+        on_finish: OnFinish | None = None,
     ) -> list[list[Completion]]:
-        """The completions of each request, in order, n for each. `on_tokens` hears how many tokens were just drawn."""
+        """The completions of each request, in order, n for each.
+
+        `on_tokens` hears how many tokens were just drawn. `on_finish` hears of each completion as it finishes, while
+        others are still being sampled, and may have it go on.
+        """
         ...
 
     def stream(self, request: Request) -> Iterator[str]:

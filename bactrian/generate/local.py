@@ -1,60 +1,60 @@
 """The default engine: a transformers model in this process, rows entering and leaving a running batch.
 
 A prompt is forwarded once, packed with others and without padding, for all of its n samples. Every row has its own
-length and its own random stream; a row that ends leaves at once and the next request takes its place.
+length and its own random stream; a row that ends leaves at once and the next request takes its place, or it goes on
+from its own cache with what the caller appends.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
 
 from bactrian.chat import ChatTemplate
 from bactrian.errors import BactrianError
-from bactrian.generate.engine import Completion, Request
-from bactrian.generate.sampling import choose, uniform_stream
-from bactrian.model.attention import CachedAttention
+from bactrian.generate.decoder import Decoder
+from bactrian.generate.engine import Completion, OnFinish, Request
+from bactrian.generate.fast import FastBatch
+from bactrian.generate.plain import PlainBatch
+from bactrian.generate.row import Batch, Row
+from bactrian.generate.sampling import choose
 from bactrian.model.language_model import LanguageModel
-from bactrian.model.packing import Forest, Segment, common_prefix
 
-
-@dataclass
-class _Row:
-    """A completion that is being sampled."""
-
-    request: int
-    sample: int
-    asked: Request
-    uniforms: np.ndarray
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish: Literal["stop", "length"] | None = None
+PREFILL_TOKENS = 8192  # of one forward over prompts; what it needs beyond the cache is memory for this many tokens
 
 
 class LocalEngine:
-    """Samples from a `LanguageModel` that lives in this process; the weights are used where they are, not copied."""
+    """Samples from a `LanguageModel` that lives in this process.
 
-    def __init__(self, model: LanguageModel, *, rows: int = 64, cache_tokens: int = 64 * 1024):
+    The weights are read anew in every call. While a call runs on the decoder of our own, a copy of them lies in the
+    layout of the processor's matrix product (0.3 s and one more time the weights' bytes on 135M parameters); it is gone
+    when the call ends, before a trainer needs the memory.
+    """
+
+    def __init__(self, model: LanguageModel, *, rows: int = 64, cache_tokens: int = 64 * 1024, native: bool = True):
         """
         Args:
             model: the weights; a trainer may change them between calls (and then sets `version`).
             rows: sequences in the running batch at most.
             cache_tokens: budget of the key-value cache: rows x their longest possible length stays within it.
+            native: use the decoder of our own where this model and machine have one; else transformers' forward.
         """
         self.model = model
         self.rows = rows
+        self.native = native
         self.cache_tokens = cache_tokens
         self.version = 0
-        self._cache = _Cache()
+        self.forwarded = 0  # tokens that went through the model so far, prompts' and sampled ones alike
         self.ends = frozenset(model.template.end_ids)
         config = model.network.config
         self.longest = int(getattr(config, "max_position_embeddings", 0) or 2**30)
+        self._held: tuple[Batch, tuple[int, ...]] | None = None  # the last stream's batch, and the tokens in its cache
 
     @classmethod
     def load(
@@ -67,9 +67,32 @@ class LocalEngine:
     def template(self) -> ChatTemplate:
         return self.model.template
 
+    @functools.cached_property
+    def decoder(self) -> Decoder | None:
+        """The fast path, where this model and machine have one."""
+        return Decoder.of(self.model) if self.native else None
+
+    def check_fits(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, what: str = "request") -> None:
+        """Refuse prompts that leave too little of the model's context, before any work.
+
+        Raises:
+            BactrianError: naming the first of them.
+        """
+        for number, prompt in enumerate(prompts):
+            need = len(prompt) + max_new_tokens
+            if need > self.longest:
+                raise BactrianError(
+                    f"{what} {number}: a prompt of {len(prompt)} tokens and max_new_tokens {max_new_tokens} make "
+                    f"{need}; the model's context is {self.longest}: max_new_tokens may be "
+                    f"{max(0, self.longest - max(map(len, prompts)))} at most"
+                )
+
     @torch.inference_mode()
     def generate(
-        self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
+        self,
+        requests: Sequence[Request],
+        on_tokens: Callable[[int], None] | None = None,
+        on_finish: OnFinish | None = None,
     ) -> list[list[Completion]]:
         """The completions of each request, in order.
 
@@ -77,33 +100,71 @@ class LocalEngine:
             BactrianError: a prompt and its completion do not fit the model's context.
         """
         answers: list[list[Completion | None]] = [[None] * r.n for r in requests]
-        for batch in self._step(requests):
-            for row in batch:
-                if row.finish is not None:
-                    answers[row.request][row.sample] = self._completion(row)
-            if on_tokens:
-                on_tokens(len(batch))
+        with ExitStack() as stack:
+            for batch, drawn in self._steps(requests, stack):
+                for row in drawn:
+                    if row.finish is not None:
+                        answers[row.request][row.sample] = self._finished(row, on_finish)
+                if on_tokens:
+                    on_tokens(len(drawn))
+                batch.retire()
         assert all(c is not None for group in answers for c in group)
         return [[c for c in group if c is not None] for group in answers]
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """The text of one completion as it is sampled; whole characters only."""
-        shown = ""
-        steps = self._step([Request(**{**request.__dict__, "n": 1})])
-        while True:
-            with torch.inference_mode():  # not held across a yield: the caller's mode is its own
-                batch = next(steps, None)
-            if batch is None:
-                return
-            text = self._text(batch[0].ids)
-            stable = text if batch[0].finish else text.rstrip("\ufffd")
-            if len(stable) > len(shown) and stable.startswith(shown):
-                yield stable[len(shown) :]
-                shown = stable
+    def _finished(self, row: Row, on_finish: OnFinish | None) -> Completion:
+        completion = self._completion(row)
+        more = on_finish(row.request, row.sample, completion) if on_finish else None
+        if more is not None:
+            known = (*row.asked.prompt, *row.ids, *more.ids)
+            self.check_fits([known], more.max_new_tokens, f"request {row.request}, sample {row.sample} going on")
+            row.go_on(more)
+        return completion
 
-    def _completion(self, row: _Row) -> Completion:
+    def stream(self, request: Request) -> Iterator[str]:
+        """The text of one completion as it is sampled; whole characters only.
+
+        A prompt that begins with all that the stream before it saw and said is not forwarded again, only its new end.
+        """
+        shown = ""
+        request = replace(request, n=1)
+        self.check_fits([request.prompt], request.max_new_tokens)
+        with ExitStack() as stack:
+            steps = self._steps([request], stack, self._resume(request))
+            while True:
+                with torch.inference_mode():  # not held across a yield: the caller's mode is its own
+                    batch, drawn = next(steps)
+                if not drawn:
+                    continue
+                row = drawn[0]
+                self._held = (batch, (*request.prompt, *row.ids[: len(row.ids) - len(row.pending)]))
+                text = self._text(row.ids)
+                stable = text if row.finish else text.rstrip("\ufffd")
+                if len(stable) > len(shown) and stable.startswith(shown):
+                    yield stable[len(shown) :]
+                    shown = stable
+                if row.finish:
+                    return
+
+    def _resume(self, request: Request) -> Batch | None:
+        """The last stream's batch, its row about to forward what this prompt adds; None if it is another conversation.
+
+        The version of the weights is not looked at: a caller that changes them makes a new engine for a conversation.
+        """
+        if self._held is None:
+            return None
+        batch, known = self._held
+        self._held = None
+        if request.prompt[: len(known)] != known or len(known) == len(request.prompt):
+            return None
+        row = Row(0, 0, request, slot=batch.rows[0].slot)
+        row.pending = list(request.prompt[len(known) :])
+        batch.rows = [row]
+        return batch
+
+    def _completion(self, row: Row) -> Completion:
         assert row.finish is not None
-        return Completion(tuple(row.ids), self._text(row.ids), tuple(row.logprobs), row.finish, self.version)
+        text = self._text(row.ids)
+        return Completion(tuple(row.ids), text, tuple(row.logprobs), row.finish, self.version, tuple(row.forced))
 
     def _text(self, ids: Sequence[int]) -> str:
         if ids and ids[-1] in self.ends:
@@ -111,153 +172,79 @@ class LocalEngine:
         text: str = self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
-    def _step(self, requests: Sequence[Request]) -> Iterator[list[_Row]]:
-        """Sample one token for every running row; yields the rows that were just given one."""
-        for i, asked in enumerate(requests):
-            need = len(asked.prompt) + asked.max_new_tokens
-            if need > self.longest:
-                raise BactrianError(
-                    f"request {i}: a prompt of {len(asked.prompt)} tokens and {asked.max_new_tokens} new ones make "
-                    f"{need}; the model's context is {self.longest}"
-                )
-        # longest first: rows that run together are of like length, and memory is at its peak at once
-        order = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt) - requests[i].max_new_tokens)
-        waiting = deque(order)
-        capacity = max((len(r.prompt) + r.max_new_tokens for r in requests), default=0)
-        # a prompt's samples run together, so that it is forwarded once
-        most = max((r.n for r in requests), default=0)
-        most = max(most, min(self.rows, self.cache_tokens // max(1, capacity), sum(r.n for r in requests)))
-        batch = _Batch(self.model, self._cache, most, capacity)
+    def _steps(
+        self, requests: Sequence[Request], stack: ExitStack, batch: Batch | None = None
+    ) -> Iterator[tuple[Batch, list[Row]]]:
+        """Sample one token for every row that is ready; yields the batch and those rows, once a step.
+
+        `stack` holds the decoder's weights for as long as the steps are taken. The caller retires finished rows.
+        """
+        self.check_lengths(requests)
+        waiting: deque[int] = deque()
+        if self.decoder is not None:
+            stack.enter_context(self.decoder)
+        if batch is None:
+            # longest first: rows that run together are of like length, and memory is at its peak at once
+            waiting.extend(
+                sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt) - requests[i].max_new_tokens)
+            )
+            batch = self._batch(requests)
+        before = batch.forwarded
         while waiting or batch.rows:
             self._admit(batch, waiting, requests)
-            self._sample(batch.rows, batch.logits())
-            yield list(batch.rows)
-            batch.retire()
+            ready, logits = batch.logits()
+            self._sample(ready, logits)
+            self.forwarded += batch.forwarded - before
+            before = batch.forwarded
+            yield batch, ready
 
-    def _admit(self, batch: _Batch, waiting: deque[int], requests: Sequence[Request]) -> None:
+    def check_lengths(self, requests: Sequence[Request]) -> None:
+        """`check_fits` for requests that ask for different lengths."""
+        for number, asked in enumerate(requests):
+            self.check_fits([asked.prompt], asked.max_new_tokens, f"request {number}, prompt")
+
+    def _batch(self, requests: Sequence[Request]) -> Batch:
+        """An empty batch for these requests. A prompt's samples run together, so that it is forwarded once."""
+        capacity = max((len(r.prompt) + r.max_new_tokens for r in requests), default=0)
+        most = max((r.n for r in requests), default=0)
+        most = max(most, min(self.rows, self.cache_tokens // max(1, capacity), sum(r.n for r in requests)))
+        if self.decoder is None:
+            return PlainBatch(self.model, most, capacity)
+        return FastBatch(self.decoder, most, max((r.max_new_tokens for r in requests), default=0))
+
+    def _admit(self, batch: Batch, waiting: deque[int], requests: Sequence[Request]) -> None:
         """Prefill as many waiting prompts as there is room for, when there is room worth a prefill."""
         if not waiting or len(batch.rows) > batch.most * 3 // 4:
             return
         chosen: list[int] = []
-        count = len(batch.rows)
+        count, tokens = len(batch.rows), 0
         while waiting and count + requests[waiting[0]].n <= batch.most:
+            length = len(requests[waiting[0]].prompt)
+            if chosen and tokens + length > PREFILL_TOKENS:
+                break  # the rest next step
             chosen.append(waiting.popleft())
-            count += requests[chosen[-1]].n
+            count, tokens = count + requests[chosen[-1]].n, tokens + length
         if chosen:
             batch.prefill([(i, requests[i]) for i in chosen])
 
-    def _sample(self, rows: list[_Row], logits: torch.Tensor) -> None:
+    def _sample(self, rows: list[Row], logits: torch.Tensor) -> None:
+        if not rows:
+            return
         uniforms = torch.tensor([r.uniforms[len(r.ids)] for r in rows], dtype=torch.float64)
         temperature = torch.tensor([r.asked.temperature for r in rows], dtype=torch.float32)
         top_p = torch.tensor([r.asked.top_p for r in rows], dtype=torch.float32)
         top_k = torch.tensor([r.asked.top_k for r in rows])
         tokens, logprobs = choose(logits, uniforms, temperature, top_p, top_k)
         for row, token, logprob in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
-            row.ids.append(token)
-            row.logprobs.append(logprob)
+            row.take(token, logprob)
             if token in self.ends or (row.asked.stop and self._stopped(row)):
                 row.finish = "stop"
-            elif len(row.ids) >= row.asked.max_new_tokens:
+            elif len(row.ids) >= row.limit:
                 row.finish = "length"
 
-    def _stopped(self, row: _Row) -> bool:
+    def _stopped(self, row: Row) -> bool:
         # a stop text of c characters lies in the last c + 1 tokens, or in earlier ones that were looked at: each token
         # adds text
         reach = max(len(s) for s in row.asked.stop) + 8
         tail = self._text(row.ids[-reach:])
         return any(s in tail for s in row.asked.stop)
-
-
-class _Cache:
-    """Keys and values per layer, [rows, Hkv, capacity, D] each: allocated once, and again only to grow."""
-
-    def __init__(self) -> None:
-        self.keys: list[torch.Tensor] = []
-        self.values: list[torch.Tensor] = []
-
-    def reserve(self, rows: int, capacity: int, like: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Make room for so many rows of so many tokens; forgets all if it grows.
-
-        `like`: each layer's (k, v), [T, Hkv, D] each.
-        """
-        if self.keys and self.keys[0].shape[0] >= rows and self.keys[0].shape[2] >= capacity:
-            return
-        self.keys, self.values = [], []  # freed before the larger ones are asked for
-        # zeros, not whatever memory holds: a masked slot that is not a number would still spoil its row's sums
-        for k, v in like:
-            self.keys.append(k.new_zeros(rows, k.shape[1], capacity, k.shape[2]))
-            self.values.append(v.new_zeros(rows, v.shape[1], capacity, v.shape[2]))
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy one row's first `length` tokens over another row."""
-        for layer in (*self.keys, *self.values):
-            layer[target, :, :length] = layer[source, :, :length]
-
-
-class _Batch:
-    """The rows that are running: the first len(rows) rows of the cache, in any order."""
-
-    def __init__(self, model: LanguageModel, cache: _Cache, rows: int, capacity: int):
-        """
-        Args:
-            rows, capacity: most rows that will run at once, and tokens of the longest.
-        """
-        self.model, self.cache, self.most, self.capacity = model, cache, rows, capacity
-        self.rows: list[_Row] = []
-        self.lengths = torch.zeros(rows, dtype=torch.long, device=model.device)  # tokens in each row's cache
-        self.fresh: torch.Tensor | None = None  # [b, d]: states of rows just admitted, whose first token is not sampled
-
-    def prefill(self, requests: list[tuple[int, Request]]) -> None:
-        """Forward the prompts, packed, once each; every sample of a prompt gets a row with its keys and values."""
-        prompts = [asked.prompt for _, asked in requests]
-        shared = common_prefix(prompts)
-        trunk = [Segment(prompts[0][:shared])] if shared else []
-        forest = Forest.of(trunk + [Segment(p[shared:], 0 if shared else -1) for p in prompts])
-        sink: list[tuple[torch.Tensor, torch.Tensor]] = []
-        states = self.model.forward(forest, sink)
-        self.cache.reserve(self.most, self.capacity, sink)
-        last = []
-        for (index, asked), span in zip(requests, forest.spans[len(trunk) :], strict=True):
-            first, length = len(self.rows), shared + span.length
-            for sample in range(asked.n):
-                stream = uniform_stream(asked.seed, sample, asked.max_new_tokens)
-                self.rows.append(_Row(index, sample, asked, stream))
-                last.append(span.stop - 1)
-            mine = slice(first, len(self.rows))
-            self.lengths[mine] = length
-            for keys, values, (k, v) in zip(self.cache.keys, self.cache.values, sink, strict=True):
-                for rows, new in ((keys[mine], k), (values[mine], v)):
-                    rows[:, :, :shared] = new[:shared].transpose(0, 1)
-                    rows[:, :, shared:length] = new[span.start : span.stop].transpose(0, 1)
-        self.fresh = states[torch.tensor(last, device=states.device)]
-
-    def logits(self) -> torch.Tensor:
-        """Logits of the next token of every row, float32 [B, V]. Rows just admitted were forwarded by the prefill."""
-        running = len(self.rows) - (0 if self.fresh is None else len(self.fresh))
-        states = []
-        if running:
-            # rows just admitted sit at the end: their caches are complete, so only the older rows are forwarded
-            lengths = self.lengths[:running]
-            keys, values = ([layer[:running] for layer in layers] for layers in (self.cache.keys, self.cache.values))
-            ids = torch.tensor([[row.ids[-1]] for row in self.rows[:running]])
-            layout = CachedAttention(keys, values, lengths)
-            states.append(self.model.hidden(ids, lengths[:, None], layout)[:, 0])
-            self.lengths[:running] += 1
-        if self.fresh is not None:
-            states.append(self.fresh)
-            self.fresh = None
-        logits = (torch.cat(states) @ self.model.head.T).float().cpu()
-        cap = self.model.softcap
-        return logits if cap is None else cap * torch.tanh(logits / cap)
-
-    def retire(self) -> None:
-        """Let finished rows go; the last row moves into each gap."""
-        for place in range(len(self.rows) - 1, -1, -1):
-            if self.rows[place].finish is None:
-                continue
-            end = len(self.rows) - 1
-            if place != end:
-                self.cache.move(end, place, int(self.lengths[end]))
-                self.lengths[place] = self.lengths[end]
-                self.rows[place] = self.rows[end]
-            self.rows.pop()

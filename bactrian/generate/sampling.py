@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from bactrian.errors import BactrianError
+from bactrian.generate.native import kernels
 
 
 def uniform_stream(seed: int, sample: int, length: int) -> np.ndarray:
@@ -27,7 +28,7 @@ def choose(
     """Sample a token for each row by inverting its cumulative distribution at that row's uniform.
 
     Args:
-        logits: float32 [B, V].
+        logits: float32 or bfloat16 [B, V].
         uniforms: float64 [B], in [0, 1).
         temperature: float32 [B]; 0 takes the likeliest token.
         top_p, top_k: [B]; 1 and 0 keep everything.
@@ -38,12 +39,34 @@ def choose(
     Raises:
         BactrianError: logits that are not finite.
     """
+    cut = (top_p < 1) | (top_k > 0)
+    native = kernels()
+    if native is None or bool(cut.all()):
+        tokens, logprobs = _choose(logits.float(), uniforms, temperature, top_p, top_k)
+    else:
+        # each row by the same means whatever its neighbours ask for
+        tokens, logprobs = native.choose(logits, uniforms, temperature)
+        if bool(cut.any()):
+            rows = cut.nonzero()[:, 0]
+            some = _choose(logits[rows].float(), uniforms[rows], temperature[rows], top_p[rows], top_k[rows])
+            tokens[rows], logprobs[rows] = some
+    if not bool(torch.isfinite(logprobs).all()):
+        broken = int((~torch.isfinite(logprobs)).sum())
+        raise BactrianError(f"{broken} of {len(tokens)} rows have logits that are not finite: the weights are broken")
+    return tokens, logprobs
+
+
+def _choose(
+    logits: torch.Tensor,
+    uniforms: torch.Tensor,
+    temperature: torch.Tensor,
+    top_p: torch.Tensor,
+    top_k: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`choose` in torch's operations, for float32 logits; log-probabilities that are not finite if logits are not."""
     greedy = temperature == 0
     scaled = logits if bool((temperature == 1).all()) else logits / torch.where(greedy, 1.0, temperature)[:, None]
     lse = scaled.logsumexp(-1)
-    if not bool(torch.isfinite(lse).all()):
-        broken = int((~torch.isfinite(lse)).sum())
-        raise BactrianError(f"{broken} of {len(lse)} rows have logits that are not finite: the weights are broken")
     tokens = logits.argmax(-1)
     if not bool(greedy.all()):
         probabilities = (scaled - lse[:, None]).exp_()
@@ -53,7 +76,7 @@ def choose(
         # strictly below the total, so that a token of probability zero at the end is never taken
         points = (uniforms * cumulative[:, -1]).unsqueeze(1)
         points = torch.minimum(points, torch.nextafter(cumulative[:, -1:], torch.zeros(1, dtype=torch.float64)))
-        sampled = torch.searchsorted(cumulative, points, right=True)[:, 0]
+        sampled = torch.searchsorted(cumulative, points, right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
         tokens = torch.where(greedy, tokens, sampled)
     return tokens, scaled.gather(-1, tokens[:, None])[:, 0] - lse
 

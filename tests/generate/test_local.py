@@ -1,5 +1,6 @@
 """The engine on transformers: its answers are the model's own, and nobody's neighbours change them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import torch
 from scipy.stats import chisquare
 
 from bactrian.errors import BactrianError
-from bactrian.generate.engine import Completion, Request
+from bactrian.generate.decoder import Decoder, Unknown
+from bactrian.generate.engine import Completion, Continuation, Request
 from bactrian.generate.local import LocalEngine
+from bactrian.generate.native import kernels
 from bactrian.generate.sampling import choose, uniform_stream
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, plant
@@ -25,6 +28,14 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return LanguageModel.load(write_tiny(tmp_path_factory.mktemp("model"), request.param))
 
 
+@pytest.fixture(params=["native", "plain"])
+def native(request: pytest.FixtureRequest) -> bool:
+    """With the decoder of our own, and with transformers' forward."""
+    if request.param == "native" and kernels() is None:
+        pytest.skip("no C compiler on this machine: there are no kernels to test")
+    return bool(request.param == "native")
+
+
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
     return LanguageModel.load(write_tiny(tmp_path_factory.mktemp("llama")))
@@ -37,8 +48,9 @@ def requests(temperature: float, n: int, new: int = 20) -> list[Request]:
     ]
 
 
-def test_greedy_equals_transformers_generate(model: LanguageModel) -> None:
-    engine = LocalEngine(model)
+def test_greedy_equals_transformers_generate(model: LanguageModel, native: bool) -> None:
+    engine = LocalEngine(model, native=native)
+    assert (engine.decoder is not None) == native
     answers = engine.generate(requests(0, 1))
     from bactrian.model import attention
 
@@ -56,18 +68,20 @@ def test_greedy_equals_transformers_generate(model: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(model: LanguageModel, temperature: float) -> None:
+def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(
+    model: LanguageModel, native: bool, temperature: float
+) -> None:
     asked = requests(temperature, 5)
-    together = LocalEngine(model).generate(asked)
-    few = LocalEngine(model, rows=3).generate(asked)
-    alone = [LocalEngine(model).generate([r])[0] for r in asked]
+    together = LocalEngine(model, native=native).generate(asked)
+    few = LocalEngine(model, rows=3, native=native).generate(asked)
+    alone = [LocalEngine(model, native=native).generate([r])[0] for r in asked]
     assert [[c.ids for c in g] for g in together] == [[c.ids for c in g] for g in alone]
     assert [[c.ids for c in g] for g in together] == [[c.ids for c in g] for g in few]
 
 
-def test_the_sampler_s_logprobs_are_the_trainer_s(model: LanguageModel) -> None:
+def test_the_sampler_s_logprobs_are_the_trainer_s(model: LanguageModel, native: bool) -> None:
     for temperature in (1.0, 0.7):
-        groups = LocalEngine(model).generate(requests(temperature, 6))
+        groups = LocalEngine(model, native=native).generate(requests(temperature, 6))
         forest, spans = plant([Group(p, tuple(c.ids for c in g)) for p, g in zip(PROMPTS, groups, strict=True)])
         where, _ = answer_tokens(spans)
         with torch.no_grad():
@@ -76,9 +90,147 @@ def test_the_sampler_s_logprobs_are_the_trainer_s(model: LanguageModel) -> None:
         assert float((trainer - sampler).abs().max()) <= 1e-5
 
 
-def test_samples_follow_the_model_s_distribution(llama: LanguageModel) -> None:
+def together(model: LanguageModel, prompt: tuple[int, ...], ids: tuple[int, ...]) -> torch.Tensor:
+    """The trainer's log-probs of ids after prompt."""
+    forest, spans = plant([Group(prompt, (ids,))])
+    with torch.no_grad():
+        return model.logprobs(forest, answer_tokens(spans)[0])
+
+
+def test_a_completion_goes_on_from_its_cache(model: LanguageModel, native: bool) -> None:
+    forced = (20, 21, 22, 23)
+    again: dict[tuple[int, int], int] = {}
+
+    def on_finish(request: int, sample: int, completion: Completion) -> Continuation | None:
+        again[request, sample] = again.get((request, sample), 0) + 1
+        if again[request, sample] > (request + sample) % 3:  # 0, 1 or 2 times
+            return None
+        return Continuation(forced, max_new_tokens=6 + request)
+
+    engine = LocalEngine(model, native=native)
+    assert engine.decoder is not None or not native
+    groups = engine.generate(requests(1.0, 3, new=10), on_finish=on_finish)
+    sampled = 0
+    for request, group in enumerate(groups):
+        for sample, c in enumerate(group):
+            times = (request + sample) % 3
+            assert len(c.forced) == times == again[request, sample] - 1
+            assert all(c.ids[slice(*span)] == forced for span in c.forced)
+            trainer = together(model, PROMPTS[request], c.ids)
+            drawn = torch.ones(len(c.ids), dtype=torch.bool)
+            for span in c.forced:
+                drawn[slice(*span)] = False
+            assert float((trainer - torch.tensor(c.logprobs))[drawn].abs().max()) <= 1e-5
+            sampled += len(c.ids)
+    # every token is forwarded once, but the last of each completion, which nothing follows; prompts once per group
+    assert engine.forwarded == sum(map(len, PROMPTS)) + sampled - sum(map(len, groups))
+
+
+def test_going_on_beyond_the_context_is_refused(llama: LanguageModel) -> None:
+    with pytest.raises(BactrianError, match=r"sample 0 going on.*256"):
+        LocalEngine(llama).generate(requests(1.0, 1), on_finish=lambda *_: Continuation((5,) * 100, 150))
+
+
+def test_an_answer_that_goes_on_is_the_answer_to_the_longer_prompt(model: LanguageModel, native: bool) -> None:
+    first = LocalEngine(model, native=native).generate(requests(0, 1))
+    forced = (20, 21, 22)
+    asked: set[int] = set()
+
+    def once(request: int, sample: int, completion: Completion) -> Continuation | None:
+        again = request in asked
+        asked.add(request)
+        return None if again else Continuation(forced, 8)
+
+    onward = LocalEngine(model, native=native).generate(requests(0, 1), on_finish=once)
+    for prompt, (short,), (long,) in zip(PROMPTS, first, onward, strict=True):
+        known = (*prompt, *short.ids, *forced)
+        ((fresh,),) = LocalEngine(model, native=native).generate([Request(known, temperature=0, max_new_tokens=8)])
+        assert long.ids == (*short.ids, *forced, *fresh.ids)
+
+
+def test_the_next_turn_s_prompt_is_not_forwarded_again(llama: LanguageModel, native: bool) -> None:
+    engine = LocalEngine(llama, native=native)
+    first = Request(PROMPTS[0], seed=5, max_new_tokens=12)
+    ((answer,),) = LocalEngine(llama, native=native).generate([first])
+    "".join(engine.stream(first))
+    assert engine.forwarded == len(PROMPTS[0]) + len(answer.ids) - 1
+    turn = Request((*PROMPTS[0], *answer.ids, 20, 21, 22), seed=6, max_new_tokens=12)
+    ((fresh,),) = LocalEngine(llama, native=native).generate([turn])
+    before = engine.forwarded
+    assert "".join(engine.stream(turn)) == fresh.text
+    assert engine.forwarded - before == 4 + len(fresh.ids) - 1
+    elsewhere = Request(PROMPTS[3], seed=7, max_new_tokens=12)
+    ((fresh,),) = LocalEngine(llama, native=native).generate([elsewhere])
+    assert "".join(engine.stream(elsewhere)) == fresh.text
+
+
+def test_every_named_architecture_has_the_fast_decoder(model: LanguageModel) -> None:
+    if kernels() is None:
+        pytest.skip("no C compiler on this machine")
+    assert Decoder.of(model) is not None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda m: m.network.base_model.layers[1].register_module("extra", torch.nn.Identity()),
+        lambda m: m.network.base_model.layers[2].self_attn.register_forward_hook(lambda _m, _i, o: (2 * o[0], o[1])),
+    ],
+)
+def test_what_the_fast_decoder_does_not_know_it_does_not_serve(
+    tmp_path: Path, spoil: Callable[[LanguageModel], object]
+) -> None:
+    if (kernel := kernels()) is None:
+        pytest.skip("no C compiler on this machine")
+    model = LanguageModel.load(write_tiny(tmp_path / "m"))
+    spoil(model)
+    assert Decoder.of(model) is None
+    with pytest.raises(Unknown), torch.inference_mode(), Decoder(model, kernel) as decoder:
+        decoder.check()
+    assert LocalEngine(model).generate(requests(0, 1))  # transformers' forward serves it
+
+
+def test_weights_are_read_anew_in_every_call(tmp_path: Path, native: bool) -> None:
+    model = LanguageModel.load(write_tiny(tmp_path / "m"))
+    engine = LocalEngine(model, native=native)
+    before = engine.generate(requests(0, 1))
+    with torch.no_grad():
+        for weight in model.network.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    after = engine.generate(requests(0, 1))
+    assert after == LocalEngine(model, native=native).generate(requests(0, 1)) != before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_chooses_as_torch_does(dtype: torch.dtype) -> None:
+    if (kernel := kernels()) is None:
+        pytest.skip("no C compiler on this machine")
+    from bactrian.generate.sampling import _choose
+
+    generator = torch.Generator().manual_seed(0)
+    for size in (7, 256, 1000, 5003):
+        logits = (4 * torch.randn(200, size, generator=generator)).to(dtype)
+        logits[:, 3] = -torch.inf
+        uniforms = torch.rand(200, dtype=torch.float64, generator=generator)
+        uniforms[0] = 0.0
+        uniforms[1] = 1 - 2**-53
+        for temperature in (0.0, 0.5, 1.0, 2.0):
+            t = torch.full((200,), temperature)
+            tokens, logprobs = kernel.choose(logits, uniforms, t)
+            all_of_them = torch.ones(200), torch.zeros(200, dtype=torch.long)
+            expected, expected_logprobs = _choose(logits.float(), uniforms, t, *all_of_them)
+            differ = tokens != expected
+            assert int(differ[2:].sum()) == 0  # at the two ends rounding may decide
+            assert int((tokens == 3).sum()) == 0
+            same = ~differ
+            assert torch.allclose(logprobs[same], expected_logprobs[same], atol=2e-6)
+
+
+def test_samples_follow_the_model_s_distribution(llama: LanguageModel, native: bool) -> None:
     n = 4000
-    (group,) = LocalEngine(llama, rows=1000).generate([Request(PROMPTS[0], n=n, seed=3, max_new_tokens=1)])
+    (group,) = LocalEngine(llama, rows=1000, native=native).generate(
+        [Request(PROMPTS[0], n=n, seed=3, max_new_tokens=1)]
+    )
     with torch.no_grad():
         states = llama.forward(plant([Group(PROMPTS[0], ())])[0])
         probabilities = (states[-1] @ llama.head.T).softmax(-1).double().numpy()

@@ -1,0 +1,167 @@
+/* The part of decode.c that is compiled once for each type that a cache or logits may have. */
+
+/* Rotate one head, [dim]: pairs are (i, i + dim / 2). Without cos it is only copied. */
+static inline void NAME(rotate)(const T *x, const float *cos, const float *sin, float *out, int dim) {
+    int half = dim / 2;
+    if (!cos) {
+        for (int i = 0; i < dim; i++) out[i] = LOAD(x[i]);
+        return;
+    }
+    for (int i = 0; i < half; i++) {
+        float a = LOAD(x[i]), b = LOAD(x[i + half]);
+        out[i] = a * cos[i] - b * sin[i];
+        out[i + half] = b * cos[i + half] + a * sin[i + half];
+    }
+}
+
+/* Attention of `group` query heads that share one key head, over the runs of one token.
+   queries: [group, dim], scaled. scores: [group, seen], scratch. out: [group, dim]. */
+static inline __attribute__((always_inline)) void NAME(attend_head)(
+    const float *queries, int group, const Run *runs, int64_t count, int64_t layer, int64_t head, int64_t skip,
+    int64_t seen, float *scores, T *out, const int dim)
+{
+    float row[dim], acc[dim];
+    int64_t at = 0, hidden = skip;
+    for (int64_t r = 0; r < count; r++) {
+        const T *keys = (const T *)(runs[r].keys + layer * runs[r].layer) + head * runs[r].head;
+        int64_t start = hidden < runs[r].length ? hidden : runs[r].length;
+        hidden -= start;
+        for (int64_t j = start; j < runs[r].length; j++, at++) {
+            for (int i = 0; i < dim; i++) row[i] = LOAD(keys[j * dim + i]);
+            for (int g = 0; g < group; g++) {
+                float sum = 0;
+                for (int i = 0; i < dim; i++) sum += queries[g * dim + i] * row[i];
+                scores[g * seen + at] = sum;
+            }
+        }
+    }
+    int64_t n = at;
+    for (int g = 0; g < group; g++) {
+        float *s = scores + g * seen, top = -INFINITY, sum = 0;
+        for (int64_t j = 0; j < n; j++) top = s[j] > top ? s[j] : top;
+        for (int64_t j = 0; j < n; j++) s[j] = exp_negative(s[j] - top);
+        for (int64_t j = 0; j < n; j++) sum += s[j];
+        float inverse = 1.0f / sum;
+        for (int64_t j = 0; j < n; j++) s[j] *= inverse;
+        for (int i = 0; i < dim; i++) acc[i] = 0;
+        at = 0, hidden = skip;
+        for (int64_t r = 0; r < count; r++) {
+            const T *values = (const T *)(runs[r].values + layer * runs[r].layer) + head * runs[r].head;
+            int64_t start = hidden < runs[r].length ? hidden : runs[r].length;
+            hidden -= start;
+            for (int64_t j = start; j < runs[r].length; j++, at++)
+                for (int i = 0; i < dim; i++) acc[i] += s[at] * LOAD(values[j * dim + i]);
+        }
+        for (int i = 0; i < dim; i++) out[g * dim + i] = STORE(acc[i]);
+    }
+}
+
+/* One layer's attention for all tokens of a step.
+   qkv: [tokens, (heads + 2 kv_heads) dim]; cos, sin: [tokens, dim] or null; out: [tokens, heads dim].
+   window: keys that far back are not seen; 0: all are. */
+void NAME(attend)(
+    int threads, int64_t tokens, int heads, int kv_heads, int dim, const T *qkv, const float *cos, const float *sin,
+    const Token *token, const Run *runs, int64_t layer, float scale, int64_t window, int64_t longest, T *out)
+{
+    int64_t width = (int64_t)(heads + 2 * kv_heads) * dim;
+    int group = heads / kv_heads;
+    #pragma omp parallel num_threads(threads)
+    {
+        float *scratch = malloc(sizeof(float) * (size_t)(group * (longest + dim) + dim));
+        float *queries = scratch, *scores = scratch + group * dim, *key = scores + group * longest;
+        #pragma omp for schedule(static)
+        for (int64_t t = 0; t < tokens; t++) { /* all keys are written before any is read */
+            const Run *own = &runs[token[t].first + token[t].runs - 1];
+            const float *c = cos ? cos + t * dim : NULL, *s = sin ? sin + t * dim : NULL;
+            for (int h = 0; h < kv_heads; h++) {
+                const T *k = qkv + t * width + (heads + h) * dim, *v = k + kv_heads * dim;
+                int64_t slot = h * own->head + (own->length - 1) * dim;
+                T *to_key = (T *)(own->keys + layer * own->layer) + slot;
+                NAME(rotate)(k, c, s, key, dim);
+                for (int i = 0; i < dim; i++) to_key[i] = STORE(key[i]);
+                memcpy((T *)(own->values + layer * own->layer) + slot, v, sizeof(T) * dim);
+            }
+        }
+        #pragma omp for schedule(dynamic, 4)
+        for (int64_t job = 0; job < tokens * kv_heads; job++) {
+            int64_t t = job / kv_heads, h = job % kv_heads;
+            const float *c = cos ? cos + t * dim : NULL, *s = sin ? sin + t * dim : NULL;
+            const T *q = qkv + t * width + h * group * dim;
+            for (int g = 0; g < group; g++) {
+                NAME(rotate)(q + g * dim, c, s, queries + g * dim, dim);
+                for (int i = 0; i < dim; i++) queries[g * dim + i] = LOAD(STORE(queries[g * dim + i])) * scale;
+            }
+            int64_t seen = token[t].seen, skip = window && seen > window ? seen - window : 0;
+            T *o = out + (t * heads + h * group) * dim;
+            const Run *r = runs + token[t].first;
+            int64_t n = token[t].runs;
+            switch (dim) { /* a constant size vectorises better */
+                case 64: NAME(attend_head)(queries, group, r, n, layer, h, skip, seen, scores, o, 64); break;
+                case 128: NAME(attend_head)(queries, group, r, n, layer, h, skip, seen, scores, o, 128); break;
+                case 256: NAME(attend_head)(queries, group, r, n, layer, h, skip, seen, scores, o, 256); break;
+                default: NAME(attend_head)(queries, group, r, n, layer, h, skip, seen, scores, o, dim);
+            }
+        }
+        free(scratch);
+    }
+}
+
+/* A token for each row by inverting its cumulative distribution at that row's uniform, or the likeliest.
+   logits: [rows, size]; inverse: 1 / temperature, 0 for the likeliest; uniforms: in [0, 1).
+   logprobs: of the chosen token at that temperature (1 for the likeliest); not finite if the logits are not.
+   Sums over blocks of entries in float32, over blocks in float64. */
+void NAME(choose)(
+    int threads, int64_t rows, int64_t size, const T *logits, const float *inverse, const double *uniforms,
+    int64_t *tokens, float *logprobs)
+{
+    int64_t blocks = (size + BLOCK - 1) / BLOCK;
+    #pragma omp parallel num_threads(threads)
+    {
+        float *sums = malloc(sizeof(float) * (size_t)blocks), *part = malloc(sizeof(float) * BLOCK);
+        #pragma omp for schedule(dynamic, 1)
+        for (int64_t b = 0; b < rows; b++) {
+            const T *row = logits + b * size;
+            float scale = inverse[b] > 0 ? inverse[b] : 1.0f, top = -INFINITY;
+            int64_t chosen = -1;
+            for (int64_t k = 0; k < blocks; k++) {
+                int64_t start = k * BLOCK, count = size - start < BLOCK ? size - start : BLOCK;
+                float best = -INFINITY;
+                for (int64_t i = 0; i < count; i++) {
+                    float x = LOAD(row[start + i]);
+                    best = x > best ? x : best;
+                }
+                sums[k] = best;
+                top = best > top ? best : top;
+            }
+            if (inverse[b] == 0)
+                for (int64_t k = 0; k < blocks && chosen < 0; k++)
+                    for (int64_t i = k * BLOCK; sums[k] == top && i < size && i < (k + 1) * BLOCK && chosen < 0; i++)
+                        if (LOAD(row[i]) == top) chosen = i;
+            double total = 0;
+            for (int64_t k = 0; k < blocks; k++) {
+                int64_t start = k * BLOCK, count = size - start < BLOCK ? size - start : BLOCK;
+                float sum = 0;
+                for (int64_t i = 0; i < count; i++) sum += exp_negative((LOAD(row[start + i]) - top) * scale);
+                sums[k] = sum;
+                total += sum;
+            }
+            if (chosen < 0) {
+                double point = uniforms[b] * total, before = 0;
+                int64_t k = 0;
+                while (k < blocks - 1 && before + sums[k] <= point) before += sums[k++];
+                int64_t start = k * BLOCK, count = size - start < BLOCK ? size - start : BLOCK, last = 0;
+                for (int64_t i = 0; i < count; i++) part[i] = exp_negative((LOAD(row[start + i]) - top) * scale);
+                for (int64_t i = 0; i < count && chosen < 0; i++) { /* an entry of probability 0 is never taken */
+                    if (part[i] > 0) last = i;
+                    before += part[i];
+                    if (before > point && part[i] > 0) chosen = start + i;
+                }
+                if (chosen < 0) chosen = start + last; /* rounding: the sum in another order was a little smaller */
+            }
+            tokens[b] = chosen;
+            logprobs[b] = (LOAD(row[chosen]) - top) * scale - (float)log(total);
+        }
+        free(sums);
+        free(part);
+    }
+}

@@ -1,0 +1,293 @@
+"""A decoding step with few, large operations, from the weights of a transformers decoder.
+
+transformers' own modules take some forty operations a layer; for a few rows their fixed costs are most of the time.
+Here query, key and value are one product, gate and up are one, the residual is added within the product that makes it,
+the weights lie as the processor's matrix product wants them, and attention is a kernel of our own (decode.c).
+
+It is built by the names that decoders of this family share (Llama, Qwen2, Qwen3, OLMo 2, Gemma 3 and their like), and
+trusted only after its states on a probe equalled the model's own: what it does not know, it does not serve.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import linear, rms_norm
+
+from bactrian.generate.native import Kernels, kernels
+from bactrian.model.attention import PackedAttention
+from bactrian.model.language_model import LanguageModel
+from bactrian.model.packing import Forest, Segment
+
+ATTENTION = {"self_attn", "mlp"}
+NORMS = {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"}
+STATIC = {"default", "linear", "llama3", "yarn"}  # rotations that do not change as a sequence grows
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2}  # of states on the probe, relative to their norm
+Operation = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Unknown(Exception):
+    """Something in the model that this decoder does not know; the message says what."""
+
+
+@dataclass
+class _Layer:
+    """A layer's operations; a norm that the architecture lacks is None."""
+
+    qkv: Product
+    out: Product
+    gate_up: Product
+    down: Product
+    act: Operation
+    norm_in: Operation | None
+    norm_attended: Operation | None
+    norm_mlp: Operation | None
+    norm_mlp_out: Operation | None
+    q_norm: Operation | None
+    k_norm: Operation | None
+    scale: float
+    window: int
+    rotation: str  # which rotary table
+
+
+class Decoder:
+    """The model's next hidden states and logits, for tokens whose earlier keys and values are cached."""
+
+    def __init__(self, model: LanguageModel, kernel: Kernels):
+        """
+        Raises:
+            Unknown: the model is not of the family.
+        """
+        if model.device.type != "cpu":
+            raise Unknown(f"device {model.device}")
+        self.model, self.kernel = model, kernel
+        self.base: Any = model.network.base_model
+        config = model.network.config
+        attention = self.base.layers[0].self_attn
+        dim = int(attention.head_dim)
+        self.heads = (attention.q_proj.out_features // dim, attention.k_proj.out_features // dim, dim)
+        self.kinds = _rotation_kinds(self.base, config)
+        self.tables: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        recorder = _Recorder(Forest.of([Segment((1, 2))]))
+        with torch.inference_mode():
+            model.hidden(recorder.forest.ids[None], recorder.forest.positions[None], recorder)
+        self.asked = recorder.asked  # scale and window of each layer
+        self.layers: list[_Layer] = []
+        self.head: Product | None = None
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> Decoder | None:
+        """A decoder for this model that was seen to do what the model does, or None."""
+        kernel = kernels()
+        if kernel is None:
+            return None
+        try:
+            decoder = cls(model, kernel)
+            with torch.inference_mode(), decoder:
+                decoder.check()
+        except (Unknown, AttributeError, TypeError, KeyError, RuntimeError):
+            return None
+        return decoder
+
+    def __enter__(self) -> Decoder:
+        """Take the weights as they are now: laid out anew, fused, a copy that lives until the block is left."""
+        self.layers = [self._layer(index) for index in range(len(self.base.layers))]
+        self.norm = _norm(self.base.norm)
+        self.head = Product(self.model.head)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.layers, self.head = [], None
+
+    def _layer(self, index: int) -> _Layer:
+        block = self.base.layers[index]
+        attention, mlp = block.self_attn, block.mlp
+        names = {name for name, _ in block.named_children()}
+        if not names <= ATTENTION | NORMS:
+            raise Unknown(f"layers with {sorted(names - ATTENTION - NORMS)}")
+        known = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"}
+        if not {name for name, _ in attention.named_children()} <= known:
+            raise Unknown("attention with more than projections and norms")
+        q, kv, dim = self.heads
+        norm = {name: _norm(getattr(block, name)) if name in names else None for name in NORMS}
+        # a norm before the MLP's own makes the one after attention act on attention's output [Gemma]; likewise where
+        # there is none before attention [OLMo 2]
+        after = "pre_feedforward_layernorm" in names or "input_layernorm" not in names
+        scale, window = self.asked[index]
+        return _Layer(
+            qkv=Product(attention.q_proj, attention.k_proj, attention.v_proj),
+            out=Product(attention.o_proj),
+            gate_up=Product(mlp.gate_proj, mlp.up_proj),
+            down=Product(mlp.down_proj),
+            act=mlp.act_fn,
+            norm_in=norm["input_layernorm"],
+            norm_attended=norm["post_attention_layernorm"] if after else None,
+            norm_mlp=norm["pre_feedforward_layernorm"] if after else norm["post_attention_layernorm"],
+            norm_mlp_out=norm["post_feedforward_layernorm"],
+            q_norm=_head_norm(getattr(attention, "q_norm", None), q, dim),
+            k_norm=_head_norm(getattr(attention, "k_norm", None), kv, dim),
+            scale=scale,
+            window=window or 0,
+            rotation=self.kinds[index],
+        )
+
+    def reserve(self, capacity: int) -> None:
+        """Make rotary tables for positions below `capacity`."""
+        if self.tables and next(iter(self.tables.values()))[0].shape[0] >= capacity:
+            return
+        positions = torch.arange(capacity)[None]
+        like = torch.empty(1, dtype=self.model.dtype)
+        for kind in dict.fromkeys(self.kinds):
+            cos, sin = self.base.rotary_emb(like, positions, *([kind] if kind else []))
+            if cos.shape[-1] != self.heads[2]:
+                raise Unknown("rotation of a part of each head")
+            self.tables[kind] = (cos[0].float(), sin[0].float())
+
+    def states(
+        self, ids: torch.Tensor, positions: torch.Tensor, tokens: torch.Tensor, runs: torch.Tensor, longest: int
+    ) -> torch.Tensor:
+        """Last hidden states of tokens, whose keys and values are written into the cache.
+
+        Args:
+            ids, positions: long [N].
+            tokens, runs, longest: see `Kernels.attend`.
+
+        Returns:
+            [N, d], after the final norm.
+        """
+        x = self.base.embed_tokens(ids)
+        rotations = {kind: (cos[positions], sin[positions]) for kind, (cos, sin) in self.tables.items()}
+        heads, kv_heads, dim = self.heads
+        attended = x.new_empty(len(ids), heads * dim)
+        for number, layer in enumerate(self.layers):
+            qkv = layer.qkv(layer.norm_in(x) if layer.norm_in else x)
+            if layer.q_norm:
+                qkv[:, : heads * dim] = layer.q_norm(qkv[:, : heads * dim])
+            if layer.k_norm:
+                keys = slice(heads * dim, (heads + kv_heads) * dim)
+                qkv[:, keys] = layer.k_norm(qkv[:, keys])
+            self.kernel.attend(
+                qkv, rotations[layer.rotation], tokens, runs, attended, heads=self.heads, layer=number,
+                scale=layer.scale, window=layer.window, longest=longest,
+            )  # fmt: skip
+            x = x + layer.norm_attended(layer.out(attended)) if layer.norm_attended else layer.out.add(attended, x)
+            gate, up = layer.gate_up(layer.norm_mlp(x) if layer.norm_mlp else x).chunk(2, dim=-1)
+            inner = layer.act(gate).mul_(up)
+            x = x + layer.norm_mlp_out(layer.down(inner)) if layer.norm_mlp_out else layer.down.add(inner, x)
+        return self.norm(x)
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """[N, d] → [N, V], of the weights' dtype, capped where the model caps."""
+        assert self.head is not None
+        logits = self.head(states)
+        cap = self.model.softcap
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+    def check(self) -> None:
+        """Compare with the model's own states, token by token on a probe of a dozen.
+
+        Raises:
+            Unknown: they differ.
+        """
+        size = self.model.head.shape[0]
+        ids = torch.tensor([(7 * i + 3) % (size - 1) + 1 for i in range(12)])
+        forest = Forest.of([Segment(tuple(ids.tolist()))])
+        truth = self.model.forward(forest).float()
+        _, kv_heads, dim = self.heads
+        cache = torch.zeros(len(self.layers), 2, kv_heads, len(ids), dim, dtype=self.model.dtype)
+        self.reserve(len(ids))
+        here, layer, half = cache.data_ptr(), cache[0].nbytes, cache[0, 0].nbytes
+        found = []
+        for at in range(len(ids)):
+            runs = torch.tensor([[here, here + half, layer, len(ids) * dim, at + 1]])
+            where = torch.tensor([at])
+            found.append(self.states(ids[where], where, torch.tensor([[0, 1, at + 1]]), runs, at + 1))
+        gap = float((torch.cat(found).float() - truth).norm() / truth.norm())
+        if not gap <= TOLERANCE[self.model.dtype]:
+            raise Unknown(f"states that differ by {gap:.2g}")
+
+
+class Product:
+    """x W^T + b for one or more linear layers on the same input, with W laid out for the processor's matrix product."""
+
+    def __init__(self, *parts: Any):
+        """
+        Raises:
+            Unknown: a part that is no plain linear layer (an adapter, a quantised one).
+        """
+        if not all(isinstance(p, torch.Tensor) or type(p) is torch.nn.Linear for p in parts):
+            raise Unknown(f"a linear layer of type {type(parts[0]).__name__}")
+        weights = [p if isinstance(p, torch.Tensor) else p.weight for p in parts]
+        biases = [p.bias for p in parts if isinstance(p, torch.nn.Linear) and p.bias is not None]
+        if biases and len(biases) < len(parts):
+            raise Unknown("biases on some of query, key and value")
+        weight = torch.cat([w.detach() for w in weights]) if len(weights) > 1 else weights[0].detach()
+        self.bias = torch.cat([b.detach() for b in biases]) if biases else None
+        self.packed = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, 32) if self.packed else weight
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.packed:
+            return linear(x, self.weight, self.bias)
+        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return out
+
+    def add(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """residual + x W^T + b, rounded once."""
+        if not self.packed:
+            return residual + linear(x, self.weight, self.bias)
+        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.weight, self.bias, "add")
+        return out
+
+
+class _Recorder(PackedAttention):
+    """Packed attention that notes the scale and the window that each layer asks for."""
+
+    def __init__(self, forest: Forest):
+        super().__init__(forest)
+        self.forest = forest
+        self.asked: list[tuple[float, int | None]] = []
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+    ) -> torch.Tensor:
+        self.asked.append((scale, window))
+        return super().attend(layer, q, k, v, scale, window)
+
+
+def _rotation_kinds(base: Any, config: Any) -> list[str]:
+    """Which rotary table each layer takes: its layer type, where the model's rotations differ by it, else ""."""
+    kind = base.rotary_emb.rope_type
+    if not {*kind.values()} <= STATIC if isinstance(kind, dict) else kind not in STATIC:
+        raise Unknown(f"rotation {kind}")
+    if "layer_type" in inspect.signature(base.rotary_emb.forward).parameters:
+        return list(config.layer_types)
+    return [""] * len(base.layers)
+
+
+def _norm(module: Any) -> Operation:
+    """The norm as one operation, where it is x / rms(x) times its weight, or times 1 + its weight; else as it is."""
+    weight = module.weight.detach()
+    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+    probe = torch.linspace(-2, 3, 3 * len(weight), dtype=weight.dtype).view(3, -1)
+    expected = module(probe)
+    for candidate in (weight, weight + 1) if epsilon is not None else ():
+        found = rms_norm(probe, weight.shape, candidate, epsilon)
+        if torch.allclose(found, expected, rtol=1e-5 if weight.dtype == torch.float32 else 2e-2, atol=1e-6):
+            return lambda x: rms_norm(x, weight.shape, candidate, epsilon)
+    operation: Operation = module
+    return operation
+
+
+def _head_norm(module: Any, heads: int, dim: int) -> Operation | None:
+    """A norm of queries or keys [N, heads x dim]: over each head [Qwen3, Gemma 3], or over all at once [OLMo 2]."""
+    if module is None:
+        return None
+    norm = _norm(module)
+    if module.weight.numel() == heads * dim and heads > 1:
+        return norm
+    return lambda x: norm(x.reshape(len(x), heads, dim)).flatten(1)

@@ -1,0 +1,123 @@
+"""A running batch on the decoder of our own: prompts' caches are shared by their samples, never copied per row."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from bactrian.generate.decoder import Decoder
+from bactrian.generate.engine import Request
+from bactrian.generate.row import Prefill, Row
+
+TRUNK, PROMPT, OWN = range(3)  # the runs of a row: what all its prefill's prompts begin with, the rest, its own
+LENGTH = 4  # the field of a `Run` that grows
+
+
+class FastBatch:
+    """Rows with a slot each in one cache [layers, 2, slots, Hkv, capacity, D], which holds what was drawn, no prompt.
+
+    Each row's attention goes over three runs of keys and values (see `Run` in decode.c). A prompt's stay where its
+    prefill put them for as long as one of its samples runs.
+    """
+
+    def __init__(self, decoder: Decoder, rows: int, capacity: int):
+        """
+        Args:
+            rows, capacity: most rows that will run at once, and new tokens of the longest.
+        """
+        self.decoder, self.most, self.capacity = decoder, rows, capacity
+        self.rows: list[Row] = []
+        self.free = list(range(rows))[::-1]
+        self.runs = np.zeros((rows, 3, 5), dtype=np.int64)
+        self.prompts: list[torch.Tensor | None] = [None] * rows  # by slot: keeps its prompt's cache alive
+        self.fresh: tuple[list[Row], torch.Tensor] | None = None  # rows just admitted and their states
+        self.forwarded = 0
+        self.cache = self._allocate()
+
+    def _allocate(self) -> torch.Tensor:
+        _, kv_heads, dim = self.decoder.heads
+        model = self.decoder.model
+        return torch.empty(len(self.decoder.layers), 2, self.most, kv_heads, self.capacity, dim, dtype=model.dtype)
+
+    def prefill(self, requests: list[tuple[int, Request]]) -> None:
+        done = Prefill.of(self.decoder.model, [asked.prompt for _, asked in requests])
+        self.forwarded += len(done.states)
+        # [layers, 2, Hkv, T, D]
+        cache = torch.stack([torch.stack([k.transpose(0, 1), v.transpose(0, 1)]) for k, v in done.cache])
+        done.cache.clear()
+        fresh: list[Row] = []
+        last = []
+        for (index, asked), (start, stop) in zip(requests, done.spans, strict=True):
+            for sample in range(asked.n):
+                row = Row(index, sample, asked, slot=self.free.pop())
+                self.prompts[row.slot] = cache
+                self.runs[row.slot, TRUNK] = _run(cache, 0, done.shared)
+                self.runs[row.slot, PROMPT] = _run(cache, start, stop - start)
+                self.runs[row.slot, OWN] = _run(self.cache[:, :, row.slot], 0, 0)
+                fresh.append(row)
+                last.append(stop - 1)
+        self.rows += fresh
+        self.fresh = (fresh, done.states[torch.tensor(last)])
+        longest = max(len(asked.prompt) for _, asked in requests) + self.capacity
+        self.decoder.reserve(longest)
+
+    def logits(self) -> tuple[list[Row], torch.Tensor]:
+        ready, states = [], []
+        if running := [row for row in self.rows if row.pending]:
+            ready += running
+            states.append(self._forward(running))
+        if self.fresh is not None:
+            ready += self.fresh[0]
+            states.append(self.fresh[1])
+            self.fresh = None
+        return ready, self.decoder.logits(torch.cat(states))
+
+    def _forward(self, rows: list[Row]) -> torch.Tensor:
+        """Forward what rows have pending, several tokens of a row at once: the states of each row's last, [B, d]."""
+        counts = np.array([len(row.pending) for row in rows])
+        slots = np.array([row.slot for row in rows])
+        self._grow(int((self.runs[slots, OWN, LENGTH] + counts).max()))
+        ends = counts.cumsum()
+        nth = np.arange(ends[-1]) - np.repeat(ends - counts, counts)  # 0, 1, … within each row's
+        runs = self.runs[np.repeat(slots, counts)]
+        runs[:, OWN, LENGTH] += nth + 1
+        seen = runs[:, :, LENGTH].sum(1)
+        tokens = np.stack([3 * np.arange(len(runs)), np.full(len(runs), 3), seen], axis=1)
+        states = self.decoder.states(
+            torch.tensor([token for row in rows for token in row.pending]),
+            torch.from_numpy(seen - 1),
+            torch.from_numpy(tokens),
+            torch.from_numpy(runs),
+            int(seen.max()),
+        )
+        self.runs[slots, OWN, LENGTH] += counts
+        self.forwarded += len(runs)
+        for row in rows:
+            row.pending = []
+        return states if len(states) == len(rows) else states[torch.from_numpy(ends - 1)]
+
+    def _grow(self, need: int) -> None:
+        if need <= self.capacity:
+            return
+        old, self.capacity = self.cache, 2 * need
+        self.cache = self._allocate()
+        self.cache[:, :, :, :, : old.shape[4]] = old
+        for row in self.rows:
+            length = self.runs[row.slot, OWN, LENGTH]
+            self.runs[row.slot, OWN] = _run(self.cache[:, :, row.slot], 0, length)
+        self.decoder.reserve(int(self.runs[:, :, LENGTH].sum(1).max()) + self.capacity)
+
+    def retire(self) -> None:
+        for row in self.rows:
+            if row.finish is not None:
+                self.prompts[row.slot] = None
+                self.free.append(row.slot)
+        self.rows = [row for row in self.rows if row.finish is None]
+
+
+def _run(cache: torch.Tensor, start: int, length: int) -> tuple[int, int, int, int, int]:
+    """A `Run` of decode.c: `length` tokens from `start` in a cache [layers, 2, Hkv, T, D], of which [T, D] is whole."""
+    size = cache.element_size()
+    layer, half, head, token, _ = cache.stride()
+    keys = cache.data_ptr() + start * token * size
+    return keys, keys + half * size, layer * size, head, length
