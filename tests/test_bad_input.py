@@ -146,6 +146,19 @@ def test_an_unknown_verifier_costs_no_sampling(
     assert f"{name}, row 2, field 'dataset': no verifier is called 'gsm9k'" in said
 
 
+@pytest.mark.parametrize("stage", [
+    ("evaluate", "--data", "--models"), ("prefer", "--prompts", "--pool"), ("rlvr", "--data", "--model"),
+])  # fmt: skip
+def test_answers_longer_than_the_context_are_refused_before_any_work(
+    capsys: pytest.CaptureFixture[str], tiny: Path, stage: tuple[str, str, str]
+) -> None:
+    problem = write({**SUM, "id": "camel"})
+    said = complaint(capsys, stage[0], stage[1], problem, stage[2], str(tiny), "--max-new-tokens", "4096")
+    context = json.loads((tiny / "config.json").read_text())["max_position_embeddings"]
+    assert f"{context}" in said and "4096" in said and "max_new_tokens" in said
+    assert "camel" in said or stage[0] == "evaluate"
+
+
 def test_a_length_that_leaves_nothing_to_train_is_named(capsys: pytest.CaptureFixture[str], tiny: Path) -> None:
     said = complaint(capsys, "sft", "--model", str(tiny), "--data", write(TALK), "--max-length", "4")
     assert "no row has a trained token within 4 tokens" in said

@@ -72,17 +72,17 @@ class LocalEngine:
         """The fast path, where this model and machine have one."""
         return Decoder.of(self.model) if self.native else None
 
-    def check_fits(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, what: str = "request") -> None:
+    def check_fits(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, names: Sequence[str]) -> None:
         """Refuse prompts that leave too little of the model's context, before any work.
 
         Raises:
             BactrianError: naming the first of them.
         """
-        for number, prompt in enumerate(prompts):
+        for name, prompt in zip(names, prompts, strict=True):
             need = len(prompt) + max_new_tokens
             if need > self.longest:
                 raise BactrianError(
-                    f"{what} {number}: a prompt of {len(prompt)} tokens and max_new_tokens {max_new_tokens} make "
+                    f"{name}: a prompt of {len(prompt)} tokens and max_new_tokens {max_new_tokens} make "
                     f"{need}; the model's context is {self.longest}: max_new_tokens may be "
                     f"{max(0, self.longest - max(map(len, prompts)))} at most"
                 )
@@ -116,7 +116,7 @@ class LocalEngine:
         more = on_finish(row.request, row.sample, completion) if on_finish else None
         if more is not None:
             known = (*row.asked.prompt, *row.ids, *more.ids)
-            self.check_fits([known], more.max_new_tokens, f"request {row.request}, sample {row.sample} going on")
+            self.check_fits([known], more.max_new_tokens, [f"request {row.request}, sample {row.sample} going on"])
             row.go_on(more)
         return completion
 
@@ -127,7 +127,6 @@ class LocalEngine:
         """
         shown = ""
         request = replace(request, n=1)
-        self.check_fits([request.prompt], request.max_new_tokens)
         with ExitStack() as stack:
             steps = self._steps([request], stack, self._resume(request))
             while True:
@@ -201,7 +200,7 @@ class LocalEngine:
     def check_lengths(self, requests: Sequence[Request]) -> None:
         """`check_fits` for requests that ask for different lengths."""
         for number, asked in enumerate(requests):
-            self.check_fits([asked.prompt], asked.max_new_tokens, f"request {number}, prompt")
+            self.check_fits([asked.prompt], asked.max_new_tokens, [f"request {number}"])
 
     def _batch(self, requests: Sequence[Request]) -> Batch:
         """An empty batch for these requests. A prompt's samples run together, so that it is forwarded once."""

@@ -250,6 +250,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise BactrianError(f"{folder}: the tokenizer cannot be loaded: {error}") from error
 
 
+def context_of(folder: Path) -> int | None:
+    """Tokens that a model folder's model can attend to, by its config; None where that does not say, or is missing."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = config.get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
 def check_folder(folder: Path) -> None:
     """Refuse a folder that is no model, before anything heavy is imported.
 

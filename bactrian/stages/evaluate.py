@@ -88,6 +88,7 @@ class Evaluate(Stage):
 
         tasks = self._tasks(workspace)
         self._refuse_overlap(tasks, workspace)
+        self._refuse_too_long(workspace)
         with Pool(workspace.hardware.threads, self.timeout) as pool:
             answered = [
                 each
@@ -155,6 +156,18 @@ class Evaluate(Stage):
                         f"evaluate: {len(shared)} of {len(task.rows)} questions of task {task.name} are in the "
                         f"training set {workspace.input(ref).name}: {shown}{'; …' if len(shared) > 5 else ''}"
                     )
+
+    def _refuse_too_long(self, workspace: "Workspace") -> None:
+        """Raises BactrianError naming a model whose context has no room for a prompt and max_new_tokens."""
+        from bactrian.model.language_model import context_of
+
+        for label, ref in self._labels(workspace):
+            context = context_of(workspace.input(ref).path)
+            if context is not None and self.max_new_tokens >= context:
+                raise BactrianError(
+                    f"evaluate: max_new_tokens: found {self.max_new_tokens}, expected less than {context}, "
+                    f"the context of model {label}"
+                )
 
     def _model(
         self, label: str, ref: str, tasks: Sequence[Task], pool: "Pool", workspace: "Workspace"

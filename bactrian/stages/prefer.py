@@ -100,6 +100,8 @@ class Prefer(Stage):
             )
             for i, row in enumerate(rows)
         ]
+        names = [f"prefer: model {ref}: prompt {row['id']}" for row in rows]
+        engine.check_fits([request.prompt for request in requests], self.max_new_tokens, names)
         with progress(f"prefer · {ref} answers", unit="token") as bar:
             completions = engine.generate(requests, bar.advance)
         flat = [(row, c) for row, group in zip(rows, completions, strict=True) for c in group]

@@ -10,6 +10,7 @@ from bactrian.stages.training import Training, training_memory
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
+    from bactrian.generate.engine import Completion
     from bactrian.generate.local import LocalEngine
     from bactrian.train.policy import Rollout
     from bactrian.verify import Pool
@@ -113,7 +114,7 @@ class Sampling(Protocol):
 
 
 class VerifiedSampler:
-    """Samples answers to problem rows from the policy itself and has them verified."""
+    """Samples answers to problem rows from the policy itself and has each verified while others are being sampled."""
 
     def __init__(
         self, stage: Sampling, engine: "LocalEngine", rows: Sequence[dict[str, Any]], pool: "Pool", seed: int
@@ -122,6 +123,7 @@ class VerifiedSampler:
 
         self.stage, self.engine, self.rows, self.pool, self.seed = stage, engine, rows, pool, seed
         self.prompts = [tuple(prompt_ids(r["messages"], engine.template, f"problem {r['id']}")) for r in rows]
+        engine.check_fits(self.prompts, stage.max_new_tokens, [f"problem {row['id']}" for row in rows])
 
     def prompt(self, problem: int) -> tuple[int, ...]:
         return self.prompts[problem]
@@ -130,6 +132,7 @@ class VerifiedSampler:
         from bactrian.generate.engine import Request
         from bactrian.train.policy import Rollout
         from bactrian.verify import Item
+        from bactrian.verify.stream import Stream
 
         self.engine.version = version
         first = (self.seed * SEEDS_APART + step) * SEEDS_APART
@@ -143,18 +146,17 @@ class VerifiedSampler:
             )
             for place, problem in enumerate(problems)
         ]
-        completions = self.engine.generate(requests)
-        rows = [self.rows[problem] for problem in problems]
-        verdicts = iter(
-            self.pool.verify_all(
-                [
-                    Item.of(row, c.text)
-                    for row, group in zip(rows, completions, strict=True)
-                    for c in group
-                ]
-            )
-        )
+        with Stream[tuple[int, int]](self.pool) as stream:
+
+            def verify(place: int, sample: int, completion: "Completion") -> None:
+                stream.give((place, sample), Item.of(self.rows[problems[place]], completion.text))
+
+            groups = self.engine.generate(requests, on_finish=verify)
+            verdicts = stream.verdicts()
         return [
-            [Rollout(c.ids, c.logprobs, next(verdicts).score, c.finish == "stop", c.version) for c in group]
-            for group in completions
+            [
+                Rollout(c.ids, c.logprobs, verdicts[place, sample].score, c.finish == "stop", c.version)
+                for sample, c in enumerate(group)
+            ]
+            for place, group in enumerate(groups)
         ]
