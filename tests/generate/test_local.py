@@ -90,6 +90,19 @@ def test_the_sampler_s_logprobs_are_the_trainer_s(model: LanguageModel, native: 
         assert float((trainer - sampler).abs().max()) <= 1e-5
 
 
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_in_bfloat16_the_gap_is_bounded(tmp_path: Path, native: bool, architecture: str) -> None:
+    model = LanguageModel.load(write_tiny(tmp_path / "m", architecture), "bfloat16")
+    engine = LocalEngine(model, native=native)
+    assert (engine.decoder is not None) == native
+    groups = engine.generate(requests(1.0, 6))
+    forest, spans = plant([Group(p, tuple(c.ids for c in g)) for p, g in zip(PROMPTS, groups, strict=True)])
+    with torch.no_grad():
+        trainer = model.logprobs(forest, answer_tokens(spans)[0])
+    gap = (trainer - torch.tensor([x for g in groups for c in g for x in c.logprobs])).abs()
+    assert float(gap.mean()) <= 0.05 and float(gap.max()) <= 0.5  # the mean is what stops a run of RL, by default
+
+
 def together(model: LanguageModel, prompt: tuple[int, ...], ids: tuple[int, ...]) -> torch.Tensor:
     """The trainer's log-probs of ids after prompt."""
     forest, spans = plant([Group(prompt, (ids,))])
