@@ -13,9 +13,9 @@ import json
 from typing import Any
 
 import torch
+from duel import machine
 from generate import model_folder
 from generate_side import prompts
-from sides import machine
 
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sides import Side, in_turns, machine
+from duel import Side, in_turns, machine
 
 SCRIPT = Path(__file__).with_name("generate_side.py")
 

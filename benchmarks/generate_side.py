@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from sides import peak_gigabytes, serve
+from duel import peak_gigabytes, serve
 
 TEXT = """Write about the camel that walked to the sea in winter. Say what it carried, whom it met on the road, and why
 it never turned back. Then tell the same story once more, from the side of the merchant who had lost it at the market,

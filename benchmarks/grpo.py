@@ -20,8 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from duel import Side, in_turns, machine
 from generate import model_folder
-from sides import Side, in_turns, machine
 
 SCRIPT = Path(__file__).with_name("grpo_side.py")
 TOLERANCE = 1e-5

@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any
 
+from duel import peak_gigabytes, serve
 from generate_side import TEXT
-from sides import peak_gigabytes, serve
 
 Ids = list[list[int]]
 RATE = 1e-6
