@@ -19,7 +19,10 @@ NOBODY = "65534"
 
 @dataclass(frozen=True)
 class Isolation:
-    """A way to isolate. `name` is what manifests record; `command(python, scratch bytes)` starts Python inside."""
+    """A way to isolate. `name` is what manifests record; `command(python, alive)` starts Python inside.
+
+    `alive` is a descriptor that every process of the sandbox keeps open until it is dead.
+    """
 
     name: str
     command: Callable[[Sequence[str], int], list[str]]
@@ -49,10 +52,11 @@ def shown() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(there), tuple(name for name in hidden if Path(name).is_dir())
 
 
-def bubblewrap(python: Sequence[str], scratch: int) -> list[str]:
+def bubblewrap(python: Sequence[str], alive: int) -> list[str]:
     """New namespaces of every kind, and a root of its own that can only be read but for the scratch folder."""
     there, hidden = shown()
     command = ["bwrap", "--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command += ["--cap-add", "CAP_SYS_ADMIN"]  # over its own namespaces, for confine.py, which drops it
     command += ["--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox"]
     for path in there:
         command += ["--ro-bind", path, path]
@@ -60,12 +64,12 @@ def bubblewrap(python: Sequence[str], scratch: int) -> list[str]:
         command += ["--size", "4096", "--tmpfs", path, "--remount-ro", path]
     for device in ("/dev/null", "/dev/urandom"):
         command += ["--dev-bind", device, device]
-    command += ["--size", str(scratch), "--tmpfs", SCRATCH, "--chdir", SCRATCH, "--remount-ro", "/", "--"]
+    command += ["--dir", SCRATCH, "--remount-ro", "/", "--sync-fd", str(alive), "--"]
     return command + list(python)
 
 
 MOUNTS = r"""
-root=$1 scratch=$2; shift 2
+root=$1; shift
 mount --make-rprivate /
 mount -t tmpfs -o mode=755,size=1m,nosuid sandbox "$root"
 cd "$root"; mkdir tmp dev old
@@ -75,29 +79,28 @@ while [ "$1" != -- ]; do
 done; shift
 while [ "$1" != -- ]; do mount -t tmpfs -o ro,size=4k sandbox "./$1"; shift; done; shift
 for device in null urandom; do : > dev/$device; mount --bind /dev/$device dev/$device; done
-mount -t tmpfs -o "mode=777,size=$scratch,nosuid,nodev" sandbox tmp
 mount -o remount,ro,nosuid "$root"
-pivot_root . old; cd /tmp; "$@" || exit $?
+pivot_root . old; cd /; "$@" || exit $?
 """
-"""What unshare runs first, in the new namespaces: arguments are the mount point, the size of the scratch folder, paths
-to be shown, paths to be emptied (each list ended by --), and the command. The shell stays as process 1: unshare cannot
-hand on which signal ended a program, and process 1 is deaf to signals."""
+"""What unshare runs first, in the new namespaces: arguments are the mount point, paths to be shown, paths to be emptied
+(each list ended by --), and the command. The shell stays as process 1: unshare cannot hand on which signal ended a
+program, and process 1 is deaf to signals."""
 
 
-def namespaces(python: Sequence[str], scratch: int) -> list[str]:
+def namespaces(python: Sequence[str], alive: int) -> list[str]:
     """The same walls with util-linux alone: `unshare`, `mount` and `pivot_root`."""
     there, hidden = shown()
     point = next((p for p in ("/mnt", "/media", "/srv") if Path(p).is_dir() and not _below(there, p)), "/mnt")
     spaces = ["--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup"]
     unshare = ["unshare", *spaces, "--fork", "--kill-child=KILL", "/bin/sh", "-ec", MOUNTS, "sandbox"]
-    return [*unshare, point, str(scratch), *there, "--", *hidden, "--", *python]
+    return [*unshare, point, *there, "--", *hidden, "--", *python]
 
 
 def _below(paths: Sequence[str], folder: str) -> bool:
     return any(path.startswith(f"{folder}/") for path in paths)
 
 
-def rlimits(python: Sequence[str], scratch: int) -> list[str]:
+def rlimits(python: Sequence[str], alive: int) -> list[str]:
     """No walls: limits on resources, and on Linux the filter of system calls."""
     return list(python)
 

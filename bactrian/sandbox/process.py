@@ -2,6 +2,8 @@
 
 import marshal
 import os
+import secrets
+import select
 import signal
 import subprocess
 import tempfile
@@ -29,6 +31,9 @@ for name, code in job["modules"]:
 module.main(job)
 """
 """Reads its job from standard input: the modules as code objects (of this very interpreter), then what to do."""
+MARK = f"bactrian-{secrets.token_hex(8)}"
+"""Last word of the command of every process that this one has sandboxed: what a search for leftovers looks for."""
+DYING = 30.0
 NEEDED = {"script": [confine, script], "candidate": [confine, codec, candidate],
           "examiner": [confine, codec, examiner]}  # fmt: skip
 
@@ -39,30 +44,46 @@ def _code(module: ModuleType) -> Any:
     return compile(Path(module.__file__).read_text(encoding="utf-8"), f"<{module.__name__}>", "exec")
 
 
+def settings(what: str, isolation: Isolation, limits: Limits) -> dict[str, Any]:
+    """The part of a job that is the same for every program: the code that runs inside, and what confine.py reads."""
+    modules = [(module.__name__.rpartition(".")[2], _code(module)) for module in NEEDED[what]]
+    root = Path("/").stat()
+    return {"modules": modules, "walls": isolation.strong, "new_root": isolation.new_root,
+            "outside": [root.st_dev, root.st_ino], "filter": seccomp.program(signals=isolation.strong),
+            **vars(limits)}  # fmt: skip
+
+
 class Sandboxed:
     """One process in one sandbox; a context that leaves nothing of it behind: no process, no file, no mount."""
 
     def __init__(
         self, what: str, job: Mapping[str, Any], isolation: Isolation, limits: Limits,
-        keep: Sequence[int] = (), output: int | None = None,
+        keep: Sequence[int] = (), output: int | None = None, error: int | None = None,
     ) -> None:  # fmt: skip
-        """Start it. `keep`: descriptors that it inherits under their numbers; `output`: pipe it, else throw it away.
+        """Start it. `keep`: descriptors that it inherits under their numbers; `output`, `error`: where that goes; else
+        nowhere, and what is said before the program begins to `complaint`.
 
         Raises OSError if the tool cannot be started.
         """
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
         self.folder = None if isolation.strong else tempfile.TemporaryDirectory(prefix="bactrian-weak-")
-        modules = [(module.__name__.rpartition(".")[2], _code(module)) for module in NEEDED[what]]
-        settings = {"memory": limits.memory, "cpu": limits.cpu, "scratch": limits.scratch, "test": limits.test,
-                    "new_root": isolation.new_root, "filter": seccomp.program(), "modules": modules}  # fmt: skip
-        command = isolation.command([*python(), "-c", BOOT], limits.scratch)
-        with tempfile.TemporaryFile() as given:
-            given.write(marshal.dumps({**settings, **job}))
-            given.seek(0)
-            self.process = subprocess.Popen(
-                command, stdin=given, stdout=output if output is not None else subprocess.DEVNULL, stderr=self.errors,
-                env=ENVIRONMENT, cwd=self.folder.name if self.folder else "/", pass_fds=keep, start_new_session=True,
-            )  # fmt: skip
+        if self.folder is not None and os.getuid() == 0:
+            os.chown(self.folder.name, confine.NOBODY, confine.NOBODY)
+        self._alive, held = os.pipe()
+        held_inside = os.dup(held)  # bubblewrap keeps `held` for its own process 1 and closes it for the program
+        command = isolation.command([*python(), "-c", BOOT, MARK], held)
+        try:
+            with tempfile.TemporaryFile() as given:
+                given.write(marshal.dumps({**settings(what, isolation, limits), **job}))
+                given.seek(0)
+                self.process = subprocess.Popen(
+                    command, stdin=given, stdout=subprocess.DEVNULL if output is None else output,
+                    stderr=self.errors if error is None else error, env=ENVIRONMENT, start_new_session=True,
+                    cwd=self.folder.name if self.folder else "/", pass_fds=(*keep, held, held_inside),
+                )  # fmt: skip
+        finally:
+            os.close(held)
+            os.close(held_inside)
         self.started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -78,10 +99,20 @@ class Sandboxed:
         return self.errors.read().decode(errors="replace").strip()
 
     def end(self) -> None:
-        """Kill the tool and its session; the kernel then ends every process of its namespaces. Waits for that."""
+        """Kill the tool and its session; the kernel then ends every process of its namespaces. Waits for that.
+
+        Raises OSError if something is still alive after DYING seconds.
+        """
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        deadline = time.monotonic() + DYING
+        while select.select([self._alive], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not os.read(self._alive, 1 << 16):
+                break
+        else:
+            raise OSError(f"processes of a sandbox are still alive {DYING:g} s after they were killed")
+        os.close(self._alive)
         self.errors.close()
         if self.folder is not None:
             self.folder.cleanup()

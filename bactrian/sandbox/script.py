@@ -4,6 +4,7 @@ import os
 import select
 import subprocess
 import time
+from contextlib import ExitStack
 
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Ended, Limits, Run
@@ -16,41 +17,42 @@ def run_program(source: str, isolation: Isolation, stdin: str = "", limits: Limi
     >>> run_program("print(6 * 7)", chosen()).output
     '42\\n'
     """
-    job = {"program": source, "stdin": stdin}
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as pipe:
+    with ExitStack() as stack:
+        pipes = [os.pipe(), os.pipe()]
+        for reading, _ in pipes:
+            stack.callback(os.close, reading)
         try:
-            sandbox = Sandboxed("script", job, isolation, limits, output=writing)
+            job = {"program": source, "stdin": stdin}
+            sandbox = Sandboxed("script", job, isolation, limits, output=pipes[0][1], error=pipes[1][1])
         finally:
-            os.close(writing)
+            for _, writing in pipes:
+                os.close(writing)
         with sandbox:
-            output, ended = _read(pipe.fileno(), sandbox, limits)
+            printed, ended = _read([reading for reading, _ in pipes], sandbox, limits)
             seconds = time.monotonic() - sandbox.started
             status = sandbox.process.wait() if ended is None else -9
-            error = sandbox.complaint()
-    return Run(ended or _ended(status), output, error, status, seconds)
+    output, error = (text[: limits.output].decode(errors="replace") for text in printed)
+    return Run(ended or _ended(status), output, error.strip(), status, seconds)
 
 
-def _read(descriptor: int, sandbox: Sandboxed, limits: Limits) -> tuple[str, Ended | None]:
-    """What it prints until it ends or is over a limit, and over which. It ends when all that held its output have."""
-    parts: list[bytes] = []
-    size = 0
+def _read(pipes: list[int], sandbox: Sandboxed, limits: Limits) -> tuple[list[bytes], Ended | None]:
+    """What it writes to each pipe until it ends or is over a limit, and over which."""
+    parts: dict[int, list[bytes]] = {pipe: [] for pipe in pipes}
+    size, waiting = dict.fromkeys(pipes, 0), list(pipes)
     ended: Ended | None = None
     deadline = sandbox.started + limits.wall
-    while ended is None:
-        if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            ended = "timed_out"
-        elif not (part := os.read(descriptor, 1 << 16)):
-            break
-        else:
-            parts.append(part)
-            size += len(part)
-            if size > limits.output:
-                ended = "flooded"
-    text = b"".join(parts)[: limits.output].decode(errors="replace")
-    if ended is None:
-        ended = _wait(sandbox, deadline)
-    return text, ended
+    while waiting and ended is None:
+        ready = select.select(waiting, [], [], max(0.0, deadline - time.monotonic()))[0]
+        ended = None if ready else "timed_out"
+        for pipe in ready:
+            part = os.read(pipe, 1 << 16)
+            if not part:
+                waiting.remove(pipe)
+            parts[pipe].append(part)
+            size[pipe] += len(part)
+        if max(size.values()) > limits.output:
+            ended = "flooded"
+    return [b"".join(parts[pipe]) for pipe in pipes], ended or _wait(sandbox, deadline)
 
 
 def _wait(sandbox: Sandboxed, deadline: float) -> Ended | None:

@@ -45,20 +45,27 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "setrlimit": (160, 164), "prlimit64": (302, 261), "sched_setattr": (314, 274), "sched_setscheduler": (144, 119),
 }  # fmt: skip
 """Denied calls: their numbers on x86-64 and on AArch64 (None where there is no such call), from the kernel's tables."""
+SIGNALS: dict[str, tuple[int | None, int | None]] = {
+    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424),
+}  # fmt: skip
+"""Denied too where a program shares the machine's process tree."""
 CLONE3 = 435
 """Its flags lie in memory, where a filter cannot look; without it the C library goes back to clone."""
 
 
-def program(machine: str | None = None) -> bytes | None:
+def program(machine: str | None = None, signals: bool = True) -> bytes | None:
     """The filter for this machine (`platform.machine()`), as an array of struct sock_filter; None if it is not known.
 
-    A denied call fails with EPERM; a call by another architecture's numbers ends the program.
+    `signals`: whether it may send signals, which walls keep to itself. A denied call fails with EPERM; a call
+    by another architecture's numbers ends the program.
     """
     machine = machine or platform.machine()
     if machine not in AUDIT:
         return None
     column = list(AUDIT).index(machine)
-    denied = [number for pair in NUMBERS.values() if (number := pair[column]) is not None]
+    calls = NUMBERS if signals else NUMBERS | SIGNALS
+    denied = [number for pair in calls.values() if (number := pair[column]) is not None]
     code = [LOAD_ARCHITECTURE, (JUMP_IF_EQUAL, 1, 0, AUDIT[machine]), (RETURN, 0, 0, KILL), LOAD_NUMBER]
     code += [(JUMP_IF_AT_LEAST, 0, 1, X32), (RETURN, 0, 0, KILL)]
     code += [(JUMP_IF_EQUAL, 0, 1, CLONE3), (RETURN, 0, 0, ERRNO | ENOSYS)]

@@ -3,9 +3,10 @@
 import pytest
 
 from bactrian.errors import BactrianError
-from bactrian.sandbox import WEAK, Isolation, Limits, choice, chosen, run_program, used, want
+from bactrian.sandbox import WEAK, Isolation, Limits, choice, chosen, problem_with, run_program, used, want
 from bactrian.sandbox import isolation as tools
-from bactrian.sandbox.choice import strongest
+from bactrian.sandbox.attacks.siege import mounts
+from bactrian.sandbox.choice import strongest, weak
 
 QUICK = Limits(wall=3.0, cpu=2)
 
@@ -66,22 +67,38 @@ def test_without_isolation_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None
         strongest.cache_clear()
 
 
-def test_a_tool_that_lets_something_through_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    sieve = Isolation("bubblewrap with holes", WEAK.command)
-    monkeypatch.setattr(choice, "tools", lambda: [sieve])
+def test_a_tool_that_makes_no_walls_is_refused_before_anything_is_mounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that it isolates and does not: what runs inside sees that it is on the machine itself, and stops."""
+    sham = Isolation("bubblewrap that does nothing", WEAK.command)
+    before = mounts()
+    monkeypatch.setattr(choice, "tools", lambda: [sham])
     strongest.cache_clear()
     try:
-        with pytest.raises(BactrianError, match="lets through: files"):
+        with pytest.raises(BactrianError, match="refused: this is not a sandbox"):
             chosen()
     finally:
         strongest.cache_clear()
+    assert mounts() == before
+
+
+def test_the_probe_finds_limits_alone_wanting() -> None:
+    assert problem_with(WEAK) is not None
 
 
 def test_limits_alone_must_be_asked_for_and_are_named() -> None:
     want("rlimits")
+    try:
+        weak()
+    except BactrianError as error:
+        pytest.skip(str(error))
     try:
         assert run_program("print(1)", chosen(), limits=QUICK).output == "1\n"
         assert used() == "rlimits only"
     finally:
         want("isolated")
     assert used() is None
+
+
+def test_without_walls_nobody_is_root_and_nobody_sends_signals() -> None:
+    program = "import os\nprint(os.getuid() == 0)\ntry: os.kill(os.getppid(), 0); print('sent')\nexcept OSError: pass"
+    assert run_program(program, WEAK, limits=QUICK).output == "False\n"

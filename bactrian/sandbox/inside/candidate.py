@@ -21,9 +21,9 @@ class Late(BaseException):
 
 
 def main(job: Mapping[str, Any]) -> None:
-    confine.silence(0, 1, 2)
     signal.signal(signal.SIGALRM, _late)
     confine.confine(job)
+    confine.silence(0, 1, 2)
     module = type(sys)(MODULE)
     sys.modules[MODULE] = module
     program = Program(vars(module), job["calls"], job["replies"])

@@ -29,9 +29,9 @@ class Late(BaseException):
 
 
 def main(job: Mapping[str, Any]) -> None:
-    confine.silence(0, 1, 2)
     signal.signal(signal.SIGALRM, _late)
     confine.confine(job)
+    confine.silence(0, 1, 2)
     report = Report(job["report"], job["secret"])
     program = Program(job["calls"], job["replies"])
     try:

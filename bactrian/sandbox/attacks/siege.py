@@ -1,0 +1,176 @@
+"""Puts every attack to an isolation, with bait outside, and looks at what is left afterwards."""
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bactrian.sandbox.attacks.escapes import ESCAPES
+from bactrian.sandbox.attacks.forgeries import FORGERIES
+from bactrian.sandbox.choice import problem_with
+from bactrian.sandbox.isolation import Isolation
+from bactrian.sandbox.judge import Suite, examine
+from bactrian.sandbox.limits import MIB, Limits
+from bactrian.sandbox.process import MARK
+from bactrian.sandbox.script import run_program
+
+SUITE = Suite(tests=("assert double(7) == 14", "assert double(10737) == 21474", "assert [double(-1)] == [-2]"))
+LIMITS = Limits(wall=6.0, cpu=2, test=0.5, memory=512 * MIB, scratch=32 * MIB)
+SLACK = 5.0
+"""Seconds beyond the wall-time limit that a busy machine may take to start and end sandboxes."""
+
+
+class Attack(NamedTuple):
+    """`program` with its bait in place."""
+
+    name: str
+    program: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one attack: `holes` is empty if it was contained."""
+
+    attack: str
+    holes: tuple[str, ...]
+    seconds: float
+
+
+class Bait:
+    """What an attack that gets out would find: a file, servers on loopback, a process, a word in the environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.token = folder, secrets.token_hex(16)
+        self.file = folder / "secret.txt"
+        self.file.write_text(self.token)
+        self.calls: list[str] = []
+        self.servers = [socket.create_server(("127.0.0.1", 0)), _abstract_server(f"\0bait-{self.token}")]
+        self.port: int = self.servers[0].getsockname()[1]
+        for server in self.servers:
+            threading.Thread(target=self._serve, args=(server,), daemon=True).start()
+        self.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+
+    def _serve(self, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                self.calls.append("a connection from inside")
+                connection.close()
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.close()
+        self.process.kill()
+        self.process.wait()
+
+    def attacks(self) -> list[Attack]:
+        """All of them; the bait's places are written into those that look for it."""
+        places = {"file": str(self.file), "folder": str(self.folder), "port": self.port,
+                  "socket": f"\0bait-{self.token}", "process": self.process.pid}  # fmt: skip
+        escapes = [Attack(name, _written(text, places)) for name, text in ESCAPES.items()]
+        return escapes + [Attack(name, text) for name, text in FORGERIES.items()]
+
+    def touched(self) -> list[str]:
+        """What was done to the bait."""
+        found = list(self.calls)
+        if self.process.poll() is not None:
+            found.append("a process outside was ended")
+        if self.file.read_text() != self.token or [*self.folder.iterdir()] != [self.file]:
+            found.append("files outside were changed")
+        return found
+
+
+def _abstract_server(name: str) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(name)
+    server.listen()
+    return server
+
+
+def _written(text: str, places: dict[str, object]) -> str:
+    """Only names of places in braces are replaced, so that the programs may use braces."""
+    for name, value in places.items():
+        text = text.replace(f"{{{name}!r}}", repr(value)).replace(f"{{{name}}}", str(value))
+    return text.replace("{{", "{").replace("}}", "}")
+
+
+@contextlib.contextmanager
+def bait() -> Iterator[Bait]:
+    """The bait, laid out for as long as attacks run; also as an environment variable of this process."""
+    with tempfile.TemporaryDirectory(prefix="bactrian-bait-") as folder:
+        laid = Bait(Path(folder))
+        os.environ["BACTRIAN_BAIT"] = laid.token
+        try:
+            yield laid
+        finally:
+            del os.environ["BACTRIAN_BAIT"]
+            laid.close()
+
+
+def perform(attack: Attack, isolation: Isolation, laid: Bait) -> Result:
+    """Run one attack, as a script and as an answer to the task, and say what it got."""
+    holes, began = [], time.monotonic()
+    run = run_program(attack.program, isolation, limits=LIMITS)
+    printed = run.output + run.error
+    if "ESCAPED" in printed or laid.token in printed:
+        line = next((line for line in printed.splitlines() if "ESCAPED" in line), "the token")
+        holes.append(f"got out: {line[:80]}")
+    if run.seconds > LIMITS.wall + SLACK:
+        holes.append(f"ran for {run.seconds:.0f} s")
+    report = examine(attack.program, SUITE, isolation, LIMITS)
+    if report.all_passed or report.passed:
+        holes.append(f"passed {report.passed} of {report.total} tests")
+    if report.broken:
+        holes.append(f"broke the examination: {report.broken}")
+    holes += laid.touched() + left_behind()
+    return Result(attack.name, tuple(holes), time.monotonic() - began)
+
+
+def left_behind(patience: float = 2.0) -> list[str]:
+    """Processes and mounts of this process's sandboxes that exist, and still do after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while (found := _processes() + _mounts()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def _processes() -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if MARK.encode() in (folder / "cmdline").read_bytes():
+                found.append(f"left process {folder.name}")
+    return found
+
+
+def mounts() -> set[str]:
+    """The mount table of this process, a line a mount."""
+    table = Path("/proc/self/mountinfo")
+    return set(table.read_text().splitlines()) if table.exists() else set()
+
+
+def _mounts() -> list[str]:
+    ours = [line for line in mounts() if " - tmpfs sandbox " in line or " - tmpfs scratch " in line]
+    return [f"left a mount: {line[:80]}" for line in ours]
+
+
+def besiege(isolation: Isolation, names: Sequence[str] = ()) -> Iterator[Result]:
+    """Every attack in turn (or those of these names). Never without walls: some attacks would do what they try.
+
+    Raises ValueError for an isolation that is weak or was seen to leak.
+    """
+    if not isolation.strong or problem_with(isolation) is not None:
+        raise ValueError(f"no attack is run under {isolation.name}")
+    with bait() as laid:
+        for attack in laid.attacks():
+            if not names or attack.name in names:
+                yield perform(attack, isolation, laid)

@@ -1,0 +1,106 @@
+"""No attack gets out, none passes, none stops the run, none leaves anything behind; and the attacks have teeth."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sandbox.walls import WORKING
+
+from bactrian.cli import invoke
+from bactrian.sandbox import WEAK, Isolation
+from bactrian.sandbox.attacks.escapes import ESCAPES
+from bactrian.sandbox.attacks.forgeries import FORGERIES
+from bactrian.sandbox.attacks.siege import SUITE, Bait, bait, besiege, left_behind, perform
+
+SLOW = {"time and signals that are not heeded", "sleeping through"}
+NAIVE = "\n{program}\n\n{tests}\nprint('all tests passed')\n"
+FOOLED = {
+    "leaving with status 0": lambda run: run.returncode == 0,
+    "equal to everything": lambda run: "all tests passed" in run.stdout,
+    "a number equal to every number": lambda run: "all tests passed" in run.stdout,
+    "printing success": lambda run: '"passed": 3' in run.stdout,
+}
+
+
+def test_the_set_is_large_and_its_names_are_distinct() -> None:
+    assert len({*ESCAPES, *FORGERIES}) == len(ESCAPES) + len(FORGERIES) >= 40
+
+
+def test_one_attack_in_five_is_contained(strong: Isolation) -> None:
+    names = [name for name in (*ESCAPES, *FORGERIES) if name not in SLOW][::5]
+    results = list(besiege(strong, names))
+    assert [result.attack for result in results] == names
+    assert not [result for result in results if result.holes]
+
+
+@pytest.mark.slow
+def test_all_attacks_are_contained(strong: Isolation) -> None:
+    results = list(besiege(strong))
+    assert len(results) == len(ESCAPES) + len(FORGERIES)
+    assert not [result for result in results if result.holes]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", WORKING[1:], ids=lambda each: each.name)
+def test_attacks_are_contained_by_the_other_tool(other: Isolation) -> None:
+    names = [name for name in (*ESCAPES, *FORGERIES) if name not in SLOW]
+    assert not [result for result in besiege(other, names) if result.holes]
+
+
+@pytest.mark.parametrize("name", FOOLED)
+def test_a_runner_in_one_process_is_fooled(name: str) -> None:
+    program = NAIVE.format(program=FORGERIES[name], tests="\n".join(SUITE.tests))
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert FOOLED[name](run)
+
+
+def test_without_walls_the_bait_is_found() -> None:
+    """The siege sees an escape where there is one: an attack that only reads, under limits alone."""
+    with bait() as laid:
+        attacks = {attack.name: attack for attack in laid.attacks()}
+        assert any("got out" in hole for hole in perform(attacks["the machine's files"], WEAK, laid).holes)
+
+
+def test_no_attack_is_run_without_walls() -> None:
+    with pytest.raises(ValueError, match="rlimits only"):
+        list(besiege(WEAK))
+
+
+def test_touched_bait_is_seen(tmp_path: Path) -> None:
+    laid = Bait(tmp_path)
+    assert laid.touched() == []
+    (tmp_path / "new").touch()
+    laid.process.kill()
+    laid.process.wait()
+    assert laid.touched() == ["a process outside was ended", "files outside were changed"]
+    laid.close()
+
+
+def test_a_process_left_behind_is_seen() -> None:
+    from bactrian.sandbox.process import MARK
+
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", MARK])
+    try:
+        assert left_behind(patience=0.0) == [f"left process {left.pid}"]
+    finally:
+        left.kill()
+        left.wait()
+    assert left_behind() == []
+
+
+def test_commands(strong: Isolation, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "p.py"
+    program.write_text("print(int(input()) * 2, '\\x1b[31m')")
+    (tmp_path / "in").write_text("21")
+    assert invoke(["sandbox", "run", str(program), "--stdin", str(tmp_path / "in")]) == 0
+    said = capsys.readouterr()
+    assert said.out == "42 \\x1b[31m\n"
+    assert strong.name in said.err
+    program.write_text("1 / 0")
+    assert invoke(["sandbox", "run", str(program)]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert invoke(["sandbox", "check", "loopback"]) == 0
+    assert "1 attacks, 1 contained" in capsys.readouterr().out
+    assert invoke(["sandbox", "check", "lopback"]) == 2
+    assert "did you mean 'loopback'" in capsys.readouterr().err
