@@ -185,8 +185,11 @@ def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: i
 @click.option("--text-rows", type=click.Choice(["line", "paragraph", "document"]), default="line", show_default=True,
               help="What a row of a .txt file is.")
 @click.option("--limit", type=click.IntRange(min=1), help="Look at the first rows only.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write a page to browse rows, drops, duplicates and overlap with test items.")
 @_store
-def data(path: str, run_name: str | None, layout: str, text_rows: Any, limit: int | None, store: Path) -> None:
+def data(path: str, run_name: str | None, layout: str, text_rows: Any, limit: int | None, html: Path | None,
+         store: Path) -> None:
     """What is in a file, folder, pattern or artifact: sources, layouts, licences, lengths, rows that cannot be used."""
     from bactrian.artifact import Store
     from bactrian.data.layouts import LAYOUTS
@@ -196,7 +199,12 @@ def data(path: str, run_name: str | None, layout: str, text_rows: Any, limit: in
     if layout not in ("auto", *LAYOUTS):
         raise BactrianError(f"--layout: found {layout!r}, expected auto or one of {', '.join(LAYOUTS)}")
     found = find_path(path, Path()) if run_name is None else None
-    show_survey(found or _located(Store(store), path, run_name), layout, text_rows, limit)
+    folder = found or _located(Store(store), path, run_name)
+    show_survey(folder, layout, text_rows, limit)
+    if html is not None:
+        from bactrian.report.data_page import write_data_page
+
+        click.echo(write_data_page(folder, html, layout, text_rows))
 
 
 def _located(store: Any, name: str, run_name: str | None) -> Path:

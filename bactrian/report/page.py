@@ -1,50 +1,21 @@
-"""Puts the page together: one template, one style sheet, one small script, all inside the file."""
+"""What the page of a run shows."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from bactrian.report import curves, graph, provenance, scores, transcripts, trust
 from bactrian.report.records import Run
-from bactrian.report.words import count, date, duration, visible
+from bactrian.report.template import render
+from bactrian.report.words import count, date, duration
 from bactrian.verify.verdict import OUTCOMES
 
-HERE = Path(__file__).parent
 RECIPE_LIMIT = 100_000
 
 
 def render_page(run: Run) -> str:
-    """The whole page as HTML.
-
-    Every expression of the template is escaped unless it is markup that this package drew, and the finished page passes
-    through `visible`, so that no text in it can reorder or hide its surroundings. The page's own style and script are
-    allowed by their hashes and nothing else is: no other script, image, font, frame or connection.
-    """
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, script = ((HERE / name).read_text(encoding="utf-8").strip() for name in ("style.css", "page.js"))
-    policy = (
-        f"default-src 'none'; script-src {_allowed(script)}; style-src {_allowed(style)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    page = environment.get_template("page.html.j2")
-    return visible(page.render(policy=policy, style=Markup(style), script=Markup(script), **_content(run)))
-
-
-def _allowed(source: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(source.encode("utf-8")).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
+    """The whole page as HTML; `render` says how texts in it are kept harmless."""
+    return render("page.html.j2", ("style.css",), "page.js", _content(run))
 
 
 def _content(run: Run) -> dict[str, Any]:
