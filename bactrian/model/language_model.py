@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ALIGNMENT = 64  # bytes
+ROUNDING = 0.1  # see `LanguageModel.check`
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -71,6 +72,30 @@ class Decoder:
         self.network.save_pretrained(folder)
         self.tokenizer.chat_template = self.template.text  # what was trained on is what is served
         self.tokenizer.save_pretrained(folder)
+
+    def _probe(self) -> tuple[list[tuple[int, ...]], Forest]:
+        """A prefix and two continuations of six tokens each, and their forest."""
+        size = self.network.get_input_embeddings().weight.shape[0]
+        probe = [tuple((7 * i + 3 * j) % (size - 1) + 1 for i in range(6)) for j in range(3)]
+        return probe, Forest.of([Segment(probe[0]), Segment(probe[1], 0), Segment(probe[2], 0)])
+
+    @torch.no_grad()
+    def _state_gap(self) -> float:
+        """Mean relative difference of packed and plain last hidden states on the probe."""
+        probe, forest = self._probe()
+        packed = self.forward(forest)[6:18].float()
+        plain = torch.cat([self._plain_states(probe[0] + p)[-6:] for p in probe[1:]]).float()
+        return float(((packed - plain).norm(dim=-1) / plain.norm(dim=-1)).mean())
+
+    def _plain_states(self, ids: Sequence[int]) -> torch.Tensor:
+        """Last hidden states of transformers' own forward with its own attention on one sequence, [len, d]."""
+        self.network.set_attn_implementation("eager")
+        try:
+            output = self.network.base_model(input_ids=torch.tensor([ids], device=self.device), use_cache=False)
+        finally:
+            self.network.set_attn_implementation(attention.IMPLEMENTATION)
+        states: torch.Tensor = output.last_hidden_state[0]
+        return states
 
 
 @dataclass
@@ -146,32 +171,36 @@ class LanguageModel(Decoder):
         return scored, token_entropy(states.detach(), self.head, temperature=temperature, softcap=self.softcap)
 
     def check(self, tolerance: float = 1e-3) -> None:
-        """Compare packed with plain log-probabilities on a small probe.
+        """Compare the packed forward with the plain one on a small probe: a prefix with two continuations.
+
+        In float32, log-probabilities may differ by `tolerance`. In bfloat16 those of unlikely tokens are far off by
+        rounding alone (0.6 nats at -20, on a fine-tuned SmolLM2), so hidden states are compared: their mean relative
+        difference is 0.01 to 0.02 by rounding and 0.24 to 0.36 where one continuation sees the other; `ROUNDING` lies
+        between.
 
         Raises:
             BactrianError: they differ, or cannot be had: the architecture does something that packing does not know.
         """
         name = type(self.network).__name__
+        exact = self.dtype.itemsize >= 4
         try:
-            gap = self._gap()
+            gap = self._logprob_gap() if exact else self._state_gap()
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             raise BactrianError(f"{name}: this architecture cannot be packed: {error}") from error
-        allowed = tolerance if self.dtype == torch.float32 else 0.5
+        what, allowed = ("log-probabilities", tolerance) if exact else ("hidden states, relatively,", ROUNDING)
         if not gap <= allowed:
             raise BactrianError(
-                f"{name}: this architecture cannot be packed: log-probabilities over a shared prefix differ from the "
-                f"plain forward's by {gap:.2g} (allowed {allowed:g})"
+                f"{name}: this architecture cannot be packed: {what} over a shared prefix differ from the plain "
+                f"forward's by {gap:.2g} (allowed {allowed:g})"
             )
 
     @torch.no_grad()
-    def _gap(self) -> float:
-        """Largest difference of packed and plain log-probabilities on a probe: a prefix with two continuations."""
-        size = self.head.shape[0]
-        probe = [tuple((7 * i + 3 * j) % (size - 1) + 1 for i in range(6)) for j in range(3)]
-        forest = Forest.of([Segment(probe[0]), Segment(probe[1], 0), Segment(probe[2], 0)])
+    def _logprob_gap(self) -> float:
+        """Largest difference of packed and plain log-probabilities on the probe."""
+        probe, forest = self._probe()
         packed = self.logprobs(forest, torch.arange(6, 18))
         plain = torch.cat([self._plain_logprobs(probe[0] + p)[-6:] for p in probe[1:]])
-        return (packed - plain).abs().max().item()
+        return float((packed - plain).abs().max())
 
     @torch.no_grad()
     def _plain_logprobs(self, ids: Sequence[int]) -> torch.Tensor:

@@ -215,3 +215,29 @@ def test_weights_lie_in_memory_as_torch_lays_them(tmp_path: Path) -> None:
     network = LanguageModel.load(write_tiny(tmp_path, "llama-tied")).network
     assert {weight.data_ptr() % 64 for weight in network.parameters()} == {0}
     assert network.get_output_embeddings().weight is network.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_forward_in_which_answers_see_each_other_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    honest = LanguageModel.forward
+
+    def leaky(self: LanguageModel, forest: Forest, *rest: Any) -> torch.Tensor:
+        if len(forest.segments) == 3:  # the probe's second answer continues its first
+            forest = Forest.of([*forest.segments[:2], Segment(forest.segments[2].ids, 1)])
+        return honest(self, forest, *rest)
+
+    LanguageModel.load(folder, dtype)
+    monkeypatch.setattr(LanguageModel, "forward", leaky)
+    with pytest.raises(BactrianError, match="cannot be packed"):
+        LanguageModel.load(folder, dtype)
+
+
+def test_a_very_sure_model_is_not_refused_for_bfloat16_s_rounding(folder: Path) -> None:
+    model = LanguageModel.load(folder)
+    with torch.no_grad():
+        model.network.base_model.norm.weight.mul_(30)
+    model.save(folder)
+    sure = LanguageModel.load(folder, "bfloat16")
+    assert sure._logprob_gap() > 0.5 and sure._state_gap() < 0.1
