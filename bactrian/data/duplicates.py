@@ -9,6 +9,7 @@ band is equal, which at similarity s has the chance 1 − (1 − s^width)^bands.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,21 +49,30 @@ def signatures(texts: Sequence[str], words: int) -> Signatures:
     from rensa import RMinHash
 
     hashed = RMinHash.hash_token_sets([text.casefold().split() for text in texts])
-    grams = [_grams(np.array(row, dtype=np.uint64), words) for row in hashed]
-    ends = np.cumsum([0, *map(len, grams)], dtype=np.uint64)
-    flat = np.concatenate(grams) if grams else np.zeros(0, np.uint64)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, ends, num_perm=PLACES, seed=SEED)
+    lengths = np.array([len(row) for row in hashed], dtype=np.int64)
+    flat = np.fromiter(chain.from_iterable(hashed), dtype=np.uint64, count=int(lengths.sum()))
+    grams, counts = _grams(flat, lengths, words)
+    ends = np.r_[0, np.cumsum(counts)].astype(np.uint64)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(grams, ends, num_perm=PLACES, seed=SEED)
     return np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(texts), PLACES)
 
 
-def _grams(hashes: Hashes, words: int) -> Hashes:
-    """Hashes of n neighbouring words from those of the words; h ← (h ≪ 23 | h ≫ 41)·odd ⊕ next, so order matters."""
-    count = max(1, len(hashes) - words + 1)
-    width = min(words, len(hashes))
-    gram = np.full(count, len(hashes), dtype=np.uint64) if width == 0 else np.zeros(count, dtype=np.uint64)
-    for offset in range(width):
-        gram = ((gram << np.uint64(23)) | (gram >> np.uint64(41))) * _ODD ^ hashes[offset : offset + count]
-    return gram
+def _grams(hashes: Hashes, lengths: Numbers, words: int) -> tuple[Hashes, Numbers]:
+    """Hashes of the n-grams of texts that lie one after the other, and how many each text has (at least 1).
+
+    `hashes` are those of the words, `lengths` [texts] says how many each text has. h ← (h ≪ 23 | h ≫ 41)·odd ⊕ next, so
+    that the order of words matters. A text shorter than n is one n-gram of all its words; one without words is 0.
+    """
+    counts = np.maximum(1, lengths - words + 1)
+    starts = np.repeat(np.cumsum(lengths) - lengths, counts)
+    starts += np.arange(len(starts)) - np.repeat(np.cumsum(counts) - counts, counts)
+    left = np.repeat(np.minimum(lengths, words), counts)
+    grams = np.zeros(len(starts), dtype=np.uint64)
+    for offset in range(words):
+        within = np.flatnonzero(left > offset)
+        gram = grams[within]
+        grams[within] = ((gram << np.uint64(23)) | (gram >> np.uint64(41))) * _ODD ^ hashes[starts[within] + offset]
+    return grams, counts
 
 
 def exact_pairs(keys: NDArray[np.void], ranks: Sequence[Numbers]) -> list[Pair]:

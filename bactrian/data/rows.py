@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 from bactrian.artifact import Licence
@@ -35,9 +36,11 @@ def complete_row(row: Row, source: str) -> Row:
     A missing `id` is a hash of the row (32 hex digits), a missing `source` is the one given, a missing `license`
     "unknown".
     """
-    content = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
-    identity = {"id": hashlib.sha256(content.encode()).hexdigest()[:32], "source": source, "license": "unknown"}
-    return {**{key: value for key, value in identity.items() if key not in row}, **row}
+    missing = {"source": source, "license": "unknown"}
+    if "id" not in row:
+        content = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
+        missing = {"id": hashlib.sha256(content.encode()).hexdigest()[:32], **missing}
+    return {**missing, **row}
 
 
 def licence_of(row: Mapping[str, Any]) -> Licence:
@@ -45,8 +48,12 @@ def licence_of(row: Mapping[str, Any]) -> Licence:
 
     Marked "NC" where the licence forbids commercial use, "unclear" where it is missing or unknown ("", "?", "unknown").
     """
-    licence = str(row.get("license") or "")
-    return Licence.of(str(row.get("source") or "unknown"), licence if re.search(r"\w", licence) else "")
+    return _licence(str(row.get("source") or "unknown"), str(row.get("license") or ""))
+
+
+@lru_cache(maxsize=4096)
+def _licence(source: str, licence: str) -> Licence:
+    return Licence.of(source, licence if re.search(r"\w", licence) else "")
 
 
 def licences(rows: Iterable[Mapping[str, Any]]) -> set[Licence]:

@@ -168,11 +168,13 @@ class Personal(Rule):
 
 
 class Pattern(Rule):
-    """Drops rows in which one of these regular expressions is found [s1 drops "[asy]", images, broken parts]."""
+    """Drops rows in which one of these regular expressions is found [s1: "[asy]", images, broken parts], or none is."""
 
     rule: Literal["pattern"]
     patterns: list[str] = Field(min_length=1)
     of: Part = "whole"
+    column: str | None = Field(None, description="look at the text of this column instead")
+    drop: Literal["found", "missing"] = Field("found", description="drop where one is found, or where none is")
 
     @model_validator(mode="after")
     def _compiles(self) -> Self:
@@ -186,9 +188,11 @@ class Pattern(Rule):
     def flaw(self, row: Row) -> "Flaw | None":
         from bactrian.data.quality import Flaw
 
-        text = part_of(row, self.of)
+        text = part_of(row, self.of) if self.column is None else str(row.get(self.column) or "")
         found = ((pattern, match) for pattern in self.patterns if (match := _compiled(pattern).search(text)))
         pattern, match = next(found, ("", None))
+        if self.drop == "missing":
+            return None if match else Flaw(f"matches none of {', '.join(self.patterns)}", text[:60])
         return Flaw(f"matches {pattern}", repr(match[0][:60])) if match else None
 
 
