@@ -29,6 +29,13 @@ class Shard:
     first: int = 0
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """The message of a BactrianError, sent as a result: Ray would try again, and wrap it in its own."""
+
+    message: str
+
+
 def map_on_ray(
     function: Callable[[list[tuple[Row, str]]], list[T]], path: Path, kind: RowKind | None = None
 ) -> Iterator[T]:
@@ -46,25 +53,24 @@ def map_on_ray(
     found = shards(path.resolve())
 
     def work(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for shard in batch["item"]:
-            rows = read_shard(shard, path.name, kind)
-            while some := list(islice(rows, _BATCH)):
-                yield {"results": _objects(function(some))}
+        try:
+            for shard in batch["item"]:
+                rows = read_shard(shard, path.name, kind)
+                while some := list(islice(rows, _BATCH)):
+                    yield {"results": _objects(function(some))}
+        except BactrianError as error:
+            yield {"results": _objects([Refusal(str(error))])}
 
     dataset = ray.data.from_items(found, override_num_blocks=len(found)).map_batches(work, batch_size=1)
     return _results(dataset)
 
 
 def _results(dataset: Any) -> Iterator[Any]:
-    from ray.exceptions import RayTaskError
-
-    try:
-        for batch in dataset.iter_batches(batch_size=None):
-            yield from batch["results"]
-    except RayTaskError as error:
-        if isinstance(error.cause, BactrianError):
-            raise error.cause from None
-        raise
+    for batch in dataset.iter_batches(batch_size=None):
+        for result in batch["results"]:
+            if isinstance(result, Refusal):
+                raise BactrianError(result.message)
+            yield result
 
 
 def shards(path: Path) -> list[Shard]:

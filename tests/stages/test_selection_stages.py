@@ -50,7 +50,8 @@ def test_so_many_rows_in_the_order_of_the_pool(settings: dict[str, Any], tmp_pat
 
 
 def test_rows_that_pass_the_rules_come_first(tmp_path: Path) -> None:
-    first = [{"rule": "pattern", "patterns": ["b"], "column": "topic", "drop": "missing"}, {"rule": "length", "of": "trace", "least": 150}]
+    topic = {"rule": "pattern", "patterns": ["b"], "column": "topic", "drop": "missing"}
+    first = [topic, {"rule": "length", "of": "trace", "least": 150}]
     workspace = select(tmp_path, count=3, by="random", first=first)
     passing = {each["id"] for each in ROWS if each["topic"] == "b" and int(each["id"]) >= 15}
     assert workspace.metrics["first"] == len(passing) == 3
