@@ -3,6 +3,7 @@
 Every node must see the files under the same path. Ray decides what runs where and when, and does again what failed.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -50,14 +51,18 @@ def map_on_ray(
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    found = shards(path.resolve())
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # the stage has its own bar
+    found = [{"file": str(shard.file), "group": -1 if shard.group is None else shard.group, "first": shard.first}
+             for shard in shards(path.resolve())]  # fmt: skip
 
     def work(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        group = int(batch["group"][0])
+        shard = Shard(Path(str(batch["file"][0])), None if group < 0 else group, int(batch["first"][0]))
         try:
-            for shard in batch["item"]:
-                rows = read_shard(shard, path.name, kind)
-                while some := list(islice(rows, _BATCH)):
-                    yield {"results": _objects(function(some))}
+            rows = read_shard(shard, path.name, kind)
+            while some := list(islice(rows, _BATCH)):
+                yield {"results": _objects(function(some))}
         except BactrianError as error:
             yield {"results": _objects([Refusal(str(error))])}
 

@@ -77,8 +77,8 @@ def places(source: int, sources: NDArray[np.int16], rows: Numbers) -> Iterator[t
     numbers = rows[where]
     by_row = np.argsort(numbers, kind="stable")
     numbers, where = numbers[by_row], where[by_row]
-    bounds = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]
-    for start, end in pairwise(bounds if len(numbers) else []):
+    bounds = np.r_[0, np.flatnonzero(numbers[1:] != numbers[:-1]) + 1, len(numbers)]
+    for start, end in pairwise(bounds if len(numbers) else ()):
         yield int(numbers[start]), where[start:end].tolist()
 
 

@@ -1,6 +1,7 @@
 """Stage `mix`: a training mixture of several sources, by counts, fractions, weights or tokens."""
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,16 +124,15 @@ class Mix(Divisible):
         path = workspace.input(portion.data).path
         model = workspace.input(self.tokenizer).path if self.tokenizer else None
         with progress(f"mix · measure {portion.label}", unit="row") as bar:
-            found = []
-            for each in map_rows(partial(measure, model=model), path, workspace.hardware):
-                found.append(each)
+            tokens, unclear = array("q"), 0
+            for count, has_no_licence in map_rows(partial(measure, model=model), path, workspace.hardware):
+                tokens.append(count)
+                unclear += has_no_licence
                 bar.advance()
-        numbers = np.array(found, dtype=np.int64).reshape(-1, 2)
-        unclear = int(numbers[:, 1].sum())
         if unclear and not self.allow_unclear:
-            raise BactrianError(f"mix: source {portion.label}: {unclear:,} of {len(numbers):,} rows have no known "
+            raise BactrianError(f"mix: source {portion.label}: {unclear:,} of {len(tokens):,} rows have no known "
                                 f"licence; state it where the rows come from, or set allow_unclear: true")  # fmt: skip
-        return Measured(numbers[:, 0], unclear)
+        return Measured(np.frombuffer(tokens, dtype=np.int64), unclear)
 
     def _counts(self, measured: Sequence[Measured], seed: int) -> list[int]:
         """Rows to take of each source. Raises BactrianError if the fixed amounts leave nothing of `total`."""

@@ -94,5 +94,5 @@ def test_a_bad_row_is_named_from_the_cluster_too(cluster: None, tmp_path: Path) 
     (tmp_path / "a.jsonl").write_text('{"id": "1", "text": "t"}\n{"id": "2", "text":\n')
     workspace = Workspace.temporary(tmp_path / "out", {"a": Input("a", tmp_path / "a.jsonl", Kind.DATA, "")})
     workspace.hardware = dataclasses.replace(Hardware(), data="ray")
-    with pytest.raises(BactrianError, match=r"a\.jsonl, line 2: not JSON"):
+    with pytest.raises(BactrianError, match=r"a\.jsonl, line 2, column 20: not JSON"):
         Filter(data="a", rules=[{"rule": "length"}]).run(workspace)
