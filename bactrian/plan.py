@@ -19,12 +19,13 @@ _SECONDS_OF_MEASURING = 0.5
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step's line in the plan: tokens, FLOPs, peak memory (bytes) and time (seconds) of the work still to do."""
+    """A step's line in the plan: rows it leaves, then tokens, FLOPs, peak memory (bytes) and time (s) still to do."""
 
     name: str
     stage: str
     inputs: tuple[str, ...]
     state: str  # "exists", "resume" (begun and cut) or "make"
+    rows: int = 0
     tokens: float = 0.0
     flops: float = 0.0
     peak_memory: float = 0.0
@@ -66,7 +67,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
         inputs = tuple(dict.fromkeys(found.ref for found in step.stage.references()))
         if state == "exists":
             facts[step.name] = facts_of(store.folder(step.stage.name, task.key), step.stage.makes)
-            planned.append(PlannedStep(step.name, step.stage.name, inputs, state))
+            planned.append(PlannedStep(step.name, step.stage.name, inputs, state, facts[step.name].rows))
             continue
         known = {ref: facts[ref] for ref in step.reads}
         known |= {ref: _facts_of_source(source) for ref, source in task.sources.items()}
@@ -75,8 +76,9 @@ def plan(recipe: Recipe, store: Store) -> Plan:
         seconds, limit = forecast.flops / speed / EFFICIENCY, step.stage.seconds_limit()
         # a step that stops by itself also leaves tokens undone
         share = 1.0 if limit is None or seconds <= limit else limit / seconds
-        planned.append(PlannedStep(step.name, step.stage.name, inputs, state, forecast.tokens * share,
-                                   forecast.flops * share, forecast.peak_memory, seconds * share))
+        planned.append(PlannedStep(step.name, step.stage.name, inputs, state, forecast.makes.rows,
+                                   forecast.tokens * share, forecast.flops * share, forecast.peak_memory,
+                                   seconds * share))
     return Plan(tuple(planned), hardware, speed)
 
 

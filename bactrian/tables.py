@@ -15,14 +15,15 @@ from bactrian.progress import duration, printable
 
 def print_plan(plan: Plan) -> None:
     """The steps, a total, and a warning for each step that does not fit in memory."""
-    costs = (Column(name, justify="right") for name in ("tokens", "FLOPs", "peak memory", "time"))
+    costs = (Column(name, justify="right") for name in ("rows", "tokens", "FLOPs", "peak memory", "time"))
     table = Table("step", "stage", "reads", "state", *costs, box=SIMPLE)
     for step in plan.steps:
-        table.add_row(*map(_text, (step.name, step.stage, ", ".join(step.inputs), step.state)),
+        rows = f"{step.rows:,}" if step.rows else ""
+        table.add_row(*map(_text, (step.name, step.stage, ", ".join(step.inputs), step.state, rows)),
                       *_costs(step.tokens, step.flops, step.peak_memory, step.seconds, step.state == "exists"))
     todo = [step for step in plan.steps if step.state != "exists"]
     table.add_section()
-    table.add_row("total", "", "", f"{len(todo)} of {len(plan.steps)} to make", *_total(todo))
+    table.add_row("total", "", "", f"{len(todo)} of {len(plan.steps)} to make", "", *_total(todo))
     out = open_console()
     out.print(table)
     if todo:

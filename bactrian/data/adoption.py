@@ -164,7 +164,9 @@ def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
     renamed = {}
     for name, given in columns.items():
         if given in row:
-            renamed[name] = row[given]
+            value = row[given]
+            alone = isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
+            renamed[name] = value[0] if alone else value
         elif "{" in given and all(part in row for part in _COLUMN.findall(given)):
             renamed[name] = _COLUMN.sub(lambda match: _written(row[match[1]]), given)
     return cast(Row, drop_nulls(renamed))

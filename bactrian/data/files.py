@@ -55,9 +55,15 @@ def read_hub(repo: str, split: str = "train", subset: str | None = None, kind: R
 
 
 def scan_hub(
-    repo: str, split: str = "train", subset: str | None = None, revision: str | None = None
+    repo: str,
+    split: str = "train",
+    subset: str | None = None,
+    revision: str | None = None,
+    files: str | None = None,
 ) -> Iterator[Scanned]:
-    """The rows of one split of a data set on the Hugging Face Hub, streamed. Needs `bactrian[hub]`.
+    """The rows of one split of a data set on the Hugging Face Hub, streamed; of some of its files only, if given.
+
+    Needs `bactrian[hub]`.
 
     Raises BactrianError naming the data set, whatever its client raises, also in the middle of the stream.
     """
@@ -65,9 +71,11 @@ def scan_hub(
         import datasets
     except ImportError:
         raise BactrianError(f"{repo}: reading from the Hub needs `datasets`: pip install 'bactrian[hub]'") from None
-    name = "/".join(filter(None, (repo, subset, split)))
+    name = "/".join(filter(None, (repo, subset, files, split)))
     try:
-        rows = datasets.load_dataset(repo, subset, split=split, revision=revision, streaming=True)
+        rows = datasets.load_dataset(
+            repo, subset, split=split, data_files=files, revision=revision, streaming=True
+        )
         for number, row in enumerate(rows, 1):
             where = f"{name}, row {number}"
             yield cleaned(row, where), where

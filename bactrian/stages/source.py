@@ -29,6 +29,8 @@ class Provenance(Settings):
     origin: Literal["human", "model", "mixed", "procedural", "unknown"] = Field("unknown", description="who wrote them")
     generator: str = Field("", description="the model that wrote them, if one did")
     terms: str = Field("", description="what the generator's terms say of its output")
+    drawn_from: str = Field("", description="the set that these rows are a part of")
+    available: int | None = Field(None, ge=0, description="rows of that set")
     redistribution: bool | None = Field(None, description="whether the rows may be passed on")
     personal_data: bool | None = Field(None, description="whether they hold data of their users")
     language: str = Field("", description="such as en, or multilingual")
@@ -53,6 +55,7 @@ class Source(Stage):
     )
     subset: str | None = Field(None, description="configuration of the data set on the Hub")
     split: str = Field("train", description="split of the data set on the Hub")
+    files: str | None = Field(None, description="files of the data set on the Hub, a pattern, in place of a subset")
     revision: str | None = Field(None, description="commit or tag on the Hub; by default the newest when it is made")
     title: str = Field("", description="name of the source in its rows; by default the Hub's or the file's name")
     license: str = Field("", description="of the rows that do not state their own")
@@ -135,7 +138,7 @@ class Source(Stage):
 
         if given is not None:
             return scan_rows(given.path, self.text_rows)
-        return scan_hub(str(self.hub), self.split, self.subset, commit)
+        return scan_hub(str(self.hub), self.split, self.subset, commit, self.files)
 
     def _licensed(self, row: dict[str, Any], source: str) -> dict[str, Any]:
         """The row with a licence. Raises BactrianError for one without, unless they are allowed."""
@@ -149,7 +152,7 @@ class Source(Stage):
         """Where the rows are from, to the byte."""
         if given is not None:
             return {"name": self.title or given.name, "path": given.name, "sha256": given.content_hash}
-        place = {"hub": self.hub, "subset": self.subset, "split": self.split, "commit": commit}
+        place = {"hub": self.hub, "subset": self.subset, "files": self.files, "split": self.split, "commit": commit}
         return {"name": self.title or self.hub, **place}
 
     def _record(self, workspace: "Workspace", place: dict[str, Any], account: "Account", rows: int) -> None:
@@ -166,7 +169,7 @@ class Source(Stage):
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         known = inputs.get(self.data or "", Facts())
-        there = self.rows or known.rows
+        there = self.rows or known.rows or int((self.tokens or 0) // TOKENS_PER_ROW)
         rows = min(self.limit or there, there) if there else self.limit or 0
         each = self.tokens / there if self.tokens and there else known.tokens_per_row or TOKENS_PER_ROW
         return Forecast(peak_memory=5e8, makes=Facts(rows=rows, tokens_per_row=each))

@@ -148,7 +148,9 @@ def test_the_hub_is_streamed_and_its_failures_are_named(tmp_path: Path, monkeypa
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(files, "hub_commit", lambda repo, revision: f"{revision}'s commit")
     made = make(tmp_path, hub="x/y", subset="main", license="MIT", revision="v1")
-    assert asked == [(("x/y", "main"), {"split": "train", "revision": "v1's commit", "streaming": True})]
+    assert asked == [
+        (("x/y", "main"), {"split": "train", "data_files": None, "revision": "v1's commit", "streaming": True})
+    ]
     assert [(row["id"], row["source"]) for row in read_rows(made.output)] == [("train:1", "x/y")]
     assert read_provenance(made.output)[0]["commit"] == "v1's commit"
     with pytest.raises(
