@@ -23,6 +23,8 @@ TextRows = Literal["line", "paragraph", "document"]
 """What one row of a plain text file is; paragraphs end at blank lines."""
 LINE_LIMIT = 256 * 2**20
 """Bytes of the longest line that is read; a longer one is a fault, and skipped without being held."""
+DEEPEST = 100
+"""Objects and lists in one another that need no second look; beyond, the interpreter's own limit decides."""
 _BATCH = 256
 """Rows that are taken from a Parquet file at a time."""
 _DAMAGED = (OSError, EOFError, zlib.error, pa.ArrowException)
@@ -140,7 +142,8 @@ def _of_line(line: bytes, where: str) -> Row | Fault | None:
     """The row of one line of JSONL, what is wrong with it, or None for a blank line."""
     try:
         text = line.decode().rstrip("\r\n")
-        return _object(_DECODER.decode(text), where, surrogates=b"\\ud" in line or b"\\uD" in line)
+        plain = b"null" not in line and line.count(b"[") + line.count(b"{") < DEEPEST
+        return _object(_DECODER.decode(text), where, plain, surrogates=b"\\ud" in line or b"\\uD" in line)
     except UnicodeDecodeError as error:
         return _undecodable(error, where)
     except json.JSONDecodeError as error:
@@ -261,11 +264,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> Row:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def _object(value: Any, where: str, surrogates: bool = True) -> Row | Fault:
+def _object(value: Any, where: str, plain: bool = False, surrogates: bool = True) -> Row | Fault:
+    """The value, if it is a row. `plain`: known to hold no null, and not to be nested deep."""
     if not isinstance(value, dict):
         detail = f"{type(value).__name__} {_short(repr(value))}"
         return Fault(where, "expected a JSON object, found " + detail)
-    row = cleaned(value, where)
+    row = value if plain else cleaned(value, where)
     if isinstance(row, Fault) or not surrogates:
         return row
     return _without_surrogates(row, where, "half of a surrogate pair, which is not text")

@@ -68,10 +68,13 @@ class RowWriter:
 
     def write(self, row: Row) -> None:
         """Add one row."""
-        row = drop_nulls(row)
+        size = _size(row)
+        if size is None:
+            row = drop_nulls(row)
+            size = _size(row) or 0
         self.licences[licence_of(row)] += 1
         self._rows.append(row)
-        self._bytes += _size(row)
+        self._bytes += size
         if len(self._rows) >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._flush()
 
@@ -208,13 +211,19 @@ def _inner(kind: pa.DataType) -> Iterator[pa.DataType]:
         yield from _inner(kind.field(i).type)
 
 
-def _size(value: Any) -> int:
-    """About the bytes that a value takes; most of any row is text."""
+def _size(value: Any) -> int | None:
+    """About the bytes that a value takes (most of any row is text), or None if there is a None in it."""
     if isinstance(value, str):
         return len(value)
-    if isinstance(value, dict):
-        return sum(map(_size, value.values()))
-    return sum(map(_size, value)) if isinstance(value, list) else 8
+    if not isinstance(value, (dict, list)):
+        return None if value is None else 8
+    total = 8
+    for inner in value.values() if isinstance(value, dict) else value:
+        size = _size(inner)
+        if size is None:
+            return None
+        total += size
+    return total
 
 
 def _card(counts: Mapping[Licence, int], card: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bactrian.data.files import read_hub, read_rows, write_rows
+from bactrian.data.files import read_hub, read_rows, scan_hub, write_rows
 from bactrian.data.formats import TextRows, scan
 from bactrian.data.rows import drop_nulls
 from bactrian.data.tally import Tally
@@ -229,18 +229,27 @@ def test_the_card_counts_sources_and_licences(tmp_path: Path) -> None:
 
 def test_the_hub_s_failures_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets, "load_dataset", lambda repo, subset, split: [{"text": "a", "note": None}])
+    monkeypatch.setattr(datasets, "load_dataset", lambda repo, subset, **how: [{"text": "a", "note": None}])
     assert read_hub("x/y", "test") == [{"text": "a"}]
     assert read_hub("x/y", "test", kind="text")[0]["source"] == "x/y"
     with pytest.raises(BactrianError, match=r"x/y/main/test, row 1: no field 'messages'"):
         read_hub("x/y", "test", "main", kind="conversation")
 
-    def fail(repo: str, subset: str | None, split: str) -> None:
+    def fail(repo: str, subset: str | None, **how: str) -> None:
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(BactrianError, match="x/y/test: could not be read from the Hub: ConnectionError: no network"):
         read_hub("x/y", "test")
+
+
+def test_the_hub_s_client_itself_streams_a_folder(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train-0.jsonl").write_text('{"text": "a", "n": null}\n{"text": "b", "n": 1}\n')
+    for files in (None, "data/*.jsonl"):
+        rows = [row for row, _ in scan_hub(str(tmp_path), files=files)]
+        assert rows == [{"text": "a"}, {"text": "b", "n": 1}]
 
 
 def test_tally() -> None:
