@@ -122,7 +122,9 @@ def data_files(path: str | Path) -> list[Path]:
     files = sorted(file for file in path.iterdir() if is_data(file.name) and file.is_file())
     if not files:
         names = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "nothing"
-        raise BactrianError(f"{path}: no data files ({', '.join(ENDINGS)}) in this folder; it holds {names}")
+        deeper = next((file for file in sorted(path.rglob("*")) if is_data(file.name)), None)
+        hint = f"; {deeper} is deeper: name its like by a pattern, such as {path}/**/*{deeper.suffix}" if deeper else ""
+        raise BactrianError(f"{path}: no data files ({', '.join(ENDINGS)}) in this folder; it holds {names}{hint}")
     return files
 
 

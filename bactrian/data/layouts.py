@@ -75,6 +75,10 @@ def _problem(row: Row) -> Adapted:
             raise Misfit(f"'{field}' is no text", repr(kept[field])[:60])
     if isinstance(row.get("solution"), str) and row["solution"].strip():
         kept["solution"] = row["solution"]
+    if row.get("settings"):
+        if not isinstance(row["settings"], Mapping):
+            raise Misfit("'settings' is no object", repr(row["settings"])[:60])
+        kept["settings"] = row["settings"]
     return kept, mended
 
 
@@ -256,7 +260,7 @@ def _layout(
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
-        _layout("problem", "problem", _problem, "messages ground_truth dataset", "solution"),
+        _layout("problem", "problem", _problem, "messages ground_truth dataset", "solution settings"),
         _layout("pair", "pair", _pair, "chosen rejected", "prompt conversations question instruction input system"),
         _layout("feedback", "conversation", _feedback, "messages label", "system"),
         _layout("messages", "conversation", _messages, "messages", "system"),

@@ -138,6 +138,10 @@ def test_missing_files_and_what_was_meant(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BactrianError, match=r"no data files .* in this folder; it holds nothing"):
         read_rows(tmp_path / "empty")
+    (tmp_path / "empty" / "data").mkdir()
+    (tmp_path / "empty" / "data" / "a.jsonl").write_bytes(LINES)
+    with pytest.raises(BactrianError, match=r"a.jsonl is deeper: name its like by a pattern, such as .*empty/\*\*/"):
+        read_rows(tmp_path / "empty")
 
 
 def test_rows_of_a_kind_are_checked_where_they_stand_and_completed(tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ def test_a_pair_of_conversations_parts_where_they_differ_at_a_user_s_turn() -> N
 def test_problems() -> None:
     given = {"messages": [ASKED], "ground_truth": "4", "dataset": "gsm8k", "id": 7}
     assert adopted(given)[0] == {**given, "id": "7", "source": "s", "license": "MIT"}
+    assert adopted({**given, "settings": {"timeout": 3}})[0]["settings"] == {"timeout": 3}
+    assert adopted({**given, "settings": "3"})[0].reason == "'settings' is no object"
     made, _ = adopted({"question": "2 + 2?", "answer": "2 + 2 = 4\n#### 4"}, verifier="gsm8k")
     assert made["ground_truth"] == "4" and made["solution"].startswith("2 + 2") and made["messages"] == [ASKED]
     made, _ = adopted({"problem": "2 + 2?", "answer": "4"}, verifier="math")
