@@ -28,12 +28,12 @@ WORDS = ["the", "of", "camel", "water", "data", "model", "learns", "sum", "equal
 def lines() -> Iterator[bytes]:
     """Conversations of 200 to 20,000 characters in ShareGPT's layout, over and over with new ids; some cut off."""
     draw = random.Random(0)
-    texts = [" ".join(draw.choices(WORDS, k=round(20 * 100 ** draw.random()))) for _ in range(2000)]
+    texts = [" ".join(draw.choices(WORDS, k=round(20 * 100 ** draw.random()))).encode() for _ in range(2000)]
+    turns = b'[{"from": "human", "value": "%b"}, {"from": "gpt", "value": "%d: %b"}]'
+    form = b'{"id": "row %d", "conversations": ' + turns + b', "score": %.17g, "note": null}'
     number = 0
     while True:
-        asked, answered = texts[number % 1999], texts[number * 7 % 2000]
-        turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": f"{number}: {answered}"}]
-        line = json.dumps({"id": f"row {number}", "conversations": turns, "score": number / 7, "note": None}).encode()
+        line = form % (number, texts[number % 1999], number, texts[number * 7 % 2000], number / 7)
         yield line[:-20] if number % BAD_ONE_IN == BAD_ONE_IN // 2 else line
         number += 1
 
