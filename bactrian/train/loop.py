@@ -18,6 +18,7 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.progress import progress, say
 from bactrian.train import checkpoint
+from bactrian.train.heap import Heap
 from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.schedules import Schedule, learning_rate
 
@@ -111,6 +112,7 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
     log.rewind(int(counts["updates"]))
     updates = task.steps * task.updates_per_step
     entered = last_saved = time.monotonic()
+    heap = Heap()
     with progress(title, total=task.steps, done=start) as bar:
         for step in range(start, task.steps):
             began, before, shown = time.perf_counter(), counts["tokens"], {}
@@ -124,6 +126,7 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
                 speed = (counts["tokens"] - before) / (time.perf_counter() - began)
                 shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
                 log.log(done + 1, **shown)
+            heap.settle()
             bar.advance(1, **{k: shown[k] for k in HEADLINES if k in shown})
             now = time.monotonic()
             seconds = spent + now - entered

@@ -104,10 +104,13 @@ class MasterAdamW:
 
 
 def _move_gradient_to(master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:
+    # allocated once: blocks of this size, asked for anew in each step, make the heap grow without end
+    kept = torch.empty_like(master)
+
     def move(weight: torch.Tensor) -> None:
         assert weight.grad is not None
         if master.grad is None:
-            master.grad = weight.grad.float()
+            master.grad = kept.copy_(weight.grad)
         else:
             master.grad.add_(weight.grad)
         weight.grad = None
