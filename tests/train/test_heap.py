@@ -27,7 +27,8 @@ print((full - held) >> 20, (held - resident()) >> 20)
 def test_a_heap_full_of_holes_is_given_back() -> None:
     keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
     output = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={"OMP_NUM_THREADS": "1", **keep}, capture_output=True, text=True, check=True
-    ).stdout
+        [sys.executable, "-c", PROGRAM], env={"OMP_NUM_THREADS": "1", **keep}, capture_output=True, text=True,
+        check=True,
+    ).stdout  # fmt: skip
     freed, given_back = map(int, output.split())  # MiB, of 400
     assert freed < 40 and given_back > 360
