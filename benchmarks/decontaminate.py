@@ -11,6 +11,7 @@ import argparse
 import json
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -49,6 +50,8 @@ def main() -> None:
     if not prompts.exists():
         make_prompts(options.data, items, options.rows, prompts)
     found: dict[str, Any] = {"rows": options.rows, "items": len(items), "threads": THREADS}
+    sample = [row["messages"][0]["content"] for row, _ in repeated(prompts, 10_000)]
+    found["words_per_row"] = len(split(sample)) / len(sample)
     found |= whole_stage(options.data, prompts, options.work)
     found["slope"] = slope(items, prompts, [n for n in (10_000, 100_000, 1_000_000, 10_000_000) if n <= options.most])
     found["peer"] = peer(items, prompts, options.peer, options.work)
@@ -117,11 +120,17 @@ def whole_stage(data: Path, prompts: Path, work: Path) -> dict[str, Any]:
     before = time.monotonic()
     Decontaminate(data=["prompts"], against=["bench"], share=0.0).run(workspace)
     seconds = time.monotonic() - before
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     about = json.loads((workspace.output / "overlap.json").read_text())
-    print(f"whole stage: {about['rows']:,} rows in {seconds:.1f} s, {memory:.2f} GiB at its peak, "
+    print(f"whole stage: {about['rows']:,} rows in {seconds:.1f} s, {memory()} GiB at its peak, "
           f"{about['dropped']:,} rows dropped")  # fmt: skip
-    return {"stage_seconds": round(seconds, 1), "peak_gib": round(memory, 2), "dropped": about["dropped"]}
+    shutil.rmtree(folder)
+    return {"stage_seconds": round(seconds, 1), "peak_gib": memory(), "dropped": about["dropped"]}
+
+
+def memory() -> float:
+    """GiB: the most that this process ever held, and for each worker what the largest held, shared pages included."""
+    own, worker = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return float(round((own + THREADS * worker) / 2**20, 2))
 
 
 def slope(items: list[Item], prompts: Path, counts: list[int]) -> list[dict[str, float]]:
@@ -137,8 +146,7 @@ def slope(items: list[Item], prompts: Path, counts: list[int]) -> list[dict[str,
             found = scan(repeated(prompts, count), items, matcher, folder, threads=THREADS, bar=bar)
         seconds = time.monotonic() - before
         lines.append({"rows": count, "seconds": round(seconds, 2), "rows_per_second": round(found.rows / seconds),
-                      "characters": found.characters,
-                      "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)})  # fmt: skip
+                      "characters": found.characters, "peak_gib": memory()})  # fmt: skip
         print(json.dumps(lines[-1]))
     return lines
 

@@ -65,6 +65,7 @@ if __name__ == "__main__":
         CHECK, what = datatrove_filter(given["items"]), "datatrove's filter"
     except ImportError:
         CHECK, what = plain_filter(given["items"]), "a plain Python version of datatrove's filter"
+    CHECK(given["texts"][0])  # loads what it loads when first called
     parts = [given["texts"][i::processes] for i in range(processes)]
     with get_context("fork").Pool(processes) as pool:
         pool.map(work, [part[:50] for part in parts])

@@ -22,12 +22,11 @@ from bactrian.data.overlap.asked import texts_of
 from bactrian.data.overlap.benchmarks import read_benchmarks
 from bactrian.data.overlap.index import Index
 from bactrian.data.overlap.match import Matcher, Texts
+from bactrian.data.overlap.meaning import Encoder, MeaningMatcher, default_folder
 from bactrian.data.overlap.scan import Matching
 from bactrian.data.overlap.whole import WholeMatcher
 from bactrian.data.overlap.words import split
 
-COPIES = 400  # rows of each kind of edit
-OTHERS = 5_000  # rows of each kind without a copy
 Edit = Callable[[random.Random, str, list[str]], str]
 
 
@@ -90,33 +89,42 @@ def main() -> None:
     """Plant, search in each mode, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of training and test files")
-    folder = parser.parse_args().data
+    parser.add_argument("--cosines", type=float, nargs="*", default=[], help="thresholds of mode embedding: slow")
+    parser.add_argument("--items", type=int, help="so many test items instead of all")
+    parser.add_argument("--copies", type=int, default=400, help="rows of each kind of edit")
+    parser.add_argument("--others", type=int, default=5_000, help="rows of each of two kinds without a copy")
+    options = parser.parse_args()
+    folder = options.data
     draw = random.Random(8)
     items = read_benchmarks(folder, folder.name, {})
+    items = draw.sample(items, options.items) if options.items else items
     lengths = np.bincount(split([item.text for item in items]).text, minlength=len(items))
     long = [number for number, length in enumerate(lengths) if length >= 16]
-    others = list(without_copies(folder, draw))
+    others = list(without_copies(folder, draw, options.others))
     vocabulary = [word for text in others for word in text.split()]
     rows = [(kind, item, edit(draw, items[item].text, vocabulary)) for kind, edit in EDITS.items()
-            for item in draw.sample(long, COPIES)]  # fmt: skip
+            for item in draw.sample(long, options.copies)]  # fmt: skip
     rows += [("none", -1, text) for text in others]
     modes: dict[str, Matching] = {
         "ngram, n = 8, half": Matcher(Index(items)), "ngram, n = 13, half": Matcher(Index(items, 13)),
         "any, n = 8": Matcher(Index(items), "any"), "any, n = 13": Matcher(Index(items, 13), "any"),
         "exact": WholeMatcher(items),
     }  # fmt: skip
+    encoder = Encoder(default_folder()) if options.cosines else None
+    if encoder:
+        modes |= {f"embedding, {cosine}": MeaningMatcher(items, encoder, cosine) for cosine in options.cosines}
     results = {name: measured(matcher, rows) for name, matcher in modes.items()}
     show(results)
-    print(json.dumps({"items": len(items), "copies": COPIES, "others": len(others), "modes": results}))
+    print(json.dumps({"items": len(items), "copies": options.copies, "others": len(others), "modes": results}))
 
 
-def without_copies(folder: Path, draw: random.Random) -> Iterator[str]:
+def without_copies(folder: Path, draw: random.Random, count: int) -> Iterator[str]:
     """GSM8K's training questions, and stretches of 20 to 150 words of books, the web and Wikipedia."""
     questions = [row["question"] for row, _ in stream_rows(folder / "gsm8k_train.jsonl.gz")]
-    yield from draw.sample(questions, OTHERS)
+    yield from draw.sample(questions, count)
     texts = ("gutenberg_books.jsonl.gz", "c4_demo.jsonl", "wikitext2_valid.txt")
     words = [w for name in texts for row, where in stream_rows(folder / name) for w in texts_of(row, where)[0].split()]
-    for _ in range(OTHERS):
+    for _ in range(count):
         at = draw.randrange(len(words) - 150)
         yield " ".join(words[at : at + draw.randrange(20, 150)])
 
@@ -126,9 +134,11 @@ def measured(matcher: Matching, rows: list[tuple[str, int, str]]) -> dict[str, A
     found = matcher.matches(Texts([text for _, _, text in rows], np.arange(len(rows))))
     pairs = set(zip(found.rows.tolist(), found.items.tolist(), strict=True))
     flagged = {row for row, _ in pairs}
-    recall = {
-        kind: sum((row, item) in pairs for row, (k, item, _) in enumerate(rows) if k == kind) / COPIES for kind in EDITS
-    }
+    hits: dict[str, list[bool]] = {kind: [] for kind in EDITS}
+    for row, (kind, item, _) in enumerate(rows):
+        if item >= 0:
+            hits[kind].append((row, item) in pairs)
+    recall = {kind: sum(each) / len(each) for kind, each in hits.items()}
     wrong = [row for row in flagged if rows[row][0] == "none"]
     return {"recall": recall, "precision": 1 - len(wrong) / max(1, len(flagged)), "false": len(wrong)}
 

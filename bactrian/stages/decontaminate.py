@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.manifest import Decontamination, Kind
-from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Reference, Stage
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bactrian.data.overlap.table import Table
 
 Row = dict[str, Any]
+COSINE = 0.9
+"""Threshold of mode embedding where none is given: a decision, after the planted overlaps in docs/overlap.md."""
 
 
 class Decontaminate(Stage):
@@ -36,12 +38,15 @@ class Decontaminate(Stage):
         min_length=1, description="test items: files, Hub ids or steps; of a folder all files that are known benchmarks"
     )
     fields: dict[str, list[str]] = Field({}, description="columns to compare of a file that is not known, by its name")
-    mode: Literal["ngram", "any", "exact"] = Field(
-        "ngram", description="share of an item's words in shared n-grams, any shared n-gram, or the same whole text"
+    mode: Literal["ngram", "any", "exact", "embedding"] = Field(
+        "ngram", description="share of words in shared n-grams, any shared n-gram, the same text, or cosine of meanings"
     )
     n: int = Field(8, ge=1, le=64, description="words of an n-gram")
     threshold: float | None = Field(
-        None, gt=0, le=1, description="an item matches where one row covers this share of its words, by default 0.5"
+        None, gt=0, le=1, description="share of an item's words that one row must cover, by default 0.5; cosine 0.9"
+    )
+    embedder: Annotated[str, Reference(Kind.MODEL, held_out=True)] | None = Field(
+        None, description="sentence encoder of mode embedding; by default all-MiniLM-L6-v2"
     )
     texts: Literal["prompts", "all"] = Field("prompts", description="look at user turns, or at all text of a row")
     action: Literal["report", "rows", "sources"] = Field("rows", description="drop nothing, matching rows, or sources")
@@ -55,6 +60,8 @@ class Decontaminate(Stage):
             raise ValueError(f"{min(both)!r} is in both data and against")
         if self.threshold is not None and self.mode in ("any", "exact"):
             raise ValueError(f"threshold: mode {self.mode!r} has none")
+        if self.embedder is not None and self.mode != "embedding":
+            raise ValueError(f"embedder: mode {self.mode!r} reads none")
         return self
 
     def run(self, workspace: "Workspace") -> None:
@@ -65,8 +72,9 @@ class Decontaminate(Stage):
         items = self._items(workspace)
         matcher = self._matcher(items, workspace)
         with progress("decontaminate · scan", unit="row") as bar:
-            found = scan(self._rows(workspace), items, matcher, workspace.scratch, self.texts,
-                         workspace.hardware.threads, bar)  # fmt: skip
+            # torch has threads of its own, and may not be forked
+            processes = 1 if self.mode == "embedding" else workspace.hardware.threads
+            found = scan(self._rows(workspace), items, matcher, workspace.scratch, self.texts, processes, bar)
         table = self._table(items, found.sources, found.items, workspace.scratch)
         rows, sources = doomed(table, matched_rows(workspace.scratch), self.action, self.share)
         kept = self._write(workspace, table, rows, sources)
@@ -84,6 +92,11 @@ class Decontaminate(Stage):
             from bactrian.data.overlap.whole import WholeMatcher
 
             return WholeMatcher(items)
+        if self.mode == "embedding":
+            from bactrian.data.overlap.meaning import Encoder, MeaningMatcher, default_folder
+
+            folder = workspace.input(self.embedder).path if self.embedder else default_folder()
+            return MeaningMatcher(items, Encoder(folder), self.threshold or COSINE)
         from bactrian.data.overlap.index import Index
         from bactrian.data.overlap.match import Matcher
 
@@ -148,7 +161,8 @@ class Decontaminate(Stage):
     def _record(self, table: "Table", workspace: "Workspace") -> Decontamination:
         """For the manifests of all that is made from these rows."""
         said = {"ngram": f"{self.threshold or 0.5:.0%} of an item's words in shared {self.n}-grams of one row",
-                "any": f"one shared {self.n}-gram", "exact": "the same whole text"}  # fmt: skip
+                "any": f"one shared {self.n}-gram", "exact": "the same whole text",
+                "embedding": f"embeddings of a cosine of at least {self.threshold or COSINE}"}  # fmt: skip
         touched = set() if self.action == "report" else table.above(self.share)
         left = max((cell.share for cell in table.cells if cell.source not in touched), default=0.0)
         names = ", ".join(Path(workspace.input(ref).name).name for ref in self.data)
