@@ -29,6 +29,7 @@ from bactrian.data.overlap.benchmarks import known_as, read_benchmarks
 from bactrian.data.overlap.index import Index, Item
 from bactrian.data.overlap.match import Matcher
 from bactrian.data.overlap.scan import scan
+from bactrian.data.overlap.words import split
 from bactrian.errors import BactrianError
 from bactrian.hardware import Hardware
 from bactrian.manifest import Kind
@@ -51,7 +52,7 @@ def main() -> None:
         make_prompts(options.data, items, options.rows, prompts)
     found: dict[str, Any] = {"rows": options.rows, "items": len(items), "threads": THREADS}
     sample = [row["messages"][0]["content"] for row, _ in repeated(prompts, 10_000)]
-    found["words_per_row"] = len(split(sample)) / len(sample)
+    found["words_per_row"] = round(len(split(sample)) / len(sample), 1)
     found |= whole_stage(options.data, prompts, options.work)
     found["slope"] = slope(items, prompts, [n for n in (10_000, 100_000, 1_000_000, 10_000_000) if n <= options.most])
     found["peer"] = peer(items, prompts, options.peer, options.work)
