@@ -85,7 +85,7 @@ class Decontaminate(Stage):
         from bactrian.data.overlap.benchmarks import read_benchmarks
 
         given = [(ref, workspace.input(ref)) for ref in self.against]
-        return [item for ref, source in given for item in read_benchmarks(source.path, Path(ref).name, self.fields)]
+        return [item for ref, source in given for item in read_benchmarks(source.path, ref, self.fields)]
 
     def _matcher(self, items: "list[Item]", workspace: "Workspace") -> "Matching":
         if self.mode == "exact":

@@ -10,7 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from bactrian.data.files import data_files, stream_rows
+from bactrian.data.files import DATA_FILE, data_files, stream_rows
+from bactrian.data.formats import is_data
 from bactrian.data.overlap.asked import asked_of
 from bactrian.data.overlap.index import Item
 from bactrian.errors import BactrianError
@@ -103,18 +104,19 @@ def known_as(name: str) -> Benchmark | None:
     return next((known for known in KNOWN if name == known.hub or any(fnmatch(name, p) for p in known.files)), None)
 
 
-def read_benchmarks(path: Path, name: str, fields: Mapping[str, Sequence[str]]) -> list[Item]:
-    """The test items behind one reference: a file, or all known benchmarks among the files of a folder.
+def read_benchmarks(path: Path, ref: str, fields: Mapping[str, Sequence[str]]) -> list[Item]:
+    """The test items behind one reference: a file, a Hub data set, or all known benchmarks among a folder's files.
 
-    `name` is what the reference is called; `fields` gives, by that name or a file's, the columns to compare where the
-    table does not know them. Rows in a layout of ours need neither: what they ask is known.
+    `fields` gives, by the name of a file or the reference, the columns to compare where the table does not know them.
+    Rows in a layout of ours need neither: what they ask is known.
     Raises BactrianError naming the file, the row, the field and what is there instead.
     """
-    if given := fields.get(name):
+    name = Path(ref).name
+    if given := fields.get(ref) or fields.get(name):
         return _items(path, Benchmark(name, "", tuple(given), ()))
-    if known := known_as(name) or known_as(path.name):
-        return _items(path, known)
-    if path.is_file() or (path / "data.parquet").is_file():
+    if known := known_as(ref.partition("@")[0]) or known_as(name) or known_as(path.name):
+        return [item for file in _test_files(path) for item in _items(file, known)]
+    if path.is_file() or (path / DATA_FILE).is_file():
         return _items(path, Benchmark(name, "", (), ()))
     chosen = [(file, _of_file(file, fields)) for file in data_files(path)]
     items = [item for file, benchmark in chosen if benchmark for item in _items(file, benchmark)]
@@ -122,6 +124,15 @@ def read_benchmarks(path: Path, name: str, fields: Mapping[str, Sequence[str]]) 
         raise BactrianError(f"{path}: holds no file that is known to be a benchmark, such as gsm8k_test.jsonl; name "
                             f"single files in `against`, and the columns to compare in `fields`")  # fmt: skip
     return items
+
+
+def _test_files(path: Path) -> list[Path]:
+    """The files of a downloaded data set that hold its test split, else its validation split, else all of them."""
+    if path.is_file() or (path / DATA_FILE).is_file():
+        return [path]
+    files = [file for file in sorted(path.rglob("*")) if is_data(file.name) and file.is_file()]
+    splits = ([file for file in files if word in file.relative_to(path).as_posix()] for word in ("test", "val", "dev"))
+    return next(filter(None, splits), files) or [path]
 
 
 def _of_file(file: Path, fields: Mapping[str, Sequence[str]]) -> Benchmark | None:
