@@ -153,10 +153,10 @@ def _identity(row: Row, where: str, how: Adoption) -> Row:
 
 
 def _place(where: str) -> str:
-    """"data/a.jsonl, line 3" → "a.jsonl:3"."""
+    """"data/a.jsonl, line 3" → "a.jsonl:3", and "owner/name/train, row 3", of the Hub, → "owner/name/train:3"."""
     match = _PLACE.fullmatch(where)
     file, number = match.groups() if match else (where, "1")
-    return f"{Path(file).name}:{number}"
+    return f"{Path(file).name if Path(file).suffix else file}:{number}"
 
 
 def _renamed(row: Row, columns: Mapping[str, str]) -> Row:

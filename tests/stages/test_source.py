@@ -151,7 +151,7 @@ def test_the_hub_is_streamed_and_its_failures_are_named(tmp_path: Path, monkeypa
     assert asked == [
         (("x/y", "main"), {"split": "train", "data_files": None, "revision": "v1's commit", "streaming": True})
     ]
-    assert [(row["id"], row["source"]) for row in read_rows(made.output)] == [("train:1", "x/y")]
+    assert [(row["id"], row["source"]) for row in read_rows(made.output)] == [("x/y/main/train:1", "x/y")]
     assert read_provenance(made.output)[0]["commit"] == "v1's commit"
     with pytest.raises(
         BactrianError, match="x/broken/train: could not be read from the Hub: ConnectionError: no network"
