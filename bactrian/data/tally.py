@@ -8,6 +8,8 @@ from typing import Any
 
 ACCOUNT = "rows.json"
 """The file of a data artifact that says what became of its rows; the report shows it."""
+MIXTURE = "mixture.json"
+"""The file of a mixture that says what each source gave it."""
 EXAMPLES = 3
 _WIDTH = 160
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bactrian.data.mixture import Drawn
 
 Row = dict[str, Any]
-MIXTURE = "mixture.json"
 
 
 class Portion(Settings):
@@ -84,7 +83,7 @@ class Mix(Divisible):
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.mixture import draw, shuffled
         from bactrian.data.shuffle import Shuffle
-        from bactrian.data.tally import Tally, write_account
+        from bactrian.data.tally import MIXTURE, Tally, write_account
         from bactrian.data.writer import RowWriter
         from bactrian.progress import progress, say
 
