@@ -35,20 +35,23 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=10_000_000)
     parser.add_argument("--gigabytes", type=float, default=0.0, help="size of the JSONL that is filtered and mixed")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=None, help="for scratch files; by default a temporary one")
+    parser.add_argument("--folder", type=Path, default=None, help="keeps the rows made here for another time")
     given = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="bactrian-data-", dir=given.folder))
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="bactrian-data-"))
     try:
         found = [measured(mix_references, given.references)]
-        rows = measured(write_rows_of_words, folder / "rows", given.rows)
-        print(f"(made {given.rows:,} rows in {rows['seconds']:.0f} s)", flush=True)
+        if not (folder / "rows").exists():
+            rows = measured(write_rows_of_words, folder / "rows", given.rows)
+            print(f"(made {given.rows:,} rows in {rows['seconds']:.0f} s)", flush=True)
         for near in (False, True):
             found.append(measured(deduplicate, folder, near, given.threads))
         if given.gigabytes:
-            measured(write_jsonl, folder / "big.jsonl", given.gigabytes)
+            if not (folder / "big.jsonl").exists():
+                measured(write_jsonl, folder / "big.jsonl", given.gigabytes)
             found.append(measured(filter_and_mix, folder, given.threads))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if given.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
     print(f"{'what':44} {'rows':>12} {'seconds':>9} {'rows/s':>11} {'peak GiB':>9}")
     for each in found:
         print(f"{each['what']:44} {each['rows']:12,} {each['seconds']:9.1f} {each['rows'] / each['seconds']:11,.0f} "
