@@ -52,15 +52,15 @@ def main() -> None:
     finally:
         if given.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
-    print(f"{'what':44} {'rows':>12} {'seconds':>9} {'rows/s':>11} {'peak GiB':>9}")
+    print(f"{'what':44} {'rows':>12} {'seconds':>9} {'CPU s':>9} {'rows/s':>11} {'peak GiB':>9}")
     for each in found:
-        print(f"{each['what']:44} {each['rows']:12,} {each['seconds']:9.1f} {each['rows'] / each['seconds']:11,.0f} "
+        print(f"{each['what']:44} {each['rows']:12,} {each['seconds']:9.1f} {each['cpu_seconds']:9.1f} {each['rows'] / each['seconds']:11,.0f} "
               f"{each['peak_gib']:9.2f}")  # fmt: skip
     print(json.dumps({each["name"]: each for each in found}))
 
 
 def measured(work: Callable[..., Measured], *arguments: Any) -> Measured:
-    """What `work` returns, with its seconds and the peak memory (GiB) of its process and of the largest of its own."""
+    """What `work` returns, with seconds, processor seconds, and the peak GiB of its process and the largest below it."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(sender, work, arguments))
@@ -75,8 +75,9 @@ def _measure(sender: Any, work: Callable[..., Measured], arguments: tuple[Any, .
     before = time.perf_counter()
     found = work(*arguments)
     found.setdefault("seconds", time.perf_counter() - before)
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    sender.send(found | {"peak_gib": sum(peaks) / 2**20})
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(each.ru_utime + each.ru_stime for each in used)
+    sender.send(found | {"cpu_seconds": cpu, "peak_gib": sum(each.ru_maxrss for each in used) / 2**20})
 
 
 def texts(count: int, seed: int = 0) -> Iterator[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bactrian.data.duplicates import PLACES, Numbers, Signatures, signatures, text_key
 from bactrian.data.rows import Row, licence_of
 from bactrian.data.texts import answer_text, prompt_text, whole_text
+from bactrian.errors import BactrianError
 
 _KEY = 16
 
@@ -26,8 +27,14 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(located: list[tuple[Row, str]], of: str, words: int) -> list[Fingerprint]:
-    """The fingerprints of some rows; `of`: "whole" or "prompt", `words` of an n-gram, 0 for no signatures."""
+    """The fingerprints of some rows; `of`: "whole" or "prompt", `words` of an n-gram, 0 for no signatures.
+
+    Raises BactrianError for a row without text: it would be a duplicate of every other such row.
+    """
     texts = [prompt_text(row) if of == "prompt" else whole_text(row) for row, _ in located]
+    for text, (row, where) in zip(texts, located, strict=True):
+        if not text.strip():
+            raise BactrianError(f"{where}: found no text to compare in the fields {', '.join(map(str, row))}")
     places = [line.tobytes() for line in signatures(texts, words)] if words else [b""] * len(texts)
     lengths = [len(answer_text(row)) or len(text) for (row, _), text in zip(located, texts, strict=True)]
     marks = [len(licence_of(row).marks) for row, _ in located]

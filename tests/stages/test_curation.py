@@ -75,6 +75,12 @@ def test_the_longer_answer_stays_and_first_means_first(tmp_path: Path) -> None:
     assert len(ids(make(Deduplicate(data=["a"]), tmp_path / "3", {"a": rows}))) == 2
 
 
+def test_a_row_without_text_is_an_error_and_no_duplicate(tmp_path: Path) -> None:
+    rows = [asked("q", "a"), {"id": "x", "speech": "?", "source": "s"}, {"id": "y", "speech": "!", "source": "s"}]
+    with pytest.raises(BactrianError, match=r"row 2: found no text to compare in the fields id, source, speech"):
+        make(Deduplicate(data=["a"]), tmp_path, {"a": rows})
+
+
 # filter
 
 RULES: dict[str, tuple[Row, Row, dict[str, Any], str]] = {
@@ -102,6 +108,49 @@ def test_each_rule_drops_what_breaks_it_and_keeps_what_does_not(rule: str, tmp_p
     assert ids(workspace) == ["good"]
     assert reasons(workspace) == {reason: 1}
     assert "row 1" in account(workspace)["dropped"][reason]["examples"][0]
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that only counts: every "bad" in a text makes it more toxic (its weights are set by hand)."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("classifier")
+    words = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "bad": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", model_max_length=16).save_pretrained(folder)
+    config = BertConfig(vocab_size=3, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4,
+                        max_position_embeddings=16, id2label={0: "fine", 1: "toxic"},
+                        label2id={"fine": 0, "toxic": 1})  # fmt: skip
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.bert.embeddings.word_embeddings.weight[2] = torch.tensor([9.0, -9.0, 9.0, -9.0])
+        model.bert.embeddings.LayerNorm.weight.fill_(1)
+        layer = model.bert.encoder.layer[0]
+        for norm in (layer.attention.output.LayerNorm, layer.output.LayerNorm):
+            norm.weight.fill_(1)
+        model.bert.pooler.dense.weight.copy_(torch.eye(4))
+        model.classifier.weight[1] = torch.tensor([3.0, -3.0, 3.0, -3.0])
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_classifier_drops_what_it_gives_the_label(classifier: Path, tmp_path: Path) -> None:
+    rows = [asked("bad", "thing", 0), asked("good", "thing", 1)]
+    write_rows(rows, tmp_path / "in")
+    inputs = {"a": Input("a", tmp_path / "in", Kind.DATA, ""), "m": Input("m", classifier, Kind.MODEL, "")}
+    workspace = Workspace.temporary(tmp_path / "out", inputs)
+    stage = Filter(data="a", rules=[{"rule": "classifier", "model": "m", "label": "toxic", "most": 0.6}])
+    assert [found.ref for found in stage.references()] == ["a", "m"]
+    stage.run(workspace)
+    assert ids(workspace) == ["good-1"] and reasons(workspace) == {"toxic above 0.6": 1}
+    with pytest.raises(BactrianError, match='found no label "rude", expected one of: fine, toxic'):
+        Filter(data="a", rules=[{"rule": "classifier", "model": "m", "label": "rude"}]).run(workspace)
 
 
 def test_personal_data_are_masked_and_the_rest_is_left_alone(tmp_path: Path) -> None:
