@@ -54,13 +54,14 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
     print(f"{'what':44} {'rows':>12} {'seconds':>9} {'CPU s':>9} {'rows/s':>11} {'peak GiB':>9}")
     for each in found:
-        print(f"{each['what']:44} {each['rows']:12,} {each['seconds']:9.1f} {each['cpu_seconds']:9.1f} {each['rows'] / each['seconds']:11,.0f} "
+        speed = each["rows"] / each["seconds"]
+        print(f"{each['what']:44} {each['rows']:12,} {each['seconds']:9.1f} {each['cpu_seconds']:9.1f} {speed:11,.0f} "
               f"{each['peak_gib']:9.2f}")  # fmt: skip
     print(json.dumps({each["name"]: each for each in found}))
 
 
 def measured(work: Callable[..., Measured], *arguments: Any) -> Measured:
-    """What `work` returns, with seconds, processor seconds, and the peak GiB of its process and the largest below it."""
+    """What `work` returns, with seconds, processor seconds, and peak GiB of its process and the largest below it."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(sender, work, arguments))
