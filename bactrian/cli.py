@@ -13,12 +13,13 @@ import click
 from bactrian import __version__
 from bactrian.errors import BactrianError
 from bactrian.sandbox_command import sandbox_commands
+from bactrian.verify_command import verify_commands
 
 # glibc gives freed memory back to the kernel and asks for it again at each training step; with these it keeps it.
 _MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
 _QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
           "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox")
+_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify")
 
 _store = click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
                       help="Folder of artifacts and runs.  [default: runs]")
@@ -216,6 +217,7 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 
 
 commands.add_command(sandbox_commands)
+commands.add_command(verify_commands)
 
 
 def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: str | None = None) -> None:

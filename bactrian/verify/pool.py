@@ -1,27 +1,20 @@
 """Verification of many completions: quick verifiers here, slow ones in worker processes that can be killed."""
 
+import hashlib
 import json
-import os
 import select
-import signal
-import subprocess
-import sys
-import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from bactrian.errors import BactrianError
+from bactrian.verify.process import Worker
 from bactrian.verify.registry import verifier, verify
 from bactrian.verify.verdict import NOTHING, Verdict
 
-COMMAND = (sys.executable, "-m", "bactrian.verify.worker")
-START_TIMEOUT = 120.0
-"""Seconds that a worker may take to start and to import what its verifiers need."""
+KEPT = 100_000
+"""Verdicts that a pool remembers."""
 
 
 class Item(NamedTuple):
@@ -39,9 +32,14 @@ class Item(NamedTuple):
         prompt = row["messages"][-1]["content"] if row.get("messages") else ""
         return cls(row["dataset"], completion, row["ground_truth"], row.get("settings", NOTHING), prompt)
 
+    def digest(self) -> bytes:
+        """SHA-256 of all that a verdict depends on."""
+        text = json.dumps(self._replace(settings=dict(self.settings)), sort_keys=True)
+        return hashlib.sha256(text.encode()).digest()
+
 
 def verify_all(items: Sequence[Item], workers: int = 2, timeout: float = 10.0) -> list[Verdict]:
-    """Verdicts in the order of `items`; one that takes more than `timeout` seconds is "timed_out".
+    """Verdicts in the order of `items`; one that takes more than `timeout` seconds of a processor is "timed_out".
 
     Starts its own workers and ends them; keep a `Pool` to verify again and again.
     Raises BactrianError for an unknown verifier, or when workers cannot be started.
@@ -51,11 +49,18 @@ def verify_all(items: Sequence[Item], workers: int = 2, timeout: float = 10.0) -
 
 
 class Pool:
-    """Worker processes, started when the first slow item comes; each may be killed and replaced at any time."""
+    """Worker processes, started when the first slow item comes; each may be killed and replaced at any time.
+
+    `timeout` counts a worker's own processor time, so that a loaded machine gives the same verdicts as an idle one; a
+    worker that only waits is given up after as many seconds of the clock. A verdict that a slow verifier has reached
+    (not one on which it failed) is remembered by content, and the same item is verified once.
+    """
 
     def __init__(self, workers: int = 2, timeout: float = 10.0) -> None:
         self.size, self.timeout = workers, timeout
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
+        self._ready_for: set[str] = set()
+        self._known: OrderedDict[bytes, Verdict] = OrderedDict()
 
     def __enter__(self) -> Self:
         return self
@@ -72,22 +77,38 @@ class Pool:
     def verify_all(self, items: Sequence[Item]) -> list[Verdict]:
         """See the function of this name."""
         places = [verifier(item.dataset).place for item in items]
-        done = {index: verify(*item) for index, item in enumerate(items) if places[index] == "here"}
-        elsewhere = [index for index, place in enumerate(places) if place == "thread"]
+        digests = [b"" if place == "here" else item.digest() for item, place in zip(items, places, strict=True)]
+        new = {d: i for i, d in enumerate(digests) if d and d not in self._known}
+        fresh: dict[bytes, Verdict] = {}
         with ThreadPoolExecutor(self.size) as threads:
-            running = threads.map(lambda index: verify(*items[index]), elsewhere)
-            self._in_workers(items, [index for index, place in enumerate(places) if place == "worker"], done)
-            done.update(zip(elsewhere, running, strict=True))
-        return [done[index] for index in range(len(items))]
+            elsewhere = [d for d, i in new.items() if places[i] == "thread"]
+            running = threads.map(lambda digest: verify(*items[new[digest]]), elsewhere)
+            self._in_workers({d: items[i] for d, i in new.items() if places[i] == "worker"}, fresh)
+            fresh.update(zip(elsewhere, running, strict=True))
+        said = [
+            verify(*item) if place == "here" else fresh[digest] if digest in fresh else self._known[digest]
+            for item, place, digest in zip(items, places, digests, strict=True)
+        ]
+        self._remember(fresh)
+        return said
 
-    def _in_workers(self, items: Sequence[Item], indices: Sequence[int], done: dict[int, Verdict]) -> None:
-        waiting, wanted = deque(indices), len(done) + len(indices)
-        while len(done) < wanted:
+    def _remember(self, fresh: Mapping[bytes, Verdict]) -> None:
+        self._known.update((d, v) for d, v in fresh.items() if v.outcome not in ("timed_out", "crashed"))
+        while len(self._known) > KEPT:
+            self._known.popitem(last=False)
+
+    def _in_workers(self, items: Mapping[bytes, Item], done: dict[bytes, Verdict]) -> None:
+        needed = {item.dataset for item in items.values()}
+        if not needed <= self._ready_for:  # what a worker needs is imported before it is fenced in
+            self.close()
+            self._ready_for |= needed
+        waiting = deque(items)
+        while len(done) < len(items):
             self._remove_dead()
             idle = [worker for worker in self._workers if worker.job is None]
             while waiting and (idle or len(self._workers) < self.size):
                 worker = idle.pop() if idle else self._start()
-                worker.give(index := waiting.popleft(), items[index], self.timeout)
+                worker.give(digest := waiting.popleft(), items[digest]._asdict())
             self._collect(done)
 
     def _remove_dead(self) -> None:
@@ -96,105 +117,22 @@ class Pool:
             worker.kill()
             self._workers.remove(worker)
 
-    def _start(self) -> "_Worker":
-        worker = _Worker.start()
+    def _start(self) -> Worker:
+        worker = Worker.start(self.timeout, {name: verifier(name).module for name in sorted(self._ready_for)})
         self._workers.append(worker)
         return worker
 
-    def _collect(self, done: dict[int, Verdict]) -> None:
-        """Wait for the next reply or the next deadline; read the replies, kill the workers that are late."""
+    def _collect(self, done: dict[bytes, Verdict]) -> None:
+        """Wait for the next reply or the next deadline; read the replies, give up workers that are stuck."""
         busy = {worker.output: worker for worker in self._workers if worker.job is not None}
-        patience = max(0.0, min(worker.deadline for worker in busy.values()) - time.monotonic())
-        ready = select.select(list(busy), [], [], patience)[0]
+        ready = select.select(list(busy), [], [], min(worker.patience() for worker in busy.values()))[0]
         for output, worker in busy.items():
-            index = worker.job
-            assert index is not None
-            if output in ready:
-                verdict = worker.read(self.timeout)
-            elif time.monotonic() >= worker.deadline:
-                verdict = worker.late(self.timeout)
-            else:
-                continue
+            job = worker.job
+            assert job is not None
+            try:
+                verdict = worker.read() if output in ready else worker.look() if worker.patience() <= 0 else None
+            finally:
+                if not worker.alive:
+                    self._workers.remove(worker)
             if verdict is not None:
-                done[index] = verdict
-            if not worker.alive:
-                self._workers.remove(worker)
-
-
-@dataclass
-class _Worker:
-    process: subprocess.Popen[bytes]
-    output: int
-    deadline: float
-    job: int | None = None
-    ready: bool = False
-    alive: bool = True
-    unread: bytes = b""
-
-    @classmethod
-    def start(cls) -> "_Worker":
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        process = subprocess.Popen(
-            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-            start_new_session=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        return cls(process, process.stdout.fileno(), time.monotonic() + START_TIMEOUT)
-
-    def give(self, index: int, item: Item, timeout: float) -> None:
-        """Send one item. It waits in the pipe while the worker still starts; its time runs from when that is done."""
-        self.job = index
-        if self.ready:
-            self.deadline = time.monotonic() + timeout
-        asked = item._asdict() | {"settings": dict(item.settings), "alarm": 2 * timeout + 5}
-        asked["module"] = verifier(item.dataset).module
-        message = json.dumps(asked).encode() + b"\n"
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # if the worker has died, reading from it will say so
-            self.process.stdin.write(message)
-            self.process.stdin.flush()
-
-    def read(self, timeout: float) -> Verdict | None:
-        """Take in what the worker wrote: its verdict, or None while there is no whole line for this job yet."""
-        received = os.read(self.output, 1 << 16)
-        if not received:
-            return self._ended()
-        self.unread += received
-        while b"\n" in self.unread:
-            line, self.unread = self.unread.split(b"\n", 1)
-            message = json.loads(line)
-            if "ready" in message:
-                self.ready, self.deadline = True, time.monotonic() + timeout
-            elif "error" in message:
-                self.job = None
-                raise BactrianError(message["error"])
-            else:
-                self.job = None
-                return Verdict(**message)
-        return None
-
-    def late(self, timeout: float) -> Verdict:
-        self.kill()
-        if not self.ready:
-            raise BactrianError(f"a worker that verifies answers did not start within {START_TIMEOUT:g} s")
-        return Verdict(0.0, "timed_out", None, f"the verifier took more than {timeout:g} s")
-
-    def _ended(self) -> Verdict:
-        self.kill()
-        if not self.ready:
-            command = " ".join(COMMAND)
-            raise BactrianError(f"a worker that verifies answers died while starting; to see why, run: {command}")
-        return Verdict(0.0, "crashed", None, f"the verifier's process died with status {self.process.returncode}")
-
-    def kill(self) -> None:
-        """Kill the worker's whole session, and wait for it."""
-        self.alive = False
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with suppress(BrokenPipeError):  # what was not sent is lost with the worker
-                    stream.close()
+                done[job] = verdict

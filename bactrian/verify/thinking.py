@@ -16,21 +16,22 @@ REFUSAL = re.compile(
 
 
 def answer_part(completion: str, tags: Sequence[str] | None = TAGS) -> str | None:
-    """The completion after its thinking: all that stands after the last closing tag.
+    """The completion after its thinking: all that stands after the last closing tag, without the space between.
 
     The opening tag may be missing (a template may have written it already). A section that is opened after the last
     closing tag and never closed is cut off with all that follows; if nothing is left, the text never came to an
     answer: None. `tags` None cuts nothing.
 
     >>> answer_part("<think>7 or 8?</think>\\nIt is 8.")
-    '\\nIt is 8.'
+    'It is 8.'
     >>> answer_part("<think>7 or 8? Well,") is None
     True
     """
     if tags is None:
         return completion
     opening, closing = tags
-    kept, opened, _ = completion.rpartition(closing)[2].partition(opening)
+    _, closed, after = completion.rpartition(closing)
+    kept, opened, _ = (after.lstrip() if closed else after).partition(opening)
     return None if opened and not kept.strip() else kept
 
 

@@ -1,4 +1,8 @@
-"""A worker process: reads one item a line from stdin, writes one verdict a line. Started by `pool.py`."""
+"""A worker process: reads one item a line from stdin, writes one verdict a line. Started by `pool.py`.
+
+Arguments: the seconds of processor time that one verdict may take, then the names of the verifiers to be ready for,
+each with the module that registers it (`name=module`).
+"""
 
 import importlib
 import json
@@ -6,51 +10,73 @@ import os
 import resource
 import signal
 import sys
+import threading
+import time
 from dataclasses import asdict
 from typing import TextIO
 
 from bactrian.errors import BactrianError
 from bactrian.verify import guard
-from bactrian.verify.registry import VERIFIERS, names, verify
+from bactrian.verify.registry import verifier, verify
 from bactrian.verify.verdict import Verdict
 
 MEMORY_LIMIT = 4 << 30
 
 
 def main() -> None:
-    """Serve until stdin ends. What a scorer prints goes nowhere; an alarm ends a worker that its parent left behind."""
+    """Serve until stdin ends, or the parent is gone. What a scorer prints goes nowhere."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    threading.Thread(target=leave_with, args=(os.getppid(),), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    for name in sorted(name for name in names() if VERIFIERS[name].place == "worker"):
-        example = VERIFIERS[name].examples[0]
-        verify(name, example.completion, example.ground_truth, example.settings)
+    seconds = float(sys.argv[1])
+    try:
+        for named in sys.argv[2:]:
+            prepare(*named.split("="))
+    except BactrianError as error:
+        answer(replies, {"error": str(error)})
+        return
     guard.deny()
     answer(replies, {"ready": True})
     for line in sys.stdin:
         item = json.loads(line)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, item.pop("alarm"))
+        limit_processor_time(seconds)
         try:
-            find(item.pop("module"))
             reply: dict[str, object] = asdict(verify(**item))
         except BactrianError as error:
             reply = {"error": str(error)}
         except BaseException as error:
             reply = asdict(Verdict(0.0, "crashed", None, f"the verifier raised {error!r}"[:300]))
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        limit_processor_time(0)
         answer(replies, reply)
 
 
-def find(module: str) -> None:
-    """Import a module that registers a verifier. Raises BactrianError if a worker cannot."""
+def prepare(name: str, module: str) -> None:
+    """Import what a verifier needs, by its examples. Raises BactrianError if that cannot be done here."""
     try:
         importlib.import_module(module)
     except ImportError as error:
         raise BactrianError(
-            f"the module {module}, which registers a verifier that runs in workers, cannot be imported there: {error}"
+            f"the module {module}, which registers the verifier {name}, cannot be imported in a worker: {error}"
         ) from None
+    for example in verifier(name).examples:
+        verify(name, example.completion, example.ground_truth, example.settings, example.prompt)
+
+
+def limit_processor_time(seconds: float) -> None:
+    """Die of SIGPROF after so many seconds of this process's own processor time; 0 takes the limit back.
+
+    Not wall time: how loaded the machine is must not decide about a verdict. No handler: it could be swallowed.
+    """
+    signal.signal(signal.SIGPROF, signal.SIG_DFL if seconds else signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def leave_with(parent: int) -> None:
+    """End this process when its parent has gone."""
+    while os.getppid() == parent:
+        time.sleep(2.0)
+    os._exit(1)
 
 
 def answer(replies: TextIO, message: dict[str, object]) -> None:

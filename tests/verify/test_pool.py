@@ -3,14 +3,14 @@
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from bactrian.errors import BactrianError
-from bactrian.verify import Item, Pool, verify_all
-from bactrian.verify import pool as pool_module
+from bactrian.verify import Item, Pool, process, verify_all
 from bactrian.verify.gym import chain_sum
 
 pytest.importorskip("reasoning_gym")
@@ -26,6 +26,11 @@ def check(problem, completion):
     if completion == "hang":
         while True:
             try: time.sleep(60)
+            except BaseException: pass
+    if completion == "spin":
+        while True:
+            try:
+                while True: pass
             except BaseException: pass
     if completion == "die":
         os._exit(3)
@@ -47,7 +52,7 @@ worker.main()
 def naughty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers whose verifier hangs, dies or eats memory when told to."""
     (tmp_path / "naughty.py").write_text(NAUGHTY)
-    monkeypatch.setattr(pool_module, "COMMAND", (pool_module.COMMAND[0], str(tmp_path / "naughty.py")))
+    monkeypatch.setattr(process, "COMMAND", (process.COMMAND[0], str(tmp_path / "naughty.py")))
 
 
 def items(*completions: str) -> list[Item]:
@@ -58,12 +63,15 @@ def items(*completions: str) -> list[Item]:
 def test_each_failure_is_told_apart_and_the_rest_goes_on() -> None:
     with Pool(workers=2, timeout=1.0) as pool:
         started = time.monotonic()
-        verdicts = pool.verify_all(items("a", "hang", "b", "die", "eat", "c", "exit", "d"))
+        verdicts = pool.verify_all(items("a", "hang", "b", "die", "eat", "c", "exit", "d", "spin", "e"))
         assert [v.outcome for v in verdicts] == [
-            "right", "timed_out", "right", "crashed", "crashed", "right", "crashed", "right",
+            "right", "timed_out", "right", "crashed", "crashed", "right", "crashed", "right", "timed_out",
+            "right",
         ]  # fmt: skip
-        assert [v.reason for v in verdicts if v.outcome == "right"] == ["a", "b", "c", "d"]
-        assert "took more than 1 s" in verdicts[1].reason and "status 3" in verdicts[3].reason
+        assert [v.reason for v in verdicts if v.outcome == "right"] == ["a", "b", "c", "d", "e"]
+        assert "did nothing for 1 s" in verdicts[1].reason
+        assert "took more than 1 s of processor time" in verdicts[8].reason
+        assert "status 3" in verdicts[3].reason
         assert "MemoryError" in verdicts[4].reason
         assert time.monotonic() - started < 20
         pids = {int(v.extracted) for v in pool.verify_all(items(*"efgh")) if v.extracted}
@@ -122,7 +130,7 @@ def test_errors_of_the_user_come_through() -> None:
 
 
 def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "COMMAND", (pool_module.COMMAND[0], "-c", "raise SystemExit(1)"))
+    monkeypatch.setattr(process, "COMMAND", (process.COMMAND[0], "-c", "raise SystemExit(1)"))
     with pytest.raises(BactrianError, match=r"died while starting; to see why, run: .*raise SystemExit"):
         verify_all([Item("reasoning_gym", "5", chain_sum("5"))])
 
@@ -130,3 +138,29 @@ def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch)
 def test_long_texts_pass_through_the_pipes() -> None:
     long = [Item("reasoning_gym", "x" * 300_000 + "\nAnswer: 7", chain_sum("7"))] * 4
     assert [verdict.outcome for verdict in verify_all(long)] == ["right"] * 4
+
+
+@pytest.mark.usefixtures("naughty")
+def test_a_loaded_machine_changes_no_verdict() -> None:
+    """A worker that gets no processor for longer than the limit is waited for; SIGSTOP is the worst load there is."""
+    with Pool(workers=1, timeout=0.5) as pool:
+        (first,) = pool.verify_all(items("a"))
+        pid = int(first.extracted or "")
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(2.0, os.kill, (pid, signal.SIGCONT)).start()
+        started = time.monotonic()
+        (second,) = pool.verify_all(items("b"))
+        assert second.outcome == "right" and second.extracted == str(pid)
+        assert time.monotonic() - started > 1.0
+
+
+@pytest.mark.usefixtures("naughty")
+def test_what_was_verified_is_not_verified_again_but_what_failed_is() -> None:
+    with Pool(workers=2, timeout=5.0) as pool:
+        found = pool.verify_all(items(*["a"] * 50, "die", "die"))
+        assert len({verdict.extracted for verdict in found[:50]}) == 1  # one process said it
+        pool.close()
+        again = pool.verify_all(items("a", "die", "b"))
+        assert again[0] == found[0] and again[1].outcome == "crashed" and again[2].outcome == "right"
+        other = pool.verify_all([items("a")[0]._replace(ground_truth="x")])
+        assert other[0].extracted != found[0].extracted
