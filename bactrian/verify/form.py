@@ -36,7 +36,8 @@ def check_tags(problem: Problem) -> None:
         raise ValueError("setting 'thinking' is null: there is no thinking section to check")
 
 
-@register("format", examples=FORMAT_EXAMPLES, sees_thinking=True, settings={"opened": False}, check_truth=check_tags)
+@register("format", examples=FORMAT_EXAMPLES, sees_thinking=True, settings={"opened": False}, check_truth=check_tags,
+          of_form=True)  # fmt: skip
 def thinking_format(problem: Problem, completion: str) -> Verdict:
     """Exactly one thinking section, at the start, not empty, and an answer after it.
 
@@ -93,7 +94,7 @@ def check_length(problem: Problem) -> None:
 @register("length", examples=(
     Example("one two three", "3", "right"), Example("one two", "3", "wrong"), Example("", "3", "unparsable"),
     Example("<think>one</think>two", "1", "right"),
-), settings={"cap": 100.0, "tolerance": 0.0}, check_truth=check_length)  # fmt: skip
+), settings={"cap": 100.0, "tolerance": 0.0}, check_truth=check_length, of_form=True)  # fmt: skip
 def length(problem: Problem, completion: str) -> Verdict:
     """Score max(0, 1 − |words − target| / cap); right within `tolerance` (a share of the target) of it."""
     words, target = len(LENGTH_WORDS.findall(completion)), int(problem.ground_truth)

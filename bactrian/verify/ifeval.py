@@ -145,5 +145,6 @@ def ifeval(loose: bool) -> Callable[[Problem, str], Verdict]:
 
 for _name, _loose, _examples in (("ifeval", True, LOOSE_EXAMPLES), ("ifeval_strict", False, STRICT_EXAMPLES)):
     register(
-        _name, examples=_examples, place="worker", settings={"credit": "partial"}, check_truth=check_truth
+        _name, examples=_examples, place="worker", settings={"credit": "partial"}, check_truth=check_truth,
+        of_form=True,
     )(ifeval(_loose))  # fmt: skip

@@ -28,7 +28,8 @@ class Verifier:
     that can be killed, fenced in by guard.py); "thread" if it keeps such processes of its own, as the sandbox does.
     `settings` are those that a row may give, with their defaults. `examples`: gold answers and hard negatives.
     `sees_thinking`: it wants the completion whole. `check_truth` raises ValueError for a problem that it cannot judge.
-    `module` is imported by a worker to find it.
+    `of_form`: what a text says does not matter to it, so that nonsense can be right. `module` is imported by a worker
+    to find it.
     """
 
     check: Check
@@ -37,6 +38,7 @@ class Verifier:
     settings: Mapping[str, Any] = field(default_factory=dict)
     sees_thinking: bool = False
     check_truth: Callable[[Problem], None] | None = None
+    of_form: bool = False
     module: str = ""
 
     @property
@@ -50,7 +52,7 @@ VERIFIERS: dict[str, Verifier] = {}
 
 def register(
     name: str, *, examples: Iterable[Example], place: Place = "here", settings: Mapping[str, Any] = NOTHING,
-    sees_thinking: bool = False, check_truth: Callable[[Problem], None] | None = None,
+    sees_thinking: bool = False, check_truth: Callable[[Problem], None] | None = None, of_form: bool = False,
 ) -> Callable[[Check], Check]:  # fmt: skip
     """A decorator: the function verifies the rows whose `dataset` is `name`. Fields as of `Verifier`.
 
@@ -68,7 +70,7 @@ def register(
             raise BactrianError(
                 f"two verifiers are called {name!r}: one of {VERIFIERS[name].module} and one of {module}"
             )
-        VERIFIERS[name] = Verifier(check, tuple(examples), place, settings, sees_thinking, check_truth, module)
+        VERIFIERS[name] = Verifier(check, tuple(examples), place, settings, sees_thinking, check_truth, of_form, module)
         return check
 
     return keep

@@ -242,7 +242,7 @@ EXAMPLES = (
 
 @register(
     "instructions", examples=EXAMPLES, place="worker", settings={"credit": "partial", "loose": False},
-    check_truth=check_truth,
+    check_truth=check_truth, of_form=True,
 )  # fmt: skip
 def instructions(problem: Problem, completion: str) -> Verdict:
     """Score: the share of the constraints that the text keeps to, or with `credit` "all" 1 for all and else 0."""

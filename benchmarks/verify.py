@@ -1,0 +1,148 @@
+"""Verdicts a second of each verifier, by number of workers, beside math-verify alone and lm-eval's IFEval checkers.
+
+Usage: python benchmarks/verify.py [--data ../shared/data] [--peer FOLDER] (see verify_peer.py for FOLDER). Rows whose
+data or peer is missing say so. Every text is verified once: nothing comes from a pool's memory. Last line: JSON.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bactrian.data.procedural import sums
+from bactrian.verify import Item, Pool, Verdict, verify
+from bactrian.verify.math_pairs import PAIRS
+from bactrian.verify.math_text import boxed
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [json.loads(line) for line in raw.decode().splitlines()]
+
+
+def gsm8k_items(data: Path) -> tuple[str, list[Item]]:
+    given = rows(data / "gsm8k_train.jsonl.gz")
+    if given:
+        told = [(row["answer"], row["answer"].rpartition("####")[2].strip()) for row in given]
+        return "GSM8K train solutions", [Item("gsm8k", text, gold) for text, gold in told]
+    return "sums with steps", [Item("gsm8k", row["solution"], row["ground_truth"]) for row in sums(1, 5000)]
+
+
+def math_items(data: Path, name: str = "math") -> list[tuple[str, list[Item]]]:
+    """Solutions (right answers), and the same held against the next problem's answer (nearly all wrong)."""
+    pairs = [(f"So \\boxed{{{a}}}.", p.gold) for p in PAIRS for a in (*p.same, *p.other)]
+    found = [("hand-written pairs", [Item(name, text, gold) for text, gold in pairs])]
+    solved = [(row["solution"], row.get("answer") or boxed(row["solution"])) for file in
+              ("math500.dev.jsonl", "math_train_solutions_part.jsonl.gz") for row in rows(data / file)]  # fmt: skip
+    if solved:
+        golds = [gold for _, gold in solved]
+        found.append(("MATH solutions", [Item(name, text, gold) for text, gold in solved]))
+        others = zip(solved, golds[1:] + golds[:1], strict=True)
+        found.append(("MATH solutions, others' answers", [Item(name, text, gold) for (text, _), gold in others]))
+    return found
+
+
+def ifeval_rows(data: Path) -> list[dict[str, Any]]:
+    asked = {row["prompt"].strip(): row for row in rows(data / "ifeval_input_data.jsonl")}
+    given = [row for name in ("ifeval_gpt4_responses_verdicts.jsonl", "ifeval_verdicts_qwen2_5-1_5b.jsonl")
+             for row in rows(data / name)]  # fmt: skip
+    known = [(row, asked[row["prompt"].strip()]) for row in given if row["prompt"].strip() in asked]
+    return [{**source, "response": row["response"], "strict": row["strict_all"], "loose": row["loose_all"]}
+            for row, source in known]  # fmt: skip
+
+
+def timed(work: Callable[[], list[Verdict]]) -> tuple[float, list[Verdict]]:
+    started = time.perf_counter()
+    verdicts = work()
+    return time.perf_counter() - started, verdicts
+
+
+def pooled(items: list[Item], workers: int) -> tuple[float, list[Verdict]]:
+    """Seconds and verdicts of a pool whose workers have started."""
+    with Pool(workers) as pool:
+        pool.verify_all([items[0]._replace(completion=f"start {n}") for n in range(workers)])
+        return timed(lambda: pool.verify_all(items))
+
+
+def library_alone(items: list[Item]) -> tuple[float, int]:
+    """math-verify as its README shows it, in this process, with its own time limits."""
+    import logging
+
+    from math_verify import parse
+    from math_verify import verify as same
+
+    logging.disable(logging.CRITICAL)
+    parse("$1$")
+    started = time.perf_counter()
+    right = sum(bool(same(parse(f"${item.ground_truth}$"), parse(item.completion))) for item in items)
+    return time.perf_counter() - started, right
+
+
+def peer(folder: Path, given: list[dict[str, Any]]) -> dict[str, Any]:
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.writelines(json.dumps(row) + "\n" for row in given)
+        file.flush()
+        script = Path(__file__).with_name("verify_peer.py")
+        done = subprocess.run([sys.executable, script, folder, file.name], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options.add_argument("--peer", type=Path, help="folder with lm_eval")
+    options.add_argument("--library", type=int, default=600, help="items that math-verify alone gets")
+    given = options.parse_args()
+    table: list[dict[str, Any]] = []
+
+    def note(what: str, n: int, seconds: float, right: int, workers: int | None) -> None:
+        row = {"what": what, "n": n, "workers": workers, "per_second": round(n / seconds, 1), "right": right}
+        table.append(row)
+        print(f"{what:58} {n:6,} {workers or '–':>7} {n / seconds:12,.1f} /s {right:7,} right", flush=True)
+
+    print(f"{'':58} {'n':>6} {'workers':>7}", flush=True)
+    label, items = gsm8k_items(given.data)
+    for name in ("gsm8k", "gsm8k_strict"):
+        seconds, said = timed(lambda name=name: [verify(name, i.completion, i.ground_truth) for i in items])
+        note(f"{name} ({label})", len(items), seconds, sum(v.outcome == "right" for v in said), None)
+    for label, items in math_items(given.data):
+        for workers in (1, 2):
+            seconds, said = pooled(items, workers)
+            note(f"math ({label})", len(items), seconds, sum(v.outcome == "right" for v in said), workers)
+        some = items[:: max(1, len(items) // given.library)]
+        seconds, right = library_alone(some)
+        note(f"math-verify alone ({label})", len(some), seconds, right, None)
+    responses = ifeval_rows(given.data)
+    if not responses:
+        print(f"ifeval: skipped, no responses in {given.data}")
+    agreement: dict[str, Any] = {}
+    for name, mode in (("ifeval_strict", "strict"), ("ifeval", "loose")):
+        asked = [json.dumps({key: row[key] for key in ("instruction_id_list", "kwargs")}) for row in responses]
+        items = [Item(name, row["response"], truth) for row, truth in zip(responses, asked, strict=True)]
+        for workers in (1, 2) if items else ():
+            seconds, said = pooled(items, workers)
+            found = [v.outcome == "right" for v in said]
+            note(f"{name} (published responses)", len(items), seconds, sum(found), workers)
+            agreement[name] = sum(a == row[mode] for a, row in zip(found, responses, strict=True)) / len(found)
+    if responses and given.peer:
+        theirs = peer(given.peer, responses)
+        for mode in ("strict", "loose"):
+            note(f"lm-eval's IFEval, {mode}", theirs["n"], theirs[f"{mode}_seconds"], sum(theirs[mode]), None)
+            same = sum(a == row[mode] for a, row in zip(theirs[mode], responses, strict=True))
+            agreement[f"lm-eval {mode}"] = same / theirs["n"]
+    print("prompt-level verdicts equal to the published ones:", agreement)
+    print(json.dumps({"benchmark": "verify", "cores": os.cpu_count(), "rows": table, "agreement": agreement}))
+
+
+if __name__ == "__main__":
+    main()
