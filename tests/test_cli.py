@@ -131,7 +131,7 @@ def test_a_stage_is_a_command(fakes: list[str], monkeypatch: pytest.MonkeyPatch)
     assert (recipe.name, recipe.seed, store) == ("mine", 3, Path("there"))
     assert recipe.steps[0].stage.model_dump() == {
         "seed": None, "data": "rows", "model": "base", "more": [{"data": "rows", "weight": 2.0}],
-        "learning_rate": 1e-4, "loss": "dpo", "shuffle": False, "turns": [], "steps": 2}
+        "learning_rate": 1e-4, "loss": "dpo", "shuffle": False, "turns": [], "steps": 2, "seconds": None}
 
 
 def test_lists_repeat_or_are_separated_by_commas(fakes: list[str]) -> None:
