@@ -1,4 +1,4 @@
-/* Attention of a decoding step over a key-value cache, and the choice of a token from its logits.
+/* Attention of a decoding step over a key-value cache, norms, gates, and the choice of a token from its logits.
 
    Compiled on first use by native.py with the machine's own C compiler, for the machine's own processor. Plain C that
    vectorises by itself: no intrinsics, no headers but the standard ones. Everything is computed in float32, whatever

@@ -165,3 +165,37 @@ void NAME(choose)(
         free(part);
     }
 }
+
+/* x / rms(x) times a weight, by row: x, out [rows, dim], weight [dim]. Rows of x lie `stride` apart. May be in place. */
+void NAME(norm)(
+    int threads, int64_t rows, int64_t dim, int64_t stride, const T *x, const float *weight, float epsilon, T *out)
+{
+    #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
+    for (int64_t r = 0; r < rows; r++) {
+        const T *row = x + r * stride;
+        float sum = 0;
+        for (int64_t i = 0; i < dim; i++) sum += LOAD(row[i]) * LOAD(row[i]);
+        float scale = 1.0f / sqrtf(sum / dim + epsilon);
+        for (int64_t i = 0; i < dim; i++) out[r * dim + i] = STORE(LOAD(row[i]) * scale * weight[i]);
+    }
+}
+
+/* act(gate) times up: x [rows, 2 dim], gate before up; out [rows, dim]. kind 0: silu; 1: gelu by its tanh formula. */
+void NAME(gate)(int threads, int64_t rows, int64_t dim, int kind, const T *x, T *out) {
+    #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
+    for (int64_t r = 0; r < rows; r++) {
+        const T *gates = x + r * 2 * dim, *ups = gates + dim;
+        T *o = out + r * dim;
+        if (kind == 0)
+            for (int64_t i = 0; i < dim; i++) {
+                float g = LOAD(gates[i]), e = exp_negative(-fabsf(g));
+                o[i] = STORE(g * (g < 0 ? e : 1.0f) / (1.0f + e) * LOAD(ups[i]));
+            }
+        else
+            for (int64_t i = 0; i < dim; i++) {
+                float g = LOAD(gates[i]), z = 0.797884561f * (g + 0.044715f * g * g * g);
+                float e = exp_negative(-2.0f * fabsf(z)), t = (1.0f - e) / (1.0f + e);
+                o[i] = STORE(0.5f * g * (1.0f + (z < 0 ? -t : t)) * LOAD(ups[i]));
+            }
+    }
+}

@@ -2,7 +2,7 @@
 
 transformers' own modules take some forty operations a layer; for a few rows their fixed costs are most of the time.
 Here query, key and value are one product, gate and up are one, the residual is added within the product that makes it,
-the weights lie as the processor's matrix product wants them, and attention is a kernel of our own (decode.c).
+the weights lie as the processor's matrix product wants them, and the rest are kernels of our own (decode.c).
 
 It is built by the names that decoders of this family share (Llama, Qwen2, Qwen3, OLMo 2, Gemma 3 and their like), and
 trusted only after its states on a probe equalled the model's own: what it does not know, it does not serve.
@@ -13,10 +13,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch.nn.functional import linear, rms_norm
+from torch.nn.functional import gelu, linear, silu
 
 from bactrian.generate.native import Kernels, kernels
 from bactrian.model.attention import PackedAttention
@@ -42,7 +43,7 @@ class _Layer:
     out: Product
     gate_up: Product
     down: Product
-    act: Operation
+    gated: Operation
     norm_in: Operation | None
     norm_attended: Operation | None
     norm_mlp: Operation | None
@@ -96,7 +97,7 @@ class Decoder:
     def __enter__(self) -> Decoder:
         """Take the weights as they are now: laid out anew, fused, a copy that lives until the block is left."""
         self.layers = [self._layer(index) for index in range(len(self.base.layers))]
-        self.norm = _norm(self.base.norm)
+        self.norm = _norm(self.base.norm, self.kernel)
         self.head = Product(self.model.head)
         return self
 
@@ -113,7 +114,7 @@ class Decoder:
         if not {name for name, _ in attention.named_children()} <= known:
             raise Unknown("attention with more than projections and norms")
         q, kv, dim = self.heads
-        norm = {name: _norm(getattr(block, name)) if name in names else None for name in NORMS}
+        norm = {name: _norm(getattr(block, name), self.kernel) if name in names else None for name in NORMS}
         # a norm before the MLP's own makes the one after attention act on attention's output [Gemma]; likewise where
         # there is none before attention [OLMo 2]
         after = "pre_feedforward_layernorm" in names or "input_layernorm" not in names
@@ -123,13 +124,13 @@ class Decoder:
             out=Product(attention.o_proj),
             gate_up=Product(mlp.gate_proj, mlp.up_proj),
             down=Product(mlp.down_proj),
-            act=mlp.act_fn,
+            gated=_gated(mlp.act_fn, self.kernel),
             norm_in=norm["input_layernorm"],
             norm_attended=norm["post_attention_layernorm"] if after else None,
             norm_mlp=norm["pre_feedforward_layernorm"] if after else norm["post_attention_layernorm"],
             norm_mlp_out=norm["post_feedforward_layernorm"],
-            q_norm=_head_norm(getattr(attention, "q_norm", None), q, dim),
-            k_norm=_head_norm(getattr(attention, "k_norm", None), kv, dim),
+            q_norm=_head_norm(getattr(attention, "q_norm", None), q, dim, self.kernel),
+            k_norm=_head_norm(getattr(attention, "k_norm", None), kv, dim, self.kernel),
             scale=scale,
             window=window or 0,
             rotation=self.kinds[index],
@@ -175,8 +176,7 @@ class Decoder:
                 scale=layer.scale, window=layer.window, longest=longest,
             )  # fmt: skip
             x = x + layer.norm_attended(layer.out(attended)) if layer.norm_attended else layer.out.add(attended, x)
-            gate, up = layer.gate_up(layer.norm_mlp(x) if layer.norm_mlp else x).chunk(2, dim=-1)
-            inner = layer.act(gate).mul_(up)
+            inner = layer.gated(layer.gate_up(layer.norm_mlp(x) if layer.norm_mlp else x))
             x = x + layer.norm_mlp_out(layer.down(inner)) if layer.norm_mlp_out else layer.down.add(inner, x)
         return self.norm(x)
 
@@ -269,25 +269,43 @@ def _rotation_kinds(base: Any, config: Any) -> list[str]:
     return [""] * len(base.layers)
 
 
-def _norm(module: Any) -> Operation:
+def _norm(module: Any, kernel: Kernels) -> Operation:
     """The norm as one operation, where it is x / rms(x) times its weight, or times 1 + its weight; else as it is."""
     weight = module.weight.detach()
-    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+    epsilon: float | None = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     probe = torch.linspace(-2, 3, 3 * len(weight), dtype=weight.dtype).view(3, -1)
     expected = module(probe)
-    for candidate in (weight, weight + 1) if epsilon is not None else ():
-        found = rms_norm(probe, weight.shape, candidate, epsilon)
-        if torch.allclose(found, expected, rtol=1e-5 if weight.dtype == torch.float32 else 2e-2, atol=1e-6):
-            return lambda x: rms_norm(x, weight.shape, candidate, epsilon)
+    for candidate in (weight.float(), weight.float() + 1):
+        if epsilon is not None and _alike(kernel.norm(probe, candidate, epsilon), expected):
+            return lambda x: kernel.norm(x, candidate, epsilon)
     operation: Operation = module
     return operation
 
 
-def _head_norm(module: Any, heads: int, dim: int) -> Operation | None:
+def _head_norm(module: Any, heads: int, dim: int, kernel: Kernels) -> Operation | None:
     """A norm of queries or keys [N, heads x dim]: over each head [Qwen3, Gemma 3], or over all at once [OLMo 2]."""
     if module is None:
         return None
-    norm = _norm(module)
+    norm = _norm(module, kernel)
     if module.weight.numel() == heads * dim and heads > 1:
         return norm
-    return lambda x: norm(x.reshape(len(x), heads, dim)).flatten(1)
+    return lambda x: norm(x.reshape(-1, dim)).view(len(x), -1)
+
+
+def _gated(act: Operation, kernel: Kernels) -> Operation:
+    """act(gate) times up, [N, 2 F] → [N, F]: one operation for silu and gelu (tanh), told on a probe."""
+    probe = torch.linspace(-9, 9, 181)
+    ours: tuple[Operation, ...] = (silu, partial(gelu, approximate="tanh"))
+    for kind, known in enumerate(ours):
+        if torch.equal(act(probe), known(probe)):
+            return lambda x: kernel.gate(x, kind)
+
+    def plain(x: torch.Tensor) -> torch.Tensor:
+        gate, up = x.chunk(2, dim=-1)
+        return act(gate).mul_(up)
+
+    return plain
+
+
+def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return torch.allclose(found, expected, rtol=1e-5 if found.dtype == torch.float32 else 2e-2, atol=1e-6)

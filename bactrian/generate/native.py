@@ -65,6 +65,27 @@ class Kernels:
             ctypes.c_int64(longest), _address(out),
         )  # fmt: skip
 
+    def norm(self, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        """x / rms(x) times a weight (float32 [D]) by row: x [N, D], whose rows may lie apart."""
+        rows, dim = x.shape
+        assert x.stride(1) == 1 and weight.shape == (dim,)
+        out = x.new_empty(rows, dim)
+        getattr(self.library, f"norm_{SUFFIX[x.dtype]}")(
+            torch.get_num_threads(), ctypes.c_int64(rows), ctypes.c_int64(dim), ctypes.c_int64(x.stride(0)),
+            _address(x), _address(weight), ctypes.c_float(epsilon), _address(out),
+        )  # fmt: skip
+        return out
+
+    def gate(self, x: torch.Tensor, kind: int) -> torch.Tensor:
+        """act(gate) times up: x [N, 2 F], gate before up → [N, F]. kind: 0 for silu, 1 for gelu by its tanh formula."""
+        rows, dim = len(x), x.shape[1] // 2
+        assert x.is_contiguous()
+        out = x.new_empty(rows, dim)
+        getattr(self.library, f"gate_{SUFFIX[x.dtype]}")(
+            torch.get_num_threads(), ctypes.c_int64(rows), ctypes.c_int64(dim), kind, _address(x), _address(out)
+        )
+        return out
+
     def choose(
         self, logits: torch.Tensor, uniforms: torch.Tensor, temperature: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

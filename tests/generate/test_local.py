@@ -239,6 +239,24 @@ def test_the_kernel_chooses_as_torch_does(dtype: torch.dtype) -> None:
             assert torch.allclose(logprobs[same], expected_logprobs[same], atol=2e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norms_and_gates_are_torch_s(dtype: torch.dtype) -> None:
+    if (kernel := kernels()) is None:
+        pytest.skip("no C compiler on this machine")
+    generator = torch.Generator().manual_seed(0)
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-2, "atol": 1e-2}
+    for rows, dim in ((1, 7), (5, 64), (33, 1536)):
+        x = (4 * torch.randn(rows, 2 * dim, generator=generator)).to(dtype)
+        weight = torch.randn(dim, generator=generator)
+        part = x[:, dim:]  # rows that do not lie side by side
+        expected = torch.nn.functional.rms_norm(part.float(), (dim,), weight, 1e-6)
+        assert torch.allclose(kernel.norm(part, weight, 1e-6).float(), expected, **close)
+        gate, up = x.float().chunk(2, dim=-1)
+        assert torch.allclose(kernel.gate(x, 0).float(), torch.nn.functional.silu(gate) * up, **close)
+        tanh = torch.nn.functional.gelu(gate, approximate="tanh") * up
+        assert torch.allclose(kernel.gate(x, 1).float(), tanh, **close)
+
+
 def test_samples_follow_the_model_s_distribution(llama: LanguageModel, native: bool) -> None:
     n = 4000
     (group,) = LocalEngine(llama, rows=1000, native=native).generate(
