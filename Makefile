@@ -9,7 +9,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # it: make quickstart TORCH="torch==2.13.0 --index-url URL"
 TORCH ?= torch==2.13.0
 
-.PHONY: quickstart nano test clean
+.PHONY: quickstart nano test bubblewrap clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/bactrian run recipes/quickstart.yaml
@@ -17,12 +17,18 @@ quickstart: $(VENV)/.installed
 nano: $(VENV)/.installed
 	$(BIN)/bactrian run recipes/nano.yaml
 
-test: $(VENV)/.installed-for-tests
+test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff check .
 	$(BIN)/mypy bactrian
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow"
 	$(BIN)/python -m pytest -m slow
+
+# Model-written programs are isolated by bubblewrap; where it is missing the tests use unshare, and say so if that fails too.
+bubblewrap:
+	@command -v bwrap >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || \
+	    { apt-get install -y -qq bubblewrap || { apt-get update -qq && apt-get install -y -qq bubblewrap; }; } \
+	    >/dev/null 2>&1 || echo "bubblewrap could not be installed; the sandbox's tests try unshare" >&2
 
 clean:
 	rm -rf $(VENV)

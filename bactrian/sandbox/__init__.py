@@ -2,11 +2,13 @@
 
 from bactrian.sandbox.choice import available, chosen, problem_with, used, want
 from bactrian.sandbox.isolation import WEAK, Isolation
-from bactrian.sandbox.judge import Report, Suite, examine
+from bactrian.sandbox.judge import Report, examine
 from bactrian.sandbox.limits import Limits, Run
 from bactrian.sandbox.script import run_program
+from bactrian.sandbox.suite import Suite, compiled
 
 __all__ = [
-    "WEAK", "Isolation", "Limits", "Report", "Run", "Suite", "available", "chosen", "examine", "problem_with",
+    "WEAK", "Isolation", "Limits", "Report", "Run", "Suite", "available", "chosen", "compiled",
+    "examine", "problem_with",
     "run_program", "used", "want",
 ]  # fmt: skip

@@ -79,7 +79,7 @@ while [ "$1" != -- ]; do
 done; shift
 while [ "$1" != -- ]; do mount -t tmpfs -o ro,size=4k sandbox "./$1"; shift; done; shift
 for device in null urandom; do : > dev/$device; mount --bind /dev/$device dev/$device; done
-mount -o remount,ro,nosuid "$root"
+mount -o remount,bind,ro,nosuid "$root"
 pivot_root . old; cd /; "$@" || exit $?
 """
 """What unshare runs first, in the new namespaces: arguments are the mount point, paths to be shown, paths to be emptied

@@ -10,28 +10,14 @@ import os
 import secrets
 import select
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Limits
 from bactrian.sandbox.process import Sandboxed
-
-
-@dataclass(frozen=True)
-class Suite:
-    """What a program must do.
-
-    `tests`: texts of Python, each one test, such as `assert add(1, 2) == 3`; or `check`, a text that defines
-    `check(candidate)`, to be called with the program's `entry_point`: each of its assertions is one test. `setup` runs
-    before the tests, with them; `prelude` before the program, and, apart, before the tests: given imports and helpers.
-    """
-
-    tests: tuple[str, ...] = ()
-    check: str = ""
-    entry_point: str = ""
-    setup: str = ""
-    prelude: str = ""
+from bactrian.sandbox.suite import Suite, compiled
 
 
 @dataclass
@@ -64,13 +50,23 @@ class Report:
 
 def examine(program: str, tests: Suite, isolation: Isolation, limits: Limits = Limits()) -> Report:  # noqa: B008
     """Put the tests to a program. Never raises for what program or tests do; OSError if no sandbox starts."""
+    try:
+        job = compiled(tests)
+    except ValueError as error:
+        return Report(broken=str(error))
+    return _examine(program, tests, job, isolation, limits)
+
+
+def _examine(
+    program: str, tests: Suite, suite: Mapping[str, Any], isolation: Isolation, limits: Limits
+) -> Report:
     secret = secrets.token_hex(16)
     (asked, asking), (answered, answering), (told, telling) = os.pipe(), os.pipe(), os.pipe()
     ends = [asked, asking, answered, answering, told, telling]
     try:
         job: dict[str, Any] = {"program": program, "prelude": tests.prelude, "calls": asked, "replies": answering}
         with Sandboxed("candidate", job, isolation, limits, keep=(asked, answering)) as candidate:
-            job = {**vars(tests), "calls": asking, "replies": answered, "report": telling, "secret": secret}
+            job = {**suite, "calls": asking, "replies": answered, "report": telling, "secret": secret}
             with Sandboxed("examiner", job, isolation, limits, keep=(asking, answered, telling)) as examiner:
                 for end in (asked, asking, answered, answering, telling):
                     os.close(end)

@@ -86,11 +86,11 @@ def test_the_probe_finds_limits_alone_wanting() -> None:
 
 
 def test_limits_alone_must_be_asked_for_and_are_named() -> None:
-    want("rlimits")
     try:
         weak()
     except BactrianError as error:
         pytest.skip(str(error))
+    want("rlimits")
     try:
         assert run_program("print(1)", chosen(), limits=QUICK).output == "1\n"
         assert used() == "rlimits only"

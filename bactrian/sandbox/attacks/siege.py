@@ -18,10 +18,11 @@ from bactrian.sandbox.attacks.escapes import ESCAPES
 from bactrian.sandbox.attacks.forgeries import FORGERIES
 from bactrian.sandbox.choice import problem_with
 from bactrian.sandbox.isolation import Isolation
-from bactrian.sandbox.judge import Suite, examine
+from bactrian.sandbox.judge import examine
 from bactrian.sandbox.limits import MIB, Limits
 from bactrian.sandbox.process import MARK
 from bactrian.sandbox.script import run_program
+from bactrian.sandbox.suite import Suite
 
 SUITE = Suite(tests=("assert double(7) == 14", "assert double(10737) == 21474", "assert [double(-1)] == [-2]"))
 LIMITS = Limits(wall=6.0, cpu=2, test=0.5, memory=512 * MIB, scratch=32 * MIB)

@@ -3,14 +3,19 @@
 Everything here is in the program's own hands once it runs. That is why nothing here decides anything.
 """
 
+from __future__ import annotations
+
 import os
-import signal
 import sys
-from collections.abc import Callable, Mapping
-from types import FrameType
-from typing import Any
+from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]  # signal loads enum
 
 from bactrian.sandbox.inside import codec, confine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import FrameType
+    from typing import Any
 
 MODULE = "solution"
 """The program's `__name__`, so that what it would do as a script of its own is left out."""
@@ -21,7 +26,7 @@ class Late(BaseException):
 
 
 def main(job: Mapping[str, Any]) -> None:
-    signal.signal(signal.SIGALRM, _late)
+    signal(SIGALRM, _late)
     confine.confine(job)
     confine.silence(0, 1, 2)
     module = type(sys)(MODULE)
@@ -45,12 +50,12 @@ class Program:
     def load(self, prelude: str, source: str, seconds: float) -> None:
         """Run the program itself; say whether it got to its end."""
         try:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            setitimer(ITIMER_REAL, seconds)
             for text, name in ((prelude, "<given>"), (source, "<program>")):
                 exec(compile(text, name, "exec"), self.names)  # noqa: S102 - this is the place for it
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            setitimer(ITIMER_REAL, 0)
         except BaseException as error:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            setitimer(ITIMER_REAL, 0)
             codec.send(self.replies, {"failed": describe(error)})
             os._exit(0)
         codec.send(self.replies, {"loaded": True})
@@ -63,12 +68,12 @@ class Program:
             except EOFError:
                 os._exit(0)
             try:
-                signal.setitimer(signal.ITIMER_REAL, seconds)
+                setitimer(ITIMER_REAL, seconds)
                 value = self.do(asked)
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                setitimer(ITIMER_REAL, 0)
                 reply = {"value": codec.encode(value, self.refer)}
             except BaseException as error:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                setitimer(ITIMER_REAL, 0)
                 reply = {"raised": describe(error)}
             self.answer(reply)
 

@@ -1,10 +1,15 @@
 """The first thing that runs inside a sandbox: takes away from its own process what the program shall not have."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import resource
-from collections.abc import Mapping
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 SET_NO_NEW_PRIVILEGES, SET_SECCOMP, DROP_FROM_BOUND, SET_DUMPABLE = 38, 22, 24, 4  # prctl(2)
 FILTER = 2

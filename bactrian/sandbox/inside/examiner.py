@@ -3,16 +3,18 @@
 What the tests call runs there; what they compare is compared here, as plain data of this process (codec.py).
 """
 
-import ast
-import builtins
-import signal
+from __future__ import annotations
+
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from types import FrameType
-from typing import Any
+from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]  # signal loads enum
 
 from bactrian.sandbox.inside import codec, confine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import CodeType, FrameType
+    from typing import Any
 
 GRACE = 1.0
 """Seconds that a call has beyond its limit before the program is taken to hang."""
@@ -29,7 +31,7 @@ class Late(BaseException):
 
 
 def main(job: Mapping[str, Any]) -> None:
-    signal.signal(signal.SIGALRM, _late)
+    signal(SIGALRM, _late)
     confine.confine(job)
     confine.silence(0, 1, 2)
     report = Report(job["report"], job["secret"])
@@ -47,50 +49,45 @@ def _late(number: int, frame: FrameType | None) -> None:
     raise Late
 
 
-def examine(job: Mapping[str, Any], program: "Program", report: "Report") -> None:
-    """Run all tests: each of the list is one; of a `check` function each assertion is one."""
-    trees = [ast.parse(text) for text in job["tests"]]
-    setup, check = ast.parse(job["setup"]), ast.parse(job["check"])
+def examine(job: Mapping[str, Any], program: Program, report: Report) -> None:
+    """Run all tests: each of the list is one; of a `check` function each assertion is one (suite.py has made it so)."""
     names: dict[str, Any] = {"__name__": "tests"}
-    seconds = job["test"] + GRACE
-    execute(ast.parse(job["prelude"]), names)
-    counting = Counting(report)
-    with_asserts = counting.visit(check)
-    report.write(total=len(trees) + counting.asserts)
+    seconds, tests, asserts = job["test"] + GRACE, job["tests"], job["asserts"]
+    execute(job["prelude"], names)
+    report.write(total=len(tests) + asserts)
     program.wait(seconds)
-    bind(missing([setup, check, *trees], names) or shadowing(trees), names, program, seconds)
-    timed(lambda: execute(setup, names), seconds, report, None)
-    for number, tree in enumerate(trees):
-        if timed(partial(execute, tree, names), seconds, report, f"test {number + 1}"):
+    bind(job, names, program, seconds)
+    timed(lambda: execute(job["setup"], names), seconds, report, None)
+    for number, test in enumerate(tests):
+        if timed(lambda test=test: execute(test, names), seconds, report, f"test {number + 1}"):  # type: ignore[misc]
             report.write(passed=1)
     if job["entry_point"]:
-        names |= {counting.PASSED: counting.passed, counting.FAILED: counting.failed}
-        timed(lambda: execute(ast.fix_missing_locations(with_asserts), names), seconds, report, None)
-        if not callable(names.get("check")):
-            raise ValueError("no function called check")
+        counts = Counts(report)
+        names |= {"_bactrian_passed": counts.passed, "_bactrian_failed": counts.failed}
+        timed(lambda: execute(job["check"], names), seconds, report, None)
         names[job["entry_point"]] = entry = entry_point(job["entry_point"], program, seconds)
-        timed(lambda: names["check"](entry), seconds * max(1, counting.asserts), report, "check")
-        if not counting.tried:
+        timed(lambda: names["check"](entry), seconds * max(1, asserts), report, "check")
+        if not counts.tried:
             report.write(failed="check: it asserts nothing")
 
 
-def execute(tree: ast.Module, names: dict[str, Any]) -> None:
-    exec(compile(tree, "<tests>", "exec"), names)  # noqa: S102 - a sandbox of its own
+def execute(code: CodeType, names: dict[str, Any]) -> None:
+    exec(code, names)  # noqa: S102 - a sandbox of its own
 
 
-def timed(run: Callable[[], None], seconds: float, report: "Report", what: str | None) -> bool:
+def timed(run: Callable[[], None], seconds: float, report: Report, what: str | None) -> bool:
     """Whether it ran to its end. A failure is reported; one without a name is the end of all tests."""
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        setitimer(ITIMER_REAL, seconds)
         run()
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        setitimer(ITIMER_REAL, 0)
         return True
     except Late:
         raise Over(f"{what or 'setting up'}: the program hangs") from None
     except Over as error:
         raise Over(f"{what or 'setting up'}: {error}") from None
     except BaseException as error:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        setitimer(ITIMER_REAL, 0)
         reason = f"{what or 'setting up'}: {type(error).__name__}: {error}"[:300]
         if what is None:
             raise Over(reason) from None
@@ -98,21 +95,11 @@ def timed(run: Callable[[], None], seconds: float, report: "Report", what: str |
         return False
 
 
-class Counting(ast.NodeTransformer):
-    """Makes each assertion of `check` a test of its own: one that fails is counted, and the next is tried."""
+class Counts:
+    """What the assertions of `check` call: one that fails is counted, and the next is tried."""
 
-    PASSED, FAILED = "_bactrian_passed", "_bactrian_failed"
-
-    def __init__(self, report: "Report") -> None:
-        self.report, self.asserts, self.tried = report, 0, 0
-
-    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
-        if isinstance(node.test, ast.Constant):  # "assert True" asks nothing of a program
-            return node
-        self.asserts += 1
-        passed, failed = (ast.parse(f"{name}()").body[0] for name in (self.PASSED, self.FAILED))
-        handler = ast.ExceptHandler(type=ast.Name("Exception", ast.Load()), name=None, body=[failed])
-        return ast.Try(body=[node], handlers=[handler], orelse=[passed], finalbody=[])
+    def __init__(self, report: Report) -> None:
+        self.report, self.tried = report, 0
 
     def passed(self) -> None:
         self.tried += 1
@@ -124,55 +111,28 @@ class Counting(ast.NodeTransformer):
         self.report.write(failed=f"check: {type(error).__name__}: {error}"[:300])
 
 
-def missing(trees: list[ast.Module], names: Mapping[str, Any]) -> list[str]:
-    """Names that the tests read and nobody but the program can give them."""
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    made = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    made |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    imported = (each for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for each in node.names)
-    made |= {(each.asname or each.name).split(".")[0] for each in imported}
-    read = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
-    return [name for name in read if name not in made and name not in names and not hasattr(builtins, name)]
-
-
-def shadowing(trees: list[ast.Module]) -> list[str]:
-    """For tests that miss nothing: the one of Python's own names that all of them call first: `assert sum(2, 3) == 5`.
-
-    Only then: a program that could put its own `sorted` or `len` under the tests would answer in their place.
-    """
-    first = {next((name for node in ast.walk(tree) if (name := called(node))), "") for tree in trees}
-    return list(first) if len(first) == 1 and first != {""} else []
-
-
-def called(node: ast.AST) -> str:
-    """The name that a node calls; an empty text if it calls none."""
-    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-
-
-def bind(wanted: list[str], names: dict[str, Any], program: "Program", seconds: float) -> None:
+def bind(job: Mapping[str, Any], names: dict[str, Any], program: Program, seconds: float) -> None:
     """Give the tests what they miss: modules of Python's library from here, all else from the program."""
-    for name in wanted:
-        if name in sys.stdlib_module_names:
-            names[name] = __import__(name)
-        else:
-            try:
-                names[name] = lookup(name, program, seconds)
-            except Exception:  # then the test that reads it fails with a NameError
-                continue
+    for name in job["modules_wanted"]:
+        names[name] = __import__(name)
+    for name in job["names_wanted"]:
+        try:
+            names[name] = lookup(name, program, seconds)
+        except Exception:  # then the test that reads it fails with a NameError
+            continue
 
 
-def lookup(name: str, program: "Program", seconds: float) -> Any:
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+def lookup(name: str, program: Program, seconds: float) -> Any:
+    setitimer(ITIMER_REAL, seconds)
     try:
         return program.ask({"do": "name", "name": name})
     except Late:
         raise Over("the program hangs") from None
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        setitimer(ITIMER_REAL, 0)
 
 
-def entry_point(name: str, program: "Program", seconds: float) -> Any:
+def entry_point(name: str, program: Program, seconds: float) -> Any:
     try:
         return lookup(name, program, seconds)
     except Exception as error:
@@ -198,7 +158,7 @@ class Program:
 
     def wait(self, seconds: float) -> None:
         """Until the program has run to its end, ready to be called. Raises Over if it does not get there."""
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        setitimer(ITIMER_REAL, seconds)
         try:
             reply = codec.receive(self.replies)
         except (EOFError, codec.Unsendable):
@@ -206,7 +166,7 @@ class Program:
         except Late:
             raise Over("the program did not get to its end while it was loaded") from None
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            setitimer(ITIMER_REAL, 0)
         if "failed" in reply:
             raise Over(f"the program failed while it was loaded: {': '.join(map(str, reply['failed']))}"[:300])
 
@@ -258,7 +218,7 @@ class Program:
 
 def exception(name: str, text: str) -> Exception:
     """Python's own exception of this name, else RuntimeError; never one that is not an Exception."""
-    kind = getattr(builtins, name, None)
+    kind = vars(sys.modules["builtins"]).get(name)
     if isinstance(kind, type) and issubclass(kind, Exception):
         try:
             return kind(text)

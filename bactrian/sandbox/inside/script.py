@@ -1,11 +1,16 @@
 """Runs a program as a script: what it reads is given, what it prints goes to the machine outside."""
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from bactrian.sandbox.inside import confine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 def main(job: Mapping[str, Any]) -> None:

@@ -1,0 +1,110 @@
+"""Tests as texts, and made ready to be run by the examiner: parsed and compiled here, once, and run only there."""
+
+import ast
+import builtins
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+PASSED, FAILED = "_bactrian_passed", "_bactrian_failed"
+"""What the examiner puts under these names is called after each assertion of `check`."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a program must do.
+
+    `tests`: texts of Python, each one test, such as `assert add(1, 2) == 3`; or `check`, a text that defines
+    `check(candidate)`, to be called with the program's `entry_point`: each of its assertions is one test. `setup` runs
+    before the tests, with them; `prelude` before the program, and, apart, before the tests: given imports and helpers.
+    """
+
+    tests: tuple[str, ...] = ()
+    check: str = ""
+    entry_point: str = ""
+    setup: str = ""
+    prelude: str = ""
+
+
+@lru_cache(maxsize=256)
+def compiled(suite: Suite) -> Mapping[str, Any]:
+    """The tests as the examiner's job. Raises ValueError for a text that is not Python, or a check without `check`."""
+    prelude, setup, check, *tests = (_parse(text) for text in (suite.prelude, suite.setup, suite.check, *suite.tests))
+    if suite.check and not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in check.body):
+        raise ValueError("'check': defines no function called check")
+    wanted = missing([setup, check, *tests], prelude) or shadowing(tests)
+    counting = Counting()
+    with_counts = ast.fix_missing_locations(counting.visit(check))
+    modules = [name for name in wanted if name in sys.stdlib_module_names]
+    code = {"prelude": prelude, "setup": setup, "check": with_counts}
+    return {**{name: _compile(tree) for name, tree in code.items()}, "tests": [_compile(tree) for tree in tests],
+            "asserts": counting.asserts, "modules_wanted": modules, "entry_point": suite.entry_point,
+            "names_wanted": [name for name in wanted if name not in modules]}  # fmt: skip
+
+
+def _parse(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{text[:60]!r} is not Python: {error}") from None
+
+
+def _compile(tree: ast.Module) -> CodeType:
+    try:
+        code: CodeType = compile(tree, "<tests>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"a test is not Python: {error}") from None
+    return code
+
+
+class Counting(ast.NodeTransformer):
+    """Makes each assertion of `check` a test of its own: one that fails is counted, and the next is tried."""
+
+    def __init__(self) -> None:
+        self.asserts = 0
+
+    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
+        if isinstance(node.test, ast.Constant):  # "assert True" asks nothing of a program
+            return node
+        self.asserts += 1
+        passed, failed = (ast.parse(f"{name}()").body[0] for name in (PASSED, FAILED))
+        handler = ast.ExceptHandler(type=ast.Name("Exception", ast.Load()), name=None, body=[failed])
+        return ast.Try(body=[node], handlers=[handler], orelse=[passed], finalbody=[])
+
+
+def missing(trees: list[ast.Module], prelude: ast.Module) -> list[str]:
+    """Names that the tests read and that neither they, the prelude nor Python make: the program must."""
+    made = {name for tree in (*trees, prelude) for node in ast.walk(tree) for name in _made(node)}
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    read = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    return [name for name in read if name not in made and not hasattr(builtins, name)]
+
+
+def _made(node: ast.AST) -> list[str]:
+    """The names that a node binds."""
+    if isinstance(node, ast.Name):
+        return [] if isinstance(node.ctx, ast.Load) else [node.id]
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [(each.asname or each.name).split(".")[0] for each in node.names]
+    return []
+
+
+def shadowing(trees: list[ast.Module]) -> list[str]:
+    """For tests that miss nothing: the one of Python's own names that all of them call first: `assert sum(2, 3) == 5`.
+
+    Only then: a program that could put its own `sorted` or `len` under the tests would answer in their place.
+    """
+    first = {next((name for node in ast.walk(tree) if (name := _called(node))), "") for tree in trees}
+    return list(first) if len(first) == 1 and first != {""} else []
+
+
+def _called(node: ast.AST) -> str:
+    """The name that a node calls; an empty text if it calls none."""
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""

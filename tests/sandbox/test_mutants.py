@@ -1,0 +1,50 @@
+"""HumanEval's reference solutions with one line changed: none passes but those known to be right, or not to be told."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sandbox.mutants import mutants, one_mutant
+from sandbox.walls import NONE, WORKING
+
+from bactrian.data.code import humaneval_problems
+from bactrian.verify import Item, verify_all
+
+FILE = Path(__file__).parents[2].parent / "shared" / "data" / "humaneval.jsonl"
+SETTINGS = {"test_seconds": 2.0, "seconds": 6.0}
+EQUIVALENT = {
+    "HumanEval/59": "is_prime(k) of k < 2 returns True: it is only asked about k from 2 on",
+    "HumanEval/106": "a product from 2 instead of from 1",
+    "HumanEval/127": "is_prime returns [True] instead of True, and is only asked whether that is true",
+}
+UNTOLD = {
+    "HumanEval/35": "the largest so far begins as the second element: fails for lists of one, which no test has",
+    "HumanEval/116": "one digit less of each positive number: wrong only where signs are mixed, which no test has",
+    "HumanEval/126": "the first two elements are not compared: no test has them alone out of order",
+}
+"""Wrong, but HumanEval's own tests do not tell; its own runner passes them too (benchmarks/sandbox.py)."""
+
+
+def test_mutants_differ_in_one_place() -> None:
+    found = mutants("def f(a, b):\n    return a < b and a + 1", "f")
+    assert found == [
+        "def f(a, b):\n    return [a < b and a + 1]", "def f(a, b):\n    return a < b or a + 1",
+        "def f(a, b):\n    return a >= b and a + 1", "def f(a, b):\n    return a < b and a - 1",
+        "def f(a, b):\n    return a < b and a + 2",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WORKING, reason=NONE)
+def test_every_mutant_of_humaneval_fails_or_is_listed() -> None:
+    if not FILE.exists():
+        pytest.skip(f"{FILE} is not there")
+    rows = [json.loads(line) for line in FILE.read_text().splitlines()]
+    problems = humaneval_problems(rows, "humaneval", "code", "MIT")
+    items = []
+    for row, problem in zip(rows, problems, strict=True):
+        mutant = one_mutant(row["prompt"] + row["canonical_solution"], row["entry_point"], row["task_id"])
+        items.append(Item("code", f"```python\n{mutant}\n```", problem["ground_truth"], SETTINGS))
+    verdicts = dict(zip((row["task_id"] for row in rows), verify_all(items), strict=True))
+    assert {verdict.outcome for verdict in verdicts.values()} == {"right", "wrong"}
+    assert {name for name, verdict in verdicts.items() if verdict.outcome == "right"} == {*EQUIVALENT, *UNTOLD}
