@@ -19,6 +19,9 @@ from bactrian.sandbox.limits import Limits
 from bactrian.sandbox.process import Sandboxed
 from bactrian.sandbox.suite import Suite, compiled
 
+LONGEST = 1 << 16
+"""Bytes of one message of a report."""
+
 
 @dataclass
 class Report:
@@ -95,19 +98,26 @@ def _listen(descriptor: int, secret: str, deadline: float) -> Report:
             size, facts = message
             unread = unread[size:]
             if not _note(report, facts, secret):
-                report.broken = "a report without the secret of this run"
+                report.broken = "a report that is not the examiner's, or without the secret of this run"
                 return report
     return report
 
 
 def _message(data: bytes) -> tuple[int, Any] | None:
+    """(its length, its content) of the first message, if all of it is there; content None if it is no message."""
     size = 4 + int.from_bytes(data[:4], "little")
-    return (size, json.loads(data[4:size])) if len(data) >= size else None
+    if len(data) < min(size, LONGEST):
+        return None
+    try:
+        return size, json.loads(data[4:size]) if size <= LONGEST else None
+    except ValueError:
+        return size, None
 
 
 def _note(report: Report, facts: Any, secret: str) -> bool:
-    """Take in one message; False if it does not have the secret."""
-    if not hmac.compare_digest(str(facts.get("secret", "")), secret):
+    """Take in one message; False if it is none, or does not have the secret."""
+    said = facts.get("secret") if isinstance(facts, dict) else None
+    if not isinstance(said, str) or not hmac.compare_digest(said.encode(), secret.encode()):
         return False
     report.total = facts.get("total", report.total)
     report.passed += facts.get("passed", 0)

@@ -131,3 +131,13 @@ def test_broken_tests_are_nobodys_fault(tests: Suite, strong: Isolation) -> None
     report = examine("def f(x): return 1", tests, strong, QUICK)
     assert report.broken or report.over.startswith("setting up"), report
     assert not report.all_passed
+
+
+@pytest.mark.parametrize("text", [
+    "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\x02\\x00\\x00\\x00{}')\n    except OSError: pass",
+    "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\x02\\x00\\x00\\x00[[')\n    except OSError: pass",
+    "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\xff' * 70_000)\n    except OSError: pass",
+])  # fmt: skip
+def test_tests_that_write_reports_of_their_own_break_themselves_only(text: str, strong: Isolation) -> None:
+    report = examine("def f(x): return x", Suite(tests=(text, "assert f(1) == 1")), strong, QUICK)
+    assert not report.all_passed and "secret" in report.broken

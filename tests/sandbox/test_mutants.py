@@ -22,7 +22,7 @@ UNTOLD = {
     "HumanEval/116": "one digit less of each positive number: wrong only where signs are mixed, which no test has",
     "HumanEval/126": "the first two elements are not compared: no test has them alone out of order",
 }
-"""Wrong, but HumanEval's own tests do not tell; its own runner passes them too (benchmarks/sandbox.py)."""
+"""Wrong, but HumanEval's own tests do not tell; its own runner passes them too."""
 
 
 def test_mutants_differ_in_one_place() -> None:
