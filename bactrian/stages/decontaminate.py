@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 COSINE = 0.9
-"""Threshold of mode embedding where none is given: a decision, after the planted overlaps in docs/overlap.md."""
+"""Threshold of mode embedding where none is given: a decision; what it finds and misses is not measured yet."""
 
 
 class Decontaminate(Stage):
