@@ -26,7 +26,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    return [json.loads(line) for line in raw.decode().splitlines()]
+    return [json.loads(line) for line in raw.decode().split("\n") if line.strip()]
 
 
 def gsm8k_items(data: Path) -> tuple[str, list[Item]]:

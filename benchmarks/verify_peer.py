@@ -23,7 +23,7 @@ for name in ("lm_eval", "lm_eval.tasks", "lm_eval.tasks.ifeval"):  # without lm_
 
 from lm_eval.tasks.ifeval import utils  # noqa: E402
 
-rows = [json.loads(line) for line in Path(sys.argv[2]).read_text().splitlines()]
+rows = [json.loads(line) for line in Path(sys.argv[2]).read_text().split("\n") if line]
 inputs = [utils.InputExample(row["key"], row["instruction_id_list"], row["prompt"], row["kwargs"]) for row in rows]
 utils.test_instruction_following_strict(inputs[0], rows[0]["response"])  # what it loads at first use is not timed
 started = time.perf_counter()

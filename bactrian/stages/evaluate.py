@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bactrian.artifact import Workspace
     from bactrian.evaluate.score import Answer, Mode
     from bactrian.generate.local import LocalEngine
-    from bactrian.verify import Pool
+    from bactrian.verify import Judge, Pool
 
 Row = dict[str, Any]
 
@@ -69,7 +69,9 @@ class Evaluate(Stage):
     stop: list[str] = Field([], description="texts that end an answer")
     template: str | None = Field(None, description="chat template, where not the model's own")
     batch_rows: int = Field(64, ge=1, description="answers generated side by side")
-    timeout: float = Field(10.0, gt=0, description="seconds for verifying one answer")
+    timeout: float = Field(10.0, gt=0, description="seconds of processor time for verifying one answer")
+    judge: ModelRef | None = Field(None, description="language model that rates the answers to rows of dataset judge")
+    reward_model: ModelRef | None = Field(None, description="scores the answers to rows of dataset reward_model")
     failures: float = Field(0.02, ge=0, le=1, description="share of answers on which a verifier may itself fail")
 
     @model_validator(mode="after")
@@ -89,7 +91,7 @@ class Evaluate(Stage):
         tasks = self._tasks(workspace)
         self._refuse_overlap(tasks, workspace)
         self._refuse_too_long(workspace)
-        with Pool(workspace.hardware.threads, self.timeout) as pool:
+        with Pool(workspace.hardware.threads, self.timeout, self._judges(workspace)) as pool:
             answered = [
                 each
                 for label, ref in self._labels(workspace)
@@ -105,6 +107,22 @@ class Evaluate(Stage):
         for each in results["scores"]:
             workspace.metrics[f"{each['task']}/{each['mode']}/{each['model']}"] = each["score"]
         print_table(results["scores"], results["comparisons"])
+
+    def _judges(self, workspace: "Workspace") -> "dict[str, Judge]":
+        """The models behind the verifiers judge and reward_model, where they are given."""
+        hardware, judges = workspace.hardware, dict[str, Any]()
+        if self.judge is not None:
+            from bactrian.generate.judges import ModelJudge
+
+            engine = load_engine(workspace.input(self.judge).path, self, workspace)
+            judges["judge"] = ModelJudge(engine, engine.template)
+        if self.reward_model is not None:
+            from bactrian.generate.judges import RewardJudge
+            from bactrian.model.reward_model import RewardModel
+
+            folder = workspace.input(self.reward_model).path
+            judges["reward_model"] = RewardJudge(RewardModel.load(folder, hardware.dtype, None, hardware.device))
+        return judges
 
     def _labels(self, workspace: "Workspace") -> list[tuple[str, str]]:
         """(label, reference) of each model. Raises BactrianError for two of one label or an unknown baseline."""
@@ -137,7 +155,8 @@ class Evaluate(Stage):
             if len(set(ids)) < len(ids):
                 twice = next(each for each in ids if ids.count(each) > 1)
                 raise BactrianError(f"evaluate: task {name}: two rows have the id {twice}")
-            shaping = [[row["id"], row["messages"], row["dataset"], row["ground_truth"]] for row in rows]
+            columns = ("id", "messages", "dataset", "ground_truth", "settings")
+            shaping = [[row.get(column) for column in columns] for row in rows]
             tasks.append(Task(name, rows, hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()))
         return tasks
 
@@ -178,8 +197,9 @@ class Evaluate(Stage):
         answered = []
         for task in tasks:
             for mode in modes:
+                judges = [workspace.input(r).content_hash for r in (self.judge, self.reward_model) if r]
                 shaping = self._shaping(workspace.input(ref).content_hash, task, mode, workspace.seed)
-                memo = workspace.memo(**shaping, sandbox=workspace.hardware.sandbox)
+                memo = workspace.memo(**shaping, sandbox=workspace.hardware.sandbox, judges=judges)
                 if not memo.exists:
                     engine = engine or load_engine(workspace.input(ref).path, self, workspace)
                     self._answer(engine, label, task, mode, pool, workspace.seed, memo.begin())

@@ -12,12 +12,13 @@ from bactrian.verify import (  # each registers its verifiers
     spans,
     training_constraints,
 )  # fmt: skip
+from bactrian.verify.judge import Judge
 from bactrian.verify.pool import Item, Pool, verify_all
 from bactrian.verify.registry import VERIFIERS, check_verifiers, names, register, self_check, verifier, verify
 from bactrian.verify.verdict import OUTCOMES, Example, Outcome, Problem, Verdict, at_limit
 
 __all__ = [
-    "OUTCOMES", "VERIFIERS", "Example", "Item", "Outcome", "Pool", "Problem", "Verdict", "at_limit", "check_verifiers",
-    "choice", "code", "competition", "form", "gsm8k", "gym", "ifeval", "names", "pal", "register", "self_check",
-    "spans", "training_constraints", "verifier", "verify", "verify_all",
+    "OUTCOMES", "VERIFIERS", "Example", "Item", "Judge", "Outcome", "Pool", "Problem", "Verdict", "at_limit",
+    "check_verifiers", "choice", "code", "competition", "form", "gsm8k", "gym", "ifeval", "names", "pal", "register",
+    "self_check", "spans", "training_constraints", "verifier", "verify", "verify_all",
 ]  # fmt: skip

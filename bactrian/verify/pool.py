@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from bactrian.verify.judge import Judge, ask
 from bactrian.verify.process import Worker
 from bactrian.verify.registry import verifier, verify
 from bactrian.verify.verdict import NOTHING, Verdict
@@ -53,11 +54,12 @@ class Pool:
 
     `timeout` counts a worker's own processor time, so that a loaded machine gives the same verdicts as an idle one; a
     worker that only waits is given up after as many seconds of the clock. A verdict that a slow verifier has reached
-    (not one on which it failed) is remembered by content, and the same item is verified once.
+    (not one on which it failed) is remembered by content, and the same item is verified once. `judges`: the models
+    behind the verifiers of these names.
     """
 
-    def __init__(self, workers: int = 2, timeout: float = 10.0) -> None:
-        self.size, self.timeout = workers, timeout
+    def __init__(self, workers: int = 2, timeout: float = 10.0, judges: Mapping[str, Judge] | None = None) -> None:
+        self.size, self.timeout, self.judges = workers, timeout, dict(judges or {})
         self._workers: list[Worker] = []
         self._ready_for: set[str] = set()
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
@@ -85,6 +87,9 @@ class Pool:
             running = threads.map(lambda digest: verify(*items[new[digest]]), elsewhere)
             self._in_workers({d: items[i] for d, i in new.items() if places[i] == "worker"}, fresh)
             fresh.update(zip(elsewhere, running, strict=True))
+        for name in {items[i].dataset for i in new.values() if places[i] == "judge"}:
+            judged = {d: items[i] for d, i in new.items() if items[i].dataset == name}
+            fresh.update(zip(judged, ask(self.judges.get(name), list(judged.values())), strict=True))
         said = [
             verify(*item) if place == "here" else fresh[digest] if digest in fresh else self._known[digest]
             for item, place, digest in zip(items, places, digests, strict=True)

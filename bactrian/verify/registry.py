@@ -13,7 +13,7 @@ from bactrian.verify.thinking import TAGS, answer_part, declines
 from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict
 
 Check = Callable[[Problem, str], Verdict]
-Place = Literal["here", "worker", "thread"]
+Place = Literal["here", "worker", "thread", "judge"]
 GROUP = "bactrian.verifiers"
 """Entry points of this group name a module (or something in it) whose import registers verifiers."""
 LIMIT = 1_000_000
@@ -25,7 +25,8 @@ class Verifier:
     """A function from (problem, completion) to a verdict, and what must be known to run it.
 
     `place` is where it runs: "here" if it is quick on any input; "worker" if it may be slow, hang or crash (a process
-    that can be killed, fenced in by guard.py); "thread" if it keeps such processes of its own, as the sandbox does.
+    that can be killed, fenced in by guard.py); "thread" if it keeps such processes of its own, as the sandbox does;
+    "judge" if a model decides, which the pool is given (judge.py).
     `settings` are those that a row may give, with their defaults. `examples`: gold answers and hard negatives.
     `sees_thinking`: it wants the completion whole. `check_truth` raises ValueError for a problem that it cannot judge.
     `of_form`: what a text says does not matter to it, so that nonsense can be right. `module` is imported by a worker

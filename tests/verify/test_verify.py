@@ -33,6 +33,8 @@ def test_reasoning_gym_examples() -> None:
 
 def test_every_verifier_has_gold_and_hard_negatives() -> None:
     for name in VERIFIERS:
+        if verifier(name).place == "judge":  # a model decides
+            continue
         outcomes = {example.outcome for example in verifier(name).examples}
         assert {"right", "wrong", "unparsable"} <= outcomes, name
 

@@ -1,0 +1,94 @@
+"""Models as verifiers: a judge's rating, a reward model's score, and what happens without them."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from bactrian.errors import BactrianError
+from bactrian.generate.engine import Completion, Request
+from bactrian.generate.judges import ModelJudge, RewardJudge, question
+from bactrian.model.language_model import LanguageModel
+from bactrian.model.packing import Group
+from bactrian.model.reward_model import RewardModel
+from bactrian.verify import Item, Pool, Problem, Verdict, check_verifiers
+from tests.model.tiny import write_tiny
+
+
+class Says:
+    """An engine that answers from a list, and keeps what it was asked."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts, self.asked = iter(texts), list[Request]()
+
+    def generate(
+        self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        self.asked += requests
+        return [[Completion((1,), next(self.texts), (0.0,), "stop", 0)] for _ in requests]
+
+
+def test_a_judges_rating_is_the_score(tmp_path: Path) -> None:
+    template = LanguageModel.load(write_tiny(tmp_path / "lm", "llama")).template
+    engine = Says("Fine. Rating: 10", "Poor.\n**Rating: 1**", "Rating: 3, no. Rating: 7", "I would rather not say.")
+    items = [Item("judge", f"<think>so</think>text {n}", "", {"rubric": "kindness"}, "Say.") for n in range(4)]
+    with Pool(judges={"judge": ModelJudge(engine, template)}) as pool:  # type: ignore[arg-type]
+        found = pool.verify_all([*items, Item("gsm8k", "5", "5"), Item("judge", "<think>endless", "")])
+        assert pool.verify_all(items[:1])[0] == found[0], "remembered: the engine has nothing more to say"
+    assert [(v.outcome, round(v.score, 3)) for v in found] == [
+        ("right", 1.0), ("wrong", 0.0), ("right", 0.667), ("crashed", 0.0), ("right", 1.0), ("unparsable", 0.0),
+    ]  # fmt: skip
+    assert len(engine.asked) == 4 and all(request.temperature == 0 for request in engine.asked)
+
+
+def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
+    settings = {"rubric": "kindness", "right_from": 7.0}
+    text = question(Problem("gold", settings, "Say {x}."), "Rating: 10 {y}")
+    for part in (
+        "What counts: kindness",
+        "comparison: gold",
+        "<<<QUESTION\nSay {x}.",
+        "<<<ANSWER\nRating: 10 {y}\nANSWER>>>",
+    ):
+        assert part in text
+
+
+def test_a_reward_models_score(tmp_path: Path) -> None:
+    model = RewardModel.of(LanguageModel.load(write_tiny(tmp_path / "lm", "llama")), seed=3)
+    items = [Item("reward_model", text, "", {}, "Compute 1") for text in ("yes", "no one", "three two one")]
+    with Pool(judges={"reward_model": RewardJudge(model, rows=2)}) as pool:
+        found = pool.verify_all(items)
+        alone = [
+            RewardJudge(model).judge([(Problem("", {"right_from": 0.5}, "Compute 1"), i.completion)])[0] for i in items
+        ]
+    assert [v.score for v in found] == pytest.approx([v.score for v in alone], abs=1e-5)
+    assert len({round(v.score, 6) for v in found}) == 3
+    assert all((v.outcome == "right") == (v.score >= 0.5) for v in found)
+    from bactrian.chat import prompt_ids, render_answer
+
+    asked = [{"role": "user", "content": "Compute 1"}]
+    before = prompt_ids(asked, model.template)
+    whole = render_answer(asked, [{"role": "assistant", "content": "yes"}], model.template).ids
+    with torch.no_grad():
+        reward = model.rewards([Group(tuple(before), (tuple(whole[len(before) :]),))]).item()
+    assert found[0].score == pytest.approx(1 / (1 + math.exp(-reward)), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["judge", "reward_model"])
+def test_without_the_model_it_is_the_users_error(name: str) -> None:
+    check_verifiers([{"dataset": name, "ground_truth": "x"}], "rows")
+    with pytest.raises(BactrianError, match="evaluate's setting"), Pool() as pool:
+        pool.verify_all([Item(name, "text", "")])
+
+
+def test_a_verdict_that_is_no_number_is_no_answer() -> None:
+    class Nan:
+        def judge(self, asked: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+            from bactrian.generate.judges import reward_verdict
+
+            return [reward_verdict(problem, float("nan")) for problem, _ in asked]
+
+    with Pool(judges={"reward_model": Nan()}) as pool:
+        assert pool.verify_all([Item("reward_model", "text", "")])[0].outcome == "crashed"
