@@ -16,8 +16,9 @@ import torch
 from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.model import attention
-from bactrian.model.attention import Layout, PackedAttention, attention_layout
+from bactrian.model.attention import Layout, attention_layout
 from bactrian.model.logprobs import token_entropy, token_logprobs
+from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
 
 if TYPE_CHECKING:
