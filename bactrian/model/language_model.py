@@ -17,7 +17,7 @@ from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.model import attention
 from bactrian.model.attention import Layout, attention_layout
-from bactrian.model.logprobs import token_entropy, token_logprobs
+from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
 
@@ -147,29 +147,23 @@ class LanguageModel(Decoder):
         Raises:
             ValueError: a token that starts a sequence has nothing that predicts it.
         """
-        return self._score(forest, where, temperature, entropy=False)[0]
+        states, targets = self._predictions(forest, where)
+        return token_logprobs(states, self.head, targets, temperature=temperature, softcap=self.softcap)
 
     def logprobs_and_entropy(
         self, forest: Forest, where: torch.Tensor, temperature: float = 1.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As `logprobs`, and the entropy (nats, not differentiable) of the distributions that they come from, [N]."""
-        logprobs, entropy = self._score(forest, where, temperature, entropy=True)
-        assert entropy is not None
-        return logprobs, entropy
+        states, targets = self._predictions(forest, where)
+        return token_logprobs_and_entropy(states, self.head, targets, temperature=temperature, softcap=self.softcap)
 
-    def _score(
-        self, forest: Forest, where: torch.Tensor, temperature: float, entropy: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _predictions(self, forest: Forest, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The hidden states [N, d] that predict the tokens at `where`, and those tokens, long [N]."""
         source = forest.previous[where]
         if len(source) and int(source.min()) < 0:
             raise ValueError("the first token of a sequence has no log-probability")
-        states = self.forward(forest)
-        states = states.index_select(0, source.to(self.device))
-        targets = forest.ids[where].to(self.device)
-        scored = token_logprobs(states, self.head, targets, temperature=temperature, softcap=self.softcap)
-        if not entropy:
-            return scored, None
-        return scored, token_entropy(states.detach(), self.head, temperature=temperature, softcap=self.softcap)
+        states = self.forward(forest).index_select(0, source.to(self.device))
+        return states, forest.ids[where].to(self.device)
 
     def check(self, tolerance: float = 1e-3) -> None:
         """Compare the packed forward with the plain one on a small probe: a prefix with two continuations.

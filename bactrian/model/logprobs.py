@@ -1,7 +1,8 @@
 """Log-probabilities of the tokens that a loss reads, and of no others.
 
 Hidden states are projected onto the vocabulary in chunks, forward and backward; nothing of size tokens x vocabulary
-outlives a chunk, unless it fits in a small budget and spares a second product.
+outlives a chunk, unless it fits in a small budget and spares a second product. Logits stay in the dtype that the
+product made them in; their softmax is worked out in float32, a block at a time.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import Any
 
 import torch
 
-CHUNK_ELEMENTS = 2**25  # logits per chunk: 32 Mi, 128 MiB in float32
-KEEP_ELEMENTS = 2**27  # logits kept for the backward at most: 512 MiB in float32; beyond, they are computed again
+CHUNK_ELEMENTS = 2**25  # logits of one product: 32 Mi, 64 MiB in bfloat16
+KEEP_ELEMENTS = 2**27  # logits kept for the backward at most: 256 MiB in bfloat16; beyond, they are computed again
+BLOCK_ELEMENTS = 2**21  # logits in float32 at a time: 8 MiB, so that they stay in the processor's cache
 
 
 def token_logprobs(
@@ -34,21 +36,33 @@ def token_logprobs(
     Returns:
         float32 [N], differentiable in hidden and weight.
     """
-    result: torch.Tensor = _TokenLogprobs.apply(hidden, weight, targets, temperature, softcap)  # type: ignore[no-untyped-call]
+    return _score(hidden, weight, targets, temperature, softcap, entropy=False)[0]
+
+
+def token_logprobs_and_entropy(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `token_logprobs`, and from the same product the entropy in nats, float32 [N], not differentiable."""
+    return _score(hidden, weight, targets, temperature, softcap, entropy=True)
+
+
+def _score(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    temperature: float,
+    softcap: float | None,
+    entropy: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    result: tuple[torch.Tensor, torch.Tensor] = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, targets, temperature, softcap, entropy
+    )
     return result
-
-
-@torch.no_grad()
-def token_entropy(
-    hidden: torch.Tensor, weight: torch.Tensor, *, temperature: float = 1.0, softcap: float | None = None
-) -> torch.Tensor:
-    """Entropy in nats of the next-token distribution at each hidden state [N, d] → float32 [N]. Not differentiable."""
-    out = []
-    for chunk in torch.split(hidden, _rows(weight)):
-        logits = _logits(chunk, weight, temperature, softcap)
-        lse = logits.logsumexp(-1)
-        out.append(lse - (torch.softmax(logits, -1) * logits).sum(-1))
-    return torch.cat(out) if out else hidden.new_zeros(0, dtype=_wide(hidden.dtype))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -56,12 +70,12 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _rows(weight: torch.Tensor) -> int:
-    return max(1, CHUNK_ELEMENTS // weight.shape[0])
+def _rows(weight: torch.Tensor, elements: int) -> int:
+    return max(1, elements // weight.shape[0])
 
 
-def _logits(hidden: torch.Tensor, weight: torch.Tensor, temperature: float, softcap: float | None) -> torch.Tensor:
-    logits = hidden @ weight.T
+def _shaped(logits: torch.Tensor, temperature: float, softcap: float | None) -> torch.Tensor:
+    """Logits as they enter the softmax, in float32 or wider; a copy unless they already are what they should be."""
     logits = logits.to(_wide(logits.dtype))
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
@@ -69,6 +83,8 @@ def _logits(hidden: torch.Tensor, weight: torch.Tensor, temperature: float, soft
 
 
 class _TokenLogprobs(torch.autograd.Function):
+    """(log-probabilities [N], entropies [N] or [0])."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -77,51 +93,66 @@ class _TokenLogprobs(torch.autograd.Function):
         targets: torch.Tensor,
         temperature: float,
         softcap: float | None,
-    ) -> torch.Tensor:
+        entropy: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        count, block = hidden.shape[0], _rows(weight, BLOCK_ELEMENTS)
+        picked = hidden.new_empty(count, dtype=_wide(hidden.dtype))
+        sums, entropies = torch.empty_like(picked), picked.new_empty(count if entropy else 0)
         kept: list[torch.Tensor] = []
-        keep = any(ctx.needs_input_grad) and hidden.shape[0] * weight.shape[0] <= KEEP_ELEMENTS
-        picked, sums = [], []
-        step = _rows(weight)
-        for rows, labels in zip(torch.split(hidden, step), torch.split(targets, step), strict=True):
-            logits = _logits(rows, weight, temperature, softcap)
-            lse = logits.logsumexp(-1)
-            picked.append(logits.gather(-1, labels[:, None])[:, 0] - lse)
-            sums.append(lse)
+        keep = any(ctx.needs_input_grad) and count * weight.shape[0] <= KEEP_ELEMENTS
+        for start in range(0, count, step := _rows(weight, CHUNK_ELEMENTS)):
+            logits = hidden[start : start + step] @ weight.T
+            for at in range(0, logits.shape[0], block):
+                part = slice(start + at, start + min(at + block, logits.shape[0]))
+                wide = _shaped(logits[at : at + block], temperature, softcap)
+                sums[part] = wide.logsumexp(-1)
+                picked[part] = wide.gather(-1, targets[part, None])[:, 0] - sums[part]
+                if entropy:
+                    entropies[part] = sums[part] - (torch.softmax(wide, -1) * wide).sum(-1)
             if keep:
                 kept.append(logits)
         ctx.temperature, ctx.softcap, ctx.kept = temperature, softcap, kept
-        empty = hidden.new_zeros(0, dtype=_wide(hidden.dtype))
-        ctx.save_for_backward(hidden, weight, targets, torch.cat(sums) if sums else empty)
-        return torch.cat(picked) if picked else empty
+        ctx.save_for_backward(hidden, weight, targets, sums)
+        ctx.mark_non_differentiable(entropies)
+        return picked, entropies
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, targets, sums = ctx.saved_tensors
-        temperature, softcap = ctx.temperature, ctx.softcap
-        step = _rows(weight)
+        step = _rows(weight, CHUNK_ELEMENTS)
         d_hidden = torch.empty_like(hidden)
-        # the sum over chunks is kept in float32: it is one gradient of a whole micro-batch
-        d_weight = torch.zeros_like(weight, dtype=_wide(weight.dtype)) if ctx.needs_input_grad[1] else None
+        d_weight: torch.Tensor | None = None
         for i, start in enumerate(range(0, hidden.shape[0], step)):
             part = slice(start, start + step)
-            rows, g = hidden[part], grad[part]
-            logits = ctx.kept[i] if ctx.kept else _logits(rows, weight, temperature, softcap)
-            slope = 1 / temperature
-            capped = None
-            if softcap is not None:
-                capped = 1 - (logits * temperature / softcap).square()
-            d_logits = logits.sub_(sums[part, None]).exp_().mul_(-g[:, None])
-            d_logits.scatter_add_(1, targets[part, None], g[:, None])
-            if capped is not None:
-                d_logits.mul_(capped)
-            if slope != 1:
-                d_logits.mul_(slope)
-            d_logits = d_logits.to(weight.dtype)
-            torch.mm(d_logits, weight, out=d_hidden[part])
-            if d_weight is not None:
-                if d_logits.dtype == d_weight.dtype:
-                    d_weight.addmm_(d_logits.T, rows)
-                else:
-                    d_weight.add_(d_logits.T @ rows)
+            logits = ctx.kept[i] if ctx.kept else hidden[part] @ weight.T
+            _to_gradient(logits, targets[part], sums[part], grad[part], ctx.temperature, ctx.softcap)
+            torch.mm(logits, weight, out=d_hidden[part])
+            if ctx.needs_input_grad[1]:
+                share = logits.T @ hidden[part]
+                # the sum over chunks is kept in float32: it is one gradient of a whole micro-batch
+                d_weight = share if d_weight is None else d_weight.to(_wide(share.dtype)).add_(share)
         ctx.kept = []  # overwritten above; a second backward computes them again
-        return d_hidden, (None if d_weight is None else d_weight.to(weight.dtype)), None, None, None
+        if ctx.needs_input_grad[1] and d_weight is None:
+            d_weight = torch.zeros_like(weight)
+        return d_hidden, (None if d_weight is None else d_weight.to(weight.dtype)), None, None, None, None
+
+
+def _to_gradient(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    sums: torch.Tensor,
+    grad: torch.Tensor,
+    temperature: float,
+    softcap: float | None,
+) -> None:
+    """Overwrite a chunk's logits with the loss's gradient in them: grad * (onehot(target) - softmax) * slopes."""
+    block = _rows(logits.T, BLOCK_ELEMENTS)
+    for at in range(0, logits.shape[0], block):
+        part = slice(at, at + block)
+        wide = _shaped(logits[part], temperature, softcap)
+        slope = None if softcap is None else 1 - (wide * temperature / softcap).square()
+        d = torch.sub(wide, sums[part, None]).exp_().mul_(-grad[part, None])
+        d.scatter_add_(1, targets[part, None], grad[part, None])
+        if slope is not None:
+            d.mul_(slope)
+        logits[part] = d if temperature == 1.0 else d.div_(temperature)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bactrian.model import logprobs as module
-from bactrian.model.logprobs import token_entropy, token_logprobs
+from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
 
 
 def plain(hidden: torch.Tensor, weight: torch.Tensor, temperature: float, softcap: float | None) -> torch.Tensor:
@@ -21,6 +21,7 @@ def test_equals_log_softmax(
 ) -> None:
     monkeypatch.setattr(module, "KEEP_ELEMENTS", keep)
     monkeypatch.setattr(module, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", min(chunk, 60))
     torch.manual_seed(0)
     hidden, weight = torch.randn(11, 8, requires_grad=True), torch.randn(20, 8, requires_grad=True)
     targets, upstream = torch.randint(20, (11,)), torch.randn(11)
@@ -42,7 +43,10 @@ def test_entropy(temperature: float, softcap: float | None) -> None:
     hidden, weight = torch.randn(7, 8), torch.randn(20, 8)
     logs = plain(hidden, weight, temperature, softcap)
     expected = -(logs.exp() * logs).sum(-1)
-    torch.testing.assert_close(token_entropy(hidden, weight, temperature=temperature, softcap=softcap), expected)
+    targets = torch.randint(20, (7,))
+    logprobs, entropy = token_logprobs_and_entropy(hidden, weight, targets, temperature=temperature, softcap=softcap)
+    torch.testing.assert_close(entropy, expected)
+    assert torch.equal(logprobs, token_logprobs(hidden, weight, targets, temperature=temperature, softcap=softcap))
 
 
 def test_nothing_to_score() -> None:

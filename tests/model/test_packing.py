@@ -37,13 +37,14 @@ def test_bins_hold_each_item_once_and_keep_the_budget(sizes: list[int], budget: 
     assert all(a + b > budget for a, b in pairwise(loads))
 
 
-def test_packing_a_hundred_thousand_lengths_is_quick() -> None:
+@pytest.mark.slow
+def test_packing_a_million_lengths_is_quick() -> None:
     import time
 
-    lengths = [(i * 7919) % 2000 + 1 for i in range(100_000)]
-    start = time.perf_counter()
+    lengths = [(i * 7919) % 2000 + 1 for i in range(1_000_000)]
+    start = time.process_time()
     bins = pack(lengths, 4096)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert sum(lengths) / (4096 * len(bins)) > 0.99
 
 
