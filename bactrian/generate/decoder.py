@@ -20,8 +20,8 @@ import torch
 from torch.nn.functional import gelu, linear, silu
 
 from bactrian.generate.native import Kernels, kernels
-from bactrian.model.attention import PackedAttention
 from bactrian.model.language_model import LanguageModel
+from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
 
 ATTENTION = {"self_attn", "mlp"}
@@ -249,7 +249,6 @@ class _Recorder(PackedAttention):
 
     def __init__(self, forest: Forest):
         super().__init__(forest)
-        self.forest = forest
         self.asked: list[tuple[float, int | None]] = []
 
     def attend(

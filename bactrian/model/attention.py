@@ -31,9 +31,13 @@ class Layout(Protocol):
 _layout: ContextVar[Layout | None] = ContextVar("layout", default=None)
 
 
+def layout_in_force() -> Layout | None:
+    return _layout.get()
+
+
 @contextmanager
-def attention_layout(layout: Layout) -> Iterator[None]:
-    """Put a layout in force for the forwards (and their recomputation) within the block."""
+def attention_layout(layout: Layout | None) -> Iterator[None]:
+    """Put a layout in force for the forwards within the block."""
     token = _layout.set(layout)
     try:
         yield

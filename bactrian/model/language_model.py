@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.model import attention
 from bactrian.model.attention import Layout, attention_layout
+from bactrian.model.flex_attention import FlexAttention
 from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
@@ -32,11 +33,16 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 @dataclass
 class Decoder:
-    """A decoder network, and what turns text into its tokens and back."""
+    """A decoder network, and what turns text into its tokens and back.
+
+    masters: weights in float32 by name, where the network computes with bfloat16 copies of them and is to be trained;
+        they are what is moved and what is saved.
+    """
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     template: ChatTemplate
+    masters: dict[str, torch.Tensor] = field(default_factory=dict, kw_only=True)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -55,7 +61,8 @@ class Decoder:
 
     def forward(self, forest: Forest, sink: list[tuple[torch.Tensor, torch.Tensor]] | None = None) -> torch.Tensor:
         """Last hidden states of a forest's tokens, [T, d]. `sink`: see `PackedAttention`."""
-        layout = PackedAttention(forest, sink, self.device)
+        on_cpu = self.device.type == "cpu"
+        layout = PackedAttention(forest, sink) if on_cpu else FlexAttention(forest, sink, self.device)
         return self.hidden(forest.ids[None], forest.positions[None], layout)[0]
 
     def hidden(self, ids: torch.Tensor, positions: torch.Tensor, layout: Layout) -> torch.Tensor:
@@ -68,9 +75,12 @@ class Decoder:
         return states
 
     def save(self, folder: Path) -> None:
-        """Write weights (safetensors), configuration, tokenizer and chat template into `folder`."""
+        """Write weights (safetensors; masters if there are any), configuration, tokenizer and chat template."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.network.save_pretrained(folder)
+        owners = {id(weight): name for name, weight in self.network.named_parameters()}
+        every = self.network.named_parameters(remove_duplicate=False)  # tied weights under each of their names
+        masters = {name: self.masters[owners[id(w)]] for name, w in every if owners[id(w)] in self.masters}
+        self.network.save_pretrained(folder, state_dict={**self.network.state_dict(), **masters})
         self.tokenizer.chat_template = self.template.text  # what was trained on is what is served
         self.tokenizer.save_pretrained(folder)
 
@@ -105,16 +115,23 @@ class LanguageModel(Decoder):
 
     @classmethod
     def load(
-        cls, folder: Path, dtype: str = "float32", template: str | None = None, device: str = "cpu"
+        cls,
+        folder: Path,
+        dtype: str = "float32",
+        template: str | None = None,
+        device: str = "cpu",
+        masters: bool = False,
     ) -> LanguageModel:
         """Load a model folder.
 
         Args:
             folder: Hugging Face layout.
-            dtype: of the weights in memory, "float32" or "bfloat16".
+            dtype: of the weights that it computes with, "float32" or "bfloat16".
             device: "cpu" or "cuda".
             template: a chat template's name (see `bactrian.chat`); by default the tokenizer's own if it has one, else
                 tulu.
+            masters: keep the weights in float32 too, as they are in the files, for training: a stage's small updates
+                are then not lost in the rounding between one stage and the next.
 
         Raises:
             BactrianError: no config, no tokenizer, weights only as a pickle, a model that needs remote code, an
@@ -126,8 +143,10 @@ class LanguageModel(Decoder):
         if is_reward_model(folder):
             raise BactrianError(f"{folder}: a reward model, which scores answers; expected a language model")
         tokenizer = load_tokenizer(folder)
-        network = load_network(AutoModelForCausalLM, folder, dtype, device)
-        model = cls(network, tokenizer, ChatTemplate.load(tokenizer, template or template_for(tokenizer)))
+        network = load_network(AutoModelForCausalLM, folder, "float32" if masters else dtype, device)
+        kept = split_masters(network, dtype) if masters else {}
+        chat = ChatTemplate.load(tokenizer, template or template_for(tokenizer))
+        model = cls(network, tokenizer, chat, masters=kept)
         model.check()
         return model
 
@@ -244,6 +263,15 @@ def load_network(kind: Any, folder: Path, dtype: str, device: str) -> PreTrained
             weight.data = weight.data.clone()
     loaded: PreTrainedModel = network.eval().to(device)
     return loaded
+
+
+def split_masters(network: PreTrainedModel, dtype: str) -> dict[str, torch.Tensor]:
+    """Make a float32 network compute in `dtype`; its weights as they were, by name, or none if nothing changes."""
+    if dtype == "float32":
+        return {}
+    masters = {name: weight.detach() for name, weight in network.named_parameters()}
+    network.to(DTYPES[dtype])
+    return masters
 
 
 def is_reward_model(folder: Path) -> bool:

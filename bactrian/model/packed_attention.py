@@ -1,9 +1,9 @@
 """Attention over a forest: each token attends to its ancestors and, causally, to its own segment.
 
-On a CPU the scores of a block of queries are formed, used and forgotten, and formed again in the backward: nothing of
-size tokens x tokens is kept, keys that a block cannot see are not multiplied, and grouped queries share their keys
-without a copy. In bfloat16 that takes 0.3 to 0.5 of the time of torch's own kernel (docs/benchmarks.md). The cost is
-the sum over segments of length x path length, never the square of the whole pack.
+This is for CPUs; GPUs have `flex_attention`. The scores of a block of queries are formed, used and forgotten, and
+formed again in the backward: nothing of size tokens x tokens is kept, keys that a block cannot see are not multiplied,
+and grouped queries share their keys without a copy. In bfloat16 that takes about half the time of torch's own kernel
+(docs/benchmarks.md). The cost is the sum over segments of length x path length, never the square of the whole pack.
 """
 
 from __future__ import annotations
@@ -97,11 +97,10 @@ class PackedAttention:
 
     forest: Forest
     sink: list[tuple[torch.Tensor, torch.Tensor]] | None = None
-    device: torch.device | None = None
     biases: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.groups = [_group(self.forest, members, self.device) for members in _families(self.forest)]
+        self.groups = [_group(self.forest, members) for members in _families(self.forest)]
         # a segment's gradient is put before those of its children are added: parents come first
         self.groups.sort(key=lambda group: group.past)
 
@@ -118,12 +117,12 @@ class PackedAttention:
         """0 where a block's query may see a key, else -inf, [1, queries * repeat, keys]."""
         key = (part.start - part.first, part.queries, part.keys, part.window, repeat, like.dtype)
         if key not in self.biases:
-            at = torch.arange(part.start, part.stop, device=like.device)[:, None]
-            seen = torch.arange(part.first, part.first + part.keys, device=like.device)[None, :]
+            at = torch.arange(part.start, part.stop)[:, None]
+            seen = torch.arange(part.first, part.first + part.keys)[None, :]
             hidden = seen > at
             if part.window is not None:
                 hidden = hidden | (seen <= at - part.window)
-            bias = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, float("-inf"))
+            bias = torch.zeros(hidden.shape, dtype=like.dtype).masked_fill_(hidden, float("-inf"))
             self.biases[key] = bias.repeat_interleave(repeat, 0).unsqueeze(0)
         return self.biases[key]
 
@@ -174,7 +173,7 @@ class _ForestAttention(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(q, k, v)
         ctx.layout, ctx.scale, ctx.window = layout, scale, window
-        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+        out = torch.empty(q.shape, dtype=q.dtype)
         shared = k.shape[1]
         repeat = q.shape[1] // shared
         for group in layout.groups:
@@ -194,8 +193,8 @@ class _ForestAttention(torch.autograd.Function):
         layout, scale, window = ctx.layout, ctx.scale, ctx.window
         # a prefix gets a share from each of its children: they are summed in float32
         wide = torch.promote_types(k.dtype, torch.float32) if any(g.prefix for g in layout.groups) else k.dtype
-        dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-        dk, dv = (torch.empty(x.shape, dtype=wide, device=x.device) for x in (k, v))
+        dq = torch.empty(q.shape, dtype=q.dtype)
+        dk, dv = (torch.empty(x.shape, dtype=wide) for x in (k, v))
         shared = k.shape[1]
         for group in layout.groups:
             queries, keys, values = group.queries(q, shared), group.with_prefix(k), group.with_prefix(v)
@@ -235,7 +234,7 @@ def _group_backward(
     return dq, dk, dv
 
 
-def _group(forest: Forest, members: list[int], device: torch.device | None) -> _Group:
+def _group(forest: Forest, members: list[int]) -> _Group:
     spans = [forest.spans[m] for m in members]
     above = [forest.spans[a] for a in forest.ancestors(members[0])]
     prefix = tuple(slice(span.start, span.stop) for span in above)
@@ -246,8 +245,8 @@ def _group(forest: Forest, members: list[int], device: torch.device | None) -> _
     offsets = torch.arange(length)
     lengths = torch.tensor([span.length for span in spans])[:, None]
     starts = torch.tensor([span.start for span in spans])[:, None]
-    rows = (starts + torch.minimum(offsets, lengths - 1)).view(-1).to(device)
-    true = (offsets < lengths).view(-1).to(device)
+    rows = (starts + torch.minimum(offsets, lengths - 1)).view(-1)
+    true = (offsets < lengths).view(-1)
     return _Group(len(spans), length, rows, None if bool(true.all()) else true, prefix, past)
 
 

@@ -78,7 +78,9 @@ class RewardModel(Decoder):
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(1, size, generator=generator) / (size + 1) ** 0.5
         network.score.weight = torch.nn.Parameter(weight.to(model.device, model.dtype))
-        return cls(network.eval(), model.tokenizer, model.template)
+        names = {name for name, _ in network.named_parameters()}
+        masters = {name: weight.clone() for name, weight in model.masters.items() if name in names}
+        return cls(network.eval(), model.tokenizer, model.template, masters=masters)
 
     @property
     def scalar_head(self) -> torch.Tensor:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from bactrian.stages.pairs import remembered, token_pairs
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Training, training_memory
+from bactrian.stages.training import Tuning, training_memory
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bactrian.train.preference import Pair
 
 
-class DPO(Training):
+class DPO(Tuning):
     """Direct preference optimisation, and its length-normalised, SimPO and IPO variants [SPEC §3.3].
 
     The reference is the model that training starts from. Its log-probabilities are computed once, before training, and

@@ -101,7 +101,7 @@ class PPO(Training):
                 settings,
                 steps=self.steps,
                 seed=workspace.seed,
-                reference=self.load(workspace, self.model) if self.kl else None,
+                reference=self.load(workspace, self.model, trained=False) if self.kl else None,
             )
             self.train(workspace, model, task, trained=task)
 

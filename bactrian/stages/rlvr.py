@@ -70,7 +70,7 @@ class RLVR(Training):
             workspace.add_licence(licence)
         check_verifiers(rows, str(workspace.input(self.data).path))
         model = self.load(workspace, self.model)
-        reference = self.load(workspace, self.model) if self.kl else None
+        reference = self.load(workspace, self.model, trained=False) if self.kl else None
         engine = LocalEngine(model, rows=self.rows_at_once)
         settings = Settings(
             problems_per_step=self.problems_per_step,

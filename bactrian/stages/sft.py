@@ -7,7 +7,7 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Training, training_memory
+from bactrian.stages.training import Tuning, training_memory
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bactrian.data.tally import Tally
 
 
-class SFT(Training):
+class SFT(Tuning):
     """Supervised fine-tuning: cross-entropy on every assistant turn and its end token [Tülu 3; SPEC §2].
 
     The loss of a step is the mean over all trained tokens of the whole step, however it is cut into micro-batches.

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from bactrian.manifest import Kind
-from bactrian.stages.stage import Stage
+from bactrian.stages.stage import Settings, Stage
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
     from bactrian.model.language_model import Decoder, LanguageModel
-    from bactrian.train.loop import Settings, Task, Trained
+    from bactrian.train.loop import Settings as LoopSettings
+    from bactrian.train.loop import Task, Trained
 
 
 class Training(Stage):
@@ -31,6 +32,12 @@ class Training(Stage):
     time_limit_minutes: float | None = Field(
         None, gt=0, description="stop after this long and keep what was learnt; the result depends on the machine"
     )
+    recompute: Literal["none", "mlp", "layer"] = Field(
+        "none", description="activations computed again in the backward, for memory: of MLPs, or of whole layers"
+    )
+    freeze: list[str] = Field(
+        [], description="weights that stay as they are, by name; * stands for any part: model.embed_tokens.*"
+    )
     template: str | None = Field(
         None, description="chat template: model, tulu, chatml, …; by default the tokenizer's own, else tulu"
     )
@@ -38,12 +45,23 @@ class Training(Stage):
     def seconds_limit(self) -> float | None:
         return None if self.time_limit_minutes is None else 60 * self.time_limit_minutes
 
-    def load(self, workspace: "Workspace", ref: str) -> "LanguageModel":
-        """The model to be trained, in the workspace's dtype."""
+    def load(self, workspace: "Workspace", ref: str, trained: bool = True) -> "LanguageModel":
+        """A model in the workspace's dtype, made ready to be trained unless it is a frozen reference."""
         from bactrian.model.language_model import LanguageModel
 
-        hardware = workspace.hardware
-        return LanguageModel.load(workspace.input(ref).path, hardware.dtype, self.template, hardware.device)
+        hardware, folder = workspace.hardware, workspace.input(ref).path
+        model = LanguageModel.load(folder, hardware.dtype, self.template, hardware.device, masters=trained)
+        if trained:
+            self.prepare(model)
+        return model
+
+    def prepare(self, model: "Decoder") -> None:
+        """Parts frozen, activations dropped, as the settings say."""
+        from bactrian.model.recompute import drop_activations
+        from bactrian.train.freezing import freeze
+
+        freeze(model.network, self.freeze)
+        drop_activations(model.network, self.recompute)
 
     def train(
         self, workspace: "Workspace", model: "Decoder", task: "Task", trained: "Trained | None" = None, **changes: Any
@@ -53,9 +71,12 @@ class Training(Stage):
 
         totals = train(self.name, trained or model, task, self._settings(**changes), workspace)
         workspace.metrics.update(totals)
+        self.save(workspace, model)
+
+    def save(self, workspace: "Workspace", model: "Decoder") -> None:
         model.save(workspace.output)
 
-    def _settings(self, **changes: Any) -> "Settings":
+    def _settings(self, **changes: Any) -> "LoopSettings":
         from bactrian.train.loop import Settings
 
         values = {
@@ -69,6 +90,40 @@ class Training(Stage):
             "time_limit": self.seconds_limit(),
         }
         return Settings(**{**values, **changes})
+
+
+class Adapter(Settings):
+    """Low-rank adapters: W + (alpha / rank)·B·A is trained through A and B alone, W stays as it is [Hu et al. 2021]."""
+
+    rank: int = Field(64, ge=1, description="columns of B, rows of A")
+    alpha: float = Field(16.0, gt=0, description="scale, divided by the rank")
+    targets: list[str] = Field(
+        [], description="names of linear layers, such as q_proj; by default all of the decoder layers"
+    )
+
+
+class Tuning(Training):
+    """Training that may go through adapters."""
+
+    adapter: Adapter | None = Field(None, description="train low-rank adapters in place of the weights")
+
+    def load(self, workspace: "Workspace", ref: str, trained: bool = True) -> "LanguageModel":
+        from bactrian.model.adapters import add_adapters
+
+        model = super().load(workspace, ref, trained)
+        if self.adapter is not None:
+            model.masters = {}  # the weights stay as they are
+            a = self.adapter
+            add_adapters(model.network, workspace.input(ref).name, a.rank, a.alpha, a.targets, workspace.seed)
+        return model
+
+    def save(self, workspace: "Workspace", model: "Decoder") -> None:
+        """The model with the adapters merged into it and, beside it, the adapters alone."""
+        from bactrian.model.adapters import merge_adapters
+
+        if self.adapter is not None:
+            merge_adapters(model.network, workspace.output / "adapter")
+        super().save(workspace, model)
 
 
 def training_memory(parameters: float, micro_tokens: float, copies: float = 4) -> float:

@@ -8,7 +8,7 @@ makes N steps equal k steps, a kill, and N - k more, bit for bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -84,6 +84,11 @@ class Trained(Protocol):
     @property
     def network(self) -> torch.nn.Module: ...
 
+    @property
+    def masters(self) -> Mapping[str, torch.Tensor]:
+        """The network's weights in float32, by name, where it computes with copies of them (see `Decoder`)."""
+        ...
+
 
 def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) -> dict[str, float]:
     """Run a task's remaining steps on the model, in place.
@@ -99,7 +104,7 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
     Raises:
         BactrianError: the gradient is not finite.
     """
-    optimiser = MasterAdamW(model.network, settings.betas, settings.epsilon, settings.weight_decay)
+    optimiser = MasterAdamW(model.network, settings.betas, settings.epsilon, settings.weight_decay, model.masters)
     folder = log.scratch / "checkpoints"
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
     spent = 0.0  # seconds of training before this process

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
@@ -20,8 +20,15 @@ class MasterAdamW:
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
+        masters: Mapping[str, torch.Tensor] | None = None,
     ):
-        """Weight decay touches matrices only: not embeddings, norms or biases (SPEC 7.1)."""
+        """Weight decay touches matrices only: not embeddings, norms or biases (SPEC 7.1).
+
+        Args:
+            masters: float32 weights by name to move in place, of a network with bfloat16 copies of them; a weight that
+                has none starts from its rounded value.
+        """
+        masters = masters or {}
         embeddings = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}
         self.names: list[str] = []
         self.model_weights: list[torch.nn.Parameter] = []
@@ -32,7 +39,7 @@ class MasterAdamW:
             if not weight.requires_grad:
                 continue
             low = weight.dtype.itemsize < 4
-            master = torch.nn.Parameter(weight.detach().float()) if low else weight
+            master = torch.nn.Parameter(masters.get(name, weight.detach()).float()) if low else weight
             if low:
                 hook = _move_gradient_to(master)
                 weight.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]

@@ -100,6 +100,8 @@ class PPO:
         self.steps, self.seed = steps, seed
         self.updates_per_step = settings.epochs * settings.parts
         self.network = torch.nn.ModuleDict({"policy": policy.network, "value": value.network})
+        both = (("policy", policy), ("value", value))
+        self.masters = {f"{part}.{name}": w for part, model in both for name, w in model.masters.items()}
 
     def updates(self, step: int) -> Iterator[Update]:
         s = self.settings

@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bactrian.model.flex_attention import FlexAttention
 from bactrian.model.language_model import LanguageModel
+from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Group, Segment, common_prefix, pack, plant
 from tests.model.tiny import ARCHITECTURES, write_tiny
 
@@ -152,6 +154,18 @@ def test_any_tree_equals_its_paths(shape: list[tuple[int, int]], seed: int) -> N
             packed = model.logprobs(forest, torch.arange(span.start + first, span.stop))
             plain = plain_logprobs(model, sequence)[-(span.length - first) :]
             torch.testing.assert_close(packed, plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 5, 40])
+def test_the_gpu_s_attention_is_the_cpu_s(window: int | None) -> None:
+    """FlexAttention runs on a CPU too, forward only; its mask is what is ours."""
+    lengths = ((9, -1), (5, 0), (7, 0), (3, 1), (150, -1), (20, 4))
+    forest = Forest.of([Segment(tuple(range(n)), parent) for n, parent in lengths])
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, heads, forest.tokens, 16) for heads in (4, 2, 2))
+    ours = PackedAttention(forest).attend(0, q, k, v, 0.25, window)
+    flex = FlexAttention(forest, None, torch.device("cpu")).attend(0, q, k, v, 0.25, window)
+    torch.testing.assert_close(ours, flex, atol=1e-5, rtol=1e-5)
 
 
 _models: list[LanguageModel] = []

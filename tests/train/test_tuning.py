@@ -1,0 +1,155 @@
+"""What is trained and what is kept: masters between stages, adapters, frozen parts, dropped activations."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from bactrian.errors import BactrianError
+from bactrian.model.adapters import add_adapters, merge_adapters
+from bactrian.model.language_model import LanguageModel
+from bactrian.model.packing import Forest, Segment
+from bactrian.model.recompute import drop_activations
+from bactrian.train.freezing import freeze
+from bactrian.train.loop import Settings
+from tests.model.tiny import ARCHITECTURES, write_tiny
+from tests.train.bench import Cut, gradient, make, run, same
+
+TINY_STEPS = Settings(learning_rate=1e-6, schedule="constant", clip=None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("model"))
+
+
+def some_logprobs(model: LanguageModel) -> torch.Tensor:
+    ids = tuple(3 + (7 * i) % 40 for i in range(30))
+    with torch.no_grad():
+        return model.logprobs(Forest.of([Segment(ids)]), torch.arange(1, 30))
+
+
+def distance_from(weights: dict[str, torch.Tensor], folder: Path) -> float:
+    start = LanguageModel.load(folder)
+    return max(float((weights[n] - w.detach()).abs().max()) for n, w in start.network.named_parameters())
+
+
+@pytest.mark.parametrize("architecture", ["llama", "llama-tied"])
+def test_small_updates_survive_the_way_from_stage_to_stage(tmp_path: Path, architecture: str) -> None:
+    """A few updates of 1e-6 are far below bfloat16's steps at 0.15 (5e-4): rounding between stages loses them."""
+    start = write_tiny(tmp_path / "start", architecture)
+    first = LanguageModel.load(start, "bfloat16", masters=True)
+    run(make("sft", first, epochs=3), first, tmp_path / "run", TINY_STEPS)
+    moved = {name: weight.clone() for name, weight in first.masters.items()}
+    assert 1e-6 < distance_from(moved, start) < 1e-5
+    first.save(tmp_path / "after")
+    second = LanguageModel.load(tmp_path / "after", "bfloat16", masters=True)
+    assert same(second.masters, moved)
+    assert torch.equal(some_logprobs(second), some_logprobs(first))
+    without = LanguageModel.load(start, "bfloat16")  # what rounding leaves of the same steps
+    run(make("sft", without, epochs=3), without, tmp_path / "without", TINY_STEPS)
+    lost = {name: w.float() - moved[name] for name, w in without.network.named_parameters()}
+    assert max(float(w.abs().max()) for w in lost.values()) > 1e-4
+
+
+def adapted(folder: Path, tmp_path: Path, dtype: str = "float32") -> LanguageModel:
+    model = LanguageModel.load(folder, dtype)
+    add_adapters(model.network, "base", rank=4, alpha=8.0, seed=1)
+    run(make("sft", model, epochs=3), model, tmp_path, Settings(learning_rate=1e-2))
+    return model
+
+
+def test_an_adapter_starts_as_nothing_and_moves_only_itself(folder: Path, tmp_path: Path) -> None:
+    plain = LanguageModel.load(folder)
+    model = LanguageModel.load(folder)
+    add_adapters(model.network, "base", rank=4, alpha=8.0)
+    assert torch.equal(some_logprobs(model), some_logprobs(plain))
+    model = adapted(folder, tmp_path)
+    assert not torch.allclose(some_logprobs(model), some_logprobs(plain), atol=1e-2)
+    base = {n.replace(".base_layer", ""): w for n, w in model.network.named_parameters() if "lora_" not in n}
+    assert same(base, dict(plain.network.named_parameters()))
+
+
+def test_merged_is_the_adapter_and_peft_reads_what_was_saved(folder: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = adapted(folder, tmp_path / "run")
+    before = some_logprobs(model)
+    merge_adapters(model.network, tmp_path / "merged" / "adapter")
+    torch.testing.assert_close(some_logprobs(model), before, atol=1e-5, rtol=1e-5)
+    model.save(tmp_path / "merged")
+    again = LanguageModel.load(tmp_path / "merged")
+    torch.testing.assert_close(some_logprobs(again), before, atol=1e-5, rtol=1e-5)
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = torch.tensor([[3, 9, 14, 5, 20, 7]])
+    with torch.no_grad():
+        plain_logits = plain(ids).logits.clone()
+    theirs = PeftModel.from_pretrained(plain, str(tmp_path / "merged" / "adapter"))
+    ours = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(ids).logits, ours(ids).logits, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(theirs(ids).logits, plain_logits, atol=1e-2)
+
+
+def test_training_of_adapters_goes_on_as_if_undisturbed(folder: Path, tmp_path: Path) -> None:
+    def fresh() -> LanguageModel:
+        model = LanguageModel.load(folder, "bfloat16")
+        add_adapters(model.network, "base", rank=4, alpha=8.0, seed=1)
+        return model
+
+    model = fresh()
+    expected = run(make("dpo_norm", model, batch=2, epochs=2), model, tmp_path / "whole")
+    model = fresh()
+    with pytest.raises(Cut.Killed):
+        run(Cut(make("dpo_norm", model, batch=2, epochs=2), 3), model, tmp_path / "cut")
+    model = fresh()
+    assert same(run(make("dpo_norm", model, batch=2, epochs=2), model, tmp_path / "cut"), expected)
+
+
+def test_a_target_that_is_not_there_is_named(folder: Path) -> None:
+    with pytest.raises(BactrianError, match=r"no linear layer is named qproj; there are down_proj, .*q_proj"):
+        add_adapters(LanguageModel.load(folder).network, "base", rank=4, alpha=8.0, targets=["qproj"])
+
+
+def test_frozen_parts_stay_and_the_rest_moves(folder: Path, tmp_path: Path) -> None:
+    model = LanguageModel.load(folder, "bfloat16", masters=True)
+    start = {name: weight.clone() for name, weight in model.masters.items()}
+    freeze(model.network, ["model.embed_tokens.*", "model.layers.0.*", "*norm*"])
+    run(make("sft", model), model, tmp_path, Settings(learning_rate=1e-3))
+    for name, weight in model.masters.items():
+        frozen = name.startswith(("model.embed_tokens", "model.layers.0.")) or "norm" in name
+        assert torch.equal(weight, start[name]) == frozen, name
+
+
+@pytest.mark.parametrize(("pattern", "message"), [("layer.0.*", "no weight is named 'layer"), ("*", "no weight to")])
+def test_freezing_nothing_or_everything_is_an_error(folder: Path, pattern: str, message: str) -> None:
+    with pytest.raises(BactrianError, match=message):
+        freeze(LanguageModel.load(folder).network, [pattern])
+
+
+def kept_bytes(model: LanguageModel) -> int:
+    """Of activations, between forward and backward."""
+    seen: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        next(iter(make("sft", model).updates(0))).micro_batches[0]()
+    weights = {w.untyped_storage().data_ptr() for w in model.network.parameters()}
+    return sum(size for place, size in seen.items() if place not in weights)
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_dropped_activations_change_memory_and_not_one_bit(tmp_path: Path, architecture: str) -> None:
+    model = LanguageModel.load(write_tiny(tmp_path, architecture))
+    expected, most = gradient(make("sft", model), model), kept_bytes(model)
+    for what in ("mlp", "layer"):
+        other = LanguageModel(copy.deepcopy(model.network), model.tokenizer, model.template)
+        drop_activations(other.network, what)  # type: ignore[arg-type]
+        assert same(gradient(make("sft", other), other), expected)
+        assert kept_bytes(other) < (0.85 if what == "mlp" else 0.5) * most
