@@ -14,7 +14,7 @@ import json
 import sys
 
 import numpy as np
-from sides import Side
+from duel import Side
 from versus import HERE, arguments, assert_same, draw_ids, model_folder, race, report, write_work
 
 

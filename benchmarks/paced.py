@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from sides import peak_gigabytes
+from duel import peak_gigabytes
 
 
 class Pace:

@@ -48,7 +48,7 @@ def needed(config: Any, tokens: float, trained: float, pairs: float) -> float:
 
 def main() -> None:
     import numpy as np
-    from sides import machine
+    from duel import machine
     from transformers import AutoConfig
     from versus import arguments, draw_ids, model_folder
 
@@ -88,7 +88,7 @@ def measure(task: str, folder: Any, work: dict[str, Any], runs: int, threads: in
     """Median seconds of a step of ours, and its peak memory in GiB."""
     import sys
 
-    from sides import Side
+    from duel import Side
     from versus import HERE, write_work
 
     files = write_work(work, "roofline")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from sides import Side
+from duel import Side
 from versus import HERE, arguments, assert_same, draw_ids, model_folder, race, report, write_work
 
 LONGEST = 512

@@ -11,8 +11,8 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+from duel import Side, machine
 from roofline import square_peak
-from sides import Side, machine
 
 HERE = Path(__file__).parent
 TOLERANCE = 1e-5
