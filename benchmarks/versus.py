@@ -1,4 +1,4 @@
-"""What sft.py, dpo.py and vocabulary.py share: the same work for two programs, first compared, then timed in turns."""
+"""What sft.py and dpo.py share: the same work for two programs, first compared, then timed in turns."""
 
 from __future__ import annotations
 

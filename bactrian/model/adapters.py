@@ -70,7 +70,8 @@ def merge_adapters(network: Any, folder: Path) -> None:
     for name, module in layers:
         base_layer = module.get_base_layer()
         with torch.no_grad():
-            merged = base_layer.weight.float() + module.get_delta_weight(NAME).float()
+            change = module.lora_B[NAME].weight.float() @ module.lora_A[NAME].weight.float()
+            merged = base_layer.weight.float() + module.scaling[NAME] * change
         base_layer.weight = torch.nn.Parameter(merged, requires_grad=False)
         parent, _, last = name.rpartition(".")
         setattr(network.get_submodule(parent), last, base_layer)

@@ -201,7 +201,10 @@ SETTINGS = Settings(learning_rate=1e-2, schedule="cosine", warmup=0.2, weight_de
 def run(task: Task, folder: Path, settings: Settings = SETTINGS) -> dict[str, torch.Tensor]:
     """Train in this folder; the weights after it."""
     network = trained(task)
-    train("test", SimpleNamespace(network=network), task, settings, Workspace.temporary(folder))
+    inner: Any = task.task if isinstance(task, Cut) else task
+    masters = inner.masters if isinstance(inner, ppo.PPO) else inner.model.masters
+    model = SimpleNamespace(network=network, masters=masters)
+    train("test", model, task, settings, Workspace.temporary(folder))
     return {name: weight.detach().clone() for name, weight in network.named_parameters()}
 
 

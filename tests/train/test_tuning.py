@@ -40,7 +40,7 @@ def test_small_updates_survive_the_way_from_stage_to_stage(tmp_path: Path, archi
     """A few updates of 1e-6 are far below bfloat16's steps at 0.15 (5e-4): rounding between stages loses them."""
     start = write_tiny(tmp_path / "start", architecture)
     first = LanguageModel.load(start, "bfloat16", masters=True)
-    run(make("sft", first, epochs=3), first, tmp_path / "run", TINY_STEPS)
+    run(make("sft", first, epochs=3), tmp_path / "run", TINY_STEPS)
     moved = {name: weight.clone() for name, weight in first.masters.items()}
     assert 1e-6 < distance_from(moved, start) < 1e-5
     first.save(tmp_path / "after")
@@ -48,7 +48,7 @@ def test_small_updates_survive_the_way_from_stage_to_stage(tmp_path: Path, archi
     assert same(second.masters, moved)
     assert torch.equal(some_logprobs(second), some_logprobs(first))
     without = LanguageModel.load(start, "bfloat16")  # what rounding leaves of the same steps
-    run(make("sft", without, epochs=3), without, tmp_path / "without", TINY_STEPS)
+    run(make("sft", without, epochs=3), tmp_path / "without", TINY_STEPS)
     lost = {name: w.float() - moved[name] for name, w in without.network.named_parameters()}
     assert max(float(w.abs().max()) for w in lost.values()) > 1e-4
 
@@ -56,7 +56,7 @@ def test_small_updates_survive_the_way_from_stage_to_stage(tmp_path: Path, archi
 def adapted(folder: Path, tmp_path: Path, dtype: str = "float32") -> LanguageModel:
     model = LanguageModel.load(folder, dtype)
     add_adapters(model.network, "base", rank=4, alpha=8.0, seed=1)
-    run(make("sft", model, epochs=3), model, tmp_path, Settings(learning_rate=1e-2))
+    run(make("sft", model, epochs=3), tmp_path, Settings(learning_rate=1e-2))
     return model
 
 
@@ -100,12 +100,12 @@ def test_training_of_adapters_goes_on_as_if_undisturbed(folder: Path, tmp_path: 
         return model
 
     model = fresh()
-    expected = run(make("dpo_norm", model, batch=2, epochs=2), model, tmp_path / "whole")
+    expected = run(make("dpo_norm", model, batch=2, epochs=2), tmp_path / "whole")
     model = fresh()
     with pytest.raises(Cut.Killed):
-        run(Cut(make("dpo_norm", model, batch=2, epochs=2), 3), model, tmp_path / "cut")
+        run(Cut(make("dpo_norm", model, batch=2, epochs=2), 3), tmp_path / "cut")
     model = fresh()
-    assert same(run(make("dpo_norm", model, batch=2, epochs=2), model, tmp_path / "cut"), expected)
+    assert same(run(make("dpo_norm", model, batch=2, epochs=2), tmp_path / "cut"), expected)
 
 
 def test_a_target_that_is_not_there_is_named(folder: Path) -> None:
@@ -117,7 +117,7 @@ def test_frozen_parts_stay_and_the_rest_moves(folder: Path, tmp_path: Path) -> N
     model = LanguageModel.load(folder, "bfloat16", masters=True)
     start = {name: weight.clone() for name, weight in model.masters.items()}
     freeze(model.network, ["model.embed_tokens.*", "model.layers.0.*", "*norm*"])
-    run(make("sft", model), model, tmp_path, Settings(learning_rate=1e-3))
+    run(make("sft", model), tmp_path, Settings(learning_rate=1e-3))
     for name, weight in model.masters.items():
         frozen = name.startswith(("model.embed_tokens", "model.layers.0.")) or "norm" in name
         assert torch.equal(weight, start[name]) == frozen, name
