@@ -287,7 +287,6 @@ def test_killed_in_each_stage_it_ends_as_if_undisturbed(bench: Zygote) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="once in about four runs a step's content differs: open, see docs/log.md")
 @pytest.mark.parametrize("seed", [2, 3])
 def test_killed_many_times_at_random_moments(bench: Zygote, seed: int) -> None:
     hits, resumed = killed_and_run_again(bench, f"cut-{seed}", kills=8, seed=seed)
