@@ -40,7 +40,7 @@ try:  # json's own engine, without json, which loads re and enum
     def loads(text: str) -> Any:
         try:
             value, end = _read_one(text, 0)
-        except StopIteration:
+        except (StopIteration, SystemError):  # the bare engine raises the latter for some broken texts
             raise ValueError("not JSON") from None
         if end != len(text):
             raise ValueError("more than one value")
