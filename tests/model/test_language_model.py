@@ -237,7 +237,7 @@ def test_a_forward_in_which_answers_see_each_other_is_refused(
 def test_a_very_sure_model_is_not_refused_for_bfloat16_s_rounding(folder: Path) -> None:
     model = LanguageModel.load(folder)
     with torch.no_grad():
-        model.network.base_model.norm.weight.mul_(30)
+        model.network.base_model.norm.weight.mul_(60)
     model.save(folder)
     sure = LanguageModel.load(folder, "bfloat16")
     assert sure._logprob_gap() > 0.5 and sure._state_gap() < 0.1
