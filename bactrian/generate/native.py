@@ -21,7 +21,10 @@ from bactrian.model.embedded import cache_folder
 
 SOURCES = ("decode.c", "decode_typed.h")
 # sums may be vectorised (their order is then the compiler's, always the same one), but what is not a number stays one
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-fopenmp", "-fPIC", "-shared", "-std=gnu11")
+# not -ffast-math, of which these are the parts wanted: linked with it, a library that is merely loaded turns off
+# subnormal numbers for the whole thread, and what is computed would depend on whether something was sampled before
+REORDERED = ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-freciprocal-math", "-fno-math-errno")
+FLAGS = ("-O3", "-march=native", *REORDERED, "-fopenmp", "-fPIC", "-shared", "-std=gnu11")
 WIDE = "-mprefer-vector-width=512"  # gcc's for x86 only; 256 bits otherwise
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "f32"}
 
