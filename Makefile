@@ -46,5 +46,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(PIP) -c constraints.txt -e ".[embedded,problems,data,test]"
+	$(PIP) -c constraints.txt -e ".[embedded,problems,instructions,math,data,test]"
 	touch $@
