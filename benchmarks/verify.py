@@ -1,4 +1,5 @@
-"""Verdicts a second of each verifier, by number of workers, beside math-verify alone and lm-eval's IFEval checkers.
+"""Verdicts a second of each verifier, by number of workers, beside math-verify alone, lm-eval's IFEval checkers and
+HumanEval's own runner (sandbox.py).
 
 Usage: python benchmarks/verify.py [--data ../shared/data] [--peer FOLDER] (see verify_peer.py for FOLDER). Rows whose
 data or peer is missing say so. Every text is verified once: nothing comes from a pool's memory. Last line: JSON.
@@ -69,7 +70,9 @@ def timed(work: Callable[[], list[Verdict]]) -> tuple[float, list[Verdict]]:
 def pooled(items: list[Item], workers: int) -> tuple[float, list[Verdict]]:
     """Seconds and verdicts of a pool whose workers have started."""
     with Pool(workers) as pool:
-        pool.verify_all([items[0]._replace(completion=f"start {n}") for n in range(workers)])
+        # so that a worker has loaded what it needs, langdetect's profiles (a second) among it
+        first = next((item for item in items if "language" in item.ground_truth), items[0])
+        pool.verify_all([first._replace(completion=f"to start with, {n} of these") for n in range(20 * workers)])
         return timed(lambda: pool.verify_all(items))
 
 
@@ -140,8 +143,15 @@ def main() -> None:
             note(f"lm-eval's IFEval, {mode}", theirs["n"], theirs[f"{mode}_seconds"], sum(theirs[mode]), None)
             same = sum(a == row[mode] for a, row in zip(theirs[mode], responses, strict=True))
             agreement[f"lm-eval {mode}"] = same / theirs["n"]
+    sandbox = [sys.executable, Path(__file__).with_name("sandbox.py"), "--data", given.data]
+    programs: dict[str, Any] = {}
+    if (given.data / "humaneval.jsonl").exists():
+        said = subprocess.run(sandbox, capture_output=True, text=True, check=True).stdout.splitlines()
+        print(*said[:-1], sep="\n")
+        programs = json.loads(said[-1])
     print("prompt-level verdicts equal to the published ones:", agreement)
-    print(json.dumps({"benchmark": "verify", "cores": os.cpu_count(), "rows": table, "agreement": agreement}))
+    print(json.dumps({"benchmark": "verify", "cores": os.cpu_count(), "rows": table, "agreement": agreement,
+                      "programs": programs}))  # fmt: skip
 
 
 if __name__ == "__main__":
