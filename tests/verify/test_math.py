@@ -75,7 +75,9 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> tuple[str, str]:
     a, b = draw(expressions(depth=depth - 1)), draw(expressions(depth=depth - 1))
     form = draw(st.sampled_from([
         ("({0})+({1})", "({1})+({0})"), ("({0})\\cdot({1})", "({1})({0})"), ("({0})-({1})", "-(({1})-({0}))"),
-        ("\\frac{{{0}}}{{{1}}}", "({0})/({1})"), ("({0})^2", "({0})({0})"), ("\\sqrt{{{0}}}", "({0})^{{1/2}}"),
+        # what is divided by is never 0
+        ("\\frac{{{0}}}{{({1})^2+\\pi}}", "({0})/(({1})({1})+\\pi)"),
+        ("({0})^2", "({0})({0})"), ("\\sqrt{{{0}}}", "({0})^{{1/2}}"),
     ]))  # fmt: skip
     return form[0].format(a[0], b[0]), form[1].format(a[1], b[1])
 
