@@ -137,7 +137,7 @@ def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     program = ("import sys, pathlib, os\nfrom bactrian.artifact import take_lock\n"
                "take_lock(pathlib.Path(sys.argv[1]), 'x')\nos.kill(os.getpid(), 9)")
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")])
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")]).returncode == -9
     os.close(take_lock(tmp_path / "lock", "x"))
 
 

@@ -5,8 +5,8 @@ from functools import cache
 from typing import Any
 
 from bactrian.errors import BactrianError
+from bactrian.verify.answer_tree import Unreadable
 from bactrian.verify.equivalence import equivalent
-from bactrian.verify.latex import Unreadable
 from bactrian.verify.math_text import TEXT_LIMIT, boxed, candidates, final_phrase, hendrycks, minerva
 from bactrian.verify.registry import register
 from bactrian.verify.verdict import Example, Problem, Verdict

@@ -13,7 +13,8 @@ from typing import Any
 
 import mpmath
 
-from bactrian.verify.latex import Answer, Based, Call, Group, Matrix, Node, Num, Rel, Sym, Text, Unreadable, parse
+from bactrian.verify.answer_tree import Answer, Based, Call, Group, Matrix, Node, Num, Rel, Sym, Text, Unreadable
+from bactrian.verify.latex import parse
 
 Value = Any
 """A Fraction while the value is rational, else an mpmath number."""

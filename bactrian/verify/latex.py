@@ -6,78 +6,11 @@ not know raises Unreadable.
 """
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 
+from bactrian.verify.answer_tree import Answer, Based, Call, Group, Matrix, Node, Num, Rel, Sym, Text, Unreadable
+
 LENGTH_LIMIT, DEPTH_LIMIT = 1_000, 40
-
-
-class Unreadable(ValueError):
-    """The text is not an answer that this parser knows."""
-
-
-@dataclass(frozen=True)
-class Num:
-    value: Fraction
-
-
-@dataclass(frozen=True)
-class Sym:
-    name: str
-
-
-@dataclass(frozen=True)
-class Call:
-    """A function or an operation: add, mul, div, pow, neg, pm, mp, union, percent, and those of LaTeX."""
-
-    name: str
-    args: "tuple[Node, ...]"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Several things in a row between brackets: tuple, interval or set; with no brackets (""), a list."""
-
-    opening: str
-    closing: str
-    items: "tuple[Node, ...]"
-
-
-@dataclass(frozen=True)
-class Rel:
-    """items[0] ops[0] items[1] ops[1] …; the operators are = < > ≤ ≥ ≠ and the ratio's colon."""
-
-    ops: tuple[str, ...]
-    items: "tuple[Node, ...]"
-
-
-@dataclass(frozen=True)
-class Matrix:
-    rows: "tuple[tuple[Node, ...], ...]"
-
-
-@dataclass(frozen=True)
-class Text:
-    words: str
-
-
-@dataclass(frozen=True)
-class Based:
-    """Digits in a base, 1101_2."""
-
-    digits: str
-    base: int
-
-
-Node = Num | Sym | Call | Group | Rel | Matrix | Text | Based
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A tree, and the unit that stood after it ("" if none)."""
-
-    tree: Node
-    unit: str = ""
 
 
 def names(text: str) -> frozenset[str]:

@@ -60,7 +60,7 @@ def test_without_an_account_there_is_no_section(run: Path) -> None:
     {"kept": 1, "dropped": {"a": {"count": "x", "examples": 7}}, "domains": [1]},
 ])  # fmt: skip
 def test_an_account_that_is_damaged_or_another_s_never_breaks_the_page(run: Path, account: Any) -> None:
-    page(run, rows=account, mixture={"sources": {"a": 1}, "capabilities": [3]})
+    assert page(run, rows=account, mixture={"sources": {"a": 1}, "capabilities": [3]}).text
 
 
 def test_hostile_text_is_shown_and_does_nothing(run: Path) -> None:

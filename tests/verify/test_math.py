@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bactrian.verify import Item, Pool, self_check, verify
+from bactrian.verify.answer_tree import Unreadable
 from bactrian.verify.competition import same, same_text, same_value
 from bactrian.verify.equivalence import equivalent
-from bactrian.verify.latex import Unreadable
 from bactrian.verify.math_pairs import PAIRS
 from bactrian.verify.math_text import boxed, candidates, final_phrase, hendrycks, minerva
 
