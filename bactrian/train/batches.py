@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Protocol
@@ -21,7 +22,7 @@ class Grouped(Protocol):
     def group(self) -> Group: ...
 
 
-class Batches:
+class Batches(ABC):
     """Epochs over items in a random order, cut into optimiser steps, and those into micro-batches by their tokens.
 
     A subclass says what the loss of some items is; it is a mean over the items of a step.
@@ -63,9 +64,9 @@ class Batches:
         """What the losses of a step need to know of all of it; logged too."""
         return {}
 
+    @abstractmethod
     def share(self, rows: list[int], count: int, known: dict[str, float]) -> Share:
         """The loss of these rows as a share of the step's mean over `count`, and sums of metrics."""
-        raise NotImplementedError
 
 
 def answer_tokens(spans: Sequence[Span]) -> tuple[torch.Tensor, torch.Tensor]:
