@@ -166,6 +166,17 @@ def test_the_process_starts_over_once_with_the_allocator_s_settings(monkeypatch:
     assert len(started) == 1
 
 
+def test_waiting_threads_sleep_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "invoke", lambda arguments: 0)
+    monkeypatch.setattr(cli, "_keep_freed_memory", lambda arguments: None)
+    for given, expected in (({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)):
+        environment = dict(given)
+        monkeypatch.setattr(os, "environ", environment)
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert environment.get("GOMP_SPINCOUNT") == expected
+
+
 def test_starting_over_keeps_arguments_and_status(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "BACTRIAN_NO_REEXEC"}
     environment["PYTHONPATH"] = str(REPOSITORY)
