@@ -23,6 +23,7 @@ class Message(TypedDict):
 
 Messages = Sequence[Mapping[str, Any]]  # what callers may pass: each a Message, which check_messages sees to
 KEYS = tuple(Message.__annotations__)
+_KEYS = frozenset(KEYS)
 
 
 def check_messages(messages: Any, where: str = "conversation") -> list[Message]:
@@ -60,8 +61,8 @@ def _message(message: Any, where: str) -> Message:
     if not isinstance(content, str):
         found = _short(content) if "content" in message else "nothing"
         raise BactrianError(f"{where}: field 'content' of the {role} turn: found {found}, expected text")
-    unknown = sorted(str(key) for key in message if key not in KEYS)
-    if unknown:
+    if not message.keys() <= _KEYS:
+        unknown = sorted(str(key) for key in message if key not in KEYS)
         raise BactrianError(f"{where}: unknown field '{unknown[0]}'; a message has {', '.join(KEYS)}")
     _encodable(content, f"{where}: field 'content'")
     if role == "assistant":
@@ -85,6 +86,8 @@ def _assistant(message: dict[str, Any], where: str) -> None:
 
 
 def _encodable(text: str, where: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -22,9 +22,13 @@ CUTOFFS = re.compile(
 )
 
 
+_OTHER_CASES = re.compile("[ıİſK]")
+"""Letters that IGNORECASE takes for i, s or k, and `lower` does not turn into them, or not alone."""
+
+
 def named_identity(row: Mapping[str, Any], names: tuple[str, ...] = IDENTITIES) -> str:
     """The first of `names` that an assistant turn holds as a whole word, whatever its case, with its surroundings."""
-    return _found(row, _names(names)) if names else ""
+    return _found(row, _names(names), names) if names else ""
 
 
 def named_cutoff(row: Mapping[str, Any]) -> str:
@@ -50,12 +54,30 @@ def checked(row: Row, where: str) -> Row:
     return validate_row(row, kind, where)
 
 
-def _found(row: Mapping[str, Any], pattern: re.Pattern[str]) -> str:
+def _found(row: Mapping[str, Any], pattern: re.Pattern[str], names: tuple[str, ...] = ()) -> str:
     for turn in turns(row):
-        if turn["role"] == "assistant" and (match := pattern.search(turn["content"])):
+        if turn["role"] != "assistant" or (names and not _may_name(turn["content"], _lowered(names))):
+            continue
+        if match := pattern.search(turn["content"]):
             start, end = max(0, match.start() - 40), match.end() + 40
             return f"{match[0]}: …{turn['content'][start:end]}…".replace("\n", " ")
     return ""
+
+
+def _may_name(text: str, lowered: tuple[str, ...]) -> bool:
+    """Whether the pattern of these names has a chance; a look for each name is ten times as fast as the pattern."""
+    low = text.lower()
+    return any(name in low for name in lowered) or bool(not text.isascii() and _OTHER_CASES.search(text))
+
+
+@cache
+def _lowered(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What to look for: the names in lower case, without those that hold another of them.
+
+    One that is not ASCII always has a chance, as "", which is in every text.
+    """
+    low = {name.lower() if name.isascii() else "" for name in names}
+    return tuple(sorted(name for name in low if not any(other in name for other in low - {name})))
 
 
 @cache

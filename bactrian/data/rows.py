@@ -62,10 +62,23 @@ def licences(rows: Iterable[Mapping[str, Any]]) -> set[Licence]:
 
 
 def drop_nulls(value: Any) -> Any:
-    """The value without the keys that are None, at any depth: a null is a missing column."""
+    """The value without the keys that are None, at any depth: a null is a missing column. Itself, if it has none."""
+    return _without_nulls(value) if isinstance(value, dict | list) and _has_null(value) else value
+
+
+def _has_null(value: dict[Any, Any] | list[Any]) -> bool:
+    for inner in value.values() if isinstance(value, dict) else value:
+        if inner is None:
+            return True
+        if type(inner) is not str and isinstance(inner, dict | list) and _has_null(inner):  # most of any row is text
+            return True
+    return False
+
+
+def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: drop_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [drop_nulls(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _conversation(row: Row, where: str) -> Row:

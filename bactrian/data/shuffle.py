@@ -1,6 +1,7 @@
 """Rows that come in one order and are wanted in another, on the disk: more of them than fit into memory."""
 
 import json
+import mmap
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ ROWS = 16_384
 """In one bucket, about."""
 MOST_BUCKETS = 256
 """Files that are open at a time."""
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 class Shuffle:
@@ -32,7 +34,7 @@ class Shuffle:
         self.paths = [folder / f"bucket-{number}" for number in range(-(-count // self.width))]
         self.files: list[BinaryIO] = []
         self.places = [array("q") for _ in self.paths]
-        self.starts = [array("q") for _ in self.paths]
+        self.ends = [array("q", [0]) for _ in self.paths]
 
     def __enter__(self) -> Self:
         self.files = [path.open("w+b") for path in self.paths]
@@ -46,13 +48,15 @@ class Shuffle:
     def put(self, row: Row, place: int) -> None:
         """Keep a row for its place."""
         bucket = place // self.width
-        file = self.files[bucket]
+        written = self.files[bucket].write(_JSON.encode(row).encode("utf-8", "surrogatepass"))
         self.places[bucket].append(place)
-        self.starts[bucket].append(file.tell())
-        file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        self.ends[bucket].append(self.ends[bucket][-1] + written)
 
     def __iter__(self) -> Iterator[Row]:
-        for file, places, starts in zip(self.files, self.places, self.starts, strict=True):
-            for number in sorted(range(len(places)), key=places.__getitem__):
-                file.seek(starts[number])
-                yield json.loads(file.readline().decode("utf-8", "surrogatepass"))
+        for file, places, ends in zip(self.files, self.places, self.ends, strict=True):
+            file.flush()
+            if not ends[-1]:
+                continue
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+                for number in sorted(range(len(places)), key=places.__getitem__):
+                    yield json.loads(held[ends[number] : ends[number + 1]].decode("utf-8", "surrogatepass"))

@@ -51,7 +51,8 @@ def map_texts(row: Row, change: Callable[[str], str]) -> Row:
 
 def estimated_tokens(text: str) -> int:
     """About how many tokens a text has, where no tokenizer says."""
-    return round(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return round(size / BYTES_PER_TOKEN)
 
 
 def _spoken(turn: Mapping[str, Any]) -> list[str]:

@@ -102,7 +102,7 @@ def split_pair(chosen: Turns, rejected: Turns) -> tuple[Turns, Turns, Turns]:
 
 
 def _message(turn: Any, field: str) -> dict[str, Any]:
-    if not isinstance(turn, Mapping):
+    if not isinstance(turn, dict | Mapping):
         raise Misfit(f"'{field}' is no list of turns", f"one is {_short(turn)}")
     name = turn.get("role", turn.get("from"))
     role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
@@ -129,13 +129,13 @@ def _of_assistant(turn: Mapping[str, Any]) -> dict[str, Any]:
 
 def _content(content: Any, field: str) -> str:
     """Text, or the texts of a list of parts {type: text, text: …} one after the other."""
-    if isinstance(content, Sequence) and not isinstance(content, str) and content:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Sequence) and content:
         parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
         if all(isinstance(part, str) for part in parts):
             return "".join(map(str, parts))
-    if not isinstance(content, str):
-        raise Misfit(f"a turn of '{field}' is no text", f"{_short(content)} ({type(content).__name__})")
-    return content
+    raise Misfit(f"a turn of '{field}' is no text", f"{_short(content)} ({type(content).__name__})")
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,7 +39,7 @@ class RowWriter:
     Columns that design.md names come first and have fixed types; those of others are found from their values. Keys that
     are None count as missing. The file appears when the block ends without an error, whole; until then there are only
     hidden parts: one, and one more each time that a row has a column or field that none before it had. Parts are made
-    one file at the end, so the order of rows does not show in the schema. Memory: one row group, and the card.
+    one file at the end, so the order of rows does not show in the schema. Memory: two row groups, and the card.
     Raises BactrianError for no rows, and naming the column that holds values of several types.
     """
 
@@ -50,6 +51,8 @@ class RowWriter:
         self._types: Types = {}
         self._parts: list[Path] = []
         self._open: pq.ParquetWriter | None = None
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +66,7 @@ class RowWriter:
                 self._finish()
         finally:
             self._close()
+            self._pool.shutdown()
             for part in self._parts:
                 part.unlink(missing_ok=True)
 
@@ -92,8 +96,16 @@ class RowWriter:
             self._parts.append(self.folder / f".{DATA_FILE}.{len(self._parts)}")
             self._open = pq.ParquetWriter(self._parts[-1], _schema(types), compression="zstd")
         columns = [_column(name, [row.get(name) for row in self._rows], kind) for name, kind in self._types.items()]
-        self._open.write_table(pa.Table.from_arrays(columns, schema=_schema(types)))
+        self._wait()
+        table = pa.Table.from_arrays(columns, schema=_schema(types))
+        self._writing = self._pool.submit(self._open.write_table, table)  # compresses while the next rows are made
         self._rows, self._bytes = [], 0
+
+    def _wait(self) -> None:
+        """Until the last row group is in its file. Raises what writing it raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def _finish(self) -> None:
         if self._rows:
@@ -118,9 +130,12 @@ class RowWriter:
         return whole
 
     def _close(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        try:
+            self._wait()
+        finally:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
 
 
 def _widened(table: Any, schema: Any) -> Any:
@@ -219,7 +234,7 @@ def _size(value: Any) -> int | None:
         return None if value is None else 8
     total = 8
     for inner in value.values() if isinstance(value, dict) else value:
-        size = _size(inner)
+        size = len(inner) if type(inner) is str else _size(inner)
         if size is None:
             return None
         total += size

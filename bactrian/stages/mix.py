@@ -4,7 +4,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -124,7 +124,9 @@ class Mix(Divisible):
         model = workspace.input(self.tokenizer).path if self.tokenizer else None
         with progress(f"mix · measure {portion.label}", unit="row") as bar:
             tokens, unclear = array("q"), 0
-            for count, has_no_licence in map_rows(partial(measure, model=model), path, workspace.hardware):
+            # an estimate is made in less time than it takes to send a row to another process
+            hardware = workspace.hardware if model else replace(workspace.hardware, threads=1)
+            for count, has_no_licence in map_rows(partial(measure, model=model), path, hardware):
                 tokens.append(count)
                 unclear += has_no_licence
                 bar.advance()

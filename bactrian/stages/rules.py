@@ -70,12 +70,18 @@ class Length(Rule):
         from bactrian.data.quality import Flaw
 
         text = part_of(row, self.of)
-        length = len(text.split()) if self.unit == "words" else len(text)
+        length = self._measured(text)
         if length < self.least:
             return Flaw(f"{self.of} shorter than {self.least:,} {self.unit}", f"{length:,}")
         if self.most is not None and length > self.most:
             return Flaw(f"{self.of} longer than {self.most:,} {self.unit}", f"{length:,}")
         return None
+
+    def _measured(self, text: str) -> int:
+        """The length; without an upper limit, where the rest is of no interest, no more than that there is enough."""
+        if self.unit == "characters":
+            return len(text)
+        return len(text.split(None, -1 if self.most is not None else self.least))
 
 
 class Gopher(Rule):

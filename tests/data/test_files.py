@@ -272,3 +272,24 @@ def test_tally() -> None:
     )
     assert str(tally).endswith("…; …)")
     assert len(tally.as_dict()["dropped"]["empty"]["examples"]) == 3 and json.dumps(tally.as_dict())
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([{"role": "a", "deep": [{"x": 1}]}], [{"role": "a", "deep": [{"x": 1}]}]),
+        ([{"role": None, "deep": []}], [{"deep": []}]),
+        ([{"role": "a", "deep": [{"x": None}]}], [{"role": "a", "deep": [{}]}]),
+        (None, None),
+    ],
+)
+def test_nulls_of_parquet_are_left_out_at_any_depth_and_only_they(
+    messages: Any, expected: Any, tmp_path: Path
+) -> None:
+    message = pa.struct([("role", pa.string()), ("deep", pa.list_(pa.struct([("x", pa.int64())])))])
+    kept = {"messages": [{"role": "b", "deep": []}], "n": {"word": "c"}}
+    schema = pa.schema([("messages", pa.list_(message)), ("n", pa.struct([("word", pa.string())]))])
+    table = pa.Table.from_pylist([kept, {"messages": messages, "n": {"word": "d"}}], schema)
+    pq.write_table(table.add_column(2, "coded", pa.array(["x", None]).dictionary_encode()), tmp_path / "a.parquet")
+    found = {"n": {"word": "d"}} if expected is None else {"messages": expected, "n": {"word": "d"}}
+    assert read_rows(tmp_path / "a.parquet") == [kept | {"coded": "x"}, found]
