@@ -11,7 +11,7 @@ trusted only after its states on a probe equalled the model's own: what it does 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch.nn.functional import gelu, linear, silu
 
 from bactrian.generate.native import Kernels, kernels
+from bactrian.model.adapters import low_rank
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
@@ -212,13 +213,20 @@ class Decoder:
 
 
 class Product:
-    """x W^T + b for one or more linear layers on the same input, with W laid out for the processor's matrix product."""
+    """x W^T + b for one or more linear layers on the same input, with W laid out for the processor's matrix product.
+
+    Adapters of the layers stay what they are, two slim products: added to W in bfloat16 their small values round
+    otherwise than where they are trained (at a change of 0.25 % of x W^T the result was 20 times as far from that).
+    """
 
     def __init__(self, *parts: Any):
         """
         Raises:
-            Unknown: a part that is no plain linear layer (an adapter, a quantised one).
+            Unknown: a part that is no plain linear layer (a quantised one, say).
         """
+        adapted = [low_rank(part) for part in parts]
+        parts = tuple(found[0] if found else part for found, part in zip(adapted, parts, strict=True))
+        self.beside = _beside(parts, adapted) if any(adapted) else None
         if not all(isinstance(p, torch.Tensor) or type(p) is torch.nn.Linear for p in parts):
             raise Unknown(f"a linear layer of type {type(parts[0]).__name__}")
         weights = [p if isinstance(p, torch.Tensor) else p.weight for p in parts]
@@ -231,17 +239,40 @@ class Product:
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, 32) if self.packed else weight
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.packed:
-            return linear(x, self.weight, self.bias)
-        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return out
+        if self.packed:
+            out = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        else:
+            out = linear(x, self.weight, self.bias)
+        return self._with_adapters(x, out)
 
     def add(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """residual + x W^T + b, rounded once."""
-        if not self.packed:
-            return residual + linear(x, self.weight, self.bias)
-        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.weight, self.bias, "add")
-        return out
+        if self.packed:
+            out = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.weight, self.bias, "add")
+        else:
+            out = residual + linear(x, self.weight, self.bias)
+        return self._with_adapters(x, out)
+
+    def _with_adapters(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        if self.beside is None:
+            return out
+        down, up = self.beside
+        return up.add(down(x), out)
+
+
+def _beside(parts: Sequence[Any], adapted: Sequence[Any]) -> tuple[Product, Product]:
+    """The adapters of several layers on one input as two products: all A above each other, all B on a diagonal."""
+    found = [each for each in adapted if each is not None]
+    down = torch.cat([a for _, a, _ in found])
+    up = down.new_zeros(sum(part.out_features for part in parts), len(down))
+    row = column = 0
+    for part, each in zip(parts, adapted, strict=True):
+        if each is not None:
+            b = each[2]
+            up[row : row + b.shape[0], column : column + b.shape[1]] = b
+            column += b.shape[1]
+        row += part.out_features
+    return Product(down), Product(up)
 
 
 class _Recorder(PackedAttention):

@@ -1,25 +1,32 @@
 """Low-rank adapters through peft: put into a network, saved in peft's layout, merged into the weights.
 
 The network stays what it is: adapters stand in for its linear layers in place, so that packing, log-probabilities and
-the sampler's prefill see no difference.
+the sampler see no difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bactrian.errors import BactrianError
+from bactrian.model.attention import Layout
+from bactrian.model.language_model import LanguageModel
 
 NAME = "default"
+HEAD = "score"  # what transformers calls the scalar head of a …ForSequenceClassification
 PREFIX = "base_model.model."  # what peft puts before the names of a network that it wraps
 
 
 def add_adapters(network: Any, base: str, rank: int, alpha: float, targets: Sequence[str] = (), seed: int = 0) -> None:
     """Freeze the network and put a trainable B·A beside each target; B starts at 0, so nothing changes yet.
+
+    The scalar head of a reward model is new: it stays trainable, and is saved with the adapters.
 
     Args:
         base: what adapter_config.json will name as the model that they belong to.
@@ -34,18 +41,58 @@ def add_adapters(network: Any, base: str, rank: int, alpha: float, targets: Sequ
     there = _linear_layers(network)
     if missing := sorted({*targets} - {*there}):
         raise BactrianError(f"adapter: no linear layer is named {', '.join(missing)}; there are {', '.join(there)}")
+    head = getattr(network, HEAD, None)
     config = peft.LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=0.0,
         bias="none",
         target_modules=list(targets) or there,
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
         base_model_name_or_path=base,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(config, network, adapter_name=NAME)
+    if head is not None:
+        head.requires_grad_(True)
+
+
+def on_the_same_weights(network: Any) -> Any:
+    """A copy of a network around the very same weights: adapters put into one leave the other as it is."""
+    return copy.deepcopy(network, {id(weight): weight for weight in network.parameters()})
+
+
+@contextmanager
+def switched_off(network: Any) -> Iterator[None]:
+    """Within the block the network computes without its adapters. For forwards without a gradient only."""
+    layers = _adapted(network)
+    for _, layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for _, layer in layers:
+            layer.enable_adapters(True)
+
+
+class WithoutAdapters(LanguageModel):
+    """A model as it is without its adapters, on the same weights: the frozen reference of a policy with adapters."""
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> WithoutAdapters:
+        return cls(model.network, model.tokenizer, model.template)
+
+    def hidden(self, ids: torch.Tensor, positions: torch.Tensor, layout: Layout) -> torch.Tensor:
+        with torch.no_grad(), switched_off(self.network):
+            return super().hidden(ids, positions, layout)
+
+
+def low_rank(layer: Any) -> tuple[torch.nn.Linear, torch.Tensor, torch.Tensor] | None:
+    """Of an adapted linear layer W, A [r, in] and B, already scaled, [out, r]: x becomes xWᵀ + (xAᵀ)Bᵀ; else None."""
+    if not hasattr(layer, "lora_A") or type(base := layer.get_base_layer()) is not torch.nn.Linear:
+        return None
+    return base, layer.lora_A[NAME].weight, layer.scaling[NAME] * layer.lora_B[NAME].weight
 
 
 def merge_adapters(network: Any, folder: Path) -> None:
@@ -58,16 +105,16 @@ def merge_adapters(network: Any, folder: Path) -> None:
 
     peft = _peft()
     state = peft.get_peft_model_state_dict(network, adapter_name=NAME)
+    config = network.peft_config[NAME]
+    if head := getattr(network, HEAD, None):
+        config.modules_to_save = [HEAD]
+        state |= {f"{HEAD}.{name}": weight for name, weight in head.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     named = {PREFIX + name: tensor.contiguous() for name, tensor in state.items()}
     save_file(named, folder / "adapter_model.safetensors", {"format": "pt"})
-    config = network.peft_config[NAME]
     config.inference_mode = True
     config.save_pretrained(str(folder))
-    from peft.tuners.lora import LoraLayer
-
-    layers: list[tuple[str, Any]] = [each for each in network.named_modules() if isinstance(each[1], LoraLayer)]
-    for name, module in layers:
+    for name, module in _adapted(network):
         base_layer = module.get_base_layer()
         with torch.no_grad():
             change = module.lora_B[NAME].weight.float() @ module.lora_A[NAME].weight.float()
@@ -77,9 +124,15 @@ def merge_adapters(network: Any, folder: Path) -> None:
         setattr(network.get_submodule(parent), last, base_layer)
 
 
+def _adapted(network: Any) -> list[tuple[str, Any]]:
+    from peft.tuners.lora import LoraLayer
+
+    return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, LoraLayer)]
+
+
 def _linear_layers(network: Any) -> list[str]:
-    head = network.get_output_embeddings()
-    linear = (m for m in network.named_modules() if isinstance(m[1], torch.nn.Linear) and m[1] is not head)
+    heads = (network.get_output_embeddings(), getattr(network, HEAD, None))
+    linear = (m for m in network.named_modules() if isinstance(m[1], torch.nn.Linear) and m[1] not in heads)
     return sorted({name.split(".")[-1] for name, _ in linear})
 
 

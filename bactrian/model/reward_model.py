@@ -15,6 +15,7 @@ import torch
 from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.model import attention
+from bactrian.model.adapters import HEAD, on_the_same_weights
 from bactrian.model.language_model import (
     ROUNDING,
     Decoder,
@@ -54,8 +55,11 @@ class RewardModel(Decoder):
         return model
 
     @classmethod
-    def of(cls, model: LanguageModel, seed: int) -> RewardModel:
+    def of(cls, model: LanguageModel, seed: int, *, shared: bool = False) -> RewardModel:
         """A reward model on a copy of a language model's trunk, its head drawn from N(0, 1/(d+1)) [SPEC 3.2].
+
+        Args:
+            shared: on the model's own weights instead: where that is no longer used, or both move by adapters alone.
 
         Raises:
             BactrianError: transformers has no such head for this architecture.
@@ -72,15 +76,23 @@ class RewardModel(Decoder):
         except ValueError as error:
             name = type(model.network).__name__
             raise BactrianError(f"{name}: no reward model can be made of this architecture: {error}") from error
-        trunk = copy.deepcopy(model.network.base_model)
+        trunk = (on_the_same_weights if shared else copy.deepcopy)(model.network.base_model)
         setattr(network, network.base_model_prefix, trunk)
         size = trunk.get_input_embeddings().weight.shape[1]
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(1, size, generator=generator) / (size + 1) ** 0.5
         network.score.weight = torch.nn.Parameter(weight.to(model.device, model.dtype))
         names = {name for name, _ in network.named_parameters()}
-        masters = {name: weight.clone() for name, weight in model.masters.items() if name in names}
+        masters = {name: w if shared else w.clone() for name, w in model.masters.items() if name in names}
+        if masters:
+            masters[f"{HEAD}.weight"] = weight.to(model.device)
         return cls(network.eval(), model.tokenizer, model.template, masters=masters)
+
+    def twin(self) -> RewardModel:
+        """Another reward model on the same trunk, with a head of its own: for one of them to be trained by adapters."""
+        network = on_the_same_weights(self.network)
+        network.score.weight = torch.nn.Parameter(self.scalar_head.detach().clone())
+        return RewardModel(network, self.tokenizer, self.template)
 
     @property
     def scalar_head(self) -> torch.Tensor:

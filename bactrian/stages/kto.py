@@ -8,7 +8,7 @@ from pydantic import Field
 from bactrian.errors import BactrianError
 from bactrian.stages.pairs import remembered
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Training, training_memory
+from bactrian.stages.training import Tuning, training_memory
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bactrian.train.unpaired import Opinion
 
 
-class KTO(Training):
+class KTO(Tuning):
     """Tuning on single answers that are labelled good or bad [Ethayarajh et al. 2024].
 
     The baseline against which an answer counts as better or worse is the step's mean log-ratio of answers put under

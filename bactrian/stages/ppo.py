@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Training, training_memory
+from bactrian.stages.training import Tuning, training_memory
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bactrian.model.reward_model import RewardModel
 
 
-class PPO(Training):
+class PPO(Tuning):
     """Proximal policy optimisation [Schulman et al. 2017] as Tülu 2.5 and Tülu 3 used it [SPEC §3.4].
 
     A token's reward is −kl × (log π − log π_ref); at the answer's last token comes the answer's own:
@@ -71,8 +71,11 @@ class PPO(Training):
         for licence in licences(rows):
             workspace.add_licence(licence)
         check_verifiers(rows, str(workspace.input(self.data).path))
-        model = self.load(workspace, self.model)
+        model = self.read(workspace, self.model)
         judge = self._reward_model(workspace, self.reward_model) if self.reward_model and self.reward_weight else None
+        value = self._value(workspace, model, judge)
+        self.prepare(workspace, model, self.model)
+        self.equip(workspace, value, self.value or self.model)
         assess = MixedReward(self.verifier_weight, judge, self.reward_weight, self.micro_tokens)
         settings = ppo.Settings(
             problems_per_step=self.problems_per_step,
@@ -94,21 +97,27 @@ class PPO(Training):
             sampler = VerifiedSampler(self, LocalEngine(model, rows=self.rows_at_once), rows, pool, workspace.seed)
             task = ppo.PPO(
                 model,
-                self._value(workspace, model),
+                value,
                 sampler,
                 assess,
                 len(rows),
                 settings,
                 steps=self.steps,
                 seed=workspace.seed,
-                reference=self.load(workspace, self.model, trained=False) if self.kl else None,
+                reference=self.reference(workspace, model, self.model) if self.kl else None,
             )
             self.train(workspace, model, task, trained=task)
 
-    def _value(self, workspace: "Workspace", model: "LanguageModel") -> "RewardModel":
+    def _value(self, workspace: "Workspace", model: "LanguageModel", judge: "RewardModel | None") -> "RewardModel":
+        """What the value model starts from. Where adapters are trained, it is on weights that are there already."""
         from bactrian.model.reward_model import RewardModel
 
-        return self._reward_model(workspace, self.value) if self.value else RewardModel.of(model, workspace.seed)
+        shared = self.adapter is not None
+        if self.value is None:
+            return RewardModel.of(model, workspace.seed, shared=shared)
+        if shared and judge is not None and self.value == self.reward_model:
+            return judge.twin()
+        return self._reward_model(workspace, self.value)
 
     def _reward_model(self, workspace: "Workspace", ref: str) -> "RewardModel":
         from bactrian.model.reward_model import RewardModel

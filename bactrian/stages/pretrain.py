@@ -69,7 +69,7 @@ class Pretrain(Training):
         )
         hardware = workspace.hardware
         model = LanguageModel.load(start, hardware.dtype, self.template, hardware.device, masters=True)
-        self.prepare(model)
+        self.prepare(workspace, model)
         bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
         tally, rendered = Tally(), []
         encoded = tokenizer([row["text"] for row in rows], add_special_tokens=False).input_ids

@@ -8,13 +8,13 @@ from pydantic import Field
 from bactrian.errors import BactrianError
 from bactrian.stages.pairs import token_pairs
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Training, training_memory
+from bactrian.stages.training import Tuning, training_memory
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
 
 
-class Reward(Training):
+class Reward(Tuning):
     """A reward model by Bradley and Terry's loss: chosen above rejected [SPEC §3.2].
 
     The model's trunk with a new scalar head; an answer's reward is the number at its last token, its end token. Saved
@@ -49,7 +49,8 @@ class Reward(Training):
         rows = read_rows(source.path, "pair")
         for licence in licences(rows):
             workspace.add_licence(licence)
-        model = RewardModel.of(self.load(workspace, self.model), workspace.seed)
+        model = RewardModel.of(self.read(workspace, self.model), workspace.seed, shared=True)
+        self.prepare(workspace, model, self.model)
         pairs, kept = token_pairs("reward", rows, str(source.path), model.template, self.max_length, workspace)
         task = BradleyTerry(
             model,

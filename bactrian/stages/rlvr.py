@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Training, training_memory
+from bactrian.stages.training import Tuning, training_memory
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SEEDS_APART = 1_000_003
 
 
-class RLVR(Training):
+class RLVR(Tuning):
     """Reinforcement learning with verifiable rewards, by GRPO and its variants [Tülu 3.1, Shao et al. 2024; SPEC §4].
 
     Each step samples several answers to each of a few problems, scores them with the problems' verifiers, and moves the
@@ -70,7 +70,7 @@ class RLVR(Training):
             workspace.add_licence(licence)
         check_verifiers(rows, str(workspace.input(self.data).path))
         model = self.load(workspace, self.model)
-        reference = self.load(workspace, self.model, trained=False) if self.kl else None
+        reference = self.reference(workspace, model, self.model) if self.kl else None
         engine = LocalEngine(model, rows=self.rows_at_once)
         settings = Settings(
             problems_per_step=self.problems_per_step,

@@ -45,22 +45,30 @@ class Training(Stage):
     def seconds_limit(self) -> float | None:
         return None if self.time_limit_minutes is None else 60 * self.time_limit_minutes
 
-    def load(self, workspace: "Workspace", ref: str, trained: bool = True) -> "LanguageModel":
-        """A model in the workspace's dtype, made ready to be trained unless it is a frozen reference."""
+    def load(self, workspace: "Workspace", ref: str) -> "LanguageModel":
+        """A model in the workspace's dtype, made ready to be trained."""
+        model = self.read(workspace, ref)
+        self.prepare(workspace, model, ref)
+        return model
+
+    def read(self, workspace: "Workspace", ref: str, masters: bool = True) -> "LanguageModel":
+        """A model in the workspace's dtype; without `masters`, one that is not to be trained."""
         from bactrian.model.language_model import LanguageModel
 
         hardware, folder = workspace.hardware, workspace.input(ref).path
-        model = LanguageModel.load(folder, hardware.dtype, self.template, hardware.device, masters=trained)
-        if trained:
-            self.prepare(model)
-        return model
+        return LanguageModel.load(folder, hardware.dtype, self.template, hardware.device, masters=masters)
 
-    def prepare(self, model: "Decoder") -> None:
-        """Parts frozen, activations dropped, as the settings say."""
-        from bactrian.model.recompute import drop_activations
+    def prepare(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
+        """Parts frozen, then `equip`. `ref`: what the model was read from."""
         from bactrian.train.freezing import freeze
 
         freeze(model.network, self.freeze)
+        self.equip(workspace, model, ref)
+
+    def equip(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
+        """Activations dropped, as the settings say."""
+        from bactrian.model.recompute import drop_activations
+
         drop_activations(model.network, self.recompute)
 
     def train(
@@ -107,15 +115,23 @@ class Tuning(Training):
 
     adapter: Adapter | None = Field(None, description="train low-rank adapters in place of the weights")
 
-    def load(self, workspace: "Workspace", ref: str, trained: bool = True) -> "LanguageModel":
+    def read(self, workspace: "Workspace", ref: str, masters: bool = True) -> "LanguageModel":
+        return super().read(workspace, ref, masters and self.adapter is None)  # beside adapters, weights stay
+
+    def equip(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
+        """Activations dropped, adapters put in, as the settings say."""
         from bactrian.model.adapters import add_adapters
 
-        model = super().load(workspace, ref, trained)
+        super().equip(workspace, model, ref)
         if self.adapter is not None:
-            model.masters = {}  # the weights stay as they are
-            a = self.adapter
-            add_adapters(model.network, workspace.input(ref).name, a.rank, a.alpha, a.targets, workspace.seed)
-        return model
+            a, base = self.adapter, workspace.input(ref).name if ref else ""
+            add_adapters(model.network, base, a.rank, a.alpha, a.targets, workspace.seed)
+
+    def reference(self, workspace: "Workspace", model: "LanguageModel", ref: str) -> "LanguageModel":
+        """The start of a model that is being trained: without its adapters, if it has some, else read once more."""
+        from bactrian.model.adapters import WithoutAdapters
+
+        return self.read(workspace, ref, masters=False) if self.adapter is None else WithoutAdapters.of(model)
 
     def save(self, workspace: "Workspace", model: "Decoder") -> None:
         """The model with the adapters merged into it and, beside it, the adapters alone."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,14 @@ steps:
            learning_rate: 1.0e-2}
   ppo: {stage: ppo, model: sft, data: problems.jsonl, value: reward, reward_model: reward, reward_weight: 0.5, steps: 4,
         problems_per_step: 8, samples: 2, epochs: 2, max_new_tokens: 8, learning_rate: 1.0e-3}
+  rlvr: {stage: rlvr, model: sft, data: problems.jsonl, steps: 2, problems_per_step: 6, samples: 4, kl: 0.01,
+         max_new_tokens: 8, learning_rate: 1.0e-2, adapter: {rank: 4}}
+  ppo_adapter: {stage: ppo, model: sft, data: problems.jsonl, value: reward, reward_model: reward, reward_weight: 0.5,
+                steps: 1, problems_per_step: 8, samples: 2, epochs: 2, max_new_tokens: 8, learning_rate: 1.0e-2,
+                adapter: {rank: 4}}
+  kto_adapter: {stage: kto, model: sft, data: labelled.jsonl, batch_size: 8, learning_rate: 1.0e-2, adapter: {rank: 4}}
+  reward_adapter: {stage: reward, model: sft, data: pairs.jsonl, epochs: 2, batch_size: 8, learning_rate: 3.0e-2,
+                   adapter: {rank: 4}}
   kto: {stage: kto, model: sft, data: labelled.jsonl, epochs: 4, batch_size: 8, learning_rate: 3.0e-3, beta: 0.3}
 """
 
@@ -84,6 +93,32 @@ def test_ppo_moves_the_policy_and_logs_what_matters(made: dict[str, Path]) -> No
 def test_kto_tells_good_from_bad(made: dict[str, Path]) -> None:
     last = lines(made["kto"])[-1]
     assert last["reward_desirable"] > last["reward_undesirable"] + 0.1
+
+
+@pytest.mark.parametrize("step", ["rlvr", "ppo_adapter", "kto_adapter", "reward_adapter"])
+def test_an_adapter_beside_the_merged_model_is_the_merged_model(made: dict[str, Path], step: str) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    scores = step == "reward_adapter"
+    kind: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    options: dict[str, Any] = {"num_labels": 1} if scores else {}
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    merged = kind.from_pretrained(made[step], dtype=torch.float32)
+    plain = kind.from_pretrained(made["sft"], dtype=torch.float32, **options)
+    for model in (merged, plain):
+        model.config.pad_token_id = 0
+    with torch.no_grad():
+        before = plain(ids).logits.clone()
+        adapted = PeftModel.from_pretrained(plain, str(made[step] / "adapter"))(ids).logits
+        torch.testing.assert_close(adapted, merged(ids).logits, atol=1e-4, rtol=1e-4)
+    assert float((adapted - before).abs().max()) > 1e-3
+
+
+def test_the_first_step_of_a_policy_with_adapters_is_its_reference(made: dict[str, Path]) -> None:
+    first, last = lines(made["rlvr"])[0], lines(made["rlvr"])[-1]
+    assert first["ratio"] == 1.0 and first["kl"] == pytest.approx(0, abs=1e-6) and first["logprob_gap_max"] <= 1e-5
+    assert last["kl"] > 1e-4 and last["logprob_gap_max"] <= 1e-5
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from bactrian.artifact import Workspace
 from bactrian.chat import Rendered
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
-from bactrian.model.language_model import LanguageModel
+from bactrian.model.adapters import WithoutAdapters, add_adapters
+from bactrian.model.language_model import Decoder, LanguageModel
 from bactrian.model.reward_model import RewardModel
 from bactrian.train import ppo
 from bactrian.train.loop import Settings, Share, Task, Update, train
@@ -118,9 +119,24 @@ def make(
     batch: int = 5,
     epochs: float = 1,
     micro_tokens: int = 64,
+    adapted: bool = False,
 ) -> Task:
-    """A task of this kind over these items (rows, pairs or problems). A reference is the model as it is now."""
+    """A task of this kind over these items (rows, pairs or problems). A reference is the model as it is now.
+
+    adapted: train adapters, which are put in here; whatever else the task needs is on the same weights.
+    """
     common: dict[str, Any] = {"seed": 3, "micro_tokens": micro_tokens}
+    if kind == "reward":
+        reward = RewardModel.of(model, seed=3, shared=adapted)
+        if adapted:
+            adapt(reward)
+        margins = [0.1 * i for i in range(len(items))]
+        return BradleyTerry(
+            reward, [pair(i) for i in items], margins, centring=0.01, batch_pairs=batch, epochs=epochs, **common
+        )
+    value = RewardModel.of(model, seed=5, shared=adapted)
+    if adapted:
+        adapt(model)
     if kind == "sft":
         return Supervised(model, [conversation(i) for i in items], batch_rows=batch, epochs=epochs, **common)
     if kind == "pretrain":
@@ -129,12 +145,6 @@ def make(
         pairs = [pair(i) for i in items]
         reference = None if objective.loss == "simpo" else reference_logprobs(model, pairs, 64) - 0.5
         return Preference(model, pairs, reference, objective, batch_pairs=batch, epochs=epochs, **common)
-    if kind == "reward":
-        reward = RewardModel.of(model, seed=3)
-        margins = [0.1 * i for i in range(len(items))]
-        return BradleyTerry(
-            reward, [pair(i) for i in items], margins, centring=0.01, batch_pairs=batch, epochs=epochs, **common
-        )
     if kind == "kto":
         opinions = [opinion(i) for i in items]
         reference = reference_sums(model, opinions, 64) - 0.5
@@ -142,21 +152,30 @@ def make(
         return Unpaired(model, opinions, reference, beta=0.1, batch=batch, epochs=epochs, **weights, **common)
     if kind in PPOS:
         chosen = replace(PPOS[kind], problems_per_step=batch, micro_tokens=micro_tokens)
-        value, rewards = RewardModel.of(model, seed=5), MixedReward(1.0, RewardModel.of(model, seed=6), 0.1)
+        rewards = MixedReward(1.0, RewardModel.of(model, seed=6), 0.1)
+        if adapted:
+            adapt(value)
         return ppo.PPO(
             model, value, ToySampler(model, items), rewards, len(items), chosen, seed=3,
-            steps=max(1, round(len(items) * epochs / batch)), reference=frozen(model, chosen.kl),
+            steps=max(1, round(len(items) * epochs / batch)), reference=frozen(model, chosen.kl, adapted),
         )  # fmt: skip
     settings = replace(POLICIES[kind], problems_per_step=batch, micro_tokens=micro_tokens)
     steps = max(1, round(len(items) * epochs / batch))
     sampler = ToySampler(model, items)
-    return GroupPolicy(model, sampler, len(items), settings, steps=steps, seed=3, reference=frozen(model, settings.kl))
+    start = frozen(model, settings.kl, adapted)
+    return GroupPolicy(model, sampler, len(items), settings, steps=steps, seed=3, reference=start)
 
 
-def frozen(model: LanguageModel, kl: float) -> LanguageModel | None:
-    """A copy of the model with other weights, so that a KL term has a gradient."""
+def adapt(model: Decoder) -> None:
+    add_adapters(model.network, "base", rank=4, alpha=8.0, seed=1)
+
+
+def frozen(model: LanguageModel, kl: float, adapted: bool = False) -> LanguageModel | None:
+    """The model without its adapters, or a copy with other weights, so that a KL term has a gradient."""
     if not kl:
         return None
+    if adapted:
+        return WithoutAdapters.of(model)
     network = copy.deepcopy(model.network)
     with torch.no_grad():
         for weight in network.parameters():

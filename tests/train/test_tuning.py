@@ -1,4 +1,4 @@
-"""What is trained and what is kept: masters between stages, adapters, frozen parts, dropped activations."""
+"""What is trained and what is kept: masters between stages, frozen parts, dropped activations."""
 
 import copy
 from pathlib import Path
@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.model.adapters import add_adapters, merge_adapters
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment
 from bactrian.model.recompute import drop_activations
 from bactrian.train.freezing import freeze
 from bactrian.train.loop import Settings
 from tests.model.tiny import ARCHITECTURES, write_tiny
-from tests.train.bench import Cut, gradient, make, run, same
+from tests.train.bench import gradient, make, run, same
 
 TINY_STEPS = Settings(learning_rate=1e-6, schedule="constant", clip=None)
 
@@ -51,66 +50,6 @@ def test_small_updates_survive_the_way_from_stage_to_stage(tmp_path: Path, archi
     run(make("sft", without, epochs=3), tmp_path / "without", TINY_STEPS)
     lost = {name: w.float() - moved[name] for name, w in without.network.named_parameters()}
     assert max(float(w.abs().max()) for w in lost.values()) > 1e-4
-
-
-def adapted(folder: Path, tmp_path: Path, dtype: str = "float32") -> LanguageModel:
-    model = LanguageModel.load(folder, dtype)
-    add_adapters(model.network, "base", rank=4, alpha=8.0, seed=1)
-    run(make("sft", model, epochs=3), tmp_path, Settings(learning_rate=1e-2))
-    return model
-
-
-def test_an_adapter_starts_as_nothing_and_moves_only_itself(folder: Path, tmp_path: Path) -> None:
-    plain = LanguageModel.load(folder)
-    model = LanguageModel.load(folder)
-    add_adapters(model.network, "base", rank=4, alpha=8.0)
-    assert torch.equal(some_logprobs(model), some_logprobs(plain))
-    model = adapted(folder, tmp_path)
-    assert not torch.allclose(some_logprobs(model), some_logprobs(plain), atol=1e-2)
-    base = {n.replace(".base_layer", ""): w for n, w in model.network.named_parameters() if "lora_" not in n}
-    assert same(base, dict(plain.network.named_parameters()))
-
-
-def test_merged_is_the_adapter_and_peft_reads_what_was_saved(folder: Path, tmp_path: Path) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    model = adapted(folder, tmp_path / "run")
-    before = some_logprobs(model)
-    merge_adapters(model.network, tmp_path / "merged" / "adapter")
-    torch.testing.assert_close(some_logprobs(model), before, atol=1e-5, rtol=1e-5)
-    model.save(tmp_path / "merged")
-    again = LanguageModel.load(tmp_path / "merged")
-    torch.testing.assert_close(some_logprobs(again), before, atol=1e-5, rtol=1e-5)
-    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    ids = torch.tensor([[3, 9, 14, 5, 20, 7]])
-    with torch.no_grad():
-        plain_logits = plain(ids).logits.clone()
-    theirs = PeftModel.from_pretrained(plain, str(tmp_path / "merged" / "adapter"))
-    ours = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
-    with torch.no_grad():
-        torch.testing.assert_close(theirs(ids).logits, ours(ids).logits, atol=1e-5, rtol=1e-5)
-        assert not torch.allclose(theirs(ids).logits, plain_logits, atol=1e-2)
-
-
-def test_training_of_adapters_goes_on_as_if_undisturbed(folder: Path, tmp_path: Path) -> None:
-    def fresh() -> LanguageModel:
-        model = LanguageModel.load(folder, "bfloat16")
-        add_adapters(model.network, "base", rank=4, alpha=8.0, seed=1)
-        return model
-
-    model = fresh()
-    expected = run(make("dpo_norm", model, batch=2, epochs=2), tmp_path / "whole")
-    model = fresh()
-    with pytest.raises(Cut.Killed):
-        run(Cut(make("dpo_norm", model, batch=2, epochs=2), 3), tmp_path / "cut")
-    model = fresh()
-    assert same(run(make("dpo_norm", model, batch=2, epochs=2), tmp_path / "cut"), expected)
-
-
-def test_a_target_that_is_not_there_is_named(folder: Path) -> None:
-    with pytest.raises(BactrianError, match=r"no linear layer is named qproj; there are down_proj, .*q_proj"):
-        add_adapters(LanguageModel.load(folder).network, "base", rank=4, alpha=8.0, targets=["qproj"])
 
 
 def test_frozen_parts_stay_and_the_rest_moves(folder: Path, tmp_path: Path) -> None:
