@@ -4,6 +4,7 @@
 
 Items of at least 16 words, of all known benchmarks in the folder, are copied into rows, each edited in one way. Besides
 there are rows of the same kinds of text that hold no item: training questions of GSM8K, stretches of books and the web.
+Paraphrases are made by rule (another word for most common ones) or by people (MGSM's translations).
 Recall: of the rows with a copy, the share in which that item is found. Precision: of the rows in which anything is
 found, the share that hold a copy. The last line is JSON.
 """
@@ -11,7 +12,7 @@ found, the share that hold a copy. The last line is JSON.
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ import numpy as np
 from bactrian.data.files import stream_rows
 from bactrian.data.overlap.asked import texts_of
 from bactrian.data.overlap.benchmarks import read_benchmarks
-from bactrian.data.overlap.index import Index
+from bactrian.data.overlap.index import Index, Item
 from bactrian.data.overlap.match import Matcher, Texts
-from bactrian.data.overlap.meaning import Encoder, MeaningMatcher, default_folder
+from bactrian.data.overlap.meaning import Encoder, MeaningMatcher, Vectors, default_folder
 from bactrian.data.overlap.scan import Matching
 from bactrian.data.overlap.whole import WholeMatcher
 from bactrian.data.overlap.words import split
@@ -82,7 +83,61 @@ EDITS: dict[str, Edit] = {
     "1 word in 8 replaced": every(8, other_word),
     "1 word in 20 mistyped": every(20, typo),
     "1 word in 12 dropped": every(12, lambda draw, word, vocabulary: ""),
+    "reworded": lambda draw, text, vocabulary: reworded(text),
+    "reworded, sentences in another order": lambda draw, text, vocabulary: reworded(shuffled(draw, text, vocabulary)),
 }  # fmt: skip
+SYNONYMS = dict(pair.split("=") for pair in """
+the=that a=one is=remains are=remain was=had_been were=had_been has=possesses have=possess had=possessed
+many=numerous much=plenty how=tell_me_how what=which find=determine calculate=work_out compute=work_out
+total=overall_sum buys=purchases buy=purchase bought=purchased gives=hands_over give=hand_over
+gave=handed_over gets=receives get=receive got=received makes=produces make=produce made=produced each=every
+all=every_one_of people=persons person=individual children=kids child=kid friend=companion friends=companions
+house=home big=large large=big small=little money=cash dollars=bucks day=full_day days=full_days
+year=twelve_months week=seven_days hour=sixty_minutes hours=units_of_sixty_minutes and=as_well_as but=yet
+if=in_case then=after_that because=since when=at_the_time that=which of=out_of in=within on=upon at=near
+for=in_favour_of from=out_of to=toward with=together_with by=through who=what_person why=for_what_reason
+can=is_able_to should=ought_to will=is_going_to answer=reply question=query following=subsequent
+statement=claim true=correct false=wrong best=finest most=majority first=initial last=final more=additional
+less=fewer than=compared_with after=following before=ahead_of write=compose explain=describe function=routine
+string=text list=sequence number=figure value=quantity word=term use=employ does=will do=perform need=require
+needs=requires want=wish wants=wishes left=remaining costs=is_priced_at 1=one 2=two 3=three 4=four 5=five
+6=six 7=seven 8=eight 9=nine 10=ten 12=a_dozen 20=twenty 100=a_hundred
+""".split())  # fmt: skip  # noqa: SIM905
+TRANSLATED = {"de": "in German", "es": "in Spanish", "fr": "in French", "ru": "in Russian", "ja": "in Japanese"}
+"""MGSM's translations, by people, of GSM8K's test questions."""
+
+
+def reworded(text: str) -> str:
+    """Another word for most of the common ones, however odd it sounds: hardly eight words in a row stay."""
+
+    def other(word: str) -> str:
+        bare = word.strip(",.?!:;()").lower()
+        return word.lower().replace(bare, SYNONYMS[bare].replace("_", " ")) if bare in SYNONYMS else word
+
+    return " ".join(map(other, text.split()))
+
+
+def translations(folder: Path, items: list[Item]) -> Iterator[tuple[str, int, str]]:
+    """(kind, item, text) of each translation whose English question is one of the items."""
+    number = {item.text: n for n, item in enumerate(items) if item.benchmark == "gsm8k"}
+    rows = [row for row, _ in stream_rows(folder / "mgsm.jsonl")]
+    english = {row["idx"]: number.get(row["question"]) for row in rows if row["lang"] == "en"}
+    for row in rows:
+        if row["lang"] in TRANSLATED and (item := english.get(row["idx"])) is not None:
+            yield TRANSLATED[row["lang"]], item, row["question"]
+
+
+class Remembering(Encoder):
+    """An encoder that computes nothing twice: thresholds differ, embeddings do not."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.known: dict[tuple[str, ...], Vectors] = {}
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        if tuple(texts) not in self.known:
+            self.known[tuple(texts)] = super().encode(texts)
+        return self.known[tuple(texts)]
 
 
 def main() -> None:
@@ -97,20 +152,25 @@ def main() -> None:
     folder = options.data
     draw = random.Random(8)
     items = read_benchmarks(folder, folder.name, {})
-    items = draw.sample(items, options.items) if options.items else items
+    translated = {row["question"] for row, _ in stream_rows(folder / "mgsm.jsonl") if row["lang"] == "en"}
+    if options.items:
+        wanted = [item for item in items if item.benchmark == "gsm8k" and item.text in translated]
+        items = wanted + draw.sample([item for item in items if item.benchmark != "mgsm"], options.items - len(wanted))
     lengths = np.bincount(split([item.text for item in items]).text, minlength=len(items))
     long = [number for number, length in enumerate(lengths) if length >= 16]
     others = list(without_copies(folder, draw, options.others))
     vocabulary = [word for text in others for word in text.split()]
     rows = [(kind, item, edit(draw, items[item].text, vocabulary)) for kind, edit in EDITS.items()
             for item in draw.sample(long, options.copies)]  # fmt: skip
+    foreign = list(translations(folder, items))
+    rows += draw.sample(foreign, min(len(foreign), len(TRANSLATED) * options.copies))
     rows += [("none", -1, text) for text in others]
     modes: dict[str, Matching] = {
         "ngram, n = 8, half": Matcher(Index(items)), "ngram, n = 13, half": Matcher(Index(items, 13)),
         "any, n = 8": Matcher(Index(items), "any"), "any, n = 13": Matcher(Index(items, 13), "any"),
         "exact": WholeMatcher(items),
     }  # fmt: skip
-    encoder = Encoder(default_folder()) if options.cosines else None
+    encoder = Remembering(default_folder()) if options.cosines else None
     if encoder:
         modes |= {f"embedding, {cosine}": MeaningMatcher(items, encoder, cosine) for cosine in options.cosines}
     results = {name: measured(matcher, rows) for name, matcher in modes.items()}
@@ -134,10 +194,10 @@ def measured(matcher: Matching, rows: list[tuple[str, int, str]]) -> dict[str, A
     found = matcher.matches(Texts([text for _, _, text in rows], np.arange(len(rows))))
     pairs = set(zip(found.rows.tolist(), found.items.tolist(), strict=True))
     flagged = {row for row, _ in pairs}
-    hits: dict[str, list[bool]] = {kind: [] for kind in EDITS}
+    hits: dict[str, list[bool]] = {}
     for row, (kind, item, _) in enumerate(rows):
         if item >= 0:
-            hits[kind].append((row, item) in pairs)
+            hits.setdefault(kind, []).append((row, item) in pairs)
     recall = {kind: sum(each) / len(each) for kind, each in hits.items()}
     wrong = [row for row in flagged if rows[row][0] == "none"]
     return {"recall": recall, "precision": 1 - len(wrong) / max(1, len(flagged)), "false": len(wrong)}
@@ -147,7 +207,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
     """A Markdown table: kinds of edit down, modes across."""
     print("| recall | " + " | ".join(results) + " |")
     print("|---|" + "---:|" * len(results))
-    for kind in EDITS:
+    for kind in next(iter(results.values()))["recall"]:
         print(f"| {kind} | " + " | ".join(f"{each['recall'][kind]:.0%}" for each in results.values()) + " |")
     print("| **precision** (false rows) | "
           + " | ".join(f"{each['precision']:.1%} ({each['false']})" for each in results.values()) + " |")  # fmt: skip

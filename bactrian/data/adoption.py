@@ -53,6 +53,7 @@ class Account:
     layouts: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     kind: RowKind | None = None
+    last: str = ""  # the layout of the row before
 
     def dropped(self, fault: Fault) -> Fault:
         """Count a row that is dropped."""
@@ -77,7 +78,7 @@ def adopt(scanned: Iterable[Scanned], how: Adoption, account: Account) -> Iterat
 
     The rows have `source`, `license` ("" if none is known) and `id`: their own, or file and line ("a.jsonl:3").
     """
-    last = LAYOUTS.get(how.layout)
+    last = LAYOUTS.get(account.last or how.layout)
     for found, where in scanned:
         if isinstance(found, Fault):
             yield account.dropped(found)
@@ -85,6 +86,7 @@ def adopt(scanned: Iterable[Scanned], how: Adoption, account: Account) -> Iterat
         try:
             given = {**found, **_renamed(found, how.columns)} if how.columns else found
             last = _layout_of(given, how, last)
+            account.last = last.name
             row, mended = _adapted(given, last, how)
             account.check_kind(row)
         except Misfit as misfit:

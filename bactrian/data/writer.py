@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +12,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bactrian.artifact import sync_folder
 from bactrian.data.formats import first_line
 from bactrian.data.rows import Row, drop_nulls, licence_of
 from bactrian.errors import BactrianError
@@ -29,6 +31,14 @@ _MESSAGE_TYPES = {"role": pa.string(), "content": pa.string(), "reasoning_conten
 Types = dict[str, pa.DataType]
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a writer has made safe: how many parts, and the rows of each (source, licence)."""
+
+    parts: int
+    licences: list[tuple[str, str, int]]
+
+
 class RowWriter:
     """Writes data.parquet and README.md (`card`, then rows by source and licence) of a data artifact.
 
@@ -43,7 +53,8 @@ class RowWriter:
     Raises BactrianError for no rows, and naming the column that holds values of several types.
     """
 
-    def __init__(self, folder: str | Path, card: str = "") -> None:
+    def __init__(self, folder: str | Path, card: str = "", written: Written | None = None) -> None:
+        """`written`: what `checkpoint` said before a kill; the writer goes on from there."""
         self.folder, self.card = Path(folder), card
         self.licences: Counter[Licence] = Counter()
         self._rows: list[Row] = []
@@ -53,10 +64,15 @@ class RowWriter:
         self._open: pq.ParquetWriter | None = None
         self._pool = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
+        self._safe = written.parts if written else 0
+        if written is not None:
+            self._parts = parts_of(self.folder, written.parts)
+            self._types = {found.name: _as_made(found.type) for found in pq.read_schema(self._parts[-1])}
+            self.licences.update({Licence.of(source, name): rows for source, name, rows in written.licences})
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left_by_a_kill in self.folder.glob(f".{DATA_FILE}.*"):
+        for left_by_a_kill in set(self.folder.glob(f".{DATA_FILE}.*")).difference(self._parts):
             left_by_a_kill.unlink()
         return self
 
@@ -67,7 +83,7 @@ class RowWriter:
         finally:
             self._close()
             self._pool.shutdown()
-            for part in self._parts:
+            for part in self._parts[0 if kind is None else self._safe :]:
                 part.unlink(missing_ok=True)
 
     def write(self, row: Row) -> None:
@@ -87,13 +103,28 @@ class RowWriter:
         """Rows written so far."""
         return self.licences.total()
 
+    @property
+    def holds(self) -> int:
+        """Rows that are not in a row group yet."""
+        return len(self._rows)
+
+    def checkpoint(self) -> Written:
+        """Make the rows in row groups safe, at the price of reading them once more at the end. Only if it holds none.
+
+        Row groups end where they always do, so the file does not show whether or when this was called.
+        """
+        self._close()
+        sync_folder(self.folder)
+        self._safe = len(self._parts)
+        return Written(len(self._parts), [(each.source, each.licence, rows) for each, rows in self.licences.items()])
+
     def _flush(self) -> None:
         """Write the rows held as one row group; in a new part if the schema must grow for them."""
         types = _grown(self._types, self._rows)
         if types != self._types or self._open is None:
             self._close()
             self._types = types
-            self._parts.append(self.folder / f".{DATA_FILE}.{len(self._parts)}")
+            self._parts = parts_of(self.folder, len(self._parts) + 1)
             self._open = pq.ParquetWriter(self._parts[-1], _schema(types), compression="zstd")
         columns = [_column(name, [row.get(name) for row in self._rows], kind) for name, kind in self._types.items()]
         self._wait()
@@ -119,9 +150,9 @@ class RowWriter:
 
     def _merged(self) -> Path:
         """One file of all parts, in the schema of the last, which is the widest."""
-        whole = self.folder / f".{DATA_FILE}.{len(self._parts)}"
-        schema = _schema(self._types)
-        parts, self._parts = self._parts, [*self._parts, whole]
+        schema, parts = _schema(self._types), self._parts
+        self._parts = parts_of(self.folder, len(parts) + 1)
+        whole = self._parts[-1]
         with pq.ParquetWriter(whole, schema, compression="zstd") as writer:
             for part in parts:
                 with pq.ParquetFile(part) as opened:
@@ -136,6 +167,11 @@ class RowWriter:
             if self._open is not None:
                 self._open.close()
                 self._open = None
+
+
+def parts_of(folder: Path, count: int) -> list[Path]:
+    """Where the first parts of a file are while it is being written."""
+    return [folder / f".{DATA_FILE}.{number}" for number in range(count)]
 
 
 def _widened(table: Any, schema: Any) -> Any:
@@ -184,6 +220,13 @@ def _message_type(name: str, values: list[Any]) -> pa.DataType:
         raise BactrianError(f"column '{name}': a message has the unknown field '{min(unknown)}'")
     fields = [(key, kind) for key, kind in _MESSAGE_TYPES.items() if key in keys or key in ("role", "content")]
     return pa.list_(pa.struct(fields))
+
+
+def _as_made(kind: pa.DataType) -> pa.DataType:
+    """The type of a column as it was before Parquet gave its lists' items another name, which would show in a file."""
+    if pa.types.is_list(kind):
+        return pa.list_(_as_made(kind.value_type))
+    return pa.struct([(found.name, _as_made(found.type)) for found in kind]) if pa.types.is_struct(kind) else kind
 
 
 def _merge(a: pa.DataType, b: pa.DataType, name: str) -> pa.DataType:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bactrian.artifact import Input, Workspace
     from bactrian.data.adoption import Account, Adoption
     from bactrian.data.formats import Scanned
+    from bactrian.data.resumption import Standing
 
 TOKENS_PER_ROW = 500.0
 """Of an instruction and its answer, about, where nothing is known."""
@@ -83,27 +84,35 @@ class Source(Stage):
         return self
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.data.adoption import Account, adopt, check_share
+        from bactrian.data.adoption import adopt, check_share
         from bactrian.data.files import hub_commit
         from bactrian.data.formats import Fault
+        from bactrian.data.resumption import Standing
         from bactrian.data.tally import write_account
         from bactrian.data.writer import RowWriter
         from bactrian.progress import progress, say
 
         given = workspace.input(self.data) if self.data else None
-        commit = hub_commit(str(self.hub), self.revision) if self.hub else ""
-        how, account = self._adoption(given), Account()
+        how, stand = self._adoption(given), Standing.load(workspace.scratch, workspace.output)
+        if self.hub and not stand.commit:
+            stand.commit = hub_commit(self.hub, self.revision)
+        account = stand.account
+        if account.tally.total:
+            say(f"source {how.source}: resuming after {account.tally.total:,} rows")
         with (
-            RowWriter(workspace.output) as writer,
-            (workspace.output / "drops.jsonl").open("w") as drops,
-            progress(f"source {how.source}", unit="row") as bar,
+            RowWriter(workspace.output, written=stand.written) as writer,
+            (workspace.output / "drops.jsonl").open("ab") as drops,
+            progress(f"source {how.source}", done=account.tally.total, unit="row") as bar,
         ):
-            for row in adopt(islice(self._scanned(given, commit), self.limit), how, account):
+            drops.truncate(stand.drops)
+            for row in adopt(self._scanned(given, stand), how, account):
                 bar.advance()
                 if isinstance(row, Fault):
-                    drops.write(row.as_json() + "\n")
+                    drops.write(row.as_json().encode() + b"\n")
                 else:
                     writer.write(self._licensed(row, how.source))
+                if not writer.holds:
+                    stand.save_at_times(workspace.scratch, writer, drops)
                 if account.tally.total % ROWS_BETWEEN_CHECKS == 0:
                     check_share(account, self.bad_limit, how.source)
             check_share(account, self.bad_limit, how.source, over=True)
@@ -112,7 +121,7 @@ class Source(Stage):
             writer.card = f"# {how.source}\n\n```\n{account.tally}\n```"
         for licence in writer.licences:
             workspace.add_licence(licence)
-        self._record(workspace, self._place(given, commit), account, writer.count)
+        self._record(workspace, self._place(given, stand.commit), account, writer.count)
         write_account(workspace.output, account.tally, layouts=account.layouts, columns_left_out=account.left_out)
         workspace.metrics.update(account.tally.counts())
         say(f"source: {account}")
@@ -133,12 +142,14 @@ class Source(Stage):
             source_column=self.source_column or ("source" if ours else ""),
         )
 
-    def _scanned(self, given: "Input | None", commit: str) -> "Iterator[Scanned]":
-        from bactrian.data.files import scan_hub, scan_rows
+    def _scanned(self, given: "Input | None", stand: "Standing") -> "Iterator[Scanned]":
+        from bactrian.data.files import scan_hub
+        from bactrian.data.resumption import scan_on
 
+        done = stand.account.tally.total
         if given is not None:
-            return scan_rows(given.path, self.text_rows)
-        return scan_hub(str(self.hub), self.split, self.subset, commit, self.files)
+            return islice(scan_on(given.path, self.text_rows, stand.position), self.limit and self.limit - done)
+        return islice(scan_hub(str(self.hub), self.split, self.subset, stand.commit, self.files), done, self.limit)
 
     def _licensed(self, row: dict[str, Any], source: str) -> dict[str, Any]:
         """The row with a licence. Raises BactrianError for one without, unless they are allowed."""

@@ -21,11 +21,13 @@ from bactrian.data.overlap.asked import Side, texts_of
 from bactrian.data.overlap.index import I64, Item
 from bactrian.data.overlap.match import Matches, Texts
 from bactrian.data.overlap.workers import Workers
-from bactrian.progress import Bar
+from bactrian.progress import Bar, say
 
 BATCH_CHARACTERS = 200_000
 """Of one batch, about: its arrays should stay in the processor's cache."""
 SECONDS_BETWEEN_PARTS = 20.0
+AT_ONCE = 1_000
+"""Rows of evidence."""
 STATE = "scan.json"
 EVIDENCE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("source", pa.string()), ("benchmark", pa.string()),
                       ("item", pa.string()), ("score", pa.float64()), ("items", pa.int32()),
@@ -72,6 +74,8 @@ def scan(
     Raises BactrianError naming a row that has no text to look at.
     """
     writer = _Writer(folder, items)
+    if writer.state.rows:
+        say(f"scan: resuming after {writer.state.rows:,} rows")
     batches, drawn = tee(_batches(rows, writer.state.rows, side))
     with Workers(matcher.matches, threads) as workers:
         for batch, matches in zip(batches, workers.map(batch.texts for batch in drawn), strict=True):
@@ -83,10 +87,20 @@ def scan(
 
 
 def evidence(folder: Path) -> Iterator[pa.RecordBatch]:
-    """The evidence that a scan left, in order of the rows."""
-    state = _read_state(folder)
-    for part in range(state.parts):
-        yield from pq.ParquetFile(_part(folder, part)).iter_batches(1_000)
+    """The evidence that a scan left, in order of the rows, in batches that do not show when its parts were written."""
+    held = EVIDENCE.empty_table()
+    for part in range(_read_state(folder).parts):
+        for batch in pq.ParquetFile(_part(folder, part)).iter_batches(AT_ONCE):
+            held = pa.concat_tables([held, pa.Table.from_batches([batch], EVIDENCE)])
+            if len(held) >= AT_ONCE:
+                yield _one_batch(held[:AT_ONCE])
+                held = held[AT_ONCE:]
+    if len(held):
+        yield _one_batch(held)
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    return table.combine_chunks().to_batches()[0]
 
 
 def matched_rows(folder: Path) -> dict[int, str]:
