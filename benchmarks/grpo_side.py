@@ -57,9 +57,9 @@ class Ours:
     def prompt(self, problem: int) -> tuple[int, ...]:
         return tuple(self.prompts[problem])
 
-    def rollouts(self, problems: list[int], step: int, version: int) -> Any:
+    def rollouts(self, problems: list[int], step: int, version: int, before: int = 0) -> Any:
         from bactrian.generate.engine import Request
-        from bactrian.train.policy import Rollout
+        from bactrian.train.rollouts import Rollout
 
         start = time.perf_counter()
         requests = [
@@ -83,13 +83,13 @@ class Ours:
     def gradient(self, path: str) -> float:
         from safetensors.torch import save_file
 
-        from bactrian.train.policy import Rollout
+        from bactrian.train.rollouts import Rollout
 
         made = rollouts(len(self.prompts), self.samples, self.new, self.model.head.shape[0])
         given = {
             p: [Rollout(tuple(r), (0.0,) * len(r), reward(r), True, 0) for r in group] for p, group in enumerate(made)
         }
-        self.rollouts = lambda problems, step, version: [given[p] for p in problems]  # type: ignore[method-assign]
+        self.rollouts = lambda problems, step, version, before: [given[p] for p in problems]  # type: ignore[method-assign]
         total = 0.0
         (update,) = self.task.updates(0)
         for share in update.micro_batches:

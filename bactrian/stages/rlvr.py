@@ -1,9 +1,9 @@
 """Stage `rlvr`: reinforcement learning with verifiable rewards."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.training import Tuning, training_memory
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bactrian.artifact import Workspace
     from bactrian.generate.engine import Completion
     from bactrian.generate.local import LocalEngine
-    from bactrian.train.policy import Rollout
+    from bactrian.train.rollouts import Rollout
     from bactrian.verify import Pool
 
 SEEDS_APART = 1_000_003
@@ -34,6 +34,10 @@ class RLVR(Tuning):
     problems_per_step: int = Field(8, ge=1, description="problems sampled in each step")
     samples: int = Field(8, ge=2, description="answers to each problem")
     updates_per_step: int = Field(1, ge=1, description="optimiser updates over the answers of one step")
+    objective: Literal["clip", "gspo", "cispo"] = Field(
+        "clip",
+        description="clipped ratio by token (GRPO), by answer (GSPO), or as a weight without gradient (CISPO)",
+    )
     advantage: Literal["std", "none", "rloo"] = Field(
         "std", description="divide by the group's deviation (GRPO), only centre (Dr. GRPO), or leave one out (RLOO)"
     )
@@ -42,10 +46,29 @@ class RLVR(Tuning):
     )
     clip_low: float = Field(0.2, gt=0, lt=1, description="ratio is clipped at 1 - this")
     clip_high: float = Field(0.272, gt=0, description="ratio is clipped at 1 + this")
-    kl: float = Field(0.0, ge=0, description="weight of the KL to the reference in the loss; 0 loads no reference")
+    importance_cap: float | None = Field(
+        None,
+        ge=1,
+        description="weigh tokens by trainer's over sampler's probability, at most this; the reference's is 2",
+    )
+    kl: float = Field(0.0, ge=0, description="weight of the KL to the reference; 0 loads no reference")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="see docs; the reference uses k3")
+    kl_in: Literal["loss", "reward"] = Field(
+        "loss", description="on each token of the loss, or off the answer's reward"
+    )
     no_end_reward: float | None = Field(
         0.0, description="reward of an answer cut off before its end token; null: its score"
+    )
+    train_unended: bool = Field(
+        True, description="false: answers that were cut off count in their group's mean and are not trained on (DAPO)"
+    )
+    overlong_zone: int = Field(
+        0, ge=0, description="last tokens before max_new_tokens over which a penalty grows from 0 to -1 (DAPO)"
+    )
+    refills: int = Field(
+        0,
+        ge=0,
+        description="rounds in which groups that are all right or all wrong are replaced by other problems (DAPO)",
     )
     temperature: float = Field(1.0, gt=0, description="of sampling; the training logits are divided by it too")
     max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens")
@@ -57,6 +80,13 @@ class RLVR(Tuning):
     learning_rate: float = Field(5e-7, gt=0, description="peak of the schedule")
     schedule: Literal["linear", "cosine", "constant", "anneal"] = Field("constant", description="after the warm-up")
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
+
+    @model_validator(mode="after")
+    def _zone_fits(self) -> Self:
+        if self.overlong_zone > self.max_new_tokens:
+            found = f"found {self.overlong_zone}, expected at most max_new_tokens ({self.max_new_tokens})"
+            raise ValueError(f"overlong_zone: {found}")
+        return self
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.files import read_rows
@@ -77,12 +107,18 @@ class RLVR(Tuning):
             updates_per_step=self.updates_per_step,
             temperature=self.temperature,
             max_new_tokens=self.max_new_tokens,
+            objective=self.objective,
             scale=self.advantage,
             aggregate=self.aggregate,
             clip_low=self.clip_low,
             clip_high=self.clip_high,
             kl=self.kl,
             kl_estimator=self.kl_estimator,
+            kl_in=self.kl_in,
+            train_unended=self.train_unended,
+            overlong_zone=self.overlong_zone,
+            refills=self.refills,
+            importance_cap=self.importance_cap,
             unended_reward=self.no_end_reward,
             gap_limit=self.gap_limit,
             micro_tokens=self.micro_tokens,
@@ -128,9 +164,9 @@ class VerifiedSampler:
     def prompt(self, problem: int) -> tuple[int, ...]:
         return self.prompts[problem]
 
-    def rollouts(self, problems: Sequence[int], step: int, version: int) -> "list[list[Rollout]]":
+    def rollouts(self, problems: Sequence[int], step: int, version: int, before: int = 0) -> "list[list[Rollout]]":
         from bactrian.generate.engine import Request
-        from bactrian.train.policy import Rollout
+        from bactrian.train.rollouts import Rollout
         from bactrian.verify import Item
         from bactrian.verify.stream import Stream
 
@@ -140,7 +176,7 @@ class VerifiedSampler:
             Request(
                 self.prompts[problem],
                 n=self.stage.samples,
-                seed=first + place,
+                seed=first + before + place,
                 max_new_tokens=self.stage.max_new_tokens,
                 temperature=self.stage.temperature,
             )

@@ -13,6 +13,7 @@ from torch.nn.functional import logsigmoid
 
 PreferenceLoss = Literal["dpo", "dpo_norm", "simpo", "ipo"]
 KLEstimator = Literal["k1", "k2", "k3"]
+PolicyObjective = Literal["clip", "gspo", "cispo"]
 
 
 def cross_entropy(logprobs: torch.Tensor, weights: torch.Tensor, total_weight: float) -> torch.Tensor:
@@ -147,6 +148,47 @@ def clipped_policy(
     bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
     plain, cut = -advantages * ratio, -advantages * bounded
     return PolicyLoss(torch.maximum(plain, cut), ratio, (cut > plain).to(logprobs.dtype))
+
+
+def policy_loss(
+    objective: PolicyObjective,
+    logprobs: torch.Tensor,
+    old_logprobs: torch.Tensor,
+    advantages: torch.Tensor,
+    owner: torch.Tensor,
+    answers: int,
+    clip_low: float,
+    clip_high: float,
+) -> PolicyLoss:
+    """What a token adds to the loss of a policy (SPEC 4.4).
+
+    Args:
+        objective: "clip": `clipped_policy`; "gspo": likewise with one ratio an answer, exp of the mean log-ratio of its
+            tokens, so that each token of an answer holds the answer's loss [Zheng et al. 2025]; "cispo": the clipped
+            ratio is a weight without gradient, -clip(rho) A log pi, so that no token is left out [MiniMax 2025].
+        logprobs, old_logprobs, advantages: [N].
+        owner: long [N], the answer of each token, in [0, answers).
+    """
+    if objective == "clip":
+        return clipped_policy(logprobs, old_logprobs, advantages, clip_low, clip_high)
+    if objective == "gspo":
+        lengths = segment_sums(torch.ones_like(logprobs), owner, answers)
+        means = segment_sums(logprobs - old_logprobs, owner, answers) / lengths.clamp(min=1)
+        return clipped_policy(means[owner], torch.zeros_like(logprobs), advantages, clip_low, clip_high)
+    ratio = torch.exp(logprobs - old_logprobs).detach()
+    bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
+    return PolicyLoss(-bounded * advantages * logprobs, ratio, (bounded != ratio).to(logprobs.dtype))
+
+
+def importance_weights(trained: torch.Tensor, sampled: torch.Tensor, cap: float) -> torch.Tensor:
+    """min(pi_trainer / pi_sampler, cap) of each token [N], without gradient: corrects for a sampler that computes
+    otherwise than the trainer, or with older weights (SPEC 4.5)."""
+    return torch.exp(trained - sampled).clamp(max=cap).detach()
+
+
+def overlong_penalty(length: int, longest: int, zone: int) -> float:
+    """DAPO's soft penalty: 0 up to longest - zone tokens, then linearly down to -1 at longest [Yu et al. 2025]."""
+    return max(-1.0, min(0.0, (longest - zone - length) / zone))
 
 
 def generalised_advantages(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 
@@ -13,49 +13,35 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, pack, plant
 from bactrian.train.batches import answer_tokens
 from bactrian.train.loop import Share, Update
-from bactrian.train.objectives import KLEstimator, clipped_policy, group_advantages, kl_estimate
-from bactrian.train.supervised import step_rows
+from bactrian.train.objectives import (
+    KLEstimator,
+    PolicyObjective,
+    group_advantages,
+    importance_weights,
+    kl_estimate,
+    overlong_penalty,
+    policy_loss,
+)
+from bactrian.train.rollouts import Rollout, Sampled, Sampler, gather, headline
 
 Aggregate = Literal["token", "response", "constant"]
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """One sampled answer and what it was worth.
-
-    ids, logprobs: [T], as sampled; never tokenised again.
-    score: the verifier's, in [0, 1].
-    ended: an end token or stop text was sampled.
-    version: of the weights that sampled it.
-    """
-
-    ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    score: float
-    ended: bool
-    version: int
-
-
-class Sampler(Protocol):
-    """Answers a batch of problems, n times each, and scores the answers."""
-
-    def rollouts(self, problems: Sequence[int], step: int, version: int) -> list[list[Rollout]]:
-        """n rollouts for each problem number; a function of (weights, problems, step) alone."""
-        ...
-
-    def prompt(self, problem: int) -> tuple[int, ...]:
-        """The problem's prompt."""
-        ...
 
 
 @dataclass(frozen=True)
 class Settings:
     """Of GRPO and its variants (SPEC 4.4).
 
+    objective: see `policy_loss`.
     scale: of the advantages (see `group_advantages`).
     aggregate: "token": mean over the tokens of all trained groups [DAPO]; "response": mean over each response's tokens,
         then over responses [GRPO]; "constant": sum over tokens / (max_new_tokens x responses) [Dr. GRPO].
+    kl, kl_estimator, kl_in: weight beta of the KL to the reference: beta x its estimate on each token of the loss, or
+        taken off an answer's reward, summed over its tokens (as the sampler computed them).
     unended_reward: replaces the reward of an answer that was cut off; None leaves its score.
+    train_unended: False leaves such answers out of the loss, not out of their group's mean [DAPO's filter].
+    overlong_zone: tokens before max_new_tokens in which `overlong_penalty` is added to the reward; 0 for none.
+    refills: see `gather`.
+    importance_cap: of `importance_weights` on the policy's loss; None for no weights.
     gap_limit: largest mean gap between the sampler's and the trainer's log-probs of a step that is let pass.
     """
 
@@ -63,13 +49,19 @@ class Settings:
     updates_per_step: int = 1
     temperature: float = 1.0
     max_new_tokens: int = 256
+    objective: PolicyObjective = "clip"
     scale: Literal["std", "none", "rloo"] = "std"
     aggregate: Aggregate = "token"
     clip_low: float = 0.2
     clip_high: float = 0.272
     kl: float = 0.0
     kl_estimator: KLEstimator = "k3"
+    kl_in: Literal["loss", "reward"] = "loss"
     unended_reward: float | None = 0.0
+    train_unended: bool = True
+    overlong_zone: int = 0
+    refills: int = 0
+    importance_cap: float | None = None
     gap_limit: float = 0.05
     micro_tokens: int = 4096
 
@@ -116,55 +108,67 @@ class GroupPolicy:
 
     def updates(self, step: int) -> Iterator[Update]:
         s = self.settings
-        chosen = step_rows(self.problems, s.problems_per_step, step, self.seed)
-        rollouts = self.sampler.rollouts(chosen, step, version=step)
-        stale = {r.version for group in rollouts for r in group} - {step}
-        if stale:
-            raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {step}")
-        rewards = torch.tensor([[self._reward(r) for r in group] for group in rollouts])
-        advantages = group_advantages(rewards, s.scale)
-        alive = [i for i in range(len(rollouts)) if float(rewards[i].max() - rewards[i].min()) > 1e-9]
-        groups = [
-            _TrainedGroup(
-                Group(self.sampler.prompt(chosen[i]), tuple(r.ids for r in rollouts[i])),
-                advantages[i].tolist(),
-                [torch.tensor(r.logprobs) for r in rollouts[i]],
-            )
-            for i in alive
-        ]
+        sampled = gather(self.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, s.refills)
+        groups = [trained for each in sampled if each.alive and (trained := self._trained(each)).advantages]
         size = -(-len(groups) // s.updates_per_step)
         self._score_before(groups, later=groups[size:])
-        headline = _headline(rollouts, rewards, len(alive))
-        tokens = sum(len(r.ids) for group in rollouts for r in group)
+        told = headline(sampled)
+        tokens = sum(len(r.ids) for each in sampled for r in each.rollouts)
         for part in range(s.updates_per_step):
             mine = groups[part * size : (part + 1) * size]
-            yield self._update(mine, headline, tokens if part == 0 else 0, step)
+            yield self._update(mine, told, tokens if part == 0 else 0, step)
 
-    def _reward(self, rollout: Rollout) -> float:
-        unended = self.settings.unended_reward
-        return rollout.score if rollout.ended or unended is None else unended
+    def _rewards(self, problem: int, rollouts: Sequence[Rollout]) -> list[float]:
+        s = self.settings
+        rewards = [r.score if r.ended or s.unended_reward is None else s.unended_reward for r in rollouts]
+        if s.overlong_zone:
+            late = (overlong_penalty(len(r.ids), s.max_new_tokens, s.overlong_zone) for r in rollouts)
+            rewards = [reward + penalty for reward, penalty in zip(rewards, late, strict=True)]
+        if s.kl and s.kl_in == "reward":
+            group = Group(self.sampler.prompt(problem), tuple(r.ids for r in rollouts))
+            for i, (rollout, reference) in enumerate(zip(rollouts, self._by_answer(self._frozen, group), strict=True)):
+                difference = torch.tensor(rollout.logprobs) - reference.cpu()
+                rewards[i] -= s.kl * float(kl_estimate(difference, s.kl_estimator).sum())
+        return rewards
+
+    def _trained(self, sampled: Sampled) -> _TrainedGroup:
+        advantages = group_advantages(torch.tensor([sampled.rewards]), self.settings.scale)[0].tolist()
+        kept = [i for i, r in enumerate(sampled.rollouts) if r.ended or self.settings.train_unended]
+        return _TrainedGroup(
+            Group(self.sampler.prompt(sampled.problem), tuple(sampled.rollouts[i].ids for i in kept)),
+            [advantages[i] for i in kept],
+            [torch.tensor(sampled.rollouts[i].logprobs) for i in kept],
+        )
+
+    @property
+    def _frozen(self) -> LanguageModel:
+        assert self.reference is not None, "a KL term needs a reference"
+        return self.reference
 
     def _bins(self, groups: list[_TrainedGroup]) -> list[list[_TrainedGroup]]:
         return [[groups[i] for i in b] for b in pack([g.group.tokens for g in groups], self.settings.micro_tokens)]
 
-    @torch.no_grad()
     def _score_before(self, groups: list[_TrainedGroup], later: list[_TrainedGroup]) -> None:
         """Old log-probs of the groups of later updates; the reference's of all, where the loss has a KL term."""
         for part in self._bins(later):
-            for g, old in zip(part, self._by_answer(self.model, part), strict=True):
+            for g, old in zip(part, self._by_group(self.model, [g.group for g in part]), strict=True):
                 g.old = old
-        if self.settings.kl:
-            assert self.reference is not None, "a KL term needs a reference"
+        if self.settings.kl and self.settings.kl_in == "loss":
             for part in self._bins(groups):
-                for g, reference in zip(part, self._by_answer(self.reference, part), strict=True):
+                for g, reference in zip(part, self._by_group(self._frozen, [g.group for g in part]), strict=True):
                     g.reference = reference
 
-    def _by_answer(self, model: LanguageModel, part: list[_TrainedGroup]) -> list[list[torch.Tensor]]:
-        forest, spans = plant([g.group for g in part])
+    def _by_answer(self, model: LanguageModel, group: Group) -> list[torch.Tensor]:
+        return self._by_group(model, [group])[0]
+
+    @torch.no_grad()
+    def _by_group(self, model: LanguageModel, groups: list[Group]) -> list[list[torch.Tensor]]:
+        """Log-probs of each answer of each group, [T] each."""
+        forest, spans = plant(groups)
         where, _ = answer_tokens(spans)
         logprobs = model.logprobs(forest, where, self.settings.temperature)
         pieces = iter(torch.split(logprobs, [s.length for s in spans]))
-        return [[next(pieces) for _ in g.group.answers] for g in part]
+        return [[next(pieces) for _ in group.answers] for group in groups]
 
     def _update(self, groups: list[_TrainedGroup], headline: dict[str, float], tokens: int, step: int) -> Update:
         answers = sum(len(g.group.answers) for g in groups)
@@ -200,9 +204,11 @@ class GroupPolicy:
             owner = owner.to(device)
             old = logprobs.detach() if part[0].old is None else torch.cat([o for g in part for o in g.old or []])
             advantages = torch.tensor([a for g in part for a in g.advantages], device=device)[owner]
-            policy = clipped_policy(logprobs, old.to(device), advantages, s.clip_low, s.clip_high)
+            old = old.to(device)
+            sampled = torch.cat([x for g in part for x in g.sampled]).to(device)
+            policy = policy_loss(s.objective, logprobs, old, advantages, owner, len(spans), s.clip_low, s.clip_high)
             each = policy.loss
-            gap = (torch.cat([x for g in part for x in g.sampled]).to(device) - old).abs()
+            gap = (sampled - old).abs()
             worst.append(float(gap.max()))
             metrics = {
                 "surrogate": float(policy.loss.detach().sum()),
@@ -211,7 +217,11 @@ class GroupPolicy:
                 "entropy": float(entropy.sum()),
                 "logprob_gap_mean": float(gap.sum()),
             }
-            if s.kl:
+            if s.importance_cap is not None:
+                weights = importance_weights(old, sampled, s.importance_cap)
+                each = each * weights
+                metrics["importance_weight"] = float(weights.sum())
+            if s.kl and s.kl_in == "loss":
                 reference = torch.cat([r for g in part for r in g.reference or []]).to(device)
                 kl = kl_estimate(logprobs - reference, s.kl_estimator)
                 each = each + s.kl * kl
@@ -224,16 +234,3 @@ class GroupPolicy:
             return loss, metrics
 
         return share
-
-
-def _headline(rollouts: list[list[Rollout]], rewards: torch.Tensor, alive: int) -> dict[str, float]:
-    """What says whether a policy learns (PAINS 1), over all rollouts, trained on or not."""
-    flat = [r for group in rollouts for r in group]
-    return {
-        "reward": float(rewards.mean()),
-        "score": sum(r.score for r in flat) / len(flat),
-        "reward_std": float(rewards.std(1, correction=0).mean()),
-        "zero_variance": 1 - alive / len(rollouts),
-        "completion_length": sum(len(r.ids) for r in flat) / len(flat),
-        "truncated": sum(not r.ended for r in flat) / len(flat),
-    }

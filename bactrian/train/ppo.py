@@ -22,7 +22,7 @@ from bactrian.train.objectives import (
     kl_estimate,
     whiten,
 )
-from bactrian.train.policy import Rollout, Sampler
+from bactrian.train.rollouts import Rollout, Sampler
 from bactrian.train.supervised import step_rows
 
 Assess = Callable[[Sequence[Group], Sequence[Sequence[float]]], list[list[float]]]

@@ -20,10 +20,11 @@ from bactrian.model.language_model import Decoder, LanguageModel
 from bactrian.model.reward_model import RewardModel
 from bactrian.train import ppo
 from bactrian.train.loop import Settings, Share, Task, Update, train
-from bactrian.train.policy import GroupPolicy, Rollout
+from bactrian.train.policy import GroupPolicy
 from bactrian.train.policy import Settings as PolicySettings
 from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
 from bactrian.train.reward import BradleyTerry, MixedReward
+from bactrian.train.rollouts import Rollout
 from bactrian.train.supervised import Supervised
 from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
 
@@ -41,6 +42,9 @@ POLICIES = {
     "grpo by response": replace(POLICY, aggregate="response"),
     "dr. grpo": replace(POLICY, aggregate="constant", scale="none"),
     "rloo with kl": replace(POLICY, scale="rloo", kl=0.1),
+    "gspo": replace(POLICY, objective="gspo", aggregate="response", updates_per_step=2, clip_low=3e-4, clip_high=4e-4),
+    "cispo, refilled": replace(POLICY, objective="cispo", refills=2, importance_cap=2.0),
+    "kl in the reward": replace(POLICY, kl=0.1, kl_estimator="k1", kl_in="reward"),
     "grpo, two updates": replace(POLICY, updates_per_step=2, kl=0.05, kl_estimator="k2"),
 }
 PPOS = {
@@ -96,7 +100,7 @@ class ToySampler:
     def prompt(self, problem: int) -> tuple[int, ...]:
         return (*SYSTEM, *tokens(2 + problem % 3, self.problems[problem], 1))
 
-    def rollouts(self, problems: Sequence[int], step: int, version: int) -> list[list[Rollout]]:
+    def rollouts(self, problems: Sequence[int], step: int, version: int, before: int = 0) -> list[list[Rollout]]:
         self.engine.version = version
         asked = [
             Request(self.prompt(p), n=self.samples, seed=1000 * step + self.problems[p], max_new_tokens=6)

@@ -11,7 +11,10 @@ from bactrian.train.objectives import (
     cross_entropy,
     generalised_advantages,
     group_advantages,
+    importance_weights,
     kl_estimate,
+    overlong_penalty,
+    policy_loss,
     preference,
 )
 from bactrian.train.schedules import Schedule, learning_rate
@@ -116,6 +119,40 @@ def test_at_the_first_update_the_gradient_is_the_policy_gradient() -> None:
     result = clipped_policy(new, new.detach(), t(2.0, -3.0))
     assert result.ratio.tolist() == [1, 1]
     torch.testing.assert_close(torch.autograd.grad(result.loss.sum(), new)[0], t(-2.0, 3.0))
+
+
+def test_gspo_clips_whole_answers_by_the_mean_of_their_log_ratios() -> None:
+    old, owner = t(0, 0, 0, 0, 0), torch.tensor([0, 0, 1, 1, 1])
+    new = t(0.4, 0.2, 0.1, -0.1, 0.03).requires_grad_()  # means 0.3 and 0.01
+    advantages = t(1, 1, 1, 1, 1)
+    result = policy_loss("gspo", new, old, advantages, owner, 2, 0.2, 0.2)
+    torch.testing.assert_close(result.loss.detach(), -t(1.2, 1.2, *[math.exp(0.01)] * 3))
+    assert result.clipped.tolist() == [1, 1, 0, 0, 0]
+    # an answer's loss is the mean over its tokens of what they hold: its gradient is -A s / |y| on each token
+    gradient = torch.autograd.grad(result.loss[:2].mean() + result.loss[2:].mean(), new)[0]
+    torch.testing.assert_close(gradient, -t(0, 0, *[math.exp(0.01) / 3] * 3))
+
+
+def test_cispo_leaves_no_token_out() -> None:
+    old = t(0, 0, 0, 0)
+    new = t(0.5, 0.5, -0.5, -0.1).requires_grad_()
+    advantages = t(1, -1, 1, -1)
+    result = policy_loss("cispo", new, old, advantages, torch.zeros(4, dtype=torch.long), 1, 0.2, 0.272)
+    gradient = torch.autograd.grad(result.loss.sum(), new)[0]
+    torch.testing.assert_close(gradient, t(-1.272, 1.272, -0.8, math.exp(-0.1)))
+    assert result.clipped.tolist() == [1, 1, 1, 0]
+
+
+def test_importance_weights_are_capped_and_carry_no_gradient() -> None:
+    trained = t(0.0, 1.0, -1.0).requires_grad_()
+    weights = importance_weights(trained, t(0, 0, 0), 2.0)
+    torch.testing.assert_close(weights, t(1, 2, math.exp(-1)))
+    assert not weights.requires_grad
+
+
+def test_the_overlong_penalty_of_the_paper() -> None:
+    lengths = (100, 16_384, 18_432, 20_480, 30_000)
+    assert [overlong_penalty(n, 20_480, 4_096) for n in lengths] == [0, 0, -0.5, -1, -1]
 
 
 def test_cross_entropy_is_a_share_of_the_step_s_mean() -> None:

@@ -1,8 +1,11 @@
 """GRPO: ratios that start at 1, groups without signal, stale rollouts, and the gap between sampler and trainer."""
 
+import copy
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +13,8 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.train.loop import Update
-from bactrian.train.policy import GroupPolicy, Rollout, Settings
+from bactrian.train.policy import GroupPolicy, Settings
+from bactrian.train.rollouts import Rollout
 from tests.model.tiny import write_tiny
 from tests.train.bench import POLICY, ToySampler, frozen, load, metrics, run, same
 
@@ -32,8 +36,8 @@ class Changed(ToySampler):
         super().__init__(model, range(6))
         self.changes, self.shift = changes, shift
 
-    def rollouts(self, problems: Sequence[int], step: int, version: int) -> list[list[Rollout]]:
-        groups = super().rollouts(problems, step, version)
+    def rollouts(self, problems: Sequence[int], step: int, version: int, before: int = 0) -> list[list[Rollout]]:
+        groups = super().rollouts(problems, step, version, before)
         return [
             [
                 replace(
@@ -154,6 +158,90 @@ def test_a_gap_over_the_limit_stops_the_run(folder: Path, tmp_path: Path) -> Non
         run(policy(model, shift=0.1), tmp_path)
     with pytest.raises(BactrianError, match="nan on average"):
         run(policy(model, shift=float("nan")), tmp_path / "nan")
+
+
+class Counted(Changed):
+    """Keeps what it was asked for."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.asked: list[tuple[list[int], int]] = []
+
+    def rollouts(self, problems: Sequence[int], step: int, version: int, before: int = 0) -> list[list[Rollout]]:
+        self.asked.append((list(problems), before))
+        return super().rollouts(problems, step, version, before)
+
+
+def test_groups_without_signal_are_replaced_by_other_problems(model: LanguageModel) -> None:
+    dull: dict[int, dict[str, object]] = {0: {"score": 0.0}, 1: {"score": 1.0}, 2: {"score": 0.0}}
+    settings = replace(POLICY, refills=3)
+    sampler = Counted(model, dull)
+    task = GroupPolicy(model, sampler, 6, settings, steps=2, seed=3)
+    (update,) = task.updates(0)
+    (first, _), *later = sampler.asked
+    assert update.metrics["groups"] == sum(len(problems) for problems, _ in sampler.asked) > 3
+    seen = list(first)
+    for problems, before in later:
+        missing = 3 - sum(problem > 2 for problem in seen)
+        assert before == len(seen) and len(problems) == min(missing, 6 - len(seen))  # as many as are missing
+        assert not set(problems) & set(seen)  # others
+        seen += problems
+    trained = sum(problem > 2 for problem in seen)
+    assert trained == 3 and update.metrics["zero_variance"] == pytest.approx(1 - 3 / len(seen))
+    again = Counted(model, dull)
+    list(GroupPolicy(model, again, 6, settings, steps=2, seed=3).updates(0))
+    assert again.asked == sampler.asked  # a step is a function of the weights and its number
+
+
+def test_where_no_problem_says_anything_refilling_ends(model: LanguageModel) -> None:
+    sampler = Counted(model, {-1: {"score": 1.0}})
+    (update,) = GroupPolicy(model, sampler, 6, replace(POLICY, refills=9), steps=1, seed=3).updates(0)
+    assert sorted(problem for problems, _ in sampler.asked for problem in problems) == list(range(6))
+    assert update.micro_batches == [] and update.metrics["zero_variance"] == 1
+
+
+def test_cut_answers_count_in_the_mean_and_are_not_trained_on(model: LanguageModel) -> None:
+    class FirstCut(ToySampler):
+        def rollouts(self, problems: Sequence[int], step: int, version: int, before: int = 0) -> list[list[Rollout]]:
+            groups = super().rollouts(problems, step, version, before)
+            return [[replace(group[0], ended=False), *group[1:]] for group in groups]
+
+    def losses(train_unended: bool) -> tuple[Update, list[float]]:
+        settings = replace(POLICY, train_unended=train_unended, unended_reward=None)
+        task = GroupPolicy(model, FirstCut(model, range(6)), 6, settings, steps=1, seed=3)
+        (update,) = task.updates(0)
+        return update, [float(share()[0].detach()) for share in update.micro_batches]
+
+    whole, left = losses(True), losses(False)
+    assert whole[0].metrics == left[0].metrics  # rewards, and so advantages, are the same
+    assert whole[1] != left[1]
+
+
+def test_the_overlong_penalty_and_the_kl_are_taken_off_the_reward(model: LanguageModel) -> None:
+    plain = policy(model)
+    rollouts = plain.sampler.rollouts([1], 0, 0)[0]
+    rewards = plain._rewards(1, rollouts)
+    late = policy(model, replace(POLICY, overlong_zone=4))._rewards(1, rollouts)
+    for reward, punished, rollout in zip(rewards, late, rollouts, strict=True):
+        assert punished == pytest.approx(reward - max(0.0, (len(rollout.ids) - 2) / 4))
+    shaped = policy(model, replace(POLICY, kl=0.1, kl_estimator="k1", kl_in="reward"))
+    assert shaped.reference is not None
+    plain_reference = copy.deepcopy(shaped.reference.network)
+    plain_reference.set_attn_implementation("eager")
+    for reward, less, rollout in zip(rewards, shaped._rewards(1, rollouts), rollouts, strict=True):
+        ids = torch.tensor([[*shaped.sampler.prompt(1), *rollout.ids]])
+        with torch.no_grad():
+            logprobs = plain_reference(ids).logits[0].log_softmax(-1)
+        start = len(shaped.sampler.prompt(1))
+        reference = sum(float(logprobs[start - 1 + i, token]) for i, token in enumerate(rollout.ids))
+        assert less == pytest.approx(reward - 0.1 * (sum(rollout.logprobs) - reference), abs=1e-5)
+
+
+def test_weights_for_a_sampler_that_computes_otherwise(model: LanguageModel) -> None:
+    settings = replace(POLICY, importance_cap=2.0, gap_limit=9.0)
+    for shift, expected in ((0.0, 1.0), (-0.1, math.exp(0.1)), (-5.0, 2.0)):
+        (update,) = policy(model, settings, shift=shift).updates(0)
+        assert summed(update)["importance_weight"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_training_raises_the_reward(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""Sampled answers, what each is worth, and which groups of them say anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bactrian.errors import BactrianError
+from bactrian.train.supervised import step_rows
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled answer and what it was worth.
+
+    ids, logprobs: [T], as sampled; never tokenised again.
+    score: the verifier's, in [0, 1].
+    ended: an end token or stop text was sampled.
+    version: of the weights that sampled it.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    score: float
+    ended: bool
+    version: int
+
+
+class Sampler(Protocol):
+    """Answers a batch of problems, n times each, and scores the answers."""
+
+    def rollouts(self, problems: Sequence[int], step: int, version: int, before: int = 0) -> list[list[Rollout]]:
+        """n rollouts for each problem number; a function of (weights, problems, step, before) alone.
+
+        before: problems that the same step has sampled already, so that no two draw alike.
+        """
+        ...
+
+    def prompt(self, problem: int) -> tuple[int, ...]:
+        """The problem's prompt."""
+        ...
+
+
+@dataclass
+class Sampled:
+    """A problem's answers and their rewards."""
+
+    problem: int
+    rollouts: list[Rollout]
+    rewards: list[float]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the rewards differ: otherwise all advantages are 0."""
+        return max(self.rewards) - min(self.rewards) > 1e-9
+
+
+Reward = Callable[[int, Sequence[Rollout]], list[float]]
+
+
+def gather(
+    sampler: Sampler, reward: Reward, problems: int, wanted: int, step: int, seed: int, refills: int = 0
+) -> list[Sampled]:
+    """The groups of a step: the next `wanted` problems and, for each whose answers are worth the same, another.
+
+    Args:
+        reward: from a problem and its rollouts to their rewards.
+        problems: how many there are; each epoch visits them in a new order.
+        refills: rounds of replacing groups without variance by problems drawn at random from those that this step
+            has not sampled [DAPO's dynamic sampling].
+
+    Returns:
+        All groups that were sampled; at most `wanted` are alive. A function of the weights and the step alone.
+
+    Raises:
+        BactrianError: rollouts come from other weights than this step's.
+    """
+    chosen = step_rows(problems, wanted, step, seed)
+    groups: list[Sampled] = []
+    for attempt in range(1 + refills):
+        if attempt:
+            missing = wanted - sum(group.alive for group in groups)
+            left = sorted(set(range(problems)) - {group.problem for group in groups})
+            order = np.random.default_rng([seed, step, attempt]).permutation(len(left))
+            chosen = [left[i] for i in order[:missing]]
+        if not chosen:
+            break
+        for problem, rollouts in zip(chosen, sampler.rollouts(chosen, step, step, len(groups)), strict=True):
+            _refuse_stale(rollouts, step)
+            groups.append(Sampled(problem, rollouts, reward(problem, rollouts)))
+    return groups
+
+
+def _refuse_stale(rollouts: Sequence[Rollout], step: int) -> None:
+    if stale := {rollout.version for rollout in rollouts} - {step}:
+        raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {step}")
+
+
+def headline(groups: Sequence[Sampled]) -> dict[str, float]:
+    """What says whether a policy learns (PAINS 1), over all rollouts, trained on or not."""
+    flat = [rollout for group in groups for rollout in group.rollouts]
+    return {
+        "reward": float(np.mean([group.rewards for group in groups])),
+        "score": sum(r.score for r in flat) / len(flat),
+        "reward_std": float(np.mean([np.std(group.rewards) for group in groups])),
+        "zero_variance": 1 - sum(group.alive for group in groups) / len(groups),
+        "completion_length": sum(len(r.ids) for r in flat) / len(flat),
+        "truncated": sum(not r.ended for r in flat) / len(flat),
+        "groups": float(len(groups)),
+    }
