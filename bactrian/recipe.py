@@ -111,12 +111,15 @@ class _Problems:
     lines: list[str] = field(default_factory=list)
 
     def add(self, place: Place, found: str, expected: str, missing: bool = False) -> None:
-        """Note a problem at a place of the document; `missing`: the last part of the place is not there."""
+        """Note a problem at a place of the document; `missing`: the last part of the place is not there.
+
+        Without `found`, `expected` is the whole complaint.
+        """
         where = [self.document.where(place[:-1] if missing else place)]
         inside, rest = (place[1:2], place[2:]) if place[:1] == ("steps",) else ((), place)
         where += [f'step "{part}"' for part in inside]
         where += [f'field "{".".join(map(str, rest))}"'] if rest else []
-        self.lines.append(f"{', '.join(where)}: found {found}, expected {expected}")
+        self.lines.append(f"{', '.join(where)}: " + (f"found {found}, expected {expected}" if found else expected))
 
     def error(self) -> BactrianError:
         return BactrianError("\n".join(self.lines))

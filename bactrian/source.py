@@ -57,6 +57,10 @@ def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tu
         return None if ref in names else (f'"{ref}"', f"one of {', '.join(names)}{_meant(ref, names)}")
     path = find_path(ref, folder)
     if path is not None:
+        if kind is Kind.DATA and path.is_file():
+            from bactrian.data.formats import EXPECTED, is_readable
+
+            return None if is_readable(path.name) else (f'"{ref}", a file of no known format of rows', EXPECTED)
         made = Manifest.read(path).kind if (path / MANIFEST).is_file() else kind
         return None if made is kind else (f'"{ref}", an artifact that is {a(made)}', f"something that is {a(kind)}")
     if _looks_like_hub_id(ref):

@@ -67,6 +67,37 @@ def check(
 
 
 @verify_commands.command()
+@click.argument("name")
+@click.option("--count", type=click.IntRange(min=1), default=2000, show_default=True, help="Hostile answers.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the answers.")
+@_workers
+@_timeout
+@_json
+def fuzz(name: str, count: int, seed: int, workers: int, timeout: float, as_json: bool) -> int:
+    """Put hostile LaTeX to the verifier of mathematics NAME. Exits with 1 if one answer crashes or hangs it."""
+    from bactrian.errors import BactrianError
+    from bactrian.evaluate.checking import MATHS
+    from bactrian.evaluate.fuzzing import fuzz as put_hostile_answers
+    from bactrian.progress import printable, progress
+    from bactrian.verify import Pool
+
+    if name not in (*MATHS, "math_strict", "math_minerva"):
+        raise BactrianError(f"found {name!r}, expected a verifier of mathematics: {', '.join(MATHS)}, …")
+    with Pool(workers, timeout) as pool, progress(f"fuzz {name}", total=count, unit="answer") as bar:
+        found = put_hostile_answers(name, count, pool, seed, bar.advance)
+    failed = [{"completion": item.completion, "ground_truth": item.ground_truth, **asdict(verdict)}
+              for item, verdict in found.failures]  # fmt: skip
+    if as_json:
+        click.echo(json.dumps({"verifier": name, "n": count, "outcomes": found.counts, "failures": failed}))
+    else:
+        said = ", ".join(f"{n:,} {outcome.replace('_', ' ')}" for outcome, n in sorted(found.counts.items()))
+        click.echo(f"{name}: {count:,} hostile answers: {said}; {len(failed):,} crashed or timed out")
+        for each in failed:
+            click.echo(printable(f"{each['outcome']} ({each['reason']}): {each['completion']!r}"))
+    return 1 if failed else 0
+
+
+@verify_commands.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--verifier", "name", help="The verifier of all rows, where they do not name one in 'dataset'.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Rows with their verdicts (JSONL).")

@@ -44,7 +44,10 @@ _EXPECTED = {
 
 @dataclass(frozen=True)
 class Misfit:
-    """One value that does not fit its record: its path in the data, what was found there and what was expected."""
+    """One value that does not fit its record: its path in the data, what was found there and what was expected.
+
+    `found` is empty where a record's own check has spoken: then `expected` is all that it said.
+    """
 
     path: Path
     found: str
@@ -117,7 +120,7 @@ def _misfit(details: dict[str, Any], record: type[BaseModel], data: object) -> M
     if kind == "union_tag_not_found":
         return Misfit((*path, _tag(context)), "nothing", "the name of one of its kinds", missing=True)
     if kind in ("value_error", "assertion_error"):
-        return Misfit(path, show(value), str(context["error"]))
+        return Misfit(path, "", str(context["error"]))
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else details["msg"]
     return Misfit(path, show(value), expected)
 

@@ -55,16 +55,24 @@ def scan(file: Path, text_rows: TextRows = "line") -> Iterator[Scanned]:
     After a Fault the stream goes on with the next row if there is one; damage beyond which nothing can be read is the
     last value. Raises BactrianError for a name of no known format.
     """
-    reader = next((reader for ending, reader in _READERS.items() if _plain_name(file).endswith(ending)), None)
+    reader = _reader(file.name)
     if reader is None:
-        raise BactrianError(f"{file}: unknown format; expected a name that ends in {', '.join(ENDINGS)} or .txt, or in "
-                            f"one of these and .gz or .zst")
+        raise BactrianError(f"{file}: unknown format; expected {EXPECTED}")
     return _text(file, text_rows) if reader is _text else reader(file)
 
 
 def is_data(name: str) -> bool:
     """Whether a folder's file of this name is read along with the folder; plain text is not, unless it is named."""
     return not name.startswith(".") and _plain_name(Path(name)).endswith(ENDINGS)
+
+
+def is_readable(name: str) -> bool:
+    """Whether a file of this name can be read as rows; `.txt` too."""
+    return _reader(name) is not None
+
+
+def _reader(name: str) -> "Callable[[Path], Iterator[Scanned]] | None":
+    return next((reader for ending, reader in _READERS.items() if _plain_name(Path(name)).endswith(ending)), None)
 
 
 def first_line(error: BaseException) -> str:
@@ -332,3 +340,4 @@ _READERS: dict[str, Callable[[Path], Iterator[Scanned]]] = {
     ".txt": _text,
 }
 ENDINGS = tuple(ending for ending in _READERS if ending != ".txt")
+EXPECTED = f"a name that ends in {', '.join(ENDINGS)} or .txt, or in one of these and .gz or .zst"

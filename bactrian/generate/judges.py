@@ -48,11 +48,14 @@ class ModelJudge:
 
 
 def question(problem: Problem, answer: str) -> str:
-    """What the judge reads: the row's rubric, its ground truth as a reference, the prompt and the answer in marks."""
+    """What the judge reads: the row's rubric, its ground truth as a reference, the prompt and the answer in marks.
+
+    A ground truth "-" is none.
+    """
     rubric, reference = problem.settings["rubric"], problem.ground_truth.strip()
     return QUESTION.format(
         rubric=f"\nWhat counts: {rubric}" if rubric else "",
-        reference=f"\nA good answer for comparison: {reference}" if reference else "",
+        reference=f"\nA good answer for comparison: {reference}" if reference not in ("", "-") else "",
         prompt=problem.prompt, answer=answer,
     )  # fmt: skip
 

@@ -25,11 +25,15 @@ LONGEST = 1 << 16
 
 @dataclass
 class Report:
-    """How many of the tests passed. `over` says why the rest was not tried; `broken` why nothing can be said."""
+    """How many of the tests passed. `over` says why the rest was not tried; `broken` why nothing can be said.
+
+    `lacks`: the names that the tests read and the program could not give, each with the exception.
+    """
 
     total: int = 0
     passed: int = 0
     failures: list[str] = field(default_factory=list)
+    lacks: list[str] = field(default_factory=list)
     over: str = ""
     broken: str = ""
     finished: bool = False
@@ -45,7 +49,8 @@ class Report:
 
     def reason(self) -> str:
         """In a few words, for a person."""
-        said = self.broken or "; ".join([*self.failures[:2], *([self.over] if self.over else [])])
+        lacking = [f"the program gives no {name}" for name in self.lacks[:2]] if self.failures else []
+        said = self.broken or "; ".join([*lacking, *self.failures[:2], *([self.over] if self.over else [])])
         return f"{self.passed} of {max(self.total, self.passed + len(self.failures))} tests passed" + (
             f": {said}" if said else ""
         )
@@ -124,8 +129,9 @@ def _note(report: Report, facts: Any, secret: str) -> bool:
     report.over = facts.get("over", report.over)
     report.finished = facts.get("end", report.finished)
     report.broken = facts.get("broken", report.broken)
-    if "failed" in facts:
-        report.failures.append(facts["failed"])
+    for kind, noted in (("failed", report.failures), ("lacks", report.lacks)):
+        if kind in facts:
+            noted.append(facts[kind])
     return True
 
 

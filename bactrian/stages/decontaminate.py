@@ -57,7 +57,7 @@ class Decontaminate(Stage):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if both := set(self.data) & set(self.against):
-            raise ValueError(f"{min(both)!r} is in both data and against")
+            raise ValueError(f"found {min(both)!r} in data and in against, expected it in one of them")
         if self.threshold is not None and self.mode in ("any", "exact"):
             raise ValueError(f"threshold: mode {self.mode!r} has none")
         if self.embedder is not None and self.mode != "embedding":

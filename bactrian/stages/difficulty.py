@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.manifest import Kind
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
+from bactrian.stages.judged import Judged
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class Difficulty(Stage):
+class Difficulty(Judged):
     """Problems on which every model's share of right answers is within bounds.
 
     By default one greedy answer each, and a problem stays if no model is right [s1: two models, dropped if either is].
@@ -52,6 +53,7 @@ class Difficulty(Stage):
         path = workspace.input(self.data).path
         rows = read_rows(path, "problem")
         check_verifiers(rows, str(path))
+        self.check_judges(rows)
         rates = [self._rates(workspace, ref, rows) for ref in self.models]
         tally = Tally()
         with RowWriter(workspace.output) as writer:
@@ -90,7 +92,7 @@ class Difficulty(Stage):
         from bactrian.generate.engine import Request
         from bactrian.generate.local import LocalEngine
         from bactrian.progress import progress
-        from bactrian.verify import Item, at_limit, verify_all
+        from bactrian.verify import Item, Pool, at_limit
 
         hardware = workspace.hardware
         engine = LocalEngine.load(workspace.input(ref).path, hardware.dtype, device=hardware.device,
@@ -104,7 +106,8 @@ class Difficulty(Stage):
         with progress(f"difficulty · {ref} answers", unit="token") as bar:
             groups = engine.generate(requests, bar.advance)
         flat = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
-        verdicts = verify_all([Item.of(row, completion.text) for row, completion in flat])
+        with Pool(judges=self.judges(workspace, rows)) as pool:
+            verdicts = pool.verify_all([Item.of(row, completion.text) for row, completion in flat])
         right = [at_limit(verdict.outcome, completion.finish) == "right"
                  for verdict, (_, completion) in zip(verdicts, flat, strict=True)]  # fmt: skip
         return [sum(right[i : i + self.samples]) / self.samples for i in range(0, len(right), self.samples)]

@@ -12,13 +12,14 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.manifest import Kind
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
+from bactrian.stages.judged import Judged
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
     from bactrian.evaluate.score import Answer, Mode
     from bactrian.generate.local import LocalEngine
-    from bactrian.verify import Judge, Pool
+    from bactrian.verify import Pool
 
 Row = dict[str, Any]
 
@@ -44,7 +45,7 @@ class Answered:
     template_hash: str
 
 
-class Evaluate(Stage):
+class Evaluate(Judged):
     """Scores of models on held-out problems, with intervals, and paired tests between models.
 
     Each model's answers to one task in one mode are kept by content: a run that was killed goes on where it was, and a
@@ -70,8 +71,6 @@ class Evaluate(Stage):
     template: str | None = Field(None, description="chat template, where not the model's own")
     batch_rows: int = Field(64, ge=1, description="answers generated side by side")
     timeout: float = Field(10.0, gt=0, description="seconds of processor time for verifying one answer")
-    judge: ModelRef | None = Field(None, description="language model that rates the answers to rows of dataset judge")
-    reward_model: ModelRef | None = Field(None, description="scores the answers to rows of dataset reward_model")
     failures: float = Field(0.02, ge=0, le=1, description="share of answers on which a verifier may itself fail")
 
     @model_validator(mode="after")
@@ -91,7 +90,8 @@ class Evaluate(Stage):
         tasks = self._tasks(workspace)
         self._refuse_overlap(tasks, workspace)
         self._refuse_too_long(workspace)
-        with Pool(workspace.hardware.threads, self.timeout, self._judges(workspace)) as pool:
+        judges = self.judges(workspace, (row for task in tasks for row in task.rows))
+        with Pool(workspace.hardware.threads, self.timeout, judges) as pool:
             answered = [
                 each
                 for label, ref in self._labels(workspace)
@@ -107,22 +107,6 @@ class Evaluate(Stage):
         for each in results["scores"]:
             workspace.metrics[f"{each['task']}/{each['mode']}/{each['model']}"] = each["score"]
         print_table(results["scores"], results["comparisons"])
-
-    def _judges(self, workspace: "Workspace") -> "dict[str, Judge]":
-        """The models behind the verifiers judge and reward_model, where they are given."""
-        hardware, judges = workspace.hardware, dict[str, Any]()
-        if self.judge is not None:
-            from bactrian.generate.judges import ModelJudge
-
-            engine = load_engine(workspace.input(self.judge).path, self, workspace)
-            judges["judge"] = ModelJudge(engine, engine.template)
-        if self.reward_model is not None:
-            from bactrian.generate.judges import RewardJudge
-            from bactrian.model.reward_model import RewardModel
-
-            folder = workspace.input(self.reward_model).path
-            judges["reward_model"] = RewardJudge(RewardModel.load(folder, hardware.dtype, None, hardware.device))
-        return judges
 
     def _labels(self, workspace: "Workspace") -> list[tuple[str, str]]:
         """(label, reference) of each model. Raises BactrianError for two of one label or an unknown baseline."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from bactrian.stages.judged import Judged
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.training import Tuning, training_memory
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from bactrian.model.reward_model import RewardModel
 
 
-class PPO(Tuning):
+class PPO(Tuning, Judged):
     """Proximal policy optimisation [Schulman et al. 2017] as Tülu 2.5 and Tülu 3 used it [SPEC §3.4].
 
     A token's reward is −kl × (log π − log π_ref); at the answer's last token comes the answer's own:
@@ -30,7 +31,9 @@ class PPO(Tuning):
     value: ModelRef | None = Field(
         None, description="a reward model that the value model starts from; by default the policy with a new head"
     )
-    reward_model: ModelRef | None = Field(None, description="whose reward counts, with reward_weight")
+    reward_model: ModelRef | None = Field(
+        None, description="adds reward_weight × its reward; also scores rows of dataset reward_model"
+    )
     reward_weight: float = Field(0.0, ge=0, description="of the reward model's reward, on its own scale")
     verifier_weight: float = Field(10.0, ge=0, description="of the verifier's score in [0, 1]")
     steps: int = Field(100, ge=1, description="of sampling and updating")
@@ -93,7 +96,7 @@ class PPO(Tuning):
             gap_limit=self.gap_limit,
             micro_tokens=self.micro_tokens,
         )
-        with Pool(workers=2, timeout=self.verify_timeout) as pool:
+        with Pool(2, self.verify_timeout, self.judges(workspace, rows)) as pool:
             sampler = VerifiedSampler(self, LocalEngine(model, rows=self.rows_at_once), rows, pool, workspace.seed)
             task = ppo.PPO(
                 model,

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.manifest import Kind
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
+from bactrian.stages.judged import Judged
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class Prefer(Stage):
+class Prefer(Judged):
     """On-policy preference pairs [Tülu 3, an UltraFeedback refinement; SPEC §3.1].
 
     Every model of the pool answers every prompt; a verifier scores the answers. Chosen is one of the best answers,
@@ -51,6 +52,7 @@ class Prefer(Stage):
         path = workspace.input(self.prompts).path
         rows = read_rows(path, "problem")[: self.limit]
         check_verifiers(rows, str(path))  # before the sampling, not after it
+        self.check_judges(rows)
         for licence in licences(rows):
             workspace.add_licence(licence)
         answers: list[list[Row]] = [[] for _ in rows]
@@ -83,7 +85,7 @@ class Prefer(Stage):
         from bactrian.generate.engine import Request
         from bactrian.generate.local import LocalEngine
         from bactrian.progress import progress
-        from bactrian.verify import Item, verify_all
+        from bactrian.verify import Item, Pool
 
         hardware = workspace.hardware
         engine = LocalEngine.load(
@@ -105,7 +107,8 @@ class Prefer(Stage):
         with progress(f"prefer · {ref} answers", unit="token") as bar:
             completions = engine.generate(requests, bar.advance)
         flat = [(row, c) for row, group in zip(rows, completions, strict=True) for c in group]
-        verdicts = verify_all([Item.of(row, c.text) for row, c in flat])
+        with Pool(judges=self.judges(workspace, rows)) as pool:
+            verdicts = pool.verify_all([Item.of(row, c.text) for row, c in flat])
         scored = [
             {"model": ref, "text": c.text, "score": v.score, "tokens": len(c.ids), "ended": c.finish == "stop"}
             for (_, c), v in zip(flat, verdicts, strict=True)

@@ -270,11 +270,13 @@ class Problems(Stage):
 def solved(rows: Iterator[Row], tally: Any) -> list[Row]:
     """The rows whose verifier takes their solution (if they have one) for right, and NONSENSE not.
 
-    A verifier of form alone may rightly be content with nonsense.
+    A verifier of form alone may rightly be content with nonsense. Rows that a model judges are kept: it is not here.
     """
     from bactrian.verify import Item, verifier, verify_all
 
-    drawn, kept = list(rows), []
+    given = list(rows)
+    kept = [row for row in given if verifier(row["dataset"]).place == "judge"]
+    drawn = [row for row in given if verifier(row["dataset"]).place != "judge"]
     golden = verify_all([Item.of(row, row.get("solution", "")) for row in drawn])
     nonsense = verify_all([Item.of(row, NONSENSE) for row in drawn])
     for row, gold, junk in zip(drawn, golden, nonsense, strict=True):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
+from bactrian.stages.judged import Judged
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.training import Tuning, training_memory
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SEEDS_APART = 1_000_003
 
 
-class RLVR(Tuning):
+class RLVR(Tuning, Judged):
     """Reinforcement learning with verifiable rewards, by GRPO and its variants [Tülu 3.1, Shao et al. 2024; SPEC §4].
 
     Each step samples several answers to each of a few problems, scores them with the problems' verifiers, and moves the
@@ -123,7 +124,7 @@ class RLVR(Tuning):
             gap_limit=self.gap_limit,
             micro_tokens=self.micro_tokens,
         )
-        with Pool(workers=2, timeout=self.verify_timeout) as pool:
+        with Pool(2, self.verify_timeout, self.judges(workspace, rows)) as pool:
             sampler = VerifiedSampler(self, engine, rows, pool, workspace.seed)
             task = GroupPolicy(
                 model, sampler, len(rows), settings, steps=self.steps, seed=workspace.seed, reference=reference

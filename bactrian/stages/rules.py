@@ -1,6 +1,7 @@
 """The rules of stage `filter`: each a record of settings that lets a row pass, changes it, or drops it and says why."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,19 +21,26 @@ Part = Annotated[
 ]
 
 
-class Rule(Settings):
+class Rule(Settings, ABC):
     """One rule. `judge` gives for each row the row (as it is, or changed), or the flaw for which it is dropped."""
 
+    @abstractmethod
     def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
         """For each row what becomes of it; a row's fate never depends on the rows next to it."""
+
+
+class RowRule(Rule):
+    """A rule that looks at one row at a time and changes none."""
+
+    def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
         return [self.flaw(row) or row for row in rows]
 
+    @abstractmethod
     def flaw(self, row: Row) -> "Flaw | None":
         """Why a row is dropped, or None."""
-        raise NotImplementedError
 
 
-class Language(Rule):
+class Language(RowRule):
     """Keeps rows in one of these languages [Dolma: English at 0.5 or more]."""
 
     rule: Literal["language"]
@@ -51,7 +59,7 @@ class Language(Rule):
         return None if probability >= self.least else Flaw("language not certain enough", found)
 
 
-class Length(Rule):
+class Length(RowRule):
     """Keeps texts within a length; `of: trace` is s1's criterion of long reasoning."""
 
     rule: Literal["length"]
@@ -84,7 +92,7 @@ class Length(Rule):
         return len(text.split(None, -1 if self.most is not None else self.least))
 
 
-class Gopher(Rule):
+class Gopher(RowRule):
     """Gopher's rules on length, shape, stop words and repetition; made for web pages in English."""
 
     rule: Literal["gopher"]
@@ -123,7 +131,7 @@ class C4(Rule):
         return judged
 
 
-class Hygiene(Rule):
+class Hygiene(RowRule):
     """Drops what is out of form or teaches a wrong identity: empty turns, roles out of turn, other assistants' names.
 
     Without this rule a row that is out of form is an error.
@@ -173,7 +181,7 @@ class Personal(Rule):
         return judged
 
 
-class Pattern(Rule):
+class Pattern(RowRule):
     """Drops rows in which one of these regular expressions is found [s1: "[asy]", images, broken parts], or none is."""
 
     rule: Literal["pattern"]
@@ -202,7 +210,7 @@ class Pattern(Rule):
         return Flaw(f"matches {pattern}", repr(match[0][:60])) if match else None
 
 
-class Score(Rule):
+class Score(RowRule):
     """Keeps rows whose column of numbers is within bounds: toxicity, quality, difficulty as scored before."""
 
     rule: Literal["score"]

@@ -8,6 +8,10 @@ class Unreadable(ValueError):
     """The text is not an answer that this parser knows."""
 
 
+class Large(Unreadable):
+    """It is one, but its value would take too long: nothing else should try either."""
+
+
 @dataclass(frozen=True)
 class Num:
     value: Fraction

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bactrian.verify.gsm8k import last
 from bactrian.verify.registry import register
-from bactrian.verify.verdict import Example, Problem, Verdict
+from bactrian.verify.verdict import Example, Problem, Verdict, unparsable
 
 LETTER = (
     r"[\s*_\"'`:]{0,6}(?:option\s+|choice\s+)?[(\[*\"'$]{0,4}(?:\\(?:text|boxed|mathrm)\{\(?)?"
@@ -73,7 +73,7 @@ def choice(problem: Problem, completion: str) -> Verdict:
     gold = problem.ground_truth.strip("() \n")
     found = next(readings(completion[-TEXT_LIMIT:]), None)
     if found is None or (found[1] is not LADDER[0] and not problem.settings["fallbacks"]):
-        return Verdict(0.0, "unparsable", None, "no letter chosen")
+        return unparsable("no letter chosen")
     letter, rung = found
     how = rung.name if rung is LADDER[0] else f"fallback: {rung.name}, confidence {rung.sure:g}"
     return Verdict(float(letter == gold), "right" if letter == gold else "wrong", letter, how)

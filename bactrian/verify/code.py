@@ -9,7 +9,7 @@ from bactrian.sandbox import Limits, Report, Suite, chosen, compiled, examine, r
 from bactrian.sandbox.limits import MIB
 from bactrian.verify.blocks import last_program
 from bactrian.verify.registry import register, truth
-from bactrian.verify.verdict import Example, Problem, Verdict
+from bactrian.verify.verdict import Example, Problem, Verdict, unparsable
 
 SETTINGS = {"test_seconds": 3.0, "seconds": 15.0, "memory_mib": 512}
 TEXTS = ("check", "entry_point", "setup", "prelude")
@@ -163,7 +163,7 @@ def code_rate(problem: Problem, completion: str) -> Verdict:
 
 def verdict(program: str | None, report: Report, score: float) -> Verdict:
     if program is None:
-        return Verdict(0.0, "unparsable", None, "no fenced block of Python in the text")
+        return unparsable("no fenced block of Python in the text")
     if report.broken:
         return Verdict(0.0, "crashed", program, report.broken)
     return Verdict(score, "right" if report.all_passed else "wrong", program, report.reason())

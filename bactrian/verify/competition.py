@@ -1,18 +1,21 @@
 """Verifiers of MATH answers: flex and strict as SPEC §4.2 has them, and each of their parts alone."""
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.verify.answer_tree import Unreadable
+from bactrian.verify.answer_tree import Large, Unreadable
 from bactrian.verify.equivalence import equivalent
 from bactrian.verify.math_text import TEXT_LIMIT, boxed, candidates, final_phrase, hendrycks, minerva
 from bactrian.verify.registry import register
-from bactrian.verify.verdict import Example, Problem, Verdict
+from bactrian.verify.verdict import Example, Problem, Verdict, compared, unparsable
 
 ANSWER_LIMIT = 2_000
 """A longer candidate is compared as a text only."""
+HUGE = re.compile(r"\d{4,}[\s)}\]]*!|![\s)}\]]*!|\^[\s{(]*-?\d{4,}|\^[^,=]{0,40}\^|binom[^,]{0,20}\d{4,}")
+"""Factorials, powers and towers whose value math-verify would try to write out: seen to hang it."""
 Equal = Callable[[str, str], bool]
 
 
@@ -46,10 +49,11 @@ def same(given: str, gold: str) -> bool:
     """As values; where our parser cannot read one of them, as strings after Hendrycks, or by math-verify."""
     try:
         return given.strip() == gold.strip() or equivalent(given, gold)
-    except Unreadable:
+    except Unreadable as error:
         if same_text(given, gold):
             return True
-        return len(given) <= ANSWER_LIMIT and "\\" in given + gold and same_by_library(given, gold)
+        large = isinstance(error, Large) or len(given) > ANSWER_LIMIT or HUGE.search(given) is not None
+        return not large and "\\" in given + gold and same_by_library(given, gold)
 
 
 @cache
@@ -69,11 +73,9 @@ def compare(answers: Iterable[str], gold: str, equal: Equal, missing: str) -> Ve
     """Right if one of the answers equals the gold answer; unparsable if there is none."""
     found = [answer for answer in answers if answer.strip()]
     if not found:
-        return Verdict(0.0, "unparsable", None, missing)
-    for answer in found:
-        if equal(answer, gold):
-            return Verdict(1.0, "right", answer[:ANSWER_LIMIT], f"the same as {gold[:60]}")
-    return Verdict(0.0, "wrong", found[0][:ANSWER_LIMIT], f"not the same as {gold[:60]}")
+        return unparsable(missing)
+    right = next((answer for answer in found if equal(answer, gold)), None)
+    return compared(right is not None, (found[0] if right is None else right)[:ANSWER_LIMIT], gold)
 
 
 def check_truth(problem: Problem) -> None:
@@ -162,8 +164,6 @@ def library_alone(problem: Problem, completion: str) -> Verdict:
     gold = parse(f"${problem.ground_truth.strip('$ ')}$", parsing_timeout=None)
     given = parse(completion[-TEXT_LIMIT:], parsing_timeout=None)
     if not given:
-        return Verdict(0.0, "unparsable", None, "math-verify finds no answer")
+        return unparsable("math-verify finds no answer")
     extracted = str(given[-1])[:ANSWER_LIMIT]
-    if verify(gold, given, timeout_seconds=None):
-        return Verdict(1.0, "right", extracted, f"the same as {problem.ground_truth[:60]}")
-    return Verdict(0.0, "wrong", extracted, f"not the same as {problem.ground_truth[:60]}")
+    return compared(bool(verify(gold, given, timeout_seconds=None)), extracted, problem.ground_truth)

@@ -13,7 +13,7 @@ from typing import Any
 
 import mpmath
 
-from bactrian.verify.answer_tree import Answer, Based, Call, Group, Matrix, Node, Num, Rel, Sym, Text, Unreadable
+from bactrian.verify.answer_tree import Answer, Based, Call, Group, Large, Matrix, Node, Num, Rel, Sym, Text, Unreadable
 from bactrian.verify.latex import parse
 
 Value = Any
@@ -325,12 +325,12 @@ def bounded(result: Value) -> Value:
     """The result, if it is of a size that can be worked with."""
     if isinstance(result, Fraction):
         if max(result.numerator.bit_length(), result.denominator.bit_length()) > BITS_LIMIT:
-            raise Unreadable("a number too large")
+            raise Large("a number too large")
         return result
     if not mpmath.isfinite(result):
         raise Undefined("not finite")
     if result and abs(mpmath.mag(result)) > BITS_LIMIT:
-        raise Unreadable("a number too large")
+        raise Large("a number too large")
     return result
 
 
@@ -339,7 +339,7 @@ def power(base: Value, exponent: Value) -> Value:
         if exponent.denominator == 1 and base.numerator:
             bits = max(base.numerator.bit_length(), base.denominator.bit_length())
             if abs(exponent) * bits > BITS_LIMIT:
-                raise Unreadable("a power too large")
+                raise Large("a power too large")
             return base ** int(exponent)
         if base == 0:
             return Fraction(exponent == 0) if exponent >= 0 else divide(Fraction(1), base)
@@ -348,7 +348,7 @@ def power(base: Value, exponent: Value) -> Value:
             return -size if exponent.numerator % 2 else size
     base, exponent = real(base), real(exponent)
     if abs(exponent) * max(1, abs(mpmath.mag(base)) if base else 1) > BITS_LIMIT:
-        raise Unreadable("a power too large")
+        raise Large("a power too large")
     return mpmath.power(base, exponent)
 
 
@@ -376,7 +376,7 @@ def root(a: Value, degree: Value = Fraction(2)) -> Value:
 def whole(number: Value, limit: int = 2_000) -> int:
     """A number as a whole one. Raises Unreadable if it is none, or beyond the limit."""
     if not isinstance(number, Fraction) or number.denominator != 1 or abs(number) > limit:
-        raise Unreadable("expected a whole number of moderate size")
+        raise Large("expected a whole number of moderate size")
     return int(number)
 
 
@@ -391,7 +391,7 @@ def moderate(function: Any) -> Any:
 
     def apply(argument: Value) -> Value:
         if abs(real(argument)) > SIZE_LIMIT:
-            raise Unreadable("an argument too large")
+            raise Large("an argument too large")
         return function(real(argument))
 
     return apply

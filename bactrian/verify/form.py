@@ -3,7 +3,7 @@
 import re
 
 from bactrian.verify.registry import register, verifier, verify
-from bactrian.verify.verdict import Example, Problem, Verdict
+from bactrian.verify.verdict import Example, Problem, Verdict, unparsable
 
 LENGTH_WORDS = re.compile(r"\S+")
 FORMAT_EXAMPLES = (
@@ -44,7 +44,7 @@ def thinking_format(problem: Problem, completion: str) -> Verdict:
     `opened`: the chat template has written the opening tag already.
     """
     if not completion.strip():
-        return Verdict(0.0, "unparsable", None, "an empty text")
+        return unparsable("an empty text")
     opening, closing = problem.settings["thinking"]
     fault = well_formed(completion, opening, closing, problem.settings["opened"])
     return Verdict(float(fault is None), "wrong" if fault else "right", None, fault or "well formed")
@@ -73,7 +73,7 @@ def gated(problem: Problem, completion: str) -> Verdict:
     `then` names the verifier; `boxed`: the answer must hold a \\boxed{…} too.
     """
     if not completion.strip():
-        return Verdict(0.0, "unparsable", None, "an empty text")
+        return unparsable("an empty text")
     opening, closing = problem.settings["thinking"]
     fault = well_formed(completion, opening, closing, problem.settings["opened"])
     if not fault and problem.settings["boxed"] and "\\boxed{" not in completion.rpartition(closing)[2]:
@@ -99,7 +99,7 @@ def length(problem: Problem, completion: str) -> Verdict:
     """Score max(0, 1 − |words − target| / cap); right within `tolerance` (a share of the target) of it."""
     words, target = len(LENGTH_WORDS.findall(completion)), int(problem.ground_truth)
     if not words:
-        return Verdict(0.0, "unparsable", None, "an empty text")
+        return unparsable("an empty text")
     away = abs(words - target)
     score = max(0.0, 1.0 - away / problem.settings["cap"])
     right = away <= problem.settings["tolerance"] * target

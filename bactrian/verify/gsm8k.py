@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from bactrian.verify.registry import register
-from bactrian.verify.verdict import Example, Problem, Verdict
+from bactrian.verify.verdict import Example, Problem, Verdict, compared, unparsable
 
 TEXT_LIMIT = 20_000
 """Characters considered, from the end."""
@@ -116,13 +116,11 @@ def numeric(problem: Problem, completion: str) -> Verdict:
         return Verdict(0.0, "crashed", None, f"the ground truth {ground_truth[:60]!r} is not a number")
     found = answer(plain(completion[-TEXT_LIMIT:]))
     if found is None:
-        return Verdict(0.0, "unparsable", None, "no number in the text")
+        return unparsable("no number in the text")
     read, extracted = value(found), found[0].strip()[: DIGITS_LIMIT + 1]
     if read is None:
-        return Verdict(0.0, "unparsable", extracted, "not a number that can be read (too long, or divided by zero)")
-    if read == expected:
-        return Verdict(1.0, "right", extracted, f"equal to {ground_truth}")
-    return Verdict(0.0, "wrong", extracted, f"not equal to {ground_truth[:60]}")
+        return unparsable("not a number that can be read (too long, or divided by zero)", extracted)
+    return compared(read == expected, extracted, ground_truth, "equal to")
 
 
 def gold_value(ground_truth: str) -> Fraction | None:
@@ -178,8 +176,7 @@ def strict(problem: Problem, completion: str) -> Verdict:
     text = COMMA.sub(r"\1\2", completion[-TEXT_LIMIT:])
     numbers = PUBLISHED_NUMBER.findall(text)
     extracted = numbers[-1] if numbers else text
-    if extracted.lower() == ground_truth.lower():
-        return Verdict(1.0, "right", extracted, "the same string")
-    if not numbers:
-        return Verdict(0.0, "unparsable", None, "no number in the text")
-    return Verdict(0.0, "wrong", extracted[: DIGITS_LIMIT + 1], f"not the string {ground_truth[:60]!r}")
+    right = extracted.lower() == ground_truth.lower()
+    if not numbers and not right:
+        return unparsable("no number in the text")
+    return compared(right, extracted[: DIGITS_LIMIT + 1], ground_truth, "the string")

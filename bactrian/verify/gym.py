@@ -10,7 +10,7 @@ from typing import Any
 from bactrian.errors import BactrianError
 from bactrian.verify.gsm8k import last
 from bactrian.verify.registry import register
-from bactrian.verify.verdict import Example, Problem, Verdict
+from bactrian.verify.verdict import Example, Problem, Verdict, unparsable
 
 TEXT_LIMIT = 20_000
 ANSWER_LIMIT = 4_000
@@ -61,9 +61,9 @@ def reasoning_gym(problem: Problem, completion: str) -> Verdict:
     lines = max(1, len(str(gold).strip().splitlines())) if gold is not None else TEXT_LIMIT
     extracted = answer(completion[-TEXT_LIMIT:], lines)
     if not extracted:
-        return Verdict(0.0, "unparsable", None, "no answer in the text")
+        return unparsable("no answer in the text")
     if len(extracted) > ANSWER_LIMIT:
-        return Verdict(0.0, "unparsable", extracted[:ANSWER_LIMIT], f"an answer of more than {ANSWER_LIMIT} characters")
+        return unparsable(f"an answer of more than {ANSWER_LIMIT} characters", extracted[:ANSWER_LIMIT])
     if "__" in extracted:
         return Verdict(
             0.0, "unparsable", extracted, "'__' in an answer could be Python code, which some scorers evaluate"

@@ -7,7 +7,7 @@ from typing import Any
 
 from bactrian.verify.constraints import CONSTRAINTS, Constraint
 from bactrian.verify.registry import register, truth
-from bactrian.verify.verdict import Example, Problem, Verdict
+from bactrian.verify.verdict import Example, Problem, Verdict, unparsable
 
 TEXT_LIMIT = 100_000
 CREDITS = ("partial", "all")
@@ -87,7 +87,7 @@ def verdict(
     problem: Problem, completion: str, known: Mapping[str, Constraint], asked: Sequence[Instruction], loose: bool
 ) -> Verdict:
     if not completion.strip():
-        return Verdict(0.0, "unparsable", None, "an empty text")
+        return unparsable("an empty text")
     if len(completion) > TEXT_LIMIT:
         return Verdict(0.0, "wrong", None, f"a text of more than {TEXT_LIMIT:,} characters")
     names = [name for name, _ in asked]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from bactrian.errors import BactrianError
 from bactrian.verify.registry import complete, register, verifier
 from bactrian.verify.thinking import answer_part
-from bactrian.verify.verdict import Problem, Verdict
+from bactrian.verify.verdict import Problem, Verdict, unparsable
 
 
 class Judge(Protocol):
@@ -24,13 +24,13 @@ class Judge(Protocol):
 @register("judge", examples=(), place="judge", settings={"rubric": "", "right_from": 7.0})
 def by_judge(problem: Problem, completion: str) -> Verdict:
     """A language model's rating from 1 to 10, as a score in [0, 1]; right from `right_from`; `rubric`: what counts."""
-    raise BactrianError("rows of dataset 'judge' need a model that judges: give evaluate's setting judge")
+    raise BactrianError("rows of dataset 'judge' need a model that judges: give the setting judge")
 
 
 @register("reward_model", examples=(), place="judge", settings={"right_from": 0.5})
 def by_reward_model(problem: Problem, completion: str) -> Verdict:
     """A reward model's σ(reward) as the score; right from `right_from`."""
-    raise BactrianError("rows of dataset 'reward_model' need one: give evaluate's setting reward_model")
+    raise BactrianError("rows of dataset 'reward_model' need one: give the setting reward_model")
 
 
 def ask(judge: Judge | None, items: Sequence[tuple[str, str, str, Mapping[str, Any], str]]) -> list[Verdict]:
@@ -46,7 +46,7 @@ def ask(judge: Judge | None, items: Sequence[tuple[str, str, str, Mapping[str, A
         problem = Problem(ground_truth, complete(dataset, settings), prompt)
         answer = answer_part(completion, problem.settings["thinking"])
         if answer is None or not answer.strip():
-            said.append(Verdict(0.0, "unparsable", None, "no answer after the thinking section"))
+            said.append(unparsable("no answer after the thinking section"))
         else:
             said.append(None)
             asked.append((problem, answer))

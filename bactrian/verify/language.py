@@ -25,7 +25,10 @@ def _splitter() -> Any:
         raise BactrianError("sentences are counted with nltk; pip install 'bactrian[instructions]'") from None
     parameters = PunktParameters()
     parameters.abbrev_types = set(ABBREVIATIONS.split())
-    return PunktSentenceTokenizer(parameters)
+    splitter = PunktSentenceTokenizer(parameters)
+    # a sentence's end is decided by the words around it, which the readings of a text (ifeval.py) share
+    splitter.text_contains_sentbreak = lru_cache(maxsize=1 << 14)(splitter.text_contains_sentbreak)
+    return splitter
 
 
 def sentences(text: str) -> list[str]:
@@ -55,7 +58,12 @@ def _word_tokenizer() -> Any:
 
 def tokens(text: str) -> list[str]:
     """Treebank tokens, sentence by sentence. Raises BactrianError without nltk."""
-    return [token for sentence in sentences(text) for token in _word_tokenizer().tokenize(sentence)]
+    return [token for sentence in sentences(text) for token in _tokens_of(sentence)]
+
+
+@lru_cache(maxsize=1 << 12)
+def _tokens_of(sentence: str) -> tuple[str, ...]:
+    return tuple(_word_tokenizer().tokenize(sentence))
 
 
 @lru_cache(maxsize=4096)
@@ -64,19 +72,8 @@ def language(text: str) -> str | None:
 
     langdetect draws at random where it is unsure; here with a fixed seed. Raises BactrianError without it.
     """
-    detector = _detector()
     try:
-        code: str = detector.detect(text)
-    except detector.LangDetectException:
-        return None
-    return code
-
-
-@cache
-def _detector() -> Any:
-    try:
-        import langdetect
+        from bactrian.verify import detector
     except ImportError:
         raise BactrianError("languages are told apart by langdetect; pip install 'bactrian[instructions]'") from None
-    langdetect.DetectorFactory.seed = 0
-    return langdetect
+    return detector.guess(text)

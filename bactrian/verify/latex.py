@@ -8,7 +8,7 @@ not know raises Unreadable.
 import re
 from fractions import Fraction
 
-from bactrian.verify.answer_tree import Answer, Based, Call, Group, Matrix, Node, Num, Rel, Sym, Text, Unreadable
+from bactrian.verify.answer_tree import Answer, Based, Call, Group, Large, Matrix, Node, Num, Rel, Sym, Text, Unreadable
 
 LENGTH_LIMIT, DEPTH_LIMIT = 1_000, 40
 
@@ -65,7 +65,7 @@ def parse(latex: str) -> list[Answer]:
     Raises Unreadable.
     """
     if len(latex) > LENGTH_LIMIT:
-        raise Unreadable(f"more than {LENGTH_LIMIT} characters")
+        raise Large(f"more than {LENGTH_LIMIT} characters")
     text = clean(latex)
     if not text:
         raise Unreadable("empty")
@@ -159,7 +159,7 @@ class Parser:
     def items(self, ends: tuple[str, ...]) -> list[Node]:
         self.depth += 1
         if self.depth > DEPTH_LIMIT:
-            raise Unreadable("nested too deeply")
+            raise Large("nested too deeply")
         items = [self.relation()]
         while self.accept(",", ";"):
             while self.accept(","):
@@ -277,7 +277,7 @@ class Parser:
             raise Unreadable("ends too early")
         self.depth += 1
         if self.depth > DEPTH_LIMIT:
-            raise Unreadable("nested too deeply")
+            raise Large("nested too deeply")
         node = self._atom(self.take())
         self.depth -= 1
         return node

@@ -8,7 +8,7 @@ from bactrian.verify.blocks import last_program
 from bactrian.verify.code import SETTINGS, limits
 from bactrian.verify.gsm8k import NUMBER, last, value
 from bactrian.verify.registry import register
-from bactrian.verify.verdict import Example, Problem, Verdict
+from bactrian.verify.verdict import Example, Problem, Verdict, compared, unparsable
 
 MODULES = [
     "math", "cmath", "fractions", "decimal", "statistics", "itertools", "functools", "operator", "collections",
@@ -52,7 +52,7 @@ def pal(problem: Problem, completion: str) -> Verdict:
     """
     program = last_program(completion)
     if program is None:
-        return Verdict(0.0, "unparsable", None, "no fenced block of Python in the text")
+        return unparsable("no fenced block of Python in the text")
     try:
         foreign = imports(program) - set(problem.settings["modules"])
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -83,11 +83,10 @@ def compare(output: str, ground_truth: str, tolerance: float) -> Verdict:
     found = last(NUMBER.finditer(line[-1000:]))
     answer, gold = found and value(found), gold_value(ground_truth)
     if found is None or answer is None:
-        return Verdict(0.0, "unparsable", line[-100:], "the last line that the program prints holds no number")
+        return unparsable("the last line that the program prints holds no number", line[-100:])
     whole = answer.denominator == 1 == gold.denominator
-    if answer == gold or (not whole and abs(answer - gold) <= tolerance * abs(gold)):
-        return Verdict(1.0, "right", found[0].strip(), f"equal to {ground_truth}")
-    return Verdict(0.0, "wrong", found[0].strip()[:100], f"not equal to {ground_truth[:60]}")
+    right = answer == gold or (not whole and abs(answer - gold) <= tolerance * abs(gold))
+    return compared(right, found[0].strip()[:100], ground_truth, "equal to")
 
 
 def gold_value(ground_truth: str) -> Any:

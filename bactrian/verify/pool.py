@@ -55,7 +55,8 @@ class Pool:
     `timeout` counts a worker's own processor time, so that a loaded machine gives the same verdicts as an idle one; a
     worker that only waits is given up after as many seconds of the clock. A verdict that a slow verifier has reached
     (not one on which it failed) is remembered by content, and the same item is verified once. `judges`: the models
-    behind the verifiers of these names.
+    behind the verifiers of these names. What they say is not remembered from one call to the next: in floating point
+    it depends a little on what is asked along with it, and a run that was killed has to go on as it would have.
     """
 
     def __init__(self, workers: int = 2, timeout: float = 10.0, judges: Mapping[str, Judge] | None = None) -> None:
@@ -94,7 +95,7 @@ class Pool:
             verify(*item) if place == "here" else fresh[digest] if digest in fresh else self._known[digest]
             for item, place, digest in zip(items, places, digests, strict=True)
         ]
-        self._remember(fresh)
+        self._remember({d: verdict for d, verdict in fresh.items() if places[new[d]] != "judge"})
         return said
 
     def _remember(self, fresh: Mapping[bytes, Verdict]) -> None:

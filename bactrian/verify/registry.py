@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from bactrian.errors import BactrianError
 from bactrian.verify.thinking import TAGS, answer_part, declines
-from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict
+from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict, unparsable
 
 Check = Callable[[Problem, str], Verdict]
 Place = Literal["here", "worker", "thread", "judge"]
@@ -119,10 +119,10 @@ def verify(
     found = verifier(dataset)
     problem = Problem(ground_truth, complete(dataset, settings), prompt)
     if len(completion) > LIMIT:
-        return Verdict(0.0, "unparsable", None, f"a text of more than {LIMIT:,} characters")
+        return unparsable(f"a text of more than {LIMIT:,} characters")
     answer = completion if found.sees_thinking else answer_part(completion, problem.settings["thinking"])
     if answer is None:
-        return Verdict(0.0, "unparsable", None, "the thinking section is never closed: no answer")
+        return unparsable("the thinking section is never closed: no answer")
     try:
         verdict = found.check(problem, answer)
     except BactrianError:

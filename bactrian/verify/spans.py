@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from bactrian.verify.registry import register
 from bactrian.verify.thinking import declines
-from bactrian.verify.verdict import Example, Outcome, Problem, Verdict
+from bactrian.verify.verdict import Example, Outcome, Problem, Verdict, unparsable
 
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -57,7 +57,7 @@ def token_f1(given: str, gold: str) -> float:
 def scored(given: str, gold: Sequence[str], score: Callable[[str, str], float]) -> Verdict:
     """The best score over the accepted answers; right if it is 1."""
     if not squad(given):
-        return Verdict(0.0, "unparsable", None, "an empty answer")
+        return unparsable("an empty answer")
     best = max(gold, key=lambda each: score(given, each))
     reached = score(given, best)
     outcome: Outcome = "right" if reached == 1.0 else "refused" if reached == 0.0 and declines(given) else "wrong"
@@ -147,7 +147,7 @@ def drop(problem: Problem, completion: str) -> Verdict:
     annotations = [golds(each) for each in ([gold] if gold.lstrip().startswith("[") else gold.split("|"))]
     given = answer_line(completion)
     if not given:
-        return Verdict(0.0, "unparsable", None, "an empty answer")
+        return unparsable("an empty answer")
     score = max(drop_f1(given, each) for each in annotations)
     return Verdict(score, "right" if score == 1.0 else "wrong", given[:500], f"F1 {score:g}")
 
@@ -176,7 +176,7 @@ def flan(problem: Problem, completion: str) -> Verdict:
     """What follows "The answer is", equal to the ground truth after SQuAD's normalisation."""
     given = after_phrase(completion)
     if given is None or not given:
-        return Verdict(0.0, "unparsable", None, "no 'The answer is …'")
+        return unparsable("no 'The answer is …'")
     same = any(squad(given) == squad(gold) for gold in golds(problem.ground_truth))
     return Verdict(float(same), "right" if same else "wrong", given[:500], f"against {problem.ground_truth[:60]!r}")
 
@@ -187,7 +187,7 @@ def bbh(problem: Problem, completion: str) -> Verdict:
     """As `flan`, but with punctuation: answers such as "] ) }" consist of it. Of "(B)" the letter is compared."""
     given = after_phrase(completion)
     if given is None or not given:
-        return Verdict(0.0, "unparsable", None, "no 'The answer is …'")
+        return unparsable("no 'The answer is …'")
     mine, gold = (" ".join(text.lower().split()) for text in (given, problem.ground_truth))
     if re.fullmatch(r"\([a-z]\)", gold):
         chosen = re.match(r"\(?([a-z])\)?(?![\w'])", mine)

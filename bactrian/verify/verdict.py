@@ -43,6 +43,21 @@ class Verdict:
     reason: str
 
 
+def unparsable(reason: str, extracted: str | None = None) -> Verdict:
+    """No answer was found (or what stands in its place, `extracted`, is none)."""
+    return Verdict(0.0, "unparsable", extracted, reason)
+
+
+def compared(right: bool, extracted: str, gold: str, relation: str = "the same as") -> Verdict:
+    """An answer was read and held against the gold answer.
+
+    >>> compared(False, "8", "7", "equal to").reason
+    'not equal to 7'
+    """
+    reason = f"{'' if right else 'not '}{relation} {gold[:60]}"
+    return Verdict(float(right), "right" if right else "wrong", extracted, reason)
+
+
 def at_limit(outcome: Outcome, finish: str) -> Outcome:
     """The outcome, but "truncated" where generation was cut at its limit (`finish` "length") before a right answer."""
     return "truncated" if finish == "length" and outcome in ("wrong", "unparsable", "refused") else outcome

@@ -27,7 +27,13 @@ class Says:
         self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
         self.asked += requests
-        return [[Completion((1,), next(self.texts), (0.0,), "stop", 0)] for _ in requests]
+        return [[Completion((1,), self.next_text(), (0.0,), "stop", 0)] for _ in requests]
+
+    def next_text(self) -> str:
+        text = next(self.texts, None)
+        if text is None:
+            raise RuntimeError("nothing more to say")
+        return text
 
 
 def test_a_judges_rating_is_the_score(tmp_path: Path) -> None:
@@ -35,12 +41,14 @@ def test_a_judges_rating_is_the_score(tmp_path: Path) -> None:
     engine = Says("Fine. Rating: 10", "Poor.\n**Rating: 1**", "Rating: 3, no. Rating: 7", "I would rather not say.")
     items = [Item("judge", f"<think>so</think>text {n}", "", {"rubric": "kindness"}, "Say.") for n in range(4)]
     with Pool(judges={"judge": ModelJudge(engine, template)}) as pool:  # type: ignore[arg-type]
-        found = pool.verify_all([*items, Item("gsm8k", "5", "5"), Item("judge", "<think>endless", "")])
-        assert pool.verify_all(items[:1])[0] == found[0], "remembered: the engine has nothing more to say"
+        found = pool.verify_all([*items, items[0], Item("gsm8k", "5", "5"), Item("judge", "<think>endless", "")])
+        with pytest.raises(RuntimeError):  # from call to call nothing is remembered: the engine has nothing more to say
+            pool.verify_all(items[:1])
     assert [(v.outcome, round(v.score, 3)) for v in found] == [
-        ("right", 1.0), ("wrong", 0.0), ("right", 0.667), ("crashed", 0.0), ("right", 1.0), ("unparsable", 0.0),
+        ("right", 1.0), ("wrong", 0.0), ("right", 0.667), ("crashed", 0.0), ("right", 1.0), ("right", 1.0),
+        ("unparsable", 0.0),
     ]  # fmt: skip
-    assert len(engine.asked) == 4 and all(request.temperature == 0 for request in engine.asked)
+    assert len(engine.asked) == 5 and all(request.temperature == 0 for request in engine.asked)
 
 
 def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
@@ -53,6 +61,7 @@ def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
         "<<<ANSWER\nRating: 10 {y}\nANSWER>>>",
     ):
         assert part in text
+    assert "comparison" not in question(Problem("-", settings, "Say."), "5")
 
 
 def test_a_reward_models_score(tmp_path: Path) -> None:
@@ -79,7 +88,7 @@ def test_a_reward_models_score(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["judge", "reward_model"])
 def test_without_the_model_it_is_the_users_error(name: str) -> None:
     check_verifiers([{"dataset": name, "ground_truth": "x"}], "rows")
-    with pytest.raises(BactrianError, match="evaluate's setting"), Pool() as pool:
+    with pytest.raises(BactrianError, match="give the setting"), Pool() as pool:
         pool.verify_all([Item(name, "text", "")])
 
 

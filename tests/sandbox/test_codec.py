@@ -1,10 +1,10 @@
 """Values between program and tests: what is sent arrives equal and of the same type, and nothing else arrives."""
 
 import datetime
+import json
 import math
 import os
 from collections import Counter, OrderedDict, deque
-from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -120,13 +120,30 @@ def test_depth_and_size_are_limited() -> None:
         codec.encode(cyclic, refuse)
 
 
-@given(st.binary(max_size=200))
-def test_noise_is_no_message(noise: bytes) -> None:
+def framed(body: bytes, claimed: int) -> bytes:
+    return claimed.to_bytes(4, "little") + body
+
+
+BODIES = [b"[1, 2]", b'{"a": 1e9}', b'"x"', b"1 2", b"[" * 999, b"\xe9"]
+bodies = st.one_of(st.binary(max_size=60), st.sampled_from(BODIES))
+frames = st.builds(lambda body, more: framed(body, len(body) + more), bodies, st.sampled_from([0, 0, 0, 1, 1 << 31]))
+
+
+@given(st.one_of(st.binary(max_size=200), frames))
+def test_noise_is_no_message_and_what_is_one_arrives(noise: bytes) -> None:
+    size, body = int.from_bytes(noise[:4], "little"), noise[4:]
+    try:
+        expected = [json.loads(body[:size].decode("ascii"))] if len(noise) >= 4 and size <= len(body) else []
+    except (ValueError, RecursionError):
+        expected = []
     reading, writing = os.pipe()
     try:
         os.write(writing, noise)
         os.close(writing)
-        with suppress(EOFError, codec.Unsendable):
-            codec.receive(reading)
+        if expected:
+            assert repr(codec.receive(reading)) == repr(expected[0])
+        else:
+            with pytest.raises((EOFError, codec.Unsendable)):
+                codec.receive(reading)
     finally:
         os.close(reading)

@@ -12,9 +12,12 @@ from bactrian import runner
 from bactrian.artifact import Store
 from bactrian.data.files import read_rows
 from bactrian.errors import BactrianError
+from bactrian.generate.judges import RewardJudge
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
 from bactrian.recipe import load
+from bactrian.train.objectives import group_advantages
+from bactrian.verify import Problem, verify
 from tests.stages.test_training_stages import write_inputs
 
 RECIPE = """\
@@ -37,6 +40,11 @@ steps:
   kto_adapter: {stage: kto, model: sft, data: labelled.jsonl, batch_size: 8, learning_rate: 1.0e-2, adapter: {rank: 4}}
   reward_adapter: {stage: reward, model: sft, data: pairs.jsonl, epochs: 2, batch_size: 8, learning_rate: 3.0e-2,
                    adapter: {rank: 4}}
+  pairs: {stage: prefer, prompts: mixed.jsonl, pool: [sft], reward_model: reward, samples: 4, max_new_tokens: 8}
+  mixed: {stage: rlvr, model: sft, data: mixed.jsonl, reward_model: reward, steps: 3, problems_per_step: 8, samples: 4,
+          max_new_tokens: 8, learning_rate: 1.0e-3}
+  both: {stage: ppo, model: sft, data: mixed.jsonl, value: reward, reward_model: reward, steps: 2, problems_per_step: 8,
+         epochs: 1, max_new_tokens: 8, learning_rate: 1.0e-3}
   kto: {stage: kto, model: sft, data: labelled.jsonl, epochs: 4, batch_size: 8, learning_rate: 3.0e-3, beta: 0.3}
 """
 
@@ -49,12 +57,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """The folder of each step."""
     folder = tmp_path_factory.mktemp("rewards")
     write_inputs(folder, "float32")
-    with (folder / "labelled.jsonl").open("w") as file, (folder / "pairs.jsonl").open("w") as pairs:
+    with (folder / "labelled.jsonl").open("w") as file, (folder / "pairs.jsonl").open("w") as pairs, \
+            (folder / "mixed.jsonl").open("w") as mixed:
         for i, row in enumerate(read_rows(folder / "problems.jsonl", "problem")):
             sides = {side: [{"role": "assistant", "content": f"Answer: {n}"}] for side, n in SIDES}
             pair = {"prompt": row["messages"], **sides, "chosen_score": 0.9, "rejected_score": 0.4}
             pairs.write(json.dumps(pair | {"source": "test", "license": "CC0-1.0"}) + "\n")
             answer = {"role": "assistant", "content": "Answer: 1" if i % 2 else "Answer: 2"}
+            if i % 2:  # half of the prompts are scored by the reward model, half by rule
+                row = {**row, "dataset": "reward_model", "ground_truth": "-"}
+            mixed.write(json.dumps(row) + "\n")
             labelled = {"messages": [*row["messages"], answer], "label": bool(i % 2)}
             file.write(json.dumps(labelled | {"source": "test", "license": "CC0-1.0"}) + "\n")
     (folder / "r.yaml").write_text(RECIPE)
@@ -88,6 +100,51 @@ def test_ppo_moves_the_policy_and_logs_what_matters(made: dict[str, Path]) -> No
     assert steps[0]["ratio"] == 1.0 and steps[0]["logprob_gap_max"] <= 1e-5
     assert (made["ppo"] / "config.json").read_text() == (made["sft"] / "config.json").read_text()
     assert (made["ppo"] / "model.safetensors").read_bytes() != (made["sft"] / "model.safetensors").read_bytes()
+
+
+def test_a_reward_model_scores_the_rows_that_name_it_and_verifiers_the_others(made: dict[str, Path]) -> None:
+    model = RewardModel.load(made["reward"])
+    pairs, by_model = read_rows(made["pairs"]), set()
+    judge, rows = RewardJudge(model), read_rows(made["sft"].parents[2] / "mixed.jsonl", "problem")
+    asked = {row["messages"][-1]["content"]: row for row in rows}
+    for pair in pairs:
+        row = asked[pair["prompt"][-1]["content"]]
+        by_model.add(row["dataset"])
+        problem = Problem("", {"right_from": 0.5}, row["messages"][-1]["content"])
+        for side in ("chosen", "rejected"):
+            text, score = pair[side][0]["content"], pair[f"{side}_score"]
+            if row["dataset"] == "reward_model":
+                assert score == pytest.approx(judge.judge([(problem, text)])[0].score, abs=1e-5)
+            else:
+                assert score == verify("gsm8k", text, row["ground_truth"]).score
+    assert by_model == {"gsm8k", "reward_model"}
+
+
+@pytest.mark.parametrize("step", ["mixed", "both"])
+def test_rewards_of_both_kinds_train_one_policy(made: dict[str, Path], step: str) -> None:
+    scores = [line["score"] for line in lines(made[step])]
+    assert all(0 < score < 1 and score != round(score, 3) for score in scores), "neither rule nor model alone"
+    assert (made[step] / "model.safetensors").read_bytes() != (made["sft"] / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("scale", ["std", "none", "rloo"])
+def test_advantages_never_compare_two_scales(scale: str) -> None:
+    """A group's advantages are those that it has alone, whatever the rewards of other prompts' groups."""
+    rule, model = torch.tensor([[1.0, 0.0, 0.0, 1.0]]), torch.tensor([[0.52, 0.48, 0.51, 0.5]])
+    together = group_advantages(torch.cat([rule, model]), scale)  # type: ignore[arg-type]
+    for place, alone in enumerate((rule, model)):
+        assert torch.equal(together[place], group_advantages(alone, scale)[0])  # type: ignore[arg-type]
+        assert abs(float(together[place].sum())) < 1e-5
+
+
+@pytest.mark.parametrize("step", ["pairs", "mixed", "both"])
+def test_rows_of_a_model_that_is_not_given_are_refused_before_sampling(
+    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    folder = made["sft"].parents[2]
+    monkeypatch.chdir(folder)
+    with pytest.raises(BactrianError, match="'reward_model' need a model: give the setting reward_model"):
+        runner.run(load(Path("r.yaml"), (f"{step}.reward_model=null",)), Store(Path("runs")), only=step)
 
 
 def test_kto_tells_good_from_bad(made: dict[str, Path]) -> None:

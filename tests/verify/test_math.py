@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bactrian.evaluate.fuzzing import fuzz
 from bactrian.verify import Item, Pool, self_check, verify
 from bactrian.verify.answer_tree import Unreadable
 from bactrian.verify.competition import same, same_text, same_value
 from bactrian.verify.equivalence import equivalent
+from bactrian.verify.hostile import fuzzed
 from bactrian.verify.math_pairs import PAIRS
 from bactrian.verify.math_text import boxed, candidates, final_phrase, hendrycks, minerva
 
@@ -99,24 +101,6 @@ def test_fractions(a: int, b: int) -> None:
         assert not equivalent(form, f"\\frac{{{a * 1000 + 1}}}{{{b * 1000}}}")
 
 
-def fuzzed(rng: random.Random) -> str:
-    """LaTeX as nobody writes it: golds cut up, bits swapped, brackets opened and never closed, towers of powers."""
-    bits = ["\\frac", "{", "}", "^", "_", "\\sqrt", "(", ")", "[", "]", "\\left", "\\right", ",", "9", "99999999",
-            "x", "\\pi",
-            "\\begin{pmatrix}", "\\end{pmatrix}", "&", "\\\\", "!", "\\text{a", "=", "<", "\\pm", "\\cup", "\\infty",
-            "|", "%",
-            "\\log_", "\\sin", "e^", "\\binom", ".", "\\overline{3}", "1,000", "-", "\\int", "\\sum_{n=1}^{\\infty}",
-            "\x00",
-            "\ud800", "𝒳", "$", "\\boxed{", "i", "0", "/", "\\lfloor", ":", "'", "\\", "\\mod"]  # fmt: skip
-    if rng.random() < 0.4:
-        gold = list(rng.choice(PAIRS).gold)
-        for _ in range(rng.randint(1, 4)):
-            gold.insert(rng.randint(0, len(gold)), rng.choice(bits))
-            del gold[rng.randrange(len(gold))]
-        return "".join(gold)
-    return "".join(rng.choice(bits) for _ in range(rng.choice([3, 8, 20, 80])))
-
-
 @pytest.mark.parametrize("count", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_fuzzed_latex_never_crashes_or_hangs_our_parser(count: int) -> None:
     rng, slowest = random.Random(count), 0.0
@@ -127,6 +111,29 @@ def test_fuzzed_latex_never_crashes_or_hangs_our_parser(count: int) -> None:
             assert verdict.outcome in ("right", "wrong", "unparsable"), verdict
         slowest = max(slowest, time.process_time() - started)
     assert slowest < 2.0
+
+
+@pytest.mark.parametrize("text", ["999999999!$_'[e^", "\\int_0^1 9^{99999999}", "\\sum 9^{9^{9^{9}}}", "\\int (9!)!!"])
+def test_the_library_is_not_given_what_hangs_it(text: str) -> None:
+    """The first is what 20,000 fuzzed answers found."""
+    started = time.process_time()
+    assert not same(text, "\\sqrt{2}")
+    assert time.process_time() - started < 2.0
+
+
+def test_fuzzed_latex_never_crashes_flex_with_its_library() -> None:
+    rng = random.Random(60)
+    for _ in range(60):
+        verdict = verify("math", f"\\boxed{{{fuzzed(rng)}}}", rng.choice(PAIRS).gold)
+        assert verdict.outcome in ("right", "wrong", "unparsable"), verdict
+
+
+@pytest.mark.slow
+def test_fuzzed_latex_never_crashes_or_hangs_flex_in_workers() -> None:
+    """`bactrian verify fuzz math --count 20000` is the whole of it (docs/verifiers.md)."""
+    with Pool(workers=2, timeout=10.0) as pool:
+        found = fuzz("math", 500, pool, seed=1)
+    assert found.failures == [] and sum(found.counts.values()) == 500
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def examine(job: Mapping[str, Any], program: Program, report: Report) -> None:
     execute(job["prelude"], names)
     report.write(total=len(tests) + asserts)
     program.wait(seconds)
-    bind(job, names, program, seconds)
+    bind(job, names, program, report, seconds)
     timed(lambda: execute(job["setup"], names), seconds, report, None)
     for number, test in enumerate(tests):
         if timed(lambda test=test: execute(test, names), seconds, report, f"test {number + 1}"):  # type: ignore[misc]
@@ -111,15 +111,18 @@ class Counts:
         self.report.write(failed=f"check: {type(error).__name__}: {error}"[:300])
 
 
-def bind(job: Mapping[str, Any], names: dict[str, Any], program: Program, seconds: float) -> None:
-    """Give the tests what they miss: modules of Python's library from here, all else from the program."""
+def bind(job: Mapping[str, Any], names: dict[str, Any], program: Program, report: Report, seconds: float) -> None:
+    """Give the tests what they miss: modules of Python's library from here, all else from the program.
+
+    What the program cannot give, for whatever reason of its own, is reported; a test that reads it fails by itself.
+    """
     for name in job["modules_wanted"]:
         names[name] = __import__(name)
     for name in job["names_wanted"]:
         try:
             names[name] = lookup(name, program, seconds)
-        except Exception:  # then the test that reads it fails with a NameError
-            continue
+        except Exception as error:
+            report.write(lacks=f"{name} ({type(error).__name__})")
 
 
 def lookup(name: str, program: Program, seconds: float) -> Any:
