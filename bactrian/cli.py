@@ -13,6 +13,7 @@ import click
 from bactrian import __version__
 from bactrian.errors import BactrianError
 from bactrian.sandbox_command import sandbox_commands
+from bactrian.think_command import think
 from bactrian.verify_command import verify_commands
 
 # glibc gives freed memory back to the kernel and asks for it again at each training step; with these it keeps it.
@@ -170,16 +171,10 @@ def report(run: Path, store: Path) -> None:
 @_store
 def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: int, seed: int, store: Path) -> None:
     """Talk to a model: an artifact (as in `show`), embedded:NAME, a folder or a Hub id."""
-    from bactrian.artifact import Store
     from bactrian.generate.chat import chat as talk
-    from bactrian.manifest import Kind
-    from bactrian.source import problem_with, resolve
+    from bactrian.model_argument import model_folder
 
-    if run_name is None and problem_with(model, Kind.MODEL, Path(), ()) is None:
-        folder = resolve(model, Kind.MODEL, Path()).input().path
-    else:
-        folder = Store(store).locate(model, run_name)
-    talk(folder, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    talk(model_folder(model, run_name, store), temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
 
 
 @commands.command()
@@ -221,6 +216,7 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
+commands.add_command(think)
 
 
 def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: str | None = None) -> None:

@@ -4,17 +4,23 @@ from bactrian.chat.messages import Message, Messages, check_messages
 from bactrian.chat.render import Rendered, prompt_ids, render, render_answer, truncate
 from bactrian.chat.template import ChatTemplate, template_for
 from bactrian.chat.templates import NAMED
+from bactrian.chat.thinking import FORMATS, ThinkingFormat, literal_ids, of_template, thinking_format
 
 __all__ = [
+    "FORMATS",
     "NAMED",
     "ChatTemplate",
     "Message",
     "Messages",
     "Rendered",
+    "ThinkingFormat",
     "check_messages",
+    "literal_ids",
+    "of_template",
     "prompt_ids",
     "render",
     "render_answer",
     "template_for",
+    "thinking_format",
     "truncate",
 ]

@@ -23,6 +23,8 @@ class Request:
     top_p: float = 1.0  # keep the smallest set of tokens whose probability reaches this; 1: all
     top_k: int = 0  # keep the k likeliest tokens; 0: all
     stop: tuple[str, ...] = ()  # texts that end the completion; the text found is kept at its end
+    stop_ids: tuple[int, ...] = ()  # tokens that end it, besides the template's end tokens; kept likewise
+    banned: tuple[int, ...] = ()  # tokens that the first one may not be; its logprob is that without them
 
     def __post_init__(self) -> None:
         if not self.prompt:
@@ -58,15 +60,21 @@ class Completion:
 class Continuation:
     """How a finished completion goes on from its cache: tokens to append (a tool's answer, "wait"), then more sampling.
 
-    Nothing is forwarded again: the tokens appended and those sampled after them are all that it costs.
+    Nothing is forwarded again: the tokens appended and those sampled after them are all that it costs. Only where
+    tokens are dropped and none appended, the last one kept is forwarded once more, for what may follow it.
     """
 
     ids: tuple[int, ...] = ()
     max_new_tokens: int = 256  # sampled after `ids`
+    drop: int = 0  # tokens at the end of the completion that are taken back first, and forgotten by the cache
+    banned: tuple[int, ...] = ()  # tokens that the next one sampled may not be; its logprob is that without them
+    stop: tuple[str, ...] | None = None  # from here on; None: as the request said
+    stop_ids: tuple[int, ...] | None = None
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens ({self.max_new_tokens}) must be at least 1")
+        if self.max_new_tokens < 1 or self.drop < 0:
+            raise ValueError(f"max_new_tokens ({self.max_new_tokens}) must be at least 1, drop ({self.drop}) 0")
 
 
 # what is to happen with a completion that has just finished, by its request's and sample's number: None lets it go

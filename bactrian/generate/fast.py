@@ -107,6 +107,9 @@ class FastBatch:
             self.runs[row.slot, OWN] = _run(self.cache[:, :, row.slot], 0, length)
         self.decoder.reserve(int(self.runs[:, :, LENGTH].sum(1).max()) + self.capacity)
 
+    def forget(self, row: Row, tokens: int) -> None:
+        self.runs[row.slot, OWN, LENGTH] -= tokens
+
     def retire(self) -> None:
         for row in self.rows:
             if row.finish is not None:

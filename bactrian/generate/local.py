@@ -11,7 +11,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,6 +27,14 @@ from bactrian.generate.sampling import choose
 from bactrian.model.language_model import LanguageModel
 
 PREFILL_TOKENS = 8192  # of one forward over prompts; what it needs beyond the cache is memory for this many tokens
+
+
+@dataclass(frozen=True)
+class Said:
+    """The tokens of a completion so far; `finish`: it has just come to an end, though it may be told to go on."""
+
+    ids: tuple[int, ...]
+    finish: bool
 
 
 class LocalEngine:
@@ -104,20 +112,20 @@ class LocalEngine:
             for batch, drawn in self._steps(requests, stack):
                 for row in drawn:
                     if row.finish is not None:
-                        answers[row.request][row.sample] = self._finished(row, on_finish)
+                        answers[row.request][row.sample] = self._finished(row, batch, on_finish)
                 if on_tokens:
                     on_tokens(len(drawn))
                 batch.retire()
         assert all(c is not None for group in answers for c in group)
         return [[c for c in group if c is not None] for group in answers]
 
-    def _finished(self, row: Row, on_finish: OnFinish | None) -> Completion:
+    def _finished(self, row: Row, batch: Batch, on_finish: OnFinish | None) -> Completion:
         completion = self._completion(row)
         more = on_finish(row.request, row.sample, completion) if on_finish else None
         if more is not None:
-            known = (*row.asked.prompt, *row.ids, *more.ids)
+            known = (*row.asked.prompt, *row.ids[: len(row.ids) - more.drop], *more.ids)
             self.check_fits([known], more.max_new_tokens, [f"request {row.request}, sample {row.sample} going on"])
-            row.go_on(more)
+            batch.forget(row, row.go_on(more))
         return completion
 
     def stream(self, request: Request) -> Iterator[str]:
@@ -126,21 +134,32 @@ class LocalEngine:
         A prompt that begins with all that the stream before it saw and said is not forwarded again, only its new end.
         """
         shown = ""
+        for said in self.follow(request):
+            text = self._text(said.ids)
+            stable = text if said.finish else text.rstrip("\ufffd")
+            if len(stable) > len(shown) and stable.startswith(shown):
+                yield stable[len(shown) :]
+                shown = stable
+
+    def follow(self, request: Request, on_finish: OnFinish | None = None) -> Iterator[Said]:
+        """What one completion has said so far, after each of its tokens; `on_finish` as in `generate`.
+
+        A prompt that begins with all that the completion before it saw and said is not forwarded again.
+        """
         request = replace(request, n=1)
         with ExitStack() as stack:
             steps = self._steps([request], stack, self._resume(request))
             while True:
                 with torch.inference_mode():  # not held across a yield: the caller's mode is its own
                     batch, drawn = next(steps)
-                if not drawn:
-                    continue
-                row = drawn[0]
+                    if not drawn:
+                        continue
+                    row = drawn[0]
+                    said = Said(tuple(row.ids), row.finish is not None)
+                    if row.finish:
+                        self._finished(row, batch, on_finish)
                 self._held = (batch, (*request.prompt, *row.ids[: len(row.ids) - len(row.pending)]))
-                text = self._text(row.ids)
-                stable = text if row.finish else text.rstrip("\ufffd")
-                if len(stable) > len(shown) and stable.startswith(shown):
-                    yield stable[len(shown) :]
-                    shown = stable
+                yield said
                 if row.finish:
                     return
 
@@ -233,10 +252,13 @@ class LocalEngine:
         temperature = torch.tensor([r.asked.temperature for r in rows], dtype=torch.float32)
         top_p = torch.tensor([r.asked.top_p for r in rows], dtype=torch.float32)
         top_k = torch.tensor([r.asked.top_k for r in rows])
+        for place, row in enumerate(rows):
+            if row.banned:
+                logits[place, list(row.banned)] = -torch.inf
         tokens, logprobs = choose(logits, uniforms, temperature, top_p, top_k)
         for row, token, logprob in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
             row.take(token, logprob)
-            if token in self.ends or (row.asked.stop and self._stopped(row)):
+            if token in self.ends or token in row.asked.stop_ids or (row.asked.stop and self._stopped(row)):
                 row.finish = "stop"
             elif len(row.ids) >= row.limit:
                 row.finish = "length"

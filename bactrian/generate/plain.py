@@ -83,6 +83,9 @@ class PlainBatch:
                 layers[i] = old.new_zeros(*old.shape[:2], self.capacity, old.shape[3])
                 layers[i][:, :, : old.shape[2]] = old
 
+    def forget(self, row: Row, tokens: int) -> None:
+        self.lengths[self.rows.index(row)] -= tokens
+
     def retire(self) -> None:
         for place in range(len(self.rows) - 1, -1, -1):
             if self.rows[place].finish is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ class Row:
     """A completion that is being sampled.
 
     pending: its tokens that are not in the cache yet: the last one drawn, and any that were appended to it.
-    limit: the length at which it is cut off.
+    limit: the length at which it is cut off. banned: what the next token may not be.
     """
 
     request: int
@@ -32,10 +32,12 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     forced: list[tuple[int, int]] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
+    banned: tuple[int, ...] = field(init=False)
     finish: Literal["stop", "length"] | None = None
     slot: int = 0
 
     def __post_init__(self) -> None:
+        self.banned = self.asked.banned
         self._allow(self.asked.max_new_tokens)
 
     def _allow(self, limit: int) -> None:
@@ -47,17 +49,34 @@ class Row:
         self.ids.append(token)
         self.logprobs.append(logprob)
         self.pending = [token]
+        self.banned = ()
 
-    def go_on(self, more: Continuation) -> None:
-        """Append tokens that were not drawn, and allow for more that are."""
-        start = len(self.ids)
-        self.ids.extend(more.ids)
-        self.logprobs.extend([0.0] * len(more.ids))
+    def go_on(self, more: Continuation) -> int:
+        """Take back and append tokens, and allow for more that are drawn: how many tokens the cache is to forget.
+
+        Raises:
+            ValueError: nothing would be left that the next token could follow.
+        """
+        cached, kept = len(self.ids) - len(self.pending), len(self.ids) - more.drop
+        if kept < 0 or not (kept or more.ids):
+            raise ValueError(f"dropping {more.drop} of {len(self.ids)} tokens leaves nothing to go on from")
+        self.ids[kept:] = more.ids
+        self.logprobs[kept:] = [0.0] * len(more.ids)
+        self.forced = [(start, min(stop, kept)) for start, stop in self.forced if start < kept]
         if more.ids:
-            self.forced.append((start, len(self.ids)))
-        self.pending = [*self.pending, *more.ids]
+            self.forced.append((kept, len(self.ids)))
+        known = min(cached, kept if more.ids else kept - 1)
+        self.pending = self.ids[known:]
+        self.banned = more.banned
+        self.asked = replace(
+            self.asked,
+            stop=self.asked.stop if more.stop is None else more.stop,
+            stop_ids=self.asked.stop_ids if more.stop_ids is None else more.stop_ids,
+            temperature=self.asked.temperature if more.temperature is None else more.temperature,
+        )
         self._allow(len(self.ids) + more.max_new_tokens)
         self.finish = None
+        return cached - known
 
 
 class Batch(Protocol):
@@ -73,6 +92,10 @@ class Batch(Protocol):
 
     def logits(self) -> tuple[list[Row], torch.Tensor]:
         """Forward what is pending: the rows whose next token may now be drawn, and their logits, [B, V]."""
+        ...
+
+    def forget(self, row: Row, tokens: int) -> None:
+        """Take the last `tokens` of what a row said out of its cache."""
         ...
 
     def retire(self) -> None:

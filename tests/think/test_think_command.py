@@ -1,0 +1,33 @@
+"""`bactrian think`, as a person calls it."""
+
+from pathlib import Path
+
+import pytest
+from chain import thinker
+
+from bactrian.cli import invoke
+
+
+def test_one_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    thinker(tmp_path / "m")
+    command = ["think", str(tmp_path / "m"), "ab\x1b[31m?", "--budget", "12", "--answer", "4", "--format", "tags"]
+    assert invoke(command) == 0
+    out, err = capsys.readouterr()
+    assert out.endswith("\n") and "⟦\n</think>\n\nFinal Answer:⟧" in out and "\x1b" not in out + err
+    assert "thinking 12 of 12 tokens, cut by the budget" in err and "answer 4 tokens" in err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--budget", "600"], "the budget may be"),
+        (["--format", "tag"], "expected auto or one of"),
+        (["--budget", "-1"], "not in the range"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], said: str
+) -> None:
+    thinker(tmp_path / "m")
+    assert invoke(["think", str(tmp_path / "m"), "ab?", *wrong]) == 2
+    assert said in capsys.readouterr().err
