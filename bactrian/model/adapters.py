@@ -17,6 +17,7 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.model.attention import Layout
 from bactrian.model.language_model import LanguageModel
+from bactrian.model.quantised import dequantise, is_quantised, replace_linear, weight_of
 
 NAME = "default"
 HEAD = "score"  # what transformers calls the scalar head of a …ForSequenceClassification
@@ -54,6 +55,9 @@ def add_adapters(network: Any, base: str, rank: int, alpha: float, targets: Sequ
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(config, network, adapter_name=NAME)
+    for _, layer in _adapted(network) if is_quantised(network) else []:
+        for part in (layer.lora_A, layer.lora_B):
+            part.to(network.dtype)  # peft follows the dtype of the weights; that of 4 bits is none to compute in
     if head is not None:
         head.requires_grad_(True)
 
@@ -114,14 +118,13 @@ def merge_adapters(network: Any, folder: Path) -> None:
     save_file(named, folder / "adapter_model.safetensors", {"format": "pt"})
     config.inference_mode = True
     config.save_pretrained(str(folder))
-    for name, module in _adapted(network):
-        base_layer = module.get_base_layer()
+    for name, layer in _adapted(network):
+        base = layer.get_base_layer()
         with torch.no_grad():
-            change = module.lora_B[NAME].weight.float() @ module.lora_A[NAME].weight.float()
-            merged = base_layer.weight.float() + module.scaling[NAME] * change
-        base_layer.weight = torch.nn.Parameter(merged, requires_grad=False)
-        parent, _, last = name.rpartition(".")
-        setattr(network.get_submodule(parent), last, base_layer)
+            change = layer.lora_B[NAME].weight.float() @ layer.lora_A[NAME].weight.float()
+            merged = weight_of(base) + layer.scaling[NAME] * change
+        replace_linear(network, name, base, merged)
+    dequantise(network)
 
 
 def _adapted(network: Any) -> list[tuple[str, Any]]:

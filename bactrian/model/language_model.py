@@ -21,6 +21,7 @@ from bactrian.model.flex_attention import FlexAttention
 from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
+from bactrian.model.quantised import reading, steady
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -121,6 +122,7 @@ class LanguageModel(Decoder):
         template: str | None = None,
         device: str = "cpu",
         masters: bool = False,
+        quantised: bool = False,
     ) -> LanguageModel:
         """Load a model folder.
 
@@ -132,6 +134,7 @@ class LanguageModel(Decoder):
                 tulu.
             masters: keep the weights in float32 too, as they are in the files, for training: a stage's small updates
                 are then not lost in the rounding between one stage and the next.
+            quantised: weights of linear layers in 4 bits, to be left as they are (see `quantised`).
 
         Raises:
             BactrianError: no config, no tokenizer, weights only as a pickle, a model that needs remote code, an
@@ -143,7 +146,7 @@ class LanguageModel(Decoder):
         if is_reward_model(folder):
             raise BactrianError(f"{folder}: a reward model, which scores answers; expected a language model")
         tokenizer = load_tokenizer(folder)
-        network = load_network(AutoModelForCausalLM, folder, "float32" if masters else dtype, device)
+        network = load_network(AutoModelForCausalLM, folder, "float32" if masters else dtype, device, quantised)
         kept = split_masters(network, dtype) if masters else {}
         chat = ChatTemplate.load(tokenizer, template or template_for(tokenizer))
         model = cls(network, tokenizer, chat, masters=kept)
@@ -230,11 +233,12 @@ class LanguageModel(Decoder):
         return logprobs
 
 
-def load_network(kind: Any, folder: Path, dtype: str, device: str) -> PreTrainedModel:
+def load_network(kind: Any, folder: Path, dtype: str, device: str, quantised: bool = False) -> PreTrainedModel:
     """The network of a checked folder, with our attention, in evaluation mode: dropout is never used.
 
     Args:
         kind: transformers' automatic class, such as AutoModelForCausalLM.
+        quantised: linear layers in 4 bits.
 
     Raises:
         BactrianError: it cannot be loaded, or weights are missing.
@@ -251,6 +255,7 @@ def load_network(kind: Any, folder: Path, dtype: str, device: str) -> PreTrained
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            **(reading(DTYPES[dtype], device) if quantised else {}),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BactrianError(f"{folder}: the model cannot be loaded: {error}") from error
@@ -261,7 +266,8 @@ def load_network(kind: Any, folder: Path, dtype: str, device: str) -> PreTrained
         # where memory is not aligned as torch itself would align it
         if weight.device.type == "cpu" and weight.data_ptr() % ALIGNMENT:
             weight.data = weight.data.clone()
-    loaded: PreTrainedModel = network.eval().to(device)
+    steady(network)
+    loaded: PreTrainedModel = network.eval() if quantised else network.eval().to(device)
     return loaded
 
 

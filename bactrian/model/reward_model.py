@@ -26,6 +26,7 @@ from bactrian.model.language_model import (
     load_tokenizer,
 )
 from bactrian.model.packing import Forest, Group, plant
+from bactrian.model.quantised import is_quantised
 
 
 @dataclass
@@ -34,7 +35,12 @@ class RewardModel(Decoder):
 
     @classmethod
     def load(
-        cls, folder: Path, dtype: str = "float32", template: str | None = None, device: str = "cpu"
+        cls,
+        folder: Path,
+        dtype: str = "float32",
+        template: str | None = None,
+        device: str = "cpu",
+        quantised: bool = False,
     ) -> RewardModel:
         """Load a reward model's folder (arguments as of `LanguageModel.load`).
 
@@ -47,7 +53,7 @@ class RewardModel(Decoder):
         if not is_reward_model(folder):
             raise BactrianError(f"{folder}: a language model; expected a reward model (see the stage `reward`)")
         tokenizer = load_tokenizer(folder)
-        network = load_network(AutoModelForSequenceClassification, folder, dtype, device)
+        network = load_network(AutoModelForSequenceClassification, folder, dtype, device, quantised)
         if network.config.num_labels != 1:
             raise BactrianError(f"{folder}: found {network.config.num_labels} labels, expected one: a scalar reward")
         model = cls(network, tokenizer, ChatTemplate.load(tokenizer, template or template_for(tokenizer)))
@@ -78,6 +84,7 @@ class RewardModel(Decoder):
             raise BactrianError(f"{name}: no reward model can be made of this architecture: {error}") from error
         trunk = (on_the_same_weights if shared else copy.deepcopy)(model.network.base_model)
         setattr(network, network.base_model_prefix, trunk)
+        network.is_loaded_in_4bit = is_quantised(model.network)
         size = trunk.get_input_embeddings().weight.shape[1]
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(1, size, generator=generator) / (size + 1) ** 0.5

@@ -78,7 +78,7 @@ class DPO(Tuning):
         return remembered(
             workspace,
             lambda: reference_logprobs(model, pairs, self.micro_tokens),
-            model=workspace.input(self.model).content_hash,
+            model=self.start_hash(workspace, self.model),
             tokens=[(p.prompt, p.chosen, p.rejected) for p in pairs],
             micro_tokens=self.micro_tokens,  # other packs round otherwise, in the last bits
         )

@@ -50,7 +50,7 @@ class KTO(Tuning):
         reference = remembered(
             workspace,
             lambda: reference_sums(model, opinions, self.micro_tokens),
-            model=workspace.input(self.model).content_hash,
+            model=self.start_hash(workspace, self.model),
             tokens=[(o.prompt, o.answer) for o in opinions],
             micro_tokens=self.micro_tokens,
         )

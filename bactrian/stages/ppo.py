@@ -126,7 +126,8 @@ class PPO(Tuning, Judged):
         from bactrian.model.reward_model import RewardModel
 
         hardware = workspace.hardware
-        return RewardModel.load(workspace.input(ref).path, hardware.dtype, self.template, hardware.device)
+        folder = workspace.input(ref).path
+        return RewardModel.load(folder, hardware.dtype, self.template, hardware.device, quantised=self.quantised)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         parameters = inputs[self.model].parameters

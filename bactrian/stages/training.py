@@ -56,7 +56,14 @@ class Training(Stage):
         from bactrian.model.language_model import LanguageModel
 
         hardware, folder = workspace.hardware, workspace.input(ref).path
-        return LanguageModel.load(folder, hardware.dtype, self.template, hardware.device, masters=masters)
+        return LanguageModel.load(
+            folder, hardware.dtype, self.template, hardware.device, masters=masters, quantised=self.quantised
+        )
+
+    @property
+    def quantised(self) -> bool:
+        """Whether weights are in 4 bits."""
+        return False
 
     def prepare(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
         """Parts frozen, then `equip`. `ref`: what the model was read from."""
@@ -108,6 +115,9 @@ class Adapter(Settings):
     targets: list[str] = Field(
         [], description="names of linear layers, such as q_proj; by default all of the decoder layers"
     )
+    weights: Literal["plain", "nf4"] = Field(
+        "plain", description="nf4: W in 4 bits each, a quarter of the memory of bfloat16; needs extra quantised"
+    )
 
 
 class Tuning(Training):
@@ -117,6 +127,14 @@ class Tuning(Training):
 
     def read(self, workspace: "Workspace", ref: str, masters: bool = True) -> "LanguageModel":
         return super().read(workspace, ref, masters and self.adapter is None)  # beside adapters, weights stay
+
+    @property
+    def quantised(self) -> bool:
+        return self.adapter is not None and self.adapter.weights == "nf4"
+
+    def start_hash(self, workspace: "Workspace", ref: str) -> str:
+        """What names the model that training starts from; in 4 bits it is another one."""
+        return workspace.input(ref).content_hash + (" in nf4" if self.quantised else "")
 
     def equip(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
         """Activations dropped, adapters put in, as the settings say."""

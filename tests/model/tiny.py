@@ -44,13 +44,17 @@ ARCHITECTURES: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
 }
 
 
-def write_tiny(folder: Path, architecture: str = "llama", seed: int = 0, context: int = 256) -> Path:
-    """A model folder with random, not too small weights, so that differences between forwards show."""
+def write_tiny(folder: Path, architecture: str = "llama", seed: int = 0, context: int = 256, **sizes: int) -> Path:
+    """A model folder with random, not too small weights, so that differences between forwards show.
+
+    sizes: of the configuration, in place of SIZES.
+    """
     tokenizer = word_tokenizer([TEXT], context)
     config, network, changes = ARCHITECTURES[architecture]
     torch.manual_seed(seed)
     settings = {
         **SIZES,
+        **sizes,
         "max_position_embeddings": context,
         "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,

@@ -23,6 +23,7 @@ def run(stage: SFT | DPO, folder: Path) -> Path:
     model = folder / "start"
     if not model.exists():
         write_tiny(model)
+    if not (folder / "sft").exists():
         common = {"source": "test", "license": "CC0-1.0"}
         asked = [{"role": "user", "content": "the cat is"}]
         answers = [[{"role": "assistant", "content": text}] for text in ("yes one", "no two three", "12 + 34 = 46")]
@@ -59,6 +60,19 @@ def test_an_adapter_is_saved_beside_the_merged_model(tmp_path: Path, kind: type[
             torch.testing.assert_close(weight, before[name].bfloat16().float() + change, atol=1e-6, rtol=1e-2)
         else:
             assert torch.equal(weight.float(), before[name].bfloat16().float())
+
+
+def test_beside_4_bits_the_artifact_is_a_plain_model(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+    write_tiny(tmp_path / "start", **sizes)
+    output = run(SFT(**NEEDED, adapter=Adapter(rank=2, targets=["q_proj"], weights="nf4")), tmp_path)
+    assert "quantization_config" not in (output / "config.json").read_text()
+    assert (output / "adapter" / "adapter_model.safetensors").is_file()
+    before, after = load_file(tmp_path / "start" / "model.safetensors"), load_file(output / "model.safetensors")
+    assert before.keys() == after.keys() and {w.dtype for w in after.values()} <= {torch.float32, torch.bfloat16}
+    for name, weight in after.items():
+        apart = float((weight.float() - before[name]).norm() / before[name].norm())
+        assert (0.03 < apart < 0.15) if "_proj" in name else apart < 0.01, name
 
 
 def test_frozen_parts_are_as_they_were_in_every_bit(tmp_path: Path) -> None:
