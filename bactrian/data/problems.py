@@ -1,7 +1,7 @@
 """Problem rows: what they hold, how a question is hashed, and which part of the problem space it belongs to."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Literal
 
@@ -46,6 +46,25 @@ def question_keys(row: Mapping[str, Any]) -> set[str]:
 def trained_keys(row: Mapping[str, Any]) -> set[str]:
     """All hashes of what a training row asks: its id, and every user turn. Of a plain text only its id is known."""
     return known_id(row) | {question_hash(question) for question in questions_of(row)}
+
+
+def refuse_trained(what: str, rows: Sequence[Row], trained: Iterable[Row], name: str) -> None:
+    """Questions that are to be held out must not be trained on.
+
+    Args:
+        what: whose questions they are, for the error. name: of the training set.
+
+    Raises:
+        BactrianError: some are, with the first five of them.
+    """
+    keys = {key for row in trained for key in trained_keys(row)}
+    shared = [row for row in rows if question_keys(row) & keys]
+    if shared:
+        shown = "; ".join(f"{row['id']}: {questions_of(row)[-1][:60]!r}" for row in shared[:5])
+        raise BactrianError(
+            f"{len(shared)} of {len(rows)} questions of {what} are in the training set {name}: "
+            f"{shown}{'; …' if len(shared) > 5 else ''}"
+        )
 
 
 def known_id(row: Mapping[str, Any]) -> set[str]:

@@ -40,6 +40,8 @@ TOKENS = Panel(("tokens",), "Tokens", "so far", bounds=FROM_ZERO, exact=True)
 
 REINFORCEMENT = (
     REWARD,
+    Panel(("held_out",), "Held-out score", "greedy answers to problems that nothing is trained on", _share, exact=True),
+    Panel(("alarm",), "Over-optimisation alarm", "held-out score surely below its best, reward not", exact=True),
     Panel(("score",), "Verifier's score", "the reward before penalties", bounds=FROM_ZERO),
     Panel(("reward_std",), "Advantage spread", "standard deviation of the reward within a group", bounds=FROM_ZERO),
     Panel(("zero_variance",), "Groups without signal", "all answers of the group scored alike", _share, FROM_ZERO),

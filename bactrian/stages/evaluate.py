@@ -147,18 +147,12 @@ class Evaluate(Judged):
     def _refuse_overlap(self, tasks: Sequence[Task], workspace: "Workspace") -> None:
         """Raises BactrianError naming the questions of a task that a training set holds too."""
         from bactrian.data.files import read_rows
-        from bactrian.data.problems import question_keys, questions_of, trained_keys
+        from bactrian.data.problems import refuse_trained
 
         for ref in self.train:
-            trained = {key for row in read_rows(workspace.input(ref).path) for key in trained_keys(row)}
+            trained = read_rows(workspace.input(ref).path)
             for task in tasks:
-                shared = [row for row in task.rows if question_keys(row) & trained]
-                if shared:
-                    shown = "; ".join(f"{row['id']}: {questions_of(row)[-1][:60]!r}" for row in shared[:5])
-                    raise BactrianError(
-                        f"evaluate: {len(shared)} of {len(task.rows)} questions of task {task.name} are in the "
-                        f"training set {workspace.input(ref).name}: {shown}{'; …' if len(shared) > 5 else ''}"
-                    )
+                refuse_trained(f"task {task.name}", task.rows, trained, workspace.input(ref).name)
 
     def _refuse_too_long(self, workspace: "Workspace") -> None:
         """Raises BactrianError naming a model whose context has no room for a prompt and max_new_tokens."""

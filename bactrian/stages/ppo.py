@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bactrian.stages.judged import Judged
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Tuning, training_memory
+from bactrian.stages.training import training_memory
+from bactrian.stages.watching import Watching
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bactrian.model.reward_model import RewardModel
 
 
-class PPO(Tuning, Judged):
+class PPO(Watching):
     """Proximal policy optimisation [Schulman et al. 2017] as Tülu 2.5 and Tülu 3 used it [SPEC §3.4].
 
     A token's reward is −kl × (log π − log π_ref); at the answer's last token comes the answer's own:
@@ -62,18 +62,15 @@ class PPO(Tuning, Judged):
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.data.files import read_rows
-        from bactrian.data.rows import licences
         from bactrian.generate.local import LocalEngine
         from bactrian.stages.rlvr import VerifiedSampler
+        from bactrian.stages.watching import HeldOut
         from bactrian.train import ppo
         from bactrian.train.reward import MixedReward
-        from bactrian.verify import Pool, check_verifiers
+        from bactrian.verify import Pool
 
-        rows = read_rows(workspace.input(self.data).path, "problem")
-        for licence in licences(rows):
-            workspace.add_licence(licence)
-        check_verifiers(rows, str(workspace.input(self.data).path))
+        rows = self.problem_rows(workspace, self.data)
+        apart = self.held_out_rows(workspace, rows, workspace.input(self.data).name)
         model = self.read(workspace, self.model)
         judge = self._reward_model(workspace, self.reward_model) if self.reward_model and self.reward_weight else None
         value = self._value(workspace, model, judge)
@@ -96,8 +93,9 @@ class PPO(Tuning, Judged):
             gap_limit=self.gap_limit,
             micro_tokens=self.micro_tokens,
         )
-        with Pool(2, self.verify_timeout, self.judges(workspace, rows)) as pool:
-            sampler = VerifiedSampler(self, LocalEngine(model, rows=self.rows_at_once), rows, pool, workspace.seed)
+        with Pool(2, self.verify_timeout, self.judges(workspace, [*rows, *apart])) as pool:
+            engine = LocalEngine(model, rows=self.rows_at_once)
+            sampler = VerifiedSampler(self, engine, rows, pool, workspace.seed)
             task = ppo.PPO(
                 model,
                 value,
@@ -109,7 +107,8 @@ class PPO(Tuning, Judged):
                 seed=workspace.seed,
                 reference=self.reference(workspace, model, self.model) if self.kl else None,
             )
-            self.train(workspace, model, task, trained=task)
+            look = HeldOut(engine, apart, pool, self.max_new_tokens) if apart else None
+            self.train_watched(workspace, model, task, look, trained=task)
 
     def _value(self, workspace: "Workspace", model: "LanguageModel", judge: "RewardModel | None") -> "RewardModel":
         """What the value model starts from. Where adapters are trained, it is on weights that are there already."""

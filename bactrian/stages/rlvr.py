@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.judged import Judged
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Tuning, training_memory
+from bactrian.stages.training import training_memory
+from bactrian.stages.watching import Watching
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SEEDS_APART = 1_000_003
 
 
-class RLVR(Tuning, Judged):
+class RLVR(Watching):
     """Reinforcement learning with verifiable rewards, by GRPO and its variants [Tülu 3.1, Shao et al. 2024; SPEC §4].
 
     Each step samples several answers to each of a few problems, scores them with the problems' verifiers, and moves the
@@ -90,16 +90,13 @@ class RLVR(Tuning, Judged):
         return self
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.data.files import read_rows
-        from bactrian.data.rows import licences
         from bactrian.generate.local import LocalEngine
+        from bactrian.stages.watching import HeldOut
         from bactrian.train.policy import GroupPolicy, Settings
-        from bactrian.verify import Pool, check_verifiers
+        from bactrian.verify import Pool
 
-        rows = read_rows(workspace.input(self.data).path, "problem")
-        for licence in licences(rows):
-            workspace.add_licence(licence)
-        check_verifiers(rows, str(workspace.input(self.data).path))
+        rows = self.problem_rows(workspace, self.data)
+        apart = self.held_out_rows(workspace, rows, workspace.input(self.data).name)
         model = self.load(workspace, self.model)
         reference = self.reference(workspace, model, self.model) if self.kl else None
         engine = LocalEngine(model, rows=self.rows_at_once)
@@ -124,12 +121,13 @@ class RLVR(Tuning, Judged):
             gap_limit=self.gap_limit,
             micro_tokens=self.micro_tokens,
         )
-        with Pool(2, self.verify_timeout, self.judges(workspace, rows)) as pool:
+        with Pool(2, self.verify_timeout, self.judges(workspace, [*rows, *apart])) as pool:
             sampler = VerifiedSampler(self, engine, rows, pool, workspace.seed)
             task = GroupPolicy(
                 model, sampler, len(rows), settings, steps=self.steps, seed=workspace.seed, reference=reference
             )
-            self.train(workspace, model, task)
+            look = HeldOut(engine, apart, pool, self.max_new_tokens) if apart else None
+            self.train_watched(workspace, model, task, look)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         parameters = inputs[self.model].parameters

@@ -42,6 +42,10 @@ class Update:
     finish: Callable[[dict[str, float]], dict[str, float]] = lambda sums: sums
 
 
+class Enough(Exception):
+    """Raised by a task that is not to go on, with the reason; what was learnt is kept."""
+
+
 class Task(Protocol):
     """What a stage hands the loop."""
 
@@ -99,7 +103,8 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
             own); checkpoints are kept in its scratch folder.
 
     Returns:
-        Totals for the manifest: updates, tokens, the last update's loss; `steps_left` if the time limit cut it short.
+        Totals for the manifest: updates, tokens, the last update's loss; `steps_left` if the time limit or the task
+        itself cut it short.
 
     Raises:
         BactrianError: the gradient is not finite.
@@ -121,16 +126,20 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
     with progress(title, total=task.steps, done=start) as bar:
         for step in range(start, task.steps):
             began, before, shown = time.perf_counter(), counts["tokens"], {}
-            for update in task.updates(step):
-                done = int(counts["updates"])
-                rate = learning_rate(
-                    done, updates, settings.learning_rate, settings.schedule, settings.warmup, settings.floor
-                )
-                values = _apply(update, optimiser, rate, settings.clip, f"{title}, step {step + 1}")
-                counts = {"tokens": counts["tokens"] + update.tokens, "updates": done + 1.0, "loss": values["loss"]}
-                speed = (counts["tokens"] - before) / (time.perf_counter() - began)
-                shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
-                log.log(done + 1, **shown)
+            try:
+                for update in task.updates(step):
+                    done = int(counts["updates"])
+                    rate = learning_rate(
+                        done, updates, settings.learning_rate, settings.schedule, settings.warmup, settings.floor
+                    )
+                    values = _apply(update, optimiser, rate, settings.clip, f"{title}, step {step + 1}")
+                    counts = {"tokens": counts["tokens"] + update.tokens, "updates": done + 1.0, "loss": values["loss"]}
+                    speed = (counts["tokens"] - before) / (time.perf_counter() - began)
+                    shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
+                    log.log(done + 1, **shown)
+            except Enough as reason:
+                say(f"{title}: stopped before step {step + 1} of {task.steps}: {reason}")
+                return {**counts, "steps_left": float(task.steps - step)}
             heap.settle()
             bar.advance(1, **{k: shown[k] for k in HEADLINES if k in shown})
             now = time.monotonic()

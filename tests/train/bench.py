@@ -27,6 +27,7 @@ from bactrian.train.reward import BradleyTerry, MixedReward
 from bactrian.train.rollouts import Rollout
 from bactrian.train.supervised import Supervised
 from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
+from bactrian.train.watch import Watched
 
 SYSTEM = (5, 9, 14, 6, 7, 20)
 POLICY = PolicySettings(problems_per_step=3, max_new_tokens=6, micro_tokens=64)
@@ -211,9 +212,16 @@ class Cut:
         return counted
 
 
+def innermost(task: Task) -> Any:
+    """The task that others are wrapped around."""
+    while isinstance(task, Cut | Watched):
+        task = task.task
+    return task
+
+
 def trained(task: Task) -> torch.nn.Module:
     """The weights that a task trains."""
-    inner: Any = task.task if isinstance(task, Cut) else task
+    inner = innermost(task)
     network: torch.nn.Module = inner.network if isinstance(inner, ppo.PPO) else inner.model.network
     return network
 
@@ -224,7 +232,7 @@ SETTINGS = Settings(learning_rate=1e-2, schedule="cosine", warmup=0.2, weight_de
 def run(task: Task, folder: Path, settings: Settings = SETTINGS) -> dict[str, torch.Tensor]:
     """Train in this folder; the weights after it."""
     network = trained(task)
-    inner: Any = task.task if isinstance(task, Cut) else task
+    inner = innermost(task)
     masters = inner.masters if isinstance(inner, ppo.PPO) else inner.model.masters
     model = SimpleNamespace(network=network, masters=masters)
     train("test", model, task, settings, Workspace.temporary(folder))
