@@ -1,8 +1,9 @@
 """Verdicts a second of each verifier, by number of workers, beside math-verify alone, lm-eval's IFEval checkers and
 HumanEval's own runner (sandbox.py).
 
-Usage: python benchmarks/verify.py [--data ../shared/data] [--peer FOLDER] (see verify_peer.py for FOLDER). Rows whose
-data or peer is missing say so. Every text is verified once: nothing comes from a pool's memory. Last line: JSON.
+Usage: python benchmarks/verify.py [--data ../shared/data] [--peer FOLDER] [--only ifeval] (see verify_peer.py for
+FOLDER). Rows whose data or peer is missing say so. Every text is verified once: nothing comes from a pool's memory.
+Last line: JSON.
 """
 
 import argparse
@@ -70,9 +71,8 @@ def timed(work: Callable[[], list[Verdict]]) -> tuple[float, list[Verdict]]:
 def pooled(items: list[Item], workers: int) -> tuple[float, list[Verdict]]:
     """Seconds and verdicts of a pool whose workers have started."""
     with Pool(workers) as pool:
-        # so that a worker has loaded what it needs, langdetect's profiles (a second) among it
-        first = next((item for item in items if "language" in item.ground_truth), items[0])
-        pool.verify_all([first._replace(completion=f"to start with, {n} of these") for n in range(20 * workers)])
+        # a worker goes through its verifiers' examples first, so it has loaded what they need (langdetect's profiles)
+        pool.verify_all([items[0]._replace(completion=f"to start with, {n} of these") for n in range(20 * workers)])
         return timed(lambda: pool.verify_all(items))
 
 
@@ -100,57 +100,89 @@ def peer(folder: Path, given: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+class Table:
+    """What was measured, printed as it comes."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        print(f"{'':58} {'n':>6} {'workers':>7}", flush=True)
+
+    def note(self, what: str, n: int, seconds: float, right: int, workers: int | None = None) -> None:
+        row = {"what": what, "n": n, "workers": workers, "per_second": round(n / seconds, 1), "right": right}
+        self.rows.append(row)
+        print(f"{what:58} {n:6,} {workers or '–':>7} {n / seconds:12,.1f} /s {right:7,} right", flush=True)
+
+
+def measure_gsm8k(table: Table, data: Path) -> None:
+    label, items = gsm8k_items(data)
+    for name in ("gsm8k", "gsm8k_strict"):
+        seconds, said = timed(lambda name=name: [verify(name, i.completion, i.ground_truth) for i in items])
+        table.note(f"{name} ({label})", len(items), seconds, sum(v.outcome == "right" for v in said))
+
+
+def measure_math(table: Table, data: Path, library: int) -> None:
+    for label, items in math_items(data):
+        for workers in (1, 2):
+            seconds, said = pooled(items, workers)
+            table.note(f"math ({label})", len(items), seconds, sum(v.outcome == "right" for v in said), workers)
+        some = items[:: max(1, len(items) // library)]
+        seconds, right = library_alone(some)
+        table.note(f"math-verify alone ({label})", len(some), seconds, right)
+
+
+def measure_ifeval(table: Table, data: Path, folder: Path | None) -> dict[str, float]:
+    """Speeds; returns the share of prompt-level verdicts equal to the published ones."""
+    responses = ifeval_rows(data)
+    if not responses:
+        print(f"ifeval: skipped, no responses in {data}")
+        return {}
+    agreement = {}
+    asked = [json.dumps({key: row[key] for key in ("instruction_id_list", "kwargs")}) for row in responses]
+    for name, mode in (("ifeval_strict", "strict"), ("ifeval", "loose")):
+        items = [Item(name, row["response"], truth) for row, truth in zip(responses, asked, strict=True)]
+        for workers in (1, 2):
+            seconds, said = pooled(items, workers)
+            found = [v.outcome == "right" for v in said]
+            table.note(f"{name} (published responses)", len(items), seconds, sum(found), workers)
+        agreement[name] = sum(a == row[mode] for a, row in zip(found, responses, strict=True)) / len(found)
+    theirs = peer(folder, responses) if folder else {}
+    for mode in ("strict", "loose") if theirs else ():
+        table.note(f"lm-eval's IFEval, {mode}", theirs["n"], theirs[f"{mode}_seconds"], sum(theirs[mode]))
+        same = sum(a == row[mode] for a, row in zip(theirs[mode], responses, strict=True))
+        agreement[f"lm-eval {mode}"] = same / theirs["n"]
+    return agreement
+
+
+def measure_programs(data: Path) -> dict[str, Any]:
+    if not (data / "humaneval.jsonl").exists():
+        print(f"programs: skipped, no humaneval.jsonl in {data}")
+        return {}
+    command = [sys.executable, Path(__file__).with_name("sandbox.py"), "--data", data]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    print(*said[:-1], sep="\n")
+    found: dict[str, Any] = json.loads(said[-1])
+    return found
+
+
+PARTS = ("gsm8k", "math", "ifeval", "programs")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", type=Path, default=Path("../shared/data"))
     options.add_argument("--peer", type=Path, help="folder with lm_eval")
+    options.add_argument("--only", choices=PARTS, action="append", help="this part; may be given again")
     options.add_argument("--library", type=int, default=600, help="items that math-verify alone gets")
     given = options.parse_args()
-    table: list[dict[str, Any]] = []
-
-    def note(what: str, n: int, seconds: float, right: int, workers: int | None) -> None:
-        row = {"what": what, "n": n, "workers": workers, "per_second": round(n / seconds, 1), "right": right}
-        table.append(row)
-        print(f"{what:58} {n:6,} {workers or '–':>7} {n / seconds:12,.1f} /s {right:7,} right", flush=True)
-
-    print(f"{'':58} {'n':>6} {'workers':>7}", flush=True)
-    label, items = gsm8k_items(given.data)
-    for name in ("gsm8k", "gsm8k_strict"):
-        seconds, said = timed(lambda name=name: [verify(name, i.completion, i.ground_truth) for i in items])
-        note(f"{name} ({label})", len(items), seconds, sum(v.outcome == "right" for v in said), None)
-    for label, items in math_items(given.data):
-        for workers in (1, 2):
-            seconds, said = pooled(items, workers)
-            note(f"math ({label})", len(items), seconds, sum(v.outcome == "right" for v in said), workers)
-        some = items[:: max(1, len(items) // given.library)]
-        seconds, right = library_alone(some)
-        note(f"math-verify alone ({label})", len(some), seconds, right, None)
-    responses = ifeval_rows(given.data)
-    if not responses:
-        print(f"ifeval: skipped, no responses in {given.data}")
-    agreement: dict[str, Any] = {}
-    for name, mode in (("ifeval_strict", "strict"), ("ifeval", "loose")):
-        asked = [json.dumps({key: row[key] for key in ("instruction_id_list", "kwargs")}) for row in responses]
-        items = [Item(name, row["response"], truth) for row, truth in zip(responses, asked, strict=True)]
-        for workers in (1, 2) if items else ():
-            seconds, said = pooled(items, workers)
-            found = [v.outcome == "right" for v in said]
-            note(f"{name} (published responses)", len(items), seconds, sum(found), workers)
-            agreement[name] = sum(a == row[mode] for a, row in zip(found, responses, strict=True)) / len(found)
-    if responses and given.peer:
-        theirs = peer(given.peer, responses)
-        for mode in ("strict", "loose"):
-            note(f"lm-eval's IFEval, {mode}", theirs["n"], theirs[f"{mode}_seconds"], sum(theirs[mode]), None)
-            same = sum(a == row[mode] for a, row in zip(theirs[mode], responses, strict=True))
-            agreement[f"lm-eval {mode}"] = same / theirs["n"]
-    sandbox = [sys.executable, Path(__file__).with_name("sandbox.py"), "--data", given.data]
-    programs: dict[str, Any] = {}
-    if (given.data / "humaneval.jsonl").exists():
-        said = subprocess.run(sandbox, capture_output=True, text=True, check=True).stdout.splitlines()
-        print(*said[:-1], sep="\n")
-        programs = json.loads(said[-1])
+    parts, table = given.only or PARTS, Table()
+    if "gsm8k" in parts:
+        measure_gsm8k(table, given.data)
+    if "math" in parts:
+        measure_math(table, given.data, given.library)
+    agreement = measure_ifeval(table, given.data, given.peer) if "ifeval" in parts else {}
+    programs = measure_programs(given.data) if "programs" in parts else {}
     print("prompt-level verdicts equal to the published ones:", agreement)
-    print(json.dumps({"benchmark": "verify", "cores": os.cpu_count(), "rows": table, "agreement": agreement,
+    print(json.dumps({"benchmark": "verify", "cores": os.cpu_count(), "rows": table.rows, "agreement": agreement,
                       "programs": programs}))  # fmt: skip
 
 

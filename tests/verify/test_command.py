@@ -119,3 +119,20 @@ def test_every_verifier_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["verify", "list"]) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in ("gsm8k_strict", "math", "ifeval", "instructions", "choice", "code", "gated"))
+
+
+def test_fuzz_counts_what_hangs_or_crashes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke(["verify", "fuzz", "math_hendrycks", "--count", "40", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["n"] == sum(found["outcomes"].values()) == 40 and found["failures"] == []
+
+    def fragile(problem: object, completion: str) -> Verdict:
+        if "\\frac" in completion:
+            raise ValueError("no")
+        return Verdict(0.0, "wrong", None, "")
+
+    monkeypatch.setitem(VERIFIERS, "math_hendrycks", Verifier(fragile, ()))
+    assert invoke(["verify", "fuzz", "math_hendrycks", "--count", "40"]) == 1
+    assert "crashed (the verifier raised ValueError('no'))" in capsys.readouterr().out
+    assert invoke(["verify", "fuzz", "gsm8k"]) == 2
+    assert "expected a verifier of mathematics" in capsys.readouterr().err
