@@ -25,7 +25,7 @@ from bactrian.model.language_model import (
     load_network,
     load_tokenizer,
 )
-from bactrian.model.packing import Forest, Group, plant
+from bactrian.model.packing import Forest, Group, pack, plant
 from bactrian.model.quantised import is_quantised
 
 
@@ -136,3 +136,14 @@ class RewardModel(Decoder):
         packed = self.rewards([Group(probe[0], (probe[1], probe[2]))])
         plain = [(self._plain_states(probe[0] + p)[-1:] @ self.scalar_head.T)[0, 0] for p in probe[1:]]
         return float((packed - torch.stack(plain)).abs().max()) / max(1.0, float(packed.abs().max()))
+
+
+@torch.no_grad()
+def rewards_of(model: RewardModel, groups: Sequence[Group], micro_tokens: int) -> list[list[float]]:
+    """The reward of each answer of each group, `micro_tokens` at a time."""
+    found: list[list[float]] = [[] for _ in groups]
+    for chosen in pack([group.tokens for group in groups], micro_tokens):
+        flat = iter(model.rewards([groups[i] for i in chosen]).tolist())
+        for i in chosen:
+            found[i] = [next(flat) for _ in groups[i].answers]
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bactrian.report import curves, graph, provenance, rows, scores, transcripts, trust
+from bactrian.report import curves, graph, preferences, provenance, rows, scores, transcripts, trust
 from bactrian.report.records import Run
 from bactrian.report.template import render
 from bactrian.report.words import count, date, duration
@@ -38,6 +38,7 @@ def _content(run: Run) -> dict[str, Any]:
         "boxes": boxes,
         "data": rows.data_views(run),
         "evaluations": [(step.name, scores.task_views(step.results)) for step in run.evaluations if step.results],
+        "preferences": preferences.preference_views(run),
         "outcomes": [name.replace("_", " ") for name in OUTCOMES],
         "outcome_classes": OUTCOMES,
         "curves": trained,

@@ -49,7 +49,7 @@ class DataView:
 
 def data_views(run: Run) -> list[DataView]:
     """Every step that left an account of its rows, in order."""
-    found = ((step, _read(step, ACCOUNT)) for step in run.steps)
+    found = ((step, read_json(step, ACCOUNT)) for step in run.steps)
     return [_view(step, account) for step, account in found if account]
 
 
@@ -73,7 +73,7 @@ def _reasons(fate: str, cases: Any) -> Iterator[Reason]:
 
 
 def _tables(step: Step, account: Mapping[str, Any]) -> Iterator[Table]:
-    mixture = _read(step, MIXTURE)
+    mixture = read_json(step, MIXTURE)
     if mixture and (table := _table("The mixture", _without(mixture.get("sources"), "content_hash"))):
         yield table
     capabilities = mixture.get("capabilities")
@@ -116,7 +116,7 @@ def _count(case: Any) -> int:
     return count if isinstance(count, int) else 0
 
 
-def _read(step: Step, name: str) -> dict[str, Any]:
+def read_json(step: Step, name: str) -> dict[str, Any]:
     """A JSON object of the step's artifact; empty if it is not there or is none: the page is made all the same."""
     path = Path(step.folder or "") / name
     try:

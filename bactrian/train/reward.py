@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from bactrian.model.packing import Group, pack
-from bactrian.model.reward_model import RewardModel
+from bactrian.model.packing import Group
+from bactrian.model.reward_model import RewardModel, rewards_of
 from bactrian.train.batches import Batches
 from bactrian.train.loop import Share
 from bactrian.train.objectives import bradley_terry
@@ -54,17 +54,6 @@ class BradleyTerry(Batches):
             "reward_rejected": float(rejected.detach().sum()),
         }
         return each.sum() / count, metrics
-
-
-@torch.no_grad()
-def rewards_of(model: RewardModel, groups: Sequence[Group], micro_tokens: int) -> list[list[float]]:
-    """The reward of each answer of each group."""
-    found: list[list[float]] = [[] for _ in groups]
-    for chosen in pack([group.tokens for group in groups], micro_tokens):
-        flat = iter(model.rewards([groups[i] for i in chosen]).tolist())
-        for i in chosen:
-            found[i] = [next(flat) for _ in groups[i].answers]
-    return found
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
 def test_a_reward_models_score(tmp_path: Path) -> None:
     model = RewardModel.of(LanguageModel.load(write_tiny(tmp_path / "lm", "llama")), seed=3)
     items = [Item("reward_model", text, "", {}, "Compute 1") for text in ("yes", "no one", "three two one")]
-    with Pool(judges={"reward_model": RewardJudge(model, rows=2)}) as pool:
+    with Pool(judges={"reward_model": RewardJudge(model, micro_tokens=24)}) as pool:
         found = pool.verify_all(items)
         alone = [
             RewardJudge(model).judge([(Problem("", {"right_from": 0.5}, "Compute 1"), i.completion)])[0] for i in items

@@ -12,7 +12,7 @@ from bactrian import runner
 from bactrian.artifact import Store
 from bactrian.data.files import read_rows
 from bactrian.errors import BactrianError
-from bactrian.generate.judges import RewardJudge
+from bactrian.generate.judges import RewardJudge, rewards_of_answers
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
 from bactrian.recipe import load
@@ -45,6 +45,10 @@ steps:
           max_new_tokens: 8, learning_rate: 1.0e-3}
   both: {stage: ppo, model: sft, data: mixed.jsonl, value: reward, reward_model: reward, steps: 2, problems_per_step: 8,
          epochs: 1, max_new_tokens: 8, learning_rate: 1.0e-3}
+  ranked: {stage: score, data: pairs.jsonl, reward_model: reward, sections: {Tests: [test, other]}}
+  answered: {stage: evaluate, models: [sft], data: problems.jsonl, samples: 4, max_new_tokens: 8}
+  best: {stage: score, data: problems.jsonl, answers: answered, reward_model: reward}
+  checked: {stage: score, data: completions.jsonl}
   kto: {stage: kto, model: sft, data: labelled.jsonl, epochs: 4, batch_size: 8, learning_rate: 3.0e-3, beta: 0.3}
 """
 
@@ -58,12 +62,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     folder = tmp_path_factory.mktemp("rewards")
     write_inputs(folder, "float32")
     with (folder / "labelled.jsonl").open("w") as file, (folder / "pairs.jsonl").open("w") as pairs, \
-            (folder / "mixed.jsonl").open("w") as mixed:
+            (folder / "mixed.jsonl").open("w") as mixed, (folder / "completions.jsonl").open("w") as completions:
         for i, row in enumerate(read_rows(folder / "problems.jsonl", "problem")):
             sides = {side: [{"role": "assistant", "content": f"Answer: {n}"}] for side, n in SIDES}
             pair = {"prompt": row["messages"], **sides, "chosen_score": 0.9, "rejected_score": 0.4}
             pairs.write(json.dumps(pair | {"source": "test", "license": "CC0-1.0"}) + "\n")
             answer = {"role": "assistant", "content": "Answer: 1" if i % 2 else "Answer: 2"}
+            completion = {**row, "completion": f"Answer: {1 + i % 2}"}
+            completions.write(json.dumps(completion) + "\n")
             if i % 2:  # half of the prompts are scored by the reward model, half by rule
                 row = {**row, "dataset": "reward_model", "ground_truth": "-"}
             mixed.write(json.dumps(row) + "\n")
@@ -145,6 +151,67 @@ def test_rows_of_a_model_that_is_not_given_are_refused_before_sampling(
     monkeypatch.chdir(folder)
     with pytest.raises(BactrianError, match="'reward_model' need a model: give the setting reward_model"):
         runner.run(load(Path("r.yaml"), (f"{step}.reward_model=null",)), Store(Path("runs")), only=step)
+
+
+def scores_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "scores.json").read_text())
+    return found
+
+
+def test_pairs_are_scored_and_counted(made: dict[str, Path]) -> None:
+    rows, found = read_rows(made["ranked"]), scores_of(made["ranked"])
+    right = sum(row["chosen_reward"] > row["rejected_reward"] for row in rows) / len(rows)
+    assert found["all"]["accuracy"] == right == manifest(made["ranked"])["accuracy"] > 0.9
+    assert [group["name"] for group in found["groups"]] == ["test"] and found["all"]["pairs"] == len(rows) == 40
+    assert found["overall"] == right and found["sections"][0]["missing"] == ["other"]
+    assert sum(each["pairs"] for each in found["calibration"]["bins"]) == 40
+    assert found["calibration"]["loss"] < 0.1, "what the model was trained on, it is sure of"
+    model = RewardModel.load(made["reward"])
+    asked = [([{"role": "user", "content": "x"}], [{"role": "assistant", "content": "Answer: 1"}])]
+    assert rewards_of_answers(model, asked, ["x"], 64) == rewards_of_answers(model, asked * 3, ["x"] * 3, 64)[:1]
+    assert rewards_of_answers(model, asked, ["x"], 64, longest=2) == [None]
+
+
+def test_samples_of_an_evaluation_are_scored_and_the_best_of_k_is_expected(made: dict[str, Path]) -> None:
+    rows, found = read_rows(made["best"]), scores_of(made["best"])["best_of"]
+    assert len(rows) == 160 and [each["k"] for each in found] == [1, 2, 4]
+    picked = []
+    for question in {row["question"] for row in rows}:
+        mine = [row for row in rows if row["question"] == question]
+        top = [row["score"] for row in mine if row["reward"] == max(row["reward"] for row in mine)]
+        picked.append(sum(top) / len(top))
+    assert found[-1]["score"] == pytest.approx(sum(picked) / 40)
+    assert found[0]["score"] == pytest.approx(sum(row["score"] for row in rows) / 160)
+    assert all(each["oracle"] >= each["score"] for each in found)
+    assert all(row["messages"][-1]["role"] == "assistant" for row in rows)
+
+
+def test_completions_are_scored_by_the_verifiers_that_they_name(made: dict[str, Path]) -> None:
+    for row in read_rows(made["checked"]):
+        assert row["reward"] == verify("gsm8k", row["completion"], row["ground_truth"]).score
+    assert manifest(made["checked"])["rows_kept"] == 40
+
+
+def test_the_page_shows_rewards(made: dict[str, Path]) -> None:
+    page = (made["sft"].parents[1] / "rewards" / "report.html").read_text()
+    for part in ("Rewards and preferences", "Reliability diagram", "The best of k answers", "By section"):
+        assert part in page
+
+
+@pytest.mark.parametrize(("changes", "complaint"), [
+    (("ranked.by=flavour",), "no field 'flavour', by which pairs are to be counted"),
+    (("ranked.sections=rewardbench",), "no source of any section; found test"),
+    (("ranked.reward_model=null",), "pairs need a judge or a reward_model"),
+    (("ranked.judge=sft",), "found judge and reward_model, expected one of them"),
+    (("checked.data=labelled.jsonl",), "row 1: without judge and reward_model a row names its verifier"),
+    (("best.data=mixed.jsonl", "best.limit=1", "best.answers=ranked"), "expected one that makes results"),
+])  # fmt: skip
+def test_what_cannot_be_scored_is_told(
+    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...], complaint: str
+) -> None:
+    monkeypatch.chdir(made["sft"].parents[2])
+    with pytest.raises(BactrianError, match=complaint):
+        runner.run(load(Path("r.yaml"), changes), Store(Path("runs")), only=changes[0].split(".")[0])
 
 
 def test_kto_tells_good_from_bad(made: dict[str, Path]) -> None:

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.model.reward_model import RewardModel
+from bactrian.model.reward_model import RewardModel, rewards_of
 from bactrian.train import ppo
 from bactrian.train.loop import Settings
 from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
-from bactrian.train.reward import MixedReward, rewards_of
+from bactrian.train.reward import MixedReward
 from tests.model.tiny import write_tiny
 from tests.train.bench import ToySampler, frozen, load, metrics, pair, run
 
