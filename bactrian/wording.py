@@ -70,6 +70,7 @@ def misfits(error: ValidationError, record: type[BaseModel], data: object) -> li
 
 def show(value: object) -> str:
     """A value for a message: as JSON, short, with its type where text could be taken for something else."""
+    value = value.model_dump() if isinstance(value, BaseModel) else value
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 

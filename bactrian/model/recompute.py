@@ -14,8 +14,10 @@ from bactrian.model.attention import attention_layout, layout_in_force
 Recompute = Literal["none", "mlp", "layer"]
 
 
-def drop_activations(network: Any, what: Recompute) -> None:
+def drop_activations(network: Any, what: Recompute, every: int = 1) -> None:
     """From now on drop the activations inside each MLP, or inside each decoder layer (its input is kept).
+
+    every: only in each so-many-th layer, the last of so many: memory and time in between.
 
     The numbers stay the same, bit for bit: the same operations run again. An MLP holds about half of a layer's
     activations and two thirds of its work; attention's inner parts are never kept anyway (see `packed_attention`).
@@ -28,7 +30,7 @@ def drop_activations(network: Any, what: Recompute) -> None:
     layers = getattr(network.base_model, "layers", None)
     if layers is None or (what == "mlp" and not all(hasattr(layer, "mlp") for layer in layers)):
         raise BactrianError(f"recompute: {type(network).__name__} has no layers with the part {what!r}")
-    for layer in layers:
+    for layer in layers[every - 1 :: every]:
         module = layer.mlp if what == "mlp" else layer
         module.forward = partial(_again, module.forward)
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from bactrian.stages.pairs import remembered, token_pairs
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Tuning, training_memory
+from bactrian.stages.training import Tuning
 
 if TYPE_CHECKING:
     import torch
@@ -87,5 +87,5 @@ class DPO(Tuning):
         model, data = inputs[self.model], inputs[self.data]
         tokens = data.rows * self.epochs * (data.tokens_per_row or 200)
         flops = (6 + (0 if self.loss == "simpo" else 2 / self.epochs)) * model.parameters * tokens
-        memory = training_memory(model.parameters, min(self.micro_tokens, tokens))
+        memory = self.memory(model.parameters, tokens)
         return Forecast(tokens, flops, memory, Facts(parameters=model.parameters))

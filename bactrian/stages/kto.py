@@ -8,7 +8,7 @@ from pydantic import Field
 from bactrian.errors import BactrianError
 from bactrian.stages.pairs import remembered
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Tuning, training_memory
+from bactrian.stages.training import Tuning
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -101,6 +101,6 @@ class KTO(Tuning):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         model, data = inputs[self.model], inputs[self.data]
         tokens = data.rows * self.epochs * (data.tokens_per_row or 200)
-        memory = training_memory(model.parameters, min(self.micro_tokens, tokens))
+        memory = self.memory(model.parameters, tokens)
         flops = (6 + 2 + 4 / self.epochs) * model.parameters * tokens
         return Forecast(tokens, flops, memory, Facts(parameters=model.parameters))

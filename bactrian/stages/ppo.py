@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import training_memory
 from bactrian.stages.watching import Watching
 
 if TYPE_CHECKING:
@@ -132,5 +131,5 @@ class PPO(Watching):
         parameters = inputs[self.model].parameters
         tokens = self.steps * self.problems_per_step * self.samples * min(self.max_new_tokens, 100)
         flops = (2 + 4 + 2 + 12 * self.epochs) * parameters * tokens  # sampling, old, reference, both models' updates
-        memory = training_memory(2 * parameters, self.micro_tokens) + 8 * parameters
+        memory = self.memory(2 * parameters, tokens, frozen=0 if self.adapter else 2 * parameters)
         return Forecast(tokens, flops, memory, Facts(parameters=parameters))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast
-from bactrian.stages.training import Training, training_memory
+from bactrian.stages.training import Training
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -98,5 +98,5 @@ class Pretrain(Training):
         block = 4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size
         parameters = self.layers * block + 1000 * self.hidden_size
         tokens = data.rows * self.epochs * (data.tokens_per_row or 60)
-        memory = training_memory(parameters, self.micro_tokens)
+        memory = self.memory(parameters, tokens)
         return Forecast(tokens, 6 * parameters * tokens, memory, Facts(parameters=parameters))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 from pydantic import Field, model_validator
 
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import training_memory
 from bactrian.stages.watching import Watching
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ class RLVR(Watching):
         parameters = inputs[self.model].parameters
         tokens = self.steps * self.problems_per_step * self.samples * min(self.max_new_tokens, 100)
         flops = (2 + 6 + (2 if self.kl else 0)) * parameters * tokens
-        memory = training_memory(parameters, self.micro_tokens, copies=5 if self.kl else 4)
+        memory = self.memory(parameters, tokens, frozen=parameters if self.kl and not self.adapter else 0)
         return Forecast(tokens, flops, memory, Facts(parameters=parameters))
 
 

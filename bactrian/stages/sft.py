@@ -7,7 +7,7 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Tuning, training_memory
+from bactrian.stages.training import Tuning
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -82,5 +82,5 @@ class SFT(Tuning):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         model, data = inputs[self.model], inputs[self.data]
         tokens = data.rows * self.epochs * (data.tokens_per_row or 100)
-        memory = training_memory(model.parameters, min(self.micro_tokens, tokens))
+        memory = self.memory(model.parameters, tokens)
         return Forecast(tokens, 6 * model.parameters * tokens, memory, Facts(parameters=model.parameters))

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from bactrian.train.loop import Task, Trained
 
 
+class Optimiser(Settings):
+    """What AdamW keeps of each weight, and where."""
+
+    states: Literal["float32", "8bit"] = Field(
+        "float32", description="its two moments; 8bit: a quarter of their memory, slow on a CPU; needs extra quantised"
+    )
+    offload: bool = Field(
+        False, description="float32 weights, gradients and moments in main memory, where the model is on a GPU"
+    )
+
+
 class Training(Stage):
     """Settings of the training loop."""
 
@@ -24,6 +35,7 @@ class Training(Stage):
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the updates over which the rate rises")
     weight_decay: float = Field(0.0, ge=0, description="of matrices; never of embeddings and norms")
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay rates")
+    optimiser: Optimiser = Field(Optimiser(), description="memory of the optimiser: {states: 8bit, offload: true}")
     max_grad_norm: float | None = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
     micro_tokens: int = Field(
         4096, ge=1, description="tokens of one forward and backward; changes memory, not the result"
@@ -35,6 +47,7 @@ class Training(Stage):
     recompute: Literal["none", "mlp", "layer"] = Field(
         "none", description="activations computed again in the backward, for memory: of MLPs, or of whole layers"
     )
+    recompute_every: int = Field(1, ge=1, description="in each so-many-th layer only; more memory, less time")
     freeze: list[str] = Field(
         [], description="weights that stay as they are, by name; * stands for any part: model.embed_tokens.*"
     )
@@ -73,10 +86,13 @@ class Training(Stage):
         self.equip(workspace, model, ref)
 
     def equip(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
-        """Activations dropped, as the settings say."""
+        """Activations dropped, weights in float32 put where the optimiser has its part, as the settings say."""
         from bactrian.model.recompute import drop_activations
+        from bactrian.train.optimiser import in_main_memory
 
-        drop_activations(model.network, self.recompute)
+        if self.optimiser.offload:
+            model.masters = {name: in_main_memory(weight) for name, weight in model.masters.items()}
+        drop_activations(model.network, self.recompute, self.recompute_every)
 
     def train(
         self, workspace: "Workspace", model: "Decoder", task: "Task", trained: "Trained | None" = None, **changes: Any
@@ -91,6 +107,15 @@ class Training(Stage):
     def save(self, workspace: "Workspace", model: "Decoder") -> None:
         model.save(workspace.output)
 
+    def copies(self) -> float:
+        """How many times the weights' number of floats training holds: weights, gradient, two moments."""
+        return 4.0 if self.optimiser.states == "float32" else 2.5
+
+    def memory(self, parameters: float, tokens: float, frozen: float = 0.0) -> float:
+        """Peak bytes of training this many parameters, roughly, beside as many `frozen` ones."""
+        weights = 4 * (self.copies() * parameters + frozen)
+        return weights + activation_memory(parameters, min(self.micro_tokens, tokens))
+
     def _settings(self, **changes: Any) -> "LoopSettings":
         from bactrian.train.loop import Settings
 
@@ -101,6 +126,8 @@ class Training(Stage):
             "betas": self.betas,
             "weight_decay": self.weight_decay,
             "clip": self.max_grad_norm,
+            "states": self.optimiser.states,
+            "offload": self.optimiser.offload,
             "checkpoint_seconds": self.checkpoint_seconds,
             "time_limit": self.seconds_limit(),
         }
@@ -159,12 +186,14 @@ class Tuning(Training):
             merge_adapters(model.network, workspace.output / "adapter")
         super().save(workspace, model)
 
+    def copies(self) -> float:
+        return super().copies() if self.adapter is None else 0.5 if self.quantised else 1.0
 
-def training_memory(parameters: float, micro_tokens: float, copies: float = 4) -> float:
-    """Peak bytes of training, roughly: weights, gradient and two moments in float32, and activations of a micro-batch.
 
-    Activations are taken as 34 floats per token and hidden unit and layer, for a model of the usual proportions, and a
-    chunk of logits.
+def activation_memory(parameters: float, micro_tokens: float) -> float:
+    """Bytes of a micro-batch's activations, roughly, and of what is always there.
+
+    34 floats per token and hidden unit and layer, for a model of the usual proportions, and a chunk of logits.
     """
     size: float = (parameters / 135e6) ** 0.6
-    return 4 * copies * parameters + 6e5 * micro_tokens * size + 1.5e9
+    return 6e5 * micro_tokens * size + 1.5e9

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
@@ -69,6 +69,8 @@ class Settings:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     clip: float | None = 1.0
+    states: Literal["float32", "8bit"] = "float32"  # of the optimiser
+    offload: bool = False  # the optimiser's part in main memory
     checkpoint_seconds: float = 120.0
     time_limit: float | None = None  # seconds, over all attempts
 
@@ -109,7 +111,10 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
     Raises:
         BactrianError: the gradient is not finite.
     """
-    optimiser = MasterAdamW(model.network, settings.betas, settings.epsilon, settings.weight_decay, model.masters)
+    s = settings
+    optimiser = MasterAdamW(
+        model.network, s.betas, s.epsilon, s.weight_decay, model.masters, states=s.states, offload=s.offload
+    )
     folder = log.scratch / "checkpoints"
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
     spent = 0.0  # seconds of training before this process

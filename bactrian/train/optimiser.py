@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 import torch
+
+from bactrian.train.states import KINDS, Group, States
 
 
 class MasterAdamW:
@@ -21,12 +24,17 @@ class MasterAdamW:
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
         masters: Mapping[str, torch.Tensor] | None = None,
+        states: Literal["float32", "8bit"] = "float32",
+        offload: bool = False,
     ):
         """Weight decay touches matrices only: not embeddings, norms or biases (SPEC 7.1).
 
         Args:
             masters: float32 weights by name to move in place, of a network with bfloat16 copies of them; a weight that
                 has none starts from its rounded value.
+            states: how the moments are kept (see `states`).
+            offload: keep masters, gradients and moments in main memory and move the weights there; a GPU holds what it
+                computes with. On a CPU it changes nothing.
         """
         masters = masters or {}
         embeddings = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}
@@ -40,15 +48,17 @@ class MasterAdamW:
                 continue
             low = weight.dtype.itemsize < 4
             master = torch.nn.Parameter(masters.get(name, weight.detach()).float()) if low else weight
-            if low:
+            if offload:
+                master = torch.nn.Parameter(in_main_memory(master.detach()))
+            if low or offload:
                 hook = _move_gradient_to(master)
                 weight.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
             self.names.append(name)
             self.model_weights.append(weight)
             self.masters.append(master)
             (decayed if weight.ndim >= 2 and id(weight) not in embeddings else plain).append(master)
-        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, eps=epsilon, fused=True)
+        groups = [Group(decayed, weight_decay), Group(plain, 0.0)]
+        self.states: States = KINDS[states]([group for group in groups if group.weights], betas, epsilon)
 
     def step(self, learning_rate: float, clip: float | None) -> float:
         """Clip the gradient to norm `clip`, update, clear the gradient.
@@ -65,21 +75,18 @@ class MasterAdamW:
             raise FloatingPointError(f"the gradient's norm is {value}")
         if clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.masters, clip, norm)
-        for group in self.adam.param_groups:
-            group["lr"] = learning_rate
-        self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
+        self.states.step(learning_rate)
+        for master in self.masters:
+            master.grad = None
         self._copy_to_model()
         return value
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Masters and moments by weight name, for a checkpoint: `NAME`, `NAME#mean`, `NAME#square`; `#step`."""
+        """Masters and moments by weight name, for a checkpoint: `NAME` and, of its state, `NAME#…`."""
         tensors: dict[str, torch.Tensor] = {}
         for name, master in self._named_masters():
             tensors[name] = master.detach()
-            if state := self.adam.state.get(master):
-                tensors[f"{name}#mean"], tensors[f"{name}#square"] = state["exp_avg"], state["exp_avg_sq"]
-                tensors[f"{name}#step"] = state["step"]
+            tensors |= {f"{name}#{key}": value for key, value in self.states.save(master).items()}
         return tensors
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
@@ -88,16 +95,15 @@ class MasterAdamW:
         Raises:
             KeyError: a weight is missing.
         """
+        found: dict[str, dict[str, torch.Tensor]] = {name: {} for name in self.names}
+        for full, tensor in tensors.items():
+            name, _, key = full.partition("#")
+            if key:
+                found[name][key] = tensor
         for name, master in self._named_masters():
             with torch.no_grad():
                 master.copy_(tensors[name])
-            if f"{name}#mean" in tensors:
-                self.adam.state[master] = {
-                    "step": tensors[f"{name}#step"].to("cpu" if master.device.type == "cpu" else master.device),
-                    # copies, laid out in memory as if they had never left it
-                    "exp_avg": tensors[f"{name}#mean"].to(master.device, copy=True),
-                    "exp_avg_sq": tensors[f"{name}#square"].to(master.device, copy=True),
-                }
+            self.states.restore(master, found[name])
         self._copy_to_model()
 
     def _named_masters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -108,6 +114,13 @@ class MasterAdamW:
         for weight, master in zip(self.model_weights, self.masters, strict=True):
             if weight is not master:
                 weight.copy_(master)
+
+
+def in_main_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of it where a GPU has it, in pages that a GPU reaches without a detour."""
+    if tensor.device.type == "cpu":
+        return tensor
+    return tensor.cpu().pin_memory()
 
 
 def _move_gradient_to(master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:

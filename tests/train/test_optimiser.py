@@ -1,14 +1,19 @@
 """AdamW over float32 masters: small updates are not lost, and it is torch's AdamW where there is nothing to lose."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from bactrian.train.loop import Settings
+from bactrian.model.language_model import LanguageModel
+from bactrian.train import checkpoint
+from bactrian.train.loop import Settings, Task
 from bactrian.train.optimiser import MasterAdamW
+from bactrian.train.states import SLICE, EightBitStates
 from tests.model.tiny import write_tiny
-from tests.train.bench import gradient, load, make, run
+from tests.train.bench import SETTINGS, Cut, gradient, load, make, run, same
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +107,54 @@ def test_weight_decay_touches_matrices_only(folder: Path) -> None:
     for name, weight in network.named_parameters():
         matrix = weight.ndim == 2 and "embed" not in name
         torch.testing.assert_close(weight.detach(), before[name] * (0.95 if matrix else 1.0), msg=name)
+
+
+@pytest.mark.parametrize("states", ["float32", "8bit"])
+def test_offloaded_it_takes_the_same_steps(folder: Path, tmp_path: Path, states: Any) -> None:
+    """On a CPU main memory is where all is anyway: what is tested is that the way there and back loses nothing."""
+    for dtype in ("float32", "bfloat16"):
+        after = []
+        for offload in (False, True):
+            settings = Settings(1e-3, states=states, offload=offload, weight_decay=0.1)
+            model = LanguageModel.load(folder, dtype, masters=True)
+            after.append(run(make("sft", model, batch=2), tmp_path / f"{dtype} {offload}", settings))
+        assert same(*after)
+
+
+def test_states_in_8_bits_take_nearly_the_same_steps_in_a_quarter_of_the_memory() -> None:
+    torch.manual_seed(0)
+    start = torch.randn(3, SLICE // 2) * 0.02
+    optimisers, layers = {}, {}
+    for states in ("float32", "8bit"):
+        layer = torch.nn.Linear(SLICE // 2, 3, bias=False)
+        layer.weight.data = start.clone()
+        layers[states], optimisers[states] = layer, MasterAdamW(layer, states=states)
+        for step in range(4):
+            generator = torch.Generator().manual_seed(step)
+            layer.weight.grad = torch.randn(start.shape, generator=generator)
+            optimisers[states].step(1e-3, None)
+    moved = (layers["float32"].weight - start).norm()
+    assert 0 < (layers["8bit"].weight - layers["float32"].weight).norm() < 0.05 * moved
+    kept = {states: sum(t.nbytes for n, t in o.state().items() if "#" in n) for states, o in optimisers.items()}
+    assert kept["8bit"] < 0.27 * kept["float32"]
+    eight = optimisers["8bit"].states
+    assert isinstance(eight, EightBitStates) and len(eight.slices[layers["8bit"].weight]) == 2
+
+
+@pytest.mark.parametrize("kind", ["sft", "ppo in parts"])
+def test_states_in_8_bits_resume_to_the_bit(tmp_path: Path, kind: str) -> None:
+    folder = write_tiny(tmp_path / "model", hidden_size=64, intermediate_size=128)  # matrices of more than 4,096
+
+    def fresh() -> Task:
+        return make(kind, load(folder, "bfloat16"), items=range(4), batch=2, epochs=2)
+
+    settings = replace(SETTINGS, states="8bit")
+    expected = run(fresh(), tmp_path / "whole", settings)
+    with pytest.raises(Cut.Killed):
+        run(Cut(fresh(), 3 if kind == "sft" else 10), tmp_path / "cut", settings)
+    newest = checkpoint.load_newest(tmp_path / "cut" / "scratch" / "checkpoints")
+    assert newest is not None and any(t.dtype == torch.uint8 for t in newest.tensors.values())
+    assert same(run(fresh(), tmp_path / "cut", settings), expected)
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing() -> None:

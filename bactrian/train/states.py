@@ -1,0 +1,133 @@
+"""AdamW's moments of each weight: in float32, or in 8 bits [Dettmers et al. 2022].
+
+Either moves given float32 weights in place, and gives its state as named tensors and takes it back, for checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from bactrian.errors import BactrianError
+
+SLICE = 2**22  # weights that bitsandbytes sees at a time: on a CPU it unpacks all that it sees, 64 MiB at a time then
+
+
+@dataclass(frozen=True)
+class Group:
+    """Weights that decay alike."""
+
+    weights: list[torch.nn.Parameter]
+    decay: float
+
+
+class States(Protocol):
+    def step(self, learning_rate: float) -> None:
+        """Move the weights along their gradients, which stay."""
+        ...
+
+    def save(self, weight: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+        """The state of a weight; empty before the first step."""
+        ...
+
+    def restore(self, weight: torch.nn.Parameter, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take back what `save` gave; nothing, if that was empty."""
+        ...
+
+
+class Float32States:
+    """torch's AdamW: both moments in float32, 8 bytes a weight."""
+
+    def __init__(self, groups: Sequence[Group], betas: tuple[float, float], epsilon: float) -> None:
+        settings = [{"params": group.weights, "weight_decay": group.decay} for group in groups]
+        self.adam = torch.optim.AdamW(settings, lr=0.0, betas=betas, eps=epsilon, fused=True)
+
+    def step(self, learning_rate: float) -> None:
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate
+        self.adam.step()
+
+    def save(self, weight: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+        state = self.adam.state.get(weight)
+        if not state:
+            return {}
+        return {"mean": state["exp_avg"], "square": state["exp_avg_sq"], "step": state["step"]}
+
+    def restore(self, weight: torch.nn.Parameter, tensors: Mapping[str, torch.Tensor]) -> None:
+        if tensors:
+            self.adam.state[weight] = {
+                "step": tensors["step"].to(weight.device),
+                # copies, laid out in memory as if they had never left it
+                "exp_avg": tensors["mean"].to(weight.device, copy=True),
+                "exp_avg_sq": tensors["square"].to(weight.device, copy=True),
+            }
+
+
+class EightBitStates:
+    """bitsandbytes' AdamW: each moment is one of 256 values times the scale of its block of 256, 2 bytes a weight.
+
+    Weights of fewer than 4,096 numbers keep moments in float32.
+    """
+
+    def __init__(self, groups: Sequence[Group], betas: tuple[float, float], epsilon: float) -> None:
+        """
+        Raises:
+            BactrianError: bitsandbytes is not installed.
+        """
+        try:
+            from bitsandbytes.optim import AdamW8bit
+        except ImportError as error:
+            raise BactrianError(
+                "optimiser states in 8 bits need the package bitsandbytes: pip install 'bactrian[quantised]'"
+            ) from error
+        # slices are views: what moves them moves the weight; a slice is whole blocks, so that cutting changes nothing
+        self.slices = {weight: _cut(weight) for group in groups for weight in group.weights}
+        settings = [
+            {"params": [part for weight in group.weights for part in self.slices[weight]], "weight_decay": group.decay}
+            for group in groups
+        ]
+        self.adam: Any = AdamW8bit(settings, lr=0.0, betas=betas, eps=epsilon)
+
+    def step(self, learning_rate: float) -> None:
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate
+        for weight, parts in self.slices.items():
+            gradients = [None] * len(parts) if weight.grad is None else torch.split(weight.grad.view(-1), SLICE)
+            for part, gradient in zip(parts, gradients, strict=True):
+                part.grad = gradient
+        self.adam.step()
+        for parts in self.slices.values():
+            for part in parts:
+                part.grad = None
+
+    def save(self, weight: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+        return {
+            f"{number}.{name}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
+            for number, part in enumerate(self.slices[weight])
+            for name, value in self.adam.state.get(part, {}).items()
+            if not name.startswith("qmap")  # the 256 values, the same for all
+        }
+
+    def restore(self, weight: torch.nn.Parameter, tensors: Mapping[str, torch.Tensor]) -> None:
+        if not tensors:
+            return
+        for number, part in enumerate(self.slices[weight]):
+            # what it is called with only looks for settings of single weights, of which there are none
+            self.adam.init_state(self.adam.param_groups[0], part, 0, 0)
+            state = self.adam.state[part]
+            for name in [name for name in state if not name.startswith("qmap")]:
+                saved = tensors[f"{number}.{name}"]
+                state[name] = int(saved) if name == "step" else state[name].copy_(saved)
+
+
+def _cut(weight: torch.nn.Parameter) -> list[torch.nn.Parameter]:
+    return [torch.nn.Parameter(part) for part in torch.split(weight.detach().view(-1), SLICE)]
+
+
+KINDS: dict[str, Callable[[Sequence[Group], tuple[float, float], float], States]] = {
+    "float32": Float32States,
+    "8bit": EightBitStates,
+}
