@@ -12,6 +12,7 @@ import click
 
 from bactrian import __version__
 from bactrian.errors import BactrianError
+from bactrian.eval_command import compare_command, eval_command, ledger_command, power_command
 from bactrian.sandbox_command import sandbox_commands
 from bactrian.think_command import think
 from bactrian.verify_command import verify_commands
@@ -23,7 +24,7 @@ _QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "H
 # OpenMP's threads spin for about a millisecond when they wait. Where another program has one of the cores, each of a
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
-_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify")
+_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify", "compare", "power", "ledger")
 
 _store = click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
                       help="Folder of artifacts and runs.  [default: runs]")
@@ -217,6 +218,8 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(think)
+for _command in (compare_command, power_command, ledger_command):
+    commands.add_command(_command)
 
 
 def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: str | None = None) -> None:
@@ -225,6 +228,9 @@ def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: st
 
     command = shlex.join(["bactrian", *sys.argv[1:]])
     run_recipe(recipe, Store(store), only, from_step, command)
+
+
+commands.add_command(eval_command(_run_recipe))
 
 
 def _keep_freed_memory(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:

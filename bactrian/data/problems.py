@@ -104,3 +104,8 @@ def distinct(name: str, seed: int, count: int, split: Split, draw: Callable[[Ran
             )
         seen.add(row["id"])
         yield row
+
+
+def question_seed(seed: int, question: str) -> int:
+    """The seed of a question's random stream: the same whatever else is asked, in whatever order."""
+    return int(hashlib.sha256(f"{seed}/{question}".encode()).hexdigest()[:15], 16)

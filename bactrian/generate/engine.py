@@ -25,6 +25,7 @@ class Request:
     stop: tuple[str, ...] = ()  # texts that end the completion; the text found is kept at its end
     stop_ids: tuple[int, ...] = ()  # tokens that end it, besides the template's end tokens; kept likewise
     banned: tuple[int, ...] = ()  # tokens that the first one may not be; its logprob is that without them
+    shared: int = 0  # first tokens that other requests begin with too (few-shot examples): forwarded once for all
 
     def __post_init__(self) -> None:
         if not self.prompt:
@@ -33,6 +34,13 @@ class Request:
             raise ValueError(f"n ({self.n}) and max_new_tokens ({self.max_new_tokens}) must be at least 1")
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise ValueError(f"temperature {self.temperature}, top_p {self.top_p}, top_k {self.top_k}: out of range")
+        if not 0 <= self.shared < len(self.prompt):
+            raise ValueError(f"shared ({self.shared}) must leave a token of the prompt ({len(self.prompt)})")
+
+    @property
+    def trunk(self) -> tuple[int, ...]:
+        """What this request and others begin with."""
+        return self.prompt[: self.shared]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from bactrian.generate.decoder import Decoder
 from bactrian.generate.engine import Request
 from bactrian.generate.row import Prefill, Row
+from bactrian.model.trunks import Trunk, stacked
 
 TRUNK, PROMPT, OWN = range(3)  # the runs of a row: what all its prefill's prompts begin with, the rest, its own
 LENGTH = 4  # the field of a `Run` that grows
@@ -29,7 +30,8 @@ class FastBatch:
         self.rows: list[Row] = []
         self.free = list(range(rows))[::-1]
         self.runs = np.zeros((rows, 3, 5), dtype=np.int64)
-        self.prompts: list[torch.Tensor | None] = [None] * rows  # by slot: keeps its prompt's cache alive
+        self.prompts: list[tuple[torch.Tensor, ...]] = [()] * rows  # by slot: keeps its prompt's caches alive
+        self.trunks: dict[tuple[int, ...], Trunk] = {}  # those that the last prefill went on from
         self.fresh: tuple[list[Row], torch.Tensor] | None = None  # rows just admitted and their states
         self.forwarded = 0
         self.cache = self._allocate()
@@ -40,18 +42,19 @@ class FastBatch:
         return torch.empty(len(self.decoder.layers), 2, self.most, kv_heads, self.capacity, dim, dtype=model.dtype)
 
     def prefill(self, requests: list[tuple[int, Request]]) -> None:
-        done = Prefill.of(self.decoder.model, [asked.prompt for _, asked in requests])
+        trunks = self._grow_trunks([asked.trunk for _, asked in requests])
+        done = Prefill.of(self.decoder.model, [asked.prompt for _, asked in requests], trunks)
         self.forwarded += len(done.states)
-        # [layers, 2, Hkv, T, D]
-        cache = torch.stack([torch.stack([k.transpose(0, 1), v.transpose(0, 1)]) for k, v in done.cache])
+        cache = stacked(done.cache)  # [layers, 2, Hkv, T, D]
         done.cache.clear()
         fresh: list[Row] = []
         last = []
-        for (index, asked), (start, stop) in zip(requests, done.spans, strict=True):
+        for (index, asked), trunk, (start, stop) in zip(requests, trunks, done.spans, strict=True):
+            above = (cache, done.shared) if trunk is None else (trunk.cache, len(trunk.ids))
             for sample in range(asked.n):
                 row = Row(index, sample, asked, slot=self.free.pop())
-                self.prompts[row.slot] = cache
-                self.runs[row.slot, TRUNK] = _run(cache, 0, done.shared)
+                self.prompts[row.slot] = (cache, above[0])
+                self.runs[row.slot, TRUNK] = _run(above[0], 0, above[1])
                 self.runs[row.slot, PROMPT] = _run(cache, start, stop - start)
                 self.runs[row.slot, OWN] = _run(self.cache[:, :, row.slot], 0, 0)
                 fresh.append(row)
@@ -60,6 +63,16 @@ class FastBatch:
         self.fresh = (fresh, done.states[torch.tensor(last)])
         longest = max(len(asked.prompt) for _, asked in requests) + self.capacity
         self.decoder.reserve(longest)
+
+    def _grow_trunks(self, asked: list[tuple[int, ...]]) -> list[Trunk | None]:
+        """A trunk for each request that names one; a new one is forwarded, those no longer asked for are let go."""
+        grown: dict[tuple[int, ...], Trunk] = {}
+        for ids in dict.fromkeys(filter(None, asked)):
+            if ids not in self.trunks:
+                self.forwarded += len(ids)
+            grown[ids] = self.trunks.get(ids) or Trunk.grow(self.decoder.model, ids)
+        self.trunks = grown
+        return [grown.get(ids) for ids in asked]
 
     def logits(self) -> tuple[list[Row], torch.Tensor]:
         ready, states = [], []
@@ -113,7 +126,7 @@ class FastBatch:
     def retire(self) -> None:
         for row in self.rows:
             if row.finish is not None:
-                self.prompts[row.slot] = None
+                self.prompts[row.slot] = ()
                 self.free.append(row.slot)
         self.rows = [row for row in self.rows if row.finish is None]
 

@@ -202,10 +202,7 @@ class LocalEngine:
         if self.decoder is not None:
             stack.enter_context(self.decoder)
         if batch is None:
-            # longest first: rows that run together are of like length, and memory is at its peak at once
-            waiting.extend(
-                sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt) - requests[i].max_new_tokens)
-            )
+            waiting.extend(in_order(requests))
             batch = self._batch(requests)
         before = batch.forwarded
         while waiting or batch.rows:
@@ -223,11 +220,12 @@ class LocalEngine:
 
     def _batch(self, requests: Sequence[Request]) -> Batch:
         """An empty batch for these requests. A prompt's samples run together, so that it is forwarded once."""
-        capacity = max((len(r.prompt) + r.max_new_tokens for r in requests), default=0)
+        known = self.decoder is not None  # then a trunk lies in memory once, however many rows share it
+        capacity = max((len(r.prompt) - known * r.shared + r.max_new_tokens for r in requests), default=0)
         most = max((r.n for r in requests), default=0)
         most = max(most, min(self.rows, self.cache_tokens // max(1, capacity), sum(r.n for r in requests)))
         if self.decoder is None:
-            return PlainBatch(self.model, most, capacity)
+            return PlainBatch(self.model, most, max((len(r.prompt) + r.max_new_tokens for r in requests), default=0))
         return FastBatch(self.decoder, most, max((r.max_new_tokens for r in requests), default=0))
 
     def _admit(self, batch: Batch, waiting: deque[int], requests: Sequence[Request]) -> None:
@@ -237,7 +235,7 @@ class LocalEngine:
         chosen: list[int] = []
         count, tokens = len(batch.rows), 0
         while waiting and count + requests[waiting[0]].n <= batch.most:
-            length = len(requests[waiting[0]].prompt)
+            length = len(requests[waiting[0]].prompt) - requests[waiting[0]].shared
             if chosen and tokens + length > PREFILL_TOKENS:
                 break  # the rest next step
             chosen.append(waiting.popleft())
@@ -269,3 +267,19 @@ class LocalEngine:
         reach = max(len(s) for s in row.asked.stop) + 8
         tail = self._text(row.ids[-reach:])
         return any(s in tail for s in row.asked.stop)
+
+
+def in_order(requests: Sequence[Request]) -> list[int]:
+    """Those that share a trunk together; within, longest first: rows that run together are of like length.
+
+    So memory is at its peak at once, and a trunk is needed for as short a time as can be.
+    """
+    longest: dict[tuple[int, ...], int] = {}
+    for asked in requests:
+        longest[asked.trunk] = max(longest.get(asked.trunk, 0), len(asked.prompt) + asked.max_new_tokens)
+
+    def place(number: int) -> tuple[int, tuple[int, ...], int]:
+        asked = requests[number]
+        return -longest[asked.trunk], asked.trunk, -len(asked.prompt) - asked.max_new_tokens
+
+    return sorted(range(len(requests)), key=place)

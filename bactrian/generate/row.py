@@ -13,6 +13,7 @@ from bactrian.generate.engine import Continuation, Request
 from bactrian.generate.sampling import uniform_stream
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment, common_prefix
+from bactrian.model.trunks import Trunk, states_after
 
 
 @dataclass(eq=False)
@@ -118,11 +119,31 @@ class Prefill:
     states: torch.Tensor
 
     @classmethod
-    def of(cls, model: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> Prefill:
-        """Forward prompts, each once, what all begin with once for all."""
+    def of(
+        cls, model: LanguageModel, prompts: Sequence[tuple[int, ...]], trunks: Sequence[Trunk | None] = ()
+    ) -> Prefill:
+        """Forward prompts, each once, what all begin with once for all; what a trunk holds of a prompt, not at all."""
+        if any(trunks):
+            return cls._after(model, prompts, trunks)
         shared = common_prefix(prompts)
         trunk = [Segment(prompts[0][:shared])] if shared else []
         forest = Forest.of(trunk + [Segment(p[shared:], 0 if shared else -1) for p in prompts])
         sink: list[tuple[torch.Tensor, torch.Tensor]] = []
         states = model.forward(forest, sink)
         return cls(shared, [(s.start, s.stop) for s in forest.spans[len(trunk) :]], sink, states)
+
+    @classmethod
+    def _after(
+        cls, model: LanguageModel, prompts: Sequence[tuple[int, ...]], trunks: Sequence[Trunk | None]
+    ) -> Prefill:
+        known = list({trunk.ids: trunk for trunk in trunks if trunk is not None}.values())
+        number = {trunk.ids: place for place, trunk in enumerate(known)}
+        segments = [Segment(trunk.ids) for trunk in known]
+        for prompt, trunk in zip(prompts, trunks, strict=True):
+            past = () if trunk is None else trunk.ids
+            segments.append(Segment(prompt[len(past) :], number.get(past, -1)))
+        forest = Forest.of(segments)
+        sink: list[tuple[torch.Tensor, torch.Tensor]] = []
+        states = states_after(model, forest, known, sink)
+        first = forest.spans[len(known)].start
+        return cls(0, [(s.start - first, s.stop - first) for s in forest.spans[len(known) :]], sink, states)

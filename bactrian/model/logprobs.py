@@ -156,3 +156,27 @@ def _to_gradient(
         if slope is not None:
             d.mul_(slope)
         logits[part] = d if temperature == 1.0 else d.div_(temperature)
+
+
+@torch.no_grad()
+def picked_logprobs(
+    hidden: torch.Tensor, weight: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor, softcap: float | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Several targets to one state, from one product: no gradient.
+
+    Args:
+        hidden: [N, d]; weight: [V, d].
+        rows, targets: long [M]: which state, and the token that is asked for there.
+
+    Returns:
+        log-probabilities, float32 [M], and whether each target is its state's likeliest token, bool [M].
+    """
+    picked = hidden.new_empty(len(rows), dtype=_wide(hidden.dtype))
+    likeliest = torch.empty(len(rows), dtype=torch.bool, device=hidden.device)
+    for start in range(0, hidden.shape[0], block := _rows(weight, BLOCK_ELEMENTS * 4)):
+        wide = _shaped(hidden[start : start + block] @ weight.T, 1.0, softcap)
+        mine = ((rows >= start) & (rows < start + block)).nonzero()[:, 0]
+        at = rows[mine] - start
+        picked[mine] = wide[at, targets[mine]] - wide.logsumexp(-1)[at]
+        likeliest[mine] = wide.argmax(-1)[at] == targets[mine]
+    return picked, likeliest

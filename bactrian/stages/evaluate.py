@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from bactrian.data.problems import question_seed
 from bactrian.errors import BactrianError
 from bactrian.manifest import Kind
 from bactrian.stages.judged import Judged
@@ -276,11 +277,6 @@ def read_memo(folder: Path, label: str, task: Task, mode: "Mode") -> Answered:
 
     about = json.loads((folder / "about.json").read_text())
     return Answered(label, task, mode, read_answers(folder / "answers.parquet"), **about)
-
-
-def question_seed(seed: int, question: str) -> int:
-    """The seed of a question's random stream: the same whatever else is asked, in whatever order."""
-    return int(hashlib.sha256(f"{seed}/{question}".encode()).hexdigest()[:15], 16)
 
 
 def pairs_to_compare(labels: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:

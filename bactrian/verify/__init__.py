@@ -4,11 +4,14 @@ from bactrian.verify import (  # each registers its verifiers
     choice,
     code,
     competition,
+    contained,
+    deepmind,
     form,
     gsm8k,
     gym,
     ifeval,
     pal,
+    refusal,
     spans,
     training_constraints,
 )  # fmt: skip
@@ -19,6 +22,7 @@ from bactrian.verify.verdict import OUTCOMES, Example, Outcome, Problem, Verdict
 
 __all__ = [
     "OUTCOMES", "VERIFIERS", "Example", "Item", "Judge", "Outcome", "Pool", "Problem", "Verdict", "at_limit",
-    "check_verifiers", "choice", "code", "competition", "form", "gsm8k", "gym", "ifeval", "names", "pal", "register",
-    "self_check", "spans", "training_constraints", "verifier", "verify", "verify_all",
+    "check_verifiers", "choice", "code", "competition", "contained", "deepmind", "form", "gsm8k", "gym", "ifeval",
+    "names", "pal", "refusal", "register", "self_check", "spans", "training_constraints", "verifier", "verify",
+    "verify_all",
 ]  # fmt: skip

@@ -1,0 +1,235 @@
+"""The commands of evaluation: `eval` asks a model a suite, `compare` holds two evaluations against each other,
+`power` says how many questions a difference needs, `ledger` who looked at what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bactrian.errors import BactrianError
+
+if TYPE_CHECKING:
+    from bactrian.recipe import Recipe
+
+Run = Callable[["Recipe", Path], None]
+_store = click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
+                      help="Folder of artifacts and runs.  [default: runs]")  # fmt: skip
+
+
+def eval_command(run_recipe: Run) -> click.Command:
+    """`bactrian eval MODEL`: a recipe of one step, of stage `suite`."""
+
+    @click.command("eval")
+    @click.argument("models", nargs=-1, required=True)
+    @click.option("--suite", help="dev, safety, unseen, base or more.  [default: dev]")
+    @click.option("--tasks", help="Tasks by name, parted by commas, instead of a suite.")
+    @click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, from all its groups in turn.")
+    @click.option("--limits", multiple=True, metavar="TASK=N", help="Questions of one task; repeatable.")
+    @click.option("--data", "folders", multiple=True, type=click.Path(path_type=Path),
+                  help="A folder with evaluation sets; repeatable.")
+    @click.option("--format", "form", type=click.Choice(["auto", "plain", "single", "multiturn"]), default="auto",
+                  show_default=True, help="Exemplars as plain text, in one message, or as turns.")
+    @click.option("--train", multiple=True, help="A training set: scores without questions that it holds, too.")
+    @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer, where a task allows more.")
+    @click.option("--samples", type=click.IntRange(min=1), help="Samples of sampled tasks (pass@k), at most.")
+    @click.option("--final", is_flag=True, help="A final candidate: it may look at unseen tasks.")
+    @click.option("--reason", default="", help="Why unseen tasks are looked at, for the ledger.")
+    @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
+    @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+    @click.option("--name", "run_name", default="eval", show_default=True, help="Name of the run.")
+    @click.option("--list", "listing", is_flag=True, help="List the tasks of the suite, and which data are at hand.")
+    @_store
+    def command(models: tuple[str, ...], store: Path, listing: bool, **given: Any) -> None:
+        """Ask models the tasks of a suite; scores with intervals, and everything that shaped them.
+
+        MODEL is embedded:NAME, a folder or artifact, or a Hub id; LABEL=MODEL gives it a label.
+        """
+        if listing:
+            return list_tasks(given["suite"] or "dev", given["folders"])
+        run_recipe(eval_recipe(models, **given), store)
+        return None
+
+    command.params = sorted(command.params, key=lambda p: not isinstance(p, click.Argument))
+    return command
+
+
+def eval_recipe(
+    models: tuple[str, ...], suite: str | None, tasks: str | None, limit: int | None, limits: tuple[str, ...],
+    folders: tuple[Path, ...], form: str, train: tuple[str, ...], max_new_tokens: int | None, samples: int | None,
+    final: bool, reason: str, dtype: str, seed: int, run_name: str,
+) -> Recipe:  # fmt: skip
+    """What the options ask for, as a recipe. Raises BactrianError naming the option at fault."""
+    from bactrian.document import Document
+    from bactrian.recipe import check
+
+    named = dict(_labelled(model, number) for number, model in enumerate(models))
+    settings: dict[str, Any] = {"stage": "suite", "models": named, "format": form, "final": final, "reason": reason}
+    if tasks:
+        settings["tasks"] = [name.strip() for name in tasks.split(",") if name.strip()]
+    if suite or not tasks:
+        settings["suite"] = suite or "dev"
+    optional = {"limit": limit, "max_new_tokens": max_new_tokens, "samples": samples}
+    settings |= {name: value for name, value in optional.items() if value is not None}
+    if limits:
+        settings["limits"] = dict(_limit(each) for each in limits)
+    settings |= {"folders": [str(folder) for folder in folders]} if folders else {}
+    settings |= {"train": list(train)} if train else {}
+    data = {"name": run_name, "seed": seed, "hardware": {"dtype": dtype}, "steps": {"suite": settings}}
+    return check(Document("bactrian eval", "", data, origins={}), Path())
+
+
+def _labelled(model: str, number: int) -> tuple[str, str]:
+    label, equals, ref = model.partition("=")
+    if equals:
+        return label, ref
+    return (Path(model).name if "/" in model else model.rpartition(":")[2]) or f"model {number + 1}", model
+
+
+def _limit(text: str) -> tuple[str, int]:
+    task, _, number = text.partition("=")
+    if not number.isdigit():
+        raise BactrianError(f"--limits: found {text!r}, expected TASK=N")
+    return task, int(number)
+
+
+def list_tasks(suite: str, places: tuple[Path, ...]) -> None:
+    """The tasks of a suite and where their data are."""
+    from bactrian.suites.catalogue import chosen
+    from bactrian.suites.sources import find_file, folders
+    from bactrian.suites.tables import print_table
+
+    where = folders(places)
+    lines = []
+    for task in chosen(suite, []):
+        file = find_file(task.source, where)
+        kind = {"generate": "written", "rank": "ranked", "bits": "likelihood"}[task.form]
+        shots = "from its file" if task.preambles else str(len(task.preamble.shots))
+        lines.append([task.name, task.skill, kind, task.metric, shots, str(task.max_new_tokens),
+                      str(file) if file else f"absent (Hub: {task.source.hub or 'none'})"])  # fmt: skip
+    print_table(f"Suite {suite}", ["task", "skill", "answers", "metric", "exemplars", "tokens", "data"], lines)
+
+
+@click.command("compare")
+@click.argument("before")
+@click.argument("after")
+@click.option("--flips", type=click.IntRange(min=0), default=3, show_default=True, help="Flipped questions to show.")
+@click.option("--groups", is_flag=True, help="Show the groups of each task (subjects, categories).")
+@click.option("--to", "form", type=click.Choice(["terminal", "markdown", "latex", "html", "json"]), default="terminal",
+              show_default=True)  # fmt: skip
+def compare_command(before: str, after: str, flips: int, groups: bool, form: str) -> None:
+    """Two evaluations on the same questions, paired: FOLDER, or FOLDER:MODEL where it holds several models.
+
+    A file of lm-evaluation-harness's samples is read too.
+    """
+    from bactrian.suites import comparison
+    from bactrian.suites.tables import as_text, print_table
+
+    sides = [side_of(ref) for ref in (before, after)]
+    found = comparison.compare(*sides)
+    names = [side.name for side in sides]
+    heads = ["task", "metric", "n", *names, "difference", "95 % interval", "p", "p (Holm)", "test"]
+    lines = [difference_line(each) for each in found]
+    if form != "terminal":
+        value = comparison.as_json(found, sides[0].name, sides[1].name)
+        click.echo(as_text(form, heads, lines, value))
+        return
+    print_table(f"{sides[0].name} → {sides[1].name}", heads, lines)
+    for each in found:
+        if groups and len(each.groups) > 1:
+            print_table(each.task, ["group", "n", sides[0].name, sides[1].name, "difference"],
+                        [group_line(name, *numbers) for name, numbers in each.groups.items()])  # fmt: skip
+        show_flips(each, flips)
+
+
+def side_of(ref: str) -> Any:
+    from bactrian.suites.comparison import read_side
+    from bactrian.suites.harness import is_samples, side_of_samples
+
+    return side_of_samples(Path(ref)) if is_samples(Path(ref)) else read_side(ref)
+
+
+def difference_line(each: Any) -> list[str]:
+    low, high = (f"{100 * bound:+.1f}" for bound in each.comparison.interval)
+    return [each.task, each.metric, f"{each.n:,}", f"{100 * each.before:.1f}", f"{100 * each.after:.1f}",
+            f"{100 * each.comparison.difference:+.1f}", f"{low} to {high}", f"{each.comparison.p:.2g}",
+            f"{each.adjusted:.2g}", each.comparison.test]  # fmt: skip
+
+
+def group_line(name: str, before: float, after: float, n: int) -> list[str]:
+    return [name, str(n), f"{100 * before:.1f}", f"{100 * after:.1f}", f"{100 * (after - before):+.1f}"]
+
+
+def show_flips(each: Any, limit: int) -> None:
+    """The first questions that only one of the two has right."""
+    from bactrian.progress import printable
+
+    gained = [flip for flip in each.flips if flip.after > flip.before]
+    lost = [flip for flip in each.flips if flip.after < flip.before]
+    click.echo(f"{each.task}: {len(gained)} gained, {len(lost)} lost")
+    for word, flips in (("gained", gained), ("lost", lost)):
+        for flip in flips[:limit]:
+            said = [printable(" ".join(text.split())[-160:]) for text in flip.answers]
+            click.echo(f"  {word} {flip.question} {flip.group}\n    before: {said[0]}\n    after:  {said[1]}")
+
+
+@click.command("power")
+@click.option("--questions", "-n", type=click.IntRange(min=2), help="Questions: which difference can they show?")
+@click.option("--difference", type=float, help="Points of difference: how many questions does it need?")
+@click.option("--score", type=click.FloatRange(0, 100), default=50.0, show_default=True, help="Score, percent.")
+@click.option("--disagree", type=click.FloatRange(0, 100),
+              help="Percent of questions on which two models differ; by default as for independent answers.")
+@click.option("--power", type=click.FloatRange(0.01, 0.999), default=0.8, show_default=True)
+@click.option("--alpha", type=click.FloatRange(1e-6, 0.5), default=0.05, show_default=True)
+@click.option("--tests", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Tasks that are tested at once.")
+def power_command(questions: int | None, difference: float | None, score: float, disagree: float | None, power: float,
+                  alpha: float, tests: int) -> None:  # fmt: skip
+    """How small a difference of two models so many questions can show, or how many questions a difference needs."""
+    from bactrian.evaluate.power import detectable, needed, spread_of
+
+    if (questions is None) == (difference is None):
+        raise BactrianError("expected either --questions N or --difference POINTS")
+    level = alpha / tests
+    apart = None if disagree is None else disagree / 100
+    if questions is not None:
+        found = detectable(questions, score / 100, apart, power, level)
+        click.echo(f"{questions:,} questions, score about {score:g} %: a paired difference of {100 * found:.2f} points "
+                   f"is found {power:.0%} of the time (two-sided {level:.2g}); one model's own 95 % interval is about "
+                   f"± {100 * spread_of(questions, score / 100):.2f} points")  # fmt: skip
+    else:
+        assert difference is not None
+        n = needed(abs(difference) / 100, score / 100, apart, power, level)
+        click.echo(f"{n:,} questions find a paired difference of {abs(difference):g} points at a score of about "
+                   f"{score:g} % {power:.0%} of the time (two-sided {level:.2g})")  # fmt: skip
+
+
+@click.command("ledger")
+@_store
+def ledger_command(store: Path) -> None:
+    """Who looked at which unseen task with which model, and whether the ledger is whole."""
+    from bactrian.suites.ledger import Ledger
+    from bactrian.suites.tables import print_table
+
+    ledger = Ledger(store)
+    looks = ledger.looks()
+    carried = [(path, seal) for path, seals in seals_of_results(store) for seal in seals]
+    for path in dict.fromkeys(path for path, _ in carried):
+        ledger.check_holds([seal for other, seal in carried if other == path], str(path))
+    lines = [[str(look.number), look.when, look.who, look.task, look.model, look.model_hash[:12], look.reason]
+             for look in looks]  # fmt: skip
+    print_table("Looks at unseen tasks", ["", "when", "who", "task", "model", "weights", "reason"], lines)
+    click.echo(f"{len(looks)} looks; every seal fits")
+
+
+def seals_of_results(store: Path) -> list[tuple[Path, list[str]]]:
+    """The seals that results artifacts of a store carry."""
+    import json
+
+    found = []
+    for path in sorted((store / "artifacts").glob("suite-*/results.json")):
+        found.append((path, list(json.loads(path.read_text()).get("looks", []))))
+    return found

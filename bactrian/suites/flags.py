@@ -1,0 +1,109 @@
+"""What looks wrong with a model's answers to a task: said by name beside the score, never averaged away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bactrian.suites.grading import Record
+from bactrian.suites.task import Loaded
+
+UNPARSABLE = 0.2
+CUT = 0.5
+REFUSED = 0.5
+FAILED = 0.02
+ONE_ANSWER = 0.9
+ENOUGH = 20
+"""Answers from which a share says something."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """`name` says what it is, `text` the numbers. A red one means that the score is not what it seems."""
+
+    name: Literal["unparsable", "never stops", "refuses", "one answer", "verifier failed", "gold answers", "exemplars"]
+    text: str
+    red: bool = True
+
+
+def flags_of(loaded: Loaded, records: Sequence[Record]) -> list[Flag]:
+    """All that is odd, in a fixed order."""
+    found = [_unparsable(records), _never_stops(records), _refuses(loaded, records), _one_answer(loaded, records),
+             _failed(records), _gold(loaded, records)]  # fmt: skip
+    return [flag for flag in found if flag is not None]
+
+
+def _share(records: Sequence[Record], outcome: str) -> float:
+    return sum(each.outcome == outcome for each in records) / len(records)
+
+
+def _unparsable(records: Sequence[Record]) -> Flag | None:
+    share = _share(records, "unparsable")
+    if share <= UNPARSABLE:
+        return None
+    return Flag("unparsable", f"no answer was found in {share:.0%} of the texts: the score measures the form asked for")
+
+
+def _never_stops(records: Sequence[Record]) -> Flag | None:
+    share = sum(each.finish == "length" for each in records) / len(records)
+    tokens = max(each.tokens for each in records)
+    if share <= CUT or tokens < 32:  # where a few words are asked for, being cut is the rule
+        return None
+    return Flag("never stops", f"{share:.0%} of the answers were cut at {tokens} tokens")
+
+
+def _refuses(loaded: Loaded, records: Sequence[Record]) -> Flag | None:
+    share = _share(records, "refused")
+    if share <= REFUSED or loaded.task.skill == "safety":
+        return None
+    return Flag("refuses", f"{share:.0%} of the answers decline to answer")
+
+
+def _one_answer(loaded: Loaded, records: Sequence[Record]) -> Flag | None:
+    """A multiple-choice task in which the model always takes the same letter, and the truth does not."""
+    ranked = loaded.task.form == "rank" and loaded.task.metric not in ("mc1", "mc2")
+    if not ranked and loaded.task.verifier != "choice":
+        return None
+    given = Counter(each.extracted for each in records if each.extracted is not None)
+    if sum(given.values()) < ENOUGH:
+        return None
+    answer, count = given.most_common(1)[0]
+    share = count / sum(given.values())
+    true = sum(each.outcome == "right" for each in records if each.extracted == answer) / count
+    if share < ONE_ANSWER or true > 0.6:
+        return None
+    return Flag("one answer", f"always answers {answer}: {share:.0%} of the answers, of which {true:.0%} are right")
+
+
+def _failed(records: Sequence[Record]) -> Flag | None:
+    share = _share(records, "crashed") + _share(records, "timed_out")
+    if share <= FAILED:
+        return None
+    return Flag("verifier failed", f"the verifier itself failed on {share:.0%} of the answers")
+
+
+def _gold(loaded: Loaded, records: Sequence[Record]) -> Flag | None:
+    """Answers that are other questions' gold answers far more often than their own: the file is out of step.
+
+    Looked at where gold answers are of many kinds, so that agreement by chance is rare.
+    """
+    if loaded.task.form != "generate" or loaded.task.metric != "right":
+        return None
+    golds = {question.id: question.truth for question in loaded.questions}
+    pairs = [(each.extracted, golds[each.question]) for each in records if each.extracted]
+    if len(pairs) < ENOUGH or len(set(golds.values())) < len(golds) / 3:
+        return None
+    own = sum(each.outcome == "right" for each in records) / len(records)
+    left = Counter(gold for _, gold in pairs)
+    elsewhere = 0
+    for given, _ in pairs:
+        if left[str(given)] > 0:
+            left[str(given)] -= 1
+            elsewhere += 1
+    share = elsewhere / len(pairs)
+    if share < 0.6 or own > share / 4:
+        return None
+    return Flag("gold answers", f"{share:.0%} of the answers are gold answers of the task, {own:.0%} of their own "
+                                f"questions: the gold answers are shuffled")  # fmt: skip

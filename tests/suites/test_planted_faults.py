@@ -1,0 +1,151 @@
+"""Models, verifiers and files that are wrong in ways that happen: each is caught, and named."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import loaded, task
+
+from bactrian.errors import BactrianError
+from bactrian.model.ranking import Likelihood
+from bactrian.suites import sources
+from bactrian.suites.catalogue import catalogue
+from bactrian.suites.comparison import Side, compare
+from bactrian.suites.flags import Flag
+from bactrian.suites.grading import check_extractor, grade
+from bactrian.suites.measure import measure
+from bactrian.suites.runner import Answered, Written
+from bactrian.suites.task import Loaded, Question
+from bactrian.verify import Example, Pool, Problem, Verdict, register
+
+N = 60
+SUMS = loaded(task("sums"), [Question(f"{i} + {7 * i}?", str(8 * i), group="ab"[i % 2]) for i in range(N)])
+LETTERS = loaded(
+    task("letters", form="rank", metric="acc", verifier=""),
+    [Question(f"{i}?", "ABCD"[i % 4], ("A", "B", "C", "D"), (i % 4,)) for i in range(N)],
+)
+CHOICE = loaded(task("choice", verifier="choice"), [Question(f"{i}?", "ABCD"[i % 4]) for i in range(N)])
+
+
+def flags(of: Loaded, texts: list[str], finish: str = "stop", tokens: int = 200) -> list[Flag]:
+    answered = Answered(of, "plain", prompts=["?"] * len(texts))
+    answered.written = [[Written(text, tokens, finish)] for text in texts]
+    with Pool(1) as pool:
+        return measure(of, "m", grade(answered, pool)).flags
+
+
+def test_a_good_model_has_no_flag() -> None:
+    assert flags(SUMS, [f"Answer: {8 * i}" for i in range(N)]) == []
+    assert flags(CHOICE, [f"Therefore, the answer is: {'ABCD'[i % 4]}" for i in range(N)]) == []
+
+
+def test_a_model_that_always_says_a() -> None:
+    (found,) = flags(CHOICE, ["Therefore, the answer is: A"] * N)
+    assert found.name == "one answer" and found.text.startswith("always answers A: 100%") and found.red
+    answered = Answered(LETTERS, "plain", prompts=["?"] * N)
+    answered.ranked = [[Likelihood(-1.0, 1, True)] + [Likelihood(-2.0, 1, False)] * 3 for _ in range(N)]
+    with Pool(1) as pool:
+        (found,) = measure(LETTERS, "m", grade(answered, pool)).flags
+    assert found.text.startswith("always answers A")
+
+
+def test_a_model_that_never_stops() -> None:
+    found = flags(SUMS, ["and so on and on"] * N, "length", 512)
+    assert [flag.name for flag in found] == ["never stops"] and "100% of the answers were cut at 512" in found[0].text
+
+
+def test_a_model_that_always_refuses() -> None:
+    found = flags(SUMS, ["I'm sorry, but I can't help with that."] * N)
+    assert [flag.name for flag in found] == ["refuses"]
+
+
+def test_a_model_whose_answers_cannot_be_read_is_never_silently_low() -> None:
+    texts = ["a number, surely"] * 20 + [f"Answer: {8 * i}" for i in range(20, N)]
+    (found,) = flags(SUMS, texts)
+    assert found.name == "unparsable" and found.red and "33%" in found.text
+
+
+def test_gold_answers_that_went_to_other_questions_of_an_unknown_file() -> None:
+    shuffled = [Question(q.prompt, SUMS.questions[(i + 1) % N].truth) for i, q in enumerate(SUMS.questions)]
+    found = flags(loaded(task("shuffled"), shuffled), [f"Answer: {8 * i}" for i in range(N)])
+    assert [flag.name for flag in found] == ["gold answers"] and "shuffled" in found[0].text
+
+
+def test_an_extractor_that_reads_the_few_shot_examples() -> None:
+    @register("reads_the_prompt", examples=[Example("7", "7", "right")])
+    def reads_the_prompt(problem: Problem, completion: str) -> Verdict:
+        number = (problem.prompt + completion).rpartition("Answer: ")[2].split()[0]
+        return Verdict(float(number == problem.ground_truth), "wrong", number, "")
+
+    prompt = "Question: 1 + 1\nAnswer: 2\n\nQuestion: 2 + 3"
+    cheat = loaded(task("cheat", verifier="reads_the_prompt"), [Question(prompt, "5")])
+    with Pool(1) as pool, pytest.raises(BactrianError, match=r"reads the answer '2' out of .*''.*exemplars"):
+        check_extractor(cheat, pool)
+
+
+def gsm8k_rows(count: int) -> list[dict[str, Any]]:
+    return [{"question": f"What is {i} plus {i}?", "answer": f"It is {2 * i}.\n#### {2 * i}"} for i in range(count)]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a gsm8k_test.jsonl that is known: 30 rows."""
+    path = tmp_path / "gsm8k_test.jsonl"
+    write(path, gsm8k_rows(30))
+    monkeypatch.setattr(sources, "pins", dict)
+    pin = sources.pin(sources.load(catalogue()["gsm8k"], [tmp_path]))
+    monkeypatch.setattr(sources, "pins", lambda: {path.name: {"gsm8k": pin}})
+    assert len(sources.load(catalogue()["gsm8k"], [tmp_path]).questions) == 30
+    return path
+
+
+def test_a_shuffled_gold_file(pinned: Path) -> None:
+    rows = gsm8k_rows(30)
+    answers = [row["answer"] for row in rows]
+    write(pinned, [{**row, "answer": answers[(i + 7) % 30]} for i, row in enumerate(rows)])
+    with pytest.raises(BactrianError, match=r"gsm8k: .*gsm8k_test.jsonl asks the questions.*shuffled or changed"):
+        sources.load(catalogue()["gsm8k"], [pinned.parent])
+
+
+def test_a_truncated_data_file(pinned: Path) -> None:
+    write(pinned, gsm8k_rows(29))
+    with pytest.raises(BactrianError, match="holds 29 rows, expected 30: the file is truncated"):
+        sources.load(catalogue()["gsm8k"], [pinned.parent])
+    whole = "".join(json.dumps(row) + "\n" for row in gsm8k_rows(30))
+    pinned.write_text(whole[:-9])
+    with pytest.raises(BactrianError, match="line 30"):
+        sources.load(catalogue()["gsm8k"], [pinned.parent])
+    pinned.unlink()
+    packed = gzip.compress(whole.encode())
+    (pinned.parent / "gsm8k_test.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(BactrianError, match="gsm8k_test"):
+        sources.load(catalogue()["gsm8k"], [pinned.parent])
+
+
+def test_a_task_edited_after_its_results_were_made() -> None:
+    edited = loaded(SUMS.task, [Question(q.prompt + " Be brief.", q.truth) for q in SUMS.questions])
+    assert SUMS.digest("plain") != edited.digest("plain") != edited.digest("single")
+    sides = [Side(name, {"sums": []}, {"sums": {"task_hash": each.digest("plain")}})
+             for name, each in (("a", SUMS), ("b", edited))]  # fmt: skip
+    with pytest.raises(BactrianError, match="task sums was edited between the two evaluations"):
+        compare(*sides)
+
+
+def test_absent_data_say_what_is_missing_and_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(BactrianError) as error:
+        sources.load(catalogue()["hellaswag"], [tmp_path])
+    for part in ("task hellaswag", "hellaswag*.jsonl", str(tmp_path), "Rowan/hellaswag", sources.VARIABLE):
+        assert part in str(error.value)
+
+
+def test_a_row_in_no_known_layout_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "gsm8k_test.jsonl", [{"question": "1?", "answer": "no final line"}])
+    with pytest.raises(BactrianError, match=r"task gsm8k: .*no last line '#### N'"):
+        sources.load(catalogue()["gsm8k"], [tmp_path])
