@@ -9,6 +9,7 @@ Without --peer, the peer is a plain Python version of datatrove's published algo
 
 import argparse
 import json
+import multiprocessing
 import random
 import resource
 import shutil
@@ -142,14 +143,23 @@ def slope(items: list[Item], prompts: Path, counts: list[int]) -> list[dict[str,
     lines = []
     for count in counts:
         folder = prompts.parent / f"scan-{time.time_ns()}"
-        before = time.monotonic()
+        before, used = time.monotonic(), cpu_seconds()
         with progress(f"scan of {count:,}", total=count, unit="row") as bar:
             found = scan(repeated(prompts, count), items, matcher, folder, threads=THREADS, bar=bar)
         seconds = time.monotonic() - before
         lines.append({"rows": count, "seconds": round(seconds, 2), "rows_per_second": round(found.rows / seconds),
+                      "cpu_microseconds_per_row": round((cpu_seconds() - used) / found.rows * 1e6, 1),
                       "characters": found.characters, "peak_gib": memory()})  # fmt: skip
         print(json.dumps(lines[-1]))
     return lines
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the workers that have ended; those that are about to are waited for."""
+    for worker in multiprocessing.active_children():
+        worker.join()
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def repeated(path: Path, count: int) -> Iterator[tuple[dict[str, Any], str]]:
