@@ -1,4 +1,4 @@
-"""The command line: run, plan, show, report, chat, and one sub-command per stage made from the stage's own fields."""
+"""The command line: run, plan, rehearse, show, report, chat, and one sub-command per stage, made from its fields."""
 
 import os
 import shlex
@@ -133,6 +133,22 @@ def plan(recipe: Path, overrides: tuple[str, ...], store: Path) -> None:
     from bactrian.tables import print_plan
 
     print_plan(make_plan(load(recipe, overrides), Store(store)))
+
+
+@commands.command()
+@_recipe
+@_set
+@click.option("--family", metavar="NAME", help="Of models whose name does not say it: llama, olmo2, qwen3, …")
+@_store
+def rehearse(recipe: Path, overrides: tuple[str, ...], family: str | None, store: Path) -> None:
+    """Run every step of a recipe at toy scale: made-up rows, tiny models of random weights, this machine.
+
+    Nothing is downloaded. What is made lies in the store's folder rehearsal, and means nothing.
+    """
+    from bactrian.artifact import Store
+    from bactrian.rehearsal.rehearse import rehearse as run_rehearsal
+
+    run_rehearsal(recipe, Store(store / "rehearsal"), overrides, family)
 
 
 @commands.command()

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from bactrian.artifact import Store
 from bactrian.facts import facts_of
 from bactrian.hardware import Hardware, memory_bytes
-from bactrian.recipe import Recipe
+from bactrian.known_models import parameters_of
+from bactrian.recipe import Compute, Recipe
 from bactrian.runner import Task, check_device, tasks
-from bactrian.source import Source
+from bactrian.source import Source, outline
 from bactrian.stages.stage import Facts
 
 # Training and sampling reach about this share of what one large matrix product does: small matrices, attention,
 # memory traffic. On 2 CPU cores 7 steps took 0.5 to 4 times as long as forecast with it; sampling is the slow end.
 EFFICIENCY = 0.4
 _SECONDS_OF_MEASURING = 0.5
+
+
+PEAK = {"a100": 312e12, "h100": 989e12}
+"""FLOP/s of a GPU's dense bfloat16 matrix products, by its maker's data sheet."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,16 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     hardware: Hardware
     speed: float
+    compute: Compute | None = None
 
     @property
     def seconds(self) -> float:
         """Of all that is to be made."""
         return sum(step.seconds for step in self.steps)
+
+    def gpu_hours(self, step: PlannedStep) -> float:
+        """Of the recipe's GPU, by the forecast, at the usual share of its peak; 0 if it names none."""
+        return 0.0 if self.compute is None else step.flops / PEAK[self.compute.gpu] / EFFICIENCY / 3600
 
     @property
     def short_of_memory(self) -> list[PlannedStep]:
@@ -57,7 +67,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
     Raises BactrianError as `tasks` does.
     """
     hardware = recipe.hardware.decide()
-    todo = tasks(recipe, hardware)
+    todo = tasks(recipe, hardware, outline)
     states = {task.step.name: _state(task, store) for task in todo}
     speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(hardware)
     facts: dict[str, Facts] = {}
@@ -79,7 +89,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
         planned.append(PlannedStep(step.name, step.stage.name, inputs, state, forecast.makes.rows,
                                    forecast.tokens * share, forecast.flops * share, forecast.peak_memory,
                                    seconds * share))
-    return Plan(tuple(planned), hardware, speed)
+    return Plan(tuple(planned), hardware, speed, recipe.compute)
 
 
 def measure_speed(hardware: Hardware) -> float:
@@ -107,5 +117,5 @@ def _state(task: Task, store: Store) -> str:
 
 
 def _facts_of_source(source: Source) -> Facts:
-    """Nothing is downloaded for a plan: of a Hub repository nothing is known."""
-    return facts_of(source.fetch(), source.kind) if source.local else Facts()
+    """Nothing is downloaded for a plan: of a Hub repository only what its name says."""
+    return facts_of(source.fetch(), source.kind) if source.local else Facts(parameters=parameters_of(source.name))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -37,6 +37,15 @@ class Step:
     reads: tuple[str, ...] = ()
 
 
+class Compute(BaseModel):
+    """In hours of which GPU a plan estimates the steps, and what published runs of them took, to compare with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpu: Literal["a100", "h100"]
+    published: dict[str, float] = Field({}, description="step: GPU-hours")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A checked recipe; `steps` are in the order of making (that of the file wherever it can be)."""
@@ -48,6 +57,7 @@ class Recipe:
     folder: Path = Path()  # paths in the recipe are looked up here if they are not in the current directory
     text: str = ""
     path: Path | None = None
+    compute: Compute | None = None
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises BactrianError with the nearest name if there is none."""
@@ -69,6 +79,7 @@ class _Header(BaseModel):
     name: str = Field(pattern=NAME, description="of the run's folder")
     seed: int = Field(0, ge=0, lt=2**63)
     hardware: HardwareSettings = HardwareSettings()
+    compute: Compute | None = None
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -96,11 +107,14 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     added = {} if problems.lines else _ablations(header.steps, stages, problems)
     stages |= added
     reads |= {name: _steps_read(stage, stages) for name, stage in added.items()}
+    for name in header.compute.published if header.compute else ():
+        if name not in header.steps:
+            problems.add(("compute", "published", name), show(name), f"a step: {', '.join(header.steps)}")
     order = _order([*header.steps, *added], reads, problems)
     if problems.lines:
         raise problems.error()
     steps = tuple(Step(name, stages[name], _seed(stages[name], header.seed), reads[name]) for name in order)
-    return Recipe(header.name, steps, header.hardware, header.seed, folder, document.text, path)
+    return Recipe(header.name, steps, header.hardware, header.seed, folder, document.text, path, header.compute)
 
 
 @dataclass

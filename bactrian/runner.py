@@ -4,7 +4,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -60,8 +60,8 @@ class StepRecord:
     inputs: dict[str, str]
 
 
-def tasks(recipe: Recipe, hardware: Hardware) -> list[Task]:
-    """Every step with its key, in the order of making. Makes nothing.
+def tasks(recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], Source] = resolve) -> list[Task]:
+    """Every step with its key, in the order of making. Makes nothing. `find` says what is behind a reference.
 
     Raises BactrianError if a source cannot be had or does not match its hashes.
     """
@@ -72,7 +72,7 @@ def tasks(recipe: Recipe, hardware: Hardware) -> list[Task]:
         found = step.stage.references()
         for reference in found:
             if reference.ref not in keys and (reference.ref, reference.kind) not in sources:
-                sources[reference.ref, reference.kind] = resolve(reference.ref, reference.kind, recipe.folder)
+                sources[reference.ref, reference.kind] = find(reference.ref, reference.kind, recipe.folder)
         own = {item.ref: sources[item.ref, item.kind] for item in found if item.ref not in keys}
         code = code_fingerprint(type(step.stage).__module__)
         hashes = {ref: source.content_hash for ref, source in own.items()}

@@ -46,6 +46,24 @@ class Source:
         return Input(self.name, path, self.kind, self.content_hash, self.licences(path), self.key, self.decontamination)
 
 
+class Unreachable(BactrianError):
+    """The Hub cannot be reached, and what is wanted of it is not in its cache."""
+
+
+def outline(ref: str, kind: Kind, folder: Path) -> Source:
+    """As `resolve`, for plans: of a repository of the Hub that cannot be reached now, its name."""
+    try:
+        return resolve(ref, kind, folder)
+    except Unreachable as error:
+        reason = str(error)
+
+    def fetch() -> Path:
+        raise Unreachable(reason)
+
+    return Source(ref, kind, hash_json(["not reached", ref]), fetch, lambda path: _no_licences(ref, path), local=False,
+                  decontamination=_unknown(ref, kind))
+
+
 def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tuple[str, str] | None:
     """(found, expected) if `ref` is no step and names nothing that could be a source; None if it may be one."""
     if ref.startswith(EMBEDDED_PREFIX):
@@ -155,7 +173,7 @@ def _naming_hub(ref: str) -> Iterator[None]:
         yield
     except Exception as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise BactrianError(f"{ref}: cannot be had from the Hub, and is not in its cache ({first})") from error
+        raise Unreachable(f"{ref}: cannot be had from the Hub, and is not in its cache ({first})") from error
 
 
 def _card_licences(source: str, path: Path) -> tuple[Licence, ...]:

@@ -9,8 +9,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from bactrian.manifest import Manifest
-from bactrian.plan import Plan, PlannedStep
+from bactrian.plan import EFFICIENCY, Plan, PlannedStep
 from bactrian.progress import duration, printable
+from bactrian.recipe import Compute
 
 
 def print_plan(plan: Plan) -> None:
@@ -31,9 +32,26 @@ def print_plan(plan: Plan) -> None:
         out.print(f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} "
                       f"GFLOP/s measured on one large matrix product. Times are rough: steps took half to four times "
                       f"as long.", soft_wrap=True)
+    if plan.compute is not None:
+        out.print(_gpu_hours(plan, plan.compute))
     for step in plan.short_of_memory:
         out.print(f"warning: {step.name} may need {_bytes(step.peak_memory)}, more than this machine has",
                       soft_wrap=True)
+
+
+def _gpu_hours(plan: Plan, compute: Compute) -> Table:
+    """GPU-hours of each step that computes, and those published; `of peak` is what the published hours would mean."""
+    gpu = compute.gpu.upper()
+    costs = (Column(name, justify="right") for name in (f"{gpu}-hours", "published", "of peak"))
+    note = (f"{gpu}-hours: FLOPs at {EFFICIENCY:.0%} of the peak; sampling, which waits for memory, takes longer. "
+            "Of peak: FLOPs by the published hours.")  # fmt: skip
+    table = Table("step", *costs, box=SIMPLE, caption=note, caption_justify="left")
+    for step in plan.steps:
+        if hours := plan.gpu_hours(step):
+            said = compute.published.get(step.name)
+            share = f"{hours * EFFICIENCY / said:.1%}" if said else ""
+            table.add_row(_text(step.name), f"{hours:,.1f}", f"{said:,.0f}" if said else "", share)
+    return table
 
 
 def print_manifest(folder: Path, manifest: Manifest) -> None:

@@ -128,6 +128,8 @@ def _layout_of(row: Row, how: Adoption, last: Layout | None) -> Layout:
 
 def _adapted(row: Row, layout: Layout, how: Adoption) -> tuple[Row, list[str]]:
     adapted, mended = layout.adapt(row)
+    if layout.kind == "problem" and how.verifier:
+        adapted["dataset"] = how.verifier
     if layout.kind == "conversation":
         adapted = as_problem(adapted, how.verifier) if how.verifier else {"messages": adapted["messages"]}
     return adapted | {name: _kept(row[name], name) for name in how.keep if name in row and name not in adapted}, mended

@@ -69,7 +69,9 @@ class Source(Stage):
     )
     keep: list[str] = Field([], description="columns to keep besides the layout's")
     source_column: str = Field("", description="a column that names each row's own source")
-    verifier: str = Field("", description="make problems of questions and answers, for this verifier")
+    verifier: str = Field(
+        "", description="questions and answers become problems for this verifier; problems get it in place of theirs"
+    )
     text_rows: Literal["line", "paragraph", "document"] = Field("line", description="what a row of a .txt file is")
 
     limit: int | None = Field(None, ge=1, description="rows to read, from the first; by default all")

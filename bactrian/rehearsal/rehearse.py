@@ -1,0 +1,174 @@
+"""`bactrian rehearse`: every step of a recipe, here and now, so that a mistake is found before it costs GPU-hours.
+
+The recipe stays as it is but for three things: made-up rows of the same layout and toy models of the same family stand
+in for what comes from the Hub, what says how much work there is is capped, and the hardware is this machine's.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bactrian.artifact import Store
+from bactrian.document import Document, override, read
+from bactrian.errors import BactrianError
+from bactrian.known_models import family_of
+from bactrian.manifest import Kind
+from bactrian.recipe import Recipe, check
+from bactrian.rehearsal.rows import WORDS, made_up_rows
+from bactrian.rehearsal.toy import write_toy
+from bactrian.runner import StepRecord, run
+from bactrian.source import find_path
+from bactrian.stages.stage import Found, Stage
+
+ROWS = 16
+"""Of each source."""
+CAPS: dict[str, float] = {
+    "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": ROWS, "largest": 10,
+    "epochs": 1, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1,
+    "max_new_tokens": 16, "overlong_zone": 4, "time_limit_minutes": 0.5,
+    "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
+}  # fmt: skip
+"""Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
+ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
+"""Settings of a source that its stand-in has no use for."""
+
+
+@dataclass
+class Rehearsal:
+    """What was put in whose place, in words, and the recipe that came of it."""
+
+    recipe: Recipe
+    stand_ins: list[str] = field(default_factory=list)
+    capped: list[str] = field(default_factory=list)
+
+
+def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: str | None = None) -> list[StepRecord]:
+    """Run the recipe at toy scale in a store of its own. Raises BactrianError where the real run would, and sooner."""
+    from bactrian.progress import say
+
+    rehearsal = prepare(path, store.root, overrides, family)
+    say(f"rehearsal of {path}: made-up rows, random weights; no number in it means anything")
+    for line in rehearsal.stand_ins:
+        say(f"  {line}")
+    say(f"  less work: {'; '.join(rehearsal.capped) or 'none was needed'}")
+    records = run(rehearsal.recipe, store, command=f"bactrian rehearse {path}")
+    say(f"rehearsal of {path}: all {len(records)} steps work together")
+    return records
+
+
+def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str | None = None) -> Rehearsal:
+    """The recipe that is run in place of the one at `path`; stand-ins are written below `folder`.
+
+    `family` is that of models whose name does not say it. Raises BactrianError as `load` does, and for a model of which
+    no family is known.
+    """
+    document = read(path)
+    override(document, overrides)
+    document.data.setdefault("name", path.stem)
+    recipe = check(document, folder=path.parent, path=path)
+    written = document.data["steps"]
+    made = Rehearsal(recipe)
+    place = folder / "stand-ins" / recipe.name
+    shutil.rmtree(place, ignore_errors=True)
+    steps: dict[str, Any] = {}
+    for name, settings in written.items():
+        stage = recipe.step(name).stage
+        steps[name] = _capped(settings, stage, name, made)
+        if stage.name == "source" and settings.get("hub"):
+            steps[name] = _source(name, steps[name], stage, place, made)
+    _models(steps, recipe, place, family, made)
+    data = {**document.data, "name": f"{recipe.name}-rehearsal", "steps": steps, "hardware": {"dtype": "float32"}}
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    made.recipe = check(Document(f"{path} (rehearsal)", text, data), folder=path.parent)
+    return made
+
+
+def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsal) -> dict[str, Any]:
+    """The settings with nothing above its cap; also what the recipe leaves to a default above it."""
+    own = {field: getattr(stage, field) for field in type(stage).model_fields if field in CAPS}
+    least = {field: CAPS[field] for field, value in own.items() if _above(value, CAPS[field])}
+    result: dict[str, Any] = _cap({**settings, **{field: own[field] for field in least}}, f"{name}", made.capped)
+    if "k" in result and "samples" in result:  # pass@k of more samples than there are
+        result["k"] = [k for k in result["k"] if k <= result["samples"]]
+    return result
+
+
+def _cap(value: Any, where: str, capped: list[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _number(key, inner, f"{where}.{key}", capped) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_cap(inner, f"{where}.{number}", capped) for number, inner in enumerate(value)]
+    return value
+
+
+def _number(key: str, value: Any, where: str, capped: list[str]) -> Any:
+    cap = CAPS.get(key)
+    if cap is None or not _above(value, cap):
+        return _cap(value, where, capped)
+    if key == "amount" and isinstance(value, float):
+        return value  # a share of what there is
+    least = type(value)(cap) if cap == int(cap) else cap
+    capped.append(f"{where} {value:,} → {least:,}")
+    return least
+
+
+def _above(value: Any, cap: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > cap
+
+
+def _source(name: str, settings: dict[str, Any], stage: Any, place: Path, made: Rehearsal) -> dict[str, Any]:
+    """A source of the Hub as one of a file of made-up rows."""
+    rows = made_up_rows(name, stage.layout, ROWS, columns=stage.columns, keep=stage.keep,
+                        source_column=stage.source_column, verifier=stage.verifier)  # fmt: skip
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made.stand_ins.append(f"{stage.hub}: {ROWS} made-up rows, layout {stage.layout} ({file})")
+    kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
+    return kept | {"data": str(file.resolve()), "title": stage.title or stage.hub}
+
+
+def _models(steps: dict[str, Any], recipe: Recipe, place: Path, family: str | None, made: Rehearsal) -> None:
+    """Every model from outside the recipe as a toy of its family; other things from the Hub are refused."""
+    toys: dict[str, str] = {}
+    for name in steps:
+        for found in recipe.step(name).stage.references():
+            if found.ref in steps or (find_path(found.ref, recipe.folder) and found.kind is not Kind.MODEL):
+                continue
+            if found.kind is not Kind.MODEL:
+                if recipe.step(name).stage.name == "source":
+                    continue
+                raise BactrianError(f'step "{name}", field "{found.field}": {found.ref} would come from the Hub; '
+                                    f"read it by a step of stage source, which says its layout")  # fmt: skip
+            if found.ref not in toys:
+                toys[found.ref] = str(_toy(found, recipe, place, family, made))
+            _put(steps[name], found, toys[found.ref])
+
+
+def _toy(found: Found, recipe: Recipe, place: Path, family: str | None, made: Rehearsal) -> Path:
+    known = _family_in(find_path(found.ref, recipe.folder)) or family_of(found.ref) or family
+    if known is None:
+        raise BactrianError(f"{found.ref}: of which family this model is its name does not say; name one with --family")
+    folder = place / "models" / "".join(c if c.isalnum() else "-" for c in found.ref)
+    write_toy(folder, known, [" ".join(WORDS), *_texts(place)])
+    made.stand_ins.append(f"{found.ref}: a {known} of random weights ({folder})")
+    return folder.resolve()
+
+
+def _family_in(folder: Path | None) -> str | None:
+    config = folder / "config.json" if folder else None
+    return json.loads(config.read_text()).get("model_type") if config and config.is_file() else None
+
+
+def _texts(place: Path) -> Iterator[str]:
+    for file in sorted(place.glob("*.jsonl")):
+        yield file.read_text()
+
+
+def _put(settings: Any, found: Found, ref: str) -> None:
+    for part in found.path[:-1]:
+        settings = settings[part]
+    settings[found.path[-1]] = ref

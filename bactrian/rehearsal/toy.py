@@ -1,0 +1,56 @@
+"""Models that stand in for real ones in a rehearsal: the same family, a hundred thousand random weights."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bactrian.errors import BactrianError
+from bactrian.model.blank import word_tokenizer
+
+CONTEXT = 8192
+"""The longest sequence; rotary positions need no weights for it."""
+ENDS = 0.12
+"""Chance of the end token after each token: answers should end, and not all at once."""
+_SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+                          "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": CONTEXT}  # fmt: skip
+
+
+def write_toy(folder: Path, family: str, texts: Iterable[str]) -> None:
+    """A decoder of this family (transformers' `model_type`) whose tokenizer knows the words of the texts.
+
+    Raises BactrianError for a family that transformers does not have.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizer = word_tokenizer(texts, CONTEXT)
+    tokens = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None}
+    try:
+        config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **tokens, **_SIZES)
+        torch.manual_seed(0)
+        network = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except (ValueError, KeyError) as error:
+        raise BactrianError(f"{family}: no family of decoders that transformers has ({error})") from None
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim >= 2:
+                torch.nn.init.normal_(weight, std=0.05)
+        torch.nn.init.normal_(network.get_output_embeddings().weight, std=0.4)  # sure enough that greedy answers differ
+        network.get_input_embeddings().weight += 0.2  # what all tokens share, the end token's row below can answer to
+        _lean_to_the_end(network, tokenizer.eos_token_id)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _lean_to_the_end(network: Any, end: int) -> None:
+    """Raise the end token's logit, on average over contexts, to where its chance is about ENDS."""
+    import torch
+
+    head = network.get_output_embeddings().weight
+    ids = torch.randint(0, len(head), (8, 32), generator=torch.Generator().manual_seed(0))
+    states = network.model(ids).last_hidden_state.reshape(-1, head.shape[1])
+    others = torch.logsumexp(states @ head.T, dim=1).mean()
+    wanted = float(others) + math.log(ENDS / (1 - ENDS))
+    mean = states.mean(0)
+    head[end] = mean * wanted / float(mean @ mean)

@@ -1,0 +1,139 @@
+"""Recipes at toy scale: made-up rows fit their layouts, toy models answer, and mistakes are found before a GPU is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from bactrian.artifact import Store
+from bactrian.cli import invoke
+from bactrian.data.adoption import Account, Adoption, adopt
+from bactrian.data.formats import Fault
+from bactrian.data.layouts import LAYOUTS
+from bactrian.errors import BactrianError
+from bactrian.known_models import FAMILIES
+from bactrian.rehearsal.rehearse import CAPS, ROWS, prepare, rehearse
+from bactrian.rehearsal.rows import WORDS, made_up_rows
+from bactrian.rehearsal.toy import write_toy
+from bactrian.verify import VERIFIERS, check_verifiers
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+LARGE = ("tulu3-8b", "tulu3-70b", "tulu3-405b", "tulu3.1-8b", "olmo2-13b-instruct")
+
+
+def adopted(rows: list[dict[str, Any]], **how: Any) -> list[dict[str, Any]]:
+    found = list(adopt([(row, f"r.jsonl, line {n}") for n, row in enumerate(rows, 1)], Adoption("s", **how), Account()))
+    assert not [row for row in found if isinstance(row, Fault)]
+    return [row for row in found if not isinstance(row, Fault)]
+
+
+@pytest.mark.parametrize("layout", ["auto", *LAYOUTS])
+def test_made_up_rows_are_rows_of_their_layout(layout: str) -> None:
+    rows = made_up_rows("a", layout, 9, columns={}, keep=["level"])
+    made = adopted(rows, layout=layout, keep=("level",))
+    assert len(made) == 9 and all(row["level"].startswith("kind") for row in made)
+    texts = {json.dumps({k: v for k, v in row.items() if k in ("messages", "prompt", "text")}) for row in made}
+    others = made_up_rows("b", layout, 9, columns={}, keep=["level"])
+    assert len(texts) == 9 and not [row for row in others if row in rows]
+
+
+@pytest.mark.parametrize("verifier", ["gsm8k", "math", "ifeval", "instructions", "choice", "squad_f1"])
+def test_made_up_problems_can_be_judged(verifier: str) -> None:
+    columns = {"question": "body", "answer": "{steps} #### {result}"} if verifier == "gsm8k" else {"question": "body"}
+    rows = made_up_rows("a", "question_answer", 6, columns=columns, verifier=verifier)
+    assert all("body" in row and "question" not in row for row in rows)
+    made = adopted(rows, layout="question_answer", columns=columns, verifier=verifier)
+    check_verifiers(made, "here")
+    truths = {example.ground_truth for example in VERIFIERS[verifier].examples}
+    assert {row["ground_truth"] for row in made} <= truths
+
+
+def test_problems_keep_their_verifier_unless_the_recipe_names_one() -> None:
+    rows = made_up_rows("a", "problem", 6, columns={})
+    assert [row["dataset"] for row in adopted(rows)] == ["gsm8k", "math", "instructions"] * 2
+    assert {row["dataset"] for row in adopted(rows, verifier="ifeval")} == {"ifeval"}
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES.values())))
+def test_toys_end_their_answers_at_some_time(family: str, tmp_path: Path) -> None:
+    write_toy(tmp_path, family, [" ".join(WORDS)])
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    assert model.config.model_type == family and model.num_parameters() < 200_000
+    ids = torch.randint(3, len(tokenizer), (16, 24), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ends = model(ids).logits.softmax(-1)[..., tokenizer.eos_token_id].mean()
+    assert 0.02 < float(ends) < 0.5
+    with pytest.raises(BactrianError, match="no family"):
+        write_toy(tmp_path / "x", "no-such-family", ["a"])
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_recipes_lose_nothing_but_their_size(name: str, tmp_path: Path) -> None:
+    made = prepare(RECIPES / f"{name}.yaml", tmp_path)
+    text = (RECIPES / f"{name}.yaml").read_text()
+    assert set(re.findall(r"hub: (\S+)", text)) == {
+        line.partition(":")[0] for line in made.stand_ins if ".jsonl" in line
+    }
+    assert len(made.recipe.steps) == text.count("stage: ")
+    for step in made.recipe.steps:
+        settings = step.stage.model_dump()
+        assert settings.get("hub") is None
+        assert all(
+            settings[field] <= cap for field, cap in CAPS.items() if isinstance(settings.get(field), int | float)
+        )
+    rates = [float(rate) for rate in re.findall(r"^ +learning_rate: (\S+)", text, re.MULTILINE)]
+    kept = [
+        step.stage.model_dump()["learning_rate"] for step in made.recipe.steps if hasattr(step.stage, "learning_rate")
+    ]
+    assert sorted(kept) == sorted(rates)
+
+
+def write(folder: Path, steps: str) -> Path:
+    (folder / "r.yaml").write_text(f"steps:\n{steps}")
+    return folder / "r.yaml"
+
+
+TALKS = "  talks: {stage: source, hub: a/b, license: MIT, layout: messages}\n"
+
+
+def test_what_cannot_be_replaced_is_named(tmp_path: Path) -> None:
+    recipe = write(tmp_path, TALKS + "  sft: {stage: sft, model: who/knows, data: talks}\n")
+    with pytest.raises(BactrianError, match=r"who/knows: of which family.*--family"):
+        prepare(recipe, tmp_path)
+    assert prepare(recipe, tmp_path, family="qwen3").stand_ins[-1].startswith("who/knows: a qwen3")
+    recipe = write(tmp_path, "  sft: {stage: sft, model: meta-llama/Llama-3.1-8B, data: a/b}\n")
+    with pytest.raises(BactrianError, match=r'step "sft", field "data": a/b would come from the Hub'):
+        prepare(recipe, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("  talks: {stage: source, hub: a/b, layout: messages}\n", "no licence is stated"),
+        (TALKS + "  dpo: {stage: dpo, model: meta-llama/Llama-3.1-8B, data: talks}\n", r'step "dpo".*no field .prompt'),
+        (
+            TALKS + "  some: {stage: filter, data: talks, rules: [{rule: length, least: 9000}]}\n",
+            "no row passes the rules",
+        ),
+        ("  p: {stage: source, hub: a/b, license: MIT, layout: problem, verifier: no_such}\n", "no verifier is called"),
+    ],
+)
+def test_mistakes_that_a_plan_does_not_find(steps: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(BactrianError, match=said):
+        rehearse(write(tmp_path, steps), Store(tmp_path / "runs"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tulu3-8b", "tulu3.1-8b", "olmo2-13b-instruct"])
+def test_large_recipes_rehearse(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = RECIPES / f"{name}.yaml"
+    assert invoke(["rehearse", str(recipe), "--store", str(tmp_path)]) == 0
+    assert f"all {recipe.read_text().count('stage: ')} steps work together" in capsys.readouterr().err
+    (report,) = tmp_path.glob("rehearsal/*/report.html")
+    assert report.parent.name.endswith("-rehearsal")
+    (results,) = tmp_path.glob("rehearsal/artifacts/evaluate-*/results.json")
+    assert {score["questions"] for score in json.loads(results.read_text())["scores"]} == {ROWS}
