@@ -11,16 +11,16 @@ trusted only after its states on a probe equalled the model's own: what it does 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch.nn.functional import gelu, linear, silu
+from torch.nn.functional import linear
 
 from bactrian.generate.native import Kernels, kernels
 from bactrian.model.adapters import low_rank
+from bactrian.model.fused import Operation, epsilon_of, gate_kind, offset_of
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
@@ -29,7 +29,6 @@ ATTENTION = {"self_attn", "mlp"}
 NORMS = {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"}
 STATIC = {"default", "linear", "llama3", "yarn"}  # rotations that do not change as a sequence grows
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2}  # of states on the probe, relative to their norm
-Operation = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Unknown(Exception):
@@ -301,13 +300,10 @@ def _rotation_kinds(base: Any, config: Any) -> list[str]:
 
 def _norm(module: Any, kernel: Kernels) -> Operation:
     """The norm as one operation, where it is x / rms(x) times its weight, or times 1 + its weight; else as it is."""
-    weight = module.weight.detach()
-    epsilon: float | None = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-    probe = torch.linspace(-2, 3, 3 * len(weight), dtype=weight.dtype).view(3, -1)
-    expected = module(probe)
-    for candidate in (weight.float(), weight.float() + 1):
-        if epsilon is not None and _alike(kernel.norm(probe, candidate, epsilon), expected):
-            return lambda x: kernel.norm(x, candidate, epsilon)
+    offset, epsilon = offset_of(module), epsilon_of(module)
+    if offset is not None and epsilon is not None:
+        factor = module.weight.detach().float() + offset
+        return lambda x: kernel.norm(x, factor, epsilon)
     operation: Operation = module
     return operation
 
@@ -324,18 +320,12 @@ def _head_norm(module: Any, heads: int, dim: int, kernel: Kernels) -> Operation 
 
 def _gated(act: Operation, kernel: Kernels) -> Operation:
     """act(gate) times up, [N, 2 F] → [N, F]: one operation for silu and gelu (tanh), told on a probe."""
-    probe = torch.linspace(-9, 9, 181)
-    ours: tuple[Operation, ...] = (silu, partial(gelu, approximate="tanh"))
-    for kind, known in enumerate(ours):
-        if torch.equal(act(probe), known(probe)):
-            return lambda x: kernel.gate(x, kind)
+    kind = gate_kind(act)
+    if kind is not None:
+        return lambda x: kernel.gate(x, kind)
 
     def plain(x: torch.Tensor) -> torch.Tensor:
         gate, up = x.chunk(2, dim=-1)
         return act(gate).mul_(up)
 
     return plain
-
-
-def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return torch.allclose(found, expected, rtol=1e-5 if found.dtype == torch.float32 else 2e-2, atol=1e-6)

@@ -1,32 +1,14 @@
-"""The kernels of decode.c: compiled once for this machine's processor, kept, and loaded.
-
-Without a C compiler, or on another device than a CPU, there are none, and decoding takes torch's own operations.
-"""
+"""The kernels of decode.c: what a decoding step on a CPU does between its matrix products."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import torch
 
-from bactrian.model.embedded import cache_folder
-
-SOURCES = ("decode.c", "decode_typed.h")
-# sums may be vectorised (their order is then the compiler's, always the same one), but what is not a number stays one
-# not -ffast-math, of which these are the parts wanted: linked with it, a library that is merely loaded turns off
-# subnormal numbers for the whole thread, and what is computed would depend on whether something was sampled before
-REORDERED = ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-freciprocal-math", "-fno-math-errno")
-FLAGS = ("-O3", "-march=native", *REORDERED, "-fopenmp", "-fPIC", "-shared", "-std=gnu11")
-WIDE = "-mprefer-vector-width=512"  # gcc's for x86 only; 256 bits otherwise
-SUFFIX = {torch.bfloat16: "bf16", torch.float32: "f32"}
+from bactrian.model.native import SUFFIX, address, library
 
 
 class Kernels:
@@ -63,9 +45,9 @@ class Kernels:
         cos, sin = rotation
         assert all(x.is_contiguous() for x in (qkv, cos, sin, tokens, runs, out))
         getattr(self.library, f"attend_{SUFFIX[qkv.dtype]}")(
-            torch.get_num_threads(), qkv.shape[0], *heads, _address(qkv), _address(cos), _address(sin),
-            _address(tokens), _address(runs), ctypes.c_int64(layer), ctypes.c_float(scale), ctypes.c_int64(window),
-            ctypes.c_int64(longest), _address(out),
+            torch.get_num_threads(), qkv.shape[0], *heads, address(qkv), address(cos), address(sin),
+            address(tokens), address(runs), ctypes.c_int64(layer), ctypes.c_float(scale), ctypes.c_int64(window),
+            ctypes.c_int64(longest), address(out),
         )  # fmt: skip
 
     def norm(self, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -75,7 +57,7 @@ class Kernels:
         out = x.new_empty(rows, dim)
         getattr(self.library, f"norm_{SUFFIX[x.dtype]}")(
             torch.get_num_threads(), ctypes.c_int64(rows), ctypes.c_int64(dim), ctypes.c_int64(x.stride(0)),
-            _address(x), _address(weight), ctypes.c_float(epsilon), _address(out),
+            address(x), address(weight), ctypes.c_float(epsilon), address(out),
         )  # fmt: skip
         return out
 
@@ -85,7 +67,7 @@ class Kernels:
         assert x.is_contiguous()
         out = x.new_empty(rows, dim)
         getattr(self.library, f"gate_{SUFFIX[x.dtype]}")(
-            torch.get_num_threads(), ctypes.c_int64(rows), ctypes.c_int64(dim), kind, _address(x), _address(out)
+            torch.get_num_threads(), ctypes.c_int64(rows), ctypes.c_int64(dim), kind, address(x), address(out)
         )
         return out
 
@@ -98,54 +80,15 @@ class Kernels:
         inverse = torch.where(temperature == 0, 0.0, 1 / temperature)
         logits, uniforms = logits.contiguous(), uniforms.contiguous()
         getattr(self.library, f"choose_{SUFFIX[logits.dtype]}")(
-            torch.get_num_threads(), ctypes.c_int64(rows), ctypes.c_int64(size), _address(logits), _address(inverse),
-            _address(uniforms), _address(tokens), _address(logprobs),
+            torch.get_num_threads(), ctypes.c_int64(rows), ctypes.c_int64(size), address(logits), address(inverse),
+            address(uniforms), address(tokens), address(logprobs),
         )  # fmt: skip
         return tokens, logprobs
 
 
 @functools.cache
 def kernels() -> Kernels | None:
-    """The kernels, compiled now if need be; None where no compiler can make them or BACTRIAN_NATIVE is 0."""
-    if os.environ.get("BACTRIAN_NATIVE") == "0":
-        return None
-    try:
-        return Kernels(ctypes.CDLL(str(_library())))
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _library() -> Path:
-    """The shared library for this source, compiler flags and processor.
-
-    Raises:
-        OSError: no compiler, or the library cannot be written. CalledProcessError: it does not compile.
-    """
-    compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
-    if compiler is None:
-        raise OSError("no C compiler")
+    """The kernels, compiled now if need be; None where there is no compiler, or BACTRIAN_NATIVE is 0."""
     here = Path(__file__).parent
-    flags = (*FLAGS, WIDE) if platform.machine() == "x86_64" else FLAGS
-    text = b"".join((here / name).read_bytes() for name in SOURCES) + repr((flags, _processor())).encode()
-    path = cache_folder() / "native" / f"decode-{hashlib.sha256(text).hexdigest()[:16]}.so"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            command = [compiler, *flags, "-o", str(made), str(here / SOURCES[0]), "-lm"]
-            subprocess.run(command, check=True, capture_output=True)
-            made.rename(path)  # at once: another process may be doing the same
-    return path
-
-
-def _processor() -> str:
-    """What the code may use: the processor's features, as Linux names them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
-
-
-def _address(tensor: torch.Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
+    found = library(here / "decode.c", here / "decode_typed.h")
+    return Kernels(found) if found else None

@@ -18,6 +18,7 @@ from bactrian.errors import BactrianError
 from bactrian.model import attention
 from bactrian.model.attention import Layout, attention_layout
 from bactrian.model.flex_attention import FlexAttention
+from bactrian.model.fused import fuse
 from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
@@ -267,6 +268,7 @@ def load_network(kind: Any, folder: Path, dtype: str, device: str, quantised: bo
         if weight.device.type == "cpu" and weight.data_ptr() % ALIGNMENT:
             weight.data = weight.data.clone()
     steady(network)
+    fuse(network)
     loaded: PreTrainedModel = network.eval() if quantised else network.eval().to(device)
     return loaded
 

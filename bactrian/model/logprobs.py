@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from bactrian.model.fused import call, usable
+
 CHUNK_ELEMENTS = 2**25  # logits of one product: 32 Mi, 64 MiB in bfloat16
 KEEP_ELEMENTS = 2**27  # logits kept for the backward at most: 256 MiB in bfloat16; beyond, they are computed again
 BLOCK_ELEMENTS = 2**21  # logits in float32 at a time: 8 MiB, so that they stay in the processor's cache
@@ -102,7 +104,9 @@ class _TokenLogprobs(torch.autograd.Function):
         keep = any(ctx.needs_input_grad) and count * weight.shape[0] <= KEEP_ELEMENTS
         for start in range(0, count, step := _rows(weight, CHUNK_ELEMENTS)):
             logits = hidden[start : start + step] @ weight.T
-            for at in range(0, logits.shape[0], block):
+            if usable(logits):
+                _softmax(logits, start, targets, temperature, softcap, sums, picked, entropies if entropy else None)
+            for at in range(0, 0 if usable(logits) else logits.shape[0], block):
                 part = slice(start + at, start + min(at + block, logits.shape[0]))
                 wide = _shaped(logits[at : at + block], temperature, softcap)
                 sums[part] = wide.logsumexp(-1)
@@ -137,6 +141,23 @@ class _TokenLogprobs(torch.autograd.Function):
         return d_hidden, (None if d_weight is None else d_weight.to(weight.dtype)), None, None, None, None
 
 
+def _softmax(
+    logits: torch.Tensor,
+    start: int,
+    targets: torch.Tensor,
+    temperature: float,
+    softcap: float | None,
+    sums: torch.Tensor,
+    picked: torch.Tensor,
+    entropies: torch.Tensor | None,
+) -> None:
+    """One chunk's log-sum-exps, log-probabilities and entropies, written from `start` on."""
+    part = slice(start, start + len(logits))
+    told = None if entropies is None else entropies[part]
+    places = (targets[part].contiguous(), 1 / temperature, softcap or 0.0, sums[part], picked[part], told)
+    call("score", logits, *logits.shape, logits, *places)
+
+
 def _to_gradient(
     logits: torch.Tensor,
     targets: torch.Tensor,
@@ -146,6 +167,10 @@ def _to_gradient(
     softcap: float | None,
 ) -> None:
     """Overwrite a chunk's logits with the loss's gradient in them: grad * (onehot(target) - softmax) * slopes."""
+    if usable(logits):
+        given = (targets.contiguous(), sums, grad.float().contiguous())
+        call("score_backward", logits, *logits.shape, logits, *given, 1 / temperature, softcap or 0.0)
+        return
     block = _rows(logits.T, BLOCK_ELEMENTS)
     for at in range(0, logits.shape[0], block):
         part = slice(at, at + block)

@@ -1,0 +1,164 @@
+"""Norms and gated units as single passes over memory, on CPUs (layers.c).
+
+transformers writes a norm as six operations and a gated unit as two, each of which reads and writes all of its input,
+keeps float32 copies for the backward, and rounds in between. Ours read once and write once, forward and backward,
+and keep their inputs alone. They take the place of a module only after they were seen to do what it does on a probe.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import gelu, silu
+
+from bactrian.model.native import SUFFIX, address, library
+
+Operation = Callable[[torch.Tensor], torch.Tensor]
+
+
+@functools.cache
+def layers() -> ctypes.CDLL | None:
+    """The functions of layers.c, or None."""
+    here = Path(__file__).parent
+    return library(here / "layers.c", here / "layers_typed.h")
+
+
+def usable(x: torch.Tensor) -> bool:
+    """Whether layers.c works on this tensor: on a CPU, of a type that it knows."""
+    return x.device.type == "cpu" and x.dtype in SUFFIX and layers() is not None
+
+
+def call(name: str, x: torch.Tensor, *arguments: Any) -> None:
+    """Call a function of layers.c, in its version for x's type, with torch's number of threads."""
+    converted = [
+        address(a) if isinstance(a, torch.Tensor)
+        else ctypes.c_float(a) if isinstance(a, float)
+        else ctypes.c_void_p(None) if a is None
+        else ctypes.c_int64(a)
+        for a in arguments
+    ]  # fmt: skip
+    getattr(layers(), f"{name}_{SUFFIX[x.dtype]}")(torch.get_num_threads(), *converted)
+
+
+class _Norm(torch.autograd.Function):
+    """x / rms(x) times (offset + weight), over the last dimension."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, offset: float, epsilon: float) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1]).contiguous()
+        out, scale = torch.empty_like(rows), rows.new_empty(len(rows), dtype=torch.float32)
+        call("norm_forward", rows, *rows.shape, rows, weight, offset, epsilon, out, scale)
+        ctx.save_for_backward(rows, weight, scale)
+        ctx.offset = offset
+        return out.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        rows, weight, scale = ctx.saved_tensors
+        upstream = grad.reshape(rows.shape).contiguous()
+        d_x = torch.empty_like(rows)
+        shares = rows.new_empty(torch.get_num_threads(), rows.shape[1], dtype=torch.float32)
+        call("norm_backward", rows, *rows.shape, rows, weight, ctx.offset, scale, upstream, d_x, shares)
+        return d_x.view(grad.shape), shares.sum(0).to(weight.dtype), None, None
+
+
+class _Gate(torch.autograd.Function):
+    """act(gate) times up; kind: 0 for silu, 1 for gelu by its tanh formula."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor, kind: int) -> torch.Tensor:
+        gate, up = gate.contiguous(), up.contiguous()
+        out = torch.empty_like(gate)
+        gate_rows = gate.view(-1, gate.shape[-1])
+        call("gate_forward", gate, *gate_rows.shape, kind, gate, up, out)
+        ctx.save_for_backward(gate, up)
+        ctx.kind = kind
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        gate, up = ctx.saved_tensors
+        grad = grad.contiguous()
+        d_gate, d_up = torch.empty_like(gate), torch.empty_like(up)
+        gate_rows = gate.view(-1, gate.shape[-1])
+        call("gate_backward", gate, *gate_rows.shape, ctx.kind, gate, up, grad, d_gate, d_up)
+        return d_gate, d_up, None
+
+
+def fuse(network: torch.nn.Module) -> None:
+    """Let the network's norms and gated units be computed by layers.c, where it can and does the same."""
+    if layers() is None:
+        return
+    for module in network.modules():
+        if (offset := offset_of(module)) is not None:
+            _specialise(module, _norm, offset=offset, epsilon=epsilon_of(module))
+        elif (kind := act_kind(module)) is not None:
+            _specialise(module, _mlp, gate_kind=kind)
+
+
+def offset_of(module: Any) -> float | None:
+    """Of a norm by root mean square: 0 where its weight is the factor, 1 where the factor is 1 + weight, else None."""
+    weight, epsilon = getattr(module, "weight", None), epsilon_of(module)
+    if epsilon is None or not isinstance(weight, torch.Tensor) or weight.ndim != 1 or not usable(weight):
+        return None
+    probe = torch.linspace(-2, 3, 3 * len(weight)).to(weight.dtype).view(3, -1)
+    with torch.no_grad():
+        expected = module(probe)
+        for offset in (0.0, 1.0):
+            if alike(_Norm.apply(probe, weight, offset, epsilon), expected):  # type: ignore[no-untyped-call]
+                return offset
+    return None
+
+
+def epsilon_of(module: Any) -> float | None:
+    """What a norm adds to the mean square."""
+    if "RMSNorm" not in type(module).__name__:
+        return None
+    found = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+    return float(found) if isinstance(found, float) else None
+
+
+def act_kind(module: Any) -> int | None:
+    """Of a gated unit (gate_proj, up_proj, down_proj, act_fn): 0 for silu, 1 for gelu (tanh), else None."""
+    parts = {name for name, _ in module.named_children()}
+    if not {"gate_proj", "up_proj", "down_proj"} <= parts <= {"gate_proj", "up_proj", "down_proj", "act_fn"}:
+        return None
+    return gate_kind(module.act_fn) if callable(getattr(module, "act_fn", None)) else None
+
+
+def gate_kind(act: Operation) -> int | None:
+    """0 for silu, 1 for gelu by its tanh formula, told on a probe; None for anything else."""
+    probe = torch.linspace(-9, 9, 181)
+    known: tuple[Operation, ...] = (silu, partial(gelu, approximate="tanh"))
+    return next((kind for kind, operation in enumerate(known) if torch.equal(act(probe), operation(probe))), None)
+
+
+def alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return torch.allclose(found, expected, rtol=1e-5 if found.dtype == torch.float32 else 2e-2, atol=1e-6)
+
+
+def _specialise(module: torch.nn.Module, forward: Callable[..., torch.Tensor], **settings: Any) -> None:
+    """Give one module another forward by a class of its own: it is still copied, saved and named like before."""
+    kind = type(module)
+    module.__class__ = type(kind.__name__, (kind,), {"forward": forward, "plain": kind.forward, **settings})
+
+
+def _norm(self: Any, x: torch.Tensor) -> torch.Tensor:
+    if not usable(x) or x.dtype != self.weight.dtype:
+        plain: torch.Tensor = self.plain(x)
+        return plain
+    normed: torch.Tensor = _Norm.apply(x, self.weight, self.offset, self.epsilon)  # type: ignore[no-untyped-call]
+    return normed
+
+
+def _mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
+    gate, up = self.gate_proj(x), self.up_proj(x)
+    gated = _Gate.apply(gate, up, self.gate_kind) if usable(gate) else self.act_fn(gate) * up  # type: ignore[no-untyped-call]
+    down: torch.Tensor = self.down_proj(gated)
+    return down

@@ -1,0 +1,152 @@
+/* The part of layers.c that is compiled once for each type that weights may have. */
+
+/* out = x / rms(x) * (offset + weight), by row of [rows, dim]; scale [rows]: 1 / rms(x). */
+void NAME(norm_forward)(
+    int threads, int64_t rows, int64_t dim, const T *x, const T *weight, float offset, float epsilon, T *out,
+    float *scale)
+{
+    #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
+    for (int64_t r = 0; r < rows; r++) {
+        const T *row = x + r * dim;
+        T *o = out + r * dim;
+        float sum = 0;
+        for (int64_t i = 0; i < dim; i++) sum += LOAD(row[i]) * LOAD(row[i]);
+        float s = 1.0f / sqrtf(sum / dim + epsilon);
+        for (int64_t i = 0; i < dim; i++) o[i] = STORE(LOAD(row[i]) * s * (offset + LOAD(weight[i])));
+        scale[r] = s;
+    }
+}
+
+/* d_weight: [threads, dim], the shares of as many runs of rows; their sum is the gradient. */
+void NAME(norm_backward)(
+    int threads, int64_t rows, int64_t dim, const T *x, const T *weight, float offset, const float *scale,
+    const T *grad, T *d_x, float *d_weight)
+{
+    #pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int part = 0; part < threads; part++) {
+        float *dw = d_weight + part * dim;
+        for (int64_t i = 0; i < dim; i++) dw[i] = 0;
+        for (int64_t r = rows * part / threads; r < rows * (part + 1) / threads; r++) {
+            const T *row = x + r * dim, *g = grad + r * dim;
+            T *d = d_x + r * dim;
+            float dot = 0, s = scale[r];
+            for (int64_t i = 0; i < dim; i++) dot += LOAD(g[i]) * (offset + LOAD(weight[i])) * LOAD(row[i]);
+            float c = dot * s * s / dim;
+            for (int64_t i = 0; i < dim; i++) {
+                float v = LOAD(row[i]), u = LOAD(g[i]);
+                d[i] = STORE(s * (u * (offset + LOAD(weight[i])) - v * c));
+                dw[i] += u * v * s;
+            }
+        }
+    }
+}
+
+/* act(gate) * up by entry. kind 0: silu; 1: gelu by its tanh formula. */
+void NAME(gate_forward)(int threads, int64_t rows, int64_t dim, int64_t kind, const T *gate, const T *up, T *out) {
+    #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
+    for (int64_t r = 0; r < rows; r++) {
+        const T *gs = gate + r * dim, *us = up + r * dim;
+        T *o = out + r * dim;
+        if (kind == 0)
+            for (int64_t i = 0; i < dim; i++) {
+                float g = LOAD(gs[i]);
+                o[i] = STORE(g * sigmoid(g) * LOAD(us[i]));
+            }
+        else
+            for (int64_t i = 0; i < dim; i++) {
+                float g = LOAD(gs[i]), t = tanh_fast(0.797884561f * (g + 0.044715f * g * g * g));
+                o[i] = STORE(0.5f * g * (1.0f + t) * LOAD(us[i]));
+            }
+    }
+}
+
+void NAME(gate_backward)(
+    int threads, int64_t rows, int64_t dim, int64_t kind, const T *gate, const T *up, const T *grad, T *d_gate, T *d_up)
+{
+    #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
+    for (int64_t r = 0; r < rows; r++) {
+        const T *gs = gate + r * dim, *us = up + r * dim, *ds = grad + r * dim;
+        T *dg = d_gate + r * dim, *du = d_up + r * dim;
+        if (kind == 0)
+            for (int64_t i = 0; i < dim; i++) {
+                float g = LOAD(gs[i]), d = LOAD(ds[i]), s = sigmoid(g);
+                dg[i] = STORE(d * LOAD(us[i]) * s * (1.0f + g * (1.0f - s)));
+                du[i] = STORE(d * g * s);
+            }
+        else
+            for (int64_t i = 0; i < dim; i++) {
+                float g = LOAD(gs[i]), d = LOAD(ds[i]), t = tanh_fast(0.797884561f * (g + 0.044715f * g * g * g));
+                float slope = 0.5f * (1.0f + t)
+                    + 0.5f * g * (1.0f - t * t) * 0.797884561f * (1.0f + 0.134145f * g * g);
+                dg[i] = STORE(d * LOAD(us[i]) * slope);
+                du[i] = STORE(d * 0.5f * g * (1.0f + t));
+            }
+    }
+}
+
+static inline float NAME(shaped)(T x, float inverse, float cap) {
+    float z = LOAD(x);
+    return (cap > 0 ? cap * tanh_fast(z / cap) : z) * inverse;
+}
+
+/* By row of logits [rows, size], z = cap tanh(logit / cap) * inverse: sums = log sum exp z; picked = z[target] - sums;
+   entropies, unless null: of softmax(z). cap 0: none. */
+void NAME(score)(
+    int threads, int64_t rows, int64_t size, const T *logits, const int64_t *targets, float inverse, float cap,
+    float *sums, float *picked, float *entropies)
+{
+    #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (int64_t r = 0; r < rows; r++) {
+        const T *row = logits + r * size;
+        float top = -INFINITY, z[BLOCK];
+        if (cap > 0)
+            for (int64_t i = 0; i < size; i++) { float v = NAME(shaped)(row[i], inverse, cap); top = v > top ? v : top; }
+        else
+            for (int64_t i = 0; i < size; i++) { float v = LOAD(row[i]) * inverse; top = v > top ? v : top; }
+        double total = 0, mean = 0;
+        for (int64_t start = 0; start < size; start += BLOCK) {
+            int64_t count = size - start < BLOCK ? size - start : BLOCK;
+            float part = 0, weighted = 0;
+            if (cap > 0)
+                for (int64_t i = 0; i < count; i++) z[i] = NAME(shaped)(row[start + i], inverse, cap) - top;
+            else
+                for (int64_t i = 0; i < count; i++) z[i] = LOAD(row[start + i]) * inverse - top;
+            if (entropies)
+                for (int64_t i = 0; i < count; i++) {
+                    float e = exp_negative(z[i]);
+                    part += e;
+                    weighted += e * z[i];
+                }
+            else
+                for (int64_t i = 0; i < count; i++) part += exp_negative(z[i]);
+            total += part;
+            mean += weighted;
+        }
+        double log_total = log(total);
+        sums[r] = (float)(top + log_total);
+        picked[r] = (float)(NAME(shaped)(row[targets[r]], inverse, cap) - top - log_total);
+        if (entropies) entropies[r] = (float)(log_total - mean / total);
+    }
+}
+
+/* Overwrites logits with grad * (onehot(target) - softmax(z)) * dz/dlogit. */
+void NAME(score_backward)(
+    int threads, int64_t rows, int64_t size, T *logits, const int64_t *targets, const float *sums, const float *grad,
+    float inverse, float cap)
+{
+    #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (int64_t r = 0; r < rows; r++) {
+        T *row = logits + r * size;
+        float g = grad[r], sum = sums[r];
+        float at = LOAD(row[targets[r]]);
+        if (cap > 0)
+            for (int64_t i = 0; i < size; i++) {
+                float t = tanh_fast(LOAD(row[i]) / cap), p = exp_negative(cap * t * inverse - sum);
+                row[i] = STORE(-g * p * (1.0f - t * t) * inverse);
+            }
+        else
+            for (int64_t i = 0; i < size; i++) row[i] = STORE(-g * exp_negative(LOAD(row[i]) * inverse - sum) * inverse);
+        float t = cap > 0 ? tanh_fast(at / cap) : 0, z = (cap > 0 ? cap * t : at) * inverse;
+        row[targets[r]] = STORE(g * (1.0f - exp_negative(z - sum)) * (1.0f - t * t) * inverse);
+    }
+}
