@@ -61,6 +61,12 @@ NAMED: dict[str, str] = {
         "{{ '<think>' + m.reasoning_content + '</think>\n<answer>' + m.content + '</answer>' }}"
         "{% else %}{{ m.content }}{% endif %}",
     ),
+    # Tülu's markers; `reasoning_content`, where there is one, between <think> tags before the answer. No system text.
+    "tulu-think": _tulu(
+        "{% if messages[0].role == 'system' %}{{ '<|system|>\n' + messages[0].content + '\n' }}{% endif %}",
+        "{% if m.reasoning_content is defined %}"
+        "{{ '<think>' + m.reasoning_content + '</think>\n' + m.content }}{% else %}{{ m.content }}{% endif %}",
+    ),
     "chatml": _chatml("{{ m.content }}"),
     # s1: ChatML in which `reasoning_content` becomes <|im_start|>think … <|im_start|>answer …: <|im_start|> ends it.
     "s1": _chatml(

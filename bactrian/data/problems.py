@@ -84,6 +84,12 @@ def problem(question: str, solution: str, ground_truth: str, dataset: str, sourc
     }
 
 
+def worked_turn(row: Mapping[str, Any]) -> Row:
+    """The assistant's turn that a problem row with a `solution` has, with its `reasoning` as what was thought first."""
+    thought = {"reasoning_content": row["reasoning"]} if row.get("reasoning") else {}
+    return {"role": "assistant", "content": row["solution"], **thought}
+
+
 def distinct(name: str, seed: int, count: int, split: Split, draw: Callable[[Random], Row]) -> Iterator[Row]:
     """The first `count` rows of an endless stream of distinct questions of one split.
 

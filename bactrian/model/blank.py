@@ -18,9 +18,14 @@ SPECIAL = ("<unk>", "<s>", "</s>")
 
 
 def spoken_text(row: Mapping[str, Any]) -> str:
-    """What a row of any kind says, on lines of their own: its text, its turns, its solution; not its id or source."""
-    turns = [turn["content"] for field in ("messages", "prompt", "chosen", "rejected") for turn in row.get(field, [])]
-    return "\n".join([row.get("text", ""), *turns, row.get("solution", "")])
+    """What a row of any kind says, on lines of their own: its text, its turns, its solution; not its id or source.
+
+    What is thought in it stands between <think> tags, so that a tokenizer knows these too.
+    """
+    turns = [turn for field in ("messages", "prompt", "chosen", "rejected") for turn in row.get(field, [])]
+    thought = [*(turn.get("reasoning_content") for turn in turns), row.get("reasoning")]
+    said = [*(turn["content"] for turn in turns), *(f"<think>{each}</think>" for each in thought if each)]
+    return "\n".join([row.get("text", ""), *said, row.get("solution", "")])
 
 
 def word_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFast:

@@ -76,6 +76,26 @@ class WordProblems(Task):
         return word_problems(seed, count, largest=self.largest, operations=self.operations, split=self.split)
 
 
+class Tracking(Task):
+    """A digit through a chain of operations, with traces of thinking that are as long as the chain."""
+
+    source: Literal["tracking"]
+    count: Count
+    split: Split = "train"
+    steps: tuple[int, int] = Field((2, 16), description="fewest and most operations")
+    again: float = Field(0.3, ge=0, le=1, description='share of the traces that go over it once more after "Wait"')
+    slips: float = Field(0.5, ge=0, le=1, description="share of these whose first pass has a wrong step")
+
+    def tokens(self, given: Facts) -> float:
+        return 14 + sum(self.steps) / 2 * (5 + 8 * (1 + self.again))
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.tracking import tracking
+
+        count = self.count + spare
+        return tracking(seed, count, steps=self.steps, again=self.again, slips=self.slips, split=self.split)
+
+
 class ReasoningGym(Task):
     """One of reasoning-gym's tasks."""
 
@@ -182,7 +202,7 @@ class Given(Task):
 
 
 AnyTask = Annotated[
-    Sums | WordProblems | ReasoningGym | GSM8K | HumanEval | MBPP | Questions | Given, Field(discriminator="source")
+    Sums | WordProblems | Tracking | ReasoningGym | GSM8K | HumanEval | MBPP | Questions | Given, Field(discriminator="source")
 ]
 
 
@@ -246,6 +266,8 @@ class Problems(Stage):
 
     def _finish(self, row: Row) -> Row:
         """The row with the system turn and the instruction; the solution as a turn if conversations are wanted."""
+        from bactrian.data.problems import worked_turn
+
         *before, question = row["messages"]
         asked = f"{question['content']}\n{self.instruction}" if self.instruction else question["content"]
         first = [{"role": "system", "content": self.system}] if self.system else []
@@ -256,8 +278,7 @@ class Problems(Stage):
             raise BactrianError(
                 f"problems: row {row['id']} ({row['source']}) has no 'solution', as_conversations needs it"
             )
-        answer = {"role": "assistant", "content": row["solution"]}
-        return {"messages": [*messages, answer]} | {name: row[name] for name in ("id", "source", "license")}
+        return {"messages": [*messages, worked_turn(row)]} | {name: row[name] for name in ("id", "source", "license")}
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         given = [inputs.get(getattr(task, "data", ""), Facts()) for task in self.tasks]

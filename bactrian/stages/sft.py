@@ -64,11 +64,11 @@ class SFT(Tuning):
     def _render(self, row: dict[str, Any], where: str, template: "ChatTemplate", tally: "Tally") -> "Rendered | None":
         """A conversation's tokens and weights, cut to `max_length`; None if no trained token is left."""
         from bactrian.chat import render, truncate
+        from bactrian.data.problems import worked_turn
         from bactrian.data.rows import validate_row
 
         if "solution" in row:
-            answer = {"role": "assistant", "content": row["solution"]}
-            row = {**row, "messages": [*row["messages"], answer]}
+            row = {**row, "messages": [*row["messages"], worked_turn(row)]}
         full = render(validate_row(row, "conversation", where)["messages"], template, where)
         cut = truncate(full, self.max_length)
         if cut is None:
