@@ -101,6 +101,55 @@ class ComparisonRecord(Record):
         return self.p < 0.05 and (low > 0 or high < 0)
 
 
+class ScalingPoint(Record):
+    """One run of a method of test-time compute; tokens are means over questions."""
+
+    label: str = ""
+    thinking_tokens: float | None = None
+    sampled_tokens: float | None = None
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    within: float | None = None
+    cut: int = 0
+    waits: int = 0
+    loops: int = 0
+    unanswered: int = 0
+
+
+class ScalingMethod(Record):
+    """A method and its metrics."""
+
+    name: str
+    kind: str = "sequential"
+    control: float | None = None
+    scaling: float | None = None
+    scaling_interval: tuple[float, float] | None = None
+    per_doubling: float | None = None
+    per_doubling_interval: tuple[float, float] | None = None
+    performance: float | None = None
+    performance_interval: tuple[float, float] | None = None
+    points: list[ScalingPoint] = []
+
+
+class EqualTokens(Record):
+    """The sequential curve against a parallel run at that run's tokens."""
+
+    sequential: str = ""
+    parallel: str = ""
+    point: str = ""
+    tokens: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+class ScalingRecord(Record):
+    """What a step of stage `scaling` adds to results.json."""
+
+    unit: str = ""
+    methods: list[ScalingMethod] = []
+    equal_tokens: list[EqualTokens] = []
+
+
 class ResultsRecord(Record):
     """results.json."""
 
@@ -108,6 +157,7 @@ class ResultsRecord(Record):
     models: list[str] = []
     scores: list[ScoreRecord] = []
     comparisons: list[ComparisonRecord] = []
+    scaling: ScalingRecord | None = None
 
 
 @dataclass(frozen=True)

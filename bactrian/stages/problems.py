@@ -202,7 +202,8 @@ class Given(Task):
 
 
 AnyTask = Annotated[
-    Sums | WordProblems | Tracking | ReasoningGym | GSM8K | HumanEval | MBPP | Questions | Given, Field(discriminator="source")
+    Sums | WordProblems | Tracking | ReasoningGym | GSM8K | HumanEval | MBPP | Questions | Given,
+    Field(discriminator="source"),
 ]
 
 

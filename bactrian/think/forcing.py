@@ -194,7 +194,11 @@ def request(question: Question, limit: int, markers: Markers, budget: Budget) ->
     if limit:
         return Request(question.prompt, question.n, question.seed, limit, question.temperature, question.top_p,
                        stop=markers.stop, stop_ids=markers.stop_ids)  # fmt: skip
+    return answer_request(question, (*markers.closing, *markers.final), markers, budget)
+
+
+def answer_request(question: Question, closing: tuple[int, ...], markers: Markers, budget: Budget) -> Request:
+    """The answer to a prompt whose thinking is over, once `closing` is written after it."""
     temperature = 0.0 if budget.greedy_answer else question.temperature
-    return Request((*question.prompt, *markers.closing, *markers.final), question.n, question.seed, budget.answer,
-                   temperature, question.top_p, stop=markers.answer_stop, stop_ids=markers.stop_ids,
-                   banned=markers.no_answer)  # fmt: skip
+    return Request((*question.prompt, *closing), question.n, question.seed, budget.answer, temperature, question.top_p,
+                   stop=markers.answer_stop, stop_ids=markers.stop_ids, banned=markers.no_answer)  # fmt: skip
