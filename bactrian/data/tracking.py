@@ -18,7 +18,7 @@ AGAIN = "Wait"
 
 
 def tracking(
-    seed: int, count: int, *, steps: tuple[int, int] = (2, 16), again: float = 0.3, slips: float = 0.5,
+    seed: int, count: int, *, steps: tuple[int, int] = (2, 16), signs: str = "+-*", largest: int = 9, again: float = 0.3, slips: float = 0.5,
     split: Split = "train",
 ) -> Iterator[Row]:  # fmt: skip
     """Problems like "Start with 7. a: + 4. b: * 3. Which digit is left?", `reasoning` "a: 7 + 4 = 1⏎b: 1 * 3 = 3".
@@ -28,6 +28,9 @@ def tracking(
     Raises BactrianError for an empty range, more steps than there are letters, or shares outside [0, 1].
     """
     check_range("tracking", "steps", steps, 1)
+    check_range("tracking", "largest", (1, largest), 1)
+    if not signs or set(signs) - set("+-*"):
+        raise BactrianError(f"tracking: signs is {signs!r}; expected some of + - *")
     if steps[1] > len(NAMES):
         raise BactrianError(f"tracking: steps is {steps[0]} to {steps[1]}; there are {len(NAMES)} letters to name them")
     for field, share in (("again", again), ("slips", slips)):
@@ -36,7 +39,7 @@ def tracking(
 
     def draw(random: Random) -> Row:
         start = random.randrange(10)
-        chain = [operation(random) for _ in range(random.randint(*steps))]
+        chain = [operation(random, signs, largest) for _ in range(random.randint(*steps))]
         told = " ".join(f"{name}: {sign} {number}." for name, (sign, number) in zip(NAMES, chain, strict=False))
         question = f"Start with {start}. {told} Which digit is left?"
         lines, left = walk(start, chain)
@@ -46,9 +49,10 @@ def tracking(
     return distinct("tracking", seed, count, split, draw)
 
 
-def operation(random: Random) -> tuple[str, int]:
-    sign = random.choice("+-*")
-    return sign, random.choice(UNITS) if sign == "*" else random.randint(1, 9)
+def operation(random: Random, signs: str, largest: int) -> tuple[str, int]:
+    """A factor is one of UNITS, whatever is largest."""
+    sign = random.choice(signs)
+    return sign, random.choice(UNITS) if sign == "*" else random.randint(1, largest)
 
 
 def apply(digit: int, sign: str, number: int) -> int:

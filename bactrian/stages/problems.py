@@ -83,6 +83,8 @@ class Tracking(Task):
     count: Count
     split: Split = "train"
     steps: tuple[int, int] = Field((2, 16), description="fewest and most operations")
+    signs: str = Field("+-*", description="operations, some of + - *")
+    largest: int = Field(9, ge=1, le=9, description="largest number that is added or taken away")
     again: float = Field(0.3, ge=0, le=1, description='share of the traces that go over it once more after "Wait"')
     slips: float = Field(0.5, ge=0, le=1, description="share of these whose first pass has a wrong step")
 
@@ -93,7 +95,8 @@ class Tracking(Task):
         from bactrian.data.tracking import tracking
 
         count = self.count + spare
-        return tracking(seed, count, steps=self.steps, again=self.again, slips=self.slips, split=self.split)
+        return tracking(seed, count, steps=self.steps, signs=self.signs, largest=self.largest, again=self.again,
+                        slips=self.slips, split=self.split)  # fmt: skip
 
 
 class ReasoningGym(Task):

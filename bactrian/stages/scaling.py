@@ -295,7 +295,7 @@ class Comparing:
                 think(self.engine, questions, self.form, self.budget(draw), names=names, on_thought=done)
 
     def question(self, row: Row, draw: Draw) -> "Question":
-        from bactrian.stages.evaluate import question_seed
+        from bactrian.data.problems import question_seed
         from bactrian.think.forcing import Question, opened_prompt
 
         *before, last = row["messages"]
