@@ -18,8 +18,8 @@ AGAIN = "Wait"
 
 
 def tracking(
-    seed: int, count: int, *, steps: tuple[int, int] = (2, 16), signs: str = "+-*", largest: int = 9, again: float = 0.3, slips: float = 0.5,
-    split: Split = "train",
+    seed: int, count: int, *, steps: tuple[int, int] = (2, 16), signs: str = "+-*", largest: int = 9,
+    again: float = 0.3, slips: float = 0.5, split: Split = "train",
 ) -> Iterator[Row]:  # fmt: skip
     """Problems like "Start with 7. a: + 4. b: * 3. Which digit is left?", `reasoning` "a: 7 + 4 = 1⏎b: 1 * 3 = 3".
 
