@@ -47,7 +47,7 @@ def wrong(line: str) -> bool:
 
 
 def test_settings() -> None:
-    small = list(tracking(1, 50, steps=(2, 2), signs="+", largest=2, again=0.0))
+    small = list(tracking(1, 50, steps=(3, 3), signs="+", largest=2, again=0.0))
     assert not any(re.search(r"[-*]|\+ [3-9]|Wait", row["reasoning"]) for row in small)
     for bad in ({"signs": "/"}, {"steps": (3, 2)}, {"steps": (1, 27)}, {"again": 2.0}, {"largest": 0}):
         with pytest.raises(BactrianError, match="tracking"):
