@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Literal
 
+from bactrian.chat.messages import check_messages
 from bactrian.errors import BactrianError
 
 Row = dict[str, Any]
@@ -32,6 +33,19 @@ def questions_of(row: Mapping[str, Any]) -> list[str]:
     """The user turns of a problem, conversation or pair row, in order; none for a row of plain text."""
     messages = row.get("messages") or row.get("prompt") or []
     return [turn["content"] for turn in messages if turn["role"] == "user"]
+
+
+def prompt_of(row: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """What a row asks: a pair's prompt, a problem's messages, a conversation's up to its last user turn.
+
+    Raises BactrianError naming the place where there is none.
+    """
+    messages = row.get("prompt") or row.get("messages")
+    given = check_messages(messages, f"{where}, field '{'prompt' if row.get('prompt') else 'messages'}'")
+    last = max((place for place, turn in enumerate(given) if turn["role"] == "user"), default=-1)
+    if last < 0:
+        raise BactrianError(f"{where}: no user turn, so nothing is asked")
+    return [dict(turn) for turn in given[: last + 1]]
 
 
 def question_keys(row: Mapping[str, Any]) -> set[str]:

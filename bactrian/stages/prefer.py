@@ -73,6 +73,7 @@ class Prefer(Judged):
             pairs=float(len(pairs)),
             score=sum(a["score"] for a in flat) / len(flat),
             truncated=sum(not a["ended"] for a in flat) / len(flat),
+            unjudged=sum(not a["known"] for a in flat) / len(flat),
             tokens=float(sum(a["tokens"] for a in flat)),
         )
         if not pairs:
@@ -80,7 +81,7 @@ class Prefer(Judged):
         write_rows(pairs, workspace.output, card=f"# Preference pairs\n\n```\n{tally}\n```")
 
     def _answers(self, workspace: "Workspace", ref: str, rows: list[Row]) -> list[list[Row]]:
-        """What one model answers to each prompt: text, score, tokens, whether it ended."""
+        """What one model answers to each prompt: text, score, tokens, whether it ended and could be judged."""
         from bactrian.chat import prompt_ids
         from bactrian.generate.engine import Request
         from bactrian.generate.local import LocalEngine
@@ -109,45 +110,43 @@ class Prefer(Judged):
         flat = [(row, c) for row, group in zip(rows, completions, strict=True) for c in group]
         with Pool(judges=self.judges(workspace, rows)) as pool:
             verdicts = pool.verify_all([Item.of(row, c.text) for row, c in flat])
+        # a verdict that failed says nothing of the answer: it is neither chosen nor rejected
         scored = [
-            {"model": ref, "text": c.text, "score": v.score, "tokens": len(c.ids), "ended": c.finish == "stop"}
+            {"model": ref, "text": c.text, "score": v.score, "tokens": len(c.ids), "ended": c.finish == "stop",
+             "known": v.outcome not in ("crashed", "timed_out")}
             for (_, c), v in zip(flat, verdicts, strict=True)
         ]
         return [scored[i : i + self.samples] for i in range(0, len(scored), self.samples)]
 
     def _pairs(self, row: Row, answers: list[Row], seed: int, index: int, tally: "Tally") -> list[Row]:
-        import random
+        from random import Random
 
-        usable = [a for a in answers if a["ended"] and a["text"].strip()]
+        from bactrian.data.binarise import Scored, binarise
+
+        usable = [Scored(a["text"], a["score"], a) for a in answers if a["ended"] and a["text"].strip() and a["known"]]
         if len(usable) < 2:
-            tally.drop("fewer than two answers ended", str(row["id"]))
+            tally.drop("fewer than two answers ended and were judged", str(row["id"]))
             return []
-        draw = random.Random(f"prefer/{seed}/{index}")
-        top = max(a["score"] for a in usable)
-        chosen = draw.choice([a for a in usable if a["score"] == top])
-        worse = {a["text"]: a for a in usable if a["score"] < top and top - a["score"] >= self.margin}
-        worse.pop(chosen["text"], None)
-        if not worse:
-            tally.drop(f"all answers score {'right' if top > 0 else 'wrong'} alike", str(row["id"]))
+        found = binarise(usable, Random(f"prefer/{seed}/{index}"), self.pairs_per_prompt, self.margin)
+        if not found:
+            right = max(answer.score for answer in usable) > 0
+            tally.drop(f"all answers score {'right' if right else 'wrong'} alike", str(row["id"]))
             return []
         tally.keep()
-        picked = draw.sample(
-            sorted(worse.values(), key=lambda a: str(a["text"])), min(self.pairs_per_prompt, len(worse))
-        )
         return [
             {
                 "id": f"{row['id']}-{n}",
                 "prompt": row["messages"],
-                "chosen": [{"role": "assistant", "content": chosen["text"]}],
-                "rejected": [{"role": "assistant", "content": rejected["text"]}],
-                "chosen_model": chosen["model"],
-                "rejected_model": rejected["model"],
-                "chosen_score": float(chosen["score"]),
-                "rejected_score": float(rejected["score"]),
+                "chosen": [{"role": "assistant", "content": chosen.text}],
+                "rejected": [{"role": "assistant", "content": rejected.text}],
+                "chosen_model": chosen.origin["model"],
+                "rejected_model": rejected.origin["model"],
+                "chosen_score": float(chosen.score),
+                "rejected_score": float(rejected.score),
                 "source": row["source"],
                 "license": row["license"],
             }
-            for n, rejected in enumerate(picked)
+            for n, (chosen, rejected) in enumerate(found)
         ]
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:

@@ -13,6 +13,8 @@ from bactrian.artifact import Store
 from bactrian.data.files import read_rows
 from bactrian.errors import BactrianError
 from bactrian.generate.judges import RewardJudge, rewards_of_answers
+from bactrian.generate.local import LocalEngine
+from bactrian.generate.respond import Ask, LocalResponder, Reply
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
 from bactrian.recipe import load
@@ -49,6 +51,8 @@ steps:
   answered: {stage: evaluate, models: [sft], data: problems.jsonl, samples: 4, max_new_tokens: 8}
   best: {stage: score, data: problems.jsonl, answers: answered, reward_model: reward}
   checked: {stage: score, data: completions.jsonl}
+  pool: {stage: respond, prompts: problems.jsonl, pool: [sft], always: [base], per_prompt: 1, samples: 2, limit: 5,
+         max_new_tokens: 8}
   kto: {stage: kto, model: sft, data: labelled.jsonl, epochs: 4, batch_size: 8, learning_rate: 3.0e-3, beta: 0.3}
 """
 
@@ -190,6 +194,20 @@ def test_completions_are_scored_by_the_verifiers_that_they_name(made: dict[str, 
     for row in read_rows(made["checked"]):
         assert row["reward"] == verify("gsm8k", row["completion"], row["ground_truth"]).score
     assert manifest(made["checked"])["rows_kept"] == 40
+
+
+def test_a_pool_of_models_of_this_run_answers(made: dict[str, Path]) -> None:
+    rows = read_rows(made["pool"])
+    assert [row["id"] for row in rows] == [f"p{n}" for n in range(5)]
+    assert all([(a["model"], a["sample"]) for a in row["answers"]] == [("sft", 0), ("sft", 1), ("base", 0), ("base", 1)]
+               for row in rows)  # fmt: skip
+    asked = [Ask(tuple(row["messages"]), str(row["id"]), n, 8) for n, row in enumerate(rows)]
+    responder = LocalResponder(LocalEngine.load(made["sft"]))
+    whole, part = dict[int, Reply](), dict[int, Reply]()
+    responder.answer(asked, whole.__setitem__)
+    responder.answer(asked[2:4], part.__setitem__)
+    assert sorted(whole) == list(range(5)) and [part[0], part[1]] == [whole[2], whole[3]], "as a resumed run asks"
+    assert all(reply.tokens >= 1 and not reply.fault for reply in whole.values())
 
 
 def test_the_page_shows_rewards(made: dict[str, Path]) -> None:

@@ -1,0 +1,196 @@
+"""Models behind servers that speak OpenAI's chat completions: asked side by side, again where that may help.
+
+429, 408, 425, 5xx, time-outs, refused or reset connections and answers that break off are tried again, with backoff
+and the server's own Retry-After (urllib3's Retry); so is an answer that is no JSON of the right form. What a server
+refuses for what is asked (400, 413, 422) is that row's fault and not tried again; any other refusal (a wrong key, no
+such model) ends the asking. The key comes from the environment, and from no message of ours can it be read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import urllib3
+from urllib3.util import Retry, Timeout
+
+from bactrian.errors import BactrianError
+from bactrian.generate.respond import Ask, OnReply, Reply
+
+AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
+"""Statuses after which the same request may well succeed."""
+ROWS_FAULT = (400, 413, 422)
+"""Statuses that speak of what was asked, and not of who asks."""
+LONGEST_BACKOFF = 60
+GIVEN_UP = 5
+"""After so many asks in a row that failed to the last try, the server is taken to be gone."""
+LONGEST_ANSWER = 4 << 20
+"""Characters of an answer's text that are taken; a longer one is a fault."""
+
+
+class Unanswered(Exception):
+    """A request got no usable answer, however often it was tried."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a model is served. `url`: up to and with `/v1`; `key_name`: the environment variable that holds the key."""
+
+    url: str
+    model: str
+    key_name: str | None = None
+    concurrency: int = 8
+    timeout: float = 120.0
+    tries: int = 6
+    backoff: float = 1.0
+
+    def key(self) -> str | None:
+        """The key itself. Raises BactrianError if the variable is not set."""
+        if self.key_name is None:
+            return None
+        key = os.environ.get(self.key_name, "").strip()
+        if not key:
+            raise BactrianError(f"{self.url}: the environment variable {self.key_name}, for its key, is not set")
+        return key
+
+
+class ServerResponder:
+    """Asks a server, `concurrency` requests at a time."""
+
+    def __init__(self, server: Server) -> None:
+        """Raises BactrianError if the server's key is not in the environment."""
+        self.server = server
+        self._key = server.key()
+        self._pool = urllib3.PoolManager(
+            maxsize=server.concurrency, block=True, timeout=Timeout(connect=min(30.0, server.timeout),
+                                                                    read=server.timeout)
+        )  # fmt: skip
+
+    def answer(self, asked: Sequence[Ask], on_reply: OnReply) -> None:
+        lost: list[str] = []
+        in_a_row = 0
+        with ThreadPoolExecutor(self.server.concurrency) as threads:
+            waiting = iter(range(len(asked)))
+            running: dict[Future[Reply], int] = {}
+            try:
+                while True:
+                    while len(running) < self.server.concurrency and (place := next(waiting, None)) is not None:
+                        running[threads.submit(self._ask, asked[place])] = place
+                    if not running:
+                        break
+                    for done in wait(running, return_when=FIRST_COMPLETED).done:
+                        place = running.pop(done)
+                        try:
+                            reply = done.result()
+                        except Unanswered as error:
+                            lost.append(f"{asked[place].name}: {error}")
+                            in_a_row += 1
+                            if in_a_row >= GIVEN_UP:
+                                raise self._gone(lost) from None
+                        else:
+                            in_a_row = 0
+                            on_reply(place, reply)
+            except BaseException:
+                for done in running:  # what is on its way is heard of all the same
+                    done.cancel()
+                self._hear_the_rest(running, on_reply)
+                raise
+        if lost:
+            raise self._gone(lost)
+
+    @staticmethod
+    def _hear_the_rest(running: dict[Future[Reply], int], on_reply: OnReply) -> None:
+        for done in wait(running).done:
+            if not done.cancelled() and done.exception() is None:
+                on_reply(running[done], done.result())
+
+    def _gone(self, lost: Sequence[str]) -> BactrianError:
+        shown = "; ".join(lost[:3]) + ("; …" if len(lost) > 3 else "")
+        return BactrianError(
+            f"{self.server.url}: {len(lost):,} requests got no answer in {self.server.tries} tries each ({shown}); the "
+            f"answers that came are kept: run again to ask for the rest"
+        )
+
+    def _ask(self, ask: Ask) -> Reply:
+        """One reply. Raises Unanswered, or BactrianError for what will not get better."""
+        body = {
+            "model": self.server.model, "messages": [_plain(message) for message in ask.messages],
+            "max_tokens": ask.max_new_tokens, "temperature": ask.temperature, "top_p": ask.top_p, "seed": ask.seed,
+        }  # fmt: skip
+        fault = ""
+        for _ in range(self.server.tries):  # urllib3 tries again what fails; this, what comes but is no answer
+            status, text = self._post(body)
+            if status in ROWS_FAULT:
+                return Reply("", fault=f"refused with {status}: {self.safe(said(text))}")
+            if status != 200:
+                raise BactrianError(
+                    f"{self.server.url}: model {self.server.model}: answered {status}: {self.safe(said(text))}"
+                )
+            try:
+                return read(text)
+            except ValueError as error:
+                fault = str(error)
+        raise Unanswered(self.safe(fault))
+
+    def _post(self, body: dict[str, Any]) -> tuple[int, str]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        retries = Retry(
+            total=self.server.tries - 1, redirect=0, backoff_factor=self.server.backoff, backoff_max=LONGEST_BACKOFF,
+            backoff_jitter=self.server.backoff / 2, status_forcelist=AGAIN, allowed_methods=None,
+            respect_retry_after_header=True, raise_on_status=True, raise_on_redirect=False,
+            retry_after_max=LONGEST_BACKOFF,
+        )  # fmt: skip
+        url = self.server.url.rstrip("/") + "/chat/completions"
+        try:
+            response = self._pool.request("POST", url, body=json.dumps(body).encode(), headers=headers, retries=retries)
+        except urllib3.exceptions.HTTPError as error:
+            raise Unanswered(self.safe(_why(error))) from None
+        return response.status, response.data.decode("utf-8", "replace")
+
+    def safe(self, text: str) -> str:
+        """Text for a person: short, and without the key, which some servers quote."""
+        return (text.replace(self._key, "…") if self._key else text)[:200]
+
+
+def _why(error: urllib3.exceptions.HTTPError) -> str:
+    reason = getattr(error, "reason", None) or error
+    return f"{type(reason).__name__}: {reason}".split("object at", 1)[0]
+
+
+def _plain(message: dict[str, Any]) -> dict[str, str]:
+    return {"role": str(message["role"]), "content": str(message["content"])}
+
+
+def said(text: str) -> str:
+    """What an error answer says: its message, or its beginning."""
+    try:
+        error = json.loads(text)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, LookupError, TypeError):
+        return " ".join(text.split())[:200] or "nothing"
+
+
+def read(text: str) -> Reply:
+    """The reply in a chat completion. Raises ValueError for what is none: broken off, or of another form."""
+    try:
+        found = json.loads(text)
+        choice = found["choices"][0]
+        content, finish = choice["message"]["content"], choice.get("finish_reason")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError(f"an answer that is no chat completion: {' '.join(text.split())[:80]!r}") from None
+    if content is None:
+        return Reply("", fault=f"no text, ended by {finish!r}"[:80])
+    if not isinstance(content, str):
+        raise ValueError(f"a content that is no text: {content!r:.60}")
+    if len(content) > LONGEST_ANSWER:
+        return Reply("", fault=f"an answer of more than {LONGEST_ANSWER:,} characters")
+    usage = found.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
+    return Reply(content.encode("utf-8", "replace").decode(), ended, tokens if isinstance(tokens, int) else 0)

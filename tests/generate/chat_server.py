@@ -1,0 +1,58 @@
+"""A local HTTP server that answers chat completions as a test tells it to."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+def completion(text: str, finish: str = "stop") -> bytes:
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    return json.dumps({"choices": [choice], "usage": {"completion_tokens": len(text.split())}}).encode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Asks the test what to do with the n-th request for each content."""
+
+    protocol_version = "HTTP/1.1"
+    behave: Callable[["Handler", str, int], None]
+    seen: Counter[str]
+    bodies: list[dict[str, Any]]
+    body: dict[str, Any]
+    lock = threading.Lock()
+
+    def do_POST(self) -> None:
+        self.body = body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = body["messages"][-1]["content"]
+        with self.lock:
+            self.seen[content] += 1
+            self.bodies.append({**body, "path": self.path, "authorization": self.headers.get("Authorization")})
+            nth = self.seen[content]
+        type(self).behave(self, content, nth)
+
+    def give(self, status: int, body: bytes = b"{}", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(behave: Callable[[Handler, str, int], None]) -> Iterator[tuple[str, type[Handler]]]:
+    handler = type("Behaving", (Handler,), {"behave": staticmethod(behave), "seen": Counter(), "bodies": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1", handler
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,188 @@
+"""Preference data from prompts to pairs, by servers that misbehave: nothing lost, everything on record."""
+
+import json
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bactrian import runner
+from bactrian.artifact import Store
+from bactrian.cli import invoke
+from bactrian.data.files import read_rows
+from bactrian.errors import BactrianError
+from bactrian.recipe import load
+from tests.generate.chat_server import Handler, completion, serving
+
+KEY = "sk-not-to-be-seen-anywhere-42"
+RECIPE = """\
+name: preferences
+seed: 3
+hardware: {dtype: float32, threads: 1, device: cpu}
+steps:
+  asked: {stage: prompts, data: [tuned.jsonl, more.jsonl], used: [tuned.jsonl], reused: 4}
+  answers:
+    stage: respond
+    prompts: asked
+    per_prompt: 2
+    samples: 2
+    temperature: 0.7
+    servers:
+      - {url: URL, model: good, key: PREFERENCE_KEY, backoff: 0.01, tries: 4, timeout: 2, licence: MIT}
+      - {url: URL, model: poor, key: PREFERENCE_KEY, backoff: 0.01, tries: 4, timeout: 2, licence: MIT}
+      - {url: URL, model: middling, backoff: 0.01, tries: 4, timeout: 2, licence: MIT}
+  rated:
+    stage: annotate
+    data: answers
+    server: {url: URL, model: judge, key: PREFERENCE_KEY, backoff: 0.01, tries: 4}
+  pairs: {stage: binarise, data: rated, margin: 0.5, pairs_per_prompt: 2}
+"""
+WORTH = {"good": 5, "middling": 3, "poor": 1}
+
+
+def write_inputs(folder: Path, url: str) -> None:
+    def said(n: int, source: str) -> dict[str, Any]:
+        turns = [("user", f"Question {n}?"), ("assistant", "Yes.")]
+        messages = [{"role": role, "content": content} for role, content in turns]
+        return {"id": f"{source}-{n}", "messages": messages, "source": source, "license": "MIT"}
+
+    tuned = [said(n, "chat") for n in range(10)]
+    more = [said(n, "chat") for n in range(8, 14)] + [said(n, "web") for n in range(20, 26)]
+    for name, rows in (("tuned", tuned), ("more", more)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "p.yaml").write_text(RECIPE.replace("URL", url))
+
+
+def honest(handler: Handler, body: dict[str, Any]) -> None:
+    """Models whose texts say who wrote them; a judge that knows what each is worth, and calls honesty N/A."""
+    content = body["messages"][-1]["content"]
+    if body["model"] != "judge":
+        handler.give(200, completion(f"I am {body['model']}, number {body['seed'] % 7}: to {content}"))
+        return
+    authors = [line.split(",")[0].removeprefix("I am ") for line in content.splitlines() if line.startswith("I am ")]
+    ratings = ["N/A" if "aspect: Honesty" in content else WORTH[author] for author in authors]
+    handler.give(200, completion("\n".join(f"Text {n}\nRating: {r}\nRationale: so." for n, r in enumerate(ratings, 1))))
+
+
+class Mischief:
+    """Of every third row the first two tries fail in some way; from the `dead_from`-th request on, all fail."""
+
+    def __init__(self, dead_from: int | None = None) -> None:
+        self.count, self.dead_from, self.answered = 0, dead_from, Counter[str]()
+        self.tries: Counter[int] = Counter()
+
+    def __call__(self, handler: Handler, content: str, nth: int) -> None:
+        with Handler.lock:
+            self.count += 1
+            count = self.count
+            row = zlib.crc32(json.dumps(handler.body).encode())
+            self.tries[row] += 1
+            tried = self.tries[row]
+        if self.dead_from is not None and count > self.dead_from:
+            handler.give(503)
+        elif row % 3 == 0 and tried <= 2:
+            handler.give((429, 500, 200)[(row // 3 + tried) % 3], b"<broken>")
+        else:
+            self.answered[handler.body["model"]] += 1
+            honest(handler, handler.body)
+
+
+def run(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    monkeypatch.chdir(folder)
+    write_inputs(folder, url)
+    records = runner.run(load(Path("p.yaml"), ()), Store(Path("runs")))
+    return {record.name: folder / "runs" / str(record.path) for record in records}
+
+
+def test_from_prompts_to_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PREFERENCE_KEY", KEY)
+    with serving(Mischief()) as (url, _):
+        made = run(tmp_path, url, monkeypatch)
+    asked = Counter(row["use"] for row in read_rows(made["asked"]))
+    assert asked == {"reused": 4, "unused": 4, "new": 6}
+    answers = read_rows(made["answers"])
+    assert all(len(row["answers"]) == 4 and len({a["model"] for a in row["answers"]}) == 2 for row in answers)
+    assert {a["model"] for row in answers for a in row["answers"]} == set(WORTH)
+    for row in read_rows(made["rated"]):
+        assert {each["aspect"] for each in row["judgements"]} == {
+            "helpfulness", "instruction_following", "honesty", "truthfulness"
+        }  # fmt: skip
+        for answer in row["answers"]:
+            assert answer["score"] == WORTH[answer["model"]] and len(answer["ratings"]) == 4
+            assert {rating["aspect"] for rating in answer["ratings"] if "rating" not in rating} == {"honesty"}
+            assert {rating["rationale"] for rating in answer["ratings"]} == {"so."}
+    pairs = read_rows(made["pairs"], "pair")
+    for pair in pairs:
+        assert WORTH[pair["chosen_model"]] > WORTH[pair["rejected_model"]]
+        assert pair["chosen_score"] == WORTH[pair["chosen_model"]] and pair["judge"] == "judge"
+        assert pair["chosen_model"] in pair["chosen"][0]["content"]
+        assert "Rating: " in json.loads(pair["judgements"])[0]["raw"] and pair["use"] in ("reused", "unused", "new")
+        orders = [json.loads(each["order"]) for each in json.loads(pair["judgements"])]
+        assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
+    said = capsys.readouterr()
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file())
+    assert KEY not in said.out + said.err and KEY.encode() not in kept and b"PREFERENCE_KEY" in kept
+
+
+def test_a_server_that_dies_costs_no_finished_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made after two deaths is what is made without any, and nothing was asked twice."""
+    monkeypatch.setenv("PREFERENCE_KEY", KEY)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    with serving(Mischief()) as (url, _):
+        whole = run(tmp_path / "whole", url, monkeypatch)
+    answered: Counter[str] = Counter()
+    mischief = Mischief(dead_from=30)
+    with serving(mischief) as (url, _):
+        for revived in (60, None):
+            with pytest.raises(BactrianError, match="run again to ask for the rest"):
+                run(tmp_path / "cut", url, monkeypatch)
+            mischief.count, mischief.dead_from = 0, revived
+        cut = run(tmp_path / "cut", url, monkeypatch)
+        answered = mischief.answered
+    for step in ("answers", "rated", "pairs"):
+        assert read_rows(whole[step]) == read_rows(cut[step])
+    assert answered["judge"] == 14 * 4 and sum(answered[name] for name in WORTH) == 14 * 4
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    ("answers.servers=[{url: http://a:b@host/v1, model: m}]", "text like"),
+    ("answers.servers=[{url: http://host/v1, model: m, key: sk-0123-abc}]", "text like"),
+    ("answers.servers=[{url: http://h/v1, model: m}, {url: http://i/v1, model: m}]", "tell a server apart by its"),
+    ("answers.servers=[]", "expected at least one model in pool, servers or always"),
+    ("rated.server=null", "expected either judge or server"),
+    ("rated.aspects=[honesty, honesty]", "expected each once"),
+])  # fmt: skip
+def test_settings_that_cannot_be_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path, "http://127.0.0.1:9/v1")
+    with pytest.raises(BactrianError, match=complaint):
+        load(Path("p.yaml"), (change,))
+
+
+def test_a_judge_that_says_nothing_readable_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFERENCE_KEY", KEY)
+
+    def behave(handler: Handler, content: str, nth: int) -> None:
+        if handler.body["model"] == "judge":
+            handler.give(200, completion("They are all lovely."))
+        else:
+            honest(handler, handler.body)
+
+    with serving(behave) as (url, _), pytest.raises(BactrianError, match="a judgement: 'They are all lovely"):
+        run(tmp_path, url, monkeypatch)
+
+
+def test_a_plan_needs_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path, "http://127.0.0.1:9/v1")
+    assert invoke(["plan", "p.yaml"]) == 0
+    assert "respond" in capsys.readouterr().out
