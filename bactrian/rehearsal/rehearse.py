@@ -27,7 +27,7 @@ ROWS = 16
 """Of each source."""
 CAPS: dict[str, float] = {
     "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": ROWS, "largest": 10,
-    "epochs": 1, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1,
+    "epochs": 1, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1, "look_every": 1,
     "max_new_tokens": 16, "overlong_zone": 4, "time_limit_minutes": 0.5,
     "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
 }  # fmt: skip
