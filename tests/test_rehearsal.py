@@ -127,8 +127,14 @@ def test_mistakes_that_a_plan_does_not_find(steps: str, said: str, tmp_path: Pat
         rehearse(write(tmp_path, steps), Store(tmp_path / "runs"))
 
 
+@pytest.mark.parametrize("name", ["dolmino", "s1-funnel", "tulu3-preference", "tulu3-sft"])
+def test_recipes_of_data_rehearse(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES / "catalogue" / f"{name}.yaml"
+    assert len(rehearse(recipe, Store(tmp_path))) == recipe.read_text().count("stage: ")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tulu3-8b", "tulu3.1-8b", "olmo2-13b-instruct"])
+@pytest.mark.parametrize("name", ["tulu3.1-8b", "olmo2-13b-instruct"])
 def test_large_recipes_rehearse(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = RECIPES / f"{name}.yaml"
     assert invoke(["rehearse", str(recipe), "--store", str(tmp_path)]) == 0

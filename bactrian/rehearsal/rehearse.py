@@ -32,6 +32,8 @@ CAPS: dict[str, float] = {
     "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
 }  # fmt: skip
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
+TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
+"""The same of a mixture that counts tokens."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
 """Settings of a source that its stand-in has no use for."""
 
@@ -88,28 +90,28 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
 
 def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsal) -> dict[str, Any]:
     """The settings with nothing above its cap; also what the recipe leaves to a default above it."""
-    own = {field: getattr(stage, field) for field in type(stage).model_fields if field in CAPS}
-    least = {field: CAPS[field] for field, value in own.items() if _above(value, CAPS[field])}
-    result: dict[str, Any] = _cap({**settings, **{field: own[field] for field in least}}, f"{name}", made.capped)
+    caps = {**CAPS, **TOKEN_CAPS} if getattr(stage, "unit", "rows") == "tokens" else CAPS
+    own = {field: getattr(stage, field) for field in type(stage).model_fields if field in caps}
+    above = {field: value for field, value in own.items() if _above(value, caps[field])}
+    result: dict[str, Any] = _cap({**settings, **above}, name, caps, made.capped)
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]
     return result
 
 
-def _cap(value: Any, where: str, capped: list[str]) -> Any:
+def _cap(value: Any, where: str, caps: Mapping[str, float], capped: list[str]) -> Any:
     if isinstance(value, Mapping):
-        return {key: _number(key, inner, f"{where}.{key}", capped) for key, inner in value.items()}
+        return {key: _number(key, inner, f"{where}.{key}", caps, capped) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_cap(inner, f"{where}.{number}", capped) for number, inner in enumerate(value)]
+        return [_cap(inner, f"{where}.{number}", caps, capped) for number, inner in enumerate(value)]
     return value
 
 
-def _number(key: str, value: Any, where: str, capped: list[str]) -> Any:
-    cap = CAPS.get(key)
-    if cap is None or not _above(value, cap):
-        return _cap(value, where, capped)
-    if key == "amount" and isinstance(value, float):
-        return value  # a share of what there is
+def _number(key: str, value: Any, where: str, caps: Mapping[str, float], capped: list[str]) -> Any:
+    cap = caps.get(key)
+    share = key == "amount" and isinstance(value, float)  # of what there is
+    if cap is None or share or not _above(value, cap):
+        return _cap(value, where, caps, capped)
     least = type(value)(cap) if cap == int(cap) else cap
     capped.append(f"{where} {value:,} → {least:,}")
     return least
