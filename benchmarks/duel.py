@@ -26,8 +26,10 @@ PATIENCE = 300  # seconds for one answer, loading included
 class Side:
     """One of the programs, started and ready for commands."""
 
-    def __init__(self, name: str, python: str, script: Path, *arguments: str, threads: int = 2) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, python: str, script: Path, *arguments: str, threads: int = 2, patience: int = PATIENCE
+    ) -> None:
+        self.name, self.patience = name, patience
         environment = os.environ | MALLOC | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(
             [python, str(script), *arguments],
@@ -48,14 +50,14 @@ class Side:
         """Send a command, wait for its answer.
 
         Raises:
-            RuntimeError: the program ended, said that it failed, or took more than PATIENCE seconds.
+            RuntimeError: the program ended, said that it failed, or took longer than patience has it.
         """
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps({"what": what, **arguments}) + "\n")
         self.process.stdin.flush()
-        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
+        if not select.select([self.process.stdout], [], [], self.patience)[0]:
             self.process.kill()
-            raise RuntimeError(f"{self.name}: no answer to {what!r} within {PATIENCE} s")
+            raise RuntimeError(f"{self.name}: no answer to {what!r} within {self.patience} s")
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.name} ended with status {self.process.wait()}")

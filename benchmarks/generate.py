@@ -6,7 +6,8 @@ Each prompt is answered with exactly `--new` tokens (no end token ends it), at t
 - transformers: `generate`, all prompts of a batch at once, its default (dynamic) cache; log-probs by a logits processor
   that keeps one number a row and step, cheaper than `output_scores`, which would keep [rows x steps x vocabulary].
 - continuous: `generate_batch` of the same model with `return_logprobs`, and a cache of 160 pages of 256 tokens.
-- vllm: `LLM.generate` with `logprobs=0`, ignore_eos, no prefix caching, 2 threads.
+- vllm: `LLM.generate` with `logprobs=0`, ignore_eos, no prefix caching, 2 threads; the engine within its process, its
+  threads not bound to cores. On first use it compiles, for minutes (10 on a quarter of a core), and keeps what it made.
 First, in float32, all must give the same greedy tokens for eight prompts of different lengths.
 """
 
@@ -18,8 +19,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from duel import Side, in_turns, machine
+from duel import PATIENCE, Side, in_turns, machine
 
+COMPILING = 2400  # seconds that vLLM may take for its first answer
 SCRIPT = Path(__file__).with_name("generate_side.py")
 
 
@@ -40,7 +42,7 @@ def main() -> None:
 
     def side(name: str, dtype: str) -> Side:
         python = sys.executable if name == "ours" else pythons.get(name, asked.peer_python)
-        return Side(name, python, SCRIPT, name, str(folder), dtype)
+        return Side(name, python, SCRIPT, name, str(folder), dtype, patience=COMPILING if name == "vllm" else PATIENCE)
 
     left_out = {name: why for name in peers if (why := same_greedy(side, name))}
     for name, why in left_out.items():

@@ -2,7 +2,8 @@
 
 Hidden states are projected onto the vocabulary in chunks, forward and backward; nothing of size tokens x vocabulary
 outlives a chunk, unless it fits in a small budget and spares a second product. Logits stay in the dtype that the
-product made them in; their softmax is worked out in float32, a block at a time.
+product made them in; their softmax is worked out in float32, a block at a time. On a GPU kernels of others may do the
+same (see `gpu_logprobs`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from bactrian.model.fused import call, usable
+from bactrian.model.gpu_logprobs import kernel_for
 
 CHUNK_ELEMENTS = 2**25  # logits of one product: 32 Mi, 64 MiB in bfloat16
 KEEP_ELEMENTS = 2**27  # logits kept for the backward at most: 256 MiB in bfloat16; beyond, they are computed again
@@ -38,6 +40,8 @@ def token_logprobs(
     Returns:
         float32 [N], differentiable in hidden and weight.
     """
+    if (kernel := kernel_for(hidden, temperature, softcap)) is not None:
+        return kernel(hidden, weight, targets, temperature, softcap)
     return _score(hidden, weight, targets, temperature, softcap, entropy=False)[0]
 
 

@@ -86,7 +86,7 @@ class Training(Stage):
         self.equip(workspace, model, ref)
 
     def equip(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
-        """Activations dropped, weights in float32 put where the optimiser has its part, as the settings say."""
+        """Weights in float32 put where the optimiser has its part, activations dropped, if asked for."""
         from bactrian.model.recompute import drop_activations
         from bactrian.train.optimiser import in_main_memory
 
@@ -164,7 +164,7 @@ class Tuning(Training):
         return workspace.input(ref).content_hash + (" in nf4" if self.quantised else "")
 
     def equip(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
-        """Activations dropped, adapters put in, as the settings say."""
+        """As in all training; and adapters put in, if asked for."""
         from bactrian.model.adapters import add_adapters
 
         super().equip(workspace, model, ref)
