@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -57,11 +57,10 @@ class PlainText:
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt as ids and as a text; the first `shared` ids are those of the preamble."""
+    """A prompt as ids and as a text."""
 
     ids: Ids
     text: str
-    shared: int
     dropped: int = 0  # exemplars left out so that it fits
 
 
@@ -73,7 +72,6 @@ class Writer:
     template: ChatTemplate
     format: Format
     longest: int  # tokens of the model's context
-    _begins: dict[tuple[str, int], Ids] = field(default_factory=dict)  # ids of a preamble before a question "?"
 
     @cached_property
     def plain(self) -> PlainText:
@@ -114,7 +112,7 @@ class Writer:
             preamble = Preamble(whole.description, whole.shots[dropped:])
             ids, text = self._write(question, preamble)
             if len(ids) + room <= self.longest:
-                return Asked(ids, text, self._shared(question, preamble, ids), dropped)
+                return Asked(ids, text, dropped)
         raise BactrianError(
             f"task {self.task.name}, question {question.id}: {len(ids)} tokens without exemplars and {room} for the "
             f"answer; the model's context is {self.longest}"
@@ -128,22 +126,8 @@ class Writer:
         where = f"task {self.task.name}, question {question.id}"
         return tuple(prompt_ids(messages, self.template, where)), self.template.write(messages, True)
 
-    def _shared(self, question: Question, preamble: Preamble, ids: Ids) -> int:
-        """How many first ids this prompt has in common with any other after the same preamble."""
-        if not preamble.shots and not preamble.description:
-            return 0
-        key = (question.group, len(preamble.shots))
-        if key not in self._begins:
-            self._begins[key] = self._write(Question("?", group=question.group), preamble)[0]
-        other = self._begins[key]
-        shared = 0
-        bound = min(len(ids), len(other)) - 1
-        while shared < bound and ids[shared] == other[shared]:
-            shared += 1
-        return shared
-
-    def options(self, question: Question, room: int = 0) -> tuple[list[tuple[Asked, Ids]], int]:
-        """Of each option the prompt and the option's ids, and how many exemplars were dropped.
+    def options(self, question: Question, room: int = 0) -> list[tuple[Asked, Ids]]:
+        """Of each option the prompt and the option's ids.
 
         As plain text an option follows the task's joint, tokenised with what comes before it.
         """
@@ -154,13 +138,13 @@ class Writer:
             asked = whole or self.ask(replace(question, prompt=question.contexts[number]), longest + room)
             if self.format == "plain":
                 ids, rest = self.plain.pair(asked.text, self.task.joint + option)
-                asked = Asked(ids, asked.text, min(asked.shared, len(ids) - 1), asked.dropped)
+                asked = Asked(ids, asked.text, asked.dropped)
             else:
                 rest = tuple(self.template.encoder.text(option))
             if not rest:
                 raise BactrianError(f"task {self.task.name}, question {question.id}: option {number + 1} is empty")
             pairs.append((asked, rest))
-        return pairs, max(asked.dropped for asked, _ in pairs)
+        return pairs
 
 
 def shots(*pairs: tuple[str, str]) -> tuple[Shot, ...]:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from bactrian.data.problems import question_seed
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Completion, Continuation, Request
+from bactrian.model.packing import common_prefix
 from bactrian.model.ranking import Ask, Likelihood, likelihoods
 from bactrian.progress import progress
 from bactrian.suites.answers import AnswerStore, Value, request_key
-from bactrian.suites.prompts import Writer, cut
-from bactrian.suites.task import Format, Loaded, Question
+from bactrian.suites.prompts import Asked, Writer, cut
+from bactrian.suites.task import Format, Loaded, Question, Task
 
 if TYPE_CHECKING:
     from bactrian.generate.local import LocalEngine
@@ -26,6 +27,8 @@ WINDOW = 2048
 """Tokens of a text whose likelihood is asked for at a time; each window sees no other."""
 FLUSHED = 20
 """Answers after which the file is made safe."""
+WORTH = 32
+"""Tokens; what fewer prompts have in common is not worth a forward of its own."""
 LENGTHS = (32, 128, 512, 1024)
 """Answers that may be up to this long run together."""
 
@@ -107,38 +110,55 @@ def _needs_unconditional(loaded: Loaded) -> bool:
 
 def _plan(plan: _Plan, writer: Writer, answered: Answered, seed: int) -> None:
     """Write down every question of a task and note the requests that it makes."""
-    task = writer.task
+    task, questions = writer.task, writer.loaded.questions
     keys = plan.keys.setdefault(task.name, [])
     bare = plan.keys.setdefault(f"{task.name}/unconditional", [])
-    for question in writer.loaded.questions:
-        if task.form == "generate":
-            asked = writer.ask(question, task.max_new_tokens)
-            answered.prompts.append(asked.text)
-            answered.dropped.append(asked.dropped)
-            keys.append([_add_request(plan, writer, question, asked.ids, asked.shared, seed)])
-        elif task.form == "rank":
-            pairs, dropped = writer.options(question)
-            answered.prompts.append(pairs[0][0].text)
-            answered.dropped.append(dropped)
-            keys.append(_add_asks(plan, [(asked.ids, asked.shared, rest) for asked, rest in pairs]))
+    if task.form == "generate":
+        prompts = [writer.ask(question, task.max_new_tokens) for question in questions]
+        begins = shared_by_group([[asked.ids] for asked in prompts], [question.group for question in questions])
+        for question, asked, shared in zip(questions, prompts, begins, strict=True):
+            _note(answered, asked)
+            keys.append([_add_request(plan, task, question, asked.ids, shared, seed)])
+    elif task.form == "rank":
+        pairs = [writer.options(question) for question in questions]
+        begins = shared_by_group([[asked.ids for asked, _ in each] for each in pairs], [q.group for q in questions])
+        for question, options, shared in zip(questions, pairs, begins, strict=True):
+            _note(answered, options[0][0])
+            keys.append(_add_asks(plan, [(asked.ids, shared, rest) for asked, rest in options]))
             if _needs_unconditional(writer.loaded):
                 both = [writer.plain.pair(question.unconditional, task.joint + each) for each in question.options]
                 bare.append(_add_asks(plan, [(context, 0, rest) for context, rest in both]))
-        else:
-            answered.prompts.append(question.prompt)
-            answered.dropped.append(0)
+    else:
+        for question in questions:
+            _note(answered, Asked((), question.prompt))
             keys.append(_add_asks(plan, _windows(writer, question)))
 
 
+def _note(answered: Answered, asked: Asked) -> None:
+    answered.prompts.append(asked.text)
+    answered.dropped.append(asked.dropped)
+
+
+def shared_by_group(prompts: Sequence[Sequence[tuple[int, ...]]], groups: Sequence[str]) -> list[int]:
+    """For each question how many first tokens all prompts of its group have in common, each with one of its own left.
+
+    0 where that is not worth it, or where a group has one prompt.
+    """
+    members: dict[str, list[tuple[int, ...]]] = {}
+    for mine, group in zip(prompts, groups, strict=True):
+        members.setdefault(group, []).extend(mine)
+    shared = {group: common_prefix(mine) for group, mine in members.items()}
+    return [shared[group] if shared[group] >= WORTH else 0 for group in groups]
+
+
 def _add_request(
-    plan: _Plan, writer: Writer, question: Question, ids: tuple[int, ...], shared: int, seed: int
+    plan: _Plan, task: Task, question: Question, ids: tuple[int, ...], shared: int, seed: int
 ) -> str:
-    task = writer.task
     sampled = task.temperature > 0
     request = Request(
         ids, n=task.samples, seed=question_seed(seed, question.id) if sampled else 0,
         max_new_tokens=task.max_new_tokens, temperature=task.temperature, top_p=task.top_p, stop=task.stop,
-        shared=min(shared, len(ids) - 1),
+        shared=shared,
     )  # fmt: skip
     parts = {"prompt": ids, "n": request.n, "seed": request.seed, "max_new_tokens": request.max_new_tokens,
              "temperature": request.temperature, "top_p": request.top_p, "stop": request.stop}  # fmt: skip
@@ -148,12 +168,12 @@ def _add_request(
 
 
 def _add_asks(plan: _Plan, pairs: Iterable[tuple[tuple[int, ...], int, tuple[int, ...]]]) -> list[str]:
-    """One key for each option. Options of one context become one ask, under the key of the first."""
+    """One key for each option."""
     keys = []
     for context, shared, option in pairs:
         key = request_key("likelihood", context=context, option=option)
         keys.append(key)
-        plan.rank.setdefault(key, Ask(context, (option,), min(shared, len(context) - 1)))
+        plan.rank.setdefault(key, Ask(context, (option,), shared))
     return keys
 
 
