@@ -12,7 +12,7 @@ import click
 
 from bactrian import __version__
 from bactrian.errors import BactrianError
-from bactrian.eval_command import compare_command, eval_command, ledger_command, power_command
+from bactrian.eval_command import compare_command, eval_command, ledger_command, power_command, scores_command
 from bactrian.sandbox_command import sandbox_commands
 from bactrian.think_command import think
 from bactrian.verify_command import verify_commands
@@ -24,7 +24,8 @@ _QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "H
 # OpenMP's threads spin for about a millisecond when they wait. Where another program has one of the cores, each of a
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
-_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify", "compare", "power", "ledger")
+_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify", "compare", "scores", "power",
+                  "ledger")
 
 _store = click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
                       help="Folder of artifacts and runs.  [default: runs]")
@@ -234,7 +235,7 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(think)
-for _command in (compare_command, power_command, ledger_command):
+for _command in (compare_command, scores_command, power_command, ledger_command):
     commands.add_command(_command)
 
 

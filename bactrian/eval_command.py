@@ -176,6 +176,36 @@ def show_flips(each: Any, limit: int) -> None:
             click.echo(f"  {word} {flip.question} {flip.group}\n    before: {said[0]}\n    after:  {said[1]}")
 
 
+@click.command("scores")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--to", "form", type=click.Choice(["terminal", "markdown", "latex", "html", "json", "lm-eval"]),
+              default="terminal", show_default=True)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for lm-evaluation-harness's files.")
+def scores_command(folder: Path, form: str, out: Path | None) -> None:
+    """The scores of an evaluation as a table, or as results and samples in lm-evaluation-harness's layout."""
+    import json
+
+    from bactrian.suites.grading import read_records
+    from bactrian.suites.harness import write_results
+    from bactrian.suites.tables import as_text, print_table, score_lines
+
+    path = folder / "results.json"
+    if not path.is_file():
+        raise BactrianError(f"{folder}: no results.json; expected the folder of an evaluation")
+    results = json.loads(path.read_text())
+    if form == "lm-eval":
+        if out is None:
+            raise BactrianError("--to lm-eval writes files: name a folder with --out")
+        for written in write_results(out, results, read_records(folder / "questions.parquet")):
+            click.echo(written)
+        return
+    heads, lines = score_lines(results)
+    if form == "terminal":
+        print_table("Scores", heads, lines)
+    else:
+        click.echo(as_text(form, heads, lines, results))
+
+
 @click.command("power")
 @click.option("--questions", "-n", type=click.IntRange(min=2), help="Questions: which difference can they show?")
 @click.option("--difference", type=float, help="Points of difference: how many questions does it need?")

@@ -57,6 +57,7 @@ class TaskRecord(Record):
     n: int | None = None
     data_hash: str = ""
     verifier: str = ""
+    looks: int | None = None
     max_new_tokens: int | None = None
     prompt_example: str = ""
     template_hash: str = ""

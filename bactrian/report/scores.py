@@ -117,6 +117,7 @@ def _facts(task: TaskRecord) -> list[tuple[str, str]]:
         ("verifier", task.verifier),
         ("answers cut after", f"{count(task.max_new_tokens)} tokens" if task.max_new_tokens else ""),
         ("found in training data", overlap),
+        ("looks at this unseen task, by the ledger", count(task.looks) if task.looks is not None else ""),
         ("data", task.data_hash[:12]),
         ("chat template", task.template_hash[:12]),
     ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bactrian.suites.measure import TaskScore
     from bactrian.suites.runner import Answered
     from bactrian.suites.task import Format, Loaded, Task
-    from bactrian.verify import Pool
+    from bactrian.verify import Judge, Pool
 
 
 @dataclass
@@ -61,6 +61,7 @@ class Suite(Stage):
     train: list[DataRef] = Field([], description="training sets: scores are also shown without questions they hold")
     final: bool = Field(False, description="this is a final candidate: unseen tasks may be looked at")
     reason: str = Field("", description="why unseen tasks are looked at now, for the ledger")
+    classifier: ModelRef | None = Field(None, description="tells refusals in safety tasks; by default their words do")
     baseline: str | None = Field(None, description="a model that every other is also compared with")
     max_new_tokens: int | None = Field(None, ge=1, description="longest answer, where a task would allow more")
     samples: int | None = Field(None, ge=1, description="samples of a sampled task (pass@k), where it has more")
@@ -100,7 +101,7 @@ class Suite(Stage):
 
         tasks, absent = self._load()
         looks = self._note(tasks, workspace)
-        with Pool(workspace.hardware.threads, self.timeout) as pool:
+        with Pool(workspace.hardware.threads, self.timeout, self._judges(workspace)) as pool:
             done = [
                 each
                 for label, ref in self._labels(workspace)
@@ -143,10 +144,19 @@ class Suite(Stage):
             raise BactrianError("suite: no task's data are at hand:\n  " + "\n  ".join(absent.values()))
         return loaded, absent
 
+    def _judges(self, workspace: "Workspace") -> "dict[str, Judge]":
+        if self.classifier is None:
+            return {}
+        from bactrian.generate.judges import ComplianceJudge
+
+        engine = self._engine(workspace.input(self.classifier).path, workspace)
+        return {"compliance_model": ComplianceJudge(engine, engine.template)}
+
     def _changed(self, task: "Task") -> "Task":
         tokens = min(task.max_new_tokens, self.max_new_tokens or task.max_new_tokens)
         samples = min(task.samples, self.samples or task.samples)
-        return replace(task, max_new_tokens=tokens, samples=samples, k=min(task.k, samples))
+        told = "compliance_model" if task.verifier == "compliance" and self.classifier else task.verifier
+        return replace(task, max_new_tokens=tokens, samples=samples, k=min(task.k, samples), verifier=told)
 
     def _check_file(self, loaded: "Loaded") -> None:
         """Raises BactrianError where a task's file is not the one that these settings were made with."""

@@ -27,7 +27,7 @@ def shown(score: Mapping[str, Any], value: float) -> str:
 
 def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
     """Heads and one line for each score."""
-    heads = ["task", "model", "n", "metric", "score", "95 % interval", "failures", "clean", "looks", "flags"]
+    heads = ["task", "model", "n", "metric", "score", "95 % interval", "also", "failures", "clean", "looks", "flags"]
     lines = []
     for score in results["scores"]:
         low, high = score["interval"]
@@ -38,9 +38,20 @@ def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
         name = f"{score['metric']}{', macro' if score['macro'] else ''}"
         lines.append([
             score["task"], score["model"], f"{score['questions']:,}", name, shown(score, score["score"]),
-            f"{shown(score, low)} to {shown(score, high)}", failures, clean_text(score), str(looks or ""), flags,
+            f"{shown(score, low)} to {shown(score, high)}", also_text(score), failures, clean_text(score),
+            str(looks or ""), flags,
         ])  # fmt: skip
     return heads, _without_empty(heads, lines)
+
+
+def also_text(score: Mapping[str, Any]) -> str:
+    """The task's other numbers, those aside that say the score once more."""
+    said = {score["score"]}
+    found = []
+    for name, value in score["numbers"].items():
+        if value not in said and name != "tokens":
+            found.append(f"{name.replace('_', ' ')} {100 * value:.1f}")
+    return ", ".join(found)
 
 
 def clean_text(score: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from bactrian.suites.grading import check_extractor, grade
 from bactrian.suites.measure import measure
 from bactrian.suites.runner import Answered, Written
 from bactrian.suites.task import Loaded, Question
-from bactrian.verify import Example, Pool, Problem, Verdict, register
+from bactrian.verify import VERIFIERS, Example, Pool, Problem, Verdict, register
 
 N = 60
 SUMS = loaded(task("sums"), [Question(f"{i} + {7 * i}?", str(8 * i), group="ab"[i % 2]) for i in range(N)])
@@ -73,7 +73,9 @@ def test_gold_answers_that_went_to_other_questions_of_an_unknown_file() -> None:
     assert [flag.name for flag in found] == ["gold answers"] and "shuffled" in found[0].text
 
 
-def test_an_extractor_that_reads_the_few_shot_examples() -> None:
+def test_an_extractor_that_reads_the_few_shot_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bactrian.verify.registry.VERIFIERS", dict(VERIFIERS))
+
     @register("reads_the_prompt", examples=[Example("7", "7", "right")])
     def reads_the_prompt(problem: Problem, completion: str) -> Verdict:
         number = (problem.prompt + completion).rpartition("Answer: ")[2].split()[0]
