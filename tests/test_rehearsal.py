@@ -16,6 +16,8 @@ from bactrian.data.formats import Fault
 from bactrian.data.layouts import LAYOUTS
 from bactrian.errors import BactrianError
 from bactrian.known_models import FAMILIES
+from bactrian.model.language_model import LanguageModel
+from bactrian.model.reward_model import RewardModel
 from bactrian.rehearsal.rehearse import CAPS, ROWS, prepare, rehearse
 from bactrian.rehearsal.rows import WORDS, made_up_rows
 from bactrian.rehearsal.toy import write_toy
@@ -90,6 +92,20 @@ def test_large_recipes_lose_nothing_but_their_size(name: str, tmp_path: Path) ->
         step.stage.model_dump()["learning_rate"] for step in made.recipe.steps if hasattr(step.stage, "learning_rate")
     ]
     assert sorted(kept) == sorted(rates)
+
+
+def test_a_reward_model_stands_in_for_a_reward_model(tmp_path: Path) -> None:
+    steps = "  p: {stage: source, hub: a/b, license: MIT, layout: problem}\n"
+    steps += (
+        "  rl: {stage: ppo, model: allenai/Llama-3.1-Tulu-3-8B-DPO, data: p, value: allenai/Llama-3.1-Tulu-3-8B-RM}\n"
+    )
+    made = prepare(write(tmp_path, steps), tmp_path)
+    stage: Any = made.recipe.step("rl").stage
+    assert RewardModel.load(Path(stage.value)).network.config.num_labels == 1
+    assert (
+        LanguageModel.load(Path(stage.model)).tokenizer.get_vocab()
+        == RewardModel.load(Path(stage.value)).tokenizer.get_vocab()
+    )
 
 
 def write(folder: Path, steps: str) -> Path:

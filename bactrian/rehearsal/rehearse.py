@@ -16,6 +16,7 @@ from bactrian.document import Document, override, read
 from bactrian.errors import BactrianError
 from bactrian.known_models import family_of
 from bactrian.manifest import Kind
+from bactrian.progress import say
 from bactrian.recipe import Recipe, check
 from bactrian.rehearsal.rows import WORDS, made_up_rows
 from bactrian.rehearsal.toy import write_toy
@@ -34,6 +35,8 @@ CAPS: dict[str, float] = {
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
 TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
 """The same of a mixture that counts tokens."""
+REWARDS = ("value", "reward_model")
+"""Settings that name a reward model, where others name a language model."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
 """Settings of a source that its stand-in has no use for."""
 
@@ -49,8 +52,6 @@ class Rehearsal:
 
 def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: str | None = None) -> list[StepRecord]:
     """Run the recipe at toy scale in a store of its own. Raises BactrianError where the real run would, and sooner."""
-    from bactrian.progress import say
-
     rehearsal = prepare(path, store.root, overrides, family)
     say(f"rehearsal of {path}: made-up rows, random weights; no number in it means anything")
     for line in rehearsal.stand_ins:
@@ -82,7 +83,8 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
         if stage.name == "source" and settings.get("hub"):
             steps[name] = _source(name, steps[name], stage, place, made)
     _models(steps, recipe, place, family, made)
-    data = {**document.data, "name": f"{recipe.name}-rehearsal", "steps": steps, "hardware": {"dtype": "float32"}}
+    here = {"dtype": "float32", "sandbox": recipe.hardware.sandbox}
+    data = {**document.data, "name": f"{recipe.name}-rehearsal", "steps": steps, "hardware": here}
     text = json.dumps(data, indent=1, ensure_ascii=False)
     made.recipe = check(Document(f"{path} (rehearsal)", text, data), folder=path.parent)
     return made
@@ -135,7 +137,7 @@ def _source(name: str, settings: dict[str, Any], stage: Any, place: Path, made: 
 
 def _models(steps: dict[str, Any], recipe: Recipe, place: Path, family: str | None, made: Rehearsal) -> None:
     """Every model from outside the recipe as a toy of its family; other things from the Hub are refused."""
-    toys: dict[str, str] = {}
+    toys: dict[tuple[str, bool], str] = {}
     for name in steps:
         for found in recipe.step(name).stage.references():
             if found.ref in steps or (find_path(found.ref, recipe.folder) and found.kind is not Kind.MODEL):
@@ -145,18 +147,19 @@ def _models(steps: dict[str, Any], recipe: Recipe, place: Path, family: str | No
                     continue
                 raise BactrianError(f'step "{name}", field "{found.field}": {found.ref} would come from the Hub; '
                                     f"read it by a step of stage source, which says its layout")  # fmt: skip
-            if found.ref not in toys:
-                toys[found.ref] = str(_toy(found, recipe, place, family, made))
-            _put(steps[name], found, toys[found.ref])
+            reward = found.path[-1] in REWARDS
+            if (found.ref, reward) not in toys:
+                toys[found.ref, reward] = str(_toy(found.ref, reward, recipe, place, family, made))
+            _put(steps[name], found, toys[found.ref, reward])
 
 
-def _toy(found: Found, recipe: Recipe, place: Path, family: str | None, made: Rehearsal) -> Path:
-    known = _family_in(find_path(found.ref, recipe.folder)) or family_of(found.ref) or family
+def _toy(ref: str, reward: bool, recipe: Recipe, place: Path, family: str | None, made: Rehearsal) -> Path:
+    known = _family_in(find_path(ref, recipe.folder)) or family_of(ref) or family
     if known is None:
-        raise BactrianError(f"{found.ref}: of which family this model is its name does not say; name one with --family")
-    folder = place / "models" / "".join(c if c.isalnum() else "-" for c in found.ref)
-    write_toy(folder, known, [" ".join(WORDS), *_texts(place)])
-    made.stand_ins.append(f"{found.ref}: a {known} of random weights ({folder})")
+        raise BactrianError(f"{ref}: of which family this model is its name does not say; name one with --family")
+    folder = place / "models" / ("".join(c if c.isalnum() else "-" for c in ref) + ("-reward" if reward else ""))
+    write_toy(folder, known, [" ".join(WORDS), *_texts(place)], reward)
+    made.stand_ins.append(f"{ref}: a {known}{' reward model' if reward else ''} of random weights ({folder})")
     return folder.resolve()
 
 

@@ -16,29 +16,34 @@ _SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidde
                           "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": CONTEXT}  # fmt: skip
 
 
-def write_toy(folder: Path, family: str, texts: Iterable[str]) -> None:
+def write_toy(folder: Path, family: str, texts: Iterable[str], reward: bool = False) -> None:
     """A decoder of this family (transformers' `model_type`) whose tokenizer knows the words of the texts.
+
+    `reward`: a reward model, with a scalar head in place of the vocabulary's.
 
     Raises BactrianError for a family that transformers does not have.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
     tokenizer = word_tokenizer(texts, CONTEXT)
     tokens = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None}
     try:
         config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **tokens, **_SIZES)
+        config.num_labels = 1 if reward else config.num_labels
         torch.manual_seed(0)
-        network = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        kind = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
+        network = kind.from_config(config, dtype=torch.float32)
     except (ValueError, KeyError) as error:
         raise BactrianError(f"{family}: no family of decoders that transformers has ({error})") from None
     with torch.no_grad():
         for weight in network.parameters():
             if weight.ndim >= 2:
                 torch.nn.init.normal_(weight, std=0.05)
-        torch.nn.init.normal_(network.get_output_embeddings().weight, std=0.4)  # sure enough that greedy answers differ
-        network.get_input_embeddings().weight += 0.2  # what all tokens share, the end token's row below can answer to
-        _lean_to_the_end(network, tokenizer.eos_token_id)
+        if not reward:
+            torch.nn.init.normal_(network.get_output_embeddings().weight, std=0.4)  # sure enough for greedy answers
+            network.get_input_embeddings().weight += 0.2  # what all tokens share, and the end token can answer to
+            _lean_to_the_end(network, tokenizer.eos_token_id)
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
