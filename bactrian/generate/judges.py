@@ -5,12 +5,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bactrian.chat import prompt_ids
-from bactrian.generate.engine import Engine, Request
+from bactrian.generate.respond import Ask, Reply, Responder
 from bactrian.verify.verdict import Problem, Verdict
 
 if TYPE_CHECKING:
-    from bactrian.chat import ChatTemplate
     from bactrian.model.reward_model import RewardModel
 
 Messages = Sequence[Any]
@@ -32,21 +30,23 @@ Say in one sentence why, then end with a line "Rating: N"."""
 
 
 class ModelJudge:
-    """Asks a language model, greedily, for a rating. Score (N − 1) / 9; right from the row's `right_from`.
+    """Asks a language model, here or behind a server, greedily, for a rating.
 
-    A judge that gives no rating has failed, which says nothing about the answer: "crashed".
+    Score (N − 1) / 9; right from the row's `right_from`. A judge that gives no rating has failed, which says nothing
+    about the answer: "crashed".
     """
 
-    def __init__(self, engine: Engine, template: "ChatTemplate", max_new_tokens: int = 128) -> None:
-        self.engine, self.template, self.max_new_tokens = engine, template, max_new_tokens
+    def __init__(self, responder: Responder, max_new_tokens: int = 128) -> None:
+        self.responder, self.max_new_tokens = responder, max_new_tokens
 
     def judge(self, asked: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        requests = []
-        for problem, answer in asked:
-            messages = [{"role": "user", "content": question(problem, answer)}]
-            ids = prompt_ids(messages, self.template, "what the judge is asked")
-            requests.append(Request(tuple(ids), max_new_tokens=self.max_new_tokens, temperature=0.0))
-        said = [group[0].text for group in self.engine.generate(requests)]
+        asks = [
+            Ask((turn("user", question(problem, answer)),), "what the judge is asked", 0, self.max_new_tokens, 0.0)
+            for problem, answer in asked
+        ]
+        replies: dict[int, Reply] = {}
+        self.responder.answer(asks, replies.__setitem__)
+        said = [replies[place].text or replies[place].fault for place in range(len(asks))]
         return [rating(problem, text) for (problem, _), text in zip(asked, said, strict=True)]
 
 

@@ -176,7 +176,7 @@ class Evaluate(Judged):
         answered = []
         for task in tasks:
             for mode in modes:
-                judges = [workspace.input(r).content_hash for r in (self.judge, self.reward_model) if r]
+                judges = self.judges_known_as(workspace)
                 shaping = self._shaping(workspace.input(ref).content_hash, task, mode, workspace.seed)
                 memo = workspace.memo(**shaping, sandbox=workspace.hardware.sandbox, judges=judges)
                 if not memo.exists:

@@ -43,7 +43,7 @@ class Server(Settings):
         )
 
 
-def local_responder(workspace: "Workspace", ref: str, rows: int) -> "Responder":
+def local_responder(workspace: "Workspace", ref: str, rows: int = 64) -> "Responder":
     """A model of this run, sampling `rows` side by side."""
     from bactrian.generate.local import LocalEngine
     from bactrian.generate.respond import LocalResponder

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
+from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.watching import Watching
 
@@ -187,10 +188,18 @@ class VerifiedSampler:
 
             groups = self.engine.generate(requests, on_finish=verify)
             verdicts = stream.verdicts()
+        failed = {key for key, verdict in verdicts.items() if verdict.outcome in ("crashed", "timed_out")}
+        if len(failed) == len(verdicts):
+            shown = next(iter(verdicts.values()))
+            raise BactrianError(
+                f"step {step + 1}: the verifiers failed on all {len(failed)} answers, which is no reward: "
+                f"{shown.outcome}: {shown.reason}"
+            )
         return [
             [
-                Rollout(c.ids, c.logprobs, verdicts[place, sample].score, c.finish == "stop", c.version)
+                Rollout(c.ids, c.logprobs, verdicts[place, sample].score, c.finish == "stop", c.version,
+                        (place, sample) not in failed)
                 for sample, c in enumerate(group)
             ]
             for place, group in enumerate(groups)
-        ]
+        ]  # fmt: skip

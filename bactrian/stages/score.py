@@ -54,11 +54,16 @@ class Score(Judged):
 
     @model_validator(mode="after")
     def _one_scorer(self) -> Self:
-        if self.judge is not None and self.reward_model is not None:
-            raise ValueError("found judge and reward_model, expected one of them")
-        if self.answers is not None and self.judge is None and self.reward_model is None:
+        if self.judged and self.reward_model is not None:
+            raise ValueError("found a judge and a reward_model, expected one of them")
+        if self.answers is not None and not self.judged and self.reward_model is None:
             raise ValueError("answers: expected a judge or a reward_model, by which the best is picked")
         return self
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge gives the scores."""
+        return self.judge is not None or self.judge_server is not None
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.files import read_rows
@@ -130,7 +135,7 @@ class Score(Judged):
         where = str(workspace.input(self.data).path)
         rows = [complete_row(row, where) for row in rows]
         asked = [answered(row, f"{where}, row {number}") for number, row in enumerate(rows, 1)]
-        if self.judge is None and self.reward_model is None:
+        if not self.judged and self.reward_model is None:
             flat: Sequence[float | str] = self._verified(rows, asked, where, workspace)
         else:
             flat = self._rewards(asked, [str(row["id"]) for row in rows], workspace)
@@ -179,7 +184,8 @@ class Score(Judged):
 
     def _scorer(self, workspace: "Workspace") -> str:
         ref = self.judge or self.reward_model
-        return workspace.input(ref).name if ref else "verifiers"
+        served = self.judge_server.label if self.judge_server else "verifiers"
+        return workspace.input(ref).name if ref else served
 
     def _rewards(
         self, asked: Sequence[Asked], names: Sequence[str], workspace: "Workspace"
@@ -187,10 +193,9 @@ class Score(Judged):
         """Of each (prompt, answer turns) the reward, or why there is none."""
         if self.reward_model is not None:
             return rewards_by_model(self._model(workspace), asked, names, self.max_length, self.micro_tokens)
-        if self.judge is None:
+        if not self.judged:
             raise BactrianError("score: pairs need a judge or a reward_model")
-        judge = self.judges(workspace, [{"dataset": "judge"}])["judge"]
-        return [plain(verdict) for verdict in judged(judge, asked, self.rubric)]
+        return [plain(verdict) for verdict in ratings(self.language_judge(workspace), asked, self.rubric)]
 
     def _model(self, workspace: "Workspace") -> "RewardModel":
         from bactrian.model.reward_model import RewardModel
@@ -240,7 +245,7 @@ def rewards_by_model(
     return [why[reward is None] if reward is None or not isfinite(reward) else reward for reward in found]
 
 
-def judged(judge: "Judge", asked: Sequence[Asked], rubric: str) -> "list[Verdict]":
+def ratings(judge: "Judge", asked: Sequence[Asked], rubric: str) -> "list[Verdict]":
     """A judge's verdicts on the last user turn of each prompt with its answer."""
     from bactrian.verify.judge import ask
 

@@ -128,7 +128,9 @@ class PPO:
             Group(self.sampler.prompt(problem), tuple(r.ids for r in rollouts))
             for problem, rollouts in zip(chosen, sampled, strict=True)
         ]
-        rewards = self.assess(groups, [[r.score for r in rollouts] for rollouts in sampled])
+        known = [r.score for rollouts in sampled for r in rollouts if r.judged]
+        mean = sum(known) / max(1, len(known))  # of an answer that was not judged nothing is known
+        rewards = self.assess(groups, [[r.score if r.judged else mean for r in rollouts] for rollouts in sampled])
         unended = self.settings.unended_reward
         return [
             _Episodes(
@@ -243,6 +245,7 @@ def _headline(episodes: Sequence[_Episodes]) -> dict[str, float]:
         "score": sum(r.score for r in flat) / len(flat),
         "completion_length": sum(len(r.ids) for r in flat) / len(flat),
         "truncated": sum(not r.ended for r in flat) / len(flat),
+        "unjudged": sum(not r.judged for r in flat) / len(flat),
         "logprob_gap_mean": float(gaps.mean()),
         "logprob_gap_max": float(gaps.max()),
         "value_explained": float(1 - (targets - values).var() / targets.var().clamp(min=1e-8)),

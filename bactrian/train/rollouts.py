@@ -20,6 +20,7 @@ class Rollout:
     score: the verifier's, in [0, 1].
     ended: an end token or stop text was sampled.
     version: of the weights that sampled it.
+    judged: False where the verifier itself failed, which says nothing about the answer.
     """
 
     ids: tuple[int, ...]
@@ -27,6 +28,7 @@ class Rollout:
     score: float
     ended: bool
     version: int
+    judged: bool = True
 
 
 class Sampler(Protocol):
@@ -90,8 +92,15 @@ def gather(
             break
         for problem, rollouts in zip(chosen, sampler.rollouts(chosen, step, step, len(groups)), strict=True):
             _refuse_stale(rollouts, step)
-            groups.append(Sampled(problem, rollouts, reward(problem, rollouts)))
+            groups.append(Sampled(problem, rollouts, without_failures(reward(problem, rollouts), rollouts)))
     return groups
+
+
+def without_failures(rewards: Sequence[float], rollouts: Sequence[Rollout]) -> list[float]:
+    """The rewards, with the mean of the group's others for each answer that was not judged: its advantage is 0."""
+    known = [reward for reward, rollout in zip(rewards, rollouts, strict=True) if rollout.judged]
+    mean = sum(known) / len(known) if known else 0.0
+    return [reward if rollout.judged else mean for reward, rollout in zip(rewards, rollouts, strict=True)]
 
 
 def _refuse_stale(rollouts: Sequence[Rollout], step: int) -> None:
@@ -109,5 +118,6 @@ def headline(groups: Sequence[Sampled]) -> dict[str, float]:
         "zero_variance": 1 - sum(group.alive for group in groups) / len(groups),
         "completion_length": sum(len(r.ids) for r in flat) / len(flat),
         "truncated": sum(not r.ended for r in flat) / len(flat),
+        "unjudged": sum(not r.judged for r in flat) / len(flat),
         "groups": float(len(groups)),
     }

@@ -1,54 +1,71 @@
 """Models as verifiers: a judge's rating, a reward model's score, and what happens without them."""
 
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.generate.engine import Completion, Request
 from bactrian.generate.judges import ModelJudge, RewardJudge, question
+from bactrian.generate.respond import Ask, OnReply, Reply
+from bactrian.generate.server import Server, ServerResponder
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
 from bactrian.verify import Item, Pool, Problem, Verdict, check_verifiers
+from tests.generate.chat_server import Handler, completion, serving
 from tests.model.tiny import write_tiny
 
 
 class Says:
-    """An engine that answers from a list, and keeps what it was asked."""
+    """A responder that answers from a list, and keeps what it was asked."""
 
     def __init__(self, *texts: str) -> None:
-        self.texts, self.asked = iter(texts), list[Request]()
+        self.texts, self.asked = iter(texts), list[Ask]()
 
-    def generate(
-        self, requests: Sequence[Request], on_tokens: Callable[[int], None] | None = None
-    ) -> list[list[Completion]]:
-        self.asked += requests
-        return [[Completion((1,), self.next_text(), (0.0,), "stop", 0)] for _ in requests]
-
-    def next_text(self) -> str:
-        text = next(self.texts, None)
-        if text is None:
-            raise RuntimeError("nothing more to say")
-        return text
+    def answer(self, asked: Sequence[Ask], on_reply: OnReply) -> None:
+        self.asked += asked
+        for place in range(len(asked)):
+            text = next(self.texts, None)
+            if text is None:
+                raise RuntimeError("nothing more to say")
+            on_reply(place, Reply(text))
 
 
-def test_a_judges_rating_is_the_score(tmp_path: Path) -> None:
-    template = LanguageModel.load(write_tiny(tmp_path / "lm", "llama")).template
-    engine = Says("Fine. Rating: 10", "Poor.\n**Rating: 1**", "Rating: 3, no. Rating: 7", "I would rather not say.")
+def test_a_judges_rating_is_the_score() -> None:
+    responder = Says("Fine. Rating: 10", "Poor.\n**Rating: 1**", "Rating: 3, no. Rating: 7", "I would rather not say.")
     items = [Item("judge", f"<think>so</think>text {n}", "", {"rubric": "kindness"}, "Say.") for n in range(4)]
-    with Pool(judges={"judge": ModelJudge(engine, template)}) as pool:  # type: ignore[arg-type]
+    with Pool(judges={"judge": ModelJudge(responder)}) as pool:
         found = pool.verify_all([*items, items[0], Item("gsm8k", "5", "5"), Item("judge", "<think>endless", "")])
-        with pytest.raises(RuntimeError):  # from call to call nothing is remembered: the engine has nothing more to say
+        with pytest.raises(RuntimeError):  # from call to call nothing is remembered
             pool.verify_all(items[:1])
     assert [(v.outcome, round(v.score, 3)) for v in found] == [
         ("right", 1.0), ("wrong", 0.0), ("right", 0.667), ("crashed", 0.0), ("right", 1.0), ("right", 1.0),
         ("unparsable", 0.0),
     ]  # fmt: skip
-    assert len(engine.asked) == 5 and all(request.temperature == 0 for request in engine.asked)
+    assert len(responder.asked) == 5 and all(ask.temperature == 0 for ask in responder.asked)
+
+
+def test_a_judge_behind_a_server() -> None:
+    """Replies come in any order; what the server refuses to judge is no verdict on the answer."""
+
+    def behave(handler: Handler, content: str, nth: int) -> None:
+        if "text 3" in content:
+            handler.give(400, b'{"error": "no"}')
+        else:
+            time.sleep(0.05 if "text 0" in content else 0.0)
+            handler.give(200, completion(f"Rating: {1 + 3 * int(content.split('text ')[1][0])}"))
+
+    items = [Item("judge", f"text {n}", "-", {}, "Say.") for n in range(4)]
+    with serving(behave) as (url, _):
+        judge = ModelJudge(ServerResponder(Server(url, "m", backoff=0.0)))
+        with Pool(judges={"judge": judge}) as pool:
+            found = pool.verify_all(items)
+    assert [v.extracted for v in found[:3]] == ["1", "4", "7"] and found[3].outcome == "crashed"
+    assert "refused with 400" in found[3].reason
 
 
 def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:

@@ -20,6 +20,7 @@ from bactrian.model.reward_model import RewardModel
 from bactrian.recipe import load
 from bactrian.train.objectives import group_advantages
 from bactrian.verify import Problem, verify
+from tests.generate.chat_server import Handler, completion, serving
 from tests.stages.test_training_stages import write_inputs
 
 RECIPE = """\
@@ -147,6 +148,27 @@ def test_advantages_never_compare_two_scales(scale: str) -> None:
         assert abs(float(together[place].sum())) < 1e-5
 
 
+def test_a_judge_behind_a_server_makes_pairs(made: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It likes answers that say 1; the artifact says which answers it liked."""
+    folder = made["sft"].parents[2]
+    monkeypatch.chdir(folder)
+    rows = [{**row, "dataset": "judge", "ground_truth": "-"} for row in read_rows("problems.jsonl", "problem")][:12]
+    Path("judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def behave(handler: Handler, content: str, nth: int) -> None:
+        answer = content.split("<<<ANSWER\n")[1].split("\nANSWER>>>")[0]
+        handler.give(200, completion("Rating: 10" if "1" in answer else "Rating: 2"))
+
+    with serving(behave) as (url, _):
+        server = f"pairs.judge_server={{url: {url}, model: m, backoff: 0.01}}"
+        changes = ("pairs.prompts=judged.jsonl", "pairs.reward_model=null", server)
+        (record,) = [r for r in runner.run(load(Path("r.yaml"), changes), Store(Path("runs")), only="pairs") if r.path
+                     and r.name == "pairs"]  # fmt: skip
+    for pair in read_rows(folder / "runs" / str(record.path)):
+        assert "1" in pair["chosen"][0]["content"] and "1" not in pair["rejected"][0]["content"]
+        assert (pair["chosen_score"], pair["rejected_score"]) == (1.0, pytest.approx(1 / 9))
+
+
 @pytest.mark.parametrize("step", ["pairs", "mixed", "both"])
 def test_rows_of_a_model_that_is_not_given_are_refused_before_sampling(
     made: dict[str, Path], monkeypatch: pytest.MonkeyPatch, step: str
@@ -220,7 +242,7 @@ def test_the_page_shows_rewards(made: dict[str, Path]) -> None:
     (("ranked.by=flavour",), "no field 'flavour', by which pairs are to be counted"),
     (("ranked.sections=rewardbench",), "no source of any section; found test"),
     (("ranked.reward_model=null",), "pairs need a judge or a reward_model"),
-    (("ranked.judge=sft",), "found judge and reward_model, expected one of them"),
+    (("ranked.judge=sft",), "found a judge and a reward_model, expected one of them"),
     (("checked.data=labelled.jsonl",), "row 1: without judge and reward_model a row names its verifier"),
     (("best.data=mixed.jsonl", "best.limit=1", "best.answers=ranked"), "expected one that makes results"),
 ])  # fmt: skip

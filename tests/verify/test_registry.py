@@ -1,5 +1,9 @@
 """Registering verifiers: by decorator, by entry point; settings, thinking sections, refusals, failures."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -167,3 +171,24 @@ def test_who_declines_is_told_from_who_cannot_be_read() -> None:
 
 def test_a_text_without_end_is_not_read() -> None:
     assert verify("gsm8k", "5" * 1_000_001, "5").outcome == "unparsable"
+
+
+def test_an_installed_package_s_verifier_runs_in_a_worker(tmp_path: Path) -> None:
+    """A package as pip leaves it: a module and its entry points, found by a new process and by the worker it starts."""
+    (tmp_path / "loud_package.py").write_text(
+        "from bactrian.verify import Example, Verdict, register\n"
+        "@register('loud', examples=[Example('YES', '', 'right'), Example('no', '', 'wrong')], place='worker')\n"
+        "def loud(problem, completion):\n"
+        "    good = completion.isupper()\n"
+        "    return Verdict(float(good), 'right' if good else 'wrong', completion, '')\n"
+    )
+    info = tmp_path / "loud_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: loud-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bactrian.verifiers]\nloud = loud_package\n")
+    rows = [{"completion": text, "ground_truth": "-", "dataset": "loud"} for text in ("AYE", "no")]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    command = [sys.executable, "-m", "bactrian", "verify", "score", str(tmp_path / "said.jsonl"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert json.loads(done.stdout)["score"] == 0.5
