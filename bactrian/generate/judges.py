@@ -40,14 +40,17 @@ class ModelJudge:
         self.responder, self.max_new_tokens = responder, max_new_tokens
 
     def judge(self, asked: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        asks = [
-            Ask((turn("user", question(problem, answer)),), "what the judge is asked", 0, self.max_new_tokens, 0.0)
-            for problem, answer in asked
-        ]
-        replies: dict[int, Reply] = {}
-        self.responder.answer(asks, replies.__setitem__)
-        said = [replies[place].text or replies[place].fault for place in range(len(asks))]
+        questions = [question(problem, answer) for problem, answer in asked]
+        said = told(self.responder, questions, "what the judge is asked", self.max_new_tokens)
         return [rating(problem, text) for (problem, _), text in zip(asked, said, strict=True)]
+
+
+def told(responder: Responder, questions: Sequence[str], name: str, max_new_tokens: int) -> list[str]:
+    """What is said, greedily, to each question; where nothing is, why."""
+    asks = [Ask((turn("user", text),), name, 0, max_new_tokens, 0.0) for text in questions]
+    replies: dict[int, Reply] = {}
+    responder.answer(asks, replies.__setitem__)
+    return [replies[place].text or replies[place].fault for place in range(len(asks))]
 
 
 def question(problem: Problem, answer: str) -> str:
@@ -149,16 +152,12 @@ class ComplianceJudge:
     One that says neither has failed: "crashed".
     """
 
-    def __init__(self, engine: Engine, template: "ChatTemplate", max_new_tokens: int = 64) -> None:
-        self.engine, self.template, self.max_new_tokens = engine, template, max_new_tokens
+    def __init__(self, responder: Responder, max_new_tokens: int = 64) -> None:
+        self.responder, self.max_new_tokens = responder, max_new_tokens
 
     def judge(self, asked: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        requests = []
-        for problem, answer in asked:
-            text = BEHAVIOUR.format(prompt=problem.prompt, answer=answer)
-            ids = prompt_ids([{"role": "user", "content": text}], self.template, "what the classifier is asked")
-            requests.append(Request(tuple(ids), max_new_tokens=self.max_new_tokens, temperature=0.0))
-        said = [group[0].text for group in self.engine.generate(requests)]
+        questions = [BEHAVIOUR.format(prompt=problem.prompt, answer=answer) for problem, answer in asked]
+        said = told(self.responder, questions, "what the classifier is asked", self.max_new_tokens)
         return [behaviour(problem, text) for (problem, _), text in zip(asked, said, strict=True)]
 
 

@@ -53,7 +53,6 @@ class Judged(Stage):
             found["reward_model"] = _reward_judge(workspace, self.reward_model)
         return found
 
-
     def judges_known_as(self, workspace: "Workspace") -> list[str]:
         """What a verdict by these models depends on; of a server all that is known."""
         found = [workspace.input(ref).content_hash for ref in (self.judge, self.reward_model) if ref]

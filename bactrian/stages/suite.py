@@ -148,9 +148,10 @@ class Suite(Stage):
         if self.classifier is None:
             return {}
         from bactrian.generate.judges import ComplianceJudge
+        from bactrian.generate.respond import LocalResponder
 
         engine = self._engine(workspace.input(self.classifier).path, workspace)
-        return {"compliance_model": ComplianceJudge(engine, engine.template)}
+        return {"compliance_model": ComplianceJudge(LocalResponder(engine))}
 
     def _changed(self, task: "Task") -> "Task":
         tokens = min(task.max_new_tokens, self.max_new_tokens or task.max_new_tokens)
