@@ -47,12 +47,24 @@ def test_a_norm(dtype: torch.dtype, offset: float, threads: int) -> None:
 @pytest.mark.parametrize("kind", [0, 1])
 def test_a_gated_unit(dtype: torch.dtype, kind: int) -> None:
     gate, up = (4 * drawn(2, 19, 50, dtype=dtype)).detach().requires_grad_(), drawn(2, 19, 50, seed=1, dtype=dtype)
-    act = silu(gate.double()) if kind == 0 else gelu(gate.double(), approximate="tanh")
-    expected = act * up.double()
+
+    def gated() -> torch.Tensor:
+        act = silu(gate.double()) if kind == 0 else gelu(gate.double(), approximate="tanh")
+        return act * up.double()
+
+    expected = gated()
     found = fused._Gate.apply(gate, up, kind)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(found.double(), expected.detach(), **CLOSE[dtype])
     for ours, theirs in zip(gradients(found, [gate, up]), gradients(expected, [gate, up]), strict=True):
         torch.testing.assert_close(ours, theirs, **CLOSE[dtype])
+    weight = drawn(30, 50, seed=2, dtype=dtype)
+    inputs = [gate, up, weight]
+    through = fused._GatedLinear.apply(gate, up, weight, kind)  # type: ignore[no-untyped-call]
+    expected = gated() @ weight.double().T
+    torch.testing.assert_close(through.double(), expected.detach(), rtol=2e-2, atol=40 * CLOSE[dtype]["atol"])
+    for ours, theirs in zip(gradients(through, inputs), gradients(expected, inputs), strict=True):
+        scale = float(theirs.abs().max())
+        torch.testing.assert_close(ours / scale, theirs / scale, **CLOSE[dtype])
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
