@@ -42,7 +42,8 @@ class Ours:
         from bactrian.generate.local import LocalEngine
         from bactrian.model.language_model import LanguageModel
         from bactrian.train.optimiser import MasterAdamW
-        from bactrian.train.policy import GroupPolicy, Settings
+        from bactrian.train.options import GroupOptions
+        from bactrian.train.policy import GroupPolicy
 
         self.model = LanguageModel.load(Path(folder), dtype)
         self.engine = LocalEngine(self.model)
@@ -50,7 +51,7 @@ class Ours:
         self.samples, self.new = samples, new
         self.prompts = prompts(self.model.tokenizer, count, length)
         self.sampling: list[float] = []
-        settings = Settings(problems_per_step=count, max_new_tokens=new, gap_limit=1e9, unended_reward=None)
+        settings = GroupOptions(problems_per_step=count, max_new_tokens=new, gap_limit=1e9, no_end_reward=None)
         self.task = GroupPolicy(self.model, self, count, settings, steps=1000, seed=0)
         self.optimiser = MasterAdamW(self.model.network)
 

@@ -1,12 +1,13 @@
 """Stage `ppo`: reinforcement learning with a value model, from verifiers, a reward model, or both."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.watching import Watching
+from bactrian.train.options import PPOOptions
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from bactrian.model.reward_model import RewardModel
 
 
-class PPO(Watching):
+class PPO(Watching, PPOOptions):
     """Proximal policy optimisation [Schulman et al. 2017] as Tülu 2.5 and Tülu 3 used it [SPEC §3.4].
 
     A token's reward is −kl × (log π − log π_ref); at the answer's last token comes the answer's own:
@@ -36,26 +37,8 @@ class PPO(Watching):
     reward_weight: float = Field(0.0, ge=0, description="of the reward model's reward, on its own scale")
     verifier_weight: float = Field(10.0, ge=0, description="of the verifier's score in [0, 1]")
     steps: int = Field(100, ge=1, description="of sampling and updating")
-    problems_per_step: int = Field(32, ge=1, description="problems sampled in each step")
     samples: int = Field(1, ge=1, description="answers to each problem")
-    epochs: int = Field(4, ge=1, description="passes over the answers of a step")
-    parts: int = Field(1, ge=1, description="optimiser updates of each pass")
-    kl: float = Field(0.05, ge=0, description="of the KL estimate in each token's reward; 0 loads no reference")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="see docs; the reference uses k1 in the reward")
-    discount: float = Field(1.0, gt=0, le=1, description="gamma")
-    decay: float = Field(0.95, ge=0, le=1, description="lambda of the advantage estimate")
-    clip: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 ± this")
-    value_clip: float = Field(0.2, gt=0, description="the value moves at most this far in one step")
-    value_weight: float = Field(0.1, gt=0, description="of the value model's loss")
-    no_end_reward: float | None = Field(
-        -10.0, description="reward of an answer cut off before its end token; null: its own"
-    )
-    temperature: float = Field(1.0, gt=0, description="of sampling; the training logits are divided by it too")
-    max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens")
     rows_at_once: int = Field(64, ge=1, description="answers sampled side by side")
-    gap_limit: float = Field(
-        0.05, gt=0, description="mean gap between the sampler's and the trainer's log-probs that stops the run"
-    )
     verify_timeout: float = Field(10.0, gt=0, description="seconds for one slow verification")
     learning_rate: float = Field(3e-7, gt=0, description="peak of the schedule")
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
@@ -76,22 +59,6 @@ class PPO(Watching):
         self.prepare(workspace, model, self.model)
         self.equip(workspace, value, self.value or self.model)
         assess = MixedReward(self.verifier_weight, judge, self.reward_weight, self.micro_tokens)
-        settings = ppo.Settings(
-            problems_per_step=self.problems_per_step,
-            epochs=self.epochs,
-            parts=self.parts,
-            temperature=self.temperature,
-            kl=self.kl,
-            kl_estimator=self.kl_estimator,
-            discount=self.discount,
-            decay=self.decay,
-            clip=self.clip,
-            value_clip=self.value_clip,
-            value_weight=self.value_weight,
-            unended_reward=self.no_end_reward,
-            gap_limit=self.gap_limit,
-            micro_tokens=self.micro_tokens,
-        )
         with Pool(2, self.verify_timeout, self.judges(workspace, [*rows, *apart])) as pool:
             engine = LocalEngine(model, rows=self.rows_at_once)
             sampler = VerifiedSampler(self, engine, rows, pool, workspace.seed)
@@ -101,7 +68,7 @@ class PPO(Watching):
                 sampler,
                 assess,
                 len(rows),
-                settings,
+                self,
                 steps=self.steps,
                 seed=workspace.seed,
                 reference=self.reference(workspace, model, self.model) if self.kl else None,

@@ -1,13 +1,14 @@
 """Stage `rlvr`: reinforcement learning with verifiable rewards."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.watching import Watching
+from bactrian.train.options import GroupOptions
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 SEEDS_APART = 1_000_003
 
 
-class RLVR(Watching):
+class RLVR(Watching, GroupOptions):
     """Reinforcement learning with verifiable rewards, by GRPO and its variants [Tülu 3.1, Shao et al. 2024; SPEC §4].
 
     Each step samples several answers to each of a few problems, scores them with the problems' verifiers, and moves the
@@ -32,67 +33,17 @@ class RLVR(Watching):
     model: ModelRef = Field(description="the policy to start from; also the reference of the KL term")
     data: DataRef = Field(description="problem rows")
     steps: int = Field(100, ge=1, description="of sampling and updating")
-    problems_per_step: int = Field(8, ge=1, description="problems sampled in each step")
     samples: int = Field(8, ge=2, description="answers to each problem")
-    updates_per_step: int = Field(1, ge=1, description="optimiser updates over the answers of one step")
-    objective: Literal["clip", "gspo", "cispo"] = Field(
-        "clip",
-        description="clipped ratio by token (GRPO), by answer (GSPO), or as a weight without gradient (CISPO)",
-    )
-    advantage: Literal["std", "none", "rloo"] = Field(
-        "std", description="divide by the group's deviation (GRPO), only centre (Dr. GRPO), or leave one out (RLOO)"
-    )
-    aggregate: Literal["token", "response", "constant"] = Field(
-        "token", description="mean over tokens (DAPO), over responses (GRPO), or a constant divisor (Dr. GRPO)"
-    )
-    clip_low: float = Field(0.2, gt=0, lt=1, description="ratio is clipped at 1 - this")
-    clip_high: float = Field(0.272, gt=0, description="ratio is clipped at 1 + this")
-    importance_cap: float | None = Field(
-        None,
-        ge=1,
-        description="weigh tokens by trainer's over sampler's probability, at most this; the reference's is 2",
-    )
-    kl: float = Field(0.0, ge=0, description="weight of the KL to the reference; 0 loads no reference")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="see docs; the reference uses k3")
-    kl_in: Literal["loss", "reward"] = Field(
-        "loss", description="on each token of the loss, or off the answer's reward"
-    )
-    no_end_reward: float | None = Field(
-        0.0, description="reward of an answer cut off before its end token; null: its score"
-    )
-    train_unended: bool = Field(
-        True, description="false: answers that were cut off count in their group's mean and are not trained on (DAPO)"
-    )
-    overlong_zone: int = Field(
-        0, ge=0, description="last tokens before max_new_tokens over which a penalty grows from 0 to -1 (DAPO)"
-    )
-    refills: int = Field(
-        0,
-        ge=0,
-        description="rounds in which groups that are all right or all wrong are replaced by other problems (DAPO)",
-    )
-    temperature: float = Field(1.0, gt=0, description="of sampling; the training logits are divided by it too")
-    max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens")
     rows_at_once: int = Field(64, ge=1, description="answers sampled side by side")
-    gap_limit: float = Field(
-        0.05, gt=0, description="mean gap between the sampler's and the trainer's log-probs that stops the run"
-    )
     verify_timeout: float = Field(10.0, gt=0, description="seconds for one slow verification")
     learning_rate: float = Field(5e-7, gt=0, description="peak of the schedule")
     schedule: Literal["linear", "cosine", "constant", "anneal"] = Field("constant", description="after the warm-up")
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
 
-    @model_validator(mode="after")
-    def _zone_fits(self) -> Self:
-        if self.overlong_zone > self.max_new_tokens:
-            found = f"found {self.overlong_zone}, expected at most max_new_tokens ({self.max_new_tokens})"
-            raise ValueError(f"overlong_zone: {found}")
-        return self
-
     def run(self, workspace: "Workspace") -> None:
         from bactrian.generate.local import LocalEngine
         from bactrian.stages.watching import HeldOut
-        from bactrian.train.policy import GroupPolicy, Settings
+        from bactrian.train.policy import GroupPolicy
         from bactrian.verify import Pool
 
         rows = self.problem_rows(workspace, self.data)
@@ -100,31 +51,10 @@ class RLVR(Watching):
         model = self.load(workspace, self.model)
         reference = self.reference(workspace, model, self.model) if self.kl else None
         engine = LocalEngine(model, rows=self.rows_at_once)
-        settings = Settings(
-            problems_per_step=self.problems_per_step,
-            updates_per_step=self.updates_per_step,
-            temperature=self.temperature,
-            max_new_tokens=self.max_new_tokens,
-            objective=self.objective,
-            scale=self.advantage,
-            aggregate=self.aggregate,
-            clip_low=self.clip_low,
-            clip_high=self.clip_high,
-            kl=self.kl,
-            kl_estimator=self.kl_estimator,
-            kl_in=self.kl_in,
-            train_unended=self.train_unended,
-            overlong_zone=self.overlong_zone,
-            refills=self.refills,
-            importance_cap=self.importance_cap,
-            unended_reward=self.no_end_reward,
-            gap_limit=self.gap_limit,
-            micro_tokens=self.micro_tokens,
-        )
         with Pool(2, self.verify_timeout, self.judges(workspace, [*rows, *apart])) as pool:
             sampler = VerifiedSampler(self, engine, rows, pool, workspace.seed)
             task = GroupPolicy(
-                model, sampler, len(rows), settings, steps=self.steps, seed=workspace.seed, reference=reference
+                model, sampler, len(rows), self, steps=self.steps, seed=workspace.seed, reference=reference
             )
             look = HeldOut(engine, apart, pool, self.max_new_tokens) if apart else None
             self.train_watched(workspace, model, task, look)

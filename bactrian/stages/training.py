@@ -6,6 +6,7 @@ from pydantic import Field
 
 from bactrian.manifest import Kind
 from bactrian.stages.stage import Settings, Stage
+from bactrian.train.options import Options
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -25,7 +26,7 @@ class Optimiser(Settings):
     )
 
 
-class Training(Stage):
+class Training(Stage, Options):
     """Settings of the training loop."""
 
     makes = Kind.MODEL
@@ -37,9 +38,6 @@ class Training(Stage):
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay rates")
     optimiser: Optimiser = Field(Optimiser(), description="memory of the optimiser: {states: 8bit, offload: true}")
     max_grad_norm: float | None = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
-    micro_tokens: int = Field(
-        4096, ge=1, description="tokens of one forward and backward; changes memory, not the result"
-    )
     checkpoint_seconds: float = Field(120.0, ge=0, description="between checkpoints, which a killed run resumes from")
     time_limit_minutes: float | None = Field(
         None, gt=0, description="stop after this long and keep what was learnt; the result depends on the machine"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
@@ -14,56 +13,14 @@ from bactrian.model.packing import Group, pack, plant
 from bactrian.train.batches import answer_tokens
 from bactrian.train.loop import Share, Update
 from bactrian.train.objectives import (
-    KLEstimator,
-    PolicyObjective,
     group_advantages,
     importance_weights,
     kl_estimate,
     overlong_penalty,
     policy_loss,
 )
+from bactrian.train.options import GroupOptions
 from bactrian.train.rollouts import Rollout, Sampled, Sampler, gather, headline
-
-Aggregate = Literal["token", "response", "constant"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Of GRPO and its variants (SPEC 4.4).
-
-    objective: see `policy_loss`.
-    scale: of the advantages (see `group_advantages`).
-    aggregate: "token": mean over the tokens of all trained groups [DAPO]; "response": mean over each response's tokens,
-        then over responses [GRPO]; "constant": sum over tokens / (max_new_tokens x responses) [Dr. GRPO].
-    kl, kl_estimator, kl_in: weight beta of the KL to the reference: beta x its estimate on each token of the loss, or
-        taken off an answer's reward, summed over its tokens (as the sampler computed them).
-    unended_reward: replaces the reward of an answer that was cut off; None leaves its score.
-    train_unended: False leaves such answers out of the loss, not out of their group's mean [DAPO's filter].
-    overlong_zone: tokens before max_new_tokens in which `overlong_penalty` is added to the reward; 0 for none.
-    refills: see `gather`.
-    importance_cap: of `importance_weights` on the policy's loss; None for no weights.
-    gap_limit: largest mean gap between the sampler's and the trainer's log-probs of a step that is let pass.
-    """
-
-    problems_per_step: int
-    updates_per_step: int = 1
-    temperature: float = 1.0
-    max_new_tokens: int = 256
-    objective: PolicyObjective = "clip"
-    scale: Literal["std", "none", "rloo"] = "std"
-    aggregate: Aggregate = "token"
-    clip_low: float = 0.2
-    clip_high: float = 0.272
-    kl: float = 0.0
-    kl_estimator: KLEstimator = "k3"
-    kl_in: Literal["loss", "reward"] = "loss"
-    unended_reward: float | None = 0.0
-    train_unended: bool = True
-    overlong_zone: int = 0
-    refills: int = 0
-    importance_cap: float | None = None
-    gap_limit: float = 0.05
-    micro_tokens: int = 4096
 
 
 @dataclass
@@ -91,7 +48,7 @@ class GroupPolicy:
         model: LanguageModel,
         sampler: Sampler,
         problems: int,
-        settings: Settings,
+        settings: GroupOptions,
         *,
         steps: int,
         seed: int,
@@ -120,7 +77,7 @@ class GroupPolicy:
 
     def _rewards(self, problem: int, rollouts: Sequence[Rollout]) -> list[float]:
         s = self.settings
-        rewards = [r.score if r.ended or s.unended_reward is None else s.unended_reward for r in rollouts]
+        rewards = [r.score if r.ended or s.no_end_reward is None else s.no_end_reward for r in rollouts]
         if s.overlong_zone:
             late = (overlong_penalty(len(r.ids), s.max_new_tokens, s.overlong_zone) for r in rollouts)
             rewards = [reward + penalty for reward, penalty in zip(rewards, late, strict=True)]
@@ -132,7 +89,7 @@ class GroupPolicy:
         return rewards
 
     def _trained(self, sampled: Sampled) -> _TrainedGroup:
-        advantages = group_advantages(torch.tensor([sampled.rewards]), self.settings.scale)[0].tolist()
+        advantages = group_advantages(torch.tensor([sampled.rewards]), self.settings.advantage)[0].tolist()
         kept = [i for i, r in enumerate(sampled.rollouts) if r.ended or self.settings.train_unended]
         return _TrainedGroup(
             Group(self.sampler.prompt(sampled.problem), tuple(sampled.rollouts[i].ids for i in kept)),

@@ -15,44 +15,17 @@ from bactrian.model.reward_model import RewardModel
 from bactrian.train.batches import answer_tokens
 from bactrian.train.loop import Share, Update
 from bactrian.train.objectives import (
-    KLEstimator,
     clipped_policy,
     clipped_value,
     generalised_advantages,
     kl_estimate,
     whiten,
 )
+from bactrian.train.options import PPOOptions
 from bactrian.train.rollouts import Rollout, Sampler
 from bactrian.train.supervised import step_rows
 
 Assess = Callable[[Sequence[Group], Sequence[Sequence[float]]], list[list[float]]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Of PPO (SPEC 3.4).
-
-    epochs, parts: optimiser updates over the rollouts of a step: so many passes, each cut into so many parts.
-    kl: beta: a token's reward is -beta x the KL estimate there; the answer's own reward comes on top at its last token.
-    unended_reward: replaces the reward of an answer that was cut off; None leaves it.
-    gap_limit: largest mean gap between the sampler's and the trainer's log-probs of a step that is let pass.
-    """
-
-    problems_per_step: int
-    epochs: int = 4
-    parts: int = 1
-    temperature: float = 1.0
-    kl: float = 0.05
-    kl_estimator: KLEstimator = "k1"
-    discount: float = 1.0
-    decay: float = 0.95
-    clip: float = 0.2
-    value_clip: float = 0.2
-    value_weight: float = 0.1
-    whiten: bool = True
-    unended_reward: float | None = -10.0
-    gap_limit: float = 0.05
-    micro_tokens: int = 4096
 
 
 @dataclass
@@ -83,7 +56,7 @@ class PPO:
         sampler: Sampler,
         assess: Assess,
         problems: int,
-        settings: Settings,
+        settings: PPOOptions,
         *,
         steps: int,
         seed: int,
@@ -131,7 +104,7 @@ class PPO:
         known = [r.score for rollouts in sampled for r in rollouts if r.judged]
         mean = sum(known) / max(1, len(known))  # of an answer that was not judged nothing is known
         rewards = self.assess(groups, [[r.score if r.judged else mean for r in rollouts] for rollouts in sampled])
-        unended = self.settings.unended_reward
+        unended = self.settings.no_end_reward
         return [
             _Episodes(
                 group,

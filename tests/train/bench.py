@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,8 +20,8 @@ from bactrian.model.language_model import Decoder, LanguageModel
 from bactrian.model.reward_model import RewardModel
 from bactrian.train import ppo
 from bactrian.train.loop import Settings, Share, Task, Update, train
+from bactrian.train.options import GroupOptions, Options, PPOOptions
 from bactrian.train.policy import GroupPolicy
-from bactrian.train.policy import Settings as PolicySettings
 from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
 from bactrian.train.reward import BradleyTerry, MixedReward
 from bactrian.train.rollouts import Rollout
@@ -30,7 +30,15 @@ from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
 from bactrian.train.watch import Watched
 
 SYSTEM = (5, 9, 14, 6, 7, 20)
-POLICY = PolicySettings(problems_per_step=3, max_new_tokens=6, micro_tokens=64)
+Kind = TypeVar("Kind", bound=Options)
+
+
+def changed(options: Kind, **changes: Any) -> Kind:
+    """The options with some of them changed, and checked again."""
+    return type(options)(**(options.model_dump() | changes))
+
+
+POLICY = GroupOptions(problems_per_step=3, max_new_tokens=6, micro_tokens=64)
 OBJECTIVES = {
     "dpo": Objective("dpo", 0.3),
     "dpo_norm": Objective("dpo_norm", 5.0),
@@ -40,17 +48,17 @@ OBJECTIVES = {
 }
 POLICIES = {
     "grpo by token": POLICY,
-    "grpo by response": replace(POLICY, aggregate="response"),
-    "dr. grpo": replace(POLICY, aggregate="constant", scale="none"),
-    "rloo with kl": replace(POLICY, scale="rloo", kl=0.1),
-    "gspo": replace(POLICY, objective="gspo", aggregate="response", updates_per_step=2, clip_low=3e-4, clip_high=4e-4),
-    "cispo, refilled": replace(POLICY, objective="cispo", refills=2, importance_cap=2.0),
-    "kl in the reward": replace(POLICY, kl=0.1, kl_estimator="k1", kl_in="reward"),
-    "grpo, two updates": replace(POLICY, updates_per_step=2, kl=0.05, kl_estimator="k2"),
+    "grpo by response": changed(POLICY, aggregate="response"),
+    "dr. grpo": changed(POLICY, aggregate="constant", advantage="none"),
+    "rloo with kl": changed(POLICY, advantage="rloo", kl=0.1),
+    "gspo": changed(POLICY, objective="gspo", aggregate="response", updates_per_step=2, clip_low=3e-4, clip_high=4e-4),
+    "cispo, refilled": changed(POLICY, objective="cispo", refills=2, importance_cap=2.0),
+    "kl in the reward": changed(POLICY, kl=0.1, kl_estimator="k1", kl_in="reward"),
+    "grpo, two updates": changed(POLICY, updates_per_step=2, kl=0.05, kl_estimator="k2"),
 }
 PPOS = {
-    "ppo": ppo.Settings(problems_per_step=3, epochs=2, kl=0.05, whiten=False, micro_tokens=64),
-    "ppo in parts": ppo.Settings(problems_per_step=3, epochs=2, parts=2, kl=0.0, micro_tokens=64),
+    "ppo": PPOOptions(problems_per_step=3, epochs=2, kl=0.05, whiten=False, micro_tokens=64),
+    "ppo in parts": PPOOptions(problems_per_step=3, epochs=2, parts=2, kl=0.0, micro_tokens=64),
 }
 KINDS = ("sft", "pretrain", *OBJECTIVES, "reward", "kto", *POLICIES, *PPOS)
 
@@ -156,7 +164,7 @@ def make(
         weights = {"desirable_weight": 1.0, "undesirable_weight": 1.3}
         return Unpaired(model, opinions, reference, beta=0.1, batch=batch, epochs=epochs, **weights, **common)
     if kind in PPOS:
-        chosen = replace(PPOS[kind], problems_per_step=batch, micro_tokens=micro_tokens)
+        chosen = changed(PPOS[kind], problems_per_step=batch, micro_tokens=micro_tokens)
         rewards = MixedReward(1.0, RewardModel.of(model, seed=6), 0.1)
         if adapted:
             adapt(value)
@@ -164,7 +172,7 @@ def make(
             model, value, ToySampler(model, items), rewards, len(items), chosen, seed=3,
             steps=max(1, round(len(items) * epochs / batch)), reference=frozen(model, chosen.kl, adapted),
         )  # fmt: skip
-    settings = replace(POLICIES[kind], problems_per_step=batch, micro_tokens=micro_tokens)
+    settings = changed(POLICIES[kind], problems_per_step=batch, micro_tokens=micro_tokens)
     steps = max(1, round(len(items) * epochs / batch))
     sampler = ToySampler(model, items)
     start = frozen(model, settings.kl, adapted)

@@ -13,10 +13,11 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.train.loop import Update
-from bactrian.train.policy import GroupPolicy, Settings
+from bactrian.train.options import GroupOptions
+from bactrian.train.policy import GroupPolicy
 from bactrian.train.rollouts import Rollout
 from tests.model.tiny import write_tiny
-from tests.train.bench import POLICY, ToySampler, frozen, load, metrics, run, same
+from tests.train.bench import POLICY, ToySampler, changed, frozen, load, metrics, run, same
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ class Changed(ToySampler):
 
 def policy(
     model: LanguageModel,
-    settings: Settings = POLICY,
+    settings: GroupOptions = POLICY,
     changes: dict[int, dict[str, object]] | None = None,
     shift: float = 0.0,
     steps: int = 2,
@@ -76,14 +77,14 @@ def summed(update: Update) -> dict[str, float]:
 @pytest.mark.parametrize("updates", [1, 2, 3])
 @pytest.mark.parametrize("micro_tokens", [1, 64, 10_000])
 def test_the_ratio_is_exactly_one_in_the_first_update(model: LanguageModel, updates: int, micro_tokens: int) -> None:
-    task = policy(model, replace(POLICY, updates_per_step=updates, micro_tokens=micro_tokens))
+    task = policy(model, changed(POLICY, updates_per_step=updates, micro_tokens=micro_tokens))
     first = summed(next(iter(task.updates(0))))
     assert first["ratio"] == 1.0  # not almost
     assert first["clip_fraction"] == 0
 
 
 def test_later_updates_are_measured_against_the_weights_before_the_first(model: LanguageModel) -> None:
-    task = policy(model, replace(POLICY, updates_per_step=3))
+    task = policy(model, changed(POLICY, updates_per_step=3))
     first, second, third = task.updates(0)
     assert summed(first)["ratio"] == 1
     assert summed(second)["ratio"] == pytest.approx(1, abs=1e-5)  # nothing has moved yet
@@ -95,7 +96,7 @@ def test_later_updates_are_measured_against_the_weights_before_the_first(model: 
 
 
 def test_the_groups_of_a_step_are_each_in_one_update(model: LanguageModel) -> None:
-    settings = replace(POLICY, updates_per_step=2)
+    settings = changed(POLICY, updates_per_step=2)
     task = policy(model, settings)
     one = policy(model).updates(0)
     whole = sum(u.metrics["completion_length"] * 12 for u in one)
@@ -105,10 +106,10 @@ def test_the_groups_of_a_step_are_each_in_one_update(model: LanguageModel) -> No
 
 
 def test_groups_whose_rewards_are_alike_are_counted_and_not_trained_on(model: LanguageModel, tmp_path: Path) -> None:
-    task = policy(model, replace(POLICY, problems_per_step=6), {1: {"score": 0.0}, 4: {"score": 1.0}})
+    task = policy(model, changed(POLICY, problems_per_step=6), {1: {"score": 0.0}, 4: {"score": 1.0}})
     (update,) = task.updates(0)
     assert update.metrics["zero_variance"] == pytest.approx(2 / 6)
-    lively = policy(model, replace(POLICY, problems_per_step=6))
+    lively = policy(model, changed(POLICY, problems_per_step=6))
     (all_six,) = lively.updates(0)
     assert all_six.metrics["zero_variance"] == 0
     assert update.tokens == all_six.tokens  # sampled all the same
@@ -118,7 +119,7 @@ def test_groups_whose_rewards_are_alike_are_counted_and_not_trained_on(model: La
 def test_without_any_signal_nothing_moves(folder: Path, tmp_path: Path, updates: int) -> None:
     model = load(folder)
     before = {name: weight.detach().clone() for name, weight in model.network.named_parameters()}
-    task = policy(model, replace(POLICY, updates_per_step=updates, kl=0.1), {-1: {"score": 1.0}})
+    task = policy(model, changed(POLICY, updates_per_step=updates, kl=0.1), {-1: {"score": 1.0}})
     assert same(run(task, tmp_path), before)
     lines = metrics(tmp_path)
     assert len(lines) == 2 * updates
@@ -129,7 +130,7 @@ def test_without_any_signal_nothing_moves(folder: Path, tmp_path: Path, updates:
 def test_an_answer_that_did_not_end_gets_the_reward_that_was_set(model: LanguageModel) -> None:
     cut: dict[int, dict[str, object]] = {-1: {"ended": False, "score": 1.0}}
     for unended, expected in ((0.0, 0.0), (-0.5, -0.5), (None, 1.0)):
-        (update,) = policy(model, replace(POLICY, unended_reward=unended), cut).updates(0)
+        (update,) = policy(model, changed(POLICY, no_end_reward=unended), cut).updates(0)
         assert update.metrics["reward"] == expected
         assert update.metrics["score"] == 1 and update.metrics["truncated"] == 1
 
@@ -143,7 +144,7 @@ def test_rollouts_of_other_weights_are_refused(model: LanguageModel) -> None:
 
 def test_the_gap_between_sampler_and_trainer_is_measured_from_the_first_step(model: LanguageModel) -> None:
     for updates in (1, 2):
-        (update, *_) = policy(model, replace(POLICY, updates_per_step=updates)).updates(0)
+        (update, *_) = policy(model, changed(POLICY, updates_per_step=updates)).updates(0)
         found = summed(update)
         assert 0 < found["logprob_gap_mean"] <= found["logprob_gap_max"] <= 1e-5
     (update,) = policy(model, shift=0.01).updates(0)
@@ -174,7 +175,7 @@ class Counted(Changed):
 
 def test_groups_without_signal_are_replaced_by_other_problems(model: LanguageModel) -> None:
     dull: dict[int, dict[str, object]] = {0: {"score": 0.0}, 1: {"score": 1.0}, 2: {"score": 0.0}}
-    settings = replace(POLICY, refills=3)
+    settings = changed(POLICY, refills=3)
     sampler = Counted(model, dull)
     task = GroupPolicy(model, sampler, 6, settings, steps=2, seed=3)
     (update,) = task.updates(0)
@@ -195,7 +196,7 @@ def test_groups_without_signal_are_replaced_by_other_problems(model: LanguageMod
 
 def test_where_no_problem_says_anything_refilling_ends(model: LanguageModel) -> None:
     sampler = Counted(model, {-1: {"score": 1.0}})
-    (update,) = GroupPolicy(model, sampler, 6, replace(POLICY, refills=9), steps=1, seed=3).updates(0)
+    (update,) = GroupPolicy(model, sampler, 6, changed(POLICY, refills=9), steps=1, seed=3).updates(0)
     assert sorted(problem for problems, _ in sampler.asked for problem in problems) == list(range(6))
     assert update.micro_batches == [] and update.metrics["zero_variance"] == 1
 
@@ -207,7 +208,7 @@ def test_cut_answers_count_in_the_mean_and_are_not_trained_on(model: LanguageMod
             return [[replace(group[0], ended=False), *group[1:]] for group in groups]
 
     def losses(train_unended: bool) -> tuple[Update, list[float]]:
-        settings = replace(POLICY, train_unended=train_unended, unended_reward=None)
+        settings = changed(POLICY, train_unended=train_unended, no_end_reward=None)
         task = GroupPolicy(model, FirstCut(model, range(6)), 6, settings, steps=1, seed=3)
         (update,) = task.updates(0)
         return update, [float(share()[0].detach()) for share in update.micro_batches]
@@ -221,10 +222,10 @@ def test_the_overlong_penalty_and_the_kl_are_taken_off_the_reward(model: Languag
     plain = policy(model)
     rollouts = plain.sampler.rollouts([1], 0, 0)[0]
     rewards = plain._rewards(1, rollouts)
-    late = policy(model, replace(POLICY, overlong_zone=4))._rewards(1, rollouts)
+    late = policy(model, changed(POLICY, overlong_zone=4))._rewards(1, rollouts)
     for reward, punished, rollout in zip(rewards, late, rollouts, strict=True):
         assert punished == pytest.approx(reward - max(0.0, (len(rollout.ids) - 2) / 4))
-    shaped = policy(model, replace(POLICY, kl=0.1, kl_estimator="k1", kl_in="reward"))
+    shaped = policy(model, changed(POLICY, kl=0.1, kl_estimator="k1", kl_in="reward"))
     assert shaped.reference is not None
     plain_reference = copy.deepcopy(shaped.reference.network)
     plain_reference.set_attn_implementation("eager")
@@ -238,7 +239,7 @@ def test_the_overlong_penalty_and_the_kl_are_taken_off_the_reward(model: Languag
 
 
 def test_weights_for_a_sampler_that_computes_otherwise(model: LanguageModel) -> None:
-    settings = replace(POLICY, importance_cap=2.0, gap_limit=9.0)
+    settings = changed(POLICY, importance_cap=2.0, gap_limit=9.0)
     for shift, expected in ((0.0, 1.0), (-0.1, math.exp(0.1)), (-5.0, 2.0)):
         (update,) = policy(model, settings, shift=shift).updates(0)
         assert summed(update)["importance_weight"] == pytest.approx(expected, rel=1e-4)
@@ -246,7 +247,7 @@ def test_weights_for_a_sampler_that_computes_otherwise(model: LanguageModel) -> 
 
 def test_training_raises_the_reward(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
-    settings = replace(POLICY, problems_per_step=6)
+    settings = changed(POLICY, problems_per_step=6)
     task = GroupPolicy(model, ToySampler(model, range(6), samples=8), 6, settings, steps=12, seed=0)
     run(task, tmp_path)
     rewards = [line["reward"] for line in metrics(tmp_path)]
@@ -255,7 +256,7 @@ def test_training_raises_the_reward(folder: Path, tmp_path: Path) -> None:
 
 def test_the_headline_says_whether_it_learns(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
-    run(policy(model, replace(POLICY, kl=0.1)), tmp_path)
+    run(policy(model, changed(POLICY, kl=0.1)), tmp_path)
     wanted = {
         "reward", "score", "reward_std", "zero_variance", "completion_length", "truncated", "surrogate", "kl",
         "entropy", "ratio", "clip_fraction", "logprob_gap_mean", "logprob_gap_max",

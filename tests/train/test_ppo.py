@@ -11,11 +11,12 @@ from bactrian.model.reward_model import RewardModel, rewards_of
 from bactrian.train import ppo
 from bactrian.train.loop import Settings
 from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
+from bactrian.train.options import PPOOptions
 from bactrian.train.reward import MixedReward
 from tests.model.tiny import write_tiny
-from tests.train.bench import ToySampler, frozen, load, metrics, pair, run
+from tests.train.bench import ToySampler, changed, frozen, load, metrics, pair, run
 
-PLAIN = ppo.Settings(problems_per_step=4, epochs=1, kl=0.05, whiten=False)
+PLAIN = PPOOptions(problems_per_step=4, epochs=1, kl=0.05, whiten=False)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("model"))
 
 
-def task(folder: Path, settings: ppo.Settings, steps: int = 1) -> ppo.PPO:
+def task(folder: Path, settings: PPOOptions, steps: int = 1) -> ppo.PPO:
     model = load(folder)
     return ppo.PPO(
         model, RewardModel.of(model, 5), ToySampler(model, range(8), samples=2), MixedReward(10.0), 8, settings,
@@ -90,14 +91,14 @@ def plain_values(model: RewardModel, ids: torch.Tensor, start: int) -> torch.Ten
 
 
 def test_the_ratio_is_one_in_the_first_pass_and_moves_after(folder: Path, tmp_path: Path) -> None:
-    run(task(folder, replace(PLAIN, epochs=3, kl=0.0)), tmp_path)
+    run(task(folder, changed(PLAIN, epochs=3, kl=0.0)), tmp_path)
     ratios = [line["ratio"] for line in metrics(tmp_path)]
     assert ratios[0] == 1.0 and all(abs(r - 1) > 1e-6 for r in ratios[1:])
     assert metrics(tmp_path)[0]["logprob_gap_max"] <= 1e-5
 
 
 def test_an_answer_cut_off_is_worth_the_penalty(folder: Path) -> None:
-    made = task(folder, replace(PLAIN, unended_reward=-10.0))
+    made = task(folder, changed(PLAIN, no_end_reward=-10.0))
     sampler = made.sampler
     sampled = sampler.rollouts([0, 1], 0, 0)
     sampled[0][0] = replace(sampled[0][0], ended=False)
@@ -116,7 +117,7 @@ def test_a_gap_over_the_limit_stops_the_run(folder: Path, tmp_path: Path) -> Non
 
 
 def test_it_learns_what_is_rewarded_and_its_value_model_what_is_to_come(folder: Path, tmp_path: Path) -> None:
-    settings = ppo.Settings(problems_per_step=8, epochs=2, kl=0.0)
+    settings = PPOOptions(problems_per_step=8, epochs=2, kl=0.0)
     run(task(folder, settings, steps=25), tmp_path, Settings(1e-2, checkpoint_seconds=3600))
     lines = metrics(tmp_path)
     first, last = (sum(line["score"] for line in part) / len(part) for part in (lines[:6], lines[-6:]))

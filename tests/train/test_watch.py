@@ -11,7 +11,7 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.train.policy import GroupPolicy
 from bactrian.train.watch import Look, Watched, fallen, over_optimised
 from tests.model.tiny import write_tiny
-from tests.train.bench import POLICY, Cut, ToySampler, load, metrics, run, same
+from tests.train.bench import POLICY, Cut, ToySampler, changed, load, metrics, run, same
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
 def watched(
     model: LanguageModel, look: object, folder: Path, steps: int = 4, every: int = 1, stop: bool = False
 ) -> Watched:
-    settings = replace(POLICY, unended_reward=None)
+    settings = changed(POLICY, no_end_reward=None)
     task = GroupPolicy(model, ToySampler(model, range(6)), 6, settings, steps=steps, seed=3)
     return Watched(task, model, look, folder, every=every, stop=stop)  # type: ignore[arg-type]
 

@@ -1,0 +1,97 @@
+"""What a person may set of training's tasks: each setting, its default and its bounds are said here and nowhere else.
+
+A stage is such a record, with more; its task reads what it needs from the stage. Loads no torch.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Options(BaseModel):
+    """Of every task: how a step is cut."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    micro_tokens: int = Field(
+        4096, ge=1, description="tokens of one forward and backward; changes memory, not the result"
+    )
+
+
+class RolloutOptions(Options):
+    """Of the tasks that train on answers of the policy itself."""
+
+    problems_per_step: int = Field(8, ge=1, description="problems sampled in each step")
+    temperature: float = Field(1.0, gt=0, description="of sampling; the training logits are divided by it too")
+    max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens")
+    gap_limit: float = Field(
+        0.05, gt=0, description="mean gap between the sampler's and the trainer's log-probs that stops the run"
+    )
+
+
+class GroupOptions(RolloutOptions):
+    """Of GRPO and its variants (SPEC 4.4)."""
+
+    updates_per_step: int = Field(1, ge=1, description="optimiser updates over the answers of one step")
+    objective: Literal["clip", "gspo", "cispo"] = Field(
+        "clip",
+        description="clipped ratio by token (GRPO), by answer (GSPO), or as a weight without gradient (CISPO)",
+    )
+    advantage: Literal["std", "none", "rloo"] = Field(
+        "std", description="divide by the group's deviation (GRPO), only centre (Dr. GRPO), or leave one out (RLOO)"
+    )
+    aggregate: Literal["token", "response", "constant"] = Field(
+        "token", description="mean over tokens (DAPO), over responses (GRPO), or a constant divisor (Dr. GRPO)"
+    )
+    clip_low: float = Field(0.2, gt=0, lt=1, description="ratio is clipped at 1 - this")
+    clip_high: float = Field(0.272, gt=0, description="ratio is clipped at 1 + this")
+    importance_cap: float | None = Field(
+        None,
+        ge=1,
+        description="weigh tokens by trainer's over sampler's probability, at most this; the reference's is 2",
+    )
+    kl: float = Field(0.0, ge=0, description="weight of the KL to the reference; 0 loads no reference")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="see docs; the reference uses k3")
+    kl_in: Literal["loss", "reward"] = Field(
+        "loss", description="on each token of the loss, or off the answer's reward"
+    )
+    no_end_reward: float | None = Field(
+        0.0, description="reward of an answer cut off before its end token; null: its score"
+    )
+    train_unended: bool = Field(
+        True, description="false: answers that were cut off count in their group's mean and are not trained on (DAPO)"
+    )
+    overlong_zone: int = Field(
+        0, ge=0, description="last tokens before max_new_tokens over which a penalty grows from 0 to -1 (DAPO)"
+    )
+    refills: int = Field(
+        0,
+        ge=0,
+        description="rounds in which groups that are all right or all wrong are replaced by other problems (DAPO)",
+    )
+
+    @model_validator(mode="after")
+    def _zone_fits(self) -> Self:
+        if self.overlong_zone > self.max_new_tokens:
+            found = f"found {self.overlong_zone}, expected at most max_new_tokens ({self.max_new_tokens})"
+            raise ValueError(f"overlong_zone: {found}")
+        return self
+
+
+class PPOOptions(RolloutOptions):
+    """Of PPO with a value model (SPEC 3.4)."""
+
+    problems_per_step: int = Field(32, ge=1, description="problems sampled in each step")
+    epochs: int = Field(4, ge=1, description="passes over the answers of a step")
+    parts: int = Field(1, ge=1, description="optimiser updates of each pass")
+    kl: float = Field(0.05, ge=0, description="of the KL estimate in each token's reward; 0 loads no reference")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="see docs; the reference uses k1 in the reward")
+    discount: float = Field(1.0, gt=0, le=1, description="gamma")
+    decay: float = Field(0.95, ge=0, le=1, description="lambda of the advantage estimate")
+    clip: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 ± this")
+    value_clip: float = Field(0.2, gt=0, description="the value moves at most this far in one step")
+    value_weight: float = Field(0.1, gt=0, description="of the value model's loss")
+    whiten: bool = Field(True, description="advantages to mean 0 and deviation 1 over the step")
+    no_end_reward: float | None = Field(
+        -10.0, description="reward of an answer cut off before its end token; null: its own"
+    )
