@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from bactrian.report import charts
 from bactrian.report.records import Run, Step
 from bactrian.report.rows import Table, read_json
 from bactrian.report.svg import join, tag
-from bactrian.report.words import count, known, number, percent
+from bactrian.report.words import count, known, number, percent, points
 
 SCORES = "scores.json"
 SIZE, LEFT, BOTTOM, TOP = 260.0, 40.0, 34.0, 8.0
@@ -69,7 +69,7 @@ def _tables(scores: Mapping[str, Any]) -> Iterator[Table]:
     sections = _records(scores.get("sections"))
     if sections:
         lines = [[str(each.get("name", "")), count(_float(each.get("pairs"))), percent(_float(each.get("accuracy"))),
-                  ", ".join(map(str, each.get("missing") or [])) or "–"] for each in sections]  # fmt: skip
+                  _listed(each.get("missing"))] for each in sections]  # fmt: skip
         lines.append(["mean of the sections", "", percent(_float(scores.get("overall"))), ""])
         yield _table("By section", ["section", "pairs", "ranked rightly", "subsets that are not there"], lines)
     best = _records(scores.get("best_of"))
@@ -78,8 +78,9 @@ def _tables(scores: Mapping[str, Any]) -> Iterator[Table]:
                  "one answer", "the truly best"]  # fmt: skip
         yield _table("The best of k answers by reward, expected over all draws of k", heads, [[
             str(each.get("model", "")), str(each.get("task", "")), count(_float(each.get("k"))),
-            percent(_float(each.get("score"))), _range(each.get("interval")), percent(_float(each.get("gain"))),
-            _range(each.get("gain_interval")), percent(_float(each.get("single"))), percent(_float(each.get("oracle"))),
+            percent(_float(each.get("score"))), _range(each.get("interval")), points(_float(each.get("gain"))),
+            _range(each.get("gain_interval"), points), percent(_float(each.get("single"))),
+            percent(_float(each.get("oracle"))),
         ] for each in best])  # fmt: skip
     means = _records(scores.get("means"))
     if means:
@@ -127,15 +128,19 @@ def _records(value: Any) -> list[Mapping[str, Any]]:
     return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) or "–" if isinstance(value, list) else "–"
+
+
 def _drawable(each: Mapping[str, Any]) -> bool:
     interval = each.get("interval")
     ends = list(interval) if isinstance(interval, list) and len(interval) == 2 else [None]
     return all(known(_float(value)) for value in (each.get("confidence"), each.get("accuracy"), *ends))
 
 
-def _range(value: Any) -> str:
+def _range(value: Any, show: Callable[[float | None], str] = percent) -> str:
     ends = [_float(end) for end in value] if isinstance(value, list) and len(value) == 2 else []
-    return f"{percent(ends[0])} to {percent(ends[1])}" if ends and all(map(known, ends)) else "–"
+    return f"{show(ends[0])} to {show(ends[1])}" if ends and all(map(known, ends)) else "–"
 
 
 def _float(value: Any) -> float | None:

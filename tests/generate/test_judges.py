@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.generate.judges import ModelJudge, RewardJudge, question
+from bactrian.generate.judges import ComplianceJudge, ModelJudge, RewardJudge, question
 from bactrian.generate.respond import Ask, OnReply, Reply
 from bactrian.generate.server import Server, ServerResponder
 from bactrian.model.language_model import LanguageModel
@@ -118,3 +118,10 @@ def test_a_verdict_that_is_no_number_is_no_answer() -> None:
 
     with Pool(judges={"reward_model": Nan()}) as pool:
         assert pool.verify_all([Item("reward_model", "text", "")])[0].outcome == "crashed"
+
+
+def test_whether_an_answer_refuses_is_told_by_the_last_word_that_says_so() -> None:
+    said = "It complies? No. The answer refuses.", "The answer complies", "Hard to say."
+    asked = [(Problem(truth, {}, "Do it."), "text") for truth in ("refuse", "refuse", "comply")]
+    found = ComplianceJudge(Says(*said)).judge(asked)
+    assert [verdict.outcome for verdict in found] == ["right", "wrong", "crashed"]

@@ -1,6 +1,11 @@
 """Preference data from prompts to pairs, by servers that misbehave: nothing lost, everything on record."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -186,3 +191,38 @@ def test_a_plan_needs_no_server(
     write_inputs(tmp_path, "http://127.0.0.1:9/v1")
     assert invoke(["plan", "p.yaml"]) == 0
     assert "respond" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_kill_costs_no_finished_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL while servers answer slowly: what was finished is not asked for again, and the artifacts are the same."""
+    answered: Counter[int] = Counter()
+
+    def behave(handler: Handler, content: str, nth: int) -> None:
+        time.sleep(0.15)
+        honest(handler, handler.body)
+        with Handler.lock:
+            answered[zlib.crc32(json.dumps(handler.body).encode())] += 1
+
+    environment = os.environ | {"PREFERENCE_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "bactrian", "run", "p.yaml"]
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    with serving(behave) as (url, _):
+        monkeypatch.setenv("PREFERENCE_KEY", KEY)
+        whole = run(tmp_path / "whole", url, monkeypatch)
+        once = len(answered)
+        answered.clear()
+        write_inputs(tmp_path / "cut", url)
+        for kills in (20, 70):
+            process = subprocess.Popen(command, cwd=tmp_path / "cut", env=environment, start_new_session=True,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+            deadline = time.monotonic() + 120
+            while len(answered) < kills and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        cut = run(tmp_path / "cut", url, monkeypatch)
+    assert len(answered) == once and sum(answered.values()) <= once + 2 * 8, "only what was on its way is asked twice"
+    for step in ("answers", "rated", "pairs"):
+        assert read_rows(whole[step]) == read_rows(cut[step])
