@@ -180,8 +180,8 @@ def hardware_line(run: Run) -> str:
             parts = [
                 _written(have.get("gpu") or ""),
                 _written(have.get("cpu") or ""),
-                f"{_written(cores)} cores" if cores else "",
-                f"{_written(threads)} threads" if threads and threads != cores else "",
+                f"{_written(cores)} core{'' if cores == 1 else 's'}" if cores else "",
+                f"{_written(threads)} thread{'' if threads == 1 else 's'}" if threads and threads != cores else "",
                 _hardware("memory", have["memory"]) if have.get("memory") else "",
                 _written(have.get("dtype") or ""),
             ]
