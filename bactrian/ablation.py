@@ -8,6 +8,8 @@
     scores: {stage: evaluate, models: [base, sft], data: unseen}
 
 makes mixture~no-stories, sft~no-stories, scores~no-stories, the same for sums, and mixture~ablation, which compares.
+A step of any stage may be made otherwise: `ablate: {instead: {random: {by: random}}}` of a `select` step makes
+selection~random and all below it with that setting changed.
 They are steps as any other: what they share with the recipe's own is the same artifact, made once.
 """
 
@@ -15,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from bactrian.document import Place
 from bactrian.manifest import Kind
@@ -33,6 +35,7 @@ class Ablate(Settings):
 
     without: list[str] = Field([], description="a run without each of these parts or groups: leave one out")
     only: list[str] = Field([], description="a run with each of these parts or groups alone: its upper bound")
+    instead: dict[str, dict[str, Any]] = Field({}, description="name → settings of the step that are others in a run")
 
     def variants(self) -> Iterator[tuple[Place, str, str]]:
         """(place, "no" or "only", part) of each."""
@@ -43,27 +46,56 @@ class Ablate(Settings):
 def expand(name: str, steps: Mapping[str, Stage], ablate: Ablate) -> tuple[Steps, list[Problem]]:
     """The steps that `ablate` of step `name` adds to those of the recipe, in their order, and what is wrong with it."""
     stage = steps[name]
-    if not isinstance(stage, Divisible):
-        return {}, [((), f"a step of stage {stage.name}, which has no parts", "one that has, such as mix or filter")]
     added, problems, variants = Steps(), list[Problem](), dict[str, str]()
     below = _below(name, steps)
+    for label, changes in ablate.instead.items():
+        suffix = f"~{_in_a_name(label)}"
+        changed = _changed(stage, changes)
+        if not isinstance(changed, Stage):
+            problems.append((("instead", label), show(changes), changed))
+        elif suffix in variants.values():
+            problems.append((("instead", label), f"{show(label)} again", "each name once"))
+        else:
+            variants[label] = suffix
+            added |= _variant(name, changed, suffix, below, steps)
     for place, how, part in ablate.variants():
+        if not isinstance(stage, Divisible):
+            found = f"a step of stage {stage.name}, which has no parts"
+            return {}, [((), found, "one that has, such as mix or filter, or `instead`")]
         kept = [i for i, names in enumerate(stage.parts()) if (part in names) != (how == "no")]
-        suffix = f"~{how}-{re.sub(r'[^A-Za-z0-9_-]+', '-', part).strip('-')}"
+        suffix = f"~{how}-{_in_a_name(part)}"
         if not 0 < len(kept) < len(stage.parts()):
             problems.append((place, *_unusable(part, stage.parts(), bool(kept) == (how == "no"))))
         elif suffix in variants.values():
             problems.append((place, f"{show(part)} again", "each part once"))
         else:
             variants[f"without {part}" if how == "no" else f"only {part}"] = suffix
-            renamed = {old: old + suffix for old in (name, *below)}
-            added[name + suffix] = stage.keeping(kept)
-            added |= {step + suffix: _renamed(steps[step], renamed) for step in below}
+            added |= _variant(name, stage.keeping(kept), suffix, below, steps)
     evaluated = [step for step in below if steps[step].makes is Kind.RESULTS and steps[step].name == "evaluate"]
     if evaluated and variants:
         named = {label: [step + suffix for step in evaluated] for label, suffix in variants.items()}
         added[f"{name}~ablation"] = Ablation(full=evaluated, variants=named)
     return added, problems
+
+
+def _in_a_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
+
+
+def _variant(name: str, stage: Stage, suffix: str, below: Sequence[str], steps: Mapping[str, Stage]) -> Steps:
+    """Another stage in a step's place, and all steps below it once more."""
+    renamed = {old: old + suffix for old in (name, *below)}
+    return {name + suffix: stage, **{step + suffix: _renamed(steps[step], renamed) for step in below}}
+
+
+def _changed(stage: Stage, changes: Mapping[str, Any]) -> Stage | str:
+    """The stage with other settings, or what would have been expected of them."""
+    try:
+        changed = type(stage).model_validate({**stage.model_dump(), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"settings of {stage.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return changed if changed != stage else "settings that are others than the step's own"
 
 
 def _below(name: str, steps: Mapping[str, Stage]) -> list[str]:

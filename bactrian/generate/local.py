@@ -251,8 +251,8 @@ class LocalEngine:
         top_p = torch.tensor([r.asked.top_p for r in rows], dtype=torch.float32)
         top_k = torch.tensor([r.asked.top_k for r in rows])
         for place, row in enumerate(rows):
-            if row.banned:
-                logits[place, list(row.banned)] = -torch.inf
+            if row.banned:  # a tokenizer may have tokens that the model's head has not
+                logits[place, [token for token in row.banned if token < logits.shape[1]]] = -torch.inf
         tokens, logprobs = choose(logits, uniforms, temperature, top_p, top_k)
         for row, token, logprob in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
             row.take(token, logprob)

@@ -29,7 +29,8 @@ ROWS = 16
 CAPS: dict[str, float] = {
     "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": ROWS, "largest": 10,
     "epochs": 1, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1, "look_every": 1,
-    "max_new_tokens": 16, "overlong_zone": 4, "time_limit_minutes": 0.5,
+    "max_new_tokens": 16, "max_thinking_tokens": 16, "answer_tokens": 8, "budgets": 16, "budget": 16, "widths": 2,
+    "tries": 2, "waits": 1, "step_tokens": 8, "tokens_per_step": 8, "overlong_zone": 4, "time_limit_minutes": 0.5,
     "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
 }  # fmt: skip
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
@@ -111,6 +112,10 @@ def _cap(value: Any, where: str, caps: Mapping[str, float], capped: list[str]) -
 
 def _number(key: str, value: Any, where: str, caps: Mapping[str, float], capped: list[str]) -> Any:
     cap = caps.get(key)
+    if cap is not None and isinstance(value, list) and any(_above(each, cap) for each in value):
+        fewer = list(dict.fromkeys(type(each)(min(each, cap)) for each in value))
+        capped.append(f"{where} {value} → {fewer}")
+        return fewer
     share = key == "amount" and isinstance(value, float)  # of what there is
     if cap is None or share or not _above(value, cap):
         return _cap(value, where, caps, capped)

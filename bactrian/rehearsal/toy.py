@@ -27,6 +27,8 @@ def write_toy(folder: Path, family: str, texts: Iterable[str], reward: bool = Fa
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
     tokenizer = word_tokenizer(texts, CONTEXT)
+    if family.startswith("qwen"):  # whose tokenizers have ChatML's marks
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokens = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None}
     try:
         config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **tokens, **_SIZES)

@@ -48,7 +48,7 @@ class Scaling(Stage):
     methods: list[AnyMethod] = Field(min_length=1, description="each with a `method` and its settings")
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")
     format: str = Field("auto", description="how thinking is told from answer: auto, tags, think, s1")
-    most: int = Field(512, ge=1, description="longest thinking, tokens, where a method does not force a budget")
+    max_thinking_tokens: int = Field(512, ge=1, description="longest thinking, where a method does not force a budget")
     answer_tokens: int = Field(64, ge=1, description="longest answer")
     final: str = Field("Final Answer:", description="what begins an answer after a cut")
     template: str | None = Field(None, description="chat template, where not the model's own")
@@ -88,8 +88,10 @@ class Scaling(Stage):
         """Thinking is taken to be as long as it may be; draws that methods share are counted once."""
         model, data = inputs[self.model], inputs[self.data]
         rows = min(data.rows, self.limit or data.rows)
-        draws = {point.draw for method in self.methods for point in points_without_picks(method, self.most)}
-        each = sum(draw.n * (min(draw.thinking or self.most, self.most) + self.answer_tokens) for draw in draws)
+        most = self.max_thinking_tokens
+        draws = {point.draw for method in self.methods for point in points_without_picks(method, most)}
+        lengths = [(draw.n, most if draw.thinking is None else draw.thinking) for draw in draws]
+        each = sum(n * (thinking + self.answer_tokens) for n, thinking in lengths)
         tokens = float(rows * (each + len(draws) * data.tokens_per_row))
         return Forecast(tokens, 2.0 * model.parameters * tokens, 4.0 * model.parameters + 2e9, Facts(rows=rows))
 
@@ -177,14 +179,14 @@ class Comparing:
         for method in self.stage.methods:
             lines, answers = [], []
             runs[method.label] = []
-            for point in method.points(self.stage.most, self.value):
+            for point in method.points(self.stage.max_thinking_tokens, self.value):
                 chosen = self.chosen(method, point)
                 label = f"{method.label} · {point.label}"
                 answers.append([self.answer(row, each) for row, each in zip(self.rows, chosen, strict=True)])
                 mode = "sampled" if point.draw.temperature else "greedy"
                 labelled += [({"model": label, "task": task, "mode": mode}, answer) for answer in answers[-1]]
                 scored = asdict(score(label, task, "greedy", answers[-1]))
-                scores.append(scored | {"mode": mode, "max_new_tokens": point.draw.thinking or self.stage.most})
+                scores.append(scored | {"mode": mode})
                 run = as_run(point, chosen)
                 runs[method.label].append(run)
                 lines.append(line(point, chosen, run, scored))
@@ -246,7 +248,7 @@ class Comparing:
     def attempts(self, draw: Draw) -> "dict[str, list[Attempt]]":
         """The verified thoughts of a draw, by question; from the memo if they were made before."""
         if draw.thinking is None:
-            draw = replace(draw, thinking=self.stage.most)
+            draw = replace(draw, thinking=self.stage.max_thinking_tokens)
         what = {"what": "thoughts", "draw": asdict(draw)}
         kept = self.kept(what, lambda rows, path: self.think(draw, rows, path))
         return {question: attempts for question, (attempts, _) in kept.items()}

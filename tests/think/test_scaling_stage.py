@@ -55,9 +55,9 @@ class Bench:
     def run(self, methods: list[dict[str, Any]], name: str, memos: str = "memos", **settings: Any) -> dict[str, Any]:
         workspace = Workspace.temporary(self.folder / name, self.inputs)
         workspace.memos = self.folder / memos
-        given = {"model": "m", "data": "p", "most": 24, "answer_tokens": 6, "format": "tags", "methods": methods}
+        given = {"model": "m", "data": "p", "max_thinking_tokens": 24, "answer_tokens": 6, "format": "tags"}
         self.output = workspace.output
-        Scaling(**given | settings).run(workspace)
+        Scaling(methods=methods, **given | settings).run(workspace)
         return dict(json.loads((workspace.output / "results.json").read_text()))
 
 
@@ -179,7 +179,7 @@ def test_questions_that_were_trained_on_stop_it(bench: Bench) -> None:
 
 def test_a_plan_counts_shared_draws_once() -> None:
     def tokens(*methods: dict[str, Any]) -> float:
-        stage = Scaling(model="m", data="p", methods=list(methods), most=100, answer_tokens=10)  # type: ignore[arg-type]
+        stage = Scaling(model="m", data="p", methods=list(methods), max_thinking_tokens=100, answer_tokens=10)  # type: ignore[arg-type]
         return stage.forecast({"m": Facts(parameters=10), "p": Facts(rows=5, tokens_per_row=20)}).tokens
 
     majority_of_4 = {"method": "majority", "samples": [2, 4], "budget": 30}
