@@ -56,6 +56,39 @@ def test_the_steps_below_are_there_once_more_for_each_part(tmp_path: Path) -> No
     }  # fmt: skip
 
 
+INSTEAD = """
+steps:
+  a: {stage: problems, tasks: [{source: sums, count: 40}], as_conversations: true}
+  chosen:
+    {stage: select, data: a, count: 20, by: longest, ablate: {instead: {by chance: {by: random}, all: {count: 40}}}}
+  sft: {stage: sft, model: "embedded:smollm2-135m", data: chosen}
+  unseen: {stage: problems, tasks: [{source: sums, count: 5, split: unseen}]}
+  scores: {stage: evaluate, models: {start: "embedded:smollm2-135m", sft: sft}, data: unseen}
+"""
+
+
+def test_a_step_of_any_stage_may_be_made_otherwise(tmp_path: Path) -> None:
+    found = recipe(tmp_path, INSTEAD)
+    other: Any = found.step("chosen~by-chance").stage
+    assert (other.by, other.count) == ("random", 20)
+    assert found.step("sft~all").reads == ("chosen~all",) and found.step("scores~all").reads == ("sft~all", "unseen")
+    table: Any = found.step("chosen~ablation").stage
+    assert table.variants == {"by chance": ["scores~by-chance"], "all": ["scores~all"]}
+    start, _, end = INSTEAD.partition("by: longest, ablate: {instead: {by chance: {by: random}, all: {count: 40}}}")
+    by_hand = f"{start}by: random{end}"
+    alone = {task.step.name: task.key for task in tasks(recipe(tmp_path, by_hand), Hardware())}
+    assert alone["sft"] == {task.step.name: task.key for task in tasks(found, Hardware())}["sft~by-chance"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [("{by: best}", "by: Input should be"), ("{count: 20}", "others than the step's own"), ("{size: 3}", "size")],
+)
+def test_what_cannot_be_changed_is_an_error_in_its_place(tmp_path: Path, changes: str, said: str) -> None:
+    with pytest.raises(BactrianError, match=rf"(?s)line 5.*instead.*other.*{said}"):
+        recipe(tmp_path, INSTEAD.replace("{by chance: {by: random}, all: {count: 40}}", f"{{other: {changes}}}"))
+
+
 def test_a_variant_is_the_recipe_without_the_part_and_nothing_else(tmp_path: Path) -> None:
     lines = [line for line in RECIPE.splitlines() if "ablate:" not in line]
     by_hand = "\n".join(lines).replace("{data: a, capability: sums}, ", "")

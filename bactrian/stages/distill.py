@@ -36,7 +36,7 @@ class Distill(Stage):
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")
     keep: Literal["all", "right"] = Field("all", description="right: only traces whose answer the row's verifier takes")
     samples: int = Field(1, ge=1, description="traces of each problem; with keep: right, the first right one is taken")
-    temperature: float = Field(0.0, ge=0, description="of the thinking; 0 is greedy")
+    temperature: float = Field(0.0, ge=0, description="of thinking and answer; 0 is greedy")
     max_thinking_tokens: int = Field(4096, ge=1, description="longest thinking")
     answer_tokens: int = Field(512, ge=1, description="longest answer")
     format: str = Field("auto", description="how the teacher's thinking is told from its answer: auto, tags, think, s1")
@@ -102,7 +102,8 @@ class Distill(Stage):
                      question_seed(workspace.seed, row["id"]), self.temperature)
             for row in rows
         ]  # fmt: skip
-        budget = Budget(self.max_thinking_tokens, final="", answer=self.answer_tokens)
+        budget = Budget(self.max_thinking_tokens, final="", answer=self.answer_tokens,
+                        greedy_answer=not self.temperature)  # fmt: skip
         waiting: dict[int, dict[int, Thought]] = {}
         before = total - len(rows)
         with Pool(hardware.threads, self.timeout) as pool, progress("distill", total, "problem", before) as bar:
