@@ -5,6 +5,7 @@ in for what comes from the Hub, what says how much work there is is capped, and 
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ CAPS: dict[str, float] = {
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
 TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
 """The same of a mixture that counts tokens."""
+_NO_PAIRS = re.compile(r'step "([^"]+)" \(stage prefer\): prefer: no pairs')
 REWARDS = ("value", "reward_model")
 """Settings that name a reward model, where others name a language model."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
@@ -58,9 +60,27 @@ def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: st
     for line in rehearsal.stand_ins:
         say(f"  {line}")
     say(f"  less work: {'; '.join(rehearsal.capped) or 'none was needed'}")
-    records = run(rehearsal.recipe, store, command=f"bactrian rehearse {path}")
+    records = _run(rehearsal, store, f"bactrian rehearse {path}")
     say(f"rehearsal of {path}: all {len(records)} steps work together")
     return records
+
+
+def _run(rehearsal: Rehearsal, store: Store, command: str) -> list[StepRecord]:
+    """Run it; pairs that random weights cannot give are made up, once the step has tried."""
+    try:
+        return run(rehearsal.recipe, store, command=command)
+    except BactrianError as error:
+        unlucky = _NO_PAIRS.match(str(error))
+        if unlucky is None:
+            raise
+        name = unlucky[1]
+        say(f"{name}: random weights answered nothing right, so it goes on with {ROWS} made-up pairs")
+    document = json.loads(rehearsal.recipe.text)
+    pairs = made_up_rows(name, "pair", ROWS, columns={})
+    file = _write_rows(store.root / "stand-ins" / rehearsal.recipe.name, name, pairs)
+    document["steps"][name] = {"stage": "source", "data": file, "license": "CC0-1.0", "layout": "pair"}
+    rehearsal.recipe = check(_document(rehearsal.recipe.name, document), rehearsal.recipe.folder)
+    return _run(rehearsal, store, command)
 
 
 def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str | None = None) -> Rehearsal:
@@ -86,9 +106,19 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
     _models(steps, recipe, place, family, made)
     here = {"dtype": "float32", "sandbox": recipe.hardware.sandbox}
     data = {**document.data, "name": f"{recipe.name}-rehearsal", "steps": steps, "hardware": here}
-    text = json.dumps(data, indent=1, ensure_ascii=False)
-    made.recipe = check(Document(f"{path} (rehearsal)", text, data), folder=path.parent)
+    made.recipe = check(_document(str(path), data), folder=path.parent)
     return made
+
+
+def _document(name: str, data: dict[str, Any]) -> Document:
+    return Document(f"{name} (rehearsal)", json.dumps(data, indent=1, ensure_ascii=False), data)
+
+
+def _write_rows(place: Path, name: str, rows: list[dict[str, Any]]) -> str:
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file.resolve())
 
 
 def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsal) -> dict[str, Any]:
@@ -132,12 +162,10 @@ def _source(name: str, settings: dict[str, Any], stage: Any, place: Path, made: 
     """A source of the Hub as one of a file of made-up rows."""
     rows = made_up_rows(name, stage.layout, ROWS, columns=stage.columns, keep=stage.keep,
                         source_column=stage.source_column, verifier=stage.verifier)  # fmt: skip
-    place.mkdir(parents=True, exist_ok=True)
-    file = place / f"{name}.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = _write_rows(place, name, rows)
     made.stand_ins.append(f"{stage.hub}: {ROWS} made-up rows, layout {stage.layout} ({file})")
     kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
-    return kept | {"data": str(file.resolve()), "title": stage.title or stage.hub}
+    return kept | {"data": file, "title": stage.title or stage.hub}
 
 
 def _models(steps: dict[str, Any], recipe: Recipe, place: Path, family: str | None, made: Rehearsal) -> None:
