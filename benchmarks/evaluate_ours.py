@@ -25,9 +25,9 @@ def run(engine: Any, task: str, samples: str, tokens: int, stop: list[str], rows
     loaded = [as_asked(path, VERIFIERS[task], tokens, stop, metric) for path in sorted(Path(samples).glob("*.jsonl"))]
     engine.rows = rows
     with tempfile.TemporaryDirectory() as folder, AnswerStore(Path(folder), "m", "d", "c") as store:
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         found = answer(lambda: engine, loaded, store, "plain", 0)
-        seconds = time.perf_counter() - start
+        seconds, used = time.perf_counter() - start, time.process_time() - used
     with Pool(1) as pool:
         graded = [(each.loaded.task.name, grade(each, pool)) for each in found]
     answers = [
@@ -35,7 +35,7 @@ def run(engine: Any, task: str, samples: str, tokens: int, stop: list[str], rows
          "outcome": r.outcome, "lls": [v for key, v in r.values.items() if key.startswith("ll_")]}
         for name, records in graded for r in records
     ]  # fmt: skip
-    return {"seconds": seconds, "questions": len(answers), "answers": answers}
+    return {"seconds": seconds, "processor": used, "questions": len(answers), "answers": answers}
 
 
 def main() -> None:
