@@ -76,7 +76,7 @@ def duel_on(task: str, peer: Side, ours: Side, data: Path, asked: Any) -> dict[s
     spent = theirs["processor"] / theirs["questions"] / (mine["processor"] / mine["questions"])
     found = agreement(task, mine["answers"], read_logs(samples / "peer"))
     print(f"\n{task}: {mine['questions']} asked, ours {speeds[0]:.3g}/s, harness {speeds[1]:.3g}/s (batch {batch}), "
-          f"ratio {ratio:.2f} (goal {goal:g}; of processor time {spent:.2f}); same verdict {found['same']}/{found['n']}",
+          f"ratio {ratio:.2f} (goal {goal:g}; processor {spent:.2f}); same verdict {found['same']}/{found['n']}",
           flush=True)  # fmt: skip
     for line in found.pop("differences"):
         print(f"  {line}")
