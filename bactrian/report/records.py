@@ -64,6 +64,13 @@ class TaskRecord(Record):
     overlap: int | None = None
 
 
+class FlagRecord(Record):
+    """Something that looks wrong with a score."""
+
+    name: str = ""
+    text: str = ""
+
+
 class ScoreRecord(Record):
     """One model's score on one task in one mode."""
 
@@ -76,6 +83,7 @@ class ScoreRecord(Record):
     interval: tuple[float, float] | None = None
     counts: dict[str, int | None] = {}
     pass_at_k: dict[str, float | None] = {}
+    flags: list[FlagRecord] = []
     mean_tokens: float | None = None
 
 

@@ -100,7 +100,7 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
     tests = sorted({TESTS.get(c.test, c.test) for c in comparisons if c.test})
     return TaskView(
         name,
-        _facts(task),
+        _facts(task) + [(f"look out, {each.model}: {f.name}", f.text) for each in scores for f in each.flags],
         task.prompt_example,
         _score_chart(scores),
         [_line(score) for score in scores],
