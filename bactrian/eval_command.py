@@ -42,16 +42,18 @@ def eval_command(run_recipe: Run) -> click.Command:
     @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
     @click.option("--name", "run_name", default="eval", show_default=True, help="Name of the run.")
     @click.option("--list", "listing", is_flag=True, help="List the tasks of the suite, and which data are at hand.")
+    @click.option("--harness", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+                  help="Ask nothing: write the questions as tasks of lm-evaluation-harness, for its --include_path.")
     @_store
-    def command(models: tuple[str, ...], store: Path, listing: bool, **given: Any) -> None:
+    def command(models: tuple[str, ...], store: Path, listing: bool, harness: Path | None, **given: Any) -> None:
         """Ask models the tasks of a suite; scores with intervals, and everything that shaped them.
 
         MODEL is embedded:NAME, a folder or artifact, or a Hub id; LABEL=MODEL gives it a label.
         """
         if listing:
             return list_tasks(given["suite"] or "dev", given["folders"])
-        run_recipe(eval_recipe(models, **given), store)
-        return None
+        recipe = eval_recipe(models, **given)
+        return run_recipe(recipe, store) if harness is None else export_tasks(recipe, harness)
 
     command.params = sorted(command.params, key=lambda p: not isinstance(p, click.Argument))
     return command
@@ -80,6 +82,15 @@ def eval_recipe(
     settings |= {"train": list(train)} if train else {}
     data = {"name": run_name, "seed": seed, "hardware": {"dtype": dtype}, "steps": {"suite": settings}}
     return check(Document("bactrian eval", "", data, origins={}), Path())
+
+
+def export_tasks(recipe: Recipe, folder: Path) -> None:
+    """The questions of a recipe's suite, as the harness's YAML and rows."""
+    from bactrian.suites.harness import export_task
+
+    suite: Any = recipe.steps[0].stage
+    for loaded in suite.questions()[0]:
+        click.echo(export_task(loaded, folder))
 
 
 def _labelled(model: str, number: int) -> tuple[str, str]:
@@ -177,18 +188,24 @@ def show_flips(each: Any, limit: int) -> None:
 
 
 @click.command("scores")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folders", nargs=-1, required=True)
 @click.option("--to", "form", type=click.Choice(["terminal", "markdown", "latex", "html", "json", "lm-eval"]),
               default="terminal", show_default=True)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for lm-evaluation-harness's files.")
-def scores_command(folder: Path, form: str, out: Path | None) -> None:
-    """The scores of an evaluation as a table, or as results and samples in lm-evaluation-harness's layout."""
+def scores_command(folders: tuple[str, ...], form: str, out: Path | None) -> None:
+    """The scores of an evaluation as a table, or as results and samples in lm-evaluation-harness's layout.
+
+    Several evaluations, FOLDER or FOLDER:MODEL, are taken for training seeds of one recipe: mean and spread.
+    """
     import json
 
     from bactrian.suites.grading import read_records
     from bactrian.suites.harness import write_results
     from bactrian.suites.tables import as_text, print_table, score_lines
 
+    if len(folders) > 1:
+        return seeds_table(folders, form)
+    folder = Path(folders[0])
     path = folder / "results.json"
     if not path.is_file():
         raise BactrianError(f"{folder}: no results.json; expected the folder of an evaluation")
@@ -204,6 +221,30 @@ def scores_command(folder: Path, form: str, out: Path | None) -> None:
         print_table("Scores", heads, lines)
     else:
         click.echo(as_text(form, heads, lines, results))
+    return None
+
+
+def seeds_table(folders: tuple[str, ...], form: str) -> None:
+    """Each task's mean over runs, their standard deviation and the mean's interval (Student's t)."""
+    from bactrian.evaluate.power import seed_spread
+    from bactrian.suites.comparison import mean_of, read_side
+    from bactrian.suites.tables import as_text, print_table
+
+    sides = [read_side(folder) for folder in folders]
+    tasks = [task for task in sides[0].records if all(task in side.records for side in sides)]
+    lines, found = [], {}
+    for task in tasks:
+        scores = [mean_of(task, side) for side in sides]
+        mean, deviation, (low, high) = seed_spread(scores)
+        found[task] = {"scores": scores, "mean": mean, "deviation": deviation, "interval": [low, high]}
+        shown = ", ".join(f"{100 * score:.1f}" for score in scores)
+        interval = f"{100 * low:.1f} to {100 * high:.1f}"
+        lines.append([task, shown, f"{100 * mean:.1f}", f"{100 * deviation:.2f}", interval])
+    heads = ["task", "scores", "mean", "deviation", "95 % interval of the mean"]
+    if form == "terminal":
+        print_table(f"spread over {len(sides)} runs", heads, lines)
+    else:
+        click.echo(as_text(form, heads, lines, found))
 
 
 @click.command("power")

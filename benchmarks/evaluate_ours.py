@@ -18,7 +18,7 @@ def run(engine: Any, task: str, samples: str, tokens: int, stop: list[str], rows
     from bactrian.suites.answers import AnswerStore
     from bactrian.suites.grading import grade
     from bactrian.suites.harness import as_asked
-    from bactrian.suites.runner import answer
+    from bactrian.suites.runner import Subject, answer
     from bactrian.verify import Pool
 
     metric = "mc2" if task == "truthfulqa" else "acc"
@@ -26,7 +26,7 @@ def run(engine: Any, task: str, samples: str, tokens: int, stop: list[str], rows
     engine.rows = rows
     with tempfile.TemporaryDirectory() as folder, AnswerStore(Path(folder), "m", "d", "c") as store:
         start, used = time.perf_counter(), time.process_time()
-        found = answer(lambda: engine, loaded, store, "plain", 0)
+        found = answer(Subject.of(engine), loaded, store, "plain", 0)
         seconds, used = time.perf_counter() - start, time.process_time() - used
     with Pool(1) as pool:
         graded = [(each.loaded.task.name, grade(each, pool)) for each in found]

@@ -2,8 +2,8 @@
 
     python benchmarks/refusals.py [--data ../shared/data]
 
-Partial refusals count as refusals. XSTest's own string matching stands beside it. The list of words was written with the
-completions of all three models in view: the rates are not those of unseen text.
+Partial refusals count as refusals. XSTest's own string matching stands beside it. The list of words was written with
+the completions of all three models in view: the rates are not those of unseen text.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bactrian.suites.grading import Record
     from bactrian.suites.ledger import Look
     from bactrian.suites.measure import TaskScore
-    from bactrian.suites.runner import Answered
+    from bactrian.suites.runner import Answered, Subject
     from bactrian.suites.task import Format, Loaded, Task
     from bactrian.verify import Judge, Pool
 
@@ -99,7 +99,7 @@ class Suite(Stage):
         from bactrian.suites.tables import print_results
         from bactrian.verify import Pool
 
-        tasks, absent = self._load()
+        tasks, absent = self.questions()
         looks = self._note(tasks, workspace)
         with Pool(workspace.hardware.threads, self.timeout, self._judges(workspace)) as pool:
             done = [
@@ -120,7 +120,7 @@ class Suite(Stage):
             workspace.metrics[f"{each.score.task}/{each.model}"] = each.score.score
         print_results(results)
 
-    def _load(self) -> "tuple[list[Loaded], dict[str, str]]":
+    def questions(self) -> "tuple[list[Loaded], dict[str, str]]":
         """The tasks with their questions; those of a suite whose data are absent, with why.
 
         Raises BactrianError for a task that was named and is absent, a file that is not the one expected, or no task.
@@ -210,7 +210,7 @@ class Suite(Stage):
         code = code_fingerprint("bactrian.suites.runner")
         form: Format | None = None if self.format == "auto" else self.format
         with AnswerStore(workspace.memos / "answers", given.content_hash, workspace.hardware.dtype, code) as store:
-            found = answer(lambda: self._engine(given.path, workspace), tasks, store, form, workspace.seed, label)
+            found = answer(self._subject(given.path, workspace), tasks, store, form, workspace.seed, label)
         held = held_questions(tasks, given.path, [workspace.input(each).path for each in self.train])
         done = []
         for each in found:
@@ -218,6 +218,16 @@ class Suite(Stage):
             known = held.get(each.loaded.task.name) if held is not None else None
             done.append(Done(label, each, records, measure(each.loaded, label, records, known)))
         return done
+
+    def _subject(self, folder: Path, workspace: "Workspace") -> "Subject":
+        from bactrian.chat import ChatTemplate, template_for
+        from bactrian.model.language_model import check_folder, context_of, load_tokenizer
+        from bactrian.suites.runner import Subject
+
+        check_folder(folder)
+        tokenizer = load_tokenizer(folder)
+        template = ChatTemplate.load(tokenizer, self.template or template_for(tokenizer))
+        return Subject(template, context_of(folder) or 2**30, lambda: self._engine(folder, workspace))
 
     def _engine(self, folder: Path, workspace: "Workspace") -> "LocalEngine":
         from bactrian.generate.local import LocalEngine

@@ -87,6 +87,15 @@ def values_of(records: Sequence[Record], k: int | None) -> dict[str, tuple[float
     return found
 
 
+def mean_of(task: str, side: Side) -> float:
+    """One side's score of a task, averaged as its task is."""
+    about = side.tasks.get(task, {})
+    k = about.get("k") if str(about.get("metric", "")).startswith("pass@") else None
+    found = list(values_of(side.records[task], k).values())
+    groups = [record.group for _, record in found]
+    return estimate([value for value, _ in found], (), groups, bool(about.get("macro"))).score
+
+
 def compare_task(
     task: str, about: Mapping[str, Any], before: Sequence[Record], after: Sequence[Record], seed: int = 0
 ) -> TaskDifference:

@@ -13,7 +13,7 @@ from bactrian.errors import BactrianError
 from bactrian.manifest import hash_json
 from bactrian.suites.comparison import Side
 from bactrian.suites.grading import Record
-from bactrian.suites.prompts import Writer
+from bactrian.suites.prompts import plain_text
 from bactrian.suites.task import Loaded, Metric, Question, Row, Source, Task
 
 METRICS = ("exact_match", "acc", "acc_norm", "f1", "em", "prompt_level_loose_acc", "pass@1", "math_verify")
@@ -118,18 +118,18 @@ def _sample(number: int, record: Record) -> dict[str, Any]:
     } | shown  # fmt: skip
 
 
-def export_task(writer: Writer, folder: Path) -> Path:
+def export_task(loaded: Loaded, folder: Path) -> Path:
     """A task's questions, exemplars and all, as a task of the harness: a YAML and its rows. For `--include_path`.
 
     It asks the very same texts (plain format). Scored there: exact match of the last number, or of the option.
     Raises BactrianError for a form that the harness has no match for.
     """
-    task = writer.task
-    if task.form == "bits" or writer.format != "plain":
-        raise BactrianError(f"task {task.name}: only ranked and written tasks in the format plain can be exported")
+    task = loaded.task
+    if task.form == "bits" or any(question.contexts for question in loaded.questions):
+        raise BactrianError(f"task {task.name}: its form, {task.form}, cannot be written as a task of the harness")
     folder.mkdir(parents=True, exist_ok=True)
     rows = folder / f"{task.name}.jsonl"
-    lines = [json.dumps(_exported(writer, question), ensure_ascii=True) for question in writer.loaded.questions]
+    lines = [json.dumps(_exported(loaded, question), ensure_ascii=True) for question in loaded.questions]
     write_atomically(rows, "\n".join(lines) + "\n")
     name = f"bactrian_{task.name}"
     config: dict[str, Any] = {
@@ -150,9 +150,9 @@ def export_task(writer: Writer, folder: Path) -> Path:
     return path
 
 
-def _exported(writer: Writer, question: Question) -> dict[str, Any]:
-    preamble = writer.loaded.preamble(question)
-    return {"prompt": writer.text(question, preamble), "options": list(question.options), "truth": question.truth,
+def _exported(loaded: Loaded, question: Question) -> dict[str, Any]:
+    prompt = plain_text(loaded.task, question, loaded.preamble(question))
+    return {"prompt": prompt, "options": list(question.options), "truth": question.truth,
             "right": question.right[0] if question.right else 0, "id": question.id}  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bactrian.evaluate.estimates import Estimate, bootstrap_ratio, estimate
+from bactrian.evaluate.estimates import Estimate, bootstrap_ratio, clopper_pearson, estimate
 from bactrian.evaluate.statistics import pass_at_k
 from bactrian.suites.flags import Flag, flags_of
 from bactrian.suites.grading import Record
@@ -37,6 +37,7 @@ class TaskScore:
     score: float
     error: float
     interval: tuple[float, float]
+    exact: tuple[float, float] | None  # Clopper and Pearson's, of plain shares
     counts: dict[str, int]
     numbers: dict[str, float]
     groups: dict[str, tuple[float, int]]
@@ -77,7 +78,8 @@ def measure(loaded: Loaded, model: str, records: Sequence[Record], held: Mapping
     return TaskScore(
         model=model, task=task.name, skill=task.skill, metric=metric_name(task), macro=task.macro,
         questions=len(samples), samples=max(map(len, samples.values())), score=estimated.score,
-        error=estimated.error, interval=estimated.interval, counts={name: counted[name] for name in OUTCOMES},
+        error=estimated.error, interval=estimated.interval, exact=_exact(task, records),
+        counts={name: counted[name] for name in OUTCOMES},
         numbers=_numbers(task, records), groups=_groups(task, records),
         mean_tokens=sum(each.tokens for each in records) / len(records), flags=flags_of(loaded, records), clean=clean,
     )  # fmt: skip
@@ -98,6 +100,14 @@ def _estimate(task: Task, records: Sequence[Record]) -> Estimate:
     first = {question: mine[0] for question, mine in by_question(records).items()}
     return estimate(list(values.values()), [each.cluster for each in first.values()],
                     [each.group for each in first.values()], task.macro)  # fmt: skip
+
+
+def _exact(task: Task, records: Sequence[Record]) -> tuple[float, float] | None:
+    """Where the score is a share of independent questions that are right or wrong."""
+    values = question_values(task, records) if task.metric != "bits" else {}
+    if task.macro or any(each.cluster for each in records) or not set(values.values()) <= {0.0, 1.0} or not values:
+        return None
+    return clopper_pearson(round(sum(values.values())), len(values))
 
 
 def _numbers(task: Task, records: Sequence[Record]) -> dict[str, float]:

@@ -83,8 +83,7 @@ class Writer:
 
     def text(self, question: Question, preamble: Preamble) -> str:
         """The whole prompt as one text."""
-        shots = "".join(f"{shot.question}{self.task.joint}{shot.answer}{BETWEEN}" for shot in preamble.shots)
-        return f"{preamble.description}{shots}{question.prompt}{self.task.cue}"
+        return plain_text(self.task, question, preamble)
 
     def messages(self, question: Question, preamble: Preamble) -> list[dict[str, str]]:
         """The prompt as a chat. A description stands before the first question; a cue is not needed."""
@@ -155,3 +154,9 @@ def cut(text: str, stops: Sequence[str]) -> str:
     """The text before the first of the stops."""
     ends = [place for stop in stops if (place := text.find(stop)) >= 0]
     return text[: min(ends)] if ends else text
+
+
+def plain_text(task: Task, question: Question, preamble: Preamble) -> str:
+    """A question with what comes before it, as base models are asked."""
+    before = "".join(f"{shot.question}{task.joint}{shot.answer}{BETWEEN}" for shot in preamble.shots)
+    return f"{preamble.description}{before}{question.prompt}{task.cue}"

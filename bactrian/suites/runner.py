@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bactrian.chat import ChatTemplate
 from bactrian.data.problems import question_seed
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Completion, Continuation, Request
@@ -72,28 +73,41 @@ class _Plan:
     keys: dict[str, list[list[str]]] = field(default_factory=dict)  # by task and part, for each question its keys
 
 
+@dataclass(frozen=True)
+class Subject:
+    """Who is asked: a template, the tokens of the context, and the engine, which is loaded when it is first needed."""
+
+    template: ChatTemplate
+    longest: int
+    engine: Callable[[], LocalEngine]
+
+    @classmethod
+    def of(cls, engine: LocalEngine) -> Subject:
+        return cls(engine.template, engine.longest, lambda: engine)
+
+
 def answer(
-    engine: Callable[[], LocalEngine], tasks: Sequence[Loaded], store: AnswerStore, form: Format | None, seed: int,
-    title: str = "eval",
-) -> list[Answered]:  # fmt: skip
+    subject: Subject, tasks: Sequence[Loaded], store: AnswerStore, form: Format | None, seed: int, title: str = "eval"
+) -> list[Answered]:
     """One model's answers to all tasks. `form` None: each task's own format.
 
-    `engine` gives the model; its template and tokens are needed even where every answer is kept already.
+    Where every answer is kept already the model is not loaded.
     Raises BactrianError for a question that does not fit the model's context.
     """
-    model = engine()
     plan, found = _Plan(), []
     for loaded in tasks:
-        writer = Writer(loaded, model.template, form or loaded.task.format, model.longest)
-        answered = Answered(loaded, writer.format, template_hash=model.template.digest)
+        writer = Writer(loaded, subject.template, form or loaded.task.format, subject.longest)
+        answered = Answered(loaded, writer.format, template_hash=subject.template.digest)
         _plan(plan, writer, answered, seed)
         found.append(answered)
     for answered in found:
         keys = [key for part in _parts(answered) for group in plan.keys[part] for key in group]
         answered.asked = len(keys)
         answered.reused = sum(store.get(key) is not None for key in keys)
-    _rank(model, plan.rank, store, title)
-    _generate(model, plan.generate, store, title)
+    if any(store.get(key) is None for key in (*plan.rank, *plan.generate)):
+        model = subject.engine()
+        _rank(model, plan.rank, store, title)
+        _generate(model, plan.generate, store, title)
     for answered in found:
         _fill(answered, plan, store)
     return found
@@ -261,8 +275,3 @@ def _fill(answered: Answered, plan: _Plan, store: AnswerStore) -> None:
         return
     answered.ranked = [[Likelihood(*value(key)) for key in keys] for keys in plan.keys[name]]
     answered.unconditional = [[Likelihood(*value(key)) for key in keys] for keys in plan.keys[f"{name}/unconditional"]]
-
-
-def as_json(answered: Answered) -> dict[str, Any]:
-    """Of the run: how many requests there were, and how many were kept from before."""
-    return {"requests": answered.asked, "reused": answered.reused}

@@ -64,13 +64,12 @@ def test_our_questions_as_a_task_of_the_harness(tmp_path: Path) -> None:
     preamble = Preamble("Choose.\n\n", shots(("1?\nAnswer:", "x")))
     asked = loaded(task("mine", form="rank", metric="acc", verifier="", cue="\nAnswer:", keep_cue=True, format="plain",
                         preamble=preamble), [Question("2?", "y", ("x", "y"), (1,))])  # fmt: skip
-    writer = Writer(asked, ChatTemplate.load(byte_tokenizer(), "tulu"), "plain", 1000)
-    config = json.loads(export_task(writer, tmp_path).read_text())
+    config = json.loads(export_task(asked, tmp_path).read_text())
     (row,) = [json.loads(line) for line in (tmp_path / "mine.jsonl").read_text().splitlines()]
     assert config["output_type"] == "multiple_choice" and config["target_delimiter"] == " "
     assert row["prompt"] == "Choose.\n\n1?\nAnswer: x\n\n2?\nAnswer:" and row["right"] == 1
-    with pytest.raises(BactrianError, match="format plain"):
-        export_task(Writer(asked, writer.template, "single", 1000), tmp_path)
+    with pytest.raises(BactrianError, match="its form, bits, cannot be written"):
+        export_task(loaded(task("b", form="bits", metric="bits"), [Question("x")]), tmp_path)
 
 
 def record(question: str, score: float, group: str = "", cluster: str = "", said: str = "") -> Record:

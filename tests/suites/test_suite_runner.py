@@ -14,7 +14,7 @@ from bactrian.suites.answers import AnswerStore
 from bactrian.suites.grading import grade, read_records, truthful_mass, write_records
 from bactrian.suites.measure import measure
 from bactrian.suites.prompts import Writer, shots
-from bactrian.suites.runner import Answered, answer, shared_by_group
+from bactrian.suites.runner import Answered, Subject, answer, shared_by_group
 from bactrian.suites.task import Loaded, Preamble, Question
 from bactrian.verify import Pool
 
@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> Iterator[AnswerStore]:
 
 
 def ask(engine: LocalEngine, store: AnswerStore, tasks: list[Loaded], seed: int = 0) -> list[Answered]:
-    return answer(lambda: engine, tasks, store, None, seed)
+    return answer(Subject.of(engine), tasks, store, None, seed)
 
 
 def said(found: list[Answered]) -> list[object]:

@@ -128,7 +128,7 @@ def test_a_changed_file_makes_other_settings(data: Path) -> None:
     (data / "gsm8k_test.jsonl").write_text(json.dumps(SETS["gsm8k_test.jsonl"][0]) + "\n")
     assert before != made()
     with pytest.raises(BactrianError, match="is not the file that these settings name"):
-        made(files=before.files)._load()
+        made(files=before.files).questions()
 
 
 def test_a_limit_takes_from_all_groups_in_turn() -> None:
@@ -170,3 +170,10 @@ def test_the_commands(tmp_path: Path, models: dict[str, Path], data: Path, monke
     assert "questions find a paired difference of 2 points" in invoke("power", "--difference", "2", "--tests", "10")
     assert "0 looks; every seal fits" in invoke("ledger")
     assert "gsm8k" in invoke("eval", "none", "--list", "--data", str(data))
+    written = invoke("eval", places[0], "--tasks", "arc_easy", "--data", str(data), "--harness", str(tmp_path / "h"))
+    assert json.loads(Path(written.strip()).read_text())["output_type"] == "multiple_choice"
+    assert "arc_easy" in invoke("scores", str(made), "--to", "markdown")
+    assert (tmp_path / "out" / "one" / "samples_gsm8k.jsonl").name in invoke(
+        "scores", str(made), "--to", "lm-eval", "--out", str(tmp_path / "out")
+    )
+    assert "spread over 2 runs" in invoke("scores", f"{made}:one", f"{made}:two")
