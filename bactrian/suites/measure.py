@@ -86,6 +86,10 @@ def measure(loaded: Loaded, model: str, records: Sequence[Record], held: Mapping
 
 
 def metric_name(task: Task) -> str:
+    named = {"ifeval": "prompt, loose", "compliance": "right behaviour", "compliance_model": "right behaviour",
+             "code": "pass@1"}  # fmt: skip
+    if task.metric == "right" and task.verifier in named:
+        return named[task.verifier]
     names = {"right": "exact match", "score": "F1" if task.verifier == "drop" else "score", "bits": "bits per byte",
              "pass_at_k": f"pass@{task.k}"}  # fmt: skip
     return names.get(task.metric, task.metric)

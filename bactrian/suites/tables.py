@@ -46,12 +46,9 @@ def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
 
 def also_text(score: Mapping[str, Any]) -> str:
     """The task's other numbers, those aside that say the score once more."""
-    said = {score["score"]}
-    found = []
-    for name, value in score["numbers"].items():
-        if value not in said and name != "tokens":
-            found.append(f"{name.replace('_', ' ')} {100 * value:.1f}")
-    return ", ".join(found)
+    known = {"tokens", "right", "score", score["metric"], "prompt_loose"}
+    numbers = [(name.replace("_", " "), value) for name, value in score["numbers"].items() if name not in known]
+    return ", ".join(f"{name} {100 * value:.1f}" for name, value in numbers)
 
 
 def clean_text(score: Mapping[str, Any]) -> str:
