@@ -1,0 +1,62 @@
+"""The large recipes say what was published [SPEC §2.4, §3.3, §3.4, §4.4, §4.6]."""
+
+from pathlib import Path
+
+import pytest
+
+from bactrian.recipe import load
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+SAID = {  # step: learning rate, then the step's other published settings
+    "tulu3-8b": {
+        "sft": {"learning_rate": 5e-6, "batch_size": 128, "epochs": 2, "max_length": 4096, "seed": 123},
+        "dpo": {"learning_rate": 5e-7, "batch_size": 128, "epochs": 1, "loss": "dpo_norm", "beta": 5,
+                "max_length": 2048},
+        "reward": {"learning_rate": 3e-6, "batch_size": 256, "max_length": 2048},
+        "rlvr": {"learning_rate": 3e-7, "kl": 0.05, "problems_per_step": 224, "max_new_tokens": 2048, "epochs": 4},
+    },
+    "tulu3-70b": {
+        "sft": {"learning_rate": 2e-6, "batch_size": 128, "seed": 456},
+        "dpo": {"learning_rate": 2e-7, "batch_size": 128, "beta": 5},
+        "rlvr": {"learning_rate": 1e-7, "kl": 0.07, "problems_per_step": 640, "warmup": 0.1, "value": "reward_8b"},
+    },
+    "tulu3-405b": {
+        "sft": {"learning_rate": 2e-6, "batch_size": 256},
+        "dpo": {"learning_rate": 2e-7, "batch_size": 256},
+        "rlvr": {"learning_rate": 1e-7, "kl": 0.05, "problems_per_step": 1856, "max_new_tokens": 1024,
+                 "data": "math_train"},
+    },
+    "tulu3.1-8b": {
+        "rlvr": {"learning_rate": 5e-7, "schedule": "constant", "kl": 0.01, "kl_estimator": "k3", "samples": 16,
+                 "problems_per_step": 48, "updates_per_step": 2, "no_end_reward": 0},
+    },
+    "olmo2-13b-instruct": {
+        "sft": {"learning_rate": 5e-6, "batch_size": 64, "epochs": 2, "seed": 8},
+        "dpo": {"learning_rate": 8e-7, "batch_size": 128, "loss": "dpo_norm", "beta": 5},
+        "rlvr_mix": {"learning_rate": 4e-7, "kl": 0.1, "data": "problems", "model": "dpo", "keep": "best"},
+        "rlvr_gsm8k": {"kl": 0.03, "data": "gsm8k_train", "model": "rlvr_mix", "keep": "best"},
+        "rlvr_math": {"data": "math_train", "model": "rlvr_gsm8k", "keep": "best"},
+    },
+}  # fmt: skip
+PPO = {"verifier_weight": 10, "reward_weight": 0, "no_end_reward": -10, "discount": 1, "decay": 0.95, "clip": 0.2,
+       "value_clip": 0.2, "value_weight": 0.1, "parts": 1, "epochs": 4}  # fmt: skip
+EPISODES = {"tulu3-8b": 100_000, "tulu3-70b": 400_000, "tulu3-405b": 400_000}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_hyper_parameters(name: str) -> None:
+    recipe = load(RECIPES / f"{name}.yaml")
+    for step, settings in SAID[name].items():
+        found = recipe.step(step).stage.model_dump()
+        assert {setting: found[setting] for setting in settings} == settings, step
+    for each in recipe.steps:
+        found = each.stage.model_dump()
+        if each.stage.name == "ppo":
+            assert {setting: found[setting] for setting in PPO} == PPO
+        if each.stage.name in ("sft", "dpo"):
+            assert found["schedule"] == "linear" and found["weight_decay"] == 0 and found["betas"] == (0.9, 0.999)
+            assert found["warmup"] == {"sft": 0.03, "dpo": 0.1}[each.stage.name]
+    if name in EPISODES:
+        rlvr = recipe.step("rlvr").stage.model_dump()
+        answers = rlvr["problems_per_step"] * rlvr["samples"]
+        assert abs(rlvr["steps"] * answers - EPISODES[name]) < answers
