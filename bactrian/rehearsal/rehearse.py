@@ -28,13 +28,15 @@ from bactrian.stages.stage import Found, Stage
 ROWS = 16
 """Of each source."""
 CAPS: dict[str, float] = {
-    "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": ROWS, "largest": 10,
+    "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": 4 * ROWS, "largest": 10,
     "epochs": 1, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1, "look_every": 1,
     "max_new_tokens": 16, "max_thinking_tokens": 64, "answer_tokens": 48, "budgets": 16, "budget": 16, "widths": 2,
     "tries": 2, "waits": 1, "step_tokens": 8, "tokens_per_step": 8, "overlong_zone": 4, "time_limit_minutes": 0.5,
     "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
 }  # fmt: skip
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
+ALL = 4 * ROWS
+"""Rows that are read of a file of this machine, and asked of a task, where there is no limit."""
 TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
 """The same of a mixture that counts tokens."""
 _NO_PAIRS = re.compile(r'step "([^"]+)" \(stage prefer\): prefer: no pairs')
@@ -126,6 +128,9 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
     caps = {**CAPS, **TOKEN_CAPS} if getattr(stage, "unit", "rows") == "tokens" else CAPS
     own = {field: getattr(stage, field) for field in type(stage).model_fields if field in caps}
     above = {field: value for field, value in own.items() if _above(value, caps[field])}
+    if own.get("limit", 0) is None:
+        above["limit"] = ALL
+        made.capped.append(f"{name}.limit all → {ALL}")
     result: dict[str, Any] = _cap({**settings, **above}, name, caps, made.capped)
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]
