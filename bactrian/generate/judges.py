@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bactrian.generate.respond import Ask, Reply, Responder
@@ -62,7 +62,7 @@ def question(problem: Problem, answer: str) -> str:
     return QUESTION.format(
         rubric=f"\nWhat counts: {rubric}" if rubric else "",
         reference=f"\nA good answer for comparison: {reference}" if reference not in ("", "-") else "",
-        prompt=problem.prompt, answer=answer,
+        prompt=spoken([*problem.earlier, turn("user", problem.prompt)]), answer=answer,
     )  # fmt: skip
 
 
@@ -82,9 +82,17 @@ class RewardJudge:
         self.model, self.micro_tokens = model, micro_tokens
 
     def judge(self, asked: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        turns = [([turn("user", problem.prompt)], [turn("assistant", answer)]) for problem, answer in asked]
+        turns = [([*problem.earlier, turn("user", problem.prompt)], [turn("assistant", answer)])
+                 for problem, answer in asked]  # fmt: skip
         rewards = rewards_of_answers(self.model, turns, [READ] * len(turns), self.micro_tokens)
         return [reward_verdict(problem, reward or 0.0) for (problem, _), reward in zip(asked, rewards, strict=True)]
+
+
+def spoken(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What a judge reads of a prompt: its one user turn; with turns before it, all of them, each under its role."""
+    if len(messages) == 1:
+        return str(messages[0]["content"])
+    return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in messages)
 
 
 def turn(role: str, content: str) -> dict[str, str]:

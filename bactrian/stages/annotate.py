@@ -1,7 +1,7 @@
 """Stage `annotate`: answers rated by a judge, aspect by aspect."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -123,9 +123,10 @@ class Annotate(Stage):
 
     def _question(self, row: Row, aspect: AspectName, seed: int) -> str:
         from bactrian.generate.aspects import ASPECTS, question
+        from bactrian.generate.judges import spoken
 
         texts = [row["answers"][place]["text"] for place in self._order(row, aspect, seed)]
-        return question(ASPECTS[aspect], instruction_of(row["messages"]), texts)
+        return question(ASPECTS[aspect], spoken(row["messages"]), texts)
 
     def _rated(self, number: int, row: Row, said: Mapping[str, Row], seed: int) -> Row:
         """The row with each answer's ratings (one without a number does not apply) and score, and all judgements."""
@@ -154,13 +155,3 @@ class Annotate(Stage):
         tokens = data.rows * len(self.aspects) * ((data.tokens_per_row or 500) + 400 + min(self.max_new_tokens, 200))
         made = Facts(rows=data.rows, tokens_per_row=data.tokens_per_row)
         return Forecast(tokens if self.judge else 0, 2.0 * parameters * tokens, 4.0 * parameters + 1e9, made)
-
-
-def instruction_of(messages: Sequence[Mapping[str, Any]]) -> str:
-    """What a judge reads of a prompt: its last user turn; with turns before it, all of them, each under its role."""
-    return str(messages[-1]["content"]) if len(messages) == 1 else "\n\n".join(_spoken(messages))
-
-
-def _spoken(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for message in messages:
-        yield f"[{message['role']}]\n{message['content']}"

@@ -246,11 +246,12 @@ def rewards_by_model(
 
 
 def ratings(judge: "Judge", asked: Sequence[Asked], rubric: str) -> "list[Verdict]":
-    """A judge's verdicts on the last user turn of each prompt with its answer."""
+    """A judge's verdicts on each prompt's answer."""
     from bactrian.verify.judge import ask
 
     how = {"rubric": rubric}
-    return ask(judge, [("judge", answer[0]["content"], "-", how, prompt[-1]["content"]) for prompt, answer in asked])
+    return ask(judge, [("judge", answer[0]["content"], "-", how, prompt[-1]["content"], prompt[:-1])
+                       for prompt, answer in asked])  # fmt: skip
 
 
 def plain(verdict: "Verdict") -> float | str:

@@ -81,7 +81,7 @@ def gated(problem: Problem, completion: str) -> Verdict:
     if fault:
         return Verdict(0.0, "wrong", None, f"form: {fault}")
     settings = {"thinking": problem.settings["thinking"]}
-    return verify(problem.settings["then"], completion, problem.ground_truth, settings, problem.prompt)
+    return verify(problem.settings["then"], completion, problem.ground_truth, settings, problem.prompt, problem.earlier)
 
 
 def check_length(problem: Problem) -> None:

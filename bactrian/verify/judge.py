@@ -33,8 +33,12 @@ def by_reward_model(problem: Problem, completion: str) -> Verdict:
     raise BactrianError("rows of dataset 'reward_model' need one: give the setting reward_model")
 
 
-def ask(judge: Judge | None, items: Sequence[tuple[str, str, str, Mapping[str, Any], str]]) -> list[Verdict]:
-    """A judge's verdicts on items (dataset, completion, ground truth, settings, prompt), thinking cut.
+Asked = tuple[str, str, str, Mapping[str, Any], str, Sequence[Mapping[str, str]]]
+"""As the pool's Item: dataset, completion, ground truth, settings, prompt, earlier turns."""
+
+
+def ask(judge: Judge | None, items: Sequence[Asked]) -> list[Verdict]:
+    """A judge's verdicts on items, thinking cut.
 
     Raises BactrianError if there is no judge.
     """
@@ -42,8 +46,8 @@ def ask(judge: Judge | None, items: Sequence[tuple[str, str, str, Mapping[str, A
         return [verifier(items[0][0]).check(Problem(""), "")]
     said: list[Verdict | None] = []
     asked = []
-    for dataset, completion, ground_truth, settings, prompt in items:
-        problem = Problem(ground_truth, complete(dataset, settings), prompt)
+    for dataset, completion, ground_truth, settings, prompt, earlier in items:
+        problem = Problem(ground_truth, complete(dataset, settings), prompt, earlier)
         answer = answer_part(completion, problem.settings["thinking"])
         if answer is None or not answer.strip():
             said.append(unparsable("no answer after the thinking section"))

@@ -26,12 +26,15 @@ class Item(NamedTuple):
     ground_truth: str
     settings: Mapping[str, Any] = NOTHING
     prompt: str = ""
+    earlier: tuple[Mapping[str, str], ...] = ()
 
     @classmethod
     def of(cls, row: Mapping[str, Any], completion: str) -> "Item":
         """A completion of a problem row (docs/design.md), to be verified as the row says."""
-        prompt = row["messages"][-1]["content"] if row.get("messages") else ""
-        return cls(row["dataset"], completion, row["ground_truth"], row.get("settings", NOTHING), prompt)
+        *before, last = row.get("messages") or [{"content": ""}]
+        earlier = tuple({"role": turn["role"], "content": turn["content"]} for turn in before)
+        given = row.get("settings", NOTHING)
+        return cls(row["dataset"], completion, row["ground_truth"], given, last["content"], earlier)
 
     def digest(self) -> bytes:
         """SHA-256 of all that a verdict depends on."""

@@ -1,7 +1,7 @@
 """All verifiers, by the name that stands in a problem row's `dataset`: ours, and those that others register."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
@@ -108,8 +108,9 @@ def verifier(dataset: str) -> Verifier:
 
 
 def verify(
-    dataset: str, completion: str, ground_truth: str, settings: Mapping[str, Any] = NOTHING, prompt: str = ""
-) -> Verdict:
+    dataset: str, completion: str, ground_truth: str, settings: Mapping[str, Any] = NOTHING, prompt: str = "",
+    earlier: Sequence[Mapping[str, str]] = (),
+) -> Verdict:  # fmt: skip
     """One verdict, in this process, however long it takes.
 
     The answer is what follows the thinking section; where the verifier finds none, "refused" tells a text that declines
@@ -117,7 +118,7 @@ def verify(
     `dataset` or setting, and what the verifier itself says is the user's to mend.
     """
     found = verifier(dataset)
-    problem = Problem(ground_truth, complete(dataset, settings), prompt)
+    problem = Problem(ground_truth, complete(dataset, settings), prompt, earlier)
     if len(completion) > LIMIT:
         return unparsable(f"a text of more than {LIMIT:,} characters")
     answer = completion if found.sees_thinking else answer_part(completion, problem.settings["thinking"])

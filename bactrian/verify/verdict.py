@@ -1,6 +1,6 @@
 """What a verifier is asked, and what it says about one completion."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -14,12 +14,14 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Problem:
     """What a completion is held against: the columns of a problem row that a verifier reads.
 
-    `settings` are the row's, for its verifier, completed with the verifier's defaults; `prompt` is the last user turn.
+    `settings` are the row's, for its verifier, completed with the verifier's defaults; `prompt` is the last user turn,
+    `earlier` the turns before it ({role, content}): what models that judge read too.
     """
 
     ground_truth: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     prompt: str = ""
+    earlier: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
         "<<<ANSWER\nRating: 10 {y}\nANSWER>>>",
     ):
         assert part in text
+    before = [{"role": "system", "content": "Be kind."}]
+    assert "[system]\nBe kind.\n\n[user]\nSay it." in question(Problem("-", settings, "Say it.", before), "5")
     assert "comparison" not in question(Problem("-", settings, "Say."), "5")
 
 

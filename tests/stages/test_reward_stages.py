@@ -1,6 +1,7 @@
 """Reward models, PPO and KTO as steps of a recipe, on a tiny model made here."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,14 @@ def test_a_reward_model_scores_the_rows_that_name_it_and_verifiers_the_others(ma
     for pair in pairs:
         row = asked[pair["prompt"][-1]["content"]]
         by_model.add(row["dataset"])
-        problem = Problem("", {"right_from": 0.5}, row["messages"][-1]["content"])
+        problem = Problem("", {"right_from": 0.5}, row["messages"][-1]["content"], row["messages"][:-1])
+        assert [turn["role"] for turn in row["messages"]] == ["system", "user"], "a turn before the prompt is read too"
         for side in ("chosen", "rejected"):
             text, score = pair[side][0]["content"], pair[f"{side}_score"]
             if row["dataset"] == "reward_model":
+                (whole,) = rewards_of_answers(model, [(row["messages"], pair[side])], ["x"], 64)
                 assert score == pytest.approx(judge.judge([(problem, text)])[0].score, abs=1e-5)
+                assert score == pytest.approx(1 / (1 + math.exp(-(whole or 0.0))), abs=1e-5)
             else:
                 assert score == verify("gsm8k", text, row["ground_truth"]).score
     assert by_model == {"gsm8k", "reward_model"}
