@@ -14,7 +14,9 @@ import json
 import subprocess
 import sys
 import time
+from itertools import islice, product
 from pathlib import Path
+from string import ascii_lowercase
 from tempfile import mkdtemp
 from typing import Any
 
@@ -56,7 +58,8 @@ def measure(rows: int, batch: int, folder: Path, threads: int) -> dict[str, floa
 def small_model(folder: Path) -> None:
     from bactrian.model.blank import new_model, word_tokenizer
 
-    tokenizer = word_tokenizer([" ".join(f"w{i}" for i in range(8100))], 512)
+    words = ("".join(letters) for letters in islice(product(ascii_lowercase, repeat=3), 8192))
+    tokenizer = word_tokenizer([" ".join(words)], 512)
     new_model(tokenizer, architecture="llama", hidden_size=256, layers=4, heads=4, intermediate_size=704, context=512,
               folder=folder)  # fmt: skip
 
