@@ -1,7 +1,7 @@
 """Messages to token ids and loss weights; chat templates."""
 
 from bactrian.chat.messages import Message, Messages, check_messages
-from bactrian.chat.render import Rendered, prompt_ids, render, render_answer, truncate
+from bactrian.chat.render import Rendered, prompt_ids, render, render_answer, split, truncate
 from bactrian.chat.template import ChatTemplate, template_for
 from bactrian.chat.templates import NAMED
 from bactrian.chat.thinking import FORMATS, ThinkingFormat, literal_ids, of_template, thinking_format
@@ -20,6 +20,7 @@ __all__ = [
     "prompt_ids",
     "render",
     "render_answer",
+    "split",
     "template_for",
     "thinking_format",
     "truncate",

@@ -72,6 +72,20 @@ def truncate(rendered: Rendered, max_length: int) -> Rendered | None:
     return cut if cut.trained else None
 
 
+def split(rendered: Rendered, max_length: int) -> list[Rendered]:
+    """Pieces of at most `max_length` tokens, those without a trained one left out.
+
+    A piece begins with the last token of the one before, for context alone: each trained token is trained once, and is
+    predicted from something.
+    """
+    ids, weights = rendered.ids, rendered.weights
+    starts = range(0, max(1, len(ids) - 1), max_length - 1)
+    pieces = [Rendered(ids[at : at + max_length], weights[at : at + max_length]) for at in starts]
+    for piece in pieces[1:]:
+        piece.weights[0] = 0.0
+    return [piece for piece in pieces if piece.trained]
+
+
 def _tokenise(messages: list[Message], template: ChatTemplate, where: str) -> list[tuple[Segment, list[int]]]:
     try:
         segments = template.segments(shape_of(messages))

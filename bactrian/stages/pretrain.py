@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast
-from bactrian.stages.training import Training
+from bactrian.stages.training import LongRows, Training
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
 
 
-class Pretrain(Training):
+class Pretrain(Training, LongRows):
     """Next-token training of a new decoder on plain texts, with a tokenizer made from them.
 
     The tokenizer knows every word of the corpus and single digits, so it is for small, closed languages. The
@@ -71,16 +71,11 @@ class Pretrain(Training):
         model = LanguageModel.load(start, hardware.dtype, self.template, hardware.device, masters=True)
         self.prepare(workspace, model)
         bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-        tally, rendered = Tally(), []
+        tally, rendered = Tally(), list[Rendered]()
         encoded = tokenizer([row["text"] for row in rows], add_special_tokens=False).input_ids
         for row, ids in zip(rows, encoded, strict=True):
             whole = [bos, *ids, eos]
-            if len(whole) > self.context:
-                tally.truncate(f"longer than {self.context} tokens", str(row["id"]))
-                whole = whole[: self.context]
-            else:
-                tally.keep()
-            rendered.append(Rendered(whole, [1.0] * len(whole)))
+            rendered += self.fit(Rendered(whole, [1.0] * len(whole)), self.context, f"text {row['id']}", tally)
         say(f"pretrain: {tally}; {model.parameters:,} parameters, vocabulary {len(tokenizer):,}")
         workspace.metrics.update(tally.counts())
         task = Supervised(

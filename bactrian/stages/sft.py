@@ -7,7 +7,7 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.training import Tuning
+from bactrian.stages.training import LongRows, Tuning
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bactrian.data.tally import Tally
 
 
-class SFT(Tuning):
+class SFT(Tuning, LongRows):
     """Supervised fine-tuning: cross-entropy on every assistant turn and its end token [Tülu 3; SPEC §2].
 
     The loss of a step is the mean over all trained tokens of the whole step, however it is cut into micro-batches.
@@ -27,7 +27,7 @@ class SFT(Tuning):
     data: DataRef = Field(description="conversation rows, or problem rows with a worked solution")
     epochs: float = Field(2.0, gt=0, description="passes over the data")
     batch_size: int = Field(32, ge=1, description="conversations per optimiser step")
-    max_length: int = Field(4096, ge=2, description="tokens; longer conversations are cut on the right, and counted")
+    max_length: int = Field(4096, ge=2, description="tokens; what is longer is counted, and too_long")
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.files import read_rows
@@ -43,9 +43,9 @@ class SFT(Tuning):
         model = self.load(workspace, self.model)
         tally = Tally()
         rendered = [
-            r
+            piece
             for i, row in enumerate(rows, 1)
-            if (r := self._render(row, f"{source.path}, row {i}", model.template, tally))
+            for piece in self._render(row, f"{source.path}, row {i}", model.template, tally)
         ]
         say(f"sft: {tally}")
         if not rendered:
@@ -61,23 +61,18 @@ class SFT(Tuning):
         )
         self.train(workspace, model, task)
 
-    def _render(self, row: dict[str, Any], where: str, template: "ChatTemplate", tally: "Tally") -> "Rendered | None":
-        """A conversation's tokens and weights, cut to `max_length`; None if no trained token is left."""
-        from bactrian.chat import render, truncate
+    def _render(
+        self, row: dict[str, Any], where: str, template: "ChatTemplate", tally: "Tally"
+    ) -> "list[Rendered]":
+        """A conversation's tokens and weights, within `max_length`; nothing if no trained token is left."""
+        from bactrian.chat import render
         from bactrian.data.problems import worked_turn
         from bactrian.data.rows import validate_row
 
         if "solution" in row:
             row = {**row, "messages": [*row["messages"], worked_turn(row)]}
         full = render(validate_row(row, "conversation", where)["messages"], template, where)
-        cut = truncate(full, self.max_length)
-        if cut is None:
-            tally.drop(f"no trained token within {self.max_length} tokens", where)
-        elif len(cut.ids) < len(full.ids):
-            tally.truncate(f"longer than {self.max_length} tokens", where)
-        else:
-            tally.keep()
-        return cut
+        return self.fit(full, self.max_length, where, tally)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         model, data = inputs[self.model], inputs[self.data]

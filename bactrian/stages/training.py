@@ -10,6 +10,8 @@ from bactrian.train.options import Options
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
+    from bactrian.chat import Rendered
+    from bactrian.data.tally import Tally
     from bactrian.model.language_model import Decoder, LanguageModel
     from bactrian.train.loop import Settings as LoopSettings
     from bactrian.train.loop import Task, Trained
@@ -186,6 +188,31 @@ class Tuning(Training):
 
     def copies(self) -> float:
         return super().copies() if self.adapter is None else 0.5 if self.quantised else 1.0
+
+
+class LongRows(Settings):
+    """What becomes of rows that are too long."""
+
+    too_long: Literal["cut", "split"] = Field(
+        "cut", description="cut: on the right; split: into rows of their own, each going on where the last one ended"
+    )
+
+    def fit(self, full: "Rendered", most: int, where: str, tally: "Tally") -> "list[Rendered]":
+        """A row within `most` tokens, in pieces if it may be split; nothing if no trained token is left."""
+        from bactrian.chat import split, truncate
+
+        if len(full.ids) <= most:
+            tally.keep()
+            return [full]
+        if self.too_long == "split":
+            tally.repair(f"longer than {most} tokens: split", where)
+            return split(full, most)
+        cut = truncate(full, most)
+        if cut is None:
+            tally.drop(f"no trained token within {most} tokens", where)
+            return []
+        tally.truncate(f"longer than {most} tokens", where)
+        return [cut]
 
 
 def activation_memory(parameters: float, micro_tokens: float) -> float:

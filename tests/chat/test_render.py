@@ -10,7 +10,7 @@ from conftest import byte_bpe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bactrian.chat import NAMED, ChatTemplate, Rendered, prompt_ids, render, render_answer, truncate
+from bactrian.chat import NAMED, ChatTemplate, Rendered, prompt_ids, render, render_answer, split, truncate
 from bactrian.errors import BactrianError
 
 
@@ -159,6 +159,18 @@ def test_truncate_keeps_the_left_and_says_when_nothing_trained_is_left() -> None
     assert truncate(rendered, 4) is rendered
     assert truncate(rendered, 3) == Rendered([5, 6, 7], [0.0, 0.0, 1.0])
     assert truncate(rendered, 2) is None
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(2, 12))
+def test_split_trains_each_token_once_and_after_what_comes_before_it(marks: list[bool], most: int) -> None:
+    whole = Rendered(list(range(len(marks))), [float(mark) for mark in marks])
+    trained: list[tuple[int, int]] = []  # tokens and what they are predicted from
+    for piece in split(whole, most):
+        assert 0 < len(piece.ids) <= most
+        for previous, token, weight in zip(piece.ids, piece.ids[1:], piece.weights[1:], strict=False):
+            trained += [(previous, token)] if weight else []
+    assert trained == [(i - 1, i) for i in range(1, len(marks)) if marks[i]]
+    assert whole.weights == [float(mark) for mark in marks]
 
 
 BAD = [

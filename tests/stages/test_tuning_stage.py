@@ -1,5 +1,6 @@
 """Adapters, frozen parts and dropped activations, from a stage's settings to its artifact."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,15 @@ def test_frozen_parts_are_as_they_were_in_every_bit(tmp_path: Path) -> None:
 def test_dropping_activations_leaves_the_artifact_the_same(tmp_path: Path) -> None:
     plain, dropped = (run(SFT(**NEEDED, recompute=what), tmp_path) for what in ("none", "mlp"))
     assert (plain / "model.safetensors").read_bytes() == (dropped / "model.safetensors").read_bytes()
+
+
+def test_rows_that_are_too_long_go_on_as_rows_if_they_may(tmp_path: Path) -> None:
+    """Only where told to: by default they are cut, and what comes after is lost."""
+    trained = {}
+    for what in ("cut", "split"):
+        output = run(SFT(**NEEDED, max_length=19, too_long=what, epochs=1), tmp_path)
+        steps = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+        trained[what] = sum(step["trained_tokens"] for step in steps)
+    whole = run(SFT(**NEEDED, epochs=1), tmp_path)
+    steps = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert trained["cut"] < trained["split"] == sum(step["trained_tokens"] for step in steps)
