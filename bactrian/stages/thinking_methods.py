@@ -170,6 +170,14 @@ class Sampled(Method):
             raise ValueError(f"samples: found {self.samples}, expected numbers from 1")
         return self
 
+    @property
+    def label(self) -> str:
+        return f"{self.what} of thoughts of {self.budget}"
+
+    @property
+    def what(self) -> str:
+        return self.method
+
     def drawn(self) -> Draw:
         return Draw("", self.budget, temperature=self.temperature, n=max(self.samples))
 
@@ -193,8 +201,8 @@ class BestOf(Sampled):
     by: By = Field("confidence", description="verifier: it knows the answer, so that this is pass@n, a bound")
 
     @property
-    def label(self) -> str:
-        return f"best of n by {self.by.replace('_', ' ')}" + (" (bound)" if self.by == "verifier" else "")
+    def what(self) -> str:
+        return f"best by {self.by.replace('_', ' ')}" + (" (bound)" if self.by == "verifier" else "")
 
     def points(self, limit: int, value: Any) -> Iterator[Point]:
         from bactrian.think.attempt import best_by
@@ -221,7 +229,7 @@ class TreeSearch(Method):
 
     @property
     def label(self) -> str:
-        return f"tree by {self.by.replace('_', ' ')}"
+        return f"tree by {self.by.replace('_', ' ')} of thoughts of {self.budget}"
 
     def points(self, limit: int, value: Any) -> Iterator[Point]:
         for width in self.widths:

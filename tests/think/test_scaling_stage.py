@@ -78,7 +78,7 @@ def by_name(results: dict[str, Any]) -> dict[str, Any]:
 def test_every_method_says_what_it_cost_and_kept(bench: Bench, results: dict[str, Any]) -> None:
     methods = by_name(results)
     assert len(methods) == len(METHODS) and results["scaling"]["unit"].startswith("percentage points")
-    for name in ("forcing", "forcing, 'Wait'", "tokens + forcing", "steps + forcing", "majority", "tree by confidence"):
+    for name in ("forcing", "forcing, 'Wait'", "tokens + forcing", "steps + forcing", "majority of thoughts of 8"):
         assert methods[name]["control"] == methods[name]["control_of_means"] == 1.0
     assert methods["tokens"]["control"] < 1
     for method in methods.values():
@@ -91,11 +91,15 @@ def test_every_method_says_what_it_cost_and_kept(bench: Bench, results: dict[str
     assert len(answers) == 5 * sum(len(method["points"]) for method in methods.values())
     assert all(answers[0][label] for label in labels) and "</think>" in answers[0]["completion"]
     assert [score["model"] for score in results["scores"]] == results["models"]
-    bound = methods["best of n by verifier (bound)"]["points"][-1]["accuracy"]
+    bound = methods["best by verifier (bound) of thoughts of 8"]["points"][-1]["accuracy"]
     assert bound >= max(
-        methods["majority"]["points"][-1]["accuracy"], methods["best of n by confidence"]["performance"]
+        methods["majority of thoughts of 8"]["points"][-1]["accuracy"],
+        methods["best by confidence of thoughts of 8"]["performance"],
     )
-    assert methods["majority"]["points"][0]["accuracy"] == methods["best of n by confidence"]["points"][0]["accuracy"]
+    assert (
+        methods["majority of thoughts of 8"]["points"][0]["accuracy"]
+        == methods["best by confidence of thoughts of 8"]["points"][0]["accuracy"]
+    )
     at_equal = results["scaling"]["equal_tokens"]
     assert {each["parallel"] for each in at_equal} == {m["name"] for m in methods.values() if m["kind"] == "parallel"}
 
