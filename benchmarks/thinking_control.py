@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bactrian.chat import literal_ids, thinking_format
 from bactrian.data.files import read_rows
-from bactrian.data.procedural import word_problems
+from bactrian.data.procedural import sums, word_problems
 from bactrian.generate.local import LocalEngine
 from bactrian.model_argument import model_folder
 from bactrian.progress import progress
@@ -27,6 +27,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", default="embedded:smollm2-135m")
     options.add_argument("--data", type=Path, help="rows with a column `question`; by default word problems made here")
+    options.add_argument("--sums", action="store_true", help="short sums instead of word problems: less to read")
     options.add_argument("--questions", type=int, default=1000)
     options.add_argument("--budgets", type=int, nargs="+", default=[8, 16, 24, 32, 48])
     options.add_argument("--waits", type=int, default=1)
@@ -42,7 +43,8 @@ def main() -> int:
     if asked.data:
         texts = [str(row["question"]) for row in read_rows(asked.data)[: asked.questions]]
     else:
-        texts = [row["messages"][0]["content"] for row in word_problems(0, asked.questions)]
+        made = sums(0, asked.questions) if asked.sums else word_problems(0, asked.questions)
+        texts = [row["messages"][0]["content"] for row in made]
     prompts = [opened_prompt([{"role": "user", "content": text}], engine.template, form) for text in texts]
     lines = []
     for size in asked.budgets:
