@@ -1,10 +1,14 @@
 """The command `bactrian think`: one question, thought about within a budget."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bactrian.errors import BactrianError
+
+if TYPE_CHECKING:
+    from bactrian.generate.completions import CompletionEngine
 
 
 @click.command()
@@ -23,11 +27,16 @@ from bactrian.errors import BactrianError
 @click.option("--system", default="", help="A system turn.")
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--server", metavar="URL", help="Think on a server of OpenAI's completions, up to and with /v1; "
+              "MODEL is then its tokenizer and template.")
+@click.option("--served-as", help="The model's name on the server.  [default: MODEL]")
+@click.option("--key-name", metavar="VARIABLE", help="Environment variable that holds the server's key.")
 @click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
               help="Folder of artifacts and runs.  [default: runs]")
 def think(
     model: str, question: str, run_name: str | None, budget: int | None, waits: int, extension: str, final: str,
-    answer: int, form: str, template: str | None, system: str, temperature: float, seed: int, store: Path,
+    answer: int, form: str, template: str | None, system: str, temperature: float, seed: int,
+    server: str | None, served_as: str | None, key_name: str | None, store: Path,
 ) -> None:  # fmt: skip
     """Let a model think within a budget and answer, shown as it comes; what was forced stands in ⟦ ⟧.
 
@@ -36,12 +45,29 @@ def think(
     from bactrian.chat import thinking_format
     from bactrian.generate.local import LocalEngine
     from bactrian.model_argument import model_folder
-    from bactrian.think.console import think_aloud
+    from bactrian.think.console import think_afar, think_aloud
     from bactrian.think.thought import Budget
 
     if not question.strip():
         raise BactrianError("QUESTION: found nothing, expected text")
-    engine = LocalEngine.load(model_folder(model, run_name, store), template=template, rows=1)
+    folder = model_folder(model, run_name, store)
     messages = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": question}]
     limits = Budget(budget, waits, extension, final, answer, greedy_answer=temperature == 0)
+    if server is not None:
+        remote = _remote(folder, template, server, served_as or model, key_name)
+        think_afar(remote, messages, thinking_format(remote.template, form), limits, temperature=temperature, seed=seed)
+        return
+    engine = LocalEngine.load(folder, template=template, rows=1)
     think_aloud(engine, messages, thinking_format(engine.template, form), limits, temperature=temperature, seed=seed)
+
+
+def _remote(folder: Path, template: str | None, url: str, name: str, key_name: str | None) -> "CompletionEngine":
+    """The engine behind a server, with the tokenizer, template and context of the model in the folder."""
+    from bactrian.chat import ChatTemplate, template_for
+    from bactrian.generate.completions import CompletionEngine
+    from bactrian.generate.server import Server
+    from bactrian.model.language_model import context_of, load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+    chat = ChatTemplate.load(tokenizer, template or template_for(tokenizer))
+    return CompletionEngine(Server(url, name, key_name), chat, context_of(folder) or 2**30)

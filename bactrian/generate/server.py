@@ -123,7 +123,7 @@ class ServerResponder:
         }  # fmt: skip
         fault = ""
         for _ in range(self.server.tries):  # urllib3 tries again what fails; this, what comes but is no answer
-            status, text = self._post(body)
+            status, text = self.post(body)
             if status in ROWS_FAULT:
                 return Reply("", fault=f"refused with {status}: {self.safe(said(text))}")
             if status != 200:
@@ -136,7 +136,8 @@ class ServerResponder:
                 fault = str(error)
         raise Unanswered(self.safe(fault))
 
-    def _post(self, body: dict[str, Any]) -> tuple[int, str]:
+    def post(self, body: dict[str, Any], path: str = "/chat/completions") -> tuple[int, str]:
+        """Status and text of the answer. Raises Unanswered where none came, however often it was tried."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -146,7 +147,7 @@ class ServerResponder:
             respect_retry_after_header=True, raise_on_status=True, raise_on_redirect=False,
             retry_after_max=LONGEST_BACKOFF,
         )  # fmt: skip
-        url = self.server.url.rstrip("/") + "/chat/completions"
+        url = self.server.url.rstrip("/") + path
         try:
             response = self._pool.request("POST", url, body=json.dumps(body).encode(), headers=headers, retries=retries)
         except urllib3.exceptions.HTTPError as error:

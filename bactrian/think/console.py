@@ -10,7 +10,15 @@ from bactrian.chat import Messages, ThinkingFormat
 from bactrian.generate.engine import Completion, Continuation
 from bactrian.generate.local import LocalEngine
 from bactrian.progress import printable, say
-from bactrian.think.forcing import Forcing, Question, opened_prompt, request, thinking_limits
+from bactrian.think.forcing import (
+    Forcing,
+    Question,
+    ThinkingEngine,
+    opened_prompt,
+    request,
+    think,
+    thinking_limits,
+)
 from bactrian.think.markers import Markers
 from bactrian.think.thought import Budget, Thought
 
@@ -109,11 +117,36 @@ def think_aloud(
     return thought
 
 
-def account(thought: Thought, limit: int, prompt: int, forwarded: int) -> str:
+def think_afar(
+    engine: ThinkingEngine, messages: Messages, form: ThinkingFormat, budget: Budget, *,
+    temperature: float = 0.0, seed: int = 0, target: TextIO | None = None, note: Callable[[str], None] = say,
+) -> Thought:  # fmt: skip
+    """The same with an engine that cannot be followed token by token, such as a server: shown when it is done."""
+    markers, target = Markers(engine.template, form, budget.final), target or sys.stdout
+    question = Question(opened_prompt(messages, engine.template, form), 1, seed, temperature)
+    limit = thinking_limits([question], markers, budget, engine.longest, ["the question"])[0]
+    note(f"thinking, {limit} tokens at most" + (f", {budget.waits} endings taken back" if budget.waits else ""))
+    thought = think(engine, [question], form, budget, names=["the question"])[0][0]
+    screen, at, ids = Screen(target), 0, thought.ids
+    for start, stop in [*thought.forced, (len(ids), len(ids))]:
+        kind: Kind = "thinking" if start <= thought.thinking_tokens else "answer"
+        screen.write(kind, markers.text(ids[at:start]))
+        if stop > start:
+            forced = engine.template.tokenizer.decode(ids[start:stop], clean_up_tokenization_spaces=False)
+            screen.write("forced", forced)
+        at = stop
+    target.write("\n")
+    target.flush()
+    note(account(thought, limit, len(question.prompt), None))
+    return thought
+
+
+def account(thought: Thought, limit: int, prompt: int, forwarded: int | None) -> str:
     """What was counted, in a line or two.
 
-    `forwarded`: tokens that went through the model, the prompt's among them.
+    `forwarded`: tokens that went through the model, the prompt's among them; None where it is not known.
     """
+    seen = "" if forwarded is None else f"; forwarded {forwarded}, of the prompt {prompt}"
     waits = f"; taken back at {', '.join(map(str, thought.waits))}" if thought.waits else ""
     loop = thought.loop
     turning = (
@@ -123,6 +156,5 @@ def account(thought: Thought, limit: int, prompt: int, forwarded: int) -> str:
     return (
         f"thinking {thought.thinking_tokens} of {limit} tokens, {ENDINGS[thought.ended]}{waits}; "
         f"answer {thought.answer_tokens} tokens, {'cut' if thought.finish == 'length' else 'whole'}; "
-        f"sampled {thought.sampled}, forced {thought.forced_tokens}; forwarded {forwarded}, of the prompt {prompt}"
-        f"{turning}"
+        f"sampled {thought.sampled}, forced {thought.forced_tokens}{seen}{turning}"
     )
