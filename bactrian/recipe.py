@@ -87,10 +87,15 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises BactrianError naming file (or --set), line, step, field, what was found and what was expected.
     """
+    return check(read_recipe(path, overrides), folder=path.parent, path=path)
+
+
+def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Document:
+    """A recipe file with overrides applied and a name, not checked yet. Raises BactrianError for what is not YAML."""
     document = read(path)
     override(document, overrides)
     document.data.setdefault("name", re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "run")
-    return check(document, folder=path.parent, path=path)
+    return document
 
 
 def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:

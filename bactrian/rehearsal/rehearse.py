@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.artifact import Store
-from bactrian.document import Document, override, read
+from bactrian.document import Document
 from bactrian.errors import BactrianError
 from bactrian.known_models import family_of
 from bactrian.manifest import Kind
 from bactrian.progress import say
-from bactrian.recipe import Recipe, check
+from bactrian.recipe import Recipe, check, read_recipe
 from bactrian.rehearsal.rows import WORDS, made_up_rows
 from bactrian.rehearsal.toy import write_toy
 from bactrian.runner import StepRecord, run
@@ -29,7 +29,7 @@ ROWS = 16
 """Of each source."""
 CAPS: dict[str, float] = {
     "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": 4 * ROWS, "largest": 10,
-    "epochs": 1, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1, "look_every": 1,
+    "epochs": 2, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1, "look_every": 1,
     "max_new_tokens": 16, "max_thinking_tokens": 64, "answer_tokens": 48, "budgets": 16, "budget": 16, "widths": 2,
     "tries": 2, "waits": 1, "step_tokens": 8, "tokens_per_step": 8, "overlong_zone": 4, "time_limit_minutes": 0.5,
     "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
@@ -91,9 +91,7 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
     `family` is that of models whose name does not say it. Raises BactrianError as `load` does, and for a model of which
     no family is known.
     """
-    document = read(path)
-    override(document, overrides)
-    document.data.setdefault("name", path.stem)
+    document = read_recipe(path, overrides)
     recipe = check(document, folder=path.parent, path=path)
     written = document.data["steps"]
     made = Rehearsal(recipe)
