@@ -27,9 +27,13 @@ AHEAD = 2
 
 
 def map_rows(
-    function: Callable[[list[Located]], list[T]], path: Path, hardware: Hardware, kind: RowKind | None = None
+    function: Callable[[list[Located]], list[T]],
+    path: Path,
+    hardware: Hardware,
+    kind: RowKind | None = None,
+    skip: int = 0,
 ) -> Iterator[T]:
-    """`function` over all rows of `path`, as a stream of its results in the order of the rows.
+    """`function` over all rows of `path`, but for the first `skip`, as a stream of its results in the rows' order.
 
     Where `hardware.data` is "ray", on Ray Data (extra `ray`); else on `hardware.threads` processes. `function` must be
     picklable and must not look at anything but its rows.
@@ -38,8 +42,8 @@ def map_rows(
     if hardware.data == "ray":
         from bactrian.data.cluster import map_on_ray
 
-        return map_on_ray(function, path, kind)
-    return map_stream(function, stream_rows(path, kind), hardware.threads)
+        return islice(map_on_ray(function, path, kind), skip, None)
+    return map_stream(function, islice(stream_rows(path, kind), skip, None), hardware.threads)
 
 
 def map_stream(

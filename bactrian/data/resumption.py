@@ -1,4 +1,4 @@
-"""How far the stage `source` is, on the disk, so that a kill costs it minutes and never the whole."""
+"""How far a stage that streams rows is, on the disk, so that a kill costs it minutes and never the whole."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from bactrian.data.formats import Scanned, TextRows, scan
 from bactrian.data.tally import Cases, Tally
 from bactrian.data.writer import RowWriter, Written, parts_of
 
-STATE = "source.json"
+STATE = "standing.json"
 SECONDS_BETWEEN_SAVES = 120.0
 """What a kill costs at most, about; what is saved in several parts is read and written once more at the end."""
 
@@ -41,15 +41,17 @@ class Standing:
     commit: str = ""  # of a data set on the Hub: what is newest may be another one by now
     _saved: float = field(default_factory=monotonic)
 
-    def save_at_times(self, folder: Path, writer: RowWriter, drops: IO[bytes]) -> None:
+    def save_at_times(self, folder: Path, writer: RowWriter, drops: IO[bytes] | None = None) -> None:
         """Make it safe if that was not done for a while, and before it what it speaks of.
 
         Only where `writer.holds` is 0; `drops` lies in the writer's folder.
         """
         if monotonic() - self._saved < SECONDS_BETWEEN_SAVES or not writer.count:
             return
-        drops.flush()
-        self.written, self.drops = writer.checkpoint(), os.fstat(drops.fileno()).st_size
+        if drops is not None:
+            drops.flush()
+            self.drops = os.fstat(drops.fileno()).st_size
+        self.written = writer.checkpoint()
         said = {"position": asdict(self.position), "written": asdict(self.written), "drops": self.drops,
                 "commit": self.commit, "account": vars(self.account) | {"tally": asdict(self.account.tally)}}
         write_atomically(folder / STATE, json.dumps(said))

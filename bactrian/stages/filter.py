@@ -35,17 +35,21 @@ class Filter(Divisible):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.parallel import map_rows
-        from bactrian.data.tally import Tally, write_account
+        from bactrian.data.resumption import Standing
+        from bactrian.data.tally import write_account
         from bactrian.data.writer import RowWriter
         from bactrian.progress import progress, say
 
         given = workspace.input(self.data)
         paths = {found.ref: workspace.input(found.ref).path for found in self.references() if found.kind is Kind.MODEL}
         judge = partial(judge_rows, rules=tuple(self.rules), inputs=paths, source=given.path.name)
-        tally = Tally()
+        stand = Standing.load(workspace.scratch, workspace.output)
+        tally, done = stand.account.tally, stand.account.tally.total
+        if done:
+            say(f"filter: resuming after {done:,} rows")
         count = {"repaired": tally.repair, "dropped": tally.drop}
-        with RowWriter(workspace.output) as writer, progress("filter", unit="row") as bar:
-            for row, fate, reason, example in map_rows(judge, given.path, workspace.hardware):
+        with RowWriter(workspace.output, written=stand.written) as writer, progress("filter", None, "row", done) as bar:
+            for row, fate, reason, example in map_rows(judge, given.path, workspace.hardware, skip=done):
                 bar.advance()
                 if fate == "kept":
                     tally.keep()
@@ -53,6 +57,8 @@ class Filter(Divisible):
                     count[fate](reason, example)
                 if fate != "dropped":
                     writer.write(row)
+                if not writer.holds:
+                    stand.save_at_times(workspace.scratch, writer)
             if not writer.count:
                 raise BactrianError(f"{given.path}: no row passes the rules\n{tally}")
             writer.card = f"# Filtered rows\n\n```\n{tally}\n```"

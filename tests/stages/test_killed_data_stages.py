@@ -1,4 +1,4 @@
-"""`source` and `decontaminate` killed with SIGKILL: they go on, and leave the files that an undisturbed run leaves."""
+"""Data stages killed with SIGKILL: they go on, and leave the files that an undisturbed run leaves."""
 
 import gzip
 import hashlib
@@ -17,6 +17,7 @@ from bactrian.data import resumption, writer
 from bactrian.data.overlap import scan
 from bactrian.manifest import Kind
 from bactrian.stages.decontaminate import Decontaminate
+from bactrian.stages.filter import Filter
 from bactrian.stages.source import Source
 from bactrian.stages.stage import Stage
 
@@ -89,14 +90,16 @@ def hashes(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 
 
+RULES: Any = [{"rule": "length", "least": 20}, {"rule": "pattern", "patterns": ["^1[2-6]"]}, {"rule": "hygiene"}]
 STAGES = [
     (Source(data="in", license="MIT", bad_limit=0.5), resumption.STATE),
+    (Filter(data="train.jsonl", rules=RULES), resumption.STATE),
     (Decontaminate(data=["train.jsonl"], against=["gsm8k_test.jsonl"], share=0.0), scan.STATE),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "state"), STAGES, ids=["source", "decontaminate"])
+@pytest.mark.parametrize(("stage", "state"), STAGES, ids=["source", "filter", "decontaminate"])
 def test_killed_twice_it_ends_as_if_undisturbed(
     stage: Stage, state: str, files: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
