@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -111,8 +112,8 @@ class ServerResponder:
     def _gone(self, lost: Sequence[str]) -> BactrianError:
         shown = "; ".join(lost[:3]) + ("; …" if len(lost) > 3 else "")
         return BactrianError(
-            f"{self.server.url}: {len(lost):,} requests got no answer in {self.server.tries} tries each ({shown}); the "
-            f"answers that came are kept: run again to ask for the rest"
+            f"{self.server.url}: {len(lost):,} request{'s' if len(lost) > 1 else ''} got no answer in "
+            f"{self.server.tries} tries each ({shown}); the answers that came are kept: run again to ask for the rest"
         )
 
     def _ask(self, ask: Ask) -> Reply:
@@ -122,7 +123,9 @@ class ServerResponder:
             "max_tokens": ask.max_new_tokens, "temperature": ask.temperature, "top_p": ask.top_p, "seed": ask.seed,
         }  # fmt: skip
         fault = ""
-        for _ in range(self.server.tries):  # urllib3 tries again what fails; this, what comes but is no answer
+        for attempt in range(self.server.tries):  # urllib3 tries again what fails; this, what comes but is no answer
+            if attempt:
+                time.sleep(min(LONGEST_BACKOFF, self.server.backoff * 2 ** (attempt - 1)))
             status, text = self.post(body)
             if status in ROWS_FAULT:
                 return Reply("", fault=f"refused with {status}: {self.safe(said(text))}")
