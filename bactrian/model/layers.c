@@ -1,10 +1,10 @@
-/* What a decoder does between its matrix products, forward and backward: norms, gated units, and the softmax over the
-   vocabulary. Compiled on first use by native.py. Plain C that vectorises by itself. One pass over memory where torch's
+/* What training does between its matrix products: norms, gated units and the softmax over the vocabulary, forward and
+   backward, and AdamW. Compiled on first use by native.py. Plain C that vectorises by itself. One pass over memory where torch's
    own operations take five to ten, which is most of what they cost. */
 
 #include "numbers.h"
 
-#define BLOCK 512 /* vocabulary entries that are summed in float32; blocks are summed in float64 */
+#define BLOCK 512 /* numbers that are summed in float32; blocks are summed in float64 */
 
 static inline float tanh_fast(float x) {
     float e = exp_negative(-2.0f * fabsf(x)), t = (1.0f - e) / (1.0f + e);

@@ -150,3 +150,37 @@ void NAME(score_backward)(
         row[targets[r]] = STORE(g * (1.0f - exp_negative(z - sum)) * (1.0f - t * t) * inverse);
     }
 }
+
+/* out [threads]: sums of squares of as many runs of x. Float32 within a block, float64 over blocks. */
+void NAME(square_sum)(int threads, int64_t size, const T *x, double *out) {
+    #pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int part = 0; part < threads; part++) {
+        int64_t end = size * (part + 1) / threads;
+        double total = 0;
+        for (int64_t start = size * part / threads; start < end; start += BLOCK) {
+            int64_t stop = start + BLOCK < end ? start + BLOCK : end;
+            float sum = 0;
+            for (int64_t i = start; i < stop; i++) sum += LOAD(x[i]) * LOAD(x[i]);
+            total += sum;
+        }
+        out[part] = total;
+    }
+}
+
+/* AdamW in one pass: grad times scale moves mean, square and master; copy is master rounded. first and second: 1 - beta;
+   rate is divided by the first moment's bias correction, root is that of the second's. */
+void NAME(adamw)(
+    int threads, int64_t size, const T *grad, float *master, float *mean, float *square, T *copy, float scale, float kept,
+    float rate, float first, float second, float root, float epsilon)
+{
+    #pragma omp parallel for num_threads(threads) schedule(static) if (size > 4096)
+    for (int64_t i = 0; i < size; i++) {
+        float g = LOAD(grad[i]) * scale;
+        float m = mean[i] + first * (g - mean[i]), v = square[i] + second * (g * g - square[i]);
+        float w = master[i] * kept - rate * m / (sqrtf(v) / root + epsilon);
+        mean[i] = m;
+        square[i] = v;
+        master[i] = w;
+        copy[i] = STORE(w);
+    }
+}

@@ -166,6 +166,7 @@ HEADLINES = ("loss", "reward", "accuracy", "zero_variance", "completion_length",
 def _apply(update: Update, optimiser: MasterAdamW, rate: float, clip: float | None, where: str) -> dict[str, float]:
     sums: dict[str, float] = {}
     total = 0.0
+    optimiser.expect(len(update.micro_batches))
     for micro_batch in update.micro_batches:
         loss, parts = micro_batch()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
 
-from bactrian.train.states import KINDS, Group, States
+from bactrian.model.fused import call, usable
+from bactrian.train.states import KINDS, Float32States, Group, States
 
 
 class MasterAdamW:
     """AdamW whose weights, gradients and moments are float32 (or wider, if the model's are).
 
     A bfloat16 model computes with a rounded copy of the masters: updates far smaller than a bfloat16 step still add up.
-    A float32 model's own weights are the masters. Gradients of several micro-batches are summed in float32.
+    A float32 model's own weights are the masters. Gradients of several micro-batches are summed in float32; that of a
+    single one stays as the model made it, and on a CPU moves the masters in one pass over memory.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class MasterAdamW:
         masters = masters or {}
         embeddings = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}
         self.names: list[str] = []
+        self._rounded: dict[torch.nn.Parameter, torch.Tensor] = {}  # by master: its weight's only gradient
         self.model_weights: list[torch.nn.Parameter] = []
         self.masters: list[torch.nn.Parameter] = []
         decayed: list[torch.nn.Parameter] = []
@@ -51,14 +55,19 @@ class MasterAdamW:
             if offload:
                 master = torch.nn.Parameter(in_main_memory(master.detach()))
             if low or offload:
-                hook = _move_gradient_to(master)
-                weight.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
+                weight.register_post_accumulate_grad_hook(self._keeper(master))  # type: ignore[no-untyped-call]
             self.names.append(name)
             self.model_weights.append(weight)
             self.masters.append(master)
             (decayed if weight.ndim >= 2 and id(weight) not in embeddings else plain).append(master)
         groups = [Group(decayed, weight_decay), Group(plain, 0.0)]
         self.states: States = KINDS[states]([group for group in groups if group.weights], betas, epsilon)
+        self._alone = False  # whether the step has one micro-batch, whose gradient stays as it is
+
+    def expect(self, micro_batches: int) -> None:
+        """Say how many gradients the next step adds up, before the first of them is made."""
+        rounded = all(w.dtype.itemsize < 4 and w.is_contiguous() and usable(w) for w in self.model_weights)
+        self._alone = micro_batches == 1 and rounded and isinstance(self.states, Float32States)
 
     def step(self, learning_rate: float, clip: float | None) -> float:
         """Clip the gradient to norm `clip`, update, clear the gradient.
@@ -69,17 +78,41 @@ class MasterAdamW:
         Raises:
             FloatingPointError: the gradient is not finite; nothing was updated.
         """
-        norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
-        value = float(norm)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient's norm is {value}")
-        if clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.masters, clip, norm)
-        self.states.step(learning_rate)
+        norm = self._norm()
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient's norm is {norm}")
+        scale = 1.0 if clip is None else min(1.0, clip / (norm + 1e-6))
+        if self._alone:
+            self._step_rounded(learning_rate, scale)
+        else:
+            for master in self.masters:
+                if master.grad is not None and scale < 1:
+                    master.grad.mul_(scale)
+            self.states.step(learning_rate)
+            self._copy_to_model()
         for master in self.masters:
             master.grad = None
-        self._copy_to_model()
-        return value
+        self._rounded.clear()
+        return norm
+
+    def _norm(self) -> float:
+        if not self._alone:
+            return float(torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None]))
+        total = 0.0
+        for gradient in self._rounded.values():
+            shares = torch.empty(torch.get_num_threads(), dtype=torch.float64)
+            call("square_sum", gradient, gradient.numel(), gradient, shares)
+            total += float(shares.sum())
+        return math.sqrt(total)
+
+    def _step_rounded(self, learning_rate: float, scale: float) -> None:
+        assert isinstance(self.states, Float32States)
+        for weight, master in self._pairs():
+            if (gradient := self._rounded.get(master)) is not None:
+                self.states.step_rounded(master, gradient, weight.data, learning_rate, scale)
+
+    def _pairs(self) -> Iterator[tuple[torch.nn.Parameter, torch.nn.Parameter]]:
+        return zip(self.model_weights, self.masters, strict=True)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Masters and moments by weight name, for a checkpoint: `NAME` and, of its state, `NAME#…`."""
@@ -109,9 +142,28 @@ class MasterAdamW:
     def _named_masters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         return zip(self.names, self.masters, strict=True)
 
+    def _keeper(self, master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:
+        """Takes each gradient of a weight as it is made: into the master's, or aside where it is the only one."""
+        # allocated once: blocks of this size, asked for anew in each step, make the heap grow without end
+        kept: dict[bool, torch.Tensor] = {}
+
+        def keep(weight: torch.Tensor) -> None:
+            assert weight.grad is not None
+            if self._alone not in kept:
+                kept[self._alone] = torch.empty_like(weight if self._alone else master)
+            if self._alone:
+                self._rounded[master] = kept[True].copy_(weight.grad)
+            elif master.grad is None:
+                master.grad = kept[False].copy_(weight.grad)
+            else:
+                master.grad.add_(weight.grad)
+            weight.grad = None
+
+        return keep
+
     @torch.no_grad()
     def _copy_to_model(self) -> None:
-        for weight, master in zip(self.model_weights, self.masters, strict=True):
+        for weight, master in self._pairs():
             if weight is not master:
                 weight.copy_(master)
 
@@ -121,18 +173,3 @@ def in_main_memory(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.device.type == "cpu":
         return tensor
     return tensor.cpu().pin_memory()
-
-
-def _move_gradient_to(master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:
-    # allocated once: blocks of this size, asked for anew in each step, make the heap grow without end
-    kept = torch.empty_like(master)
-
-    def move(weight: torch.Tensor) -> None:
-        assert weight.grad is not None
-        if master.grad is None:
-            master.grad = kept.copy_(weight.grad)
-        else:
-            master.grad.add_(weight.grad)
-        weight.grad = None
-
-    return move

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from bactrian.errors import BactrianError
+from bactrian.model.fused import call
 
 SLICE = 2**22  # weights that bitsandbytes sees at a time: on a CPU it unpacks all that it sees, 64 MiB at a time then
 
@@ -44,11 +45,34 @@ class Float32States:
     def __init__(self, groups: Sequence[Group], betas: tuple[float, float], epsilon: float) -> None:
         settings = [{"params": group.weights, "weight_decay": group.decay} for group in groups]
         self.adam = torch.optim.AdamW(settings, lr=0.0, betas=betas, eps=epsilon, fused=True)
+        self.decays = {weight: group.decay for group in groups for weight in group.weights}
+        self.betas, self.epsilon = betas, epsilon
 
     def step(self, learning_rate: float) -> None:
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()
+
+    @torch.no_grad()
+    def step_rounded(
+        self, master: torch.nn.Parameter, gradient: torch.Tensor, copy: torch.Tensor, learning_rate: float, scale: float
+    ) -> None:
+        """The same step for one weight on a CPU, in one pass over memory, from a gradient of few bits.
+
+        Args:
+            gradient, copy: of the type that the model computes in; copy becomes the master, rounded.
+            scale: what the gradient is multiplied by first.
+        """
+        state = self.adam.state[master]
+        if not state:
+            state.update(step=torch.tensor(0.0), exp_avg=torch.zeros_like(master), exp_avg_sq=torch.zeros_like(master))
+        state["step"] += 1
+        steps, (beta_mean, beta_square) = int(state["step"]), self.betas
+        call(
+            "adamw", gradient, gradient.numel(), gradient, master, state["exp_avg"], state["exp_avg_sq"], copy, scale,
+            1 - learning_rate * self.decays[master], learning_rate / (1 - beta_mean**steps), 1 - beta_mean,
+            1 - beta_square, (1 - beta_square**steps) ** 0.5, self.epsilon,
+        )  # fmt: skip
 
     def save(self, weight: torch.nn.Parameter) -> dict[str, torch.Tensor]:
         state = self.adam.state.get(weight)

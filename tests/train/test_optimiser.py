@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from bactrian.model.fused import layers
 from bactrian.model.language_model import LanguageModel
 from bactrian.train import checkpoint
 from bactrian.train.loop import Settings, Task
@@ -95,6 +96,44 @@ def test_micro_batches_of_a_bfloat16_model_add_up_in_float32(folder: Path) -> No
         assert master.grad is not None and master.grad.dtype == torch.float32
         scale = float(whole[name].abs().max())
         assert float((master.grad.double() - whole[name]).abs().max()) <= 0.03 * scale, name
+
+
+@pytest.mark.skipif(layers() is None, reason="no C compiler here")
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_one_micro_batch_s_gradient_moves_the_masters_in_one_pass(clip: float | None) -> None:
+    ours, theirs = linear(torch.bfloat16), linear(torch.bfloat16)
+    fast = MasterAdamW(ours, (0.9, 0.95), 1e-8, 0.1)
+    plain = MasterAdamW(theirs, (0.9, 0.95), 1e-8, 0.1)
+    for seed in range(20):
+        fast.expect(1)
+        torch.autograd.backward(loss_of(ours, seed))
+        torch.autograd.backward(loss_of(theirs, seed))  # is not told, so adds up in float32
+        assert ours.weight.grad is None and all(master.grad is None for master in fast.masters)
+        assert fast.step(1e-2, clip) == pytest.approx(plain.step(1e-2, clip), rel=1e-5)
+        for name, found, expected in zip(fast.names, fast.masters, plain.masters, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, msg=f"{name} after {seed}")
+        assert torch.equal(ours.weight, fast.masters[0].bfloat16())
+        plain.restore({name: tensor.clone() for name, tensor in fast.state().items()})  # roundings would part them
+    moved = linear(torch.bfloat16)
+    again = MasterAdamW(moved, (0.9, 0.95), 1e-8, 0.1)
+    again.restore({name: tensor.clone() for name, tensor in fast.state().items()})
+    for optimiser, layer in ((fast, ours), (again, moved)):  # a step of either kind follows a step of either kind
+        optimiser.expect(2)
+        torch.autograd.backward(loss_of(layer, 99))
+        torch.autograd.backward(loss_of(layer, 98))
+        optimiser.step(1e-2, clip)
+    assert all(torch.equal(a, b) for a, b in zip(fast.masters, again.masters, strict=True))
+
+
+def test_a_gradient_of_a_bfloat16_model_that_is_not_finite_changes_nothing() -> None:
+    layer = linear(torch.bfloat16)
+    optimiser = MasterAdamW(layer)
+    before = layer.weight.detach().clone()
+    optimiser.expect(1)
+    torch.autograd.backward(loss_of(layer, 1) * float("inf"))
+    with pytest.raises(FloatingPointError, match="norm"):
+        optimiser.step(0.1, 1.0)
+    assert torch.equal(layer.weight, before) and not optimiser.state().keys() - set(optimiser.names)
 
 
 def test_weight_decay_touches_matrices_only(folder: Path) -> None:
