@@ -102,11 +102,10 @@ def grow(
         groups = engine.generate(asked)
         depth += 1
         grown: list[list[Branch]] = [[] for _ in questions]
-        for (number, parent), request, group in zip(of, asked, groups, strict=True):
+        for (number, parent), group in zip(of, groups, strict=True):
             for said in group:
                 spent[number] += len(said.ids)
-                full = len(parent.ids) + request.max_new_tokens >= limits[number]
-                grown[number].append(_child(parent, said, full, markers))
+                grown[number].append(_child(parent, said, limits[number], markers))
         for number, branches in enumerate(grown):
             if not branches:
                 continue
@@ -141,13 +140,13 @@ def _steps(
     return asked, of
 
 
-def _child(parent: Branch, said: Completion, full: bool, markers: Markers) -> Branch:
-    """A branch one step longer; `full`: the step may use up the budget."""
-    ended: Ended | None = None
+def _child(parent: Branch, said: Completion, limit: int, markers: Markers) -> Branch:
+    """A branch one step longer; it ends if that uses up the budget, or is nothing but half an ending."""
+    ended: Ended | None = "budget" if len(parent.ids) + len(said.ids) >= limit else None
     tail = Tail(0)
     if said.finish == "length":
         tail = markers.half_an_ending(said.ids)
-        ended = "budget" if full or tail.tokens == len(said.ids) else None
+        ended = "budget" if tail.tokens == len(said.ids) else ended
     elif said.ids[-1] in markers.ends:
         ended, tail = "turn", Tail(1)
     elif said.ids[-1] in markers.stop_ids or any(stop in markers.text(said.ids) for stop in markers.stop):

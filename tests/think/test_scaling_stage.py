@@ -224,7 +224,7 @@ def test_a_tree_keeps_its_width_and_its_budget(bench: Bench, width: int) -> None
         seen.append(len(branches))
         return confidence(number, branches)
 
-    questions = [Question(prompt, 1, seed, 1.0) for seed in range(6)]
+    questions = [Question(prompt, 1, seed, 1.0) for seed in range(20)]
     trees = grow(engine, questions, form, budget, Search(width, 4), rewards)
     assert max(seen) <= width
     for tree in trees:
