@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duel
 from duel import Side, machine
 
 HERE = Path(__file__).parent
@@ -27,6 +26,7 @@ STOPS = {"gsm8k": ["Q:", "</s>", "<|im_end|>"], "bbh": ["</s>", "Q", "\n\n"], "m
 WRITTEN = ("gsm8k", "bbh")
 GOALS = {True: 4.0, False: 3.0}
 PILOT = 8
+PATIENCE = 6 * 3600
 
 
 def main() -> None:
@@ -43,15 +43,15 @@ def main() -> None:
     for task, count in (("gsm8k", 64), ("bbh", 54), ("mmlu", 400), ("truthfulqa", 100)):
         options.add_argument(f"--{task}", type=int, default=count, help="questions; 0 leaves it out")
     asked = options.parse_args()
-    duel.PATIENCE = 6 * 3600
     print(f"{machine()}; {asked.model} {asked.dtype}, {asked.threads} threads, answers up to {asked.tokens} tokens")
     result: dict[str, Any] = {"benchmark": "evaluate", "dtype": asked.dtype, "tokens": asked.tokens}
     with tempfile.TemporaryDirectory() as work:
         folder = str(model_folder(asked.model))
         data = Path(work)
         peer = Side("lm-eval", asked.peer_python, HERE / "evaluate_peer.py", folder, asked.dtype, str(data),
-                    threads=asked.threads)  # fmt: skip
-        ours = Side("ours", sys.executable, HERE / "evaluate_ours.py", folder, asked.dtype, threads=asked.threads)
+                    threads=asked.threads, patience=PATIENCE)  # fmt: skip
+        ours = Side("ours", sys.executable, HERE / "evaluate_ours.py", folder, asked.dtype, threads=asked.threads,
+                    patience=PATIENCE)  # fmt: skip
         with peer, ours:
             ours.ask("load")
             for task in STOPS:
@@ -80,7 +80,8 @@ def duel_on(task: str, peer: Side, ours: Side, data: Path, asked: Any) -> dict[s
           flush=True)  # fmt: skip
     for line in found.pop("differences"):
         print(f"  {line}")
-    return {"questions": mine["questions"], "ours_per_second": speeds[0], "peer_per_second": speeds[1],
+    seconds = {"ours_processor": mine["processor"], "peer_processor": theirs["processor"]}
+    return {"questions": mine["questions"], **seconds, "ours_per_second": speeds[0], "peer_per_second": speeds[1],
             "ratio": ratio, "ratio_processor": spent, "goal": goal, "peer_batch": batch, **found}  # fmt: skip
 
 
