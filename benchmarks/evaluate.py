@@ -1,6 +1,6 @@
 """Ours beside lm-evaluation-harness: same model, same questions, same prompts; verdicts one by one, and questions/s.
 
-    python benchmarks/evaluate.py --peer-python PATH [--data ../shared/data] [--gsm8k 64] [--bbh 54] [--mmlu 400]
+    python benchmarks/evaluate.py --peer-python PATH [--data ../shared/data] [--gsm8k 64] [--bbh 96] [--mmlu 400]
         [--truthfulqa 100] [--tokens 256] [--batches 1,8,32] [--model embedded:smollm2-135m] [--dtype float32]
 
 PATH is a Python with lm-eval. The harness runs its own tasks (gsm8k_cot, mmlu_*, bbh_cot_fewshot_*, truthfulqa_mc2)
@@ -40,7 +40,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=64, help="of ours")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--pilot", type=int, default=PILOT, help="questions of the pilot (of each task of a group)")
-    for task, count in (("gsm8k", 64), ("bbh", 54), ("mmlu", 400), ("truthfulqa", 100)):
+    for task, count in (("gsm8k", 64), ("bbh", 96), ("mmlu", 400), ("truthfulqa", 100)):
         options.add_argument(f"--{task}", type=int, default=count, help="questions; 0 leaves it out")
     asked = options.parse_args()
     print(f"{machine()}; {asked.model} {asked.dtype}, {asked.threads} threads, answers up to {asked.tokens} tokens")
@@ -161,11 +161,12 @@ def write_rows(task: str, source: Path, data: Path, count: int) -> None:
     write(data / f"{task}.jsonl", rows[:count])
 
 
-def spread(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """The first rows of each group, the same number of each."""
+def spread(rows: list[dict[str, Any]], count: int, each: int = 16) -> list[dict[str, Any]]:
+    """The first `each` rows of some groups, evenly chosen: a full run has 250 questions to a group's exemplars."""
     groups = list(dict.fromkeys(row["group"] for row in rows))
-    each = max(1, count // len(groups))
-    return [row for group in groups for row in [r for r in rows if r["group"] == group][:each]]
+    wanted = max(1, min(len(groups), -(-count // each)))
+    chosen = [groups[place * len(groups) // wanted] for place in range(wanted)]
+    return [row for group in chosen for row in [r for r in rows if r["group"] == group][:each]]
 
 
 def by_groups(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
