@@ -67,11 +67,7 @@ def drop_bag(span: str) -> set[str]:
         except ValueError:
             plain = " ".join(squad_words(token))
             if plain:
-                try:
-                    plain = str(float(plain))
-                except ValueError:
-                    pass
-                found.add(plain)
+                found.add(str(float(plain)) if is_number(plain) else plain)
     return found
 
 
