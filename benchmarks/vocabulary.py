@@ -16,6 +16,12 @@ import numpy as np
 from duel import Side
 from versus import HERE, arguments, assert_same, draw_ids, model_folder, race, report, write_work
 
+SHAPE = {
+    "vocab_size": 262_144, "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18,
+    "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256, "sliding_window": 512,
+    "max_position_embeddings": 32_768, "query_pre_attn_scalar": 256,
+}  # fmt: skip
+
 
 def write_model(tokenizer_from: Path) -> Path:
     """A random model of Gemma 3 270M's shape; any tokenizer will do, ids are drawn."""
@@ -24,12 +30,7 @@ def write_model(tokenizer_from: Path) -> Path:
 
     folder = Path(mkdtemp(prefix="bactrian-gemma-"))
     torch.manual_seed(0)
-    config = Gemma3TextConfig(
-        vocab_size=262_144, hidden_size=640, intermediate_size=2048, num_hidden_layers=18, num_attention_heads=4,
-        num_key_value_heads=1, head_dim=256, sliding_window=512, max_position_embeddings=32_768,
-        query_pre_attn_scalar=256,
-    )  # fmt: skip
-    Gemma3ForCausalLM(config).save_pretrained(folder)
+    Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE)).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tokenizer_from).save_pretrained(folder)
     return folder
 
