@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from bactrian.chat import Message, prompt_ids
+from bactrian.chat import FORMATS, Message, of_template, prompt_ids
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
@@ -60,10 +60,23 @@ def chat(
         answer = _print_stream(engine, request, target)
         turn += 1
         if answer.strip():
-            messages.append({"role": "assistant", "content": answer})
+            messages.append(_turn(engine, answer))
         else:
             say("(the model said nothing)")
             messages.pop()
+
+
+def _turn(engine: LocalEngine, said: str) -> Message:
+    """What the model said as a turn; thinking is counted, and kept apart where the template writes it apart."""
+    own = of_template(engine.template)
+    thinking, answer = (own or FORMATS["tags"]).split(said)
+    if not thinking:
+        return {"role": "assistant", "content": said}
+    tokens = [len(engine.template.encoder.text(text)) for text in (thinking, answer or "")]
+    say(f"(thinking {tokens[0]} tokens, answer {tokens[1]})")
+    if own is None or not answer:
+        return {"role": "assistant", "content": said}
+    return {"role": "assistant", "content": answer, "reasoning_content": thinking}
 
 
 def _ask(source: TextIO) -> str | None:

@@ -31,3 +31,22 @@ def test_bad_input_is_one_clear_error(
     thinker(tmp_path / "m")
     assert invoke(["think", str(tmp_path / "m"), "ab?", *wrong]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_conversation_counts_thinking_and_keeps_it_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bactrian.chat import ChatTemplate
+    from bactrian.generate.chat import _turn
+    from bactrian.generate.local import LocalEngine
+    from bactrian.model.language_model import LanguageModel
+
+    model = thinker(tmp_path / "m")
+    said = "<think>ab a</think>\nbb"
+    assert _turn(LocalEngine(model), said) == {"role": "assistant", "content": said}  # its template has no such thing
+    template = ChatTemplate.load(model.tokenizer, "tulu-think")
+    engine = LocalEngine(LanguageModel(model.network, model.tokenizer, template))
+    turn = _turn(engine, said)
+    assert turn == {"role": "assistant", "content": "bb", "reasoning_content": "ab a"}
+    assert capsys.readouterr().err.splitlines()[-1] == "(thinking 4 tokens, answer 2)"
+    assert template.write([{"role": "user", "content": "a"}, turn], False).endswith(said + "</s>")
