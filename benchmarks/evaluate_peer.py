@@ -60,7 +60,8 @@ class Peer:
             else:
                 made = self._config(f"mmlu/default/mmlu_{group}.yaml", own, 0, [])
                 dev = str(self.data / f"mmlu_dev.{group}.jsonl")
-                found[f"mmlu_{group}"] = made | {"dataset_kwargs": {"data_files": {"test": str(own), "dev": dev}}}
+                files = {"dataset_kwargs": {"data_files": {"test": str(own), "dev": dev}}}
+                found[f"mmlu_{group}"] = made | files | {"num_fewshot": 5}  # the harness's own default is none
         return found
 
     def _config(self, yaml: str, rows: Path, tokens: int, until: list[str]) -> dict[str, Any]:
