@@ -80,7 +80,7 @@ def main() -> None:
     result: dict[str, Any] = {"benchmark": "scaling"}
     print(f"{machine()}; {asked.threads} threads; processor time")
     print(f"{'rows':>8} {'rows a step':>11} {'tokens a step':>13} {'us/token':>9} {'setup s':>8} {'peak GiB':>9}")
-    steps = [(1000, batch) for batch in (5, 20, 80, 320) if 205 * batch <= asked.most_tokens]
+    steps = [(1000, batch) for batch in (5, 20, 80, 320) if 200 * batch <= asked.most_tokens]
     data = [(rows, 8) for rows in (100, 1000, 10_000, 100_000) if rows <= asked.most_rows]
     for rows, batch in steps + data:
         one = ["--one", str(rows), str(batch), str(folder)]
