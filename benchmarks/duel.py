@@ -1,4 +1,4 @@
-"""Two programs side by side: each in a process of its own, with the same malloc settings, run in turns.
+"""Two programs side by side: each in a process of its own, with the same malloc and OpenMP settings, run in turns.
 
 A side is a script that reads one JSON command a line and answers each with one JSON line on its real standard output;
 whatever else it prints goes to standard error.
@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
+THREADS = {"GOMP_SPINCOUNT": "1000"}  # as `bactrian` sets it; it costs nothing alone (neighbour.py)
 PATIENCE = 300  # seconds for one answer, loading included
 
 
@@ -30,7 +31,7 @@ class Side:
         self, name: str, python: str, script: Path, *arguments: str, threads: int = 2, patience: int = PATIENCE
     ) -> None:
         self.name, self.patience = name, patience
-        environment = os.environ | MALLOC | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+        environment = os.environ | MALLOC | THREADS | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(
             [python, str(script), *arguments],
             stdin=subprocess.PIPE,
