@@ -6,21 +6,29 @@ given back; what is in use is not touched.
 """
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-GROWTH = 1.5
+GROWTH = 1.25
 """Resident memory that has grown by this factor since it was last looked through is looked through again."""
 
 
 class Heap:
-    """Resident memory of this process, held near what it needs."""
+    """Resident memory of this process, held near what it needs.
+
+    What earlier work in this process left is given back first: what is held is measured against what training itself
+    needs.
+    """
 
     def __init__(self) -> None:
         self.trim = _trim()
+        if self.trim is not None:
+            gc.collect()  # models and engines that only each other still know
+            self.trim(0)
         self.least = 0  # bytes resident after the first step, or after the pages were last given back
 
     def settle(self) -> bool:
