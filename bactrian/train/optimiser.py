@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -42,7 +43,7 @@ class MasterAdamW:
         masters = masters or {}
         embeddings = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}
         self.names: list[str] = []
-        self._rounded: dict[torch.nn.Parameter, torch.Tensor] = {}  # by master: its weight's only gradient
+        self._gradients = _Gradients()
         self.model_weights: list[torch.nn.Parameter] = []
         self.masters: list[torch.nn.Parameter] = []
         decayed: list[torch.nn.Parameter] = []
@@ -55,19 +56,18 @@ class MasterAdamW:
             if offload:
                 master = torch.nn.Parameter(in_main_memory(master.detach()))
             if low or offload:
-                weight.register_post_accumulate_grad_hook(self._keeper(master))  # type: ignore[no-untyped-call]
+                weight.register_post_accumulate_grad_hook(_keeper(master, self._gradients))  # type: ignore[no-untyped-call]
             self.names.append(name)
             self.model_weights.append(weight)
             self.masters.append(master)
             (decayed if weight.ndim >= 2 and id(weight) not in embeddings else plain).append(master)
         groups = [Group(decayed, weight_decay), Group(plain, 0.0)]
         self.states: States = KINDS[states]([group for group in groups if group.weights], betas, epsilon)
-        self._alone = False  # whether the step has one micro-batch, whose gradient stays as it is
 
     def expect(self, micro_batches: int) -> None:
         """Say how many gradients the next step adds up, before the first of them is made."""
         rounded = all(w.dtype.itemsize < 4 and w.is_contiguous() and usable(w) for w in self.model_weights)
-        self._alone = micro_batches == 1 and rounded and isinstance(self.states, Float32States)
+        self._gradients.alone = micro_batches == 1 and rounded and isinstance(self.states, Float32States)
 
     def step(self, learning_rate: float, clip: float | None) -> float:
         """Clip the gradient to norm `clip`, update, clear the gradient.
@@ -82,7 +82,7 @@ class MasterAdamW:
         if not math.isfinite(norm):
             raise FloatingPointError(f"the gradient's norm is {norm}")
         scale = 1.0 if clip is None else min(1.0, clip / (norm + 1e-6))
-        if self._alone:
+        if self._gradients.alone:
             self._step_rounded(learning_rate, scale)
         else:
             for master in self.masters:
@@ -92,14 +92,14 @@ class MasterAdamW:
             self._copy_to_model()
         for master in self.masters:
             master.grad = None
-        self._rounded.clear()
+        self._gradients.rounded.clear()
         return norm
 
     def _norm(self) -> float:
-        if not self._alone:
+        if not self._gradients.alone:
             return float(torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None]))
         total = 0.0
-        for gradient in self._rounded.values():
+        for gradient in self._gradients.rounded.values():
             shares = torch.empty(torch.get_num_threads(), dtype=torch.float64)
             call("square_sum", gradient, gradient.numel(), gradient, shares)
             total += float(shares.sum())
@@ -108,7 +108,7 @@ class MasterAdamW:
     def _step_rounded(self, learning_rate: float, scale: float) -> None:
         assert isinstance(self.states, Float32States)
         for weight, master in self._pairs():
-            if (gradient := self._rounded.get(master)) is not None:
+            if (gradient := self._gradients.rounded.get(master)) is not None:
                 self.states.step_rounded(master, gradient, weight.data, learning_rate, scale)
 
     def _pairs(self) -> Iterator[tuple[torch.nn.Parameter, torch.nn.Parameter]]:
@@ -142,30 +142,42 @@ class MasterAdamW:
     def _named_masters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         return zip(self.names, self.masters, strict=True)
 
-    def _keeper(self, master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:
-        """Takes each gradient of a weight as it is made: into the master's, or aside where it is the only one."""
-        # allocated once: blocks of this size, asked for anew in each step, make the heap grow without end
-        kept: dict[bool, torch.Tensor] = {}
-
-        def keep(weight: torch.Tensor) -> None:
-            assert weight.grad is not None
-            if self._alone not in kept:
-                kept[self._alone] = torch.empty_like(weight if self._alone else master)
-            if self._alone:
-                self._rounded[master] = kept[True].copy_(weight.grad)
-            elif master.grad is None:
-                master.grad = kept[False].copy_(weight.grad)
-            else:
-                master.grad.add_(weight.grad)
-            weight.grad = None
-
-        return keep
-
     @torch.no_grad()
     def _copy_to_model(self) -> None:
         for weight, master in self._pairs():
             if weight is not master:
                 weight.copy_(master)
+
+
+@dataclass
+class _Gradients:
+    """What the weights' hooks and the optimiser share; it knows no weight, so that no weight keeps itself alive.
+
+    alone: whether the step has one micro-batch, whose gradient stays as it is. rounded: such gradients, by master.
+    """
+
+    alone: bool = False
+    rounded: dict[torch.nn.Parameter, torch.Tensor] = field(default_factory=dict)
+
+
+def _keeper(master: torch.nn.Parameter, gradients: _Gradients) -> Callable[[torch.Tensor], None]:
+    """Takes each gradient of a weight as it is made: into the master's, or aside where it is the only one."""
+    # allocated once: blocks of this size, asked for anew in each step, make the heap grow without end
+    kept: dict[bool, torch.Tensor] = {}
+
+    def keep(weight: torch.Tensor) -> None:
+        assert weight.grad is not None
+        if gradients.alone not in kept:
+            kept[gradients.alone] = torch.empty_like(weight.detach() if gradients.alone else master.detach())
+        if gradients.alone:
+            gradients.rounded[master] = kept[True].copy_(weight.grad)
+        elif master.grad is None:
+            master.grad = kept[False].copy_(weight.grad)
+        else:
+            master.grad.add_(weight.grad)
+        weight.grad = None
+
+    return keep
 
 
 def in_main_memory(tensor: torch.Tensor) -> torch.Tensor:

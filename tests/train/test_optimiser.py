@@ -1,5 +1,7 @@
 """AdamW over float32 masters: small updates are not lost, and it is torch's AdamW where there is nothing to lose."""
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,23 @@ def test_a_gradient_of_a_bfloat16_model_that_is_not_finite_changes_nothing() -> 
     with pytest.raises(FloatingPointError, match="norm"):
         optimiser.step(0.1, 1.0)
     assert torch.equal(layer.weight, before) and not optimiser.state().keys() - set(optimiser.names)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("offload", [False, True])
+def test_what_was_trained_does_not_keep_itself_alive(dtype: torch.dtype, offload: bool) -> None:
+    """A hook that knows its own weight would: several stages of a recipe run in one process."""
+    layer = linear(dtype)
+    optimiser = MasterAdamW(layer, offload=offload)
+    for micro_batches in (1, 2):
+        optimiser.expect(micro_batches)
+        for seed in range(micro_batches):
+            torch.autograd.backward(loss_of(layer, seed))
+        optimiser.step(1e-3, 1.0)
+    left = [weakref.ref(tensor) for tensor in (layer.weight, optimiser.masters[0], optimiser)]
+    del layer, optimiser
+    gc.collect()
+    assert [each() for each in left] == [None] * 3
 
 
 def test_weight_decay_touches_matrices_only(folder: Path) -> None:
