@@ -88,7 +88,7 @@ def _parquet(file: Path) -> Iterator[Scanned]:
     done = 0
     try:
         with pq.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(_BATCH):
+            for batch in _batches(opened):
                 plain = not any(map(_may_hold_nulls, batch.columns))
                 for row in _of_batch(batch):
                     done += 1
@@ -97,6 +97,12 @@ def _parquet(file: Path) -> Iterator[Scanned]:
     except (*_DAMAGED, UnicodeDecodeError) as error:
         where = f"{file}, row {done + 1}" if done else str(file)
         yield Fault(where, "not a Parquet file, or damaged", first_line(error)), where
+
+
+def _batches(opened: pq.ParquetFile) -> Iterator[Any]:
+    """A row group at a time: one stream over all of them holds what it has read until its end."""
+    for group in range(opened.num_row_groups):
+        yield from opened.iter_batches(_BATCH, row_groups=[group])
 
 
 def _may_hold_nulls(column: Any) -> bool:
