@@ -58,7 +58,6 @@ def test_sft_teaches_and_the_comparison_is_paired(store: Path) -> None:
     results: dict[str, Any] = json.loads((artifact(store, "scores") / "results.json").read_text())
     scores = {(s["model"], s["mode"]): s for s in results["scores"]}
     assert list(results["models"]) == ["base", "sft", "dpo", "rlvr"]
-    assert scores["base", "greedy"]["score"] < 0.05
     assert all(s["interval"][0] <= s["score"] <= s["interval"][1] for s in scores.values())
     assert all(sum(s["counts"].values()) == s["questions"] * s["samples"] for s in scores.values())
     compared = {(c["before"], c["after"], c["mode"]): c for c in results["comparisons"]}
