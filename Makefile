@@ -21,7 +21,7 @@ test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff check .
 	$(BIN)/mypy bactrian
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 	$(BIN)/python -m pytest -m slow
 
 # Model-written programs are isolated by bubblewrap; where it is missing the tests use unshare, and say so if that fails too.

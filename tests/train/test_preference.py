@@ -133,7 +133,7 @@ def test_kto_moves_good_answers_up_and_bad_ones_down(folder: Path, tmp_path: Pat
     )  # fmt: skip
     run(task, tmp_path, Settings(3e-3, checkpoint_seconds=3600))
     first, last = metrics(tmp_path)[0], metrics(tmp_path)[-1]
-    assert first["baseline"] == 0.0 and abs(first["reward_desirable"]) < 1e-4  # the policy is its own reference
+    assert first["baseline"] < 1e-5 and abs(first["reward_desirable"]) < 1e-4  # the policy is its own reference
     assert last["reward_desirable"] > 0.5 and last["reward_undesirable"] < -0.5 and last["accuracy"] == 1.0
 
 
