@@ -4,16 +4,28 @@ from bactrian.chat.messages import Message, Messages, check_messages
 from bactrian.chat.render import Rendered, prompt_ids, render, render_answer, split, truncate
 from bactrian.chat.template import ChatTemplate, template_for
 from bactrian.chat.templates import NAMED
-from bactrian.chat.thinking import FORMATS, ThinkingFormat, literal_ids, of_template, thinking_format
+from bactrian.chat.thinking import (
+    FORMATS,
+    TAGS,
+    Parts,
+    ThinkingFormat,
+    ThinkingReader,
+    literal_ids,
+    of_template,
+    thinking_format,
+)
 
 __all__ = [
     "FORMATS",
     "NAMED",
+    "TAGS",
     "ChatTemplate",
     "Message",
     "Messages",
+    "Parts",
     "Rendered",
     "ThinkingFormat",
+    "ThinkingReader",
     "check_messages",
     "literal_ids",
     "of_template",

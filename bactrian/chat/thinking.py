@@ -1,5 +1,6 @@
 """How a model's thinking is told from its answer: read off the chat template, chosen by name, or given."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bactrian.chat.encoder import Part
@@ -41,11 +42,12 @@ class ThinkingFormat:
         ('7 or 8?', 'It is 8.')
         """
         opened = self.opening.strip()
-        thinking, ended, answer = text.rpartition(self.delimiter)
+        begins = bool(opened) and text.lstrip().startswith(opened)
+        said = text.lstrip().removeprefix(opened) if begins else text
+        thinking, ended, answer = said.rpartition(self.delimiter)
         if not ended:
-            begins = bool(opened) and text.lstrip().startswith(opened)
-            return (_without(text, opened, ""), None) if begins else ("", text)
-        return _without(thinking, opened, ""), _without(answer, self.header.strip(), self.end)
+            return (said.strip(), None) if begins else ("", text)
+        return thinking.strip(), _without(answer, self.header.strip(), self.end)
 
 
 def _without(text: str, start: str, end: str) -> str:
@@ -101,3 +103,109 @@ def thinking_format(template: ChatTemplate, name: str = "auto") -> ThinkingForma
 def literal_ids(template: ChatTemplate, text: str) -> tuple[int, ...]:
     """The token ids of what a format writes, its control tokens included (as what a template writes)."""
     return tuple(template.encoder.parts([Part(text, True)]))
+
+
+Tags = tuple[str, str]
+TAGS: Tags = ("<think>", "</think>")
+"""How a thinking section begins and ends for whoever reads text, such as a verifier, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A completion with its thinking told apart.
+
+    text: the whole. Its thinking stands between the tags that a reader looks for, where the template's own way of
+        saying so is not text (a control token) or other text (a closing tag within it is then left out); else it is
+        the completion as it was.
+    answer_at: the character of `text` at which the answer begins: 0 without thinking, its length without an answer.
+    thinking_tokens: sampled before the delimiter that ended the thinking. answer_tokens: after it, end token included.
+    """
+
+    text: str
+    answer_at: int
+    thinking_tokens: int
+    answer_tokens: int
+
+    @property
+    def thinking(self) -> str:
+        return self.text[: self.answer_at]
+
+    @property
+    def answer(self) -> str:
+        return self.text[self.answer_at :]
+
+
+class ThinkingReader:
+    """Tells thinking and answer of a template's completions apart, by the tokens that were sampled."""
+
+    def __init__(self, template: ChatTemplate, form: ThinkingFormat | None = None) -> None:
+        """`form`: by default the template's own, or `tags` where it has none."""
+        self.template, self.form = template, form or thinking_format(template)
+        self.controls = {control.id for control in template.encoder.controls.values()}
+        self.mark = literal_ids(template, self.form.delimiter)
+        self.first = next((id for id in literal_ids(template, self.form.opening)[:1] if id in self.controls), None)
+
+    def opened(self, prompt: str) -> bool:
+        """Whether a prompt, as the template writes it, has opened the thinking already."""
+        opening = self.form.opening.strip()
+        return bool(opening) and prompt.rstrip().endswith(opening)
+
+    def parts(self, ids: Sequence[int], text: str, opened: bool = False, tags: Sequence[str] | None = TAGS) -> Parts:
+        """A completion's tokens and text told apart.
+
+        Args:
+            opened: the prompt has opened the thinking, so that all is thinking until it ends.
+            tags: those that a reader of the text looks for; None: it wants the text as it is.
+        """
+        begins = not opened and self.first is not None and self.first in ids[:1]
+        span = self._ending(ids, text, int(begins))
+        if span is None:
+            return self._unended(ids, text, begins, opened, tags)
+        start, stop, shared = span
+        tokens = {"thinking_tokens": start + bool(shared), "answer_tokens": len(ids) - stop}
+        told = self.mark[0] not in self.controls and (tags is None or self.form.delimiter == tags[1])
+        if told or tags is None:
+            after = text.rpartition(self.form.delimiter)[2] if told else self._said(ids[stop:])
+            return Parts(text, len(text) - len(after), **tokens)
+        thinking = _without(self._said(ids[:start]) + shared, self._opening(begins), "")
+        answer = _without(self._said(ids[stop:]), self.form.header.strip(), self.form.end)
+        before = f"{tags[0]}\n{thinking.replace(tags[1], ' ')}\n{tags[1]}\n\n"
+        return Parts(before + answer, len(before), **tokens)
+
+    def _unended(
+        self, ids: Sequence[int], text: str, begins: bool, opened: bool, tags: Sequence[str] | None
+    ) -> Parts:
+        """A completion whose thinking never ended: all of it is thinking, if it began any."""
+        began = self.form.opening.strip()
+        if not (begins or opened or (began and text.lstrip().startswith(began))):
+            return Parts(text, 0, 0, len(ids))
+        if tags is not None and not text.lstrip().startswith(tags[0]):
+            text = f"{tags[0]}\n{_without(text, self._opening(begins), '').replace(tags[1], ' ')}"
+        return Parts(text, len(text), len(ids), 0)
+
+    def _opening(self, begins: bool) -> str:
+        """What of the opening shows where control tokens do not. `begins`: its first, a control token, was said."""
+        shown = "".join(self.template.encoder.pattern.split(self.form.opening)[::2]).strip()
+        return shown if begins or self.first is None else ""
+
+    def _said(self, ids: Sequence[int]) -> str:
+        said: str = self.template.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return said
+
+    def _ending(self, ids: Sequence[int], text: str, begin: int) -> tuple[int, int, str] | None:
+        """Tokens [start, stop) that hold the delimiter, and what else the first of them says before it.
+
+        Of several the last, as verifiers take it; of a control token the first: it ends whatever it stands in.
+        """
+        if self.mark[0] in self.controls:
+            place = next((place for place in range(begin, len(ids)) if ids[place] == self.mark[0]), None)
+            return None if place is None else (place, place + 1, "")
+        delimiter = self.form.delimiter
+        if delimiter not in text or delimiter not in self._said(ids[begin:]):
+            return None
+        start, beyond = begin, len(ids)  # the last token from which on it is there
+        while beyond - start > 1:
+            middle = (start + beyond) // 2
+            start, beyond = (middle, beyond) if delimiter in self._said(ids[middle:]) else (start, middle)
+        stop = next(end for end in range(start + 1, len(ids) + 1) if delimiter in self._said(ids[start:end]))
+        return start, stop, self._said(ids[start:stop]).partition(delimiter)[0]

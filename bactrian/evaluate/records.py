@@ -41,7 +41,10 @@ def storable(value: Any) -> Any:
 
 
 def print_table(scores: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]]) -> None:
-    """The scores and comparisons of results.json on standard error: percent, 95 % intervals, p-values."""
+    """The scores and comparisons of results.json on standard error: percent, 95 % intervals, p-values, mean tokens.
+
+    Thinking and answer are counted apart where any model thinks.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -51,15 +54,17 @@ def print_table(scores: Sequence[Mapping[str, Any]], comparisons: Sequence[Mappi
     def cells(*values: str) -> list[Text]:
         return [Text(printable(value)) for value in values]
 
-    table = Table("task", "mode", "model", "score", "95 % interval", "failures", "tokens", title="Scores")
+    apart = any(each["mean_thinking_tokens"] for each in scores)
+    counted = ("thinking", "answer") if apart else ("tokens",)
+    means = ("mean_thinking_tokens", "mean_answer_tokens") if apart else ("mean_tokens",)
+    table = Table("task", "mode", "model", "score", "95 % interval", "failures", *counted, title="Scores")
     for each in scores:
         low, high = each["interval"]
         counts = {name: n for name, n in each["counts"].items() if n and name not in ("right", "wrong")}
         failures = ", ".join(f"{n} {name}" for name, n in counts.items())
         percents = f"{each['score']:.1%}", f"{low:.1%} to {high:.1%}"
-        table.add_row(
-            *cells(each["task"], each["mode"], each["model"], *percents, failures, f"{each['mean_tokens']:.0f}")
-        )
+        tokens = [f"{each[mean]:.0f}" for mean in means]
+        table.add_row(*cells(each["task"], each["mode"], each["model"], *percents, failures, *tokens))
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
     console.print(table)
     if comparisons:

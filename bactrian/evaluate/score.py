@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from bactrian.chat import TAGS, Parts, ThinkingReader
 from bactrian.errors import BactrianError
 from bactrian.evaluate.statistics import Comparison, clustered_wilson, mcnemar, paired_bootstrap, pass_at_k
 from bactrian.verify import OUTCOMES, Item, Pool, at_limit
@@ -30,7 +31,9 @@ class Answer:
     """One completion of one question, verified: a row of questions.parquet but for model, task and mode.
 
     `outcome` is the verifier's, or "truncated" for an answer that is not right and was cut at the token limit.
-    `score` is the verifier's, in [0, 1]. `tokens` counts sampled tokens, the end token included.
+    `score` is the verifier's, in [0, 1]. `tokens` counts sampled tokens, the end token included; of them
+    `thinking_tokens` come before the delimiter that ends the thinking and `answer_tokens` after it. `completion` from
+    character `answer_at` on is the answer.
     """
 
     question: str
@@ -43,26 +46,37 @@ class Answer:
     outcome: str
     tokens: int
     finish: str
+    thinking_tokens: int = 0
+    answer_tokens: int = 0
+    answer_at: int = 0
 
 
 def grade(
-    rows: Sequence[Mapping[str, Any]], prompts: Sequence[str], completions: Sequence[Sequence[Sampled]], pool: Pool
-) -> list[Answer]:
+    rows: Sequence[Mapping[str, Any]], prompts: Sequence[str], completions: Sequence[Sequence[Sampled]], pool: Pool,
+    reader: ThinkingReader,
+) -> list[Answer]:  # fmt: skip
     """Verify the completions of each problem row; `prompts` are the texts they continue. In order, samples inner."""
     pairs = [
-        (row, prompt, i, c)
+        (row, prompt, i, c, told_apart(row, prompt, c, reader))
         for row, prompt, cs in zip(rows, prompts, completions, strict=True)
         for i, c in enumerate(cs)
     ]
-    verdicts = pool.verify_all([Item.of(row, c.text) for row, _, _, c in pairs])
+    verdicts = pool.verify_all([Item.of(row, parts.text) for row, _, _, _, parts in pairs])
     return [
         Answer(
-            question=row["id"], sample=i, prompt=prompt, completion=c.text, ground_truth=row["ground_truth"],
+            question=row["id"], sample=i, prompt=prompt, completion=parts.text, ground_truth=row["ground_truth"],
             extracted=verdict.extracted, score=verdict.score, outcome=at_limit(verdict.outcome, c.finish),
-            tokens=len(c.ids), finish=c.finish,
+            tokens=len(c.ids), finish=c.finish, thinking_tokens=parts.thinking_tokens,
+            answer_tokens=parts.answer_tokens, answer_at=parts.answer_at,
         )
-        for (row, prompt, i, c), verdict in zip(pairs, verdicts, strict=True)
+        for (row, prompt, i, c, parts), verdict in zip(pairs, verdicts, strict=True)
     ]  # fmt: skip
+
+
+def told_apart(row: Mapping[str, Any], prompt: str, completion: Sampled, reader: ThinkingReader) -> Parts:
+    """A completion's thinking and answer, in the tags in which the row's verifier expects thinking."""
+    tags = (row.get("settings") or {}).get("thinking", TAGS)
+    return reader.parts(completion.ids, completion.text, reader.opened(prompt), tags)
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,7 @@ class Score:
     verifier failed on (timed_out, crashed) stays in the denominator, so that the score is never too high, and is
     counted; `refuse_failures` stops a run in which it is more than a trace. `interval`: 95 %, Wilson's with questions
     as clusters. `mean_score` is the mean of the verifier's own scores, which differs where it gives part marks.
+    Of `mean_tokens`, thinking and answer apart are in `mean_thinking_tokens` and `mean_answer_tokens`.
     """
 
     model: str
@@ -86,6 +101,8 @@ class Score:
     pass_at_k: dict[str, float]
     mean_tokens: float
     mean_score: float
+    mean_thinking_tokens: float
+    mean_answer_tokens: float
 
 
 def score(model: str, task: str, mode: Mode, answers: Sequence[Answer], k: Sequence[int] = ()) -> Score:
@@ -103,6 +120,8 @@ def score(model: str, task: str, mode: Mode, answers: Sequence[Answer], k: Seque
         interval=clustered_wilson(means, n), counts={name: counted[name] for name in OUTCOMES}, pass_at_k=estimates,
         mean_tokens=float(np.mean([answer.tokens for answer in answers])),
         mean_score=float(np.mean([answer.score for answer in answers])),
+        mean_thinking_tokens=float(np.mean([answer.thinking_tokens for answer in answers])),
+        mean_answer_tokens=float(np.mean([answer.answer_tokens for answer in answers])),
     )  # fmt: skip
 
 

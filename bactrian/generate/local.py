@@ -135,7 +135,7 @@ class LocalEngine:
         """
         shown = ""
         for said in self.follow(request):
-            text = self._text(said.ids)
+            text = self.text(said.ids)
             stable = text if said.finish else text.rstrip("\ufffd")
             if len(stable) > len(shown) and stable.startswith(shown):
                 yield stable[len(shown) :]
@@ -181,10 +181,11 @@ class LocalEngine:
 
     def _completion(self, row: Row) -> Completion:
         assert row.finish is not None
-        text = self._text(row.ids)
+        text = self.text(row.ids)
         return Completion(tuple(row.ids), text, tuple(row.logprobs), row.finish, self.version, tuple(row.forced))
 
-    def _text(self, ids: Sequence[int]) -> str:
+    def text(self, ids: Sequence[int]) -> str:
+        """What a completion's tokens say; control tokens say nothing."""
         if ids and ids[-1] in self.ends:
             ids = ids[:-1]
         text: str = self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -265,7 +266,7 @@ class LocalEngine:
         # a stop text of c characters lies in the last c + 1 tokens, or in earlier ones that were looked at: each token
         # adds text
         reach = max(len(s) for s in row.asked.stop) + 8
-        tail = self._text(row.ids[-reach:])
+        tail = self.text(row.ids[-reach:])
         return any(s in tail for s in row.asked.stop)
 
 

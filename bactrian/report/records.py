@@ -85,6 +85,8 @@ class ScoreRecord(Record):
     pass_at_k: dict[str, float | None] = {}
     flags: list[FlagRecord] = []
     mean_tokens: float | None = None
+    mean_thinking_tokens: float | None = None
+    mean_answer_tokens: float | None = None
 
 
 class ComparisonRecord(Record):

@@ -170,6 +170,8 @@ def _line(score: ScoreRecord) -> ScoreLine:
     bar = charts.stacked([(name, (score.counts.get(name) or 0) / total) for name in OUTCOMES] if total else [])
     at_k = ", ".join(f"@{k} {percent(value)}" for k, value in score.pass_at_k.items() if k != "1")
     tokens = "–" if score.mean_tokens is None else f"{score.mean_tokens:.1f}"
+    if score.mean_thinking_tokens:
+        tokens = f"{score.mean_thinking_tokens:.1f} thinking + {score.mean_answer_tokens or 0.0:.1f}"
     counts = [count(score.counts[name]) if name in score.counts else "–" for name in OUTCOMES]
     return ScoreLine(
         score.model,

@@ -25,6 +25,9 @@ COLUMNS = (
     "outcome",
     "tokens",
     "finish",
+    "thinking_tokens",
+    "answer_tokens",
+    "answer_at",
 )
 PROMPT_LIMIT, ANSWER_LIMIT = 900, 1600
 WANTED = {"gained": 2, "lost": 2, "right both times": 1, "not right either time": 2}
@@ -32,11 +35,17 @@ WANTED = {"gained": 2, "lost": 2, "right both times": 1, "not right either time"
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model wrote, cut to a readable length."""
+    """What one model wrote, cut to a readable length; `thinking` and `text`, the answer, apart.
+
+    `thought`: how long its thinking was, "" where there is none.
+    """
 
     model: str
     text: str
     cut: str
+    thinking: str
+    thinking_cut: str
+    thought: str
     outcome: str
     extracted: str
     tokens: str
@@ -131,11 +140,16 @@ def _transcript(change: str, before: dict[str, Any], after: dict[str, Any]) -> T
 
 
 def _answer(row: dict[str, Any]) -> Answer:
-    text, cut = _cut(_text(row.get("completion")), ANSWER_LIMIT)
+    said = _text(row.get("completion"))
+    at = row.get("answer_at") or 0
+    text, cut = _cut(said[at:].lstrip() if at else said, ANSWER_LIMIT)
+    thinking, thinking_cut = _cut(said[:at].strip(), ANSWER_LIMIT)
+    thought = f"{count(row.get('thinking_tokens'))} tokens" if at else ""
     extracted = "nothing" if row.get("extracted") is None else _cut(_text(row["extracted"]), 120)[0]
     outcome = _text(row.get("outcome")) or "unknown"
     model, finish = _text(row.get("model")), _text(row.get("finish"))
-    return Answer(model, text, cut, outcome, extracted, count(row.get("tokens")), finish)
+    tokens = count(row.get("answer_tokens" if at else "tokens"))
+    return Answer(model, text, cut, thinking, thinking_cut, thought, outcome, extracted, tokens, finish)
 
 
 def _dim_special(text: str) -> Markup:

@@ -200,7 +200,7 @@ class Evaluate(Judged):
         self, engine: "LocalEngine", label: str, task: Task, mode: "Mode", pool: "Pool", seed: int, folder: Path
     ) -> None:
         """Generate and grade; write answers.parquet and about.json. Raises BactrianError where the verifier fails."""
-        from bactrian.chat import prompt_ids
+        from bactrian.chat import ThinkingReader, prompt_ids
         from bactrian.evaluate.records import write_answers
         from bactrian.evaluate.score import grade, refuse_failures
         from bactrian.generate.engine import Request
@@ -219,7 +219,7 @@ class Evaluate(Judged):
             requests.append(replace(settings, prompt=tuple(ids), seed=question_seed(seed, row["id"])))
         with progress(f"evaluate · {title}", unit="token") as bar:
             completions = engine.generate(requests, lambda tokens: bar.advance(tokens))
-        answers = grade(task.rows, prompts, completions, pool)
+        answers = grade(task.rows, prompts, completions, pool, ThinkingReader(engine.template))
         refuse_failures(title, answers, self.failures)
         write_answers(folder / "answers.parquet", (({}, answer) for answer in answers))
         about = {"prompt_example": prompts[0], "template_hash": engine.template.digest}

@@ -226,16 +226,21 @@ class Comparing:
         return found
 
     def answer(self, row: Row, chosen: "Chosen") -> Any:
-        """What a method answered to a question, as a row of questions.parquet; no answer at all is "unparsable"."""
+        """What a method answered to a question, as a row of questions.parquet; no answer at all is "unparsable".
+
+        Its thinking tokens are those that count for it, of parallel methods of all their samples.
+        """
         from bactrian.evaluate.score import Answer
 
         prompt, attempt = row["messages"][-1]["content"], chosen.attempt
         if attempt is None:
             spent = chosen.sampled
-            return Answer(row["id"], 0, prompt, "", row["ground_truth"], None, 0.0, "unparsable", spent, "length")
-        said = f"{self.form.opening}{attempt.thinking}{self.form.closing}{attempt.answer}"
-        return Answer(row["id"], attempt.sample, prompt, said, row["ground_truth"], attempt.extracted, attempt.score,
-                      attempt.outcome, chosen.sampled, attempt.finish)  # fmt: skip
+            return Answer(row["id"], 0, prompt, "", row["ground_truth"], None, 0.0, "unparsable", spent, "length",
+                          chosen.tokens)  # fmt: skip
+        before = f"{self.form.opening}{attempt.thinking}{self.form.closing}"
+        return Answer(row["id"], attempt.sample, prompt, before + attempt.answer, row["ground_truth"],
+                      attempt.extracted, attempt.score, attempt.outcome, chosen.sampled, attempt.finish,
+                      chosen.tokens, attempt.answer_tokens, len(before))  # fmt: skip
 
     def chosen(self, method: AnyMethod, point: Point) -> "list[Chosen]":
         """The method's answer to each question."""

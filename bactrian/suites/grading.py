@@ -25,6 +25,7 @@ class Record:
     """One answer, verified: a row of questions.parquet but for model, task and mode.
 
     `values`: numbers by name, of which the task's score and its other numbers are means (or ratios of sums).
+    Thinking and answer are counted apart, and told apart in `completion`, as in evaluate.score.Answer.
     """
 
     question: str
@@ -40,6 +41,9 @@ class Record:
     group: str = ""
     cluster: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
+    thinking_tokens: int = 0
+    answer_tokens: int = 0
+    answer_at: int = 0
 
 
 def grade(answered: Answered, pool: Pool) -> list[Record]:
@@ -94,6 +98,7 @@ def _graded(answered: Answered, pool: Pool) -> list[Record]:
                 questions[q].id, sample, answered.prompts[q], written.text, questions[q].truth, verdict.extracted,
                 values["score" if task.metric == "score" else "right"], at_limit(verdict.outcome, written.finish),
                 written.tokens, written.finish, questions[q].group, questions[q].cluster, values,
+                written.thinking_tokens, written.answer_tokens, written.answer_at,
             )
         )  # fmt: skip
     return records
@@ -186,7 +191,8 @@ def _bits(answered: Answered) -> list[Record]:
 
 
 LABELS = ("model", "task", "mode")
-TYPES: dict[str, str] = {"sample": "int64", "tokens": "int64", "score": "float64"}
+TYPES: dict[str, str] = {"sample": "int64", "tokens": "int64", "score": "float64", "thinking_tokens": "int64",
+                         "answer_tokens": "int64", "answer_at": "int64"}  # fmt: skip
 
 
 def write_records(path: Path, records: Sequence[tuple[Mapping[str, str], Record]]) -> None:

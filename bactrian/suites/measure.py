@@ -42,6 +42,8 @@ class TaskScore:
     numbers: dict[str, float]
     groups: dict[str, tuple[float, int]]
     mean_tokens: float
+    mean_thinking_tokens: float
+    mean_answer_tokens: float
     flags: list[Flag]
     clean: dict[str, Any] | None = None
 
@@ -81,7 +83,10 @@ def measure(loaded: Loaded, model: str, records: Sequence[Record], held: Mapping
         error=estimated.error, interval=estimated.interval, exact=_exact(task, records),
         counts={name: counted[name] for name in OUTCOMES},
         numbers=_numbers(task, records), groups=_groups(task, records),
-        mean_tokens=sum(each.tokens for each in records) / len(records), flags=flags_of(loaded, records), clean=clean,
+        mean_tokens=_mean(each.tokens for each in records),
+        mean_thinking_tokens=_mean(each.thinking_tokens for each in records),
+        mean_answer_tokens=_mean(each.answer_tokens for each in records),
+        flags=flags_of(loaded, records), clean=clean,
     )  # fmt: skip
 
 

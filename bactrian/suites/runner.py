@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bactrian.chat import ChatTemplate
+from bactrian.chat import ChatTemplate, ThinkingReader
 from bactrian.data.problems import question_seed
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Completion, Continuation, Request
@@ -36,11 +36,17 @@ LENGTHS = (32, 128, 512, 1024)
 
 @dataclass(frozen=True)
 class Written:
-    """One sampled answer: its text up to the first stop, its tokens, and how it ended."""
+    """One sampled answer: its text up to the answer's first stop, its tokens, and how it ended.
+
+    Thinking and answer apart as in `bactrian.chat.Parts`.
+    """
 
     text: str
     tokens: int
     finish: str
+    thinking_tokens: int
+    answer_tokens: int
+    answer_at: int
 
 
 @dataclass
@@ -239,6 +245,7 @@ def _write(
     model: LocalEngine, part: Mapping[str, Request], store: AnswerStore, advance: Callable[..., None]
 ) -> None:
     keys, requests = list(part), list(part.values())
+    reader = ThinkingReader(model.template)
     waiting: dict[int, dict[int, Completion]] = {}
     done = 0
 
@@ -248,9 +255,8 @@ def _write(
         mine[sample] = completion
         advance(1)
         if len(mine) == requests[request].n:
-            stops = requests[request].stop
             samples = [mine[number] for number in range(requests[request].n)]
-            store.put(keys[request], [[cut(c.text, stops), len(c.ids), c.finish] for c in samples])
+            store.put(keys[request], [kept(sample, requests[request], reader) for sample in samples])
             del waiting[request]
             done += 1
             if done % FLUSHED == 0:
@@ -258,6 +264,14 @@ def _write(
         return None
 
     model.generate(requests, on_finish=keep)
+
+
+def kept(said: Completion, request: Request, reader: ThinkingReader) -> Value:
+    """What is stored of an answer: the fields of `Written`."""
+    opened = reader.opened(reader.template.tokenizer.decode(request.prompt[-WORTH:]))
+    parts = reader.parts(said.ids, said.text, opened)
+    text = parts.thinking + cut(parts.answer, request.stop)
+    return [text, len(said.ids), said.finish, parts.thinking_tokens, parts.answer_tokens, parts.answer_at]
 
 
 def _fill(answered: Answered, plan: _Plan, store: AnswerStore) -> None:

@@ -27,7 +27,8 @@ def shown(score: Mapping[str, Any], value: float) -> str:
 
 def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
     """Heads and one line for each score."""
-    heads = ["task", "model", "n", "metric", "score", "95 % interval", "also", "failures", "clean", "looks", "flags"]
+    heads = ["task", "model", "n", "metric", "score", "95 % interval", "also", "failures", "tokens", "clean", "looks",
+             "flags"]  # fmt: skip
     lines = []
     for score in results["scores"]:
         low, high = score["interval"]
@@ -38,8 +39,8 @@ def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
         name = f"{score['metric']}{', macro' if score['macro'] else ''}"
         lines.append([
             score["task"], score["model"], f"{score['questions']:,}", name, shown(score, score["score"]),
-            f"{shown(score, low)} to {shown(score, high)}", also_text(score), failures, clean_text(score),
-            str(looks or ""), flags,
+            f"{shown(score, low)} to {shown(score, high)}", also_text(score), failures, tokens_text(score),
+            clean_text(score), str(looks or ""), flags,
         ])  # fmt: skip
     return heads, _without_empty(heads, lines)
 
@@ -49,6 +50,13 @@ def also_text(score: Mapping[str, Any]) -> str:
     known = {"tokens", "right", "score", score["metric"], "prompt_loose"}
     numbers = [(name.replace("_", " "), value) for name, value in score["numbers"].items() if name not in known]
     return ", ".join(f"{name} {100 * value:.1f}" for name, value in numbers)
+
+
+def tokens_text(score: Mapping[str, Any]) -> str:
+    """Mean tokens of thinking and of answer, of a model that thinks; older results do not say."""
+    if not score.get("mean_thinking_tokens"):
+        return ""
+    return f"{score['mean_thinking_tokens']:.0f} thinking + {score['mean_answer_tokens']:.0f}"
 
 
 def clean_text(score: Mapping[str, Any]) -> str:

@@ -8,8 +8,9 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
+from bactrian.chat import TAGS
 from bactrian.errors import BactrianError
-from bactrian.verify.thinking import TAGS, answer_part, declines
+from bactrian.verify.thinking import answer_part, declines
 from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict, unparsable
 
 Check = Callable[[Problem, str], Verdict]

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Sequence
 
-TAGS = ("<think>", "</think>")
-"""How a thinking section begins and ends, unless the row's setting `thinking` names another pair."""
+from bactrian.chat import TAGS
 
 REFUSAL = re.compile(
     r"\A\W*(?:(?:i['’]?m|i am|we['’]?re)\s+(?:very\s+|so\s+|truly\s+)?(?:sorry|afraid|unable)|sorry\b|apologies\b"

@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bactrian.chat import ChatTemplate, ThinkingReader
 from bactrian.errors import BactrianError
 from bactrian.evaluate.score import Answer, compare, grade, refuse_failures, score
 from bactrian.evaluate.statistics import wilson
+from bactrian.model.blank import word_tokenizer
 from bactrian.verify import OUTCOMES, Pool, at_limit
+from tests.model.tiny import TEXT
+
+READER = ThinkingReader(ChatTemplate.load(word_tokenizer([TEXT], 64), "tulu"))
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ def test_each_outcome_is_told_apart() -> None:
     said = ["#### 5", "#### 6", "no idea", "#### 6", "no idea yet", "#### 5", "#### 5"]
     finish = ["stop", "stop", "stop", "length", "length", "length", "stop"]
     completions = [[Said(text, end)] for text, end in zip(said, finish, strict=True)]
-    graded = grade(rows, ["?"] * 7, completions, Pool())
+    graded = grade(rows, ["?"] * 7, completions, Pool(), READER)
     expected = ["right", "wrong", "unparsable", "truncated", "truncated", "right", "crashed"]
     assert [answer.outcome for answer in graded] == expected
     found = score("m", "t", "greedy", graded)

@@ -265,6 +265,25 @@ def test_ten_thousand_steps_stay_small_and_keep_their_spikes(run: Path) -> None:
     assert len(kept) <= charts.RAW_POINTS and (5003.0, 100.0) in kept
 
 
+def test_thinking_is_folded_apart_from_the_answer(run: Path) -> None:
+    path = artifact(run, "scores") / "questions.parquet"
+    rows = parquet.read_table(path).to_pylist()
+    for row in rows:
+        thought = f"<think>\nsecret </pre> {row['question']}\n</think>"
+        row |= {"completion": thought + "\n\n" + row["completion"], "answer_at": len(thought), "answer_tokens": 11,
+                "thinking_tokens": 1234}  # fmt: skip
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    found = page(run)
+    assert_inert(found)
+    blocks = found.source.split('<div class="answer">')[1:]
+    assert blocks
+    for block in blocks:
+        thinking, _, answer = block.partition("</details>")
+        assert "<summary>Thinking, 1,234 tokens</summary>" in thinking and "secret &lt;/pre&gt;" in thinking
+        shown = answer.partition("</div>")[0]
+        assert "secret" not in shown and "11 tokens" in shown
+
+
 def test_very_long_answers_are_cut_and_said_to_be(run: Path) -> None:
     path = artifact(run, "scores") / "questions.parquet"
     rows = [row | {"completion": "word " * 4_000} for row in parquet.read_table(path).to_pylist()]

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +137,35 @@ def test_questions_file(bench: Bench) -> None:
     table = pq.read_table(bench.output / "questions.parquet")
     assert table.column_names == [
         "model", "task", "mode", "question", "sample", "prompt", "completion", "ground_truth", "extracted", "score",
-        "outcome", "tokens", "finish",
+        "outcome", "tokens", "finish", "thinking_tokens", "answer_tokens", "answer_at",
     ]  # fmt: skip
     assert table.num_rows == 3 * 40 * (1 + 2)
     row = table.to_pylist()[0]
     assert row["question"] == ROWS[0]["id"] and row["extracted"] == ROWS[0]["ground_truth"] and row["tokens"] == 9
+
+
+def test_thinking_is_counted_apart(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    class Thinks(Fake):
+        """Thinks before it answers; the first question it thinks about without end."""
+
+        def answers(self, request: Request, i: int) -> list[Completion]:
+            encode = self.template.encoder.text
+            thought = encode("<think>\nwell, 5 or 6?")
+            found = []
+            for said in super().answers(request, i):
+                ids = thought if i == 0 else [*thought, *encode("</think>"), *encode("\n" + said.text)]
+                found.append(replace(said, ids=tuple(ids), text=self.template.tokenizer.decode(ids)))
+            return found
+
+    bench.engines = {"plain": Fake(bench.template, 20), "thinks": Thinks(bench.template, 20)}
+    plain, thinks = bench.run("a")["scores"]
+    assert (plain["mean_thinking_tokens"], plain["mean_answer_tokens"]) == (0, plain["mean_tokens"])
+    assert thinks["mean_thinking_tokens"] == len("<think>\nwell, 5 or 6?") and thinks["score"] == 19 / 40
+    rows = [row for row in pq.read_table(bench.output / "questions.parquet").to_pylist() if row["model"] == "thinks"]
+    assert all(row["tokens"] == row["thinking_tokens"] + row["answer_tokens"] + 8 for row in rows[1:])
+    assert rows[1]["completion"][rows[1]["answer_at"] :] == "\nAnswer: " + rows[1]["ground_truth"]
+    assert (rows[0]["answer_tokens"], rows[0]["answer_at"]) == (0, len(rows[0]["completion"]))
+    assert "thinking" in capsys.readouterr().err
 
 
 def test_nothing_is_answered_twice(bench: Bench) -> None:

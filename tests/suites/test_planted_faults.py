@@ -31,7 +31,7 @@ CHOICE = loaded(task("choice", verifier="choice"), [Question(f"{i}?", "ABCD"[i %
 
 def flags(of: Loaded, texts: list[str], finish: str = "stop", tokens: int = 200) -> list[Flag]:
     answered = Answered(of, "plain", prompts=["?"] * len(texts))
-    answered.written = [[Written(text, tokens, finish)] for text in texts]
+    answered.written = [[Written(text, tokens, finish, 0, tokens, 0)] for text in texts]
     with Pool(1) as pool:
         return measure(of, "m", grade(answered, pool)).flags
 

@@ -36,17 +36,17 @@ def test_bad_input_is_one_clear_error(
 def test_a_conversation_counts_thinking_and_keeps_it_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bactrian.chat import ChatTemplate
+    from bactrian.chat import ChatTemplate, ThinkingReader
     from bactrian.generate.chat import _turn
-    from bactrian.generate.local import LocalEngine
-    from bactrian.model.language_model import LanguageModel
 
     model = thinker(tmp_path / "m")
     said = "<think>ab a</think>\nbb"
-    assert _turn(LocalEngine(model), said) == {"role": "assistant", "content": said}  # its template has no such thing
+    ids = model.template.encoder.text(said)
+    reader = ThinkingReader(model.template)  # its template has no such thing
+    assert _turn(reader, reader.parts(ids, said)) == {"role": "assistant", "content": said}
     template = ChatTemplate.load(model.tokenizer, "tulu-think")
-    engine = LocalEngine(LanguageModel(model.network, model.tokenizer, template))
-    turn = _turn(engine, said)
+    reader = ThinkingReader(template)
+    turn = _turn(reader, reader.parts(ids, said))
     assert turn == {"role": "assistant", "content": "bb", "reasoning_content": "ab a"}
-    assert capsys.readouterr().err.splitlines()[-1] == "(thinking 4 tokens, answer 2)"
+    assert capsys.readouterr().err.splitlines()[-1] == "(thinking 7 tokens, answer 3)"
     assert template.write([{"role": "user", "content": "a"}, turn], False).endswith(said + "</s>")
