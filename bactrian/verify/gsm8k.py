@@ -77,6 +77,7 @@ NUMERIC_EXAMPLES = (
     Example("Answer: 5e3", "5", "wrong"),
     Example("#### 7\nNo wait. #### 8", "7", "wrong"),
     Example("The answer is 4. Or 5.", "5", "wrong"),
+    Example("Answer: Billy sold 8 * 2 =", "16", "wrong"),
     Example("Answer: five", "5", "unparsable"),
     Example("Answer: ٥", "5", "unparsable"),
     Example("nan inf -Infinity", "5", "unparsable"),
@@ -145,7 +146,10 @@ def answer(text: str) -> re.Match[str] | None:
         tail, at = SPACED_MINUS.sub("-", tail[at:], count=1), 0
         found = NUMBER.search(tail)
         while found and (equation := EQUATION.match(tail, found.end())):
-            found = NUMBER.search(tail, equation.end()) or last(NUMBER.finditer(tail, 0, equation.end()))
+            if (after := NUMBER.search(tail, equation.end())) is None:  # "8 * 2 =" and no more
+                found = last(NUMBER.finditer(tail, 0, equation.end()))
+                break
+            found = after
         if found:
             return found
     return last(NUMBER.finditer(REMARK.sub("", text))) or last(NUMBER.finditer(text))

@@ -86,6 +86,11 @@ def test_right_means_that_the_number_stands_there(text: str, gold: int) -> None:
         assert Decimal(verdict.extracted or "nan") == gold
 
 
+@given(st.lists(st.sampled_from(["8", "2", " ", "=", "*", "a", "\n", "(", "-", ".", ","]), max_size=12))
+def test_a_calculation_that_breaks_off_comes_to_an_end(pieces: list[str]) -> None:
+    assert verify("gsm8k", f"Answer: {''.join(pieces)}", "7").outcome in ("right", "wrong", "unparsable")
+
+
 @given(st.text(alphabet="0123456789+-., ab\n", max_size=60))
 def test_strict_is_what_was_published(text: str) -> None:
     """SPEC §4.2's steps with the pattern of the slide, written out once more: its sign belongs to decimals only."""
