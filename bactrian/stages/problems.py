@@ -99,6 +99,49 @@ class Tracking(Task):
                         slips=self.slips, split=self.split)  # fmt: skip
 
 
+class Programs(Task):
+    """Python functions described in one sentence, with tests that the sandbox runs; one of them is shown."""
+
+    source: Literal["programs"]
+    count: Count
+    split: Split = "train"
+    kinds: list[Literal["numbers", "texts", "lists"]] = Field(
+        ["numbers", "texts", "lists"], description="what the functions work on"
+    )
+    tests: int = Field(5, ge=2, description="of each function, the shown one included")
+    verifier: Literal["code", "code_rate"] = Field("code", description="all tests must pass, or the share that does")
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.programs import programs
+
+        count = self.count + spare
+        return programs(seed, count, kinds=self.kinds, tests=self.tests, verifier=self.verifier, split=self.split)
+
+
+class Constraints(Task):
+    """Everyday prompts with one or more verifiable constraints on the answer, without solutions."""
+
+    source: Literal["constraints"]
+    count: Count
+    split: Split = "train"
+    kinds: list[
+        Literal["lowercase", "uppercase", "no_commas", "quotation", "title", "ending", "word_limit", "keyword"]
+    ] = Field(
+        ["lowercase", "uppercase", "no_commas", "quotation", "title", "ending", "word_limit", "keyword"],
+        description="of constraint, of those in the training set that a short answer can keep to",
+    )
+    per_prompt: tuple[int, int] = Field((1, 2), description="fewest and most constraints of a prompt")
+
+    def tokens(self, given: Facts) -> float:
+        return 12 + 12 * sum(self.per_prompt) / 2
+
+    def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
+        from bactrian.data.instructed import constraints
+
+        count = self.count + spare
+        return constraints(seed, count, kinds=self.kinds, per_prompt=self.per_prompt, split=self.split)
+
+
 class ReasoningGym(Task):
     """One of reasoning-gym's tasks."""
 
@@ -205,7 +248,7 @@ class Given(Task):
 
 
 AnyTask = Annotated[
-    Sums | WordProblems | Tracking | ReasoningGym | GSM8K | HumanEval | MBPP | Questions | Given,
+    Sums | WordProblems | Tracking | Programs | Constraints | ReasoningGym | GSM8K | HumanEval | MBPP | Questions | Given,
     Field(discriminator="source"),
 ]
 
