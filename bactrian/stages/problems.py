@@ -248,7 +248,17 @@ class Given(Task):
 
 
 AnyTask = Annotated[
-    Sums | WordProblems | Tracking | Programs | Constraints | ReasoningGym | GSM8K | HumanEval | MBPP | Questions | Given,
+    Sums
+    | WordProblems
+    | Tracking
+    | Programs
+    | Constraints
+    | ReasoningGym
+    | GSM8K
+    | HumanEval
+    | MBPP
+    | Questions
+    | Given,
     Field(discriminator="source"),
 ]
 
