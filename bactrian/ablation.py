@@ -20,11 +20,12 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from bactrian.document import Place
-from bactrian.manifest import Kind
 from bactrian.stages.ablation import Ablation
 from bactrian.stages.stage import Divisible, Settings, Stage
 from bactrian.wording import nearest, show
 
+COMPARED = ("evaluate", "scaling")
+"""Stages whose results the table compares."""
 Steps = dict[str, Stage]
 Problem = tuple[Place, str, str]
 """A place below the step's `ablate`, what is found there and what was expected."""
@@ -71,7 +72,7 @@ def expand(name: str, steps: Mapping[str, Stage], ablate: Ablate) -> tuple[Steps
         else:
             variants[f"without {part}" if how == "no" else f"only {part}"] = suffix
             added |= _variant(name, stage.keeping(kept), suffix, below, steps)
-    evaluated = [step for step in below if steps[step].makes is Kind.RESULTS and steps[step].name == "evaluate"]
+    evaluated = [step for step in below if steps[step].name in COMPARED]
     if evaluated and variants:
         named = {label: [step + suffix for step in evaluated] for label, suffix in variants.items()}
         added[f"{name}~ablation"] = Ablation(full=evaluated, variants=named)

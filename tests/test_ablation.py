@@ -168,6 +168,37 @@ def test_the_table_compares_the_last_models_question_by_question(tmp_path: Path)
     assert "| full | 65.0 | 80.0 [" in table and "| without x | 50.0 (Δ -15.0 [" in table
 
 
+def test_the_last_run_of_every_method_is_a_column(tmp_path: Path) -> None:
+    def sweep(name: str, marks: str) -> Input:
+        folder = tmp_path / name
+        folder.mkdir()
+        points = {"forcing": ["0", "64"], "majority": ["1 samples", "8 samples"]}
+        methods = [{"name": name, "points": [{"label": label} for label in labels]} for name, labels in points.items()]
+        rows = [({"model": f"{method} · {label}", "task": "x", "mode": "sampled" if method == "majority" else "greedy"},
+                 answer(q, mark == "1" and label == labels[-1]))
+                for method, labels in points.items() for label in labels for q, mark in enumerate(marks)]  # fmt: skip
+        results = {"models": [], "tasks": {"x": {}}, "scaling": {"methods": methods}}
+        (folder / "results.json").write_text(json.dumps(results))
+        write_answers(folder / "questions.parquet", rows)
+        return Input(name, folder, Kind.RESULTS, "")
+
+    inputs = {"f": evaluation(tmp_path / "f", FULL), "v": evaluation(tmp_path / "v", WITHOUT)}
+    inputs |= {"fs": sweep("fs", FULL["x"]), "vs": sweep("vs", WITHOUT["x"])}
+    workspace = Workspace.temporary(tmp_path / "out", inputs)
+    Ablation(full=["f", "fs"], variants={"random": ["v", "vs"]}).run(workspace)
+    results = json.loads((workspace.output / "results.json").read_text())
+    assert list(results["tasks"]) == ["x", "y", "x, forcing · 64", "x, majority · 8 samples"]
+    by_task = {each["task"]: each["difference"] for each in results["comparisons"]}
+    assert by_task["x, forcing · 64"] == by_task["x, majority · 8 samples"] == by_task["x"] == -0.3
+    assert [(each["mode"], each["tasks"]) for each in results["averages"]] == [("greedy", 2)] * 2  # as without sweeps
+    table = (workspace.output / "table.md").read_text()
+    assert "| | average | x | y | x, forcing · 64 |" in table and "| | average | x, majority · 8 samples |" in table
+    assert "| random | – | 50.0 (Δ -30.0" in table
+    alone = Workspace.temporary(tmp_path / "alone", inputs)
+    Ablation(full=["fs"], variants={"random": ["vs"]}).run(alone)
+    assert "| full | 80.0 | 80.0 [" in (alone.output / "table.md").read_text()
+
+
 def test_other_questions_or_tasks_are_an_error(tmp_path: Path) -> None:
     for number, other in enumerate(({"x": "11", "y": "1100"}, {"x": FULL["x"]})):
         inputs = {"f": evaluation(tmp_path / f"f{number}", FULL), "v": evaluation(tmp_path / f"v{number}", other)}

@@ -21,17 +21,19 @@ Place = tuple[str, str]
 
 
 class Ablation(Stage):
-    """The last model of some evaluations against that of others on the same questions [SPEC §13.2].
+    """The last model of some evaluations against that of others on the same questions [SPEC §13.2, §13.7].
 
-    `ablate:` of a recipe makes this step by itself. Differences are variant − full, with paired tests; the average is
-    over tasks, each of the same weight. Leaves table.md besides results.json and questions.parquet.
+    `ablate:` of a recipe makes this step by itself. A `scaling` step gives a column for each of its methods: the last
+    run, such as the largest budget. Differences are variant − full, with paired tests; the average is over evaluated
+    tasks, each of the same weight, and over methods only where nothing is evaluated. Leaves table.md besides
+    results.json and questions.parquet.
     """
 
     name: ClassVar[str] = "ablation"
     makes: ClassVar[Kind] = Kind.RESULTS
     labels_inputs: ClassVar[bool] = True
 
-    full: list[ResultsRef] = Field(min_length=1, description="evaluations of the model with all parts")
+    full: list[ResultsRef] = Field(min_length=1, description="results (evaluate, scaling) of the model with all parts")
     variants: dict[str, list[ResultsRef]] = Field(min_length=1, description="name → the same evaluations of another")
 
     @model_validator(mode="after")
@@ -48,7 +50,8 @@ class Ablation(Stage):
         from bactrian.evaluate.score import compare, score
 
         answers = {label: self._answers(refs, workspace) for label, refs in [(FULL, self.full), *self.variants.items()]}
-        scores, comparisons, tasks = [], [], self._tasks(workspace)
+        scores, comparisons = [], []
+        tasks = {name: task for ref in self.full for name, task in columns(workspace.input(ref))[1].items()}
         for label, places in answers.items():
             if places.keys() != answers[FULL].keys():
                 raise BactrianError(f"ablation: {label} was evaluated on other tasks than {FULL}: "
@@ -64,7 +67,7 @@ class Ablation(Stage):
                         raise BactrianError(f"ablation: {label}, task {task}: {error}") from None
                     comparisons.append(place | asdict(found))
         results = {"tasks": tasks, "models": list(answers), "scores": scores, "comparisons": comparisons,
-                   "averages": list(averages(answers))}  # fmt: skip
+                   "averages": list(averages(answers, averaged(tasks)))}  # fmt: skip
         (workspace.output / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         (workspace.output / "table.md").write_text(table(results) + "\n", encoding="utf-8")
         write_answers(workspace.output / "questions.parquet", (
@@ -76,58 +79,77 @@ class Ablation(Stage):
         print_table(scores, comparisons)
 
     def _answers(self, refs: Sequence[str], workspace: "Workspace") -> "dict[Place, list[Answer]]":
-        """What the last model of each evaluation answered. Raises BactrianError for two evaluations of one task."""
+        """The columns of all these results. Raises BactrianError for two of one task."""
         found: dict[Place, list[Answer]] = {}
         for ref in refs:
-            for place, answers in last_model(workspace.input(ref)).items():
+            for place, answers in columns(workspace.input(ref))[0].items():
                 if place in found:
                     raise BactrianError(f"ablation: task {place[0]} is in two of the evaluations {', '.join(refs)}")
                 found[place] = answers
         return found
 
-    def _tasks(self, workspace: "Workspace") -> dict[str, Any]:
-        files = [workspace.input(ref).path / "results.json" for ref in self.full]
-        return {name: task for file in files for name, task in json.loads(file.read_text())["tasks"].items()}
-
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         return Forecast(peak_memory=1e9)
 
 
-def last_model(source: "Input") -> "dict[Place, list[Answer]]":
-    """Task and mode → the answers of the model evaluated last. Raises BactrianError for what is no evaluation."""
+def columns(source: "Input") -> "tuple[dict[Place, list[Answer]], dict[str, Any]]":
+    """(task, mode) → what was answered, and task → what is known of it.
+
+    Of an evaluation the model evaluated last. Of a `scaling` step the last run of each method: "task, method · run".
+    Raises BactrianError for what is neither.
+    """
     import pyarrow.parquet as pq
 
     from bactrian.evaluate.score import Answer
 
     try:
-        model = json.loads((source.path / "results.json").read_text())["models"][-1]
-        rows = pq.read_table(source.path / "questions.parquet", filters=[("model", "==", model)]).to_pylist()
+        results = json.loads((source.path / "results.json").read_text())
+        runs = last_runs(results["scaling"]) if "scaling" in results else None
+        models = runs or results["models"][-1:]
+        rows = pq.read_table(source.path / "questions.parquet", filters=[("model", "in", models)]).to_pylist()
     except (OSError, ValueError, LookupError) as error:
-        raise BactrianError(f"{source.name}: {source.path} cannot be read as results of `evaluate`: {error}") from None
+        raise BactrianError(
+            f"{source.name}: {source.path} cannot be read as results of `evaluate` or `scaling`: {error}"
+        ) from None
     found: dict[Place, list[Answer]] = {}
+    tasks: dict[str, Any] = {}
     for row in rows:
-        place = (row.pop("task"), row.pop("mode"))
-        del row["model"]
-        found.setdefault(place, []).append(Answer(**row))
-    return found
+        task, mode, model = row.pop("task"), row.pop("mode"), row.pop("model")
+        name = f"{task}, {model}" if runs else task
+        tasks[name] = results["tasks"][task] | ({"run": model} if runs else {})
+        found.setdefault((name, mode), []).append(Answer(**row))
+    return found, tasks
 
 
-def averages(answers: "Mapping[str, Mapping[Place, list[Answer]]]") -> Iterator[dict[str, Any]]:
-    """The mean score over tasks of each model in each mode, and its difference to the full one's with an interval."""
+def last_runs(scaling: Mapping[str, Any]) -> list[str]:
+    """What questions.parquet calls the last run of each method."""
+    return [f"{method['name']} · {method['points'][-1]['label']}" for method in scaling["methods"]]
+
+
+def averaged(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The tasks of the average: those that were evaluated, or else all."""
+    return [name for name, task in tasks.items() if "run" not in task] or list(tasks)
+
+
+def averages(
+    answers: "Mapping[str, Mapping[Place, list[Answer]]]", chosen: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The mean score over the chosen tasks of each model in each mode, and its difference to the full one's."""
     from bactrian.evaluate.score import right_by_question
     from bactrian.evaluate.statistics import average_difference
 
-    for mode in dict.fromkeys(mode for _, mode in answers[FULL]):
+    for mode in dict.fromkeys(mode for task, mode in answers[FULL] if task in chosen):
         means: dict[str, list[dict[str, float]]] = {}
         for label, places in answers.items():
-            groups = [right_by_question(given) for (_, each), given in places.items() if each == mode]
+            groups = [right_by_question(given) 
+                      for (task, each), given in places.items() if each == mode and task in chosen]  # fmt: skip
             means[label] = [{q: sum(right) / len(right) for q, right in group.items()} for group in groups]
-        for label, tasks in means.items():
-            mean = sum(sum(task.values()) / len(task) for task in tasks) / len(tasks)
-            line: dict[str, Any] = {"model": label, "mode": mode, "tasks": len(tasks), "score": mean}
+        for label, shares in means.items():
+            mean = sum(sum(task.values()) / len(task) for task in shares) / len(shares)
+            line: dict[str, Any] = {"model": label, "mode": mode, "tasks": len(shares), "score": mean}
             if label != FULL:
                 before = [list(task.values()) for task in means[FULL]]
-                after = [[task[q] for q in full] for task, full in zip(tasks, means[FULL], strict=True)]
+                after = [[task[q] for q in full] for task, full in zip(shares, means[FULL], strict=True)]
                 line |= asdict(average_difference(before, after))
             yield line
 
@@ -136,7 +158,8 @@ def table(results: Mapping[str, Any]) -> str:
     """Models × tasks in percent, one table a mode: of the full model scores, of the others the difference too."""
     parts = []
     for mode in dict.fromkeys(each["mode"] for each in results["scores"]):
-        tasks = list(results["tasks"])
+        tasks = [task for task in results["tasks"] if any((e["task"], e["mode"]) == (task, mode)
+                                                          for e in results["scores"])]  # fmt: skip
         lines = [f"{mode}, in %: score [95 % interval]; below the first line Δ to it [paired 95 % interval]", "",
                  f"| | average | {' | '.join(tasks)} |", f"|---|{'---|' * (len(tasks) + 1)}"]  # fmt: skip
         for label in results["models"]:
@@ -147,7 +170,9 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def _average(results: Mapping[str, Any], label: str, mode: str) -> str:
-    line = next(each for each in results["averages"] if (each["model"], each["mode"]) == (label, mode))
+    line = next((each for each in results["averages"] if (each["model"], each["mode"]) == (label, mode)), None)
+    if line is None:
+        return "–"  # nothing was evaluated in this mode, only methods were run
     return f"{100 * line['score']:.1f}{_delta(line)}"
 
 
