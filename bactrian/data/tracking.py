@@ -4,6 +4,7 @@ Addition, subtraction and multiplication modulo 10, of which none can be left ou
 made by this program: one line a step; some go over it again after "Wait", some of those because a step was wrong.
 """
 
+import re
 from collections.abc import Iterator
 from random import Random
 
@@ -81,3 +82,25 @@ def first_passes(
         slip = random.randrange(len(chain)) if random.random() < slips else None
         yield from walk(start, chain, slip, random.randint(1, 9))[0]
         yield AGAIN
+
+
+STARTS = re.compile(r"Start with (\d)\. ")
+TOLD = re.compile(r"([a-z]): ([-+*]) (\d)\.")
+
+
+def right_so_far(question: str, thinking: str) -> bool:
+    """Whether thinking that may not be over, cut anywhere, has made no mistake since it last said "Wait".
+
+    Raises BactrianError for a question that is none of these.
+
+    >>> question = "Start with 7. a: + 4. b: * 3. Which digit is left?"
+    >>> said = ("a: 7 + 4 = 1\\nb: 1 *", "a: 7 + 4 = 2\\n", "a: 7 + 4 = 2\\nWait\\na: 7")
+    >>> [right_so_far(question, each) for each in said]
+    [True, False, True]
+    """
+    start, told = STARTS.search(question), TOLD.findall(question)
+    if start is None or not told:
+        raise BactrianError(f"{question[:80]!r}: no question of the task `tracking`, so its steps cannot be judged")
+    lines, _ = walk(int(start[1]), [(sign, int(number)) for _, sign, number in told])
+    *_, since = thinking.split(AGAIN)
+    return "\n".join(lines).startswith(since.strip())

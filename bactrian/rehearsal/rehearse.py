@@ -31,8 +31,8 @@ CAPS: dict[str, float] = {
     "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": 4 * ROWS, "largest": 10,
     "epochs": 2, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1, "look_every": 1,
     "max_new_tokens": 16, "max_thinking_tokens": 64, "answer_tokens": 48, "budgets": 16, "budget": 16, "widths": 2,
-    "tries": 2, "waits": 1, "step_tokens": 8, "tokens_per_step": 8, "overlong_zone": 4, "time_limit_minutes": 0.5,
-    "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
+    "tries": 2, "rollouts": 2, "waits": 1, "step_tokens": 8, "tokens_per_step": 8, "overlong_zone": 4,
+    "time_limit_minutes": 0.5, "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
 }  # fmt: skip
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
 ALL = 4 * ROWS
@@ -40,7 +40,7 @@ ALL = 4 * ROWS
 TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
 """The same of a mixture that counts tokens."""
 _NO_PAIRS = re.compile(r'step "([^"]+)" \(stage prefer\): prefer: no pairs')
-REWARDS = ("value", "reward_model")
+REWARDS = ("value", "reward_model", "process_reward")
 """Settings that name a reward model, where others name a language model."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
 """Settings of a source that its stand-in has no use for."""

@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 from bactrian.errors import BactrianError
 from bactrian.manifest import Kind
 from bactrian.stages.scaling_records import as_run, line, summary
+from bactrian.stages.scaling_trees import Trees
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
-from bactrian.stages.thinking_methods import AnyMethod, By, Draw, Forcing, Point, TreeSearch
+from bactrian.stages.thinking_methods import AnyMethod, By, Draw, Forcing, Point, TreeSearch, describe
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from bactrian.verify import Pool
 
 Row = dict[str, Any]
-TREES_AT_ONCE = 16
-"""Questions whose trees grow together; a kill loses no more than these."""
 
 
 class Scaling(Stage):
@@ -53,6 +52,7 @@ class Scaling(Stage):
     final: str = Field("Final Answer:", description="what begins an answer after a cut")
     template: str | None = Field(None, description="chat template, where not the model's own")
     reward_model: ModelRef | None = Field(None, description="for best_of and tree by reward_model")
+    process_reward: ModelRef | None = Field(None, description="for tree by process_reward: from that stage")
     train: list[DataRef] = Field([], description="training sets: none may share a question with the problems")
     batch_rows: int = Field(64, ge=1, description="thoughts side by side")
     timeout: float = Field(10.0, gt=0, description="seconds of processor time for verifying one answer")
@@ -62,8 +62,9 @@ class Scaling(Stage):
         labels = [method.label for method in self.methods]
         if len(set(labels)) < len(labels):
             raise ValueError(f"methods: two are called the same ({', '.join(labels)}); put their settings in one list")
-        if self.reward_model is None and any(getattr(method, "by", "") == "reward_model" for method in self.methods):
-            raise ValueError("methods: one goes by reward_model; expected the setting reward_model")
+        for name in ("reward_model", "process_reward"):
+            if getattr(self, name) is None and any(getattr(method, "by", "") == name for method in self.methods):
+                raise ValueError(f"methods: one goes by {name}; expected the setting {name}")
         return self
 
     def run(self, workspace: "Workspace") -> None:
@@ -245,7 +246,7 @@ class Comparing:
     def chosen(self, method: AnyMethod, point: Point) -> "list[Chosen]":
         """The method's answer to each question."""
         if isinstance(method, TreeSearch):
-            return self.trees(method, point)
+            return Trees(self, method).chosen(point)
         attempts = self.attempts(point.draw)
         assert point.pick is not None
         return [point.pick(attempts[row["id"]]) for row in self.rows]
@@ -339,54 +340,3 @@ class Comparing:
 
         problem = Problem(row["ground_truth"], {"right_from": 0.5}, row["messages"][-1]["content"])
         return self.judge.judge([(problem, text)])[0].score if text.strip() else 0.0
-
-    def trees(self, method: TreeSearch, point: Point) -> "list[Chosen]":
-        from bactrian.think.attempt import Chosen, vote
-
-        what = {"what": "trees", "draw": asdict(point.draw), "step_tokens": method.step_tokens, "by": method.by,
-                "balance": method.balance, "reward_model": self.reward_hash(method)}  # fmt: skip
-        kept = self.kept(what, lambda rows, path: self.search(method, point.draw, rows, path))
-        found = []
-        for row in self.rows:
-            attempts, more = kept[row["id"]]
-            best = vote(attempts, more["rewards"])
-            inside = sum(a.thinking_tokens <= method.budget for a in attempts) / len(attempts)
-            found.append(Chosen(best, more["thinking_tokens"], more["sampled"], inside))
-        return found
-
-    def reward_hash(self, method: TreeSearch) -> str:
-        by = self.stage.reward_model if method.by == "reward_model" else None
-        return self.workspace.input(by).content_hash if by else ""
-
-    def search(self, method: TreeSearch, draw: Draw, rows: list[Row], path: Path) -> None:
-        """Grow trees, some questions at a time, and keep the leaves of each."""
-        from bactrian.progress import progress
-        from bactrian.think import attempt
-        from bactrian.think.tree import Branch, Search, confidence, grow
-
-        settings = Search(draw.n, method.step_tokens, method.balance)
-        title = f"scaling · {method.label}, {describe(draw)}"
-        with progress(title, total=len(self.rows), unit="question", done=len(self.rows) - len(rows)) as bar:
-            for start in range(0, len(rows), TREES_AT_ONCE):
-                some = rows[start : start + TREES_AT_ONCE]
-
-                def by_reward(number: int, branches: Sequence[Branch], some: list[Row] = some) -> list[float]:
-                    texts = [self.engine.model.tokenizer.decode(b.ids, skip_special_tokens=True) for b in branches]
-                    return [max(self.reward(some[number], text), 1e-6) for text in texts]
-
-                questions = [replace(self.question(row, draw), n=1) for row in some]
-                rewards = by_reward if method.by == "reward_model" else confidence
-                trees = grow(self.engine, questions, self.form, self.budget(draw), settings, rewards,
-                             [row["id"] for row in some])  # fmt: skip
-                for row, tree in zip(some, trees, strict=True):
-                    attempt.append(path, self.verified(row, tree.leaves), rewards=list(tree.rewards),
-                                   thinking_tokens=tree.thinking_tokens, sampled=tree.sampled)  # fmt: skip
-                    bar.advance()
-
-
-def describe(draw: Draw) -> str:
-    """A draw in a few words, for progress."""
-    length = f"{draw.thinking} tokens" if draw.thinking is not None else "as long as it likes"
-    waits, samples = f"{draw.waits} waits" if draw.waits else "", f"{draw.n} samples" if draw.n > 1 else ""
-    parts = [length, waits, samples, draw.sentence[:40]]
-    return ", ".join(filter(None, parts))

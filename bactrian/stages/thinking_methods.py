@@ -224,7 +224,9 @@ class TreeSearch(Method):
     budget: int = Field(ge=1, description="tokens of thinking of each branch at most")
     step_tokens: int = Field(32, ge=1, description="a step is a line, or so many tokens")
     balance: float = Field(0.1, gt=0, description="temperature of the softmax over rewards")
-    by: Literal["confidence", "reward_model"] = "confidence"
+    by: Literal["confidence", "reward_model", "process_reward"] = Field(
+        "confidence", description="what says how good a thought so far is: process_reward was trained to, on steps"
+    )
     temperature: float = Field(1.0, gt=0)
 
     @property
@@ -240,3 +242,11 @@ class TreeSearch(Method):
 AnyMethod = Annotated[
     Forcing | Tokens | Steps | Classes | Rejection | Majority | BestOf | TreeSearch, Field(discriminator="method")
 ]
+
+
+def describe(draw: Draw) -> str:
+    """A draw in a few words, for progress."""
+    length = f"{draw.thinking} tokens" if draw.thinking is not None else "as long as it likes"
+    waits, samples = f"{draw.waits} waits" if draw.waits else "", f"{draw.n} samples" if draw.n > 1 else ""
+    parts = [length, waits, samples, draw.sentence[:40]]
+    return ", ".join(filter(None, parts))

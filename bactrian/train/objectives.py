@@ -222,6 +222,15 @@ def bradley_terry(chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.Te
     return -logsigmoid(chosen - rejected - margin)
 
 
+def step_loss(scores: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """-v log sigma(s) - (1 - v) log sigma(-s) of each step, [S] each [Lightman et al. 2023; Wang et al. 2024].
+
+    Args:
+        values: how likely what has been thought so far ends right, in [0, 1].
+    """
+    return -(values * logsigmoid(scores) + (1 - values) * logsigmoid(-scores))
+
+
 class Valuations(NamedTuple):
     """Per answer, [N] each."""
 
