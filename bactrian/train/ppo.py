@@ -134,15 +134,19 @@ class PPO:
                 for e in part:
                     setattr(e, name, [next(pieces) for _ in e.rollouts])
 
+    def _by_token(self, e: _Episodes, i: int) -> torch.Tensor:
+        """The reward of each token of an answer, [T]: what it costs in KL, and at the last token the answer's own."""
+        s, rewards = self.settings, torch.zeros_like(e.values[i])
+        if s.kl:
+            rewards -= s.kl * kl_estimate(e.old[i] - e.reference[i], s.kl_estimator)
+        rewards[-1] += e.rewards[i]
+        return rewards
+
     def _advantages(self, episodes: Sequence[_Episodes]) -> None:
         s = self.settings
         for e in episodes:
-            for i, reward in enumerate(e.rewards):
-                by_token = torch.zeros_like(e.values[i])
-                if s.kl:
-                    by_token -= s.kl * kl_estimate(e.old[i] - e.reference[i], s.kl_estimator)
-                by_token[-1] += reward
-                found = generalised_advantages(by_token, e.values[i], s.discount, s.decay)
+            for i in range(len(e.rollouts)):
+                found = generalised_advantages(self._by_token(e, i), e.values[i], s.discount, s.decay)
                 e.advantages.append(found[0])
                 e.targets.append(found[1])
         if s.whiten:  # over the batch; targets are of the advantages before
