@@ -14,14 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 
 GROWTH = 1.25
-"""Resident memory that has grown by this factor since it was last looked through is looked through again."""
+"""Resident memory beyond this factor of what a step in a fresh heap needed is looked through."""
+PAUSE = 16
+"""Steps between two looks, unless memory grows beyond where it was at the last."""
 
 
 class Heap:
     """Resident memory of this process, held near what it needs.
 
     What earlier work in this process left is given back first: what is held is measured against what training itself
-    needs.
+    needs. Pages given back must be asked for and cleared again; done after each step that is a fifth of its time, so
+    steps of very different sizes must not look like a heap that grows.
     """
 
     def __init__(self) -> None:
@@ -29,19 +32,22 @@ class Heap:
         if self.trim is not None:
             gc.collect()  # models and engines that only each other still know
             self.trim(0)
-        self.least = 0  # bytes resident after the first step, or after the pages were last given back
+        self.need = 0  # bytes resident after a step in a fresh heap, the most of such steps
+        self.level = 0  # bytes resident when pages were last given back
+        self.since = 0  # steps since then
 
     def settle(self) -> bool:
         """Call after each step. Gives unused pages back to the system if memory has grown much; True if it did."""
         if self.trim is None:
             return False
         now = resident()
-        if not self.least:
-            self.least = now
-        if now <= GROWTH * self.least:
+        if not self.since:
+            self.need = max(self.need, now)
+        self.since += 1
+        if now <= GROWTH * (self.need if self.since > PAUSE else max(self.need, self.level)):
             return False
         self.trim(0)
-        self.least = resident()
+        self.level, self.since = now, 0
         return True
 
 
