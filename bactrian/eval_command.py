@@ -53,7 +53,7 @@ def eval_command(run_recipe: Run) -> click.Command:
         if listing:
             return list_tasks(given["suite"] or "dev", given["folders"])
         recipe = eval_recipe(models, **given)
-        return run_recipe(recipe, store) if harness is None else export_tasks(recipe, harness)
+        return run_recipe(recipe, store) if harness is None else export_tasks(recipe, harness, store)
 
     command.params = sorted(command.params, key=lambda p: not isinstance(p, click.Argument))
     return command
@@ -68,7 +68,10 @@ def eval_recipe(
     from bactrian.document import Document
     from bactrian.recipe import check
 
-    named = dict(_labelled(model, number) for number, model in enumerate(models))
+    labelled = [_labelled(model, number) for number, model in enumerate(models)]
+    named = dict(labelled)
+    if twice := [label for label, _ in labelled if [name for name, _ in labelled].count(label) > 1]:
+        raise BactrianError(f"two models are called {twice[0]!r}; give them labels: LABEL=MODEL")
     settings: dict[str, Any] = {"stage": "suite", "models": named, "format": form, "final": final, "reason": reason}
     if tasks:
         settings["tasks"] = [name.strip() for name in tasks.split(",") if name.strip()]
@@ -84,12 +87,18 @@ def eval_recipe(
     return check(Document("bactrian eval", "", data, origins={}), Path())
 
 
-def export_tasks(recipe: Recipe, folder: Path) -> None:
-    """The questions of a recipe's suite, as the harness's YAML and rows."""
+def export_tasks(recipe: Recipe, folder: Path, store: Path) -> None:
+    """The questions of a recipe's suite, as the harness's YAML and rows. Handing out unseen questions is a look."""
     from bactrian.suites.harness import export_task
+    from bactrian.suites.ledger import Ledger, entry
 
     suite: Any = recipe.steps[0].stage
-    for loaded in suite.questions()[0]:
+    tasks = suite.questions()[0]
+    looks = [entry(loaded.task.name, loaded.content, f"{label} (by lm-evaluation-harness)", "", suite.reason)
+             for loaded in tasks if loaded.task.unseen for label in suite.models]  # fmt: skip
+    if looks:
+        Ledger(store).add(looks)
+    for loaded in tasks:
         click.echo(export_task(loaded, folder))
 
 
@@ -102,7 +111,7 @@ def _labelled(model: str, number: int) -> tuple[str, str]:
 
 def _limit(text: str) -> tuple[str, int]:
     task, _, number = text.partition("=")
-    if not number.isdigit():
+    if not number.isdecimal() or int(number) < 1:
         raise BactrianError(f"--limits: found {text!r}, expected TASK=N")
     return task, int(number)
 
@@ -197,19 +206,15 @@ def scores_command(folders: tuple[str, ...], form: str, out: Path | None) -> Non
 
     Several evaluations, FOLDER or FOLDER:MODEL, are taken for training seeds of one recipe: mean and spread.
     """
-    import json
-
     from bactrian.suites.grading import read_records
     from bactrian.suites.harness import write_results
+    from bactrian.suites.results import read_results
     from bactrian.suites.tables import as_text, print_table, score_lines
 
     if len(folders) > 1:
         return seeds_table(folders, form)
     folder = Path(folders[0])
-    path = folder / "results.json"
-    if not path.is_file():
-        raise BactrianError(f"{folder}: no results.json; expected the folder of an evaluation")
-    results = json.loads(path.read_text())
+    results = read_results(folder)
     if form == "lm-eval":
         if out is None:
             raise BactrianError("--to lm-eval writes files: name a folder with --out")
@@ -227,11 +232,16 @@ def scores_command(folders: tuple[str, ...], form: str, out: Path | None) -> Non
 def seeds_table(folders: tuple[str, ...], form: str) -> None:
     """Each task's mean over runs, their standard deviation and the mean's interval (Student's t)."""
     from bactrian.evaluate.power import seed_spread
-    from bactrian.suites.comparison import mean_of, read_side
+    from bactrian.suites.comparison import mean_of, read_side, refuse_edited
     from bactrian.suites.tables import as_text, print_table
 
     sides = [read_side(folder) for folder in folders]
     tasks = [task for task in sides[0].records if all(task in side.records for side in sides)]
+    if not tasks:
+        raise BactrianError(f"no task was answered in all of {', '.join(folders)}")
+    for task in tasks:
+        for side in sides[1:]:
+            refuse_edited(task, sides[0].tasks.get(task, {}), side.tasks.get(task, {}))
     lines, found = [], {}
     for task in tasks:
         scores = [mean_of(task, side) for side in sides]
@@ -264,6 +274,14 @@ def power_command(questions: int | None, difference: float | None, score: float,
 
     if (questions is None) == (difference is None):
         raise BactrianError("expected either --questions N or --difference POINTS")
+    if difference is not None and not 0 < abs(difference) <= 100:
+        raise BactrianError(f"--difference: found {difference:g}, expected points of a score, more than 0, at most 100")
+    if not 0 < score < 100:
+        raise BactrianError(f"--score: found {score:g}: where all is right or all wrong no difference has an error; "
+                            f"expected more than 0 and less than 100")  # fmt: skip
+    if disagree is not None and (disagree == 0 or (difference is not None and abs(difference) > disagree)):
+        raise BactrianError(f"--disagree: found {disagree:g}: two models that differ on {disagree:g} % of the "
+                            f"questions cannot be {abs(difference or 1):g} points apart")  # fmt: skip
     level = alpha / tests
     apart = None if disagree is None else disagree / 100
     if questions is not None:
@@ -285,6 +303,8 @@ def ledger_command(store: Path) -> None:
     from bactrian.suites.ledger import Ledger
     from bactrian.suites.tables import print_table
 
+    if not store.is_dir():
+        raise BactrianError(f"{store}: no such folder; expected a store, whose ledger it is (--store)")
     ledger = Ledger(store)
     looks = ledger.looks()
     carried = [(path, seal) for path, seals in seals_of_results(store) for seal in seals]
@@ -297,10 +317,19 @@ def ledger_command(store: Path) -> None:
 
 
 def seals_of_results(store: Path) -> list[tuple[Path, list[str]]]:
-    """The seals that results artifacts of a store carry."""
-    import json
+    """The seals that results artifacts of a store carry.
+
+    Raises BactrianError for results that cannot be read, or that are of unseen tasks and carry none.
+    """
+    from bactrian.suites.results import read_object, require
 
     found = []
     for path in sorted((store / "artifacts").glob("suite-*/results.json")):
-        found.append((path, list(json.loads(path.read_text()).get("looks", []))))
+        results = read_object(path)
+        require(results, {"tasks": dict, "looks": list}, str(path))
+        unseen = [name for name, about in results["tasks"].items() if isinstance(about, dict) and "looks" in about]
+        if unseen and not results["looks"]:
+            raise BactrianError(f"{path}: scores of {', '.join(unseen)}, which are unseen, without a look: the results "
+                                f"were tampered with")  # fmt: skip
+        found.append((path, [str(seal) for seal in results["looks"]]))
     return found

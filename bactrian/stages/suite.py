@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.manifest import Kind
@@ -53,7 +53,7 @@ class Suite(Stage):
     )
     tasks: list[str] = Field([], description="tasks by name, instead of a suite")
     limit: int | None = Field(None, ge=1, description="questions of each task, taken from all of its groups in turn")
-    limits: dict[str, int] = Field({}, description="task → questions of it, where not `limit`")
+    limits: dict[str, PositiveInt] = Field({}, description="task → questions of it, where not `limit`")
     folders: list[str] = Field([], description="folders with evaluation sets; by default those of the environment")
     format: Literal["auto", "plain", "single", "multiturn"] = Field(
         "auto", description="exemplars as plain text, in one message, or as turns; auto: as each task has it"

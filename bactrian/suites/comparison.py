@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from bactrian.errors import BactrianError
 from bactrian.evaluate.estimates import estimate, holm
 from bactrian.evaluate.statistics import Comparison, mcnemar, paired_bootstrap, pass_at_k
 from bactrian.suites.grading import Record, read_records
+from bactrian.suites.results import NAME, read_object, require
 
 
 @dataclass(frozen=True)
@@ -149,15 +149,19 @@ def read_side(ref: str) -> Side:
     if not (path / "questions.parquet").is_file():
         raise BactrianError(f"{ref}: no questions.parquet in {path}; expected the folder of an evaluation, such as "
                             f"runs/artifacts/suite-…, or such a folder, a colon and one of its models")  # fmt: skip
-    about = json.loads((path / "results.json").read_text()) if (path / "results.json").is_file() else {}
+    about = read_object(path / NAME) if (path / NAME).is_file() else {}
     records = read_records(path / "questions.parquet")
     models = list(dict.fromkeys(model for model, _ in records))
+    if not models:
+        raise BactrianError(f"{path / 'questions.parquet'}: holds no answers")
     if not label and len(models) != 1:
         raise BactrianError(f"{ref}: holds the models {', '.join(models)}; name one: {path}:{models[0]}")
     chosen = label or models[0]
     if chosen not in models:
         raise BactrianError(f"{ref}: no model {chosen!r}; expected one of {', '.join(models)}")
     mine = {task: found for (model, task), found in records.items() if model == chosen}
+    if about:
+        require(about, {"tasks": dict}, str(path / NAME))
     return Side(chosen, mine, about.get("tasks", {}))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bactrian.suites.gold import ENOUGH, out_of_step
 from bactrian.suites.grading import Record
 from bactrian.suites.task import Loaded
 
@@ -15,8 +16,6 @@ CUT = 0.5
 REFUSED = 0.5
 FAILED = 0.02
 ONE_ANSWER = 0.9
-ENOUGH = 20
-"""Answers from which a share says something."""
 
 
 @dataclass(frozen=True)
@@ -85,25 +84,6 @@ def _failed(records: Sequence[Record]) -> Flag | None:
 
 
 def _gold(loaded: Loaded, records: Sequence[Record]) -> Flag | None:
-    """Answers that are other questions' gold answers far more often than their own: the file is out of step.
-
-    Looked at where gold answers are of many kinds, so that agreement by chance is rare.
-    """
-    if loaded.task.form != "generate" or loaded.task.metric != "right":
-        return None
-    golds = {question.id: question.truth for question in loaded.questions}
-    pairs = [(each.extracted, golds[each.question]) for each in records if each.extracted]
-    if len(pairs) < ENOUGH or len(set(golds.values())) < len(golds) / 3:
-        return None
-    own = sum(each.outcome == "right" for each in records) / len(records)
-    left = Counter(gold for _, gold in pairs)
-    elsewhere = 0
-    for given, _ in pairs:
-        if left[str(given)] > 0:
-            left[str(given)] -= 1
-            elsewhere += 1
-    share = elsewhere / len(pairs)
-    if share < 0.6 or own > share / 4:
-        return None
-    return Flag("gold answers", f"{share:.0%} of the answers are gold answers of the task, {own:.0%} of their own "
-                                f"questions: the gold answers are shuffled")  # fmt: skip
+    """The file's gold answers do not belong to its questions."""
+    found = out_of_step(loaded, records)
+    return None if found is None else Flag("gold answers", found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -216,12 +216,16 @@ def read_records(path: Path) -> dict[tuple[str, str], list[Record]]:
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(path).to_pylist()
+        table = pq.read_table(path)
     except (OSError, ValueError) as error:
         raise BactrianError(f"{path}: cannot be read: {error}") from None
-    found: dict[tuple[str, str], list[Record]] = {}
     known = {each.name for each in fields(Record)}
-    for row in rows:
+    needed = [*LABELS, *(each.name for each in fields(Record) if each.default is MISSING and each.name != "values")]
+    if lacking := [name for name in needed if name not in table.column_names]:
+        raise BactrianError(f"{path}: no column {', '.join(lacking)}: written by another version, or no evaluation's "
+                            f"answers; ask again with `bactrian eval`, which reuses kept answers")  # fmt: skip
+    found: dict[tuple[str, str], list[Record]] = {}
+    for row in table.to_pylist():
         given = {name: value for name, value in row.items() if name in known}
         values = given.get("values")
         given["values"] = json.loads(values) if values else {"right": float(given["outcome"] == "right")}

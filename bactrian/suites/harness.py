@@ -37,6 +37,8 @@ def read_samples(path: Path, kept: str | None = None) -> list[Record]:
     Raises BactrianError naming the line and what it lacks.
     """
     rows = list(stream_rows(path))
+    if not rows:
+        raise BactrianError(f"{path}: no samples in it")
     filters = list(dict.fromkeys(str(row.get("filter", "none")) for row, _ in rows))
     chosen = kept or filters[-1]
     if chosen not in filters:
@@ -162,6 +164,8 @@ def as_asked(path: Path, verifier: str, tokens: int, stop: Sequence[str], metric
     Ranked samples become ranked questions; the right option is found by the sample's `target`.
     """
     rows = [row for row, _ in stream_rows(path)]
+    if not rows:
+        raise BactrianError(f"{path}: no samples in it")
     last = str(rows[-1].get("filter", "none"))
     questions = [_asked(row, number) for number, row in enumerate(rows) if str(row.get("filter", "none")) == last]
     ranked = bool(questions[0].options)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bactrian.artifact import now, take_lock
+from bactrian.artifact import now, take_lock, write_atomically
 from bactrian.errors import BactrianError
 from bactrian.manifest import hash_json
 
@@ -50,7 +50,7 @@ class Ledger:
             return []
         looks: list[Look] = []
         seal = START
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(self.path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             try:
                 look = Look(**json.loads(line))
             except (ValueError, TypeError) as error:
@@ -71,19 +71,20 @@ class Ledger:
 
     def add(self, looks: Sequence[Look]) -> list[Look]:
         """Append looks under a lock, numbered, dated and sealed; they are on the disk before this returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         held = take_lock(self.path.with_name(f".{NAME}.lock"), f"an entry in {self.path}")
         try:
             known = self.looks()
             seal = known[-1].seal if known else START
             added: list[Look] = []
-            with self.path.open("a", encoding="utf-8") as file:
-                for number, look in enumerate(looks, len(known) + 1):
-                    whole = Look(**(asdict(look) | {"number": number, "seal": ""}))
-                    seal = sealed(seal, whole)
-                    added.append(Look(**(asdict(whole) | {"seal": seal})))
-                    file.write(json.dumps(asdict(added[-1]), ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            for number, look in enumerate(looks, len(known) + 1):
+                whole = Look(**(asdict(look) | {"number": number, "seal": ""}))
+                seal = sealed(seal, whole)
+                added.append(Look(**(asdict(whole) | {"seal": seal})))
+            # all lines or none, even where the process is killed or the disk is full: half a line would look forged
+            before = self.path.read_text(encoding="utf-8") if known else ""
+            lines = "".join(json.dumps(asdict(look), ensure_ascii=False) + "\n" for look in added)
+            write_atomically(self.path, before + lines)
             return added
         finally:
             os.close(held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -101,6 +102,7 @@ def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
     content = hash_json([[each.prompt, each.truth, each.options, each.right] for each in questions])
     loaded = Loaded(task, tuple(questions), preambles, origin, len(rows), content)
     check_pin(loaded)
+    check_listed(loaded)
     return loaded
 
 
@@ -155,6 +157,33 @@ def check_pin(loaded: Loaded) -> None:
             f"task {loaded.task.name}: {loaded.files} holds {loaded.rows:,} rows, expected {int(rows):,}: the file is "
             f"truncated; fetch it again. To ask only some of its questions, set a limit"
         )
+
+
+LISTED = re.compile(r"^\(A\) ", re.MULTILINE)
+BRACKETED = re.compile(r"\([A-Z]\)")
+STRANGE = 0.05
+"""Share of gold answers that are none of the options, above which a file is not what it should be: BBH has a few."""
+
+
+def check_listed(loaded: Loaded) -> None:
+    """Raises BactrianError where prompts list options (A), (B)… and gold answers are none of them, or the other way.
+
+    That tells gold answers that went to other questions without any model.
+    """
+    if not any(BRACKETED.fullmatch(question.truth) for question in loaded.questions):
+        return
+    strange = [question.id for question in loaded.questions if _strange(question)]
+    if len(strange) > max(2, STRANGE * len(loaded.questions)):
+        raise BactrianError(
+            f"task {loaded.task.name}: {loaded.files}: {len(strange):,} of {len(loaded.questions):,} gold answers are "
+            f"none of the options that their questions list (the first: question {strange[0]}): the gold answers are "
+            f"shuffled"
+        )
+
+
+def _strange(question: Question) -> bool:
+    letter = BRACKETED.fullmatch(question.truth) is not None
+    return letter != bool(LISTED.search(question.prompt)) or (letter and question.truth not in question.prompt)
 
 
 def pin(loaded: Loaded) -> str:

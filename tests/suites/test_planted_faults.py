@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -71,6 +72,79 @@ def test_gold_answers_that_went_to_other_questions_of_an_unknown_file() -> None:
     shuffled = [Question(q.prompt, SUMS.questions[(i + 1) % N].truth) for i, q in enumerate(SUMS.questions)]
     found = flags(loaded(task("shuffled"), shuffled), [f"Answer: {8 * i}" for i in range(N)])
     assert [flag.name for flag in found] == ["gold answers"] and "shuffled" in found[0].text
+
+
+def ranked_flags(golds: list[int], chosen: list[int], lead: float) -> list[Flag]:
+    """Letters by log-probability: what is chosen is `lead` nats likelier than the others."""
+    of = loaded(LETTERS.task, [Question(f"{i}?", "ABCD"[g], tuple("ABCD"), (g,)) for i, g in enumerate(golds)])
+    answered = Answered(of, "plain", prompts=["?"] * len(golds))
+    answered.ranked = [[Likelihood(-1.0 if j == c else -1.0 - lead, 1, j == c) for j in range(4)] for c in chosen]
+    with Pool(1) as pool:
+        return measure(of, "m", grade(answered, pool)).flags
+
+
+def drawn(count: int, share: float, golds: list[int], seed: int = 0) -> list[int]:
+    """Choices that are the gold ones on `share` of the questions that are not guessed."""
+    draw = Random(seed)
+    return [gold if draw.random() < share else draw.randrange(4) for gold in golds[:count]]
+
+
+GOLDS = Random(7).choices(range(4), k=600)
+
+
+def test_gold_letters_that_are_shuffled_and_a_model_that_is_sure() -> None:
+    chosen = drawn(600, 0.6, GOLDS)
+    shuffled = Random(1).sample(GOLDS, len(GOLDS))
+    assert ranked_flags(GOLDS, chosen, 2.5) == []
+    (found,) = ranked_flags(shuffled, chosen, 2.5)
+    assert found.name == "gold answers" and found.red
+    assert "a probability of 80% and is right" in found.text and "look shuffled" in found.text
+    assert ranked_flags(shuffled, chosen, 0.3) == []  # a model that is sure of nothing may well be at chance
+
+
+def test_gold_letters_that_moved_or_are_counted_from_one() -> None:
+    chosen = drawn(600, 0.3, GOLDS)  # 48 % right, and never sure
+    for by, words in ((1, "1 row before"), (-3, "3 rows further on")):
+        (found,) = ranked_flags(GOLDS[by:] + GOLDS[:by], chosen, 0.1)
+        assert found.name == "gold answers" and words in found.text and "moved against the questions" in found.text
+    (found,) = ranked_flags([(gold + 1) % 4 for gold in GOLDS], chosen, 0.1)
+    assert found.name == "gold answers" and "named otherwise than the options" in found.text
+    # the same for letters that are written and read out of a text
+    of = loaded(CHOICE.task, [Question(f"{i}?", "ABCD"[gold]) for i, gold in enumerate(GOLDS[1:] + GOLDS[:1])])
+    texts = [f"Therefore, the answer is: {'ABCD'[c]}" for c in chosen]
+    assert [flag.name for flag in flags(of, texts)] == ["gold answers"]
+
+
+def test_a_model_at_chance_raises_no_alarm_about_gold_letters() -> None:
+    for seed in range(24):
+        draw = Random(seed)
+        count = (20, 60, 200, 600)[seed % 4]
+        weights = [draw.random() + 0.2 for _ in range(4)]
+        chosen = draw.choices(range(4), weights, k=count)
+        golds = draw.choices(range(4), k=count)
+        golds = sorted(golds) if seed % 3 == 0 else golds  # files that are sorted by answer
+        names = [flag.name for flag in ranked_flags(golds, chosen, 0.5)]
+        assert "gold answers" not in names, (seed, names)
+
+
+def test_letters_that_no_option_has_are_told_without_a_model(tmp_path: Path) -> None:
+    """BBH's tasks have letters, yes or no, or words as answers: in a shuffled file they land where they cannot be."""
+    def row(i: int) -> dict[str, Any]:
+        listed = "Which?\nOptions:\n(A) a\n(B) b" + ("\n(C) c" if i % 4 else "")
+        return {"task": "navigate", "input": f"{i}: {listed}" if i % 2 else f"{i}: Yes or no?",
+                "target": "(B)" if i % 2 else "Yes"}  # fmt: skip
+
+    rows = [row(i) for i in range(100)]
+    prompts = [{"task": "navigate", "cot_prompt": "D.\n\nQ: 1?\nA: Let's think step by step.\nSo the answer is Yes."}]
+    write(tmp_path / "bbh_cot_prompts.jsonl", prompts)
+    write(tmp_path / "bbh.jsonl", [*rows[:99], {**rows[99], "target": "dearth, wind, & fire"}])  # one is so in truth
+    assert len(sources.load(catalogue()["bbh"], [tmp_path]).questions) == 100
+    targets = Random(0).sample([each["target"] for each in rows], 100)
+    write(tmp_path / "bbh.jsonl", [{**each, "target": target} for each, target in zip(rows, targets, strict=True)])
+    with pytest.raises(BactrianError, match=r"\d\d of 100 gold answers are none of the options .* shuffled"):
+        sources.load(catalogue()["bbh"], [tmp_path])
+    with pytest.raises(ValueError, match="label: found 'E', expected one of A, B"):
+        catalogue()["agieval"].build({"question": "Q", "options": ["(A)a", "(B)b"], "label": "E", "task": "t"})
 
 
 def test_an_extractor_that_reads_the_few_shot_examples(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,37 +7,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
-from small import write_small
+from small import SETS, run, write_sets, write_small
 
 from bactrian import cli
-from bactrian.artifact import Input, Workspace
 from bactrian.data.files import write_rows
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind
 from bactrian.report.records import ResultsRecord
 from bactrian.stages.suite import Suite, spread
 from bactrian.suites.ledger import Ledger
 from bactrian.suites.task import Question
-
-SETS: dict[str, list[dict[str, Any]]] = {
-    "gsm8k_test.jsonl": [
-        {"question": " ".join(f"word{i}{j}" for j in range(12)) + "?", "answer": f"#### {2 * i}"} for i in range(6)
-    ],
-    "arc-easy.jsonl": [
-        {"id": f"q{i}", "question": f"{i} + {i}?", "answerKey": "AB"[i % 2],
-         "choices": {"label": ["A", "B"], "text": [str(i), str(2 * i)]}} for i in range(5)
-    ],
-    "mmlu_test.jsonl": [
-        {"subject": f"s{i % 3}", "question": f"{i}?", "choices": list("wxyz"), "answer": i % 4} for i in range(9)
-    ],
-    "mmlu_dev.jsonl": [
-        {"subject": f"s{i % 3}", "question": f"dev {i}?", "choices": list("wxyz"), "answer": "A"} for i in range(15)
-    ],
-    "gpqa.jsonl": [
-        {"Question": "Why?", "Correct Answer": "so", "Incorrect Answer 1": "a", "Incorrect Answer 2": "b",
-         "Incorrect Answer 3": "c", "High-level domain": "Physics"}
-    ],
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +25,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "sets"
-    folder.mkdir()
-    for name, rows in SETS.items():
-        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return folder
-
-
-def run(folder: Path, models: dict[str, Path], data: Path, train: list[Path] | None = None, **settings: Any) -> Any:
-    inputs = {str(path): Input(name, path, Kind.MODEL, f"hash of {name}") for name, path in models.items()}
-    inputs |= {str(path): Input(path.name, path, Kind.DATA, "") for path in train or []}
-    workspace = Workspace.temporary(folder, inputs)
-    settings = {"max_new_tokens": 4, "tasks": ["gsm8k", "arc_easy", "mmlu"], "format": "plain"} | settings
-    given = {"models": {name: str(path) for name, path in models.items()}, "folders": [str(data)]}
-    Suite(**given, train=[str(path) for path in train or []], **settings).run(workspace)
-    return json.loads((workspace.output / "results.json").read_text())
+    return write_sets(tmp_path / "sets")
 
 
 def test_results_say_everything_that_shaped_them(tmp_path: Path, models: dict[str, Path], data: Path) -> None:

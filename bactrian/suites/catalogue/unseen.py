@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from random import Random
 
-from bactrian.suites.catalogue.dev import CHOOSE, SAMPLED, letter_of, listed
+from bactrian.suites.catalogue.dev import CHOOSE, LETTERS, SAMPLED, letter_of, listed
 from bactrian.suites.task import Preamble, Question, Row, Source, Task
 
 UNSEEN = ("unseen",)
@@ -33,6 +33,8 @@ def agieval(row: Row) -> Sequence[Question]:
     """passage, question, options, label (a letter) or answer; `task` where one file holds several."""
     if not row.get("options"):
         return []  # MATH's questions, which are asked in the development suite
+    if str(row["label"]) not in LETTERS[: len(row["options"])]:
+        raise ValueError(f"label: found {row['label']!r}, expected one of {', '.join(LETTERS[: len(row['options'])])}")
     text = "\n".join(part.strip() for part in (row.get("passage"), row["question"], *row["options"]) if part)
     return [Question(text, str(row["label"]), group=str(row.get("task", "")),
                      cluster=str(row.get("passage") or "")[:200])]  # fmt: skip
