@@ -1,8 +1,8 @@
 """The one training loop. SFT, preference tuning, RL and pretraining differ only in the `Task` they hand it.
 
 A task says what each step trains on and what its loss is; the loop owns the optimiser, the schedule, clipping,
-checkpoints, metrics and progress. A step is a pure function of (weights, optimiser state, step number): that is what
-makes N steps equal k steps, a kill, and N - k more, bit for bit.
+checkpoints, metrics and progress. A step is a pure function of (weights, optimiser state, step number, and what the
+task keeps; see `Remembering`): that is what makes N steps equal k steps, a kill, and N - k more, bit for bit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -53,8 +53,24 @@ class Task(Protocol):
     updates_per_step: int  # optimiser updates within one (several, where RL reuses its rollouts)
 
     def updates(self, step: int) -> Iterable[Update]:
-        """The updates of a step: a function of the step's number and the present weights alone."""
+        """The updates of a step: a function of the step's number, the present weights and what the task keeps."""
         ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A task that keeps something from one step for later ones; checkpoints hold it."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What it keeps after a step, by names of its own."""
+        ...
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+        ...
+
+
+KEPT = "task."  # before the names of what a task keeps, in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -119,7 +135,10 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
     spent = 0.0  # seconds of training before this process
     if saved := checkpoint.load_newest(folder):
-        optimiser.restore(saved.tensors)
+        optimiser.restore({name: tensor for name, tensor in saved.tensors.items() if not name.startswith(KEPT)})
+        if isinstance(task, Remembering):
+            kept = {n.removeprefix(KEPT): tensor for n, tensor in saved.tensors.items() if n.startswith(KEPT)}
+            task.restore(kept)
         start, counts = saved.step, dict(saved.counts)
         spent = counts.pop("seconds")
         say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
@@ -154,7 +173,9 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
                 say(f"{title}: stopped at its time limit, {left} of {task.steps} steps not made")
                 return {**counts, "steps_left": float(left)}
             if left and now - last_saved >= settings.checkpoint_seconds:
-                state = checkpoint.Checkpoint(step + 1, optimiser.state(), {**counts, "seconds": seconds})
+                kept = task.state() if isinstance(task, Remembering) else {}
+                tensors = optimiser.state() | {f"{KEPT}{name}": tensor for name, tensor in kept.items()}
+                state = checkpoint.Checkpoint(step + 1, tensors, {**counts, "seconds": seconds})
                 checkpoint.save(folder, state)
                 last_saved = time.monotonic()
     return counts

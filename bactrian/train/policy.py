@@ -21,6 +21,7 @@ from bactrian.train.objectives import (
 )
 from bactrian.train.options import GroupOptions
 from bactrian.train.rollouts import Rollout, Sampled, Sampler, gather, headline
+from bactrian.train.stale import Queue, age
 
 
 @dataclass
@@ -40,7 +41,8 @@ class GroupPolicy:
     Groups whose rewards are all alike have no gradient and are not trained on; they are counted. Within a step,
     rollouts are cut into `updates_per_step` parts, one optimiser update each. Old log-probabilities come from the
     trainer's own forward: in the first update from the very one that is trained on, so its ratio is exactly 1; for
-    later updates from one before the first.
+    later updates from one before the first. Where rollouts are older (`staleness`), that is the policy that steps are
+    kept near to, and `importance_cap` weighs its probabilities against those of the weights that sampled.
     """
 
     def __init__(
@@ -62,18 +64,41 @@ class GroupPolicy:
         self.model, self.sampler, self.problems, self.settings = model, sampler, problems, settings
         self.steps, self.seed, self.reference = steps, seed, reference
         self.updates_per_step = settings.updates_per_step
+        self.queue = Queue(self._sampled, settings.staleness, steps)
+        self.state, self.restore = self.queue.state, self.queue.restore
 
     def updates(self, step: int) -> Iterator[Update]:
         s = self.settings
-        sampled = gather(self.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, s.refills)
+        sampled = self.queue.take(step)
         groups = [trained for each in sampled if each.alive and (trained := self._trained(each)).advantages]
         size = -(-len(groups) // s.updates_per_step)
         self._score_before(groups, later=groups[size:])
-        told = headline(sampled)
+        told = headline(sampled) | ({"staleness": age(sampled, step)} if s.staleness else {})
         tokens = sum(len(r.ids) for each in sampled for r in each.rollouts)
         for part in range(s.updates_per_step):
             mine = groups[part * size : (part + 1) * size]
             yield self._update(mine, told, tokens if part == 0 else 0, step)
+
+    def _sampled(self, step: int, version: int) -> list[Sampled]:
+        """The batch of a step from the present weights."""
+        s = self.settings
+        groups = gather(
+            self.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, s.refills, version
+        )
+        if s.staleness:  # later the weights will have moved: whether sampler and trainer agree, only now can tell
+            first = groups[0]
+            group = Group(self.sampler.prompt(first.problem), tuple(r.ids for r in first.rollouts))
+            found = torch.cat(self._by_answer(self.model, group)).cpu()
+            sampled = torch.tensor([x for r in first.rollouts for x in r.logprobs])
+            self._refuse_gap(float((found - sampled).abs().mean()), version)
+        return groups
+
+    def _refuse_gap(self, gap: float, step: int) -> None:
+        if not gap <= self.settings.gap_limit:
+            raise BactrianError(
+                f"step {step + 1}: the sampler's log-probs differ from the trainer's by {gap:.3g} on average; the "
+                f"limit is {self.settings.gap_limit:g}: the policy that is trained is not the one that sampled"
+            )
 
     def _rewards(self, problem: int, rollouts: Sequence[Rollout]) -> list[float]:
         s = self.settings
@@ -135,12 +160,8 @@ class GroupPolicy:
 
         def finish(sums: dict[str, float]) -> dict[str, float]:
             means = {key: value / max(1, trained) for key, value in sums.items()}
-            gap = means.get("logprob_gap_mean", 0.0)
-            if not gap <= self.settings.gap_limit:
-                raise BactrianError(
-                    f"step {step + 1}: the sampler's log-probs differ from the trainer's by {gap:.3g} on average; the "
-                    f"limit is {self.settings.gap_limit:g}: the policy that is trained is not the one that sampled"
-                )
+            if not self.settings.staleness:
+                self._refuse_gap(means.get("logprob_gap_mean", 0.0), step)
             return {"surrogate": means.pop("surrogate", 0.0), **means, "logprob_gap_max": max(worst, default=0.0)}
 
         return Update(
@@ -178,6 +199,7 @@ class GroupPolicy:
                 weights = importance_weights(old, sampled, s.importance_cap)
                 each = each * weights
                 metrics["importance_weight"] = float(weights.sum())
+                metrics["importance_truncated"] = float((weights >= weights.new_tensor(s.importance_cap)).sum())
             if s.kl and s.kl_in == "loss":
                 reference = torch.cat([r for g in part for r in g.reference or []]).to(device)
                 kl = kl_estimate(logprobs - reference, s.kl_estimator)

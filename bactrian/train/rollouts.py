@@ -64,7 +64,14 @@ Reward = Callable[[int, Sequence[Rollout]], list[float]]
 
 
 def gather(
-    sampler: Sampler, reward: Reward, problems: int, wanted: int, step: int, seed: int, refills: int = 0
+    sampler: Sampler,
+    reward: Reward,
+    problems: int,
+    wanted: int,
+    step: int,
+    seed: int,
+    refills: int = 0,
+    version: int | None = None,
 ) -> list[Sampled]:
     """The groups of a step: the next `wanted` problems and, for each whose answers are worth the same, another.
 
@@ -73,13 +80,15 @@ def gather(
         problems: how many there are; each epoch visits them in a new order.
         refills: rounds of replacing groups without variance by problems drawn at random from those that this step
             has not sampled [DAPO's dynamic sampling].
+        version: of the present weights, the number of steps they have made; where None, `step`.
 
     Returns:
         All groups that were sampled; at most `wanted` are alive. A function of the weights and the step alone.
 
     Raises:
-        BactrianError: rollouts come from other weights than this step's.
+        BactrianError: rollouts come from other weights than the present ones.
     """
+    version = step if version is None else version
     chosen = step_rows(problems, wanted, step, seed)
     groups: list[Sampled] = []
     for attempt in range(1 + refills):
@@ -90,8 +99,8 @@ def gather(
             chosen = [left[i] for i in order[:missing]]
         if not chosen:
             break
-        for problem, rollouts in zip(chosen, sampler.rollouts(chosen, step, step, len(groups)), strict=True):
-            _refuse_stale(rollouts, step)
+        for problem, rollouts in zip(chosen, sampler.rollouts(chosen, step, version, len(groups)), strict=True):
+            _refuse_stale(rollouts, step, version)
             groups.append(Sampled(problem, rollouts, without_failures(reward(problem, rollouts), rollouts)))
     return groups
 
@@ -103,9 +112,9 @@ def without_failures(rewards: Sequence[float], rollouts: Sequence[Rollout]) -> l
     return [reward if rollout.judged else mean for reward, rollout in zip(rewards, rollouts, strict=True)]
 
 
-def _refuse_stale(rollouts: Sequence[Rollout], step: int) -> None:
-    if stale := {rollout.version for rollout in rollouts} - {step}:
-        raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {step}")
+def _refuse_stale(rollouts: Sequence[Rollout], step: int, version: int) -> None:
+    if stale := {rollout.version for rollout in rollouts} - {version}:
+        raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {version}")
 
 
 def headline(groups: Sequence[Sampled]) -> dict[str, float]:

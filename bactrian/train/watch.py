@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from bactrian.artifact import write_atomically
-from bactrian.train.loop import Enough, Task, Trained, Update
+from bactrian.train.loop import Enough, Remembering, Task, Trained, Update
 
 SURE = 2.0
 """Standard errors by which the held-out score must have fallen for an alarm."""
@@ -84,6 +84,13 @@ class Watched:
         now = replace(self.look(), step=step)
         for place, update in enumerate(self.task.updates(step)):
             yield update if place else replace(update, metrics={**update.metrics, **self._note(now, update.metrics)})
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.task.state() if isinstance(self.task, Remembering) else {}
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        if isinstance(self.task, Remembering):
+            self.task.restore(tensors)
 
     def finish(self, step: int) -> dict[str, float]:
         """The look after the last step made; returns its numbers for the manifest, with the best look's step."""

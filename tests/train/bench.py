@@ -19,7 +19,7 @@ from bactrian.model.adapters import WithoutAdapters, add_adapters
 from bactrian.model.language_model import Decoder, LanguageModel
 from bactrian.model.reward_model import RewardModel
 from bactrian.train import ppo
-from bactrian.train.loop import Settings, Share, Task, Update, train
+from bactrian.train.loop import Remembering, Settings, Share, Task, Update, train
 from bactrian.train.options import GroupOptions, Options, PPOOptions
 from bactrian.train.policy import GroupPolicy
 from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
@@ -54,6 +54,7 @@ POLICIES = {
     "gspo": changed(POLICY, objective="gspo", aggregate="response", updates_per_step=2, clip_low=3e-4, clip_high=4e-4),
     "cispo, refilled": changed(POLICY, objective="cispo", refills=2, importance_cap=2.0),
     "kl in the reward": changed(POLICY, kl=0.1, kl_estimator="k1", kl_in="reward"),
+    "grpo, stale": changed(POLICY, staleness=2, importance_cap=1.5),
     "grpo, two updates": changed(POLICY, updates_per_step=2, kl=0.05, kl_estimator="k2"),
 }
 PPOS = {
@@ -209,6 +210,13 @@ class Cut:
     def updates(self, step: int) -> Iterator[Update]:
         for update in self.task.updates(step):
             yield replace(update, micro_batches=[self._counted(share) for share in update.micro_batches])
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.task.state() if isinstance(self.task, Remembering) else {}
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        if isinstance(self.task, Remembering):
+            self.task.restore(tensors)
 
     def _counted(self, share: Callable[[], Share]) -> Callable[[], Share]:
         def counted() -> Share:
