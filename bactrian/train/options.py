@@ -27,6 +27,26 @@ class RolloutOptions(Options):
     gap_limit: float = Field(
         0.05, gt=0, description="mean gap between the sampler's and the trainer's log-probs that stops the run"
     )
+    importance_cap: float | None = Field(
+        None,
+        ge=1,
+        description="weigh tokens by trainer's over sampler's probability, at most this; the reference's is 2",
+    )
+    staleness: int = Field(
+        0,
+        ge=0,
+        description="steps that answers are old when trained on, as where a cluster samples and trains at once; "
+        "needs importance_cap",
+    )
+
+    @model_validator(mode="after")
+    def _corrects_for_age(self) -> Self:
+        if self.staleness and self.importance_cap is None:
+            raise ValueError(
+                f"staleness: found {self.staleness} without importance_cap, expected one: answers of older weights are "
+                "to be weighed; the reference's is 2"
+            )
+        return self
 
 
 class GroupOptions(RolloutOptions):
@@ -45,17 +65,6 @@ class GroupOptions(RolloutOptions):
     )
     clip_low: float = Field(0.2, gt=0, lt=1, description="ratio is clipped at 1 - this")
     clip_high: float = Field(0.272, gt=0, description="ratio is clipped at 1 + this")
-    importance_cap: float | None = Field(
-        None,
-        ge=1,
-        description="weigh tokens by trainer's over sampler's probability, at most this; the reference's is 2",
-    )
-    staleness: int = Field(
-        0,
-        ge=0,
-        description="steps that answers are old when trained on, as where a cluster samples and trains at once; "
-        "needs importance_cap",
-    )
     kl: float = Field(0.0, ge=0, description="weight of the KL to the reference; 0 loads no reference")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="see docs; the reference uses k3")
     kl_in: Literal["loss", "reward"] = Field(
@@ -75,15 +84,6 @@ class GroupOptions(RolloutOptions):
         ge=0,
         description="rounds in which groups that are all right or all wrong are replaced by other problems (DAPO)",
     )
-
-    @model_validator(mode="after")
-    def _corrects_for_age(self) -> Self:
-        if self.staleness and self.importance_cap is None:
-            raise ValueError(
-                f"staleness: found {self.staleness} without importance_cap, expected one: answers of older weights are "
-                "to be weighed; the reference's is 2"
-            )
-        return self
 
     @model_validator(mode="after")
     def _zone_fits(self) -> Self:

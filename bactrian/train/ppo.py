@@ -18,11 +18,13 @@ from bactrian.train.objectives import (
     clipped_policy,
     clipped_value,
     generalised_advantages,
+    importance_weights,
     kl_estimate,
     whiten,
 )
 from bactrian.train.options import PPOOptions
-from bactrian.train.rollouts import Rollout, Sampler
+from bactrian.train.rollouts import Rollout, Sampled, Sampler, refuse_stale
+from bactrian.train.stale import Queue, age
 from bactrian.train.supervised import step_rows
 
 Assess = Callable[[Sequence[Group], Sequence[Sequence[float]]], list[list[float]]]
@@ -72,22 +74,23 @@ class PPO:
         self.problems, self.settings, self.reference = problems, settings, reference
         self.steps, self.seed = steps, seed
         self.updates_per_step = settings.epochs * settings.parts
+        self.queue = Queue(self._sampled, settings.staleness, steps)
+        self.state, self.restore = self.queue.state, self.queue.restore
         self.network = torch.nn.ModuleDict({"policy": policy.network, "value": value.network})
         both = (("policy", policy), ("value", value))
         self.masters = {f"{part}.{name}": w for part, model in both for name, w in model.masters.items()}
 
     def updates(self, step: int) -> Iterator[Update]:
         s = self.settings
-        chosen = step_rows(self.problems, s.problems_per_step, step, self.seed)
-        sampled = self.sampler.rollouts(chosen, step, version=step)
-        stale = {r.version for group in sampled for r in group} - {step}
-        if stale:
-            raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {step}")
-        episodes = self._assessed(chosen, sampled)
+        batch = self.queue.take(step)
+        episodes = self._assessed([group.problem for group in batch], [group.rollouts for group in batch])
         self._look_back(episodes)
         self._advantages(episodes)
         headline = _headline(episodes)
-        self._refuse_gap(headline, step)
+        if s.staleness:
+            headline["staleness"] = age(batch, step)
+        else:
+            self._refuse_gap(headline["logprob_gap_mean"], step)
         tokens = sum(len(r.ids) for e in episodes for r in e.rollouts)
         for epoch in range(s.epochs):
             order = _order(len(episodes), self.seed, step * s.epochs + epoch) if s.parts > 1 else range(len(episodes))
@@ -95,6 +98,25 @@ class PPO:
             for part in range(s.parts):
                 mine = [episodes[i] for i in order[part * size : (part + 1) * size]]
                 yield self._update(mine, headline, tokens if epoch == part == 0 else 0)
+
+    def _sampled(self, step: int, version: int) -> list[Sampled]:
+        """The batch of a step from the present weights; what it is worth is asked when it is trained on."""
+        s = self.settings
+        chosen = step_rows(self.problems, s.problems_per_step, step, self.seed)
+        batch = [Sampled(p, r, []) for p, r in zip(chosen, self.sampler.rollouts(chosen, step, version), strict=True)]
+        for group in batch:
+            refuse_stale(group.rollouts, step, version)
+        if s.staleness:  # later the weights will have moved: whether sampler and trainer agree, only now can tell
+            self._refuse_gap(self._gap(batch[0]), version)
+        return batch
+
+    @torch.no_grad()
+    def _gap(self, sampled: Sampled) -> float:
+        """Mean gap between the sampler's and the trainer's log-probs of a group."""
+        group = Group(self.sampler.prompt(sampled.problem), tuple(r.ids for r in sampled.rollouts))
+        forest, spans = plant([group])
+        found = self.policy.logprobs(forest, answer_tokens(spans)[0], self.settings.temperature).cpu()
+        return float((found - torch.tensor([x for r in sampled.rollouts for x in r.logprobs])).abs().mean())
 
     def _assessed(self, chosen: Sequence[int], sampled: Sequence[list[Rollout]]) -> list[_Episodes]:
         groups = [
@@ -155,8 +177,8 @@ class PPO:
             for e in episodes:
                 e.advantages = [next(flat) for _ in e.advantages]
 
-    def _refuse_gap(self, headline: dict[str, float], step: int) -> None:
-        gap, limit = headline["logprob_gap_mean"], self.settings.gap_limit
+    def _refuse_gap(self, gap: float, step: int) -> None:
+        limit = self.settings.gap_limit
         if not gap <= limit:
             raise BactrianError(
                 f"step {step + 1}: the sampler's log-probs differ from the trainer's by {gap:.3g} on average; the "
@@ -184,6 +206,7 @@ class PPO:
                 for column in ("old", "advantages", "values", "targets")
             )
             policy = clipped_policy(logprobs, old, advantages, s.clip, s.clip)
+            each = policy.loss
             value = clipped_value(values, before, targets, s.value_clip)
             metrics = {
                 "surrogate": float(policy.loss.detach().sum()),
@@ -193,7 +216,13 @@ class PPO:
                 "entropy": float(entropy.sum()),
                 "approx_kl": float(0.5 * (logprobs.detach() - old).square().sum()),
             }
-            return (policy.loss.sum() + s.value_weight * value.sum()) / trained, metrics
+            if s.importance_cap is not None:
+                sampled = torch.tensor([x for e in part for r in e.rollouts for x in r.logprobs], device=old.device)
+                weights = importance_weights(old, sampled, s.importance_cap)
+                each = each * weights
+                metrics["importance_weight"] = float(weights.sum())
+                metrics["importance_truncated"] = float((weights >= weights.new_tensor(s.importance_cap)).sum())
+            return (each.sum() + s.value_weight * value.sum()) / trained, metrics
 
         return share
 

@@ -100,7 +100,7 @@ def gather(
         if not chosen:
             break
         for problem, rollouts in zip(chosen, sampler.rollouts(chosen, step, version, len(groups)), strict=True):
-            _refuse_stale(rollouts, step, version)
+            refuse_stale(rollouts, step, version)
             groups.append(Sampled(problem, rollouts, without_failures(reward(problem, rollouts), rollouts)))
     return groups
 
@@ -112,7 +112,11 @@ def without_failures(rewards: Sequence[float], rollouts: Sequence[Rollout]) -> l
     return [reward if rollout.judged else mean for reward, rollout in zip(rewards, rollouts, strict=True)]
 
 
-def _refuse_stale(rollouts: Sequence[Rollout], step: int, version: int) -> None:
+def refuse_stale(rollouts: Sequence[Rollout], step: int, version: int) -> None:
+    """
+    Raises:
+        BactrianError: rollouts come from other weights than this version's.
+    """
     if stale := {rollout.version for rollout in rollouts} - {version}:
         raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {version}")
 

@@ -60,6 +60,7 @@ POLICIES = {
 PPOS = {
     "ppo": PPOOptions(problems_per_step=3, epochs=2, kl=0.05, whiten=False, micro_tokens=64),
     "ppo in parts": PPOOptions(problems_per_step=3, epochs=2, parts=2, kl=0.0, micro_tokens=64),
+    "ppo, stale": PPOOptions(problems_per_step=3, epochs=1, kl=0.0, micro_tokens=64, staleness=1, importance_cap=1.5),
 }
 KINDS = ("sft", "pretrain", *OBJECTIVES, "reward", "kto", *POLICIES, *PPOS)
 

@@ -10,10 +10,13 @@ import torch
 from pydantic import ValidationError
 
 from bactrian.errors import BactrianError
+from bactrian.model.reward_model import RewardModel
+from bactrian.train import ppo
 from bactrian.train.loop import Settings
 from bactrian.train.objectives import importance_weights, policy_loss
-from bactrian.train.options import GroupOptions
+from bactrian.train.options import GroupOptions, PPOOptions
 from bactrian.train.policy import GroupPolicy
+from bactrian.train.reward import MixedReward
 from bactrian.train.rollouts import Rollout, Sampled
 from bactrian.train.stale import Queue, age
 from tests.model.tiny import write_tiny
@@ -97,8 +100,9 @@ def test_a_sampler_that_computes_otherwise_is_found_out_when_it_samples(folder: 
 
 
 def test_answers_of_older_weights_are_to_be_weighed() -> None:
-    with pytest.raises(ValidationError, match="staleness: found 2 without importance_cap"):
-        GroupOptions(staleness=2)
+    for options in (GroupOptions, PPOOptions):
+        with pytest.raises(ValidationError, match="staleness: found 2 without importance_cap"):
+            options(staleness=2)
 
 
 def test_weighed_answers_of_an_old_policy_give_the_new_one_s_gradient() -> None:
@@ -119,6 +123,20 @@ def test_weighed_answers_of_an_old_policy_give_the_new_one_s_gradient() -> None:
     torch.testing.assert_close(gradient(stale, 1e9), wanted)
     off = [float((gradient(stale, cap) - wanted).norm()) for cap in (None, 1.0, 2.0, 1e9)]
     assert off[0] > off[2] > off[3]
+
+
+def test_ppo_s_answers_are_as_old_and_weighed_likewise(folder: Path, tmp_path: Path) -> None:
+    model = load(folder)
+    settings = PPOOptions(problems_per_step=3, epochs=2, kl=0.0, staleness=2, importance_cap=1.2)
+    sampler = Told(model, range(6), samples=2)
+    made = ppo.PPO(model, RewardModel.of(model, 5), sampler, MixedReward(10.0), 6, settings, steps=4, seed=3)
+    run(made, tmp_path, FAST)
+    assert sampler.asked == [(0, 0), (1, 0), (2, 0), (3, 1)]
+    lines = metrics(tmp_path)
+    assert [line["staleness"] for line in lines] == [0, 0, 1, 1, 2, 2, 2, 2]
+    assert all(line["ratio"] == 1.0 for line in lines[::2])
+    assert lines[0]["importance_weight"] == pytest.approx(1, abs=1e-5) and lines[0]["importance_truncated"] == 0
+    assert all(line["importance_truncated"] > 0 for line in lines[2:])
 
 
 @pytest.mark.slow
