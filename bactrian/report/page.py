@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bactrian.report import curves, graph, preferences, provenance, rows, scaling, scores, transcripts, trust
+from bactrian.report import curves, graph, overview, preferences, provenance, rows, scaling, scores, transcripts, trust
 from bactrian.report.records import Run
 from bactrian.report.template import render
 from bactrian.report.words import count, date, duration
@@ -18,6 +18,15 @@ def render_page(run: Run) -> str:
     return render("page.html.j2", ("style.css",), "page.js", _content(run))
 
 
+def head(run: Run) -> scores.Verdict:
+    """The sentences at the head: one for each task of the last evaluation, or of many tasks the whole."""
+    plain = scores.verdict(run)
+    last = next((step.results for step in reversed(run.evaluations) if step.results and step.results.scores), None)
+    if last is None or len(plain.sentences) <= overview.MANY:
+        return plain
+    return scores.Verdict(overview.sentences(last), "level")
+
+
 def _content(run: Run) -> dict[str, Any]:
     """All that the template shows, by name."""
     boxes = provenance.boxes(run)
@@ -26,7 +35,7 @@ def _content(run: Run) -> dict[str, Any]:
     recipe = run.record.recipe
     return {
         "name": run.record.name,
-        "verdict": scores.verdict(run),
+        "verdict": head(run),
         "date": date(run.record.started),
         "total": duration(run.record.seconds),
         "hardware": provenance.hardware_line(run),
@@ -37,7 +46,8 @@ def _content(run: Run) -> dict[str, Any]:
         "graph": graph.draw(boxes) if boxes else None,
         "boxes": boxes,
         "data": rows.data_views(run),
-        "evaluations": [(step.name, scores.task_views(step.results)) for step in run.evaluations if step.results],
+        "evaluations": [(step.name, overview.overview(step.results), scores.task_views(step.results))
+                        for step in run.evaluations if step.results],
         "preferences": preferences.preference_views(run),
         "scaling": [view for step in run.evaluations if (view := scaling.scaling_view(step))],
         "outcomes": [name.replace("_", " ") for name in OUTCOMES],

@@ -71,8 +71,17 @@ class FlagRecord(Record):
     text: str = ""
 
 
+class CleanRecord(Record):
+    """A score on the questions that a model's training data do not hold; `held` are those that they do."""
+
+    held: int = 0
+    questions: int = 0
+    score: float | None = None
+    interval: tuple[float, float] | None = None
+
+
 class ScoreRecord(Record):
-    """One model's score on one task in one mode."""
+    """One model's score on one task in one mode. `metric`: what is averaged, where it is not the share right."""
 
     model: str
     task: str
@@ -84,6 +93,9 @@ class ScoreRecord(Record):
     counts: dict[str, int | None] = {}
     pass_at_k: dict[str, float | None] = {}
     flags: list[FlagRecord] = []
+    metric: str = ""
+    macro: bool = False
+    clean: CleanRecord | None = None
     mean_tokens: float | None = None
     mean_thinking_tokens: float | None = None
     mean_answer_tokens: float | None = None
@@ -99,6 +111,7 @@ class ComparisonRecord(Record):
     difference: float | None = None
     interval: tuple[float, float] | None = None
     p: float | None = None
+    p_holm: float | None = None
     test: str = ""
     gained: float | None = None
     lost: float | None = None

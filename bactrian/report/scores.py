@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bactrian.report import charts
-from bactrian.report.records import ComparisonRecord, ResultsRecord, Run, ScoreRecord, TaskRecord
+from bactrian.report.records import CleanRecord, ComparisonRecord, ResultsRecord, Run, ScoreRecord, TaskRecord
 from bactrian.report.words import count, known, number, p_value, percent, points
 from bactrian.verify.verdict import OUTCOMES
 
@@ -100,7 +100,7 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
     tests = sorted({TESTS.get(c.test, c.test) for c in comparisons if c.test})
     return TaskView(
         name,
-        _facts(task) + [(f"look out, {each.model}: {f.name}", f.text) for each in scores for f in each.flags],
+        _facts(task, scores) + [(f"look out, {each.model}: {f.name}", f.text) for each in scores for f in each.flags],
         task.prompt_example,
         _score_chart(scores),
         [_line(score) for score in scores],
@@ -110,13 +110,33 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
     )
 
 
-def _facts(task: TaskRecord) -> list[tuple[str, str]]:
+BITS = "bits per byte"
+
+
+def shown(score: ScoreRecord) -> Callable[[float | None], str]:
+    """How a value of a score's metric is written: percent, but bits per byte as they are."""
+    return (lambda v: "–" if v is None else f"{v:.3f}") if score.metric == BITS else percent
+
+
+def _held(score: ScoreRecord, clean: CleanRecord) -> str:
+    """How many questions a model's training data hold, and the score without them."""
+    if not clean.held:
+        return "none of its questions"
+    held = f"{count(clean.held)} of its questions"
+    if not clean.questions:
+        return f"{held}: all"
+    write = shown(score)
+    return f"{held}; without them {write(clean.score)} ({interval_text(clean.interval, write)})"
+
+
+def _facts(task: TaskRecord, scores: list[ScoreRecord]) -> list[tuple[str, str]]:
     overlap = "not checked" if task.overlap is None else f"{count(task.overlap)} of its questions"
+    cleaned = [(f"found in what {each.model} was trained on", _held(each, each.clean)) for each in scores if each.clean]
     facts = [
         ("questions", count(task.n)),
         ("verifier", task.verifier),
         ("answers cut after", f"{count(task.max_new_tokens)} tokens" if task.max_new_tokens else ""),
-        ("found in training data", overlap),
+        *(cleaned if cleaned and task.overlap is None else [("found in training data", overlap)]),
         ("looks at this unseen task, by the ledger", count(task.looks) if task.looks is not None else ""),
         ("data", task.data_hash[:12]),
         ("chat template", task.template_hash[:12]),
@@ -143,18 +163,33 @@ def _is_main(comparison: ComparisonRecord, models: list[str]) -> bool:
 def _score_chart(scores: list[ScoreRecord]) -> Chart:
     highs = [score.interval[1] if score.interval else score.score for score in scores]
     highs += [_last_pass(score)[1] for score in scores]
-    scale = charts.axis(0.0, min(1.0, max((h for h in highs if h is not None and known(h)), default=1.0)) or 1.0)
+    bits = any(score.metric == BITS for score in scores)
+    most = max((h for h in highs if h is not None and known(h)), default=1.0)
+    scale = charts.axis(0.0, (most if bits else min(1.0, most)) or 1.0)
     rows = []
     for index, score in enumerate(scores):
         k, at_k = _last_pass(score)
         same = index > 0 and scores[index - 1].model == score.model
         mark = "full" if score.mode == "greedy" else "hollow"
         track = charts.whisker(scale, score.score, score.interval, mark, at_k)
-        aside = interval_text(score.interval, lambda v: percent(v)) if known(score.score) else ""
+        write = shown(score)
+        aside = interval_text(score.interval, write) if known(score.score) else ""
         note = mode_name(score.mode, score.samples) + (f" · ◆ pass@{k} {percent(at_k)}" if at_k is not None else "")
-        value = percent(score.score) if known(score.score) else "no score"
+        value = write(score.score) if known(score.score) else "no score"
         rows.append(Row("" if same else score.model, note, track, value, aside, "same" if same else ""))
-    return Chart("Share of right answers", rows, charts.ruler(scale, lambda v: percent(v, 0)))
+    ruler = charts.ruler(scale, (lambda v: f"{v:.1f}") if bits else (lambda v: percent(v, 0)))
+    return Chart(_chart_title(scores), rows, ruler)
+
+
+def _chart_title(scores: list[ScoreRecord]) -> str:
+    """What is averaged, where the results say it."""
+    metric = next((score.metric for score in scores if score.metric), "")
+    if metric in ("", "exact match"):
+        title = "Share of right answers"
+    else:
+        title = {"acc": "Share of right choices", "mc2": "Probability of the true answers (MC2)"}.get(metric, metric)
+        title = title[0].upper() + title[1:].replace("_", ", ")
+    return f"{title}, mean over groups" if any(score.macro for score in scores) else title
 
 
 def _last_pass(score: ScoreRecord) -> tuple[str, float | None]:
@@ -177,8 +212,8 @@ def _line(score: ScoreRecord) -> ScoreLine:
         score.model,
         mode_name(score.mode, score.samples),
         count(score.questions),
-        percent(score.score) if known(score.score) else "no score",
-        range_text(score.interval),
+        shown(score)(score.score) if known(score.score) else "no score",
+        interval_text(score.interval, shown(score)) if score.metric == BITS else range_text(score.interval),
         bar,
         counts,
         at_k or "–",
@@ -255,20 +290,23 @@ def _sentence(results: ResultsRecord, task: str, several: bool) -> tuple[Markup,
     order = {name: index for index, name in enumerate(results.models)}
     greedy.sort(key=lambda score: order.get(score.model, len(order)))
     first, last = greedy[0], greedy[-1]
+    write = shown(first)
     what = "greedy accuracy" if first.mode == "greedy" else f"{first.mode} accuracy"
+    if first.metric not in ("", "exact match"):
+        what = first.metric
     where = Markup("On {} problems{}, {}").format(
         f"{count(first.questions)}{_seen(results.tasks.get(task))}", f" of {task}" if several else "", what
     )
     if first is last:
         text = Markup("{} of {} is <strong>{}</strong> (95 % CI {}).")
-        interval = interval_text(first.interval, lambda v: percent(v))
-        return text.format(where, first.model, percent(first.score), interval), "level"
+        interval = interval_text(first.interval, write)
+        return text.format(where, first.model, write(first.score), interval), "level"
     compared = [
         c
         for c in results.comparisons
         if (c.task, c.mode, c.before, c.after) == (task, first.mode, first.model, last.model)
     ]
-    ends = (percent(first.score), percent(last.score))
+    ends = (write(first.score), write(last.score))
     if not compared or compared[0].difference is None:
         text = Markup("{} was {} for {} and {} for {}; the two were not compared by a paired test.")
         return text.format(where, ends[0], first.model, ends[1], last.model), "level"

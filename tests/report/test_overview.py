@@ -1,0 +1,51 @@
+"""A suite of many tasks: one chart of all scores, flags in words, metrics that are no shares."""
+
+from typing import Any
+
+from bactrian.report.overview import overview, sentences
+from bactrian.report.records import ResultsRecord
+from bactrian.report.scores import task_views
+
+
+def results(tasks: int = 5, **changes: Any) -> ResultsRecord:
+    scores: list[dict[str, Any]] = [
+        {"model": model, "task": f"t{i}", "questions": 100, "score": 0.2 + 0.1 * i + 0.3 * (model == "sft"),
+         "interval": [0.1, 0.9], "metric": "exact match", "flags": []}
+        for i in range(tasks) for model in ("base", "sft")
+    ]  # fmt: skip
+    scores[1]["flags"] = [{"name": "gold answers", "text": "look <shuffled>"}]
+    scores[1]["clean"] = {"held": 40, "questions": 60, "score": 0.25, "interval": [0.2, 0.3]}
+    scores += [{"model": "base", "task": "bits_c4", "score": 1.25, "interval": [1.1, 1.4], "metric": "bits per byte"}]
+    comparisons = [
+        {"task": f"t{i}", "before": "base", "after": "sft", "difference": 0.3, "interval": [0.1, 0.5], "p": 0.01,
+         "p_holm": 0.2 if i == 4 else 0.03} for i in range(tasks)
+    ]  # fmt: skip
+    return ResultsRecord.model_validate(
+        {"tasks": {}, "models": ["base", "sft"], "scores": scores, "comparisons": comparisons} | changes
+    )
+
+
+def test_all_scores_on_one_ruler_with_what_is_flagged() -> None:
+    found = overview(results())
+    assert found is not None
+    assert [row.label for row in found.chart.rows] == ["t0", "", "t1", "", "t2", "", "t3", "", "t4", ""]
+    assert found.flags == [("t0, sft", "gold answers", "look <shuffled>")]
+    assert [row.tone for row in found.chart.rows[:3]] == ["", "worse", ""]
+    assert overview(results(tasks=2)) is None  # few tasks need none
+
+
+def test_a_suite_in_three_sentences() -> None:
+    first, second, third = map(str, sentences(results()))
+    assert first.startswith("6 tasks were asked") and "base <strong>40.0" in first and "sft <strong>70.0" in first
+    assert "4 of 5 tasks went up and 0 down" in second  # the fifth is not told from chance once all are corrected
+    assert "1 of 11 scores are flagged" in third
+
+
+def test_each_metric_by_its_own_name_and_scale() -> None:
+    views = {view.name: view for view in task_views(results())}
+    facts = dict(views["t0"].facts)
+    assert facts["found in what sft was trained on"].startswith("40 of its questions; without them 25.0")
+    assert facts["look out, sft: gold answers"] == "look <shuffled>"
+    bits = views["bits_c4"]
+    assert bits.chart.title == "Bits per byte" and bits.lines[0].score == "1.250"
+    assert bits.chart.rows[0].value == "1.250" and bits.chart.rows[0].aside == "1.100 to 1.400"
