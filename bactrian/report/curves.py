@@ -50,6 +50,8 @@ REINFORCEMENT = (
     Panel(("truncated",), "Truncated answers", "cut at the token limit", _share, FROM_ZERO),
     Panel(("logprob_gap_max",), "Log-prob gap, worst token", "sampler against trainer, nats", bounds=FROM_ZERO),
     Panel(("entropy",), "Entropy", "nats per sampled token", bounds=FROM_ZERO),
+    Panel(("staleness",), "Age of answers", "steps since their weights", bounds=FROM_ZERO),
+    Panel(("importance_truncated",), "Importance weights at the cap", "share of tokens", _share, FROM_ZERO),
 )
 PREFERENCE = (
     Panel(("accuracy",), "Pairs ranked rightly", "implicit reward of chosen above rejected", _share),

@@ -27,7 +27,7 @@ class Look:
 
     scores: by question, in [0, 1].
     length: mean tokens of an answer. truncated: share of answers that were cut off.
-    reward: of the step's own rollouts, by the same weights; None after the last step.
+    reward: of the step's own rollouts, by the same weights (older ones, where rollouts wait); None after the last step.
     """
 
     step: int

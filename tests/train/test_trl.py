@@ -247,7 +247,8 @@ def test_advantages_and_importance_weights() -> None:
     rewards = torch.tensor(given["rewards"], dtype=torch.float64).view(2, 4)
     equal(group_advantages(rewards, "none").flatten().tolist(), given["cases"][0]["advantages"])
     for old, sampled, expected in zip(given["old"], given["sampled"], given["cases"][0]["importance"], strict=True):
-        equal(importance_weights(torch.tensor(old), torch.tensor(sampled), 2.0).tolist(), expected)
+        weights = importance_weights(*(torch.tensor(x, dtype=torch.float64) for x in (old, sampled)), cap=2.0)
+        equal(weights.tolist(), expected)
 
 
 def test_advantages_by_the_deviation_differ_by_what_is_known() -> None:
