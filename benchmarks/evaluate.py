@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 STOPS = {"gsm8k": ["Q:", "</s>", "<|im_end|>"], "bbh": ["</s>", "Q", "\n\n"], "mmlu": [], "truthfulqa": []}
 WRITTEN = ("gsm8k", "bbh")
 GOALS = {True: 4.0, False: 3.0}
-PILOT = 8
+PILOT = 32
 PATIENCE = 6 * 3600
 
 
@@ -39,7 +39,8 @@ def main() -> None:
     options.add_argument("--batches", default="1,8,32", help="of the harness; the best of a pilot is used")
     options.add_argument("--rows", type=int, default=64, help="of ours")
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--pilot", type=int, default=PILOT, help="questions of the pilot (of each task of a group)")
+    options.add_argument("--pilot", type=int, default=PILOT,
+                         help="requests of the pilot for each batch size: at least the largest")  # fmt: skip
     for task, count in (("gsm8k", 64), ("bbh", 96), ("mmlu", 400), ("truthfulqa", 100)):
         options.add_argument(f"--{task}", type=int, default=count, help="questions; 0 leaves it out")
     asked = options.parse_args()
@@ -66,7 +67,8 @@ def main() -> None:
 def duel_on(task: str, peer: Side, ours: Side, data: Path, asked: Any) -> dict[str, Any]:
     tokens = asked.tokens if task in WRITTEN else 0
     samples = data / f"samples-{task}"
-    batch = best_batch(task, peer, tokens, [int(each) for each in asked.batches.split(",")], asked.pilot)
+    batches = [int(each) for each in asked.batches.split(",")]
+    batch = best_batch(task, peer, tokens, batches, pilot_of(task, data, asked.pilot))
     theirs = peer.ask("run", task=task, tokens=tokens, batch=batch, limit=None, out=str(samples))
     mine = ours.ask("run", task=task, samples=str(samples / "peer"), tokens=max(tokens, 1), stop=STOPS[task],
                     rows=asked.rows)  # fmt: skip
@@ -86,14 +88,21 @@ def duel_on(task: str, peer: Side, ours: Side, data: Path, asked: Any) -> dict[s
 
 
 def best_batch(task: str, peer: Side, tokens: int, batches: list[int], pilot: int) -> int:
-    """The batch size with which the harness is fastest on a few questions of each of its tasks."""
+    """The batch size with which the harness is fastest on `pilot` questions of each of its tasks."""
     if len(batches) == 1:
         return batches[0]
     seconds = {}
     for batch in batches:
-        found = peer.ask("run", task=task, tokens=min(tokens, 64), batch=batch, limit=pilot, out="")
+        found = peer.ask("run", task=task, tokens=min(tokens, 32), batch=batch, limit=pilot, out="")
         seconds[batch] = found["seconds"] / found["questions"]
     return min(batches, key=lambda batch: seconds[batch])
+
+
+def pilot_of(task: str, data: Path, requests: int) -> int:
+    """Questions of each sub-task, so that a pilot makes about so many requests: enough to fill a batch."""
+    groups = len({row.get("group") for row in read(data, f"{task}.jsonl")})
+    questions = requests if task in WRITTEN else requests / 4
+    return max(1, round(questions / groups))
 
 
 def read_logs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:

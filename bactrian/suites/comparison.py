@@ -69,7 +69,10 @@ def difference(before: Sequence[float], after: Sequence[float], clusters: Sequen
     half = float(norm.ppf(0.975)) * found.error
     p = float(2 * norm.sf(abs(found.score) / found.error)) if found.error else float(found.score == 0)
     test = "stratified z" if macro else "clustered z"
-    return Comparison(found.score, (found.score - half, found.score + half), p, test,
+    interval = (found.score - half, found.score + half)
+    if not any(change) and set(before) <= {0.0, 1.0}:  # nothing differs: that is no proof that nothing would
+        interval = mcnemar([x == 1.0 for x in before], [x == 1.0 for x in after]).interval
+    return Comparison(found.score, interval, p, test,
                       sum(x > 0 for x in change), sum(x < 0 for x in change))  # fmt: skip
 
 

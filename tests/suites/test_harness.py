@@ -99,6 +99,8 @@ def test_differences_by_the_test_that_fits() -> None:
     groups = ["a"] * 10 + ["b"] * 90
     macro = difference(before, after, [], groups, macro=True)
     assert macro.test == "stratified z" and macro.difference == pytest.approx(0.5)
+    same = difference(before, before, [], groups, macro=True)
+    assert same.p == 1 and same.interval[0] < -0.01 and same.interval[1] > 0.01  # a hundred questions leave room
 
 
 def test_two_sides_task_by_task_with_what_flipped() -> None:
