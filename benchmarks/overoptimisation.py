@@ -4,7 +4,8 @@
 
 Left: the reward model's reward of each step's own answers (mean over the step, smoothed over five). Right: held-out
 problems answered rightly, greedy, with one standard error, and the verifier's score of each step's sampled answers as a
-thin line; a ring is an alarm. Beside the figure its data, as .csv. Ends with a line of JSON.
+thin line; a ring is an alarm. Beside the figure its data, as .csv. A policy that the run has not made yet is left out.
+Ends with a line of JSON.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from bactrian.train.watch import Look
 
 WIDTH, HEIGHT, TOP, BOTTOM, LEFT, RIGHT = 380.0, 280.0, 30.0, 38.0, 46.0, 10.0
 COLOURS = {"proxy": "#dc3912", "verifier": "#3366cc"}
-NAMES = {"proxy": "PPO on the reward model", "verifier": "PPO on the verifier"}
+NAMES = {"proxy": "PPO on the reward model", "verifier": "GRPO on the verifier"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def read_curves(folder: Path) -> dict[str, Curve]:
             [Look(**each) for each in json.loads((paths[name] / "looks.json").read_text())],
         )
         for name in COLOURS
+        if name in paths
     }
 
 
@@ -109,9 +111,9 @@ def draw(curves: dict[str, Curve]) -> Markup:
         panel(0, "Reward model's reward, of its own policy", last, charts.axis(min(raw), max(raw)), left),
         panel(WIDTH, "Truly right, held-out problems (greedy)", last, charts.axis(0.0, high), right),
     ]
-    for place, (name, words) in enumerate(NAMES.items()):
+    for place, name in enumerate(curves):
         at = {"x": LEFT + place * 190, "y": HEIGHT + 14, "fill": COLOURS[name]}
-        panels.append(tag("text", at, f"■ {words}"))
+        panels.append(tag("text", at, f"■ {NAMES[name]}"))
     thin = {"x": LEFT + 380, "y": HEIGHT + 14}
     panels.append(tag("text", thin, "thin: sampled, training problems; ring: alarm"))
     box = {
