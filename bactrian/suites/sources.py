@@ -14,6 +14,7 @@ from bactrian.data.files import scan_hub, stream_rows
 from bactrian.data.formats import Fault, is_data
 from bactrian.errors import BactrianError
 from bactrian.manifest import hash_json
+from bactrian.suites.known import check_known
 from bactrian.suites.task import Loaded, Preamble, Question, Row, Source, Task
 
 VARIABLE = "BACTRIAN_EVAL_DATA"
@@ -102,6 +103,7 @@ def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
     content = hash_json([[each.prompt, each.truth, each.options, each.right] for each in questions])
     loaded = Loaded(task, tuple(questions), preambles, origin, len(rows), content)
     check_pin(loaded)
+    check_known(loaded)
     check_listed(loaded)
     return loaded
 

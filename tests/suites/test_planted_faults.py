@@ -11,7 +11,7 @@ from small import loaded, task
 
 from bactrian.errors import BactrianError
 from bactrian.model.ranking import Likelihood
-from bactrian.suites import sources
+from bactrian.suites import known, sources
 from bactrian.suites.catalogue import catalogue
 from bactrian.suites.comparison import Side, compare
 from bactrian.suites.flags import Flag
@@ -125,6 +125,34 @@ def test_a_model_at_chance_raises_no_alarm_about_gold_letters() -> None:
         golds = sorted(golds) if seed % 3 == 0 else golds  # files that are sorted by answer
         names = [flag.name for flag in ranked_flags(golds, chosen, 0.5)]
         assert "gold answers" not in names, (seed, names)
+
+
+def mmlu_rows(count: int, shift: int = 0) -> list[dict[str, Any]]:
+    draw = Random(3)
+    letters = [draw.choice("ABCD") for _ in range(count)]
+    return [{"subject": "law", "question": f"What is {i}?", "choices": list("wxyz"),
+             "answer": letters[(i + shift) % count]} for i in range(count)]  # fmt: skip
+
+
+def test_known_letters_in_a_file_of_another_name_and_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of 300 questions tells a shuffled file that holds some of them, without a model."""
+    def loaded_from(rows: list[dict[str, Any]]) -> Loaded:
+        write(tmp_path / "mmlu_test.of_mine.jsonl", rows)
+        return sources.load(catalogue()["mmlu"], [tmp_path])
+
+    write(tmp_path / "mmlu_dev.jsonl", mmlu_rows(5))
+    monkeypatch.setattr(known, "known", dict)
+    right = known.sketch(loaded_from(mmlu_rows(300)).questions)
+    assert len(right) == known.MOST
+    monkeypatch.setattr(known, "known", lambda: {"mmlu": right})
+    more = [*mmlu_rows(300)[60:], *({**row, "question": f"Another: {row['question']}"} for row in mmlu_rows(500))]
+    assert 80 < known.check_known(loaded_from(more)) < known.MOST
+    corrected = [{**row, "answer": "A"} if i % 12 == 0 else row for i, row in enumerate(mmlu_rows(300))]
+    loaded_from(corrected)  # an edition with some other labels is no shuffled one
+    shuffled = mmlu_rows(300, shift=7)
+    for rows in (shuffled, shuffled[:100], [*shuffled, *more[240:]]):
+        with pytest.raises(BactrianError, match=r"mmlu: .*of_mine.jsonl asks .* gold answers are known.*shuffled"):
+            loaded_from(rows)
 
 
 def test_letters_that_no_option_has_are_told_without_a_model(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bactrian.errors import BactrianError
 from bactrian.suites.catalogue import SUITES, catalogue, chosen
+from bactrian.suites.known import check_known
 from bactrian.suites.sources import Absent, load
 from bactrian.suites.task import Question
 from bactrian.verify import Problem, self_check, verifier, verify
@@ -150,6 +151,7 @@ def test_the_data_at_hand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     except Absent as error:
         pytest.skip(str(error))
     assert len({question.id for question in loaded.questions}) == len(loaded.questions) > 20
+    assert check_known(loaded) >= 40  # what is known of it is read the same today
     checks = verifier(loaded.task.verifier).check_truth if loaded.task.verifier else None
     for question in loaded.questions if checks else []:
         checks(problem(loaded.task.verifier, question))  # type: ignore[misc]
