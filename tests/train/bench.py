@@ -54,13 +54,11 @@ POLICIES = {
     "gspo": changed(POLICY, objective="gspo", aggregate="response", updates_per_step=2, clip_low=3e-4, clip_high=4e-4),
     "cispo, refilled": changed(POLICY, objective="cispo", refills=2, importance_cap=2.0),
     "kl in the reward": changed(POLICY, kl=0.1, kl_estimator="k1", kl_in="reward"),
-    "grpo, stale": changed(POLICY, staleness=2, importance_cap=1.5),
     "grpo, two updates": changed(POLICY, updates_per_step=2, kl=0.05, kl_estimator="k2"),
 }
 PPOS = {
     "ppo": PPOOptions(problems_per_step=3, epochs=2, kl=0.05, whiten=False, micro_tokens=64),
     "ppo in parts": PPOOptions(problems_per_step=3, epochs=2, parts=2, kl=0.0, micro_tokens=64),
-    "ppo, stale": PPOOptions(problems_per_step=3, epochs=1, kl=0.0, micro_tokens=64, staleness=1, importance_cap=1.5),
 }
 KINDS = ("sft", "pretrain", *OBJECTIVES, "reward", "kto", *POLICIES, *PPOS)
 

@@ -1,7 +1,7 @@
 """Rollouts of older weights: whose they are, what corrects for it, and that a kill loses none of them."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from bactrian.train.stale import Queue, age
 from tests.model.tiny import write_tiny
 from tests.train.bench import POLICY, Cut, ToySampler, changed, load, metrics, run, same
 
-STALE = changed(POLICY, staleness=2, importance_cap=2.0)
+STALE = changed(POLICY, staleness=2, importance_cap=2.0, micro_tokens=10_000)
 FAST = Settings(learning_rate=1e-2, schedule="constant", checkpoint_seconds=3600)
 
 
@@ -46,6 +46,13 @@ def task(folder: Path, settings: GroupOptions = STALE, steps: int = 5, samples: 
     return GroupPolicy(model, Told(model, range(6), samples), 6, settings, steps=steps, seed=3)
 
 
+def ppo_task(folder: Path, epochs: int = 1) -> ppo.PPO:
+    model = load(folder)
+    settings = PPOOptions(problems_per_step=3, epochs=epochs, kl=0.0, staleness=2, importance_cap=1.2)
+    sampler, value = Told(model, range(6), samples=2), RewardModel.of(model, 5)
+    return ppo.PPO(model, value, sampler, MixedReward(10.0), 6, settings, steps=5, seed=3)
+
+
 def test_each_step_is_sampled_once_and_as_many_steps_before_as_was_said(folder: Path, tmp_path: Path) -> None:
     made = task(folder)
     run(made, tmp_path, FAST)
@@ -64,12 +71,15 @@ def test_more_staleness_than_steps_samples_all_from_the_first_weights(folder: Pa
     assert made.sampler.asked == [(0, 0), (1, 0), (2, 0)]  # type: ignore[attr-defined]
 
 
-def test_killed_with_batches_waiting_it_ends_as_if_undisturbed(folder: Path, tmp_path: Path) -> None:
-    settings, one = replace(FAST, checkpoint_seconds=0), changed(STALE, micro_tokens=10_000)
-    expected = run(task(folder, one), tmp_path / "whole", settings)
+@pytest.mark.parametrize("make", [task, ppo_task])
+def test_killed_with_batches_waiting_it_ends_as_if_undisturbed(
+    folder: Path, tmp_path: Path, make: Callable[[Path], GroupPolicy | ppo.PPO]
+) -> None:
+    settings = replace(FAST, checkpoint_seconds=0)
+    expected = run(make(folder), tmp_path / "whole", settings)
     with pytest.raises(Cut.Killed):
-        run(Cut(task(folder, one), 2), tmp_path / "cut", settings)  # in the third step, one micro-batch a step
-    again = task(folder, one)
+        run(Cut(make(folder), 2), tmp_path / "cut", settings)  # in the third step, one micro-batch a step
+    again = make(folder)
     assert same(run(again, tmp_path / "cut", settings), expected)
     assert again.sampler.asked == [(4, 2)]  # type: ignore[attr-defined]  # the batches of steps 2 and 3 had been kept
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
@@ -126,14 +136,11 @@ def test_weighed_answers_of_an_old_policy_give_the_new_one_s_gradient() -> None:
 
 
 def test_ppo_s_answers_are_as_old_and_weighed_likewise(folder: Path, tmp_path: Path) -> None:
-    model = load(folder)
-    settings = PPOOptions(problems_per_step=3, epochs=2, kl=0.0, staleness=2, importance_cap=1.2)
-    sampler = Told(model, range(6), samples=2)
-    made = ppo.PPO(model, RewardModel.of(model, 5), sampler, MixedReward(10.0), 6, settings, steps=4, seed=3)
+    made = ppo_task(folder, epochs=2)
     run(made, tmp_path, FAST)
-    assert sampler.asked == [(0, 0), (1, 0), (2, 0), (3, 1)]
+    assert made.sampler.asked == [(0, 0), (1, 0), (2, 0), (3, 1), (4, 2)]  # type: ignore[attr-defined]
     lines = metrics(tmp_path)
-    assert [line["staleness"] for line in lines] == [0, 0, 1, 1, 2, 2, 2, 2]
+    assert [line["staleness"] for line in lines] == [0, 0, 1, 1, 2, 2, 2, 2, 2, 2]
     assert all(line["ratio"] == 1.0 for line in lines[::2])
     assert lines[0]["importance_weight"] == pytest.approx(1, abs=1e-5) and lines[0]["importance_truncated"] == 0
     assert all(line["importance_truncated"] > 0 for line in lines[2:])
