@@ -34,6 +34,8 @@ def eval_command(run_recipe: Run) -> click.Command:
     @click.option("--format", "form", type=click.Choice(["auto", "plain", "single", "multiturn"]), default="auto",
                   show_default=True, help="Exemplars as plain text, in one message, or as turns.")
     @click.option("--train", multiple=True, help="A training set: scores without questions that it holds, too.")
+    @click.option("--baseline", help="Label of a model that every other is compared with, too.")
+    @click.option("--classifier", help="A model that tells refusals in safety tasks.  [default: their words do]")
     @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer, where a task allows more.")
     @click.option("--samples", type=click.IntRange(min=1), help="Samples of sampled tasks (pass@k), at most.")
     @click.option("--final", is_flag=True, help="A final candidate: it may look at unseen tasks.")
@@ -61,8 +63,8 @@ def eval_command(run_recipe: Run) -> click.Command:
 
 def eval_recipe(
     models: tuple[str, ...], suite: str | None, tasks: str | None, limit: int | None, limits: tuple[str, ...],
-    folders: tuple[Path, ...], form: str, train: tuple[str, ...], max_new_tokens: int | None, samples: int | None,
-    final: bool, reason: str, dtype: str, seed: int, run_name: str,
+    folders: tuple[Path, ...], form: str, train: tuple[str, ...], baseline: str | None, classifier: str | None,
+    max_new_tokens: int | None, samples: int | None, final: bool, reason: str, dtype: str, seed: int, run_name: str,
 ) -> Recipe:  # fmt: skip
     """What the options ask for, as a recipe. Raises BactrianError naming the option at fault."""
     from bactrian.document import Document
@@ -77,7 +79,8 @@ def eval_recipe(
         settings["tasks"] = [name.strip() for name in tasks.split(",") if name.strip()]
     if suite or not tasks:
         settings["suite"] = suite or "dev"
-    optional = {"limit": limit, "max_new_tokens": max_new_tokens, "samples": samples}
+    optional = {"limit": limit, "max_new_tokens": max_new_tokens, "samples": samples, "baseline": baseline,
+                "classifier": classifier}  # fmt: skip
     settings |= {name: value for name, value in optional.items() if value is not None}
     if limits:
         settings["limits"] = dict(_limit(each) for each in limits)

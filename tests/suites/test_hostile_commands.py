@@ -60,6 +60,8 @@ EVAL = ("eval", "one", "--data", "sets", "--max-new-tokens", "2", "--format", "p
     (["--tasks", "gsm8k", "--limits", "mmlu=3"], "'mmlu' is none of the tasks asked"),
     (["sets/../one", "--tasks", "gsm8k"], "two models are called 'one'; give them labels: LABEL=MODEL"),
     (["other=nothing", "--tasks", "gsm8k"], "nothing"),
+    (["--tasks", "gsm8k", "--baseline", "nobody"], "baseline: found 'nobody', expected one of one"),
+    (["--tasks", "xstest", "--classifier", "nothing"], "nothing"),
     (["--tasks", "gpqa", "--harness", "out"], "gpqa: unseen, for final candidates only"),
 ])  # fmt: skip
 def test_eval(here: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str) -> None:
