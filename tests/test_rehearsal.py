@@ -108,6 +108,17 @@ def test_a_reward_model_stands_in_for_a_reward_model(tmp_path: Path) -> None:
     )
 
 
+def test_methods_that_are_the_same_at_toy_scale_are_one(tmp_path: Path) -> None:
+    steps = (
+        "  p: {stage: problems, tasks: [{source: word_problems, count: 9}]}\n"
+        "  s: {stage: scaling, model: allenai/Llama-3.1-Tulu-3-8B-DPO, data: p, methods: [\n"
+        "    {method: majority, samples: [1, 2], budget: 64}, {method: majority, samples: [1, 2], budget: 128},\n"
+        "    {method: forcing, budgets: [64]}]}\n"
+    )
+    stage: Any = prepare(write(tmp_path, steps), tmp_path).recipe.step("s").stage
+    assert [method.method for method in stage.methods] == ["majority", "forcing"]
+
+
 def write(folder: Path, steps: str) -> Path:
     (folder / "r.yaml").write_text(f"steps:\n{steps}")
     return folder / "r.yaml"

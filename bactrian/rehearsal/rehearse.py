@@ -139,7 +139,9 @@ def _cap(value: Any, where: str, caps: Mapping[str, float], capped: list[str]) -
     if isinstance(value, Mapping):
         return {key: _number(key, inner, f"{where}.{key}", caps, capped) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_cap(inner, f"{where}.{number}", caps, capped) for number, inner in enumerate(value)]
+        less = [_cap(inner, f"{where}.{number}", caps, capped) for number, inner in enumerate(value)]
+        # what only differed above a cap is the same below it, and some lists take nothing twice
+        return [each for place, each in enumerate(less) if each not in less[:place] or value[place] in value[:place]]
     return value
 
 

@@ -25,7 +25,9 @@ class RolloutOptions(Options):
     temperature: float = Field(1.0, gt=0, description="of sampling; the training logits are divided by it too")
     max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens")
     gap_limit: float = Field(
-        0.05, gt=0, description="mean gap between the sampler's and the trainer's log-probs that stops the run"
+        0.1,
+        gt=0,
+        description="mean gap between the sampler's and the trainer's log-probs that stops the run; bfloat16: 0.04",
     )
     importance_cap: float | None = Field(
         None,
