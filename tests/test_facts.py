@@ -37,7 +37,7 @@ def test_rows_are_counted_in_every_format(tmp_path: Path) -> None:
 
     lines = b'{"text": "12345678"}\n' * 10
     (tmp_path / "a.jsonl").write_bytes(lines)
-    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines, mtime=0))
     (tmp_path / "README.md").write_text("a card")
     assert facts_of(tmp_path / "a.jsonl", Kind.DATA) == Facts(rows=10, tokens_per_row=len(lines) / 40)
     assert facts_of(tmp_path / "b.jsonl.gz", Kind.DATA) == Facts(rows=10, tokens_per_row=len(lines) / 40)

@@ -124,7 +124,7 @@ def test_ten_thousand_damaged_rows(packed: bool, tmp_path: Path) -> None:
     lines, kept = damaged(seed=int(packed), count=5000, giants=1)
     content = b"\xef\xbb\xbf" + b"\n".join(lines) + b"\n"
     file = tmp_path / ("a.jsonl.gz" if packed else "a.jsonl")
-    file.write_bytes(gzip.compress(content, 1) if packed else content)
+    file.write_bytes(gzip.compress(content, 1, mtime=0) if packed else content)
     workspace = Workspace.temporary(tmp_path / "made", {"a": Input("a", file, Kind.DATA, "")})
     Source(data="a", license="MIT", bad_limit=1).run(workspace)
     rows = read_rows(workspace.output, "conversation")
@@ -137,7 +137,7 @@ def test_ten_thousand_damaged_rows(packed: bool, tmp_path: Path) -> None:
 def test_a_file_that_is_cut_off_anywhere_gives_the_rows_before_the_cut(tmp_path: Path) -> None:
     draw = random.Random(0)
     lines = [plain(good(f"{draw.random()} {draw.random()}")) for _ in range(2000)]
-    whole = gzip.compress(b"\n".join(lines) + b"\n")
+    whole = gzip.compress(b"\n".join(lines) + b"\n", mtime=0)
     file = tmp_path / "a.jsonl.gz"
     for cut in (
         1,
