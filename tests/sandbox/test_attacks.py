@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,11 @@ def test_a_process_left_behind_is_seen() -> None:
     from bactrian.sandbox.process import MARK
 
     left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", MARK])
+    until = time.monotonic() + 10  # a process has no command line yet while it is being started
     try:
-        assert left_behind(patience=0.0) == [f"left process {left.pid}"]
+        while not (found := left_behind(patience=0.0)) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert found == [f"left process {left.pid}"]
     finally:
         left.kill()
         left.wait()
