@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -99,15 +99,19 @@ class Tracking(Task):
                         slips=self.slips, split=self.split)  # fmt: skip
 
 
+FunctionKind = Literal["numbers", "texts", "lists"]
+ConstraintKind = Literal[
+    "lowercase", "uppercase", "no_commas", "quotation", "title", "ending", "word_limit", "keyword"
+]  # fmt: skip
+
+
 class Programs(Task):
     """Python functions described in one sentence, with tests that the sandbox runs; one of them is shown."""
 
     source: Literal["programs"]
     count: Count
     split: Split = "train"
-    kinds: list[Literal["numbers", "texts", "lists"]] = Field(
-        ["numbers", "texts", "lists"], description="what the functions work on"
-    )
+    kinds: list[FunctionKind] = Field(list(get_args(FunctionKind)), description="what the functions work on")
     tests: int = Field(5, ge=2, description="of each function, the shown one included")
     verifier: Literal["code", "code_rate"] = Field("code", description="all tests must pass, or the share that does")
 
@@ -124,10 +128,8 @@ class Constraints(Task):
     source: Literal["constraints"]
     count: Count
     split: Split = "train"
-    kinds: list[
-        Literal["lowercase", "uppercase", "no_commas", "quotation", "title", "ending", "word_limit", "keyword"]
-    ] = Field(
-        ["lowercase", "uppercase", "no_commas", "quotation", "title", "ending", "word_limit", "keyword"],
+    kinds: list[ConstraintKind] = Field(
+        list(get_args(ConstraintKind)),
         description="of constraint, of those in the training set that a short answer can keep to",
     )
     per_prompt: tuple[int, int] = Field((1, 2), description="fewest and most constraints of a prompt")

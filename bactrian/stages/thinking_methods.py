@@ -1,5 +1,6 @@
 """The methods that stage `scaling` compares: what each asks of the model, and how it chooses an answer [SPEC §6.5]."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -54,9 +55,9 @@ class Method(Settings):
     def label(self) -> str:
         return self.method
 
+    @abstractmethod
     def points(self, limit: int, value: Any) -> Iterator[Point]:
         """Its runs. limit: the stage's; value: number of an attempt by a `By`."""
-        raise NotImplementedError
 
 
 class Forcing(Method):

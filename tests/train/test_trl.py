@@ -89,15 +89,15 @@ def taken(update: Update) -> tuple[float, dict[str, float]]:
     return total, {**update.metrics, **update.finish(sums)}
 
 
-def equal(found: Any, expected: Any) -> None:
+def assert_equal(found: Any, expected: Any) -> None:
     torch.testing.assert_close(
         torch.tensor(found, dtype=torch.float64), torch.tensor(expected, dtype=torch.float64), atol=CLOSE, rtol=CLOSE
     )
 
 
-def all_equal(found: Rows, expected: Rows) -> None:
+def assert_all_equal(found: Rows, expected: Rows) -> None:
     for mine, theirs in zip(found, expected, strict=True):
-        equal(mine, theirs)
+        assert_equal(mine, theirs)
 
 
 @pytest.mark.parametrize("case", TRL["preference"], ids=lambda case: case["name"])
@@ -112,12 +112,12 @@ def test_preference_losses(case: dict[str, Any]) -> None:
     )  # type: ignore[arg-type]
     (update,) = task.updates(0)
     loss, metrics = taken(update)
-    equal(loss, case["loss"])
-    all_equal(model.gradient(prompts, policy), case["gradient"])
+    assert_equal(loss, case["loss"])
+    assert_all_equal(model.gradient(prompts, policy), case["gradient"])
     if case["objective"]["loss"] in ("dpo", "simpo"):  # TRL logs sums for the losses of means
         for ours, theirs in (("reward_chosen", "rewards/chosen"), ("reward_rejected", "rewards/rejected"),
                              ("accuracy", "rewards/accuracies"), ("margin", "rewards/margins")):  # fmt: skip
-            equal(metrics[ours], case["metrics"].get(theirs, metrics[ours]))
+            assert_equal(metrics[ours], case["metrics"].get(theirs, metrics[ours]))
 
 
 def sums(model: Table, pairs: Sequence[Pair]) -> torch.Tensor:
@@ -146,10 +146,10 @@ def test_kto(case: dict[str, Any]) -> None:
     )  # type: ignore[arg-type]  # fmt: skip
     (update,) = task.updates(0)
     loss, metrics = taken(update)
-    equal(loss, case["loss"])
-    all_equal(model.gradient(prompts, policy), case["gradient"])
+    assert_equal(loss, case["loss"])
+    assert_all_equal(model.gradient(prompts, policy), case["gradient"])
     theirs = case["metrics"]
-    equal([metrics[k] for k in ("baseline", "reward_desirable", "reward_undesirable")],
+    assert_equal([metrics[k] for k in ("baseline", "reward_desirable", "reward_undesirable")],
           [theirs[k] for k in ("kl", "rewards/chosen", "rewards/rejected")])  # fmt: skip
 
 
@@ -172,10 +172,10 @@ def test_bradley_terry(case: dict[str, Any]) -> None:
     )  # type: ignore[arg-type]
     (update,) = task.updates(0)
     loss, metrics = taken(update)
-    equal(loss, case["loss"])
+    assert_equal(loss, case["loss"])
     assert model.values.grad is not None
-    equal(model.values.grad.tolist(), case["gradient"])
-    equal([metrics["accuracy"], metrics["margin"]], [case["metrics"]["accuracy"], case["metrics"]["margin"]])
+    assert_equal(model.values.grad.tolist(), case["gradient"])
+    assert_equal([metrics["accuracy"], metrics["margin"]], [case["metrics"]["accuracy"], case["metrics"]["margin"]])
 
 
 class Given:
@@ -235,20 +235,20 @@ def test_policy_losses_away_from_the_old_policy(case: dict[str, Any]) -> None:
             moved[model.places[prompt, token]] = logprob
     model.values = moved.requires_grad_()
     loss, metrics = taken(next(updates))
-    equal(loss, case["loss"])
-    all_equal(model.gradient(prompts, given["policy"]), case["gradient"])
+    assert_equal(loss, case["loss"])
+    assert_all_equal(model.gradient(prompts, given["policy"]), case["gradient"])
     for ours, theirs in (("kl", "kl"), ("clip_fraction", "clip_ratio/region_mean")):
         if theirs in case["metrics"] and not (ours == "clip_fraction" and case["name"] == "gspo"):  # theirs by answer
-            equal(metrics[ours], case["metrics"][theirs])
+            assert_equal(metrics[ours], case["metrics"][theirs])
 
 
 def test_advantages_and_importance_weights() -> None:
     given = TRL["policy"]
     rewards = torch.tensor(given["rewards"], dtype=torch.float64).view(2, 4)
-    equal(group_advantages(rewards, "none").flatten().tolist(), given["cases"][0]["advantages"])
+    assert_equal(group_advantages(rewards, "none").flatten().tolist(), given["cases"][0]["advantages"])
     for old, sampled, expected in zip(given["old"], given["sampled"], given["cases"][0]["importance"], strict=True):
         weights = importance_weights(*(torch.tensor(x, dtype=torch.float64) for x in (old, sampled)), cap=2.0)
-        equal(weights.tolist(), expected)
+        assert_equal(weights.tolist(), expected)
 
 
 def test_advantages_by_the_deviation_differ_by_what_is_known() -> None:
@@ -256,7 +256,7 @@ def test_advantages_by_the_deviation_differ_by_what_is_known() -> None:
     rewards = torch.tensor(TRL["policy"]["rewards"], dtype=torch.float64).view(2, 4)
     ours = group_advantages(rewards, "std") * (rewards.std(1, correction=0, keepdim=True) + 1e-8)
     theirs = torch.tensor(TRL["policy"]["scaled"]).view(2, 4) * (rewards.std(1, correction=1, keepdim=True) + 1e-4)
-    equal(ours.tolist(), theirs.tolist())
+    assert_equal(ours.tolist(), theirs.tolist())
 
 
 def test_rloo_with_the_kl_in_the_reward() -> None:
@@ -268,11 +268,11 @@ def test_rloo_with_the_kl_in_the_reward() -> None:
     taken(update)
     prompts = [problem for problem in order(2) for _ in range(4)]
     found = [[8 * x for x in row] for row in model.gradient(prompts, given["old"])]
-    all_equal(found, case["gradient"])
+    assert_all_equal(found, case["gradient"])
     shaped = [-row[0] * len(given["old"]) for row in found]
-    equal(shaped, case["advantages"])
+    assert_equal(shaped, case["advantages"])
 
 
 def test_the_soft_penalty_on_long_answers() -> None:
     case = TRL["overlong"]
-    equal([overlong_penalty(n, case["longest"], case["zone"]) for n in case["lengths"]], case["penalties"])
+    assert_equal([overlong_penalty(n, case["longest"], case["zone"]) for n in case["lengths"]], case["penalties"])
