@@ -9,6 +9,10 @@ from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
     from bactrian.generate.completions import CompletionEngine
+    from bactrian.generate.server import Server
+
+TRIES = 2
+"""Times that a server is asked before it counts as gone: somebody waits at the terminal."""
 
 
 @click.command()
@@ -31,12 +35,14 @@ if TYPE_CHECKING:
               "MODEL is then its tokenizer and template.")
 @click.option("--served-as", help="The model's name on the server.  [default: MODEL]")
 @click.option("--key-name", metavar="VARIABLE", help="Environment variable that holds the server's key.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
+              help="Seconds without a word from the server, twice, after which it counts as gone.")
 @click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
               help="Folder of artifacts and runs.  [default: runs]")
 def think(
     model: str, question: str, run_name: str | None, budget: int | None, waits: int, extension: str, final: str,
     answer: int, form: str, template: str | None, system: str, temperature: float, seed: int,
-    server: str | None, served_as: str | None, key_name: str | None, store: Path,
+    server: str | None, served_as: str | None, key_name: str | None, timeout: float, store: Path,
 ) -> None:  # fmt: skip
     """Let a model think within a budget and answer, shown as it comes; what was forced stands in ⟦ ⟧.
 
@@ -44,6 +50,7 @@ def think(
     """
     from bactrian.chat import thinking_format
     from bactrian.generate.local import LocalEngine
+    from bactrian.generate.server import Server
     from bactrian.model_argument import model_folder
     from bactrian.think.console import think_afar, think_aloud
     from bactrian.think.thought import Budget
@@ -54,20 +61,19 @@ def think(
     messages = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": question}]
     limits = Budget(budget, waits, extension, final, answer, greedy_answer=temperature == 0)
     if server is not None:
-        remote = _remote(folder, template, server, served_as or model, key_name)
+        remote = _remote(folder, template, Server(server, served_as or model, key_name, timeout=timeout, tries=TRIES))
         think_afar(remote, messages, thinking_format(remote.template, form), limits, temperature=temperature, seed=seed)
         return
     engine = LocalEngine.load(folder, template=template, rows=1)
     think_aloud(engine, messages, thinking_format(engine.template, form), limits, temperature=temperature, seed=seed)
 
 
-def _remote(folder: Path, template: str | None, url: str, name: str, key_name: str | None) -> "CompletionEngine":
+def _remote(folder: Path, template: str | None, server: "Server") -> "CompletionEngine":
     """The engine behind a server, with the tokenizer, template and context of the model in the folder."""
     from bactrian.chat import ChatTemplate, template_for
     from bactrian.generate.completions import CompletionEngine
-    from bactrian.generate.server import Server
     from bactrian.model.language_model import context_of, load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     chat = ChatTemplate.load(tokenizer, template or template_for(tokenizer))
-    return CompletionEngine(Server(url, name, key_name), chat, context_of(folder) or 2**30)
+    return CompletionEngine(server, chat, context_of(folder) or 2**30)

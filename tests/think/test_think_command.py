@@ -1,5 +1,6 @@
 """`bactrian think`, as a person calls it."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_bad_input_is_one_clear_error(
     thinker(tmp_path / "m")
     assert invoke(["think", str(tmp_path / "m"), "ab?", *wrong]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_server_that_says_nothing_is_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    thinker(tmp_path / "m")
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and never answers
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}/v1"
+        assert invoke(["think", str(tmp_path / "m"), "ab?", "--format", "tags", "--budget", "8", "--server", url,
+                       "--timeout", "0.2"]) == 2  # fmt: skip
+    said = capsys.readouterr().err
+    assert url in said and "Traceback" not in said
 
 
 def test_a_conversation_counts_thinking_and_keeps_it_apart(
