@@ -27,7 +27,7 @@ from bactrian.train.options import PPOOptions
 from bactrian.train.reward import MixedReward
 from bactrian.train.rollouts import Rollout
 from tests.train.fixtures.tiny_llama import CONFIG, POLICY, REFERENCE, REWARD, VALUE, fill, nudge, summary
-from tests.train.test_trl import Rows, all_equal, equal, taken
+from tests.train.test_trl import Rows, assert_all_equal, assert_equal, taken
 
 TRL = json.loads((Path(__file__).parent / "fixtures" / "trl_ppo.json").read_text())
 CASES = [pytest.param(case, id=f"{kind}, lambda {case['settings']['lam']:g}")
@@ -95,22 +95,22 @@ def test_what_is_known_before_the_advantages(case: dict[str, Any]) -> None:
     """Log-probs, the reference's, values, the reward model's reward, and the reward of each token."""
     made = task(case)
     episodes = looked_back(made, case["problems"])
-    all_equal(column(episodes, "old"), case["old"])
-    all_equal(column(episodes, "reference"), case["reference"])
-    all_equal(column(episodes, "values"), cut(case["values"], case["old"]))
-    equal([e.rewards[0] for e in episodes], case["scores"])
+    assert_all_equal(column(episodes, "old"), case["old"])
+    assert_all_equal(column(episodes, "reference"), case["reference"])
+    assert_all_equal(column(episodes, "values"), cut(case["values"], case["old"]))
+    assert_equal([e.rewards[0] for e in episodes], case["scores"])
     estimator = made.settings.kl_estimator
-    all_equal([kl_estimate(e.old[0] - e.reference[0], estimator).tolist() for e in episodes], case["kl"])
+    assert_all_equal([kl_estimate(e.old[0] - e.reference[0], estimator).tolist() for e in episodes], case["kl"])
     for e, theirs in zip(episodes, case["rewards"], strict=True):
         n = len(e.rollouts[0].ids)
-        equal(made._by_token(e, 0).tolist(), [*theirs[: n - 1], sum(theirs[n - 1 :])])
+        assert_equal(made._by_token(e, 0).tolist(), [*theirs[: n - 1], sum(theirs[n - 1 :])])
 
 
 @pytest.mark.parametrize("case", SAME_POLICY)
 def test_advantages_and_returns(case: dict[str, Any]) -> None:
     episodes = looked_back(task(case), case["problems"])
-    all_equal(column(episodes, "advantages"), case["advantages"])
-    all_equal(column(episodes, "targets"), cut(case["returns"], case["old"]))
+    assert_all_equal(column(episodes, "advantages"), case["advantages"])
+    assert_all_equal(column(episodes, "targets"), cut(case["returns"], case["old"]))
 
 
 def updates(made: ppo.PPO, case: dict[str, Any]) -> Iterator[tuple[float, dict[str, float], dict[str, Any]]]:
@@ -128,11 +128,11 @@ def test_the_policy_s_loss_and_gradient_in_every_update(case: dict[str, Any]) ->
     made, clipped = task(case), 0
     for _, metrics, theirs in updates(made, case):
         tokens = sum(map(len, case["old"]))
-        equal(metrics["surrogate"], theirs["policy_loss"])
-        equal(metrics["clip_fraction"] * tokens, theirs["clipped"])
+        assert_equal(metrics["surrogate"], theirs["policy_loss"])
+        assert_equal(metrics["clip_fraction"] * tokens, theirs["clipped"])
         clipped += theirs["clipped"]
         for name, parts in summary(made.policy.network).items():
-            equal(parts, theirs["gradients"]["policy"][name])
+            assert_equal(parts, theirs["gradients"]["policy"][name])
     assert clipped > 0
 
 
@@ -140,10 +140,10 @@ def test_the_policy_s_loss_and_gradient_in_every_update(case: dict[str, Any]) ->
 def test_the_value_s_loss_and_gradient_in_every_update(case: dict[str, Any]) -> None:
     made = task(case)
     for loss, metrics, theirs in updates(made, case):
-        equal(metrics["value_loss"], theirs["value_loss"])
-        equal(loss, theirs["loss"])
+        assert_equal(metrics["value_loss"], theirs["value_loss"])
+        assert_equal(loss, theirs["loss"])
         for name, parts in summary(made.value.network).items():
-            equal(parts, theirs["gradients"]["value"][name])
+            assert_equal(parts, theirs["gradients"]["value"][name])
 
 
 @pytest.mark.parametrize("case", [LAST])
@@ -152,19 +152,19 @@ def test_longer_episodes_are_trl_s(case: dict[str, Any]) -> None:
     theirs = case["settings"]
     pairs = [(t(r), t(v)) for r, v in zip(case["rewards"], case["values"], strict=True)]
     made = [generalised_advantages(r, v, theirs["gamma"], theirs["lam"]) for r, v in pairs]
-    all_equal([found[1].tolist() for found in made], case["returns"])
+    assert_all_equal([found[1].tolist() for found in made], case["returns"])
     raw = [found[0][: len(old)] for found, old in zip(made, case["old"], strict=True)]
-    all_equal([row.tolist() for row in raw], case["raw_advantages"])
+    assert_all_equal([row.tolist() for row in raw], case["raw_advantages"])
     advantages = whiten(torch.cat(raw))
-    equal(advantages.tolist(), flat(case["advantages"]))
+    assert_equal(advantages.tolist(), flat(case["advantages"]))
     for update in case["updates"]:
         logprobs, values = t(flat(update["logprobs"])).requires_grad_(), t(flat(update["values"])).requires_grad_()
         first = clipped_policy(logprobs, t(flat(case["old"])), advantages).loss.mean()
         second = clipped_value(values, t(flat(case["values"])), t(flat(case["returns"]))).mean()
-        equal([first.item(), second.item()], [update["policy_loss"], update["value_loss"]])
+        assert_equal([first.item(), second.item()], [update["policy_loss"], update["value_loss"]])
         by_logprob, by_value = torch.autograd.grad(first + theirs["vf_coef"] * second, [logprobs, values])
-        equal(by_logprob.tolist(), flat(update["by_logprob"]))
-        equal(by_value.tolist(), flat(update["by_value"]))
+        assert_equal(by_logprob.tolist(), flat(update["by_logprob"]))
+        assert_equal(by_value.tolist(), flat(update["by_value"]))
 
 
 def t(values: Sequence[float]) -> torch.Tensor:
