@@ -1,8 +1,10 @@
 """What the stages that move weights have in common: the settings of the loop, and loading and saving around it."""
 
-from typing import TYPE_CHECKING, Any, Literal
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bactrian.manifest import Kind
 from bactrian.stages.stage import Settings, Stage
@@ -15,6 +17,35 @@ if TYPE_CHECKING:
     from bactrian.model.language_model import Decoder, LanguageModel
     from bactrian.train.loop import Settings as LoopSettings
     from bactrian.train.loop import Task, Trained
+
+
+CHECKPOINTS = "checkpoints"
+"""In a model artifact, the folder of the models after some of the steps, each in a folder called by the step."""
+
+
+class Kept:
+    """Leaves whole models of the steps that are multiples of `every`, up to the step `last`, in folders by step."""
+
+    def __init__(self, model: "Decoder", folder: Path, every: int, last: int) -> None:
+        self.model, self.folder, self.every, self.last = model, folder, every, last
+
+    def rewind(self, step: int) -> None:
+        """Remove later steps' models, which may not be made again if time runs out, and what a kill left half."""
+        for path in self.folder.glob("*"):
+            if not path.name.isdecimal() or int(path.name) > step:
+                shutil.rmtree(path)
+
+    def after(self, step: int) -> None:
+        from bactrian.artifact import naming_full_disk, sync_folder
+
+        if step % self.every or step > self.last:
+            return
+        final = self.folder / str(step)
+        draft = final.with_suffix(".partial")
+        with naming_full_disk(self.folder):
+            self.model.save(draft)
+            sync_folder(draft)
+            draft.rename(final)
 
 
 class Optimiser(Settings):
@@ -41,6 +72,9 @@ class Training(Stage, Options):
     optimiser: Optimiser = Field(Optimiser(), description="memory of the optimiser: {states: 8bit, offload: true}")
     max_grad_norm: float | None = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
     checkpoint_seconds: float = Field(120.0, ge=0, description="between checkpoints, which a killed run resumes from")
+    keep_every: int | None = Field(
+        None, ge=1, description="steps after each of which a model is left in checkpoints/STEP, for stage checkpoint"
+    )
     time_limit_minutes: float | None = Field(
         None, gt=0, description="stop after this long and keep what was learnt; the result depends on the machine"
     )
@@ -100,9 +134,16 @@ class Training(Stage, Options):
         """Run the loop, save the model, note the totals. `trained`: what has the weights, where not the model alone."""
         from bactrian.train.loop import train
 
-        totals = train(self.name, trained or model, task, self._settings(**changes), workspace)
+        settings, keeper = self._settings(**changes), self.keeper(workspace, model, task)
+        totals = train(self.name, trained or model, task, settings, workspace, keeper)
         workspace.metrics.update(totals)
         self.save(workspace, model)
+
+    def keeper(self, workspace: "Workspace", model: "Decoder", task: "Task") -> "Kept | None":
+        """What leaves checkpoints in the artifact, if there are to be any; the last step is the artifact itself."""
+        if self.keep_every is None:
+            return None
+        return Kept(model, workspace.output / CHECKPOINTS, self.keep_every, task.steps - 1)
 
     def save(self, workspace: "Workspace", model: "Decoder") -> None:
         model.save(workspace.output)
@@ -151,6 +192,15 @@ class Tuning(Training):
     """Training that may go through adapters."""
 
     adapter: Adapter | None = Field(None, description="train low-rank adapters in place of the weights")
+
+    @model_validator(mode="after")
+    def _keeps_what_it_can(self) -> Self:
+        if self.keep_every is not None and self.adapter is not None:
+            raise ValueError(
+                "keep_every: expected none beside adapter: a whole model needs the adapters merged into the weights, "
+                "and training goes on from weights that are not"
+            )
+        return self
 
     def read(self, workspace: "Workspace", ref: str, masters: bool = True) -> "LanguageModel":
         return super().read(workspace, ref, masters and self.adapter is None)  # beside adapters, weights stay

@@ -11,7 +11,8 @@ from bactrian.stages.training import Tuning
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
     from bactrian.generate.local import LocalEngine
-    from bactrian.model.language_model import LanguageModel
+    from bactrian.model.language_model import Decoder, LanguageModel
+    from bactrian.stages.training import Kept
     from bactrian.train.loop import Task, Trained
     from bactrian.train.watch import Look
     from bactrian.verify import Pool
@@ -66,6 +67,13 @@ class Watching(Tuning, Judged):
         refuse_trained(f"held_out, {workspace.input(self.held_out).name}", rows, trained, name)
         return rows
 
+    def keeper(self, workspace: "Workspace", model: "Decoder", task: "Task") -> "Kept | None":
+        """As in all training; but with the best weights kept, the last step's are not the artifact's."""
+        kept = super().keeper(workspace, model, task)
+        if kept is not None and self.keep == "best":
+            kept.last = task.steps
+        return kept
+
     def train_watched(
         self,
         workspace: "Workspace",
@@ -84,7 +92,8 @@ class Watching(Tuning, Judged):
 
         folder = workspace.scratch / "looks"
         watched = Watched(task, model, look, folder, every=self.look_every, stop=self.stop_on_alarm)
-        totals = train(self.name, trained or model, watched, self._settings(), workspace)
+        keeper = self.keeper(workspace, model, task)
+        totals = train(self.name, trained or model, watched, self._settings(), workspace, keeper)
         made = watched.steps - int(totals.get("steps_left", 0))
         workspace.metrics.update({**totals, **watched.finish(made)})
         (workspace.output / "looks.json").write_bytes((folder / "looks.json").read_bytes())

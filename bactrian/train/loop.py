@@ -112,13 +112,28 @@ class Trained(Protocol):
         ...
 
 
-def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) -> dict[str, float]:
+class Keeper(Protocol):
+    """Whoever wants to see the weights after some steps."""
+
+    def rewind(self, step: int) -> None:
+        """Training goes on after this step: what was seen of later ones will be shown again, or never."""
+        ...
+
+    def after(self, step: int) -> None:
+        """So many steps are made. May read the weights, not move them, nor draw random numbers."""
+        ...
+
+
+def train(
+    title: str, model: Trained, task: Task, settings: Settings, log: Log, keeper: Keeper | None = None
+) -> dict[str, float]:
     """Run a task's remaining steps on the model, in place.
 
     Args:
         title: for the progress bar.
         log: gets one line per update (step, loss, learning_rate, grad_norm, tokens, tokens_per_second, and the task's
             own); checkpoints are kept in its scratch folder.
+        keeper: is told of every step that was made.
 
     Returns:
         Totals for the manifest: updates, tokens, the last update's loss; `steps_left` if the time limit or the task
@@ -144,6 +159,8 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
         say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
         del saved
     log.rewind(int(counts["updates"]))
+    if keeper is not None:
+        keeper.rewind(start)
     updates = task.steps * task.updates_per_step
     entered = last_saved = time.monotonic()
     heap = Heap()
@@ -165,6 +182,8 @@ def train(title: str, model: Trained, task: Task, settings: Settings, log: Log) 
                 say(f"{title}: stopped before step {step + 1} of {task.steps}: {reason}")
                 return {**counts, "steps_left": float(task.steps - step)}
             heap.settle()
+            if keeper is not None:
+                keeper.after(step + 1)
             bar.advance(1, **{k: shown[k] for k in HEADLINES if k in shown})
             now = time.monotonic()
             seconds = spent + now - entered
