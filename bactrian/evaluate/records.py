@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from bactrian.errors import BactrianError
 from bactrian.evaluate.score import Answer
 
 TYPES: dict[Any, str] = {int: "int64", float: "float64", str: "string", str | None: "string"}
@@ -34,6 +35,25 @@ def read_answers(path: Path) -> list[Answer]:
 
     names = [field.name for field in fields(Answer)]
     return [Answer(**row) for row in pq.read_table(path, columns=names).to_pylist()]
+
+
+def read_labelled(path: Path) -> dict[tuple[str, str, str], list[Answer]]:
+    """(model, task, mode) → its answers in order, of a file that was written with labels.
+
+    Raises BactrianError naming a file that is none.
+    """
+    import pyarrow.parquet as pq
+
+    names = [field.name for field in fields(Answer)]
+    try:
+        table = pq.read_table(path, columns=[*LABELS, *names])
+    except (OSError, ValueError) as error:
+        raise BactrianError(f"{path}: cannot be read as an evaluation's answers: {error}") from None
+    found: dict[tuple[str, str, str], list[Answer]] = {}
+    for row in table.to_pylist():
+        place = (row["model"], row["task"], row["mode"])
+        found.setdefault(place, []).append(Answer(**{name: row[name] for name in names}))
+    return found
 
 
 def storable(value: Any) -> Any:

@@ -19,6 +19,7 @@ from bactrian.report.records import (
     Step,
     StepRecord,
 )
+from bactrian.report.words import finite
 
 R = TypeVar("R", bound=Record)
 
@@ -106,13 +107,13 @@ def _read_metrics(path: Path) -> Metrics | None:
         if row is None:
             unreadable += 1
             continue
-        at = _finite(row.get("step"))
+        at = finite(row.get("step"))
         step = float(lines) if at is None else at
         for key, value in row.items():
             if key != "step":
                 column = columns.setdefault(key, [])
-                if (finite := _finite(value)) is not None:
-                    column.append((step, finite))
+                if (number := finite(value)) is not None:
+                    column.append((step, number))
     return Metrics(columns, lines, unreadable)
 
 
@@ -122,9 +123,3 @@ def _row(line: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
-
-
-def _finite(value: Any) -> float | None:
-    """A number that can be drawn; anything else, huge integers included, is none."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-    return float(value) if usable else None

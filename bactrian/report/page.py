@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from bactrian.report import curves, graph, overview, preferences, provenance, rows, scaling, scores, transcripts, trust
+from bactrian.report import (
+    choices,
+    curves,
+    graph,
+    overview,
+    preferences,
+    provenance,
+    rows,
+    scaling,
+    scores,
+    transcripts,
+    trust,
+)
 from bactrian.report.records import Run
 from bactrian.report.template import render
 from bactrian.report.words import count, date, duration
@@ -48,6 +60,7 @@ def _content(run: Run) -> dict[str, Any]:
         "data": rows.data_views(run),
         "evaluations": [(step.name, overview.overview(step.results), scores.task_views(step.results))
                         for step in run.evaluations if step.results],
+        "choices": choices.choice_views(run),
         "preferences": preferences.preference_views(run),
         "scaling": [view for step in run.evaluations if (view := scaling.scaling_view(step))],
         "outcomes": [name.replace("_", " ") for name in OUTCOMES],

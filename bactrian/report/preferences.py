@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from bactrian.report import charts
 from bactrian.report.records import Run, Step
 from bactrian.report.rows import Table, read_json
 from bactrian.report.svg import join, tag
-from bactrian.report.words import count, known, number, percent, points
+from bactrian.report.words import count, finite, interval, known, number, percent, points
 
 SCORES = "scores.json"
 SIZE, LEFT, BOTTOM, TOP = 260.0, 40.0, 34.0, 8.0
@@ -45,8 +45,8 @@ def _view(step: Step, scores: Mapping[str, Any]) -> PreferenceView:
         caption = (
             f"How sure the rewards are of a pair, σ(|margin|), against how often they are right, with 95 % intervals: "
             f"on the line they are as often right as they are sure. Expected calibration error "
-            f"{number(_float(calibration.get('error')))}, loss {number(_float(calibration.get('loss')))} (knowing "
-            f"nothing: 0.693), Brier score {number(_float(calibration.get('brier')))}."
+            f"{number(finite(calibration.get('error')))}, loss {number(finite(calibration.get('loss')))} (knowing "
+            f"nothing: 0.693), Brier score {number(finite(calibration.get('brier')))}."
         )
     return PreferenceView(
         step.name, str(scores.get("scorer", "")), list(_tables(scores)), reliability(bins) if bins else None, caption
@@ -62,30 +62,30 @@ def _tables(scores: Mapping[str, Any]) -> Iterator[Table]:
         heads = [str(scores.get("by", "source")), "pairs", "ranked rightly", "95 % interval", "ties", "mean margin",
                  "mean chosen", "mean rejected"]  # fmt: skip
         yield _table("Pairs ranked rightly", heads, [[
-            str(each.get("name", "")), count(_float(each.get("pairs"))), percent(_float(each.get("accuracy"))),
-            _range(each.get("interval")), count(_float(each.get("ties"))),
-            *(number(_float(each.get(name))) for name in ("margin", "chosen", "rejected")),
+            str(each.get("name", "")), count(finite(each.get("pairs"))), percent(finite(each.get("accuracy"))),
+            interval(each.get("interval")), count(finite(each.get("ties"))),
+            *(number(finite(each.get(name))) for name in ("margin", "chosen", "rejected")),
         ] for each in groups])  # fmt: skip
     sections = _records(scores.get("sections"))
     if sections:
-        lines = [[str(each.get("name", "")), count(_float(each.get("pairs"))), percent(_float(each.get("accuracy"))),
+        lines = [[str(each.get("name", "")), count(finite(each.get("pairs"))), percent(finite(each.get("accuracy"))),
                   _listed(each.get("missing"))] for each in sections]  # fmt: skip
-        lines.append(["mean of the sections", "", percent(_float(scores.get("overall"))), ""])
+        lines.append(["mean of the sections", "", percent(finite(scores.get("overall"))), ""])
         yield _table("By section", ["section", "pairs", "ranked rightly", "subsets that are not there"], lines)
     best = _records(scores.get("best_of"))
     if best:
         heads = ["model", "task", "best of", "score", "95 % interval", "gain over one answer", "its 95 % interval",
                  "one answer", "the truly best"]  # fmt: skip
         yield _table("The best of k answers by reward, expected over all draws of k", heads, [[
-            str(each.get("model", "")), str(each.get("task", "")), count(_float(each.get("k"))),
-            percent(_float(each.get("score"))), _range(each.get("interval")), points(_float(each.get("gain"))),
-            _range(each.get("gain_interval"), points), percent(_float(each.get("single"))),
-            percent(_float(each.get("oracle"))),
+            str(each.get("model", "")), str(each.get("task", "")), count(finite(each.get("k"))),
+            percent(finite(each.get("score"))), interval(each.get("interval")), points(finite(each.get("gain"))),
+            interval(each.get("gain_interval"), points), percent(finite(each.get("single"))),
+            percent(finite(each.get("oracle"))),
         ] for each in best])  # fmt: skip
     means = _records(scores.get("means"))
     if means:
         yield _table("Mean rewards", [str(scores.get("by", "source")), "answers", "mean reward"], [
-            [str(each.get("name", "")), count(_float(each.get("answers"))), number(_float(each.get("mean")))]
+            [str(each.get("name", "")), count(finite(each.get("answers"))), number(finite(each.get("mean")))]
             for each in means
         ])  # fmt: skip
 
@@ -113,7 +113,7 @@ def reliability(bins: list[Mapping[str, Any]]) -> Markup:
         (x, low), (_, high) = (place(sure, float(end)) for end in each["interval"])
         parts.append(tag("line", {"x1": x, "x2": x, "y1": low, "y2": high, "class": "whisker"}))
         at, height = place(sure, right)
-        said = f"{count(_float(each.get('pairs')))} pairs: {percent(sure)} sure, {percent(right)} right"
+        said = f"{count(finite(each.get('pairs')))} pairs: {percent(sure)} sure, {percent(right)} right"
         parts.append(tag("circle", {"cx": at, "cy": height, "r": 4.5, "class": "dot full"}, tag("title", {}, said)))
     box = {"viewBox": f"0 0 {SIZE:g} {SIZE:g}", "class": "curve reliability", "role": "img",
            "aria-label": "Reliability diagram"}  # fmt: skip
@@ -135,14 +135,4 @@ def _listed(value: Any) -> str:
 def _drawable(each: Mapping[str, Any]) -> bool:
     interval = each.get("interval")
     ends = list(interval) if isinstance(interval, list) and len(interval) == 2 else [None]
-    return all(known(_float(value)) for value in (each.get("confidence"), each.get("accuracy"), *ends))
-
-
-def _range(value: Any, show: Callable[[float | None], str] = percent) -> str:
-    ends = [_float(end) for end in value] if isinstance(value, list) and len(value) == 2 else []
-    return f"{show(ends[0])} to {show(ends[1])}" if ends and all(map(known, ends)) else "–"
-
-
-def _float(value: Any) -> float | None:
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-    return float(value) if usable else None
+    return all(known(finite(value)) for value in (each.get("confidence"), each.get("accuracy"), *ends))

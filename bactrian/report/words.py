@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 NARROW = "\u202f"  # narrow no-break space: between a number and its unit
 NBSP = "\u00a0"
@@ -43,6 +45,19 @@ def shorten(text: str, limit: int) -> str:
 def known(value: float | None) -> bool:
     """Whether there is a finite number to print."""
     return value is not None and math.isfinite(value)
+
+
+def finite(value: Any) -> float | None:
+    """A number of a file that somebody else may have written, if it is one that can be printed."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return float(value) if usable else None
+
+
+def interval(value: Any, show: Callable[[float | None], str] | None = None) -> str:
+    """`[low, high]` of such a file in words, as percentages or as `show` has it."""
+    ends = [finite(end) for end in value] if isinstance(value, list) and len(value) == 2 else []
+    show = show or percent
+    return f"{show(ends[0])} to {show(ends[1])}" if ends and all(map(known, ends)) else ABSENT
 
 
 def percent(value: float | None, digits: int = 1) -> str:

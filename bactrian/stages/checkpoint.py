@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind, files_below
+from bactrian.manifest import MANIFEST, METRICS, Kind, files_below
 from bactrian.stages.stage import Facts, Forecast, ModelRef, Stage
 from bactrian.stages.training import CHECKPOINTS
 
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
+
+_HISTORY = (MANIFEST, METRICS, "looks.json", "choice.json")
 
 
 class Checkpoint(Stage):
@@ -48,8 +50,10 @@ def steps_of(model: Path) -> str:
 
 
 def copy_model(source: Path, output: Path, linked: bool) -> None:
-    """Every file of a model folder. `linked`: as a second name of the same bytes, where the disk can."""
+    """A model folder's files, but for those on how it was made. `linked`: as second names, where the disk can."""
     for file in files_below(source):
+        if file.relative_to(source).parts[0] in (CHECKPOINTS, *_HISTORY):
+            continue
         target = output / file.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)  # what a kill left
