@@ -8,13 +8,15 @@ and grouped queries share their keys without a copy. In bfloat16 that takes abou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
 from bactrian.model.packing import Forest
+from bactrian.model.workers import apart
 
 SHORT = 128  # segments up to this many tokens are attended to in batches; a call each costs more than the padding
 BLOCK = 128  # queries whose scores exist at the same time
@@ -58,17 +60,29 @@ class _Group:
             own = torch.cat([above.expand(self.count, -1, -1, -1), own], dim=2)
         return own.reshape(-1, self.past + self.length, x.shape[2])
 
-    def put_with_prefix(self, out: torch.Tensor, value: torch.Tensor) -> None:
-        """The transpose of `with_prefix`, for gradients: value [G * H, P + L, D] is put and added into out."""
+    def put_below_prefix(self, out: torch.Tensor, value: torch.Tensor) -> torch.Tensor | None:
+        """Of the transpose of `with_prefix`, for gradients, what concerns the segments: value [G * H, P + L, D] → out.
+
+        Returns what is to be added to the ancestors' tokens, [P, H, D], if there are any.
+        """
         heads, dim = out.shape[1:]
         whole = value.view(self.count, heads, -1, dim).transpose(1, 2)
-        own = whole[:, self.past :]
-        self.put(out, own)
+        self.put(out, whole[:, self.past :])
+        return whole[:, : self.past].sum(0) if self.prefix else None
+
+    def add_to_prefix(self, out: torch.Tensor, value: torch.Tensor | None) -> None:
+        """Add what `put_below_prefix` returned to the ancestors' tokens of out [T, H, D]."""
         at = 0
-        for part in self.prefix:
+        for part in self.prefix if value is not None else ():
+            assert value is not None
             length = part.stop - part.start
-            out[part] += whole[:, at : at + length].sum(0)
+            out[part] += value[at : at + length]
             at += length
+
+    @property
+    def cost(self) -> int:
+        """Of its products, relative to other groups'."""
+        return self.count * self.length * (self.past + self.length)
 
     def queries(self, x: torch.Tensor, shared: int, blank: bool = False) -> torch.Tensor:
         """x [T, Hq, D] → [G * Hkv, L * rep, D]: the queries that share a key head, one after the other.
@@ -101,8 +115,10 @@ class PackedAttention:
 
     def __post_init__(self) -> None:
         self.groups = [_group(self.forest, members) for members in _families(self.forest)]
-        # a segment's gradient is put before those of its children are added: parents come first
-        self.groups.sort(key=lambda group: group.past)
+
+    def each(self, attend: Callable[[_Group], None]) -> None:
+        """Attend to each group, several at a time where there are threads: their products are too small to share."""
+        apart([partial(attend, group) for group in self.groups], [group.cost for group in self.groups])
 
     def attend(
         self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
@@ -176,7 +192,8 @@ class _ForestAttention(torch.autograd.Function):
         out = torch.empty(q.shape, dtype=q.dtype)
         shared = k.shape[1]
         repeat = q.shape[1] // shared
-        for group in layout.groups:
+
+        def attend(group: _Group) -> None:
             queries, keys, values = group.queries(q, shared), group.with_prefix(k), group.with_prefix(v)
             result = torch.empty_like(queries)
             for part in _blocks(group, window):
@@ -185,6 +202,8 @@ class _ForestAttention(torch.autograd.Function):
                 p = _probabilities(layout, part, queries[:, rows], keys[:, seen], scale, repeat)
                 result[:, rows] = torch.bmm(p, values[:, seen])
             group.put_queries(out, result, shared)
+
+        layout.each(attend)
         return out
 
     @staticmethod
@@ -196,13 +215,20 @@ class _ForestAttention(torch.autograd.Function):
         dq = torch.empty(q.shape, dtype=q.dtype)
         dk, dv = (torch.empty(x.shape, dtype=wide) for x in (k, v))
         shared = k.shape[1]
-        for group in layout.groups:
+        above: dict[int, tuple[torch.Tensor | None, torch.Tensor | None]] = {}
+
+        def attend(group: _Group) -> None:
             queries, keys, values = group.queries(q, shared), group.with_prefix(k), group.with_prefix(v)
             upstream = group.queries(grad, shared, blank=True)
             d_queries, d_keys, d_values = _group_backward(layout, group, queries, keys, values, upstream, scale, window)
             group.put_queries(dq, d_queries, shared)
-            group.put_with_prefix(dk, d_keys)
-            group.put_with_prefix(dv, d_values)
+            above[id(group)] = group.put_below_prefix(dk, d_keys), group.put_below_prefix(dv, d_values)
+
+        layout.each(attend)
+        for group in layout.groups:  # each segment's own gradient is in place now; in this order, whoever was first
+            d_keys, d_values = above[id(group)]
+            group.add_to_prefix(dk, d_keys)
+            group.add_to_prefix(dv, d_values)
         return dq, dk.to(k.dtype), dv.to(v.dtype), None, None, None
 
 

@@ -61,11 +61,12 @@ class RewardModel(Decoder):
         return model
 
     @classmethod
-    def of(cls, model: LanguageModel, seed: int, *, shared: bool = False) -> RewardModel:
+    def of(cls, model: LanguageModel, seed: int, *, shared: bool = False, blank: bool = False) -> RewardModel:
         """A reward model on a copy of a language model's trunk, its head drawn from N(0, 1/(d+1)) [SPEC 3.2].
 
         Args:
             shared: on the model's own weights instead: where that is no longer used, or both move by adapters alone.
+            blank: a head of zeros instead: a value model that expects nothing yet, and not noise of its own.
 
         Raises:
             BactrianError: transformers has no such head for this architecture.
@@ -87,7 +88,8 @@ class RewardModel(Decoder):
         network.is_loaded_in_4bit = is_quantised(model.network)
         size = trunk.get_input_embeddings().weight.shape[1]
         generator = torch.Generator().manual_seed(seed)
-        weight = torch.randn(1, size, generator=generator) / (size + 1) ** 0.5
+        drawn = torch.randn(1, size, generator=generator) / (size + 1) ** 0.5
+        weight = torch.zeros_like(drawn) if blank else drawn
         network.score.weight = torch.nn.Parameter(weight.to(model.device, model.dtype))
         names = {name for name, _ in network.named_parameters()}
         masters = {name: w if shared else w.clone() for name, w in model.masters.items() if name in names}

@@ -30,7 +30,7 @@ ROWS = 16
 CAPS: dict[str, float] = {
     "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": 4 * ROWS, "largest": 10,
     "epochs": 2, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1, "look_every": 1,
-    "keep_every": 1, "step": 1,
+    "keep_every": 1, "step": 1, "value_warmup": 1,
     "max_new_tokens": 16, "max_thinking_tokens": 64, "answer_tokens": 48, "budgets": 16, "budget": 16, "widths": 2,
     "tries": 2, "rollouts": 2, "waits": 1, "step_tokens": 8, "tokens_per_step": 8, "overlong_zone": 4,
     "time_limit_minutes": 0.5, "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,

@@ -1,9 +1,9 @@
 """Stage `ppo`: reinforcement learning with a value model, from verifiers, a reward model, or both."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.watching import Watching
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bactrian.artifact import Workspace
     from bactrian.model.language_model import LanguageModel
     from bactrian.model.reward_model import RewardModel
+    from bactrian.train.loop import Settings as LoopSettings
 
 
 class PPO(Watching, PPOOptions):
@@ -29,7 +30,7 @@ class PPO(Watching, PPOOptions):
     model: ModelRef = Field(description="the policy to start from; also the reference of the KL term")
     data: DataRef = Field(description="problem rows")
     value: ModelRef | None = Field(
-        None, description="a reward model that the value model starts from; by default the policy with a new head"
+        None, description="a reward model that the value model starts from; by default the policy with a head of zeros"
     )
     reward_model: ModelRef | None = Field(
         None, description="adds reward_weight × its reward; also scores rows of dataset reward_model"
@@ -41,7 +42,16 @@ class PPO(Watching, PPOOptions):
     rows_at_once: int = Field(64, ge=1, description="answers sampled side by side")
     verify_timeout: float = Field(10.0, gt=0, description="seconds for one slow verification")
     learning_rate: float = Field(3e-7, gt=0, description="peak of the schedule")
+    value_learning_rate: float | None = Field(
+        None, gt=0, description="peak for the value model; by default the policy's"
+    )
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
+
+    @model_validator(mode="after")
+    def _policy_moves(self) -> Self:
+        if self.value_warmup >= self.steps:
+            raise ValueError(f"value_warmup: found {self.value_warmup}, expected fewer than steps ({self.steps})")
+        return self
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.generate.local import LocalEngine
@@ -76,13 +86,17 @@ class PPO(Watching, PPOOptions):
             look = HeldOut(engine, apart, pool, self.max_new_tokens) if apart else None
             self.train_watched(workspace, model, task, look, trained=task)
 
+    def _settings(self, **changes: Any) -> "LoopSettings":
+        faster = {} if self.value_learning_rate is None else {"value.": self.value_learning_rate / self.learning_rate}
+        return super()._settings(rates=faster, **changes)
+
     def _value(self, workspace: "Workspace", model: "LanguageModel", judge: "RewardModel | None") -> "RewardModel":
         """What the value model starts from. Where adapters are trained, it is on weights that are there already."""
         from bactrian.model.reward_model import RewardModel
 
         shared = self.adapter is not None
         if self.value is None:
-            return RewardModel.of(model, workspace.seed, shared=shared)
+            return RewardModel.of(model, workspace.seed, shared=shared, blank=True)
         if shared and judge is not None and self.value == self.reward_model:
             return judge.twin()
         return self._reward_model(workspace, self.value)

@@ -87,6 +87,7 @@ class Settings:
     clip: float | None = 1.0
     states: Literal["float32", "8bit"] = "float32"  # of the optimiser
     offload: bool = False  # the optimiser's part in main memory
+    rates: Mapping[str, float] = field(default_factory=dict)  # beginning of weights' names → multiple of the rate
     checkpoint_seconds: float = 120.0
     time_limit: float | None = None  # seconds, over all attempts
 
@@ -144,7 +145,7 @@ def train(
     """
     s = settings
     optimiser = MasterAdamW(
-        model.network, s.betas, s.epsilon, s.weight_decay, model.masters, states=s.states, offload=s.offload
+        model.network, s.betas, s.epsilon, s.weight_decay, model.masters, s.states, s.offload, s.rates
     )
     folder = log.scratch / "checkpoints"
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}

@@ -30,6 +30,7 @@ class MasterAdamW:
         masters: Mapping[str, torch.Tensor] | None = None,
         states: Literal["float32", "8bit"] = "float32",
         offload: bool = False,
+        rates: Mapping[str, float] | None = None,
     ):
         """Weight decay touches matrices only: not embeddings, norms or biases (SPEC 7.1).
 
@@ -39,6 +40,7 @@ class MasterAdamW:
             states: how the moments are kept (see `states`).
             offload: keep masters, gradients and moments in main memory and move the weights there; a GPU holds what it
                 computes with. On a CPU it changes nothing.
+            rates: beginning of names → multiple of the learning rate at which these weights move; 1 for all others.
         """
         masters = masters or {}
         embeddings = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}
@@ -46,8 +48,7 @@ class MasterAdamW:
         self._gradients = _Gradients()
         self.model_weights: list[torch.nn.Parameter] = []
         self.masters: list[torch.nn.Parameter] = []
-        decayed: list[torch.nn.Parameter] = []
-        plain: list[torch.nn.Parameter] = []
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
         for name, weight in network.named_parameters():
             if not weight.requires_grad:
                 continue
@@ -60,9 +61,10 @@ class MasterAdamW:
             self.names.append(name)
             self.model_weights.append(weight)
             self.masters.append(master)
-            (decayed if weight.ndim >= 2 and id(weight) not in embeddings else plain).append(master)
-        groups = [Group(decayed, weight_decay), Group(plain, 0.0)]
-        self.states: States = KINDS[states]([group for group in groups if group.weights], betas, epsilon)
+            decay = weight_decay if weight.ndim >= 2 and id(weight) not in embeddings else 0.0
+            rate = next((rate for start, rate in (rates or {}).items() if name.startswith(start)), 1.0)
+            groups.setdefault((decay, rate), []).append(master)
+        self.states: States = KINDS[states]([Group(w, *alike) for alike, w in groups.items()], betas, epsilon)
 
     def expect(self, micro_batches: int) -> None:
         """Say how many gradients the next step adds up, before the first of them is made."""

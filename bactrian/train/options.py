@@ -108,6 +108,7 @@ class PPOOptions(RolloutOptions):
     clip: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 ± this")
     value_clip: float = Field(0.2, gt=0, description="the value moves at most this far in one step")
     value_weight: float = Field(0.1, gt=0, description="of the value model's loss")
+    value_warmup: int = Field(0, ge=0, description="first steps, in which the value model learns and the policy stays")
     whiten: bool = Field(True, description="advantages to mean 0 and deviation 1 over the step")
     no_end_reward: float | None = Field(
         -10.0, description="reward of an answer cut off before its end token; null: its own"

@@ -97,7 +97,7 @@ class PPO:
             size = -(-len(episodes) // s.parts)
             for part in range(s.parts):
                 mine = [episodes[i] for i in order[part * size : (part + 1) * size]]
-                yield self._update(mine, headline, tokens if epoch == part == 0 else 0)
+                yield self._update(mine, headline, tokens if epoch == part == 0 else 0, step >= s.value_warmup)
 
     def _sampled(self, step: int, version: int) -> list[Sampled]:
         """The batch of a step from the present weights; what it is worth is asked when it is trained on."""
@@ -185,21 +185,23 @@ class PPO:
                 f"limit is {limit:g}: the policy that is trained is not the one that sampled"
             )
 
-    def _update(self, episodes: list[_Episodes], headline: dict[str, float], tokens: int) -> Update:
+    def _update(self, episodes: list[_Episodes], headline: dict[str, float], tokens: int, moves: bool) -> Update:
         trained = sum(len(r.ids) for e in episodes for r in e.rollouts)
         return Update(
-            micro_batches=[self._share(part, trained) for part in self._bins(episodes)],
+            micro_batches=[self._share(part, trained, moves) for part in self._bins(episodes)],
             tokens=tokens,
             metrics=headline,
             finish=lambda sums: {key: value / max(1, trained) for key, value in sums.items()},
         )
 
-    def _share(self, part: list[_Episodes], trained: int) -> Callable[[], Share]:
+    def _share(self, part: list[_Episodes], trained: int, moves: bool) -> Callable[[], Share]:
+        """`moves`: whether the policy is trained, and not its value model alone."""
         s = self.settings
 
         def share() -> Share:
             forest, _, where = _planted(part)
-            logprobs, entropy = self.policy.logprobs_and_entropy(forest, where, s.temperature)
+            with torch.set_grad_enabled(moves):
+                logprobs, entropy = self.policy.logprobs_and_entropy(forest, where, s.temperature)
             values = self.value.scores(forest, forest.previous[where])
             old, advantages, before, targets = (
                 torch.cat([x for e in part for x in getattr(e, column)])
@@ -222,7 +224,8 @@ class PPO:
                 each = each * weights
                 metrics["importance_weight"] = float(weights.sum())
                 metrics["importance_truncated"] = float((weights >= weights.new_tensor(s.importance_cap)).sum())
-            return (each.sum() + s.value_weight * value.sum()) / trained, metrics
+            loss = s.value_weight * value.sum()
+            return ((each.sum() + loss) if moves else loss) / trained, metrics
 
         return share
 

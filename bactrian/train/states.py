@@ -19,10 +19,11 @@ SLICE = 2**22  # weights that bitsandbytes sees at a time: on a CPU it unpacks a
 
 @dataclass(frozen=True)
 class Group:
-    """Weights that decay alike."""
+    """Weights that decay alike and move at the same multiple of the learning rate."""
 
     weights: list[torch.nn.Parameter]
     decay: float
+    rate: float = 1.0
 
 
 class States(Protocol):
@@ -45,12 +46,12 @@ class Float32States:
     def __init__(self, groups: Sequence[Group], betas: tuple[float, float], epsilon: float) -> None:
         settings = [{"params": group.weights, "weight_decay": group.decay} for group in groups]
         self.adam = torch.optim.AdamW(settings, lr=0.0, betas=betas, eps=epsilon, fused=True)
-        self.decays = {weight: group.decay for group in groups for weight in group.weights}
+        self.groups = {weight: group for group in groups for weight in group.weights}
+        self.rates = [group.rate for group in groups]
         self.betas, self.epsilon = betas, epsilon
 
     def step(self, learning_rate: float) -> None:
-        for group in self.adam.param_groups:
-            group["lr"] = learning_rate
+        set_rates(self.adam, learning_rate, self.rates)
         self.adam.step()
 
     @torch.no_grad()
@@ -67,10 +68,11 @@ class Float32States:
         if not state:
             state.update(step=torch.tensor(0.0), exp_avg=torch.zeros_like(master), exp_avg_sq=torch.zeros_like(master))
         state["step"] += 1
-        steps, (beta_mean, beta_square) = int(state["step"]), self.betas
+        steps, (beta_mean, beta_square), group = int(state["step"]), self.betas, self.groups[master]
+        rate = learning_rate * group.rate
         call(
             "adamw", gradient, gradient.numel(), gradient, master, state["exp_avg"], state["exp_avg_sq"], copy, scale,
-            1 - learning_rate * self.decays[master], learning_rate / (1 - beta_mean**steps), 1 - beta_mean,
+            1 - rate * group.decay, rate / (1 - beta_mean**steps), 1 - beta_mean,
             1 - beta_square, (1 - beta_square**steps) ** 0.5, self.epsilon,
         )  # fmt: skip
 
@@ -114,10 +116,10 @@ class EightBitStates:
             for group in groups
         ]
         self.adam: Any = AdamW8bit(settings, lr=0.0, betas=betas, eps=epsilon)
+        self.rates = [group.rate for group in groups]
 
     def step(self, learning_rate: float) -> None:
-        for group in self.adam.param_groups:
-            group["lr"] = learning_rate
+        set_rates(self.adam, learning_rate, self.rates)
         for weight, parts in self.slices.items():
             gradients = [None] * len(parts) if weight.grad is None else torch.split(weight.grad.view(-1), SLICE)
             for part, gradient in zip(parts, gradients, strict=True):
@@ -145,6 +147,12 @@ class EightBitStates:
             for name in [name for name in state if not name.startswith("qmap")]:
                 saved = tensors[f"{number}.{name}"]
                 state[name] = int(saved) if name == "step" else state[name].copy_(saved)
+
+
+def set_rates(adam: Any, learning_rate: float, rates: Sequence[float]) -> None:
+    """Of each of an optimiser's groups its multiple of the learning rate."""
+    for group, rate in zip(adam.param_groups, rates, strict=True):
+        group["lr"] = learning_rate * rate
 
 
 def _cut(weight: torch.nn.Parameter) -> list[torch.nn.Parameter]:

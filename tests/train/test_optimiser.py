@@ -52,6 +52,29 @@ def test_in_float32_it_is_torch_s_adamw() -> None:
         torch.testing.assert_close(ours.bias, theirs.bias, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("states", ["float32", "8bit"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_part_with_a_rate_of_its_own_moves_as_if_it_were_alone(dtype: torch.dtype, states: Any) -> None:
+    if states == "8bit":
+        pytest.importorskip("bitsandbytes")
+    both = torch.nn.ModuleDict({"policy": linear(dtype), "value": linear(dtype)})
+    alone = {"policy": linear(dtype), "value": linear(dtype)}
+    rates = {"policy": 1e-3, "value": 5e-3}
+    together = MasterAdamW(both, weight_decay=0.1, states=states, rates={"value.": 5.0})
+    apart = {name: MasterAdamW(layer, weight_decay=0.1, states=states) for name, layer in alone.items()}
+    for seed in range(5):
+        for optimiser in (together, *apart.values()):
+            optimiser.expect(1)
+        for name, layer in alone.items():
+            torch.autograd.backward(loss_of(layer, seed))
+            torch.autograd.backward(loss_of(both[name], seed))
+            apart[name].step(rates[name], None)
+        together.step(1e-3, None)
+        for name, layer in alone.items():
+            for found, expected in zip(both[name].parameters(), layer.parameters(), strict=True):
+                torch.testing.assert_close(found, expected, rtol=0, atol=0 if dtype == torch.bfloat16 else 1e-7)
+
+
 def test_updates_below_the_resolution_of_bfloat16_add_up() -> None:
     """One step of 1e-5 is less than half a step of bfloat16 at these weights (about 2e-3); many are not."""
     ours, pure, exact = linear(torch.bfloat16), linear(torch.bfloat16), linear(torch.bfloat16).float()

@@ -11,6 +11,7 @@ from bactrian.model.reward_model import RewardModel, rewards_of
 from bactrian.train import ppo
 from bactrian.train.loop import Settings
 from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
+from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.options import PPOOptions
 from bactrian.train.reward import MixedReward
 from tests.model.tiny import write_tiny
@@ -123,6 +124,28 @@ def test_it_learns_what_is_rewarded_and_its_value_model_what_is_to_come(folder: 
     first, last = (sum(line["score"] for line in part) / len(part) for part in (lines[:6], lines[-6:]))
     assert last > first + 0.2
     assert lines[-1]["value_loss"] < 0.3 * lines[0]["value_loss"]
+
+
+def test_a_value_model_without_a_start_expects_nothing_and_first_learns_alone(folder: Path, tmp_path: Path) -> None:
+    """Its values are 0 before the first update; while it warms up no weight of the policy moves, then all move."""
+    made = task(folder, PPOOptions(problems_per_step=8, epochs=1, kl=0.0, value_warmup=3), steps=4)
+    made.value = RewardModel.of(made.policy, 5, blank=True)
+    made.network["value"] = made.value.network
+    start = {name: w.clone() for name, w in made.policy.network.named_parameters()}
+    first = {name: w.clone() for name, w in made.value.network.named_parameters()}
+    explained, moved = [], []
+    for step in range(4):
+        (update,) = made.updates(step)
+        explained.append(update.metrics["value_explained"])
+        optimiser = MasterAdamW(made.network, rates={"value.": 3.0})
+        optimiser.expect(len(update.micro_batches))
+        for micro_batch in update.micro_batches:
+            torch.autograd.backward(micro_batch()[0])
+        optimiser.step(1e-3, None)
+        moved.append(not all(torch.equal(w, start[n]) for n, w in made.policy.network.named_parameters()))
+    assert explained[0] == pytest.approx(0, abs=1e-6)  # nothing is expected, so nothing is explained
+    assert moved == [False, False, False, True]
+    assert any(not torch.equal(w, first[n]) for n, w in made.value.network.named_parameters())
 
 
 def test_a_reward_model_can_have_its_say(folder: Path) -> None:
