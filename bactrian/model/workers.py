@@ -32,8 +32,10 @@ def apart(pieces: Sequence[Callable[[], None]], costs: Sequence[float]) -> None:
             piece()
         return
 
+    inference = torch.is_inference_mode_enabled()
+
     def run(mine: list[int]) -> None:
-        with torch.no_grad():
+        with torch.no_grad(), torch.inference_mode(inference):  # whether a tensor is one of inference must not change
             for index in mine:
                 pieces[index]()
 

@@ -85,5 +85,7 @@ def test_attention_is_the_same_to_the_bit(dtype: torch.dtype) -> None:
         inputs = [x.clone().requires_grad_() for x in (q, k, v)]
         out = layout.attend(0, *inputs, 0.25, None)
         found.append([out, *torch.autograd.grad(out, inputs, upstream)])
+        with torch.inference_mode():  # as a prefill does
+            assert torch.equal(layout.attend(0, q, k, v, 0.25, None), out)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
