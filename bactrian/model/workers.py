@@ -35,7 +35,7 @@ def apart(pieces: Sequence[Callable[[], None]], costs: Sequence[float]) -> None:
     inference = torch.is_inference_mode_enabled()
 
     def run(mine: list[int]) -> None:
-        with torch.no_grad(), torch.inference_mode(inference):  # whether a tensor is one of inference must not change
+        with torch.inference_mode(inference), torch.no_grad():  # whether a tensor is one of inference must not change
             for index in mine:
                 pieces[index]()
 
