@@ -11,6 +11,7 @@ from generate_side import TEXT
 
 Ids = list[list[int]]
 RATE = 1e-6
+LONG = 500  # tokens of a prompt from which the peer trains on four rows at a time: all at once need more than 24 GiB
 
 
 def prompts(tokenizer: Any, count: int, length: int) -> Ids:
@@ -118,9 +119,12 @@ class TRL:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
         model.config.eos_token_id = model.generation_config.eos_token_id = None
         self.samples, self.new = samples, new
+        rows = count * samples
+        cuts = rows // 4 if length > LONG and rows % 4 == 0 else 1
         config = GRPOConfig(
             output_dir=tempfile.mkdtemp(), use_cpu=True, bf16=False, report_to="none", save_strategy="no",
-            per_device_train_batch_size=count * samples, num_generations=samples, max_completion_length=new,
+            per_device_train_batch_size=rows // cuts, gradient_accumulation_steps=cuts,
+            num_generations=samples, max_completion_length=new,
             learning_rate=RATE, lr_scheduler_type="constant", gradient_checkpointing=False, logging_steps=10**6,
             loss_type="dapo", epsilon=0.2, epsilon_high=0.272, beta=0.0, temperature=1.0, max_grad_norm=1.0,
             max_steps=10**6, disable_tqdm=True, seed=1,
