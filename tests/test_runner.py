@@ -355,7 +355,11 @@ def test_two_processes_never_make_the_same_artifact(fakes: list[str]) -> None:
 
 def test_ctrl_c_says_that_the_run_can_be_resumed(fakes: list[str]) -> None:
     Path("r.yaml").write_text(SLOW.replace("steps: 60", "steps: 3000"))  # a minute: it must not end before the signal
-    process = subprocess.Popen(command("run", "r.yaml"), env=environment(), stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # who starts tests in the background has it ignored, for good
+    try:
+        process = subprocess.Popen(command("run", "r.yaml"), env=environment(), stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     while not _reached("runs", 1):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
