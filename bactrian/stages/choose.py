@@ -65,8 +65,8 @@ class Choose(Stage):
 
 def lines(found: "Sequence[Candidate]") -> list[str]:
     """What a person is told: the chosen one, and what it has over each of the others."""
-    best, others = found[0], found[1:]
-    told = [f"{best.model}, {best.average:.1%} on average over {len(best.scores)} tasks"]
+    best, others, count = found[0], found[1:], len(found[0].scores)
+    told = [f"{best.model}, {best.average:.1%} on average over {count} task{'' if count == 1 else 's'}"]
     for each in others:
         low, high = each.interval
         doubt = "" if each.surely_worse else ", not surely"
