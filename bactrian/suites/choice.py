@@ -92,12 +92,14 @@ def read_measured(name: str, folder: Path, mode: str) -> Measured:
         records: Mapping[tuple[str, str], Sequence[Any]] = read_records(file)
     else:
         records = {(model, task): found for (model, task, how), found in read_labelled(file).items() if how == mode}
-    return Measured(name, manifest.stage, _labels(manifest), scores, records, results["tasks"])
+    return Measured(name, manifest.stage, _labels(name, manifest), scores, records, results["tasks"])
 
 
-def _labels(manifest: Manifest) -> dict[str, str]:
-    models = manifest.settings["models"]
+def _labels(name: str, manifest: Manifest) -> dict[str, str]:
+    models = manifest.settings.get("models", [])
     called = models if isinstance(models, dict) else {ref: ref for ref in models}
+    if not called or not set(called.values()) <= manifest.inputs.keys():
+        raise BactrianError(f"{name}: its manifest does not say which models it measured; make it again")
     return {manifest.inputs[ref].content_hash: label for label, ref in called.items()}
 
 
