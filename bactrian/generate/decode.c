@@ -21,6 +21,8 @@ typedef struct {
 } Token;
 
 #define BLOCK 256 /* vocabulary entries that are summed at once */
+#define CHUNK 64  /* entries of a head's values that are summed at once, */
+#define GROUP 4   /* for as many heads: what fits the registers */
 
 #define T uint16_t
 #define LOAD load_bf16

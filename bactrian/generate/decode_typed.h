@@ -14,25 +14,30 @@ static inline void NAME(rotate)(const T *x, const float *cos, const float *sin, 
     }
 }
 
-/* Attention of `group` query heads that share one key head, over the runs of one token.
+/* Attention of `group` query heads that share one key head, at most GROUP, over the runs of one token: a key or a value
+   is read and converted once for all of them. While keys are worked on, their values are fetched.
    queries: [group, dim], scaled. scores: [group, seen], scratch. out: [group, dim]. */
-static inline __attribute__((always_inline)) void NAME(attend_head)(
-    const float *queries, int group, const Run *runs, int64_t count, int64_t layer, int64_t head, int64_t skip,
+static inline __attribute__((always_inline)) void NAME(attend_group)(
+    const float *queries, const int group, const Run *runs, int64_t count, int64_t layer, int64_t head, int64_t skip,
     int64_t seen, float *scores, T *out, const int dim)
 {
-    float row[dim], acc[dim];
     int64_t at = 0, hidden = skip;
     for (int64_t r = 0; r < count; r++) {
         const T *keys = (const T *)(runs[r].keys + layer * runs[r].layer) + head * runs[r].head;
+        const T *values = (const T *)(runs[r].values + layer * runs[r].layer) + head * runs[r].head;
         int64_t start = hidden < runs[r].length ? hidden : runs[r].length;
         hidden -= start;
         for (int64_t j = start; j < runs[r].length; j++, at++) {
-            for (int i = 0; i < dim; i++) row[i] = LOAD(keys[j * dim + i]);
-            for (int g = 0; g < group; g++) {
-                float sum = 0;
-                for (int i = 0; i < dim; i++) sum += queries[g * dim + i] * row[i];
-                scores[g * seen + at] = sum;
+            float sum[GROUP] = {0};
+            for (int i = 0; i < dim; i += 64 / (int)sizeof(T)) __builtin_prefetch(values + j * dim + i);
+            for (int c = 0; c < dim; c += CHUNK) {
+                const int wide = dim - c < CHUNK ? dim - c : CHUNK;
+                float row[CHUNK];
+                for (int i = 0; i < wide; i++) row[i] = LOAD(keys[j * dim + c + i]);
+                for (int g = 0; g < group; g++)
+                    for (int i = 0; i < wide; i++) sum[g] += queries[g * dim + c + i] * row[i];
             }
+            for (int g = 0; g < group; g++) scores[g * seen + at] = sum[g];
         }
     }
     int64_t n = at;
@@ -43,16 +48,41 @@ static inline __attribute__((always_inline)) void NAME(attend_head)(
         for (int64_t j = 0; j < n; j++) sum += s[j];
         float inverse = 1.0f / sum;
         for (int64_t j = 0; j < n; j++) s[j] *= inverse;
-        for (int i = 0; i < dim; i++) acc[i] = 0;
+    }
+    for (int c = 0; c < dim; c += CHUNK) { /* as many sums as registers hold */
+        const int wide = dim - c < CHUNK ? dim - c : CHUNK;
+        float acc[GROUP][CHUNK];
+        for (int g = 0; g < group; g++)
+            for (int i = 0; i < wide; i++) acc[g][i] = 0;
         at = 0, hidden = skip;
         for (int64_t r = 0; r < count; r++) {
-            const T *values = (const T *)(runs[r].values + layer * runs[r].layer) + head * runs[r].head;
+            const T *values = (const T *)(runs[r].values + layer * runs[r].layer) + head * runs[r].head + c;
             int64_t start = hidden < runs[r].length ? hidden : runs[r].length;
             hidden -= start;
-            for (int64_t j = start; j < runs[r].length; j++, at++)
-                for (int i = 0; i < dim; i++) acc[i] += s[at] * LOAD(values[j * dim + i]);
+            for (int64_t j = start; j < runs[r].length; j++, at++) {
+                float row[CHUNK];
+                for (int i = 0; i < wide; i++) row[i] = LOAD(values[j * dim + i]);
+                for (int g = 0; g < group; g++)
+                    for (int i = 0; i < wide; i++) acc[g][i] += scores[g * seen + at] * row[i];
+            }
         }
-        for (int i = 0; i < dim; i++) out[g * dim + i] = STORE(acc[i]);
+        for (int g = 0; g < group; g++)
+            for (int i = 0; i < wide; i++) out[g * dim + c + i] = STORE(acc[g][i]);
+    }
+}
+
+static inline __attribute__((always_inline)) void NAME(attend_head)(
+    const float *queries, int group, const Run *runs, int64_t count, int64_t layer, int64_t head, int64_t skip,
+    int64_t seen, float *scores, T *out, const int dim)
+{
+    for (int part; group > 0; group -= part, queries += part * dim, out += part * dim) {
+        part = group < GROUP ? group : GROUP;
+        switch (part) { /* constant sizes stay in registers */
+            case 1: NAME(attend_group)(queries, 1, runs, count, layer, head, skip, seen, scores, out, dim); break;
+            case 2: NAME(attend_group)(queries, 2, runs, count, layer, head, skip, seen, scores, out, dim); break;
+            case 3: NAME(attend_group)(queries, 3, runs, count, layer, head, skip, seen, scores, out, dim); break;
+            default: NAME(attend_group)(queries, GROUP, runs, count, layer, head, skip, seen, scores, out, dim);
+        }
     }
 }
 
@@ -82,7 +112,7 @@ void NAME(attend)(
                 memcpy((T *)(own->values + layer * own->layer) + slot, v, sizeof(T) * dim);
             }
         }
-        #pragma omp for schedule(dynamic, 4)
+        #pragma omp for schedule(dynamic, 1)
         for (int64_t job = 0; job < tokens * kv_heads; job++) {
             int64_t t = job / kv_heads, h = job % kv_heads;
             const float *c = cos ? cos + t * dim : NULL, *s = sin ? sin + t * dim : NULL;
