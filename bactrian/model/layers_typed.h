@@ -129,7 +129,8 @@ void NAME(score)(
     }
 }
 
-/* Overwrites logits with grad * (onehot(target) - softmax(z)) * dz/dlogit. */
+/* Overwrites logits, a slice of the vocabulary, with grad * (onehot(target) - softmax(z)) * dz/dlogit. Targets are counted
+   from the slice's first entry and may lie outside it; sums are over the whole vocabulary. */
 void NAME(score_backward)(
     int threads, int64_t rows, int64_t size, T *logits, const int64_t *targets, const float *sums, const float *grad,
     float inverse, float cap)
@@ -138,7 +139,8 @@ void NAME(score_backward)(
     for (int64_t r = 0; r < rows; r++) {
         T *row = logits + r * size;
         float g = grad[r], sum = sums[r];
-        float at = LOAD(row[targets[r]]);
+        int here = targets[r] >= 0 && targets[r] < size;
+        float at = here ? LOAD(row[targets[r]]) : 0;
         if (cap > 0)
             for (int64_t i = 0; i < size; i++) {
                 float t = tanh_fast(LOAD(row[i]) / cap), p = exp_negative(cap * t * inverse - sum);
@@ -147,7 +149,7 @@ void NAME(score_backward)(
         else
             for (int64_t i = 0; i < size; i++) row[i] = STORE(-g * exp_negative(LOAD(row[i]) * inverse - sum) * inverse);
         float t = cap > 0 ? tanh_fast(at / cap) : 0, z = (cap > 0 ? cap * t : at) * inverse;
-        row[targets[r]] = STORE(g * (1.0f - exp_negative(z - sum)) * (1.0f - t * t) * inverse);
+        if (here) row[targets[r]] = STORE(g * (1.0f - exp_negative(z - sum)) * (1.0f - t * t) * inverse);
     }
 }
 

@@ -1,9 +1,9 @@
 """Log-probabilities of the tokens that a loss reads, and of no others.
 
-Hidden states are projected onto the vocabulary in chunks, forward and backward; nothing of size tokens x vocabulary
-outlives a chunk, unless it fits in a small budget and spares a second product. Logits stay in the dtype that the
-product made them in; their softmax is worked out in float32, a block at a time. On a GPU kernels of others may do the
-same (see `gpu_logprobs`).
+Hidden states are projected onto the vocabulary in chunks: of rows forward, of the vocabulary backward. Nothing of size
+tokens x vocabulary outlives a chunk, unless it fits in a small budget and spares a second product. Logits stay in the
+dtype that the product made them in; their softmax is worked out in float32, a block at a time. On a GPU kernels of
+others may do the same (see `gpu_logprobs`).
 """
 
 from __future__ import annotations
@@ -104,10 +104,11 @@ class _TokenLogprobs(torch.autograd.Function):
         count, block = hidden.shape[0], _rows(weight, BLOCK_ELEMENTS)
         picked = hidden.new_empty(count, dtype=_wide(hidden.dtype))
         sums, entropies = torch.empty_like(picked), picked.new_empty(count if entropy else 0)
-        kept: list[torch.Tensor] = []
         keep = any(ctx.needs_input_grad) and count * weight.shape[0] <= KEEP_ELEMENTS
+        kept = hidden.new_empty(count, weight.shape[0]) if keep else None
         for start in range(0, count, step := _rows(weight, CHUNK_ELEMENTS)):
-            logits = hidden[start : start + step] @ weight.T
+            rows = hidden[start : start + step]
+            logits = rows @ weight.T if kept is None else torch.mm(rows, weight.T, out=kept[start : start + step])
             if usable(logits):
                 _softmax(logits, start, targets, temperature, softcap, sums, picked, entropies if entropy else None)
             for at in range(0, 0 if usable(logits) else logits.shape[0], block):
@@ -117,8 +118,6 @@ class _TokenLogprobs(torch.autograd.Function):
                 picked[part] = wide.gather(-1, targets[part, None])[:, 0] - sums[part]
                 if entropy:
                     entropies[part] = sums[part] - (torch.softmax(wide, -1) * wide).sum(-1)
-            if keep:
-                kept.append(logits)
         ctx.temperature, ctx.softcap, ctx.kept = temperature, softcap, kept
         ctx.save_for_backward(hidden, weight, targets, sums)
         ctx.mark_non_differentiable(entropies)
@@ -126,23 +125,24 @@ class _TokenLogprobs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """By slices of the vocabulary, so that a weight's gradient is one product over all rows, rounded once."""
         hidden, weight, targets, sums = ctx.saved_tensors
-        step = _rows(weight, CHUNK_ELEMENTS)
-        d_hidden = torch.empty_like(hidden)
-        d_weight: torch.Tensor | None = None
-        for i, start in enumerate(range(0, hidden.shape[0], step)):
-            part = slice(start, start + step)
-            logits = ctx.kept[i] if ctx.kept else hidden[part] @ weight.T
-            _to_gradient(logits, targets[part], sums[part], grad[part], ctx.temperature, ctx.softcap)
-            torch.mm(logits, weight, out=d_hidden[part])
-            if ctx.needs_input_grad[1]:
-                share = logits.T @ hidden[part]
-                # the sum over chunks is kept in float32: it is one gradient of a whole micro-batch
-                d_weight = share if d_weight is None else d_weight.to(_wide(share.dtype)).add_(share)
-        ctx.kept = []  # overwritten above; a second backward computes them again
-        if ctx.needs_input_grad[1] and d_weight is None:
-            d_weight = torch.zeros_like(weight)
-        return d_hidden, (None if d_weight is None else d_weight.to(weight.dtype)), None, None, None, None
+        kept, ctx.kept = ctx.kept, None  # overwritten below; a second backward computes them again
+        size = len(weight)
+        step = size if kept is not None else max(1, CHUNK_ELEMENTS // max(1, len(hidden)))
+        d_hidden = torch.zeros_like(hidden, dtype=_wide(hidden.dtype) if step < size else None)
+        d_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        for first in range(0, size, step):
+            part = slice(first, first + step)
+            logits = hidden @ weight[part].T if kept is None else kept
+            _to_gradient(logits, targets - first, sums, grad, ctx.temperature, ctx.softcap)
+            if d_hidden.dtype == hidden.dtype:
+                d_hidden.addmm_(logits, weight[part])
+            else:
+                d_hidden.add_(logits @ weight[part])
+            if d_weight is not None:
+                torch.mm(logits.T, hidden, out=d_weight[part])
+        return d_hidden.to(hidden.dtype), d_weight, None, None, None, None
 
 
 def _softmax(
@@ -170,18 +170,26 @@ def _to_gradient(
     temperature: float,
     softcap: float | None,
 ) -> None:
-    """Overwrite a chunk's logits with the loss's gradient in them: grad * (onehot(target) - softmax) * slopes."""
+    """Overwrite a slice's logits with the loss's gradient in them: grad * (onehot(target) - softmax) * slopes.
+
+    Args:
+        logits: [N, a slice of the vocabulary].
+        targets: long [N], counted from the slice's first entry; one that lies outside is nowhere in it.
+        sums: log-sum-exp over the whole vocabulary [N].
+    """
     if usable(logits):
         given = (targets.contiguous(), sums, grad.float().contiguous())
         call("score_backward", logits, *logits.shape, logits, *given, 1 / temperature, softcap or 0.0)
         return
-    block = _rows(logits.T, BLOCK_ELEMENTS)
+    size, block = logits.shape[1], _rows(logits.T, BLOCK_ELEMENTS)
+    here = (targets >= 0) & (targets < size)
+    places, share = targets.clamp(0, size - 1), torch.where(here, grad, 0)
     for at in range(0, logits.shape[0], block):
         part = slice(at, at + block)
         wide = _shaped(logits[part], temperature, softcap)
         slope = None if softcap is None else 1 - (wide * temperature / softcap).square()
         d = torch.sub(wide, sums[part, None]).exp_().mul_(-grad[part, None])
-        d.scatter_add_(1, targets[part, None], grad[part, None])
+        d.scatter_add_(1, places[part, None], share[part, None])
         if slope is not None:
             d.mul_(slope)
         logits[part] = d if temperature == 1.0 else d.div_(temperature)

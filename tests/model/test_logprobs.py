@@ -37,6 +37,29 @@ def test_equals_log_softmax(
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("keep", [0, 10**9])
+def test_bfloat16_is_as_near_the_truth_as_one_rounding(
+    monkeypatch: pytest.MonkeyPatch, keep: int, native: bool
+) -> None:
+    """However many slices: a weight's gradient is one sum over all rows in float32."""
+    monkeypatch.setattr(module, "KEEP_ELEMENTS", keep)
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 2048)
+    if not native:
+        monkeypatch.setattr(module, "usable", lambda _: False)
+    torch.manual_seed(0)
+    given = torch.randn(300, 16).bfloat16(), torch.randn(700, 16).bfloat16()
+    hidden, weight = (x.requires_grad_() for x in given)
+    wide = tuple(x.detach().double().requires_grad_() for x in given)
+    targets, upstream = torch.randint(700, (300,)), torch.rand(300)
+    token_logprobs(hidden, weight, targets).mul(upstream).sum().backward()
+    truth = plain(*wide, 1.0, None).gather(-1, targets[:, None])[:, 0]
+    (truth * upstream).sum().backward()
+    for mine, exact in zip((hidden, weight), wide, strict=True):
+        assert mine.grad is not None and exact.grad is not None
+        assert float((mine.grad.double() - exact.grad).norm() / exact.grad.norm()) < 0.006
+
+
 @pytest.mark.parametrize(("temperature", "softcap"), [(1.0, None), (0.7, 2.0)])
 def test_entropy(temperature: float, softcap: float | None) -> None:
     torch.manual_seed(0)
