@@ -109,6 +109,9 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     stages = {name: stage for name, settings in header.steps.items()
               if (stage := _stage(name, settings, problems)) is not None}
     reads = {name: _reads(name, stage, header.steps, folder, problems) for name, stage in stages.items()}
+    for name, stage in stages.items():
+        for below, found, expected in stage.clashes(stages):
+            problems.add(("steps", name, *below), found, expected)
     added = {} if problems.lines else _ablations(header.steps, stages, problems)
     stages |= added
     reads |= {name: _steps_read(stage, stages) for name, stage in added.items()}

@@ -21,6 +21,7 @@ from bactrian.model.reward_model import RewardModel
 from bactrian.rehearsal.rehearse import CAPS, ROWS, prepare, rehearse
 from bactrian.rehearsal.rows import WORDS, made_up_rows
 from bactrian.rehearsal.toy import write_toy
+from bactrian.stages.checkpoint import Checkpoint
 from bactrian.verify import VERIFIERS, check_verifiers
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -84,8 +85,10 @@ def test_large_recipes_lose_nothing_but_their_size(name: str, tmp_path: Path) ->
     for step in made.recipe.steps:
         settings = step.stage.model_dump()
         assert settings.get("hub") is None
+        taken = sum(isinstance(each.stage, Checkpoint) and each.stage.model == step.name for each in made.recipe.steps)
+        caps = CAPS | {"steps": max(CAPS["steps"], taken + 1)}
         assert all(
-            settings[field] <= cap for field, cap in CAPS.items() if isinstance(settings.get(field), int | float)
+            settings[field] <= cap for field, cap in caps.items() if isinstance(settings.get(field), int | float)
         )
     rates = [float(rate) for rate in re.findall(r"^ +learning_rate: (\S+)", text, re.MULTILINE)]
     kept = [
@@ -117,6 +120,20 @@ def test_methods_that_are_the_same_at_toy_scale_are_one(tmp_path: Path) -> None:
     )
     stage: Any = prepare(write(tmp_path, steps), tmp_path).recipe.step("s").stage
     assert [method.method for method in stage.methods] == ["majority", "forcing"]
+
+
+def test_checkpoints_of_one_model_stay_apart(tmp_path: Path) -> None:
+    steps = (
+        "  p: {stage: problems, tasks: [{source: word_problems, count: 9}]}\n"
+        "  rl: {stage: rlvr, model: allenai/Llama-3.1-Tulu-3-8B-DPO, data: p, steps: 2000, keep_every: 500}\n"
+        "  late: {stage: checkpoint, model: rl, step: 1500}\n"
+        "  early: {stage: checkpoint, model: rl, step: 500}\n"
+        "  middle: {stage: checkpoint, model: rl, step: 1000}\n"
+    )
+    recipe = prepare(write(tmp_path, steps), tmp_path).recipe
+    stages: dict[str, Any] = {step.name: step.stage for step in recipe.steps}
+    assert [stages[name].step for name in ("early", "middle", "late")] == [1, 2, 3]
+    assert (stages["rl"].keep_every, stages["rl"].steps) == (1, 4)
 
 
 def write(folder: Path, steps: str) -> Path:

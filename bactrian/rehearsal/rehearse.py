@@ -23,6 +23,7 @@ from bactrian.rehearsal.rows import WORDS, made_up_rows
 from bactrian.rehearsal.toy import write_toy
 from bactrian.runner import StepRecord, run
 from bactrian.source import find_path
+from bactrian.stages.checkpoint import Checkpoint
 from bactrian.stages.stage import Found, Stage
 
 ROWS = 16
@@ -30,7 +31,7 @@ ROWS = 16
 CAPS: dict[str, float] = {
     "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": 4 * ROWS, "largest": 10,
     "epochs": 2, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1, "look_every": 1,
-    "keep_every": 1, "step": 1, "value_warmup": 1,
+    "keep_every": 1, "value_warmup": 1,
     "max_new_tokens": 16, "max_thinking_tokens": 64, "answer_tokens": 48, "budgets": 16, "budget": 16, "widths": 2,
     "tries": 2, "rollouts": 2, "waits": 1, "step_tokens": 8, "tokens_per_step": 8, "overlong_zone": 4,
     "time_limit_minutes": 0.5, "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
@@ -104,11 +105,25 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
         steps[name] = _capped(settings, stage, name, made)
         if stage.name == "source" and settings.get("hub"):
             steps[name] = _source(name, steps[name], stage, place, made)
+    _checkpoints(steps, recipe)
     _models(steps, recipe, place, family, made)
     here = {"dtype": "float32", "sandbox": recipe.hardware.sandbox}
     data = {**document.data, "name": f"{recipe.name}-rehearsal", "steps": steps, "hardware": here}
     made.recipe = check(_document(str(path), data), folder=path.parent)
     return made
+
+
+def _checkpoints(steps: dict[str, Any], recipe: Recipe) -> None:
+    """A model of which several checkpoints are taken has as many: the first after one step, the next after two."""
+    checkpoints = [(step.name, step.stage) for step in recipe.steps if isinstance(step.stage, Checkpoint)]
+    taken: dict[str, set[int]] = {}
+    for _, stage in checkpoints:
+        taken.setdefault(stage.model, set()).add(stage.step)
+    for name, stage in checkpoints:
+        steps[name]["step"] = 1 + sorted(taken[stage.model]).index(stage.step)
+    for name, after in taken.items():
+        if "steps" in steps.get(name, {}):
+            steps[name]["steps"] = max(steps[name]["steps"], len(after) + 1)
 
 
 def _document(name: str, data: dict[str, Any]) -> Document:

@@ -28,6 +28,20 @@ class Checkpoint(Stage):
     model: ModelRef = Field(description="a step that trained with keep_every")
     step: int = Field(ge=1, description="after how many steps of the training")
 
+    def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
+        trained = steps.get(self.model)
+        if trained is None:
+            return []
+        every, steps_made = getattr(trained, "keep_every", None), getattr(trained, "steps", None)
+        if every is None:
+            return [(("model",), f'"{self.model}", a step without keep_every', "one that trains with it")]
+        # with keep: best the model may be an earlier one, so the last is left too
+        end = None if steps_made is None else steps_made + (getattr(trained, "keep", None) == "best")
+        if self.step % every or (end is not None and self.step >= end):
+            until = "" if end is None else f", below {end}"
+            return [(("step",), str(self.step), f"a multiple of {every}, the keep_every of {self.model}{until}")]
+        return []
+
     def run(self, workspace: "Workspace") -> None:
         source = workspace.input(self.model)
         folder = source.path / CHECKPOINTS / str(self.step)

@@ -92,6 +92,10 @@ class Stage(Settings, ABC):
         """What `run` will take, given what is known of each reference. Loads no torch."""
         return Forecast()
 
+    def clashes(self, steps: Mapping[str, "Stage"]) -> list[tuple[tuple[str | int, ...], str, str]]:
+        """What is wrong given the settings of the recipe's steps: field, what was found, what is expected."""
+        return []
+
     def seconds_limit(self) -> float | None:
         """Seconds after which this stage stops by itself, whatever its forecast; None where it does not."""
         return None

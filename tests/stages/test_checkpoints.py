@@ -1,5 +1,6 @@
 """Checkpoints that training leaves in its artifact, and the stage that takes one out."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from bactrian.data.files import write_rows
 from bactrian.errors import BactrianError
 from bactrian.hardware import Hardware
 from bactrian.manifest import Kind
+from bactrian.recipe import load
 from bactrian.stages.checkpoint import Checkpoint
 from bactrian.stages.sft import SFT
 from bactrian.stages.training import Adapter
@@ -84,3 +86,27 @@ def test_checkpoints_do_not_disturb_and_survive_a_kill(tmp_path: Path, monkeypat
 def test_refused_beside_an_adapter() -> None:
     with pytest.raises(ValidationError, match="keep_every: expected none beside adapter"):
         SFT(**NEEDED, keep_every=2, adapter=Adapter(rank=2))
+
+
+@pytest.mark.parametrize(
+    ("training", "step", "said"),
+    [
+        ("", 40, 'field "model": found "rl", a step without keep_every, expected one that trains with it'),
+        (", keep_every: 40", 50, 'field "step": found 50, expected a multiple of 40, the keep_every of rl, below 80'),
+        (", keep_every: 40", 80, 'field "step": found 80, expected a multiple of 40, the keep_every of rl, below 80'),
+        (", keep_every: 40, keep: best, held_out: p, look_every: 40", 120, "below 81"),
+        (", keep_every: 40", 40, None),
+        (", keep_every: 40, keep: best, held_out: p, look_every: 40", 80, None),
+    ],
+)
+def test_a_checkpoint_that_will_not_be_there(training: str, step: int, said: str | None, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "steps:\n  p: {stage: problems, tasks: [{source: word_problems, count: 9}]}\n"
+        f"  rl: {{stage: rlvr, model: embedded:smollm2-135m, data: p, steps: 80{training}}}\n"
+        f"  at: {{stage: checkpoint, model: rl, step: {step}}}\n"
+    )
+    if said is None:
+        assert load(tmp_path / "r.yaml").step("at")
+    else:
+        with pytest.raises(BactrianError, match=re.escape(said)):
+            load(tmp_path / "r.yaml")
