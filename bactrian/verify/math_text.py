@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from bactrian.verify.gsm8k import last
-from bactrian.verify.latex import closing_brace
+from bactrian.verify.latex_text import closing_brace
 
 TEXT_LIMIT = 20_000
 """Characters considered, from the end."""
