@@ -31,6 +31,7 @@ from bactrian.progress import duration, say
 from bactrian.recipe import Recipe, Step
 from bactrian.source import Source, resolve
 from bactrian.stages.stage import Found
+from bactrian.train.heap import give_back
 
 _NOTED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pyarrow", "pydantic",
                    "gguf", "reasoning-gym", "datasets")
@@ -271,10 +272,14 @@ def check_device(hardware: Hardware) -> None:
 
 
 def _prepare(hardware: Hardware, seed: int) -> None:
-    """Threads, determinism and every global random stream, so that a step depends on nothing that ran before it."""
+    """Threads, determinism and every global random stream, so that a step depends on nothing that ran before it.
+
+    Nor does its memory: what earlier steps needed is given back.
+    """
     import numpy
     import torch
 
+    give_back()
     check_device(hardware)
     torch.set_num_threads(hardware.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)

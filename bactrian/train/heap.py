@@ -29,9 +29,7 @@ class Heap:
 
     def __init__(self) -> None:
         self.trim = _trim()
-        if self.trim is not None:
-            gc.collect()  # models and engines that only each other still know
-            self.trim(0)
+        give_back()
         self.need = 0  # bytes resident after a step in a fresh heap, the most of such steps
         self.level = 0  # bytes resident when pages were last given back
         self.since = 0  # steps since then
@@ -49,6 +47,13 @@ class Heap:
         self.trim(0)
         self.level, self.since = now, 0
         return True
+
+
+def give_back() -> None:
+    """Give the system back what nobody holds any more: what one step needed, the next does without."""
+    gc.collect()  # models and engines that only each other still know
+    if (trim := _trim()) is not None:
+        trim(0)
 
 
 def resident() -> int:

@@ -40,6 +40,28 @@ def test_a_heap_full_of_holes_is_given_back() -> None:
     assert freed < 40 and given_back > 360
 
 
+ENDED = """
+import torch
+from bactrian.train.heap import give_back, resident
+class Model: pass
+model, pins = Model(), []
+model.itself = model  # only a collection finds it
+model.weights = []
+for i in range(100):
+    model.weights.append(torch.ones(1 << 20))
+    pins.append(torch.ones(1 << 10))
+full = resident()
+del model
+give_back()
+print((full - resident()) >> 20)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc's heap")
+def test_what_an_ended_step_needed_is_given_back() -> None:
+    assert int(said_by(ENDED)) > 360  # MiB, of 400
+
+
 SWING = """
 import torch
 from bactrian.train.heap import Heap
