@@ -96,7 +96,8 @@ def training(step: Path) -> tuple[float | None, int | None]:
     told = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     if not told or "reward" not in told[-1]:
         return None, None
-    return float(np.mean([each["reward"] for each in told[-LAST:]])), int(told[-1]["tokens"])
+    steps = {each["tokens"]: each["reward"] for each in told}  # a step's updates say the same
+    return float(np.mean(list(steps.values())[-LAST:])), int(told[-1]["tokens"])
 
 
 def line_of(method: str, runs: list[Run], kls: list[float]) -> dict[str, Any]:
