@@ -50,6 +50,8 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
+    if not (folder / "run.json").is_file():
+        raise SystemExit(f"{folder}: found no run.json, expected the folder of a run")
     record = json.loads((folder / "run.json").read_text())
     steps = {each["name"]: folder.parent / each["path"] for each in record["steps"] if each["path"]}
     if "scores" not in steps:

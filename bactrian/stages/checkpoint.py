@@ -30,7 +30,7 @@ class Checkpoint(Stage):
 
     def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
         trained = steps.get(self.model)
-        if trained is None:
+        if trained is None or trained.makes is not Kind.MODEL:
             return []
         every, steps_made = getattr(trained, "keep_every", None), getattr(trained, "steps", None)
         if every is None:
