@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from bactrian.report import charts
-from bactrian.report.records import ScalingMethod, ScalingPoint, ScalingRecord, Step
+from bactrian.report.records import Run, ScalingMethod, ScalingPoint, ScalingRecord, Step
 from bactrian.report.svg import join, tag
 from bactrian.report.words import known, number, percent, points
 
 WIDTH, HEIGHT = 720.0, 360.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 40.0
 COLOURS = ("#3366cc", "#dc3912", "#109618", "#990099", "#b8860b", "#0099a8", "#a05030", "#6a6aa8", "#7a7a00", "#c0507a")
+FILE_NAME = re.compile(r"[\w-][\w.-]{0,200}")
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,14 @@ def _mark(kind: str, x: float, y: float, colour: str, said: str) -> Markup:
     if kind == "parallel":
         return tag("rect", {"x": x - 4, "y": y - 4, "width": 8.0, "height": 8.0, "fill": colour}, title)
     return tag("circle", {"cx": x, "cy": y, "r": 4.5, "fill": colour}, title)
+
+
+def drawings(run: Run) -> Iterator[tuple[str, str]]:
+    """(file name, SVG) of each step that compared methods; a step whose name is no file name is left out."""
+    for step in run.evaluations:
+        record = step.results.scaling if step.results is not None else None
+        if record is not None and record.methods and FILE_NAME.fullmatch(step.name):
+            yield f"scaling-{step.name}.svg", standalone(record)
 
 
 def standalone(record: ScalingRecord) -> str:

@@ -69,16 +69,12 @@ class Scaling(Stage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.evaluate.records import print_table, write_answers
-        from bactrian.report.records import ScalingRecord
-        from bactrian.report.scaling import standalone
         from bactrian.verify import Pool
 
         with Pool(workspace.hardware.threads, self.timeout) as pool:
             results, labelled = Comparing(self, workspace, pool).results()
         (workspace.output / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         write_answers(workspace.output / "questions.parquet", labelled)
-        drawing = standalone(ScalingRecord.model_validate(results["scaling"]))
-        (workspace.output / "scaling.svg").write_text(drawing, encoding="utf-8")
         for method in results["scaling"]["methods"]:
             for name in ("control", "scaling", "performance"):
                 if method[name] is not None:
