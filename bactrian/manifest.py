@@ -91,6 +91,15 @@ class InputRecord(BaseModel):
     path: str
 
 
+class PartRecord(BaseModel):
+    """A part that was looked up by name (parts.py): the module that holds it, and its code as a hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    module: str
+    fingerprint: str
+
+
 class Manifest(BaseModel):
     """The content of `manifest.json`; docs/design.md lists the fields."""
 
@@ -106,6 +115,7 @@ class Manifest(BaseModel):
     settings: dict[str, Any]
     seed: int
     code: dict[str, str | None]
+    parts: dict[str, PartRecord] = {}  # what was looked up by name and shaped the output, such as verifiers
     packages: dict[str, str]
     hardware: dict[str, str | int | None]
     licences: tuple[Licence, ...]

@@ -7,6 +7,7 @@ from bactrian.artifact import Store
 from bactrian.facts import facts_of
 from bactrian.hardware import Hardware, memory_bytes
 from bactrian.known_models import parameters_of
+from bactrian.parts import changed
 from bactrian.recipe import Compute, Recipe
 from bactrian.runner import Task, check_device, tasks
 from bactrian.source import Source, outline
@@ -111,7 +112,8 @@ def measure_speed(hardware: Hardware) -> float:
 
 def _state(task: Task, store: Store) -> str:
     stage = task.step.stage.name
-    if store.find(stage, task.key) is not None:
+    artifact = store.find(stage, task.key)
+    if artifact is not None and not changed(artifact.manifest.parts):
         return "exists"
     return "resume" if store.partial(stage, task.key).exists() else "make"
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bactrian import sandbox
+from bactrian import parts, sandbox
 from bactrian.artifact import Artifact, Input, Store, Workspace, finite, now, write_atomically
 from bactrian.errors import BactrianError
 from bactrian.facts import facts_of
@@ -151,6 +151,9 @@ def _existing(task: Task, store: Store, inputs: Mapping[str, Input | Source], ag
     if {record.content_hash for record in artifact.manifest.inputs.values()} != _hashes(inputs):
         say(f"{task.step.name}: an input was made again and came out different, so this step is made again")
         again = True
+    elif stale := parts.changed(artifact.manifest.parts):
+        say(f"{task.step.name}: changed since: {', '.join(stale)}; so this step is made again")
+        again = True
     if again:
         store.set_aside(artifact)
         return None
@@ -182,6 +185,9 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
             shutil.rmtree(partial)
             return finished
         at_hand = {ref: item.input() if isinstance(item, Source) else item for ref, item in inputs.items()}
+        if stale := parts.begin(partial):
+            say(f"{step.name}: changed since it was cut: {', '.join(stale)}; so it begins anew")
+            _begin_anew(partial)
         attempt = _attempt(partial)
         _prepare(hardware, step.seed)
         sandbox.want(hardware.sandbox)
@@ -191,7 +197,18 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
         before = time.monotonic()
         stage.run(workspace)
         seconds = attempt["seconds"] + time.monotonic() - before
-        return store.commit(partial, _manifest(task, workspace, attempt, seconds))
+        manifest = _manifest(task, workspace, attempt, seconds)
+        parts.end()
+        return store.commit(partial, manifest)
+
+
+def _begin_anew(partial: Path) -> None:
+    """Drop what a killed process left of a step, but for the lock."""
+    for name in ("output", "scratch"):
+        shutil.rmtree(partial / name)
+        (partial / name).mkdir()
+    for name in ("attempt.json", parts.NAME):
+        (partial / name).unlink(missing_ok=True)
 
 
 def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seconds: float) -> Manifest:
@@ -209,6 +226,7 @@ def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seco
         settings=stage.model_dump(mode="json", exclude={"seed"}),
         seed=workspace.seed,
         code={"version": _version(), "commit": _commit(), "fingerprint": task.code},
+        parts=parts.used(),
         packages=_packages(),
         hardware=hardware,
         licences=merge_licences(workspace.licences, *(item.licences for item in _passed_on(task, inputs))),

@@ -5,6 +5,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from bactrian.artifact import Kind, Licence, Workspace
 from bactrian.errors import BactrianError
+from bactrian.parts import note
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Settings, Stage
 
 MADE: list[str] = []  # stages run in this process, in order
@@ -27,13 +29,20 @@ class Letters(Stage):
     letter: str = Field("a", description="which letter")
     trouble: Literal["", "bug", "input", "full"] = ""
     licence: str = "CC-BY-4.0"
+    part: str = Field("", description="a module that is looked up by name")
+
+    trouble_now: ClassVar[str] = ""  # as `trouble`, but no setting: the key stays the same
+    saw: ClassVar[Callable[[Path], None]] = staticmethod(lambda scratch: None)
 
     def run(self, workspace: Workspace) -> None:
         """Write data.jsonl."""
         MADE.append(self.name)
+        type(self).saw(workspace.scratch)
+        if self.part:
+            note("part", self.part)
         if self.trouble == "bug":
             raise ZeroDivisionError("a bug")
-        if self.trouble == "input":
+        if "input" in (self.trouble, self.trouble_now):
             raise BactrianError("row 3, field messages: found nothing, expected a list \x1b[31m[red]")
         (workspace.output / "data.jsonl").write_text(f'{{"text": "{self.letter}"}}\n' * self.count)
         if self.trouble == "full":

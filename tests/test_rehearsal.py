@@ -22,7 +22,8 @@ from bactrian.rehearsal.rehearse import CAPS, ROWS, prepare, rehearse
 from bactrian.rehearsal.rows import WORDS, made_up_rows
 from bactrian.rehearsal.toy import write_toy
 from bactrian.stages.checkpoint import Checkpoint
-from bactrian.verify import VERIFIERS, check_verifiers
+from bactrian.verify import check_verifiers
+from bactrian.verify import verifier as verifier_of
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGE = ("tulu3-8b", "tulu3-70b", "tulu3-405b", "tulu3.1-8b", "olmo2-13b-instruct")
@@ -51,7 +52,7 @@ def test_made_up_problems_can_be_judged(verifier: str) -> None:
     assert all("body" in row and "question" not in row for row in rows)
     made = adopted(rows, layout="question_answer", columns=columns, verifier=verifier)
     check_verifiers(made, "here")
-    truths = {example.ground_truth for example in VERIFIERS[verifier].examples}
+    truths = {example.ground_truth for example in verifier_of(verifier).examples}
     assert {row["ground_truth"] for row in made} <= truths
 
 

@@ -260,8 +260,9 @@ class Comparing:
     ) -> "dict[str, tuple[list[Attempt], Mapping[str, Any]]]":
         """Lines of attempts by question: those of the memo, or made now, question by question, in scratch."""
         from bactrian.think import attempt
+        from bactrian.verify import versions
 
-        memo = self.workspace.memo(**self.shaping, **what)
+        memo = self.workspace.memo(**self.shaping, **what, verifiers=versions(self.rows))
         if not memo.exists:
             path = self.workspace.scratch / f"{memo.path.name}.jsonl"
             done = attempt.read(path)

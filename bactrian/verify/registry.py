@@ -1,5 +1,6 @@
 """All verifiers, by the name that stands in a problem row's `dataset`: ours, and those that others register."""
 
+import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,8 @@ from typing import Any, Literal
 
 from bactrian.chat import TAGS
 from bactrian.errors import BactrianError
+from bactrian.fingerprint import code_fingerprint
+from bactrian.parts import note
 from bactrian.verify.thinking import answer_part, declines
 from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict, unparsable
 
@@ -48,8 +51,29 @@ class Verifier:
         return self.place == "worker"
 
 
+BUILT_IN = {
+    name: f"bactrian.verify.{module}"
+    for module, names_ in {
+        "gsm8k": "gsm8k gsm8k_strict",
+        "competition": "math math_strict math_hendrycks math_minerva math_value math_verify",
+        "ifeval": "ifeval ifeval_strict",
+        "training_constraints": "instructions",
+        "choice": "choice",
+        "spans": "squad_em squad_f1 drop flan bbh",
+        "contained": "contains",
+        "deepmind": "deepmind",
+        "code": "code code_rate",
+        "pal": "pal",
+        "gym": "reasoning_gym",
+        "form": "format gated length",
+        "refusal": "compliance compliance_model",
+        "judge": "judge reward_model",
+    }.items()
+    for name in names_.split()
+}
+"""Our verifiers and their modules, each imported when the first row names it: a step depends on those that it uses."""
 VERIFIERS: dict[str, Verifier] = {}
-"""What has been registered so far; `names()` loads other packages' first."""
+"""What has been registered so far; `names()` loads all."""
 
 
 def register(
@@ -92,20 +116,36 @@ def load_entry_points() -> None:
 
 
 def names() -> list[str]:
-    """The names of all verifiers, other packages' included."""
+    """The names of all verifiers, other packages' included; loads them all."""
+    for module in dict.fromkeys(BUILT_IN.values()):
+        importlib.import_module(module)
     load_entry_points()
     return list(VERIFIERS)
 
 
 def verifier(dataset: str) -> Verifier:
-    """The verifier of this name. Raises BactrianError with the nearest right name if there is none."""
+    """The verifier of this name, loaded where it is not. Raises BactrianError with the nearest name if there is none."""
+    if dataset not in VERIFIERS and dataset in BUILT_IN:
+        importlib.import_module(BUILT_IN[dataset])
     if dataset not in VERIFIERS:
         load_entry_points()
     if dataset not in VERIFIERS:
-        near = get_close_matches(dataset, VERIFIERS, 1)
+        near = get_close_matches(dataset, names(), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BactrianError(f"no verifier is called {dataset!r}; expected one of {', '.join(VERIFIERS)}{hint}")
-    return VERIFIERS[dataset]
+    found = VERIFIERS[dataset]
+    if found.module:
+        note(f"verifier {dataset}", found.module)
+    return found
+
+
+def versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Verifiers that problem rows name, a gate's second one included → the hash of the code of each.
+
+    Part of the name of whatever keeps verdicts. Raises BactrianError for a verifier that there is not.
+    """
+    named = {name for row in rows for name in (row["dataset"], (row.get("settings") or NOTHING).get("then")) if name}
+    return {name: code_fingerprint(verifier(name).module) for name in sorted(named)}
 
 
 def verify(

@@ -19,7 +19,8 @@ from bactrian.suites.grading import check_extractor, grade
 from bactrian.suites.measure import measure
 from bactrian.suites.runner import Answered, Written
 from bactrian.suites.task import Loaded, Question
-from bactrian.verify import VERIFIERS, Example, Pool, Problem, Verdict, register
+from bactrian.verify import Example, Pool, Problem, Verdict, names, register
+from bactrian.verify.registry import VERIFIERS
 
 N = 60
 SUMS = loaded(task("sums"), [Question(f"{i} + {7 * i}?", str(8 * i), group="ab"[i % 2]) for i in range(N)])
@@ -176,6 +177,7 @@ def test_letters_that_no_option_has_are_told_without_a_model(tmp_path: Path) -> 
 
 
 def test_an_extractor_that_reads_the_few_shot_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    names()
     monkeypatch.setattr("bactrian.verify.registry.VERIFIERS", dict(VERIFIERS))
 
     @register("reads_the_prompt", examples=[Example("7", "7", "right")])

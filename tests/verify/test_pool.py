@@ -18,8 +18,10 @@ pytest.importorskip("reasoning_gym")
 NAUGHTY = """
 import os, sys, time
 from bactrian.verify import worker
-from bactrian.verify.registry import VERIFIERS, Verifier
+from bactrian.verify.registry import VERIFIERS, Verifier, names
 from bactrian.verify.verdict import Example, Verdict
+
+names()  # so that none is loaded later, over this one
 
 def check(problem, completion):
     print("noise on stdout")

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
 from bactrian.verify import (
-    VERIFIERS,
     Example,
     Item,
     Pool,
@@ -27,6 +26,7 @@ from bactrian.verify import (
     registry,
     verify,
 )  # fmt: skip
+from bactrian.verify.registry import VERIFIERS
 from bactrian.verify.thinking import answer_part, declines
 
 EXAMPLES = [Example("yes!", "", "right"), Example("no", "", "wrong"), Example("", "", "unparsable")]
@@ -35,6 +35,7 @@ EXAMPLES = [Example("yes!", "", "right"), Example("no", "", "wrong"), Example(""
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
     """What a test registers is gone after it."""
+    names()  # all of ours are there: what a test takes away would not be loaded again
     before = dict(VERIFIERS)
     yield
     VERIFIERS.clear()
