@@ -124,7 +124,7 @@ def names() -> list[str]:
 
 
 def verifier(dataset: str) -> Verifier:
-    """The verifier of this name, loaded where it is not. Raises BactrianError with the nearest name if there is none."""
+    """The verifier of this name, loaded if need be. Raises BactrianError with the nearest name if there is none."""
     if dataset not in VERIFIERS and dataset in BUILT_IN:
         importlib.import_module(BUILT_IN[dataset])
     if dataset not in VERIFIERS:
