@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "bactrian"
-WITHOUT_EFFECT = ("bactrian.report", "bactrian.progress")  # what they do never reaches an artifact
+WITHOUT_EFFECT = ("bactrian.report", "bactrian.progress", "bactrian.stopping", "bactrian.limits")
+"""What they do never reaches an artifact."""
 _HERE = Path(__file__).parent
 
 

@@ -182,3 +182,49 @@ def test_what_is_refused_is_known_by_number_or_by_a_library_s_words(error: Excep
                                    KeyError("memory"), PermissionError(errno.EPERM, "not permitted")])  # fmt: skip
 def test_what_may_be_a_bug_is_left_alone(error: Exception) -> None:
     assert refusal(error, Path("here")) is None
+
+
+WORKERS = """
+import os, sys
+from bactrian import cli
+from bactrian.data.parallel import map_stream
+def work(*_, **__):
+    from tests.test_stopping import process_of
+    rows = (({"n": n}, "here") for n in range(10**9))
+    seen = set()
+    for pid in map_stream(process_of, rows, 2):
+        if pid != os.getpid() and pid not in seen:
+            seen.add(pid)
+            print(pid, flush=True)
+if __name__ == "__main__":
+    cli.commands.main = work
+    sys.exit(cli.invoke([]))
+"""
+
+
+def process_of(rows: list[object]) -> list[int]:
+    return [os.getpid()] * len(rows)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path, number: int, status: int) -> None:
+    (tmp_path / "main.py").write_text(WORKERS)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env=environment(), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen)  # fmt: skip
+    assert process.stdout is not None
+    workers = [int(process.stdout.readline()) for _ in range(2)]
+    assert all(map(alive, workers))
+    process.send_signal(number)
+    process.wait()
+    until = time.monotonic() + 60
+    while any(map(alive, workers)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert process.returncode == status and not any(map(alive, workers))

@@ -22,8 +22,9 @@ class Pace:
     """
 
     def __init__(
-        self, steps: int, seconds: float | None, start: int = 0, cost: float = 0.0, clock: Callable[[], float] = monotonic
-    ) -> None:
+        self, steps: int, seconds: float | None, start: int = 0, cost: float = 0.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
         """
         Args:
             steps: of the whole work.
