@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bactrian.errors import BactrianError
 from bactrian.hardware import Hardware
+from bactrian.limits import refusal
 from bactrian.manifest import (
     MANIFEST,
     METRICS,
@@ -301,16 +302,14 @@ def take_lock(path: Path, what: str) -> int:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Turn "no space left", from whichever library it comes, into a BactrianError with the path and the free bytes."""
+    """Turn a full disk, and whatever else a machine refuses (`limits`), into a BactrianError naming the path."""
     try:
         yield
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if isinstance(error, BactrianError) or not (full or "No space left on device" in str(error)):
+        said = None if isinstance(error, BactrianError) else refusal(error, path)
+        if said is None:
             raise
-        there = next(folder for folder in (path, *path.parents) if folder.exists())
-        raise BactrianError(f"{path}: the disk is full ({shutil.disk_usage(there).free:,} bytes free). What was "
-                            f"finished stays; make room and run again to resume") from error
+        raise BactrianError(said) from error
 
 
 def write_atomically(path: Path, text: str) -> None:

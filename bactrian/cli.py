@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,10 @@ _run_name = click.option("--run", "run_name", help="The run (recipe name) in whi
 
 
 def main() -> None:
-    """Entry point: runs the command line and exits with 0, 1 (a bug), 2 (bad input) or 130 (interrupted)."""
+    """Entry point: runs the command line and exits.
+
+    Status: 0, 1 (a bug), 2 (bad input, or a limit of the machine), or of a signal 130 (Ctrl-C), 143 or 129.
+    """
     arguments = sys.argv[1:]
     for name, value in {**_QUIET, **({} if "OMP_WAIT_POLICY" in os.environ else _SPIN)}.items():
         os.environ.setdefault(name, value)
@@ -49,20 +53,29 @@ def main() -> None:
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; messages go to standard error."""
     from bactrian.progress import printable
+    from bactrian.stopping import Stop, listening
 
     try:
-        status = commands.main(list(arguments), prog_name="bactrian", standalone_mode=False)
+        with listening():
+            status = commands.main(list(arguments), prog_name="bactrian", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        print("interrupted; the same command resumes where this one stopped", file=sys.stderr)
-        return 130
+    except (click.Abort, KeyboardInterrupt) as error:
+        cause = error.__cause__ or error  # click has its own name for an interrupt
+        stop = cause if isinstance(cause, Stop) else Stop(signal.SIGINT)
+        print(printable(str(stop)), file=sys.stderr)
+        return stop.status
     except BactrianError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except Exception as error:
+        from bactrian.limits import refusal
+
+        if (said := refusal(error)) is not None:
+            print(f"error: {printable(said)}", file=sys.stderr)
+            return 2
         for note in getattr(error, "__notes__", ()):
             print(f"bactrian failed {printable(note)}", file=sys.stderr)
         print(printable("".join(traceback.format_exception(error))), file=sys.stderr)

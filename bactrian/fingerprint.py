@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "bactrian"
-WITHOUT_EFFECT = ("bactrian.report", "bactrian.progress")  # what they do never reaches an artifact
+WITHOUT_EFFECT = ("bactrian.report", "bactrian.progress", "bactrian.stopping", "bactrian.limits")
+"""What they do never reaches an artifact."""
 SHAPING = {
     "math_verify": "math-verify", "latex2sympy2_extended": "latex2sympy2-extended", "sympy": "sympy", "nltk": "nltk",
     "langdetect": "langdetect", "reasoning_gym": "reasoning-gym", "rensa": "rensa",

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bactrian.errors import BactrianError
+from bactrian.special import refuse_special
 
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
@@ -187,12 +188,22 @@ def hash_files(folder: Path, names: Iterable[str]) -> dict[str, FileRecord]:
 
 
 def hash_path(path: Path) -> str:
-    """Content hash of a file, of all files below a folder (their names within it included), or that a pattern names."""
-    if path.is_file():
-        return hash_file(path).sha256
-    if not path.exists():
-        return hash_json([[file.name, hash_file(file).sha256] for file in files_matching(path)])
-    return content_hash(hash_files(path, (file.relative_to(path).as_posix() for file in files_below(path))))
+    """Content hash of a file, of all files below a folder (their names within it included), or that a pattern names.
+
+    Raises BactrianError for what is no file (a pipe would be waited for), and for a file that cannot be read.
+    """
+    refuse_special(path)
+    try:
+        if path.is_file():
+            return hash_file(path).sha256
+        if not path.exists():
+            return hash_json([[file.name, hash_file(file).sha256] for file in files_matching(path)])
+        below = list(files_below(path))
+        for file in below:
+            refuse_special(file)
+        return content_hash(hash_files(path, (file.relative_to(path).as_posix() for file in below)))
+    except OSError as error:
+        raise BactrianError(f"{error.filename or path}: cannot be read ({error.strerror})") from None
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -204,7 +215,10 @@ def files_matching(pattern: Path) -> list[Path]:
     """The files that a pattern such as data/*.jsonl.gz names, in order of name; ** goes into folders."""
     if not glob.has_magic(str(pattern)):
         return []
-    return sorted(Path(name) for name in glob.glob(str(pattern), recursive=True) if Path(name).is_file())  # noqa: PTH207
+    found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
+    for path in found:
+        refuse_special(path)
+    return sorted(path for path in found if path.is_file())
 
 
 def merge_licences(*groups: Iterable[Licence]) -> tuple[Licence, ...]:

@@ -11,12 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bactrian import parts, sandbox
+from bactrian import parts, sandbox, stopping
 from bactrian.artifact import Artifact, Input, Store, Workspace, finite, now, write_atomically
 from bactrian.errors import BactrianError
 from bactrian.facts import facts_of
 from bactrian.fingerprint import code_fingerprint
 from bactrian.hardware import Hardware, machine, memory_bytes
+from bactrian.limits import refusal
 from bactrian.manifest import (
     Decontamination,
     InputRecord,
@@ -90,8 +91,9 @@ def run(recipe: Recipe, store: Store, only: str | None = None, from_step: str | 
     """Make what is missing of a recipe; write `<store>/<name>/run.json` around each step made, the report at the end.
 
     `only`: make just this step, from inputs that exist. `from_step`: make this step and all after it again.
-    Raises BactrianError for bad input, for an artifact that does not match its hashes, and for a full disk; whatever
-    else a stage raises carries a note that names the step.
+    Raises BactrianError for bad input, for an artifact that does not match its hashes, and for a full disk and other
+    limits of the machine; whatever else a stage raises carries a note that names the step. Raises Stop between two
+    steps if a signal asked for it.
     """
     names = [step.name for step in recipe.steps]
     for name in filter(None, (only, from_step)):
@@ -115,6 +117,7 @@ def run(recipe: Recipe, store: Store, only: str | None = None, from_step: str | 
                 artifact, status = _make(task, store, hardware, inputs), "made"
         made[name] = artifact
         log.add(task, artifact, status)
+        stopping.check(f"stopped after step {name}, which is made")
     log.finish(report)
     return list(log.done.values())
 
@@ -180,7 +183,7 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
     step, stage = task.step, task.step.stage
     resumed = store.partial(stage.name, task.key).exists()
     say(f"{step.name}: {'resuming' if resumed else 'making'} (stage {stage.name})")
-    with _naming_step(step), store.making(stage.name, task.key) as partial:
+    with _naming_step(step, store.partial(stage.name, task.key)), store.making(stage.name, task.key) as partial:
         if (finished := store.find(stage.name, task.key)) is not None:  # by another process, a moment ago
             shutil.rmtree(partial)
             return finished
@@ -309,14 +312,16 @@ def _prepare(hardware: Hardware, seed: int) -> None:
 
 
 @contextmanager
-def _naming_step(step: Step) -> Iterator[None]:
-    """Say of whatever goes wrong in which step it went wrong."""
+def _naming_step(step: Step, folder: Path) -> Iterator[None]:
+    """Say of whatever goes wrong in which step it went wrong; of what the machine refuses, in words."""
     place = f'step "{step.name}" (stage {step.stage.name})'
     try:
         yield
     except BactrianError as error:
         raise BactrianError(f"{place}: {error}") from error
     except Exception as error:
+        if (said := refusal(error, folder)) is not None:
+            raise BactrianError(f"{place}: {said}") from error
         error.add_note(f"while making {place}")
         raise
 

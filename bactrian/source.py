@@ -19,6 +19,7 @@ from bactrian.manifest import (
     hash_json,
     hash_path,
 )
+from bactrian.special import refuse_special, special
 from bactrian.wording import nearest
 
 EMBEDDED_PREFIX = "embedded:"
@@ -73,6 +74,9 @@ def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tu
         if kind is not Kind.MODEL:
             return f'"{ref}", which is a model', f"something that is {a(kind)}"
         return None if ref in names else (f'"{ref}"', f"one of {', '.join(names)}{_meant(ref, names)}")
+    for each in (Path(ref).expanduser(), folder / ref):
+        if (odd := special(each)) is not None:
+            return f'"{ref}", {odd}', "a file or a folder"
     path = find_path(ref, folder)
     if path is not None:
         if kind is Kind.DATA and path.is_file():
@@ -99,9 +103,14 @@ def resolve(ref: str, kind: Kind, folder: Path) -> Source:
 
 
 def find_path(ref: str, folder: Path) -> Path | None:
-    """The existing file or folder that `ref` names, or the pattern that names some files; or None."""
+    """The existing file or folder that `ref` names, or the pattern that names some files; or None.
+
+    Raises BactrianError if it names something else: a pipe, a device, a link that leads nowhere.
+    """
     path = Path(ref).expanduser()
     candidates = (path, folder / path) if ref else ()
+    for each in candidates:
+        refuse_special(each)
     return next((found for found in candidates if found.exists() or files_matching(found)), None)
 
 

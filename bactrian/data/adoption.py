@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 from bactrian.data.formats import Fault, Scanned
 from bactrian.data.layouts import LAYOUTS, Layout, as_problem, detect
 from bactrian.data.rows import Row, RowKind, drop_nulls, licence_of
-from bactrian.data.tally import Tally
+from bactrian.data.tally import Cases, Tally
 from bactrian.data.turns import Misfit
 from bactrian.errors import BactrianError
 
+DECIDING = 1000
+"""Rows, from the first, of which most decide what kind all rows are to be of."""
 _COLUMN = re.compile(r"\{([^{}]+)\}")
 _PLACE = re.compile(r"(.*), (?:line|row) (\d+)(?:, column \d+)?")
 _OURS = frozenset(("id", "source", "license"))
@@ -61,10 +64,10 @@ class Account:
         return fault
 
     def check_kind(self, row: Row) -> None:
-        """Raise Misfit for a row of another kind than the first."""
+        """Raise Misfit for a row of another kind than most; where none is decided, than the first."""
         self.kind = self.kind or kind_of(row)
         if kind_of(row) != self.kind:
-            raise Misfit(f"a {kind_of(row)} row, where the first is a {self.kind} row")
+            raise Misfit(f"a {kind_of(row)} row, where most are {self.kind} rows")
 
     def __str__(self) -> str:
         lines = [str(self.tally)]
@@ -108,6 +111,41 @@ def kind_of(row: Mapping[str, Any]) -> RowKind:
     if "text" in row:
         return "text"
     return "problem" if "dataset" in row else "conversation"
+
+
+def kinds_among(scanned: Iterable[Scanned], how: Adoption) -> dict[RowKind, Cases]:
+    """Of what kinds the first DECIDING rows are, with how many and which: the most frequent kind first.
+
+    Of two that are as frequent the one that came first is first, so that the rows alone decide. Rows that cannot be
+    used are of no kind.
+    """
+    found: dict[RowKind, Cases] = {}
+    trial = Account()
+    for row in adopt(islice(scanned, DECIDING), how, trial):
+        if not isinstance(row, Fault):
+            found.setdefault(kind_of(row), Cases()).add(str(row["id"]))
+            trial.kind = None  # the next may be of any
+    return dict(sorted(found.items(), key=lambda item: -item[1].count))
+
+
+def decide_kind(scanned: Iterable[Scanned], how: Adoption, limit: float) -> RowKind | None:
+    """The kind of most of the first DECIDING rows; None if none of them can be used.
+
+    Raises BactrianError with the counts and examples where more than `limit` of them are of other kinds, or half are.
+    """
+    kinds = kinds_among(scanned, how)
+    total = sum(cases.count for cases in kinds.values())
+    most, cases = next(iter(kinds.items()), (None, Cases()))
+    others = total - cases.count
+    if others and (others > limit * total or 2 * others >= total):
+        counts = "; ".join(f"{each.count:,} {kind} rows ({', '.join(each.examples)}{', …' if each.count > 3 else ''})"
+                           for kind, each in kinds.items())  # fmt: skip
+        raise BactrianError(
+            f"{how.source}: rows of several kinds: of the first {total:,} that can be used, {counts}; expected one "
+            f"kind, and at most {limit:g} (bad_limit) of others, which are dropped. Read each kind by a step of its "
+            "own, with `layout` set, or name the columns by `columns`"
+        )
+    return most
 
 
 def _layout_of(row: Row, how: Adoption, last: Layout | None) -> Layout:

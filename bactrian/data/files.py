@@ -9,6 +9,7 @@ from bactrian.data.rows import Row, RowKind, complete_row, validate_row
 from bactrian.data.writer import CARD_FILE, DATA_FILE, RowWriter
 from bactrian.errors import BactrianError
 from bactrian.manifest import files_matching
+from bactrian.special import refuse_special
 
 __all__ = ["CARD_FILE", "DATA_FILE", "RowWriter", "data_files", "hub_commit", "read_hub", "read_rows", "scan_hub",
            "scan_rows", "stream_rows", "write_rows"]
@@ -108,9 +109,10 @@ def write_rows(rows: Iterable[Row], folder: str | Path, card: str = "") -> None:
 def data_files(path: str | Path) -> list[Path]:
     """The files that hold the rows of a file, folder, artifact or pattern ("data/*.jsonl.gz"; ** goes into folders).
 
-    Raises BactrianError if there are none.
+    Raises BactrianError if there are none, and naming one that is a pipe, a device or a link that leads nowhere.
     """
     path = Path(path)
+    refuse_special(path)
     if path.is_file():
         return [path]
     if not path.exists():
@@ -119,7 +121,10 @@ def data_files(path: str | Path) -> list[Path]:
         raise BactrianError(f"{path}: no such file or folder{_nearest(path)}")
     if (path / DATA_FILE).is_file():
         return [path / DATA_FILE]
-    files = sorted(file for file in path.iterdir() if is_data(file.name) and file.is_file())
+    named = sorted(file for file in path.iterdir() if is_data(file.name))
+    for file in named:
+        refuse_special(file)
+    files = [file for file in named if file.is_file()]
     if not files:
         names = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "nothing"
         deeper = next((file for file in sorted(path.rglob("*")) if is_data(file.name)), None)

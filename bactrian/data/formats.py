@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,11 +54,13 @@ def scan(file: Path, text_rows: TextRows = "line") -> Iterator[Scanned]:
     """(row or Fault, where) for each row of a file, in order; keys that are None are left out, at any depth.
 
     After a Fault the stream goes on with the next row if there is one; damage beyond which nothing can be read is the
-    last value. Raises BactrianError for a name of no known format.
+    last value. Raises BactrianError for a name of no known format, and for a file that is gone or on a disk that fails.
     """
     reader = _reader(file.name)
     if reader is None:
         raise BactrianError(f"{file}: unknown format; expected {EXPECTED}")
+    if file.is_dir():
+        raise BactrianError(f"{file}: found a folder, expected a file")
     return _text(file, text_rows) if reader is _text else reader(file)
 
 
@@ -96,6 +99,7 @@ def _parquet(file: Path) -> Iterator[Scanned]:
                     yield (row(where) if callable(row) else row if plain else cleaned(row, where)), where
     except (*_DAMAGED, UnicodeDecodeError) as error:
         where = f"{file}, row {done + 1}" if done else str(file)
+        refuse_unreadable(error, where)
         yield Fault(where, "not a Parquet file, or damaged", first_line(error)), where
 
 
@@ -329,7 +333,18 @@ def _unparsable(error: Exception, where: str) -> Fault:
 
 
 def _cut_off(error: BaseException, where: str) -> Fault:
+    refuse_unreadable(error, where)
     return Fault(where, "cut off or damaged, cannot be decompressed", first_line(error))
+
+
+def refuse_unreadable(error: BaseException, where: str) -> None:
+    """Raises BactrianError if not what is in a file is at fault but the file: gone, no file, on a failing disk.
+
+    Such an error says nothing of the rows that are left, so it must not pass for one bad row.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        gone = "; was it moved while it was read?" if isinstance(error, FileNotFoundError) else ""
+        raise BactrianError(f"{where}: cannot be read ({os.strerror(error.errno)}){gone}") from error
 
 
 def _short(text: str) -> str:

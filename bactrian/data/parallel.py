@@ -5,10 +5,14 @@ which come in the order of the rows, are the same however the rows are cut into 
 What needs to see all rows (which of two duplicates stays, which rows a mixture takes) the caller does, in that order.
 """
 
+import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from bactrian.data.files import stream_rows
@@ -79,7 +83,7 @@ def _on_processes(
         return
     waiting: deque[Future[list[Any]]] = deque()
     # spawned, not forked: this process may hold torch's threads, whose locks a fork would copy as they are
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_serve) as pool:
         try:
             waiting.append(pool.submit(function, first))
             for batch in batches:
@@ -90,3 +94,18 @@ def _on_processes(
                 yield from waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _serve() -> None:
+    """In a worker process: Ctrl-C is for the process that started it, and once that has gone so does this one.
+
+    A worker waits for work on a pipe whose other end it holds itself, so it would not notice.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -18,8 +18,10 @@ from bactrian.data.tally import Cases, Tally
 from bactrian.data.writer import RowWriter, Written, parts_of
 
 STATE = "standing.json"
-SECONDS_BETWEEN_SAVES = 120.0
-"""What a kill costs at most, about; what is saved in several parts is read and written once more at the end."""
+SECONDS_BETWEEN_SAVES = 20.0
+"""What a kill costs at most, about; what is saved in several parts is read and written once more at the end.
+
+A process that is killed more often than this makes no progress; one that ends sooner pays nothing."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
-from bactrian.data.adoption import Account, Adoption, adopt
+from bactrian.data.adoption import Account, Adoption, adopt, kinds_among
 from bactrian.data.files import data_files, scan_rows
 from bactrian.data.formats import Fault, TextRows
 from bactrian.data.layouts import detect
@@ -73,8 +73,10 @@ class Survey:
 def survey(path: Path, layout: str = "auto", text_rows: TextRows = "line") -> Iterator[Survey]:
     """The survey after each row, growing; the last is that of everything. Raises BactrianError if there is no file."""
     found = Survey(data_files(path))
+    how = Adoption("", layout=layout)
+    found.account.kind = next(iter(kinds_among(scan_rows(path, text_rows), how)), None)
     before, scanned = tee(scan_rows(path, text_rows))
-    adopted = adopt(before, Adoption("", layout=layout), found.account)
+    adopted = adopt(before, how, found.account)
     for made, (row, where) in zip(adopted, scanned, strict=True):
         if not isinstance(row, Fault):
             group, size = _group(row, where, made, layout), characters(made if isinstance(made, dict) else row)

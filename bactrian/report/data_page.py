@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from bactrian.data.adoption import Account, Adoption, adopt
+from bactrian.data.adoption import Account, Adoption, adopt, kinds_among
 from bactrian.data.files import DATA_FILE, scan_rows
 from bactrian.data.formats import Fault, TextRows
 from bactrian.data.overlap.highlight import Piece, shared, shortened
@@ -148,7 +148,9 @@ def _rows(path: Path, layout: str, text_rows: TextRows) -> Iterator[dict[str, An
     """An artifact's rows as they are, others' as rows of ours, and what could not be read or used."""
     if (path / DATA_FILE).is_file():
         return (row if isinstance(row, Fault) else complete_row(row, path.name) for row, _ in scan_rows(path))
-    return adopt(scan_rows(path, text_rows), Adoption(path.name, layout=layout), Account())
+    how = Adoption(path.name, layout=layout)
+    kind = next(iter(kinds_among(scan_rows(path, text_rows), how)), None)
+    return adopt(scan_rows(path, text_rows), how, Account(kind=kind))
 
 
 def _drops(path: Path, sample: Sample) -> tuple[list[tuple[str, str, str]], Counter[str]]:

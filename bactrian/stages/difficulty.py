@@ -12,6 +12,8 @@ from bactrian.stages.judged import Judged
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bactrian.artifact import Workspace
 
 Row = dict[str, Any]
@@ -78,18 +80,19 @@ class Difficulty(Judged):
         say(f"difficulty: {tally}")
 
     def _rates(self, workspace: "Workspace", ref: str, rows: list[Row]) -> list[float]:
-        """One model's share of right answers to each problem; kept in scratch, so a kill loses one model at most."""
+        """One model's share of right answers to each problem; kept in scratch, as its answers are before that."""
         done = workspace.scratch / f"rates-{workspace.input(ref).content_hash[:16]}.json"
         if not done.exists():
             draft = done.with_suffix(".partial")
-            draft.write_text(json.dumps(self._tried(workspace, ref, rows)))
+            draft.write_text(json.dumps(self._tried(workspace, ref, rows, done.with_suffix(".jsonl"))))
             draft.rename(done)
         rates: list[float] = json.loads(done.read_text())
         return rates
 
-    def _tried(self, workspace: "Workspace", ref: str, rows: list[Row]) -> list[float]:
+    def _tried(self, workspace: "Workspace", ref: str, rows: list[Row], kept: "Path") -> list[float]:
         from bactrian.chat import prompt_ids
         from bactrian.generate.engine import Request
+        from bactrian.generate.kept import generate_kept
         from bactrian.generate.local import LocalEngine
         from bactrian.progress import progress
         from bactrian.verify import Item, Pool, at_limit
@@ -104,7 +107,7 @@ class Difficulty(Judged):
             for number, row in enumerate(rows)
         ]  # fmt: skip
         with progress(f"difficulty · {ref} answers", unit="token") as bar:
-            groups = engine.generate(requests, bar.advance)
+            groups = generate_kept(engine, requests, kept, bar.advance)
         flat = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
         with Pool(judges=self.judges(workspace, rows)) as pool:
             verdicts = pool.verify_all([Item.of(row, completion.text) for row, completion in flat])

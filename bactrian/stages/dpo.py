@@ -77,7 +77,7 @@ class DPO(Tuning):
 
         return remembered(
             workspace,
-            lambda: reference_logprobs(model, pairs, self.micro_tokens),
+            lambda journal: reference_logprobs(model, pairs, self.micro_tokens, journal),
             model=self.start_hash(workspace, self.model),
             tokens=[(p.prompt, p.chosen, p.rejected) for p in pairs],
             micro_tokens=self.micro_tokens,  # other packs round otherwise, in the last bits

@@ -49,8 +49,8 @@ class Answered:
 class Evaluate(Judged):
     """Scores of models on held-out problems, with intervals, and paired tests between models.
 
-    Each model's answers to one task in one mode are kept by content: a run that was killed goes on where it was, and a
-    further model costs only its own answers.
+    Each model's answers to one task in one mode are kept by content, so that a further model costs only its own. A run
+    that was killed asks only for the answers that were not finished.
     """
 
     name: ClassVar[str] = "evaluate"
@@ -184,8 +184,10 @@ class Evaluate(Judged):
                 memo = workspace.memo(**shaping)
                 if not memo.exists:
                     engine = engine or load_engine(workspace.input(ref).path, self, workspace)
-                    self._answer(engine, label, task, mode, pool, workspace.seed, memo.begin())
+                    kept = workspace.scratch / f"{memo.path.name}.jsonl"
+                    self._answer(engine, label, task, mode, pool, workspace.seed, memo.begin(), kept)
                     memo.commit()
+                    kept.unlink()
                 answered.append(read_memo(memo.path, label, task, mode))
         return answered
 
@@ -200,13 +202,18 @@ class Evaluate(Judged):
         return always | (drawn if mode == "sampled" else {})
 
     def _answer(
-        self, engine: "LocalEngine", label: str, task: Task, mode: "Mode", pool: "Pool", seed: int, folder: Path
-    ) -> None:
-        """Generate and grade; write answers.parquet and about.json. Raises BactrianError where the verifier fails."""
+        self, engine: "LocalEngine", label: str, task: Task, mode: "Mode", pool: "Pool", seed: int, folder: Path,
+        kept: Path,
+    ) -> None:  # fmt: skip
+        """Generate, into `kept` as answers come, and grade; write answers.parquet and about.json into `folder`.
+
+        Raises BactrianError where the verifier fails.
+        """
         from bactrian.chat import ThinkingReader, prompt_ids
         from bactrian.evaluate.records import write_answers
         from bactrian.evaluate.score import grade, refuse_failures
         from bactrian.generate.engine import Request
+        from bactrian.generate.kept import generate_kept
         from bactrian.progress import progress
 
         title = f"{label} · {task.name} · {mode}"
@@ -221,7 +228,7 @@ class Evaluate(Judged):
             settings = drawn if mode == "sampled" else greedy
             requests.append(replace(settings, prompt=tuple(ids), seed=question_seed(seed, row["id"])))
         with progress(f"evaluate · {title}", unit="token") as bar:
-            completions = engine.generate(requests, lambda tokens: bar.advance(tokens))
+            completions = generate_kept(engine, requests, kept, lambda tokens: bar.advance(tokens))
         answers = grade(task.rows, prompts, completions, pool, ThinkingReader(engine.template))
         refuse_failures(title, answers, self.failures)
         write_answers(folder / "answers.parquet", (({}, answer) for answer in answers))

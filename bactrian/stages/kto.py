@@ -49,7 +49,7 @@ class KTO(Tuning):
         opinions = self._opinions(rows, str(source.path), model.template, workspace)
         reference = remembered(
             workspace,
-            lambda: reference_sums(model, opinions, self.micro_tokens),
+            lambda journal: reference_sums(model, opinions, self.micro_tokens, journal),
             model=self.start_hash(workspace, self.model),
             tokens=[(o.prompt, o.answer) for o in opinions],
             micro_tokens=self.micro_tokens,

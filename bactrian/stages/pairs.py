@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from bactrian.artifact import Workspace
     from bactrian.chat import ChatTemplate
+    from bactrian.data.journal import Journal
     from bactrian.train.preference import Pair
 
 Row = dict[str, Any]
@@ -52,11 +53,13 @@ def token_pairs(
 
 
 def remembered(
-    workspace: "Workspace", compute: "Callable[[], torch.Tensor]", *, model: str, tokens: object, micro_tokens: int
-) -> "torch.Tensor":
+    workspace: "Workspace", compute: "Callable[[Journal], torch.Tensor]", *, model: str, tokens: object,
+    micro_tokens: int,
+) -> "torch.Tensor":  # fmt: skip
     """The reference's log-probabilities; from the memo if they were computed before.
 
     Args:
+        compute: is given a journal of its own, to keep parts of them over a kill.
         model: the content hash of the reference.
         tokens: all token ids that they are of.
     """
@@ -64,11 +67,15 @@ def remembered(
 
     from safetensors.torch import load_file, save_file
 
+    from bactrian.data.journal import Journal
+
     digest = hashlib.sha256(repr(tokens).encode()).hexdigest()
     memo = workspace.memo(what="reference log-probs", model=model, pairs=digest, micro_tokens=micro_tokens)
     if not memo.exists:
-        folder = memo.begin()
-        save_file({"sums": compute()}, folder / "reference.safetensors")
+        folder, kept = memo.begin(), workspace.scratch / f"{memo.path.name}.jsonl"
+        with Journal(kept) as journal:
+            save_file({"sums": compute(journal)}, folder / "reference.safetensors")
         memo.commit()
+        kept.unlink()
     sums: torch.Tensor = load_file(memo.path / "reference.safetensors")["sums"]
     return sums

@@ -11,6 +11,8 @@ from bactrian.stages.judged import Judged
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bactrian.artifact import Workspace
     from bactrian.data.tally import Tally
 
@@ -58,9 +60,9 @@ class Prefer(Judged):
         answers: list[list[Row]] = [[] for _ in rows]
         for ref in self.pool:
             done = workspace.scratch / f"answers-{workspace.input(ref).content_hash[:16]}.json"
-            if not done.exists():  # a kill loses at most the answers of one model
+            if not done.exists():  # the answers of a model, scored; before that they are in a journal beside it
                 draft = done.with_suffix(".partial")
-                draft.write_text(json.dumps(self._answers(workspace, ref, rows)))
+                draft.write_text(json.dumps(self._answers(workspace, ref, rows, done.with_suffix(".jsonl"))))
                 draft.rename(done)
             for mine, new in zip(answers, json.loads(done.read_text()), strict=True):
                 mine += new
@@ -80,10 +82,14 @@ class Prefer(Judged):
             raise BactrianError(f"prefer: no pairs: at every prompt all {len(answers[0])} answers score alike\n{tally}")
         write_rows(pairs, workspace.output, card=f"# Preference pairs\n\n```\n{tally}\n```")
 
-    def _answers(self, workspace: "Workspace", ref: str, rows: list[Row]) -> list[list[Row]]:
-        """What one model answers to each prompt: text, score, tokens, whether it ended and could be judged."""
+    def _answers(self, workspace: "Workspace", ref: str, rows: list[Row], kept: "Path") -> list[list[Row]]:
+        """What one model answers to each prompt: text, score, tokens, whether it ended and could be judged.
+
+        `kept`: where its answers are as they come, so that a kill loses none that were finished.
+        """
         from bactrian.chat import prompt_ids
         from bactrian.generate.engine import Request
+        from bactrian.generate.kept import generate_kept
         from bactrian.generate.local import LocalEngine
         from bactrian.progress import progress
         from bactrian.verify import Item, Pool
@@ -106,7 +112,7 @@ class Prefer(Judged):
         names = [f"prefer: model {ref}: prompt {row['id']}" for row in rows]
         engine.check_fits([request.prompt for request in requests], self.max_new_tokens, names)
         with progress(f"prefer · {ref} answers", unit="token") as bar:
-            completions = engine.generate(requests, bar.advance)
+            completions = generate_kept(engine, requests, kept, bar.advance)
         flat = [(row, c) for row, group in zip(rows, completions, strict=True) for c in group]
         with Pool(judges=self.judges(workspace, rows)) as pool:
             verdicts = pool.verify_all([Item.of(row, c.text) for row, c in flat])

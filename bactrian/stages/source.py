@@ -86,7 +86,7 @@ class Source(Stage):
         return self
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.data.adoption import adopt, check_share
+        from bactrian.data.adoption import adopt, check_share, decide_kind
         from bactrian.data.files import hub_commit
         from bactrian.data.formats import Fault
         from bactrian.data.resumption import Standing
@@ -101,6 +101,8 @@ class Source(Stage):
         account = stand.account
         if account.tally.total:
             say(f"source {how.source}: resuming after {account.tally.total:,} rows")
+        else:  # the first rows are read once more by themselves: what is counted below is counted once
+            account.kind = decide_kind(self._scanned(given, Standing(commit=stand.commit)), how, self.bad_limit)
         with (
             RowWriter(workspace.output, written=stand.written) as writer,
             (workspace.output / "drops.jsonl").open("ab") as drops,
@@ -124,7 +126,8 @@ class Source(Stage):
         for licence in writer.licences:
             workspace.add_licence(licence)
         self._record(workspace, self._place(given, stand.commit), account, writer.count)
-        write_account(workspace.output, account.tally, layouts=account.layouts, columns_left_out=account.left_out)
+        write_account(workspace.output, account.tally, layouts=account.layouts, columns_left_out=account.left_out,
+                      kind=account.kind)  # fmt: skip
         workspace.metrics.update(account.tally.counts())
         say(f"source: {account}")
 

@@ -71,7 +71,9 @@ class Training(Stage, Options):
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay rates")
     optimiser: Optimiser = Field(Optimiser(), description="memory of the optimiser: {states: 8bit, offload: true}")
     max_grad_norm: float | None = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
-    checkpoint_seconds: float = Field(120.0, ge=0, description="between checkpoints, which a killed run resumes from")
+    checkpoint_seconds: float | None = Field(
+        None, ge=0, description="between checkpoints, which a killed run resumes from; by default as their price allows"
+    )
     keep_every: int | None = Field(
         None, ge=1, description="steps after each of which a model is left in checkpoints/STEP, for stage checkpoint"
     )

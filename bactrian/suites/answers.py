@@ -74,9 +74,10 @@ class AnswerStore:
         return self._known.get(key)
 
     def put(self, key: str, value: Value) -> None:
-        """Append an answer. It is safe from a kill at the latest after the next `flush`."""
+        """Append an answer. From now on a kill leaves it; after the next `flush` a power cut does, too."""
         line = json.dumps({"key": key, "value": value, "check": checksum(key, value)}, ensure_ascii=True)
         self._file.write(line + "\n")
+        self._file.flush()
         self._known[key] = value
 
     def flush(self) -> None:

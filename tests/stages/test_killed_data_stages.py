@@ -42,6 +42,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in range(4):
         lines = [json.dumps(row(number)) for number in range(part * 4_000, part * 4_000 + 4_000)]
         lines[1234] = "{"
+        if part == 0:  # of another kind than most: what was decided of it must outlive a kill
+            lines[:40] = [json.dumps({"text": f"Once upon a time {number}."}) for number in range(40)]
         (folder / "in" / f"{part}.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode(), 1))
     texts = [QUESTIONS[n % 20] if n % 7 == 0 else f"{n} " * 30 for n in range(8_000)]
     rows = [{"id": str(n), "source": f"s{n % 2}", "license": "MIT", "text": text} for n, text in enumerate(texts)]
