@@ -58,6 +58,7 @@ class Input:
     licences: tuple[Licence, ...] = ()
     key: str | None = None
     decontamination: tuple[Decontamination, ...] = ()
+    statement: str | None = None  # of the artifact's manifest
 
 
 @dataclass
@@ -265,7 +266,7 @@ class Store:
         with naming_full_disk(output):
             files = _hash_all(output)
             manifest = manifest.model_copy(update={"files": files, "content_hash": content_hash(files)})
-            (output / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+            manifest = manifest.write(output)
             sync_folder(output)
             output.rename(final)
             _sync(final.parent)

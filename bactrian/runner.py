@@ -26,6 +26,7 @@ from bactrian.manifest import (
     hash_json,
     merge_decontamination,
     merge_licences,
+    restated,
 )
 from bactrian.progress import duration, say
 from bactrian.recipe import Recipe, Step
@@ -137,7 +138,7 @@ def _inputs(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | Sourc
     for name in task.step.reads:
         manifest = made[name].manifest
         inputs[name] = Input(name, made[name].path.resolve(), manifest.kind, manifest.content_hash, manifest.licences,
-                             manifest.key, manifest.decontamination)
+                             manifest.key, manifest.decontamination, manifest.statement())
     return inputs
 
 
@@ -147,6 +148,13 @@ def _existing(task: Task, store: Store, inputs: Mapping[str, Input | Source], ag
     if artifact is None:
         return None
     artifact.manifest.verify(artifact.path)
+    for ref, item in inputs.items():
+        changed = artifact.manifest.restated(item.key, item.content_hash, item.statement)
+        if changed == "changed":
+            raise BactrianError(f"{task.step.name}: {restated(ref, str(artifact.path))}")
+        if changed and not again:
+            say(f"{task.step.name}: {ref} was made again and its manifest says other things, so this step is made again")
+            again = True
     # with two references of one content, either name may have been recorded
     if {record.content_hash for record in artifact.manifest.inputs.values()} != _hashes(inputs):
         say(f"{task.step.name}: an input was made again and came out different, so this step is made again")
@@ -204,8 +212,8 @@ def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seco
         step=task.step.name,
         key=task.key,
         content_hash="",
-        inputs={ref: InputRecord(key=item.key, content_hash=item.content_hash, path=str(item.path))
-                for ref, item in inputs.items()},
+        inputs={ref: InputRecord(key=item.key, content_hash=item.content_hash, path=str(item.path),
+                                 statement=item.statement) for ref, item in inputs.items()},
         settings=stage.model_dump(mode="json", exclude={"seed"}),
         seed=workspace.seed,
         code={"version": _version(), "commit": _commit(), "fingerprint": task.code},
