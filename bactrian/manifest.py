@@ -188,7 +188,7 @@ class Manifest(BaseModel):
     def check_inputs(self, folder: Path) -> None:
         """Read the manifests of what this artifact, in `folder`, was made from, beside it or where they were then.
 
-        Raises BactrianError for one that is damaged, or that says other things than it did. What is gone is passed over.
+        Raises BactrianError for one that is damaged, or that says other things than it did; passes over what is gone.
         """
         for record in (each for each in self.inputs.values() if each.statement is not None):
             places = (folder.parent / Path(record.path).name, Path(record.path))

@@ -32,6 +32,7 @@ from bactrian.progress import duration, say
 from bactrian.recipe import Recipe, Step
 from bactrian.source import Source, resolve
 from bactrian.stages.stage import Found
+from bactrian.suites.ledger import Ledger
 from bactrian.train.heap import give_back
 
 _NOTED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pyarrow", "pydantic",
@@ -101,6 +102,8 @@ def run(recipe: Recipe, store: Store, only: str | None = None, from_step: str | 
     hardware = recipe.hardware.decide()
     made: dict[str, Artifact] = {}
     todo = tasks(recipe, hardware)
+    if any(task.step.stage.makes is Kind.RESULTS for task in todo):
+        Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten
     log = _RunLog(recipe, todo, store, command)
     for task in todo:
         name = task.step.name
@@ -153,7 +156,7 @@ def _existing(task: Task, store: Store, inputs: Mapping[str, Input | Source], ag
         if changed == "changed":
             raise BactrianError(f"{task.step.name}: {restated(ref, str(artifact.path))}")
         if changed and not again:
-            say(f"{task.step.name}: {ref} was made again and its manifest says other things, so this step is made again")
+            say(f"{task.step.name}: {ref} was made again and its manifest says other things, so this is made again")
             again = True
     # with two references of one content, either name may have been recorded
     if {record.content_hash for record in artifact.manifest.inputs.values()} != _hashes(inputs):
@@ -194,7 +197,7 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
         _prepare(hardware, step.seed)
         sandbox.want(hardware.sandbox)
         output, scratch = partial / "output", partial / "scratch"
-        workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store.memos, task.code)
+        workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store, task.code)
         _warn_of_memory(step, at_hand)
         before = time.monotonic()
         stage.run(workspace)
@@ -226,6 +229,7 @@ def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seco
         attempts=attempt["attempts"],
         metrics={name: finite(value) for name, value in workspace.metrics.items()},
         files={},
+        ledger=Ledger(workspace.store).record(workspace.looks) if stage.makes is Kind.RESULTS else None,
     )
 
 

@@ -114,8 +114,9 @@ def test_every_bit_of_a_manifest_is_sealed(tmp_path: Path) -> None:
     Manifest.read(path.parent)
 
 
-@pytest.mark.parametrize(("field", "value"), [("step", "b"), ("seed", 1), ("licences", [{"source": "a", "licence": "b"}]),
-                                              ("metrics", {"bad": 1.0}), ("ledger", {"id": "", "lines": 0, "seal": ""})])
+@pytest.mark.parametrize(("field", "value"), [
+    ("step", "b"), ("seed", 1), ("licences", [{"source": "a", "licence": "b"}]), ("metrics", {"bad": 1.0}),
+    ("ledger", {"id": "", "lines": 0, "seal": ""})])
 def test_the_field_of_a_manifest_that_was_changed_is_named(tmp_path: Path, field: str, value: object) -> None:
     path = made(Store(tmp_path), a="1").path / "manifest.json"
     changed = json.loads(path.read_text())
