@@ -95,6 +95,7 @@ def export_tasks(recipe: Recipe, folder: Path, store: Path) -> None:
     from bactrian.artifact import Store
     from bactrian.suites.harness import export_task
     from bactrian.suites.ledger import Ledger, entry
+    from bactrian.suites.recognise import remember_loaded
 
     suite: Any = recipe.steps[0].stage
     tasks = suite.questions()[0]
@@ -102,6 +103,8 @@ def export_tasks(recipe: Recipe, folder: Path, store: Path) -> None:
              for loaded in tasks if loaded.task.unseen for label in suite.models]  # fmt: skip
     if looks:
         Ledger(Store(store)).add(looks)
+    for loaded in tasks:
+        remember_loaded(Store(store), loaded)
     for loaded in tasks:
         click.echo(export_task(loaded, folder))
 

@@ -33,6 +33,7 @@ from bactrian.recipe import Recipe, Step
 from bactrian.source import Source, resolve
 from bactrian.stages.stage import Found
 from bactrian.suites.ledger import Ledger
+from bactrian.suites.recognise import warn_of_unseen
 from bactrian.train.heap import give_back
 
 _NOTED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pyarrow", "pydantic",
@@ -200,7 +201,13 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
         workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store, task.code)
         _warn_of_memory(step, at_hand)
         before = time.monotonic()
+        if stage.makes is Kind.MODEL:
+            rows = {item.ref: at_hand[item.ref].path for item in stage.references()
+                    if item.kind is Kind.DATA and not item.held_out}
+            warn_of_unseen(step.name, rows, workspace)
         stage.run(workspace)
+        if stage.name in ("source", "problems"):  # where rows come in
+            warn_of_unseen(step.name, {"what it made": output}, workspace)
         seconds = attempt["seconds"] + time.monotonic() - before
         return store.commit(partial, _manifest(task, workspace, attempt, seconds))
 

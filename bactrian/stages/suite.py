@@ -184,6 +184,7 @@ class Suite(Stage):
     def _note(self, tasks: "Sequence[Loaded]", workspace: "Workspace") -> "list[Look]":
         """Every look at an unseen task goes into the ledger before its first question is asked."""
         from bactrian.suites.ledger import Ledger, entry
+        from bactrian.suites.recognise import declare, remember_loaded
 
         ledger = Ledger(workspace.store)
         ledger.checked()  # one that was tampered with is an error whatever is asked
@@ -193,6 +194,12 @@ class Suite(Stage):
             if loaded.task.unseen
             for label, ref in self._labels(workspace)
         ]
+        for loaded in tasks:
+            remember_loaded(workspace.store, loaded)
+        plain = {each.task.name: [{"text": question.prompt} for question in each.questions]
+                 for each in tasks if not each.task.unseen}  # fmt: skip
+        weights = {label: workspace.input(ref).content_hash for label, ref in self._labels(workspace)}
+        declare("suite", plain, weights, self.final, self.reason, workspace, least=0.8)
         added = ledger.add(new) if new else []
         workspace.add_looks(look.as_json() for look in added)
         return added
