@@ -123,8 +123,8 @@ class Comparing:
             raise BactrianError(f"{path}: found no problems")
         check_verifiers(rows, str(path))
         if found := unseen_in(rows, known_marks(self.workspace.store, [path])):
-            raise BactrianError(f"scaling: {path} holds {told(found)}, which is unseen: methods are not compared on it; "
-                                f"look at it once, with stage evaluate or suite")  # fmt: skip
+            raise BactrianError(f"scaling: {path} holds {told(found)}, which is unseen: methods are not compared on "
+                                f"it; look at it once, with stage evaluate or suite")  # fmt: skip
         for licence in licences(rows):
             self.workspace.add_licence(licence)
         ids = {row["id"] for row in rows}

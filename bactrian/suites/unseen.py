@@ -1,8 +1,8 @@
 """Unseen data known by their content, whatever the file is called and however its rows are laid out.
 
-Of each item of an unseen task a few hashes are kept, never a word: the smallest hashes of its 8-grams, or, of an item of
-fewer than eight words, the hash of all of them. A row holds an item if it holds most of the item's hashes, in whatever
-column, order or layout.
+Of each item of an unseen task a few hashes are kept, never a word: the smallest hashes of its 8-grams, or, of an item
+of fewer than eight words, the hash of all of them. A row holds an item if it holds most of the item's hashes, in
+whatever column, order or layout.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ class Found:
     def told(self) -> dict[str, int]:
         """Task → items, of those tasks of which these rows hold more than chance would."""
         told = {}
-        for task in sorted(self.items.keys() | self.short.keys()):
-            long, all_items = len(self.items.get(task, ())), len(self.items.get(task, ())) + len(self.short.get(task, ()))
-            share = self.holding[task] / self.rows
-            if (min(long, self.holding[task]) >= ITEMS or (min(all_items, self.holding[task]) >= LEAST and share >= SHARE)
-                    or share >= MOST):  # fmt: skip
-                told[task] = all_items
+        for task in sorted(self.holding):
+            long, rows = len(self.items.get(task, ())), self.holding[task]
+            items, share = long + len(self.short.get(task, ())), rows / self.rows
+            few = min(items, rows) >= LEAST and share >= SHARE
+            if min(long, rows) >= ITEMS or few or share >= MOST:
+                told[task] = items
         return told
 
 
