@@ -11,11 +11,13 @@ import math
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.hardware import Hardware
@@ -59,6 +61,7 @@ class Input:
     licences: tuple[Licence, ...] = ()
     key: str | None = None
     decontamination: tuple[Decontamination, ...] = ()
+    statement: str | None = None  # of the artifact's manifest
 
 
 @dataclass
@@ -70,12 +73,16 @@ class Workspace:
     seed: int
     hardware: Hardware
     inputs: Mapping[str, Input]
-    memos: Path
+    store: "Store"
     code: str = ""  # the stage's code fingerprint; part of every memo's name
     metrics: dict[str, float] = field(default_factory=dict)  # headline numbers for the manifest
     licences: list[Licence] = field(default_factory=list)  # beyond the inputs'
     decontamination: Decontamination | None = None  # set by a stage that compared its rows with test items
+    memos: Path = field(init=False)
     _log_checked: bool = False
+
+    def __post_init__(self) -> None:
+        self.memos = self.store.memos
 
     @classmethod
     def temporary(cls, folder: Path, inputs: Mapping[str, Input] | None = None, seed: int = 0,
@@ -83,7 +90,7 @@ class Workspace:
         """A workspace in any folder, for tests and for calling a stage without a recipe."""
         for name in ("output", "scratch"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        return cls(folder / "output", folder / "scratch", seed, hardware or Hardware(), inputs or {}, folder / "memo")
+        return cls(folder / "output", folder / "scratch", seed, hardware or Hardware(), inputs or {}, Store(folder))
 
     def input(self, ref: str) -> Input:
         """What a reference of the stage's settings names. Raises KeyError if the stage has no such reference."""
@@ -93,6 +100,17 @@ class Workspace:
         """Note a licence beyond the inputs' own, which are carried up without asking."""
         if licence not in self.licences:
             self.licences.append(licence)
+
+    @property
+    def looks(self) -> list[dict[str, Any]]:
+        """The looks at unseen tasks that this artifact was made with, those before a kill included."""
+        path = self.scratch / "looks.json"
+        found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        return found
+
+    def add_looks(self, looks: Iterable[dict[str, Any]]) -> None:
+        """Note looks for the manifest."""
+        write_atomically(self.scratch / "looks.json", json.dumps([*self.looks, *looks]))
 
     def memo(self, **parts: object) -> "Memo":
         """A result shared between steps, named by everything that shapes it: `parts`, the dtype and the stage's code.
@@ -266,7 +284,7 @@ class Store:
         with naming_full_disk(output):
             files = _hash_all(output)
             manifest = manifest.model_copy(update={"files": files, "content_hash": content_hash(files)})
-            (output / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+            manifest = manifest.write(output)
             sync_folder(output)
             output.rename(final)
             _sync(final.parent)
@@ -275,10 +293,10 @@ class Store:
         return Artifact(final, manifest)
 
 
-def take_lock(path: Path, what: str) -> int:
+def take_lock(path: Path, what: str, patience: float = 0.0) -> int:
     """Lock a file until the returned descriptor is closed or the process ends; a fork does not inherit the lock.
 
-    Raises BactrianError saying which process holds it.
+    Raises BactrianError saying which process holds it, and still did after `patience` seconds.
     """
     import fcntl
 
@@ -287,7 +305,10 @@ def take_lock(path: Path, what: str) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise BactrianError(f"{path.parent}: cannot be written to ({error.strerror}); {what} cannot be made") from None
+    end = time.monotonic() + patience
     try:
+        while not _locked(descriptor) and time.monotonic() < end:
+            time.sleep(0.05)
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
@@ -298,6 +319,19 @@ def take_lock(path: Path, what: str) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now()}".encode())
     return descriptor
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether a lock could be had at once."""
+    import fcntl
+
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
 
 
 @contextmanager

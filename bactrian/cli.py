@@ -177,10 +177,12 @@ def show(artifact: str, run_name: str | None, as_json: bool, store: Path) -> Non
     from bactrian.tables import print_manifest
 
     folder = Store(store).locate(artifact, run_name)
+    manifest = Manifest.read(folder)
+    manifest.check_inputs(folder)
     if as_json:
         click.echo((folder / MANIFEST).read_text())
     else:
-        print_manifest(folder, Manifest.read(folder))
+        print_manifest(folder, manifest)
 
 
 @commands.command()

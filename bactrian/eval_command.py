@@ -92,15 +92,19 @@ def eval_recipe(
 
 def export_tasks(recipe: Recipe, folder: Path, store: Path) -> None:
     """The questions of a recipe's suite, as the harness's YAML and rows. Handing out unseen questions is a look."""
+    from bactrian.artifact import Store
     from bactrian.suites.harness import export_task
     from bactrian.suites.ledger import Ledger, entry
+    from bactrian.suites.recognise import remember_loaded
 
     suite: Any = recipe.steps[0].stage
     tasks = suite.questions()[0]
     looks = [entry(loaded.task.name, loaded.content, f"{label} (by lm-evaluation-harness)", "", suite.reason)
              for loaded in tasks if loaded.task.unseen for label in suite.models]  # fmt: skip
     if looks:
-        Ledger(store).add(looks)
+        Ledger(Store(store)).add(looks)
+    for loaded in tasks:
+        remember_loaded(Store(store), loaded)
     for loaded in tasks:
         click.echo(export_task(loaded, folder))
 
@@ -300,39 +304,26 @@ def power_command(questions: int | None, difference: float | None, score: float,
 
 
 @click.command("ledger")
+@click.option("--rebuild", is_flag=True, help="Where it lost lines and no copy is left: write what results prove.")
 @_store
-def ledger_command(store: Path) -> None:
+def ledger_command(rebuild: bool, store: Path) -> None:
     """Who looked at which unseen task with which model, and whether the ledger is whole."""
-    from bactrian.suites.ledger import Ledger
+    from bactrian.artifact import Store
+    from bactrian.suites.ledger import GAP, Ledger
     from bactrian.suites.tables import print_table
 
     if not store.is_dir():
         raise BactrianError(f"{store}: no such folder; expected a store, whose ledger it is (--store)")
-    ledger = Ledger(store)
-    looks = ledger.looks()
-    carried = [(path, seal) for path, seals in seals_of_results(store) for seal in seals]
-    for path in dict.fromkeys(path for path, _ in carried):
-        ledger.check_holds([seal for other, seal in carried if other == path], str(path))
-    lines = [[str(look.number), look.when, look.who, look.task, look.model, look.model_hash[:12], look.reason]
-             for look in looks]  # fmt: skip
-    print_table("Looks at unseen tasks", ["", "when", "who", "task", "model", "weights", "reason"], lines)
-    click.echo(f"{len(looks)} looks; every seal fits")
-
-
-def seals_of_results(store: Path) -> list[tuple[Path, list[str]]]:
-    """The seals that results artifacts of a store carry.
-
-    Raises BactrianError for results that cannot be read, or that are of unseen tasks and carry none.
-    """
-    from bactrian.suites.results import read_object, require
-
-    found = []
-    for path in sorted((store / "artifacts").glob("suite-*/results.json")):
-        results = read_object(path)
-        require(results, {"tasks": dict, "looks": list}, str(path))
-        unseen = [name for name, about in results["tasks"].items() if isinstance(about, dict) and "looks" in about]
-        if unseen and not results["looks"]:
-            raise BactrianError(f"{path}: scores of {', '.join(unseen)}, which are unseen, without a look: the results "
-                                f"were tampered with")  # fmt: skip
-        found.append((path, [str(seal) for seal in results["looks"]]))
-    return found
+    ledger = Ledger(Store(store))
+    if rebuild:
+        click.echo(f"{ledger.path}: {len(ledger.rebuild())} lines written anew")
+    looks = ledger.checked()
+    copied = ledger.all_looks()[sum(look.rebuilt != GAP for look in looks) :]
+    lines = [[str(look.number), look.when, look.who, look.task, look.model, look.model_hash[:12], look.reason,
+              look.rebuilt] for look in looks]  # fmt: skip
+    lines += [["", look.when, look.who, look.task, look.model, look.model_hash[:12], look.reason,
+               f"copied in; line {look.number} of ledger {look.ledger}"] for look in copied]  # fmt: skip
+    print_table("Looks at unseen tasks", ["", "when", "who", "task", "model", "weights", "reason", "from"], lines)
+    gaps = sum(look.rebuilt == GAP for look in looks)
+    click.echo(f"{len(looks) - gaps} looks; every seal fits" + (f"; rebuilt with {gaps} gaps" if gaps else "")
+               + (f"; {len(copied)} more by results of other stores" if copied else ""))  # fmt: skip

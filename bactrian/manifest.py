@@ -1,4 +1,9 @@
-"""What an artifact says about itself: kinds, licences, file hashes and the manifest that ties them together."""
+"""What an artifact says about itself: kinds, licences, file hashes and the manifest that ties them together.
+
+A manifest is sealed: its last field is the SHA-256 of every byte before it. That finds accidents and edits made without
+thought. It is no signature: whoever edits a manifest can seal it again, and is then found only by what was made from
+the artifact, as `statement` of the manifest stands in the manifests of those.
+"""
 
 import glob
 import hashlib
@@ -7,16 +12,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bactrian.errors import BactrianError
 from bactrian.special import refuse_special
 
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
-FORMAT = 1
+FORMAT = 2
+"""1 had no seal."""
+SEAL, END = b',\n "seal": "', b'"\n}\n'
 
 
 class Kind(StrEnum):
@@ -90,6 +97,18 @@ class InputRecord(BaseModel):
     key: str | None
     content_hash: str
     path: str
+    statement: str | None = None  # "<which making> <hash>" of the input's manifest, where it has one
+
+
+class LedgerRecord(BaseModel):
+    """What results know of their store's ledger: its name, its newest seal, its lines, and the looks behind them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    lines: int
+    seal: str
+    looks: tuple[dict[str, Any], ...] = ()
 
 
 class PartRecord(BaseModel):
@@ -126,22 +145,69 @@ class Manifest(BaseModel):
     attempts: int = 1  # processes that worked on it; more than 1 where it was interrupted and resumed
     metrics: dict[str, float | None]
     files: dict[str, FileRecord]
+    ledger: LedgerRecord | None = None  # of results, where their store has a ledger
+    fields: dict[str, str] = Field({}, repr=False)  # the beginning of each field's hash, to name the one that changed
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
-        """Read `folder/manifest.json`. Raises BactrianError naming what is missing or malformed in it."""
+        """Read `folder/manifest.json`.
+
+        Raises BactrianError naming what is missing, malformed or changed since it was sealed.
+        """
         path = folder / MANIFEST
         try:
-            manifest = cls.model_validate_json(path.read_bytes())
+            manifest = cls.model_validate(_unsealed(path))
         except FileNotFoundError:
             raise BactrianError(f"{folder}: no {MANIFEST}, so this is not a finished artifact") from None
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the whole file"
             raise BactrianError(f"{path}: field {field}: {first['msg']}; the manifest is damaged") from None
-        if manifest.format != FORMAT:
-            raise BactrianError(f"{path}: field format: found {manifest.format}, expected {FORMAT}")
         return manifest
+
+    def write(self, folder: Path) -> "Manifest":
+        """Write `folder/manifest.json`, sealed; returns what `read` gives."""
+        sealed = self.model_copy(update={"fields": _marks(self.model_dump(mode="json"))})
+        body = sealed.model_dump_json(indent=1).encode().removesuffix(b"\n}")
+        (folder / MANIFEST).write_bytes(body + SEAL + hashlib.sha256(body).hexdigest().encode() + END)
+        return sealed
+
+    def statement(self) -> str:
+        """Which making this was (start+seconds), and a hash of what making the artifact again would say again.
+
+        That is not of times, machines, places and step names: what was removed and made again has the same hash.
+        """
+        inputs = {ref: record.key or record.content_hash for ref, record in self.inputs.items()}
+        files = [[name, record.sha256] for name, record in sorted(self.files.items()) if name != METRICS]
+        said = hash_json([self.format, self.kind, self.stage, self.key, self.content_hash, sorted(inputs.values()),
+                          _renamed(self.settings, inputs), self.seed, self.code.get("fingerprint"), self.licences,
+                          self.decontamination, files])
+        return f"{self.started}+{self.seconds} {said}"
+
+    def restated(self, key: str | None, content_hash: str, statement: str | None) -> Literal["", "again", "changed"]:
+        """Whether an input whose files are the same says other things than when this was made from it.
+
+        "again": it was made again since. "changed": it was not.
+        """
+        for record in self.inputs.values():
+            if (record.key, record.content_hash) == (key, content_hash) and record.statement and statement:
+                (then, said), (now, says) = record.statement.rsplit(" ", 1), statement.rsplit(" ", 1)
+                if said != says:
+                    return "changed" if then == now else "again"
+        return ""
+
+    def check_inputs(self, folder: Path) -> None:
+        """Read the manifests of what this artifact, in `folder`, was made from, beside it or where they were then.
+
+        Raises BactrianError for one that is damaged, or that says other things than it did; passes over what is gone.
+        """
+        for record in (each for each in self.inputs.values() if each.statement is not None):
+            places = (folder.parent / Path(record.path).name, Path(record.path))
+            place = next((place for place in places if (place / MANIFEST).is_file()), None)
+            if place is not None:
+                made_from = Manifest.read(place)
+                if self.restated(made_from.key, made_from.content_hash, made_from.statement()) == "changed":
+                    raise BactrianError(restated(str(place), str(folder)))
 
     def verify(self, folder: Path) -> None:
         """Compare every file of `folder` with its hash. Raises BactrianError naming the artifact and each bad file."""
@@ -157,6 +223,56 @@ class Manifest(BaseModel):
         if problems:
             raise BactrianError(f"artifact {folder} does not match its manifest: {'; '.join(problems)}. "
                                 f"It will not be used; remove that folder and run again to remake it")
+
+
+def check_artifact(folder: Path) -> None:
+    """Raises BactrianError where a folder has a manifest that is damaged, or that it or its inputs do not match."""
+    if (folder / MANIFEST).is_file():
+        manifest = Manifest.read(folder)
+        manifest.verify(folder)
+        manifest.check_inputs(folder)
+
+
+def restated(name: str, reader: str) -> str:
+    """What is said of an artifact whose manifest is not the one that `reader` was made with."""
+    return (f"{name}: its {MANIFEST} says other things than when {reader} was made from it, and its files are the "
+            f"same: it was changed and sealed again. Neither will be used; remove both folders and run again")
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
+    """The fields of a manifest whose seal fits. Raises BactrianError naming the field that changed, if it can be told.
+
+    Raises FileNotFoundError, ValidationError (not JSON).
+    """
+    raw = path.read_bytes()
+    found: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(raw)
+    if found.get("format") == 1 and "seal" not in found:
+        raise BactrianError(f"{path}: field format: found 1, expected {FORMAT}: it was made before manifests were "
+                            f"sealed, so nothing says whether it was changed; remake it with bactrian run")
+    body, mark, rest = raw.rpartition(SEAL)
+    if mark and rest == hashlib.sha256(body).hexdigest().encode() + END:
+        if found.get("format") != FORMAT:
+            raise BactrianError(f"{path}: field format: found {found.get('format')!r:.20}, expected {FORMAT}")
+        return {name: value for name, value in found.items() if name != "seal"}
+    marks, now = found.get("fields"), _marks(found)
+    told = marks if isinstance(marks, dict) else {}
+    changed = sorted(name for name in told.keys() | now.keys() if told.get(name) != now.get(name))
+    where = f"field {', '.join(changed)}" if 0 < len(changed) < 4 else "the whole file"
+    raise BactrianError(f"{path}: {where}: changed since it was sealed (its SHA-256 is not the one in its seal). It "
+                        f"will not be used; remove that folder and run again to remake it")
+
+
+def _marks(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: hash_json(value)[:12] for name, value in values.items() if name not in ("fields", "seal")}
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A setting with each text that is one of the names replaced."""
+    if isinstance(value, dict):
+        return {key: _renamed(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, names) for inner in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def content_hash(files: Mapping[str, FileRecord]) -> str:

@@ -27,11 +27,14 @@ from bactrian.manifest import (
     hash_json,
     merge_decontamination,
     merge_licences,
+    restated,
 )
 from bactrian.progress import duration, say
 from bactrian.recipe import Recipe, Step
 from bactrian.source import Source, resolve
 from bactrian.stages.stage import Found
+from bactrian.suites.ledger import Ledger
+from bactrian.suites.recognise import warn_of_unseen
 from bactrian.train.heap import give_back
 
 _NOTED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pyarrow", "pydantic",
@@ -102,6 +105,8 @@ def run(recipe: Recipe, store: Store, only: str | None = None, from_step: str | 
     hardware = recipe.hardware.decide()
     made: dict[str, Artifact] = {}
     todo = tasks(recipe, hardware)
+    if any(task.step.stage.makes is Kind.RESULTS for task in todo):
+        Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten
     log = _RunLog(recipe, todo, store, command)
     for task in todo:
         name = task.step.name
@@ -140,7 +145,7 @@ def _inputs(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | Sourc
     for name in task.step.reads:
         manifest = made[name].manifest
         inputs[name] = Input(name, made[name].path.resolve(), manifest.kind, manifest.content_hash, manifest.licences,
-                             manifest.key, manifest.decontamination)
+                             manifest.key, manifest.decontamination, manifest.statement())
     return inputs
 
 
@@ -150,6 +155,13 @@ def _existing(task: Task, store: Store, inputs: Mapping[str, Input | Source], ag
     if artifact is None:
         return None
     artifact.manifest.verify(artifact.path)
+    for ref, item in inputs.items():
+        changed = artifact.manifest.restated(item.key, item.content_hash, item.statement)
+        if changed == "changed":
+            raise BactrianError(f"{task.step.name}: {restated(ref, str(artifact.path))}")
+        if changed and not again:
+            say(f"{task.step.name}: {ref} was made again and its manifest says other things, so this is made again")
+            again = True
     # with two references of one content, either name may have been recorded
     if {record.content_hash for record in artifact.manifest.inputs.values()} != _hashes(inputs):
         say(f"{task.step.name}: an input was made again and came out different, so this step is made again")
@@ -195,10 +207,16 @@ def _make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inp
         _prepare(hardware, step.seed)
         sandbox.want(hardware.sandbox)
         output, scratch = partial / "output", partial / "scratch"
-        workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store.memos, task.code)
+        workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store, task.code)
         _warn_of_memory(step, at_hand)
         before = time.monotonic()
+        if stage.makes is Kind.MODEL:
+            rows = {item.ref: at_hand[item.ref].path for item in stage.references()
+                    if item.kind is Kind.DATA and not item.held_out}
+            warn_of_unseen(step.name, rows, workspace)
         stage.run(workspace)
+        if stage.name in ("source", "problems"):  # where rows come in
+            warn_of_unseen(step.name, {"what it made": output}, workspace)
         seconds = attempt["seconds"] + time.monotonic() - before
         manifest = _manifest(task, workspace, attempt, seconds)
         parts.end()
@@ -224,8 +242,8 @@ def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seco
         step=task.step.name,
         key=task.key,
         content_hash="",
-        inputs={ref: InputRecord(key=item.key, content_hash=item.content_hash, path=str(item.path))
-                for ref, item in inputs.items()},
+        inputs={ref: InputRecord(key=item.key, content_hash=item.content_hash, path=str(item.path),
+                                 statement=item.statement) for ref, item in inputs.items()},
         settings=stage.model_dump(mode="json", exclude={"seed"}),
         seed=workspace.seed,
         code={"version": _version(), "commit": _commit(), "fingerprint": task.code},
@@ -239,6 +257,7 @@ def _manifest(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seco
         attempts=attempt["attempts"],
         metrics={name: finite(value) for name, value in workspace.metrics.items()},
         files={},
+        ledger=Ledger(workspace.store).record(workspace.looks) if stage.makes is Kind.RESULTS else None,
     )
 
 

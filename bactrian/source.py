@@ -40,11 +40,13 @@ class Source:
     key: str | None = None
     local: bool = True  # False if fetching it needs the network
     decontamination: tuple[Decontamination, ...] = ()
+    statement: str | None = None  # of an artifact's manifest
 
     def input(self) -> Input:
         """The source on this machine, converted or downloaded if need be. Raises BactrianError if it cannot be had."""
         path = self.fetch()
-        return Input(self.name, path, self.kind, self.content_hash, self.licences(path), self.key, self.decontamination)
+        return Input(self.name, path, self.kind, self.content_hash, self.licences(path), self.key, self.decontamination,
+                     self.statement)
 
 
 class Unreachable(BactrianError):
@@ -129,7 +131,7 @@ def _from_path(ref: str, kind: Kind, path: Path) -> Source:
         manifest = Manifest.read(path)
         manifest.verify(path)
         return Source(ref, kind, manifest.content_hash, lambda: path, lambda _: manifest.licences, manifest.key,
-                      decontamination=manifest.decontamination)
+                      decontamination=manifest.decontamination, statement=manifest.statement())
     licences = _card_licences if kind is Kind.MODEL else _no_licences
     return Source(ref, kind, hash_path(path), lambda: path, lambda found: licences(ref, found),
                   decontamination=_unknown(ref, kind))

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from bactrian.artifact import Artifact, Store, Workspace, naming_full_disk, take_lock, write_atomically
 from bactrian.errors import BactrianError
 from bactrian.manifest import (
+    Decontamination,
     FileRecord,
+    InputRecord,
     Kind,
     Licence,
     Manifest,
@@ -94,6 +96,56 @@ def test_a_manifest_changed_together_with_a_file_is_found(tmp_path: Path) -> Non
     forged = artifact.manifest.model_copy(update={"files": {"a": hash_file(artifact.path / "a")}})
     with pytest.raises(BactrianError, match="content_hash does not fit"):
         forged.verify(artifact.path)
+
+
+def test_every_bit_of_a_manifest_is_sealed(tmp_path: Path) -> None:
+    inputs = {"α": InputRecord(key=KEY, content_hash="c", path="/x", statement="s")}
+    path = made(Store(tmp_path), a="1").path / "manifest.json"
+    Manifest.read(path.parent).model_copy(update={"inputs": inputs}).write(path.parent)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            with pytest.raises(BactrianError, match=r"manifest\.json: field|manifest\.json: the whole file"):
+                Manifest.read(path.parent)
+    path.write_bytes(whole)
+    Manifest.read(path.parent)
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("step", "b"), ("seed", 1), ("licences", [{"source": "a", "licence": "b"}]), ("metrics", {"bad": 1.0}),
+    ("ledger", {"id": "", "lines": 0, "seal": ""})])
+def test_the_field_of_a_manifest_that_was_changed_is_named(tmp_path: Path, field: str, value: object) -> None:
+    path = made(Store(tmp_path), a="1").path / "manifest.json"
+    changed = json.loads(path.read_text())
+    path.write_text(json.dumps(changed | {field: value}, indent=1) + "\n")
+    with pytest.raises(BactrianError, match=f"manifest.json: field {field}: changed since it was sealed"):
+        Store(tmp_path).find("letters", KEY)
+
+
+def test_a_manifest_that_was_never_sealed_is_to_be_remade(tmp_path: Path) -> None:
+    path = made(Store(tmp_path), a="1").path / "manifest.json"
+    old = json.loads(path.read_text())
+    del old["seal"], old["fields"], old["ledger"]
+    path.write_text(json.dumps(old | {"format": 1}))
+    with pytest.raises(BactrianError, match=r"found 1, expected 2.*before manifests were sealed.*remake it"):
+        Store(tmp_path).find("letters", KEY)
+    path.write_text(json.dumps(old))  # format 2 has a seal, always
+    with pytest.raises(BactrianError, match="the whole file: changed since"):
+        Store(tmp_path).find("letters", KEY)
+
+
+def test_a_statement_is_of_what_is_made_and_not_of_when_and_where(tmp_path: Path) -> None:
+    one = made(Store(tmp_path), a="1").manifest
+    same = {"started": "later", "seconds": 9.0, "attempts": 2, "step": "another", "hardware": {"cores": 7},
+            "metrics": {"seconds": 1.0}, "packages": {"a": "1"}}
+    again = one.model_copy(update=same).statement()
+    assert again != one.statement() and again.split()[-1] == one.statement().split()[-1]
+    for change in ({"seed": 1}, {"licences": (Licence.of("a", "MIT"),)}, {"settings": {"a": 1}}, {"key": "f" * 64},
+                   {"decontamination": (Decontamination(data="a"),)}, {"content_hash": "x"}):
+        assert one.model_copy(update=change).statement().split()[-1] != one.statement().split()[-1], change
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', "\x00"])

@@ -47,6 +47,7 @@ def _load_step(record: StepRecord, run_folder: Path) -> Step:
         return Step(record, note="its artifact is no longer there: moved or deleted since")
     try:
         manifest = Manifest.read(folder)
+        manifest.check_inputs(folder)
     except (BactrianError, OSError, ValueError) as error:
         return Step(record, folder, note=f"its artifact cannot be used: {error}")
     faults = [f"{name} is missing or has changed since" for name in _changed(folder, manifest)]

@@ -63,6 +63,8 @@ class Evaluate(Judged):
     train: list[DataRef] = Field([], description="training sets: none may share a question with the problems")
     baseline: str | None = Field(None, description="a model that every other is also compared with")
     limit: int | None = Field(None, ge=1, description="problems of each task, from the first; by default all")
+    final: bool = Field(False, description="this is a final candidate: it may look at problems of an unseen suite")
+    reason: str = Field("", description="why unseen problems are looked at now, for the ledger")
     samples: int = Field(0, ge=0, description="sampled answers to each problem, besides the greedy one")
     temperature: float = Field(1.0, gt=0, description="of the sampled answers")
     top_p: float = Field(1.0, gt=0, le=1, description="of the sampled answers")
@@ -89,6 +91,7 @@ class Evaluate(Judged):
         from bactrian.verify import Pool
 
         tasks = self._tasks(workspace)
+        looks = self._declare(tasks, workspace)
         self._refuse_overlap(tasks, workspace)
         self._refuse_too_long(workspace)
         judges = self.judges(workspace, (row for task in tasks for row in task.rows))
@@ -99,6 +102,8 @@ class Evaluate(Judged):
                 for each in self._model(label, ref, tasks, pool, workspace)
             ]
         results = self._results(answered, tasks, workspace)
+        for name, number in looks.items():
+            results["tasks"][name]["looks"] = number
         (workspace.output / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         labelled = [
             ({"model": a.model, "task": a.task.name, "mode": a.mode}, answer) for a in answered for answer in a.answers
@@ -144,6 +149,18 @@ class Evaluate(Judged):
             shaping = [[row.get(column) for column in columns] for row in rows]
             tasks.append(Task(name, rows, hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()))
         return tasks
+
+    def _declare(self, tasks: Sequence[Task], workspace: "Workspace") -> dict[str, int]:
+        """Task → looks by the ledger, of problems that are of an unseen suite, whatever their file is called.
+
+        Raises BactrianError where there are such and the look is not declared.
+        """
+        from bactrian.suites.recognise import declare
+
+        refs = self.tasks.values() if self.tasks else [self.data or ""]
+        return declare("evaluate", {task.name: task.rows for task in tasks},
+                       {label: workspace.input(ref).content_hash for label, ref in self._labels(workspace)},
+                       self.final, self.reason, workspace, [workspace.input(ref).path for ref in refs])  # fmt: skip
 
     def _refuse_overlap(self, tasks: Sequence[Task], workspace: "Workspace") -> None:
         """Raises BactrianError naming the questions of a task that a training set holds too."""

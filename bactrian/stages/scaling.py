@@ -110,6 +110,7 @@ class Comparing:
         from bactrian.data.files import read_rows
         from bactrian.data.problems import question_keys, trained_keys
         from bactrian.data.rows import licences
+        from bactrian.suites.recognise import known_marks, told, unseen_in
         from bactrian.verify import check_verifiers
 
         path = self.workspace.input(self.stage.data).path
@@ -117,6 +118,9 @@ class Comparing:
         if not rows:
             raise BactrianError(f"{path}: found no problems")
         check_verifiers(rows, str(path))
+        if found := unseen_in(rows, known_marks(self.workspace.store, [path])):
+            raise BactrianError(f"scaling: {path} holds {told(found)}, which is unseen: methods are not compared on "
+                                f"it; look at it once, with stage evaluate or suite")  # fmt: skip
         for licence in licences(rows):
             self.workspace.add_licence(licence)
         ids = {row["id"] for row in rows}

@@ -184,16 +184,25 @@ class Suite(Stage):
     def _note(self, tasks: "Sequence[Loaded]", workspace: "Workspace") -> "list[Look]":
         """Every look at an unseen task goes into the ledger before its first question is asked."""
         from bactrian.suites.ledger import Ledger, entry
+        from bactrian.suites.recognise import declare, remember_loaded
 
-        ledger = Ledger(workspace.memos.parent)
-        ledger.looks()  # one that was tampered with is an error whatever is asked
+        ledger = Ledger(workspace.store)
+        ledger.checked()  # one that was tampered with is an error whatever is asked
         new = [
             entry(loaded.task.name, loaded.content, label, workspace.input(ref).content_hash, self.reason)
             for loaded in tasks
             if loaded.task.unseen
             for label, ref in self._labels(workspace)
         ]
-        return ledger.add(new) if new else []
+        for loaded in tasks:
+            remember_loaded(workspace.store, loaded)
+        plain = {each.task.name: [{"text": question.prompt} for question in each.questions]
+                 for each in tasks if not each.task.unseen}  # fmt: skip
+        weights = {label: workspace.input(ref).content_hash for label, ref in self._labels(workspace)}
+        declare("suite", plain, weights, self.final, self.reason, workspace, least=0.8)
+        added = ledger.add(new) if new else []
+        workspace.add_looks(look.as_json() for look in added)
+        return added
 
     def _model(
         self, label: str, ref: str, tasks: "Sequence[Loaded]", pool: "Pool", workspace: "Workspace"
@@ -243,7 +252,7 @@ class Suite(Stage):
         from bactrian.suites.ledger import Ledger, counts
 
         labels = [label for label, _ in self._labels(workspace)]
-        seen = counts(Ledger(workspace.memos.parent).looks())
+        seen = counts(Ledger(workspace.store).all_looks())
         about = {}
         for loaded in tasks:
             mine = next(each for each in done if each.score.task == loaded.task.name)

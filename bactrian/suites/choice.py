@@ -73,6 +73,7 @@ def read_measured(name: str, folder: Path, mode: str) -> Measured:
     if not (folder / MANIFEST).is_file():
         raise BactrianError(f"{folder}: no {MANIFEST}; expected what a step evaluate or suite made")
     manifest, results = Manifest.read(folder), read_object(folder / NAME)
+    manifest.check_inputs(folder)
     if manifest.stage not in ("evaluate", "suite"):
         raise BactrianError(f"{name}: found results of stage {manifest.stage}, expected evaluate or suite")
     require(results, {"tasks": dict, "scores": list}, str(folder / NAME))

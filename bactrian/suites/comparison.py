@@ -12,6 +12,7 @@ from scipy.stats import norm
 from bactrian.errors import BactrianError
 from bactrian.evaluate.estimates import estimate, holm
 from bactrian.evaluate.statistics import Comparison, mcnemar, paired_bootstrap, pass_at_k
+from bactrian.manifest import check_artifact
 from bactrian.suites.grading import Record, read_records
 from bactrian.suites.results import NAME, read_object, require
 
@@ -145,13 +146,14 @@ def adjusted(differences: Sequence[TaskDifference]) -> list[TaskDifference]:
 def read_side(ref: str) -> Side:
     """FOLDER or FOLDER:MODEL, a results artifact (or a folder with questions.parquet and results.json).
 
-    Raises BactrianError where it is none, or holds several models and none is named.
+    Raises BactrianError where it is none, does not match its manifest, or holds several models and none is named.
     """
     folder, _, label = ref.rpartition(":") if not Path(ref).is_dir() else (ref, "", "")
     path = Path(folder or ref)
     if not (path / "questions.parquet").is_file():
         raise BactrianError(f"{ref}: no questions.parquet in {path}; expected the folder of an evaluation, such as "
                             f"runs/artifacts/suite-…, or such a folder, a colon and one of its models")  # fmt: skip
+    check_artifact(path)
     about = read_object(path / NAME) if (path / NAME).is_file() else {}
     records = read_records(path / "questions.parquet")
     models = list(dict.fromkeys(model for model, _ in records))

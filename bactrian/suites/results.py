@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
+from bactrian.manifest import check_artifact
 
 NAME = "results.json"
 OF_ALL: Mapping[str, type] = {"tasks": dict, "models": list, "scores": list, "comparisons": list}
@@ -32,11 +33,12 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """The results of stage `suite` in a folder. Raises BactrianError naming what they lack."""
+    """The results of stage `suite` in a folder. Raises BactrianError naming what they lack, or what was changed."""
     path = folder / NAME
     if not path.is_file():
         raise BactrianError(f"{folder}: no {NAME}; expected the folder of an evaluation, such as "
                             f"runs/artifacts/suite-…")  # fmt: skip
+    check_artifact(folder)
     found = read_object(path)
     require(found, OF_ALL, str(path))
     for number, score in enumerate(found["scores"], 1):

@@ -101,7 +101,8 @@ def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
         if lacking:
             raise BactrianError(f"task {task.name}: no exemplars for {', '.join(sorted(lacking)[:5])}")
     content = hash_json([[each.prompt, each.truth, each.options, each.right] for each in questions])
-    loaded = Loaded(task, tuple(questions), preambles, origin, len(rows), content)
+    loaded = Loaded(task, tuple(questions), preambles, origin, len(rows), content,
+                    tuple(rows) if task.unseen else ())
     check_pin(loaded)
     check_known(loaded)
     check_listed(loaded)

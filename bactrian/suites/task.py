@@ -84,6 +84,7 @@ class Task:
     macro: the score is the mean over groups, not over questions.
     stop: texts that end an answer; they are cut off. temperature, samples, k: of sampled tasks.
     format: how it is asked unless something else is wanted.
+    asks: of unseen tasks, the columns that say what is asked, by which its items are known again.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Task:
     k: int = 1
     format: Format = "multiturn"
     note: str = ""
+    asks: tuple[str, ...] = ()
 
     @property
     def unseen(self) -> bool:
@@ -125,6 +127,7 @@ class Loaded:
 
     digest: SHA-256 of all that shapes a score: questions, preambles, truths, limits, verifiers, metric.
     rows: rows that were read; files: what they were read from; content: SHA-256 of questions with their truths.
+    asked: of unseen tasks, the rows.
     """
 
     task: Task
@@ -133,6 +136,7 @@ class Loaded:
     files: str
     rows: int
     content: str = ""
+    asked: tuple[Row, ...] = ()
 
     def preamble(self, question: Question) -> Preamble:
         return self.preambles.get(question.group, self.task.preamble)

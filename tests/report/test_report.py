@@ -20,6 +20,7 @@ import pytest
 from fabricate import write_lines, write_run
 
 from bactrian.errors import BactrianError
+from bactrian.manifest import Manifest
 from bactrian.report import charts, scores, svg, words, write_report
 from bactrian.report.records import ResultsRecord
 
@@ -68,7 +69,11 @@ def artifact(run: Path, step: str) -> Path:
 
 
 def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    """Change fields of a JSON file; a manifest is sealed again."""
+    if path.name == "manifest.json":
+        Manifest.model_validate(Manifest.read(path.parent).model_dump() | changes).write(path.parent)
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def assert_inert(found: Page) -> None:
@@ -177,10 +182,12 @@ def poison(run: Path) -> None:
     given = json.loads(record.read_text())
     for step in given["steps"]:
         folder = run.parent / step["path"]
-        for name in ("manifest.json", "results.json"):
-            if (folder / name).exists():
-                path = folder / name
-                path.write_text(json.dumps(_poison(json.loads(path.read_text()), HOSTILE, _SAFE)))
+        if (folder / "manifest.json").exists():
+            plain = Manifest.read(folder).model_dump(mode="json", exclude_defaults=True, exclude={"fields"})
+            Manifest.model_validate(_poison(plain, HOSTILE, _SAFE | {"format"})).write(folder)
+        if (folder / "results.json").exists():
+            path = folder / "results.json"
+            path.write_text(json.dumps(_poison(json.loads(path.read_text()), HOSTILE, _SAFE)))
         if (folder / "metrics.jsonl").exists():
             rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             write_lines(folder / "metrics.jsonl", [row | {HOSTILE: 1.0} for row in rows])

@@ -47,7 +47,7 @@ def evaluation(folder: Path, rights: Rights, mode: str = "greedy", **about: Any)
         settings={"models": list(rights)}, seed=0, code={}, packages={}, hardware={}, licences=(), started="",
         seconds=0, metrics={}, files={},
     )  # fmt: skip
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    manifest.write(folder)
     return Input(folder.name, folder, Kind.RESULTS, f"hash of {folder.name}")
 
 

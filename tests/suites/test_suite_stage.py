@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from small import SETS, run, write_sets, write_small
 
 from bactrian import cli
+from bactrian.artifact import Store
 from bactrian.data.files import write_rows
 from bactrian.errors import BactrianError
 from bactrian.report.records import ResultsRecord
@@ -61,7 +62,7 @@ def test_unseen_tasks_want_a_reason_and_leave_a_look(tmp_path: Path, models: dic
     with pytest.raises(ValidationError, match="gpqa: unseen"):
         Suite(models=["m"], tasks=["gpqa"], folders=[str(data)], final=True, reason=" ")
     results = run(tmp_path, models, data, tasks=["gpqa"], final=True, reason="the paper", format="single")
-    looks = Ledger(tmp_path).looks()
+    looks = Ledger(Store(tmp_path)).looks()
     assert [(look.task, look.model, look.reason) for look in looks] == [
         ("gpqa", "one", "the paper"), ("gpqa", "two", "the paper"),
     ]  # fmt: skip

@@ -75,16 +75,17 @@ def ifbench(row: Row) -> Sequence[Question]:
 
 TASKS: tuple[Task, ...] = (
     Task("mmlu_pro", UNSEEN, "knowledge", Source(("mmlu_pro", "mmlu-pro"), "TIGER-Lab/MMLU-Pro"), mmlu_pro,
-         verifier="choice", macro=True, max_new_tokens=2048, preamble=Preamble(CHOOSE)),
+         verifier="choice", macro=True, max_new_tokens=2048, preamble=Preamble(CHOOSE), asks=("question",)),
     Task("gpqa", UNSEEN, "knowledge", Source(("gpqa",), "Idavidrein/gpqa", "train", "gpqa_main"), gpqa,
-         verifier="choice", max_new_tokens=2048, preamble=Preamble(CHOOSE)),
+         verifier="choice", max_new_tokens=2048, preamble=Preamble(CHOOSE), asks=("Question",)),
     Task("agieval", UNSEEN, "reasoning", Source(("agieval",), ""), agieval, verifier="choice", macro=True,
-         max_new_tokens=1024, preamble=Preamble(CHOOSE), note="the tasks with options"),
+         max_new_tokens=1024, preamble=Preamble(CHOOSE), note="the tasks with options", asks=("passage", "question")),
     Task("deepmind_math", UNSEEN, "maths", Source(("deepmind_math_test", "dm_math"), ""), deepmind_math,
-         verifier="deepmind", macro=True, max_new_tokens=512),
+         verifier="deepmind", macro=True, max_new_tokens=512, asks=("question",)),
     Task("bigcodebench", UNSEEN, "coding", Source(("bigcodebench_hard", "bigcodebench"), "bigcode/bigcodebench-hard",
          "v0.1.4"), bigcodebench, verifier="code", settings={"seconds": 60.0, "test_seconds": 50.0},
-         max_new_tokens=1024, **SAMPLED),  # type: ignore[arg-type]
+         max_new_tokens=1024, asks=("instruct_prompt",), **SAMPLED),  # type: ignore[arg-type]
     Task("ifbench", UNSEEN, "instructions", Source(("ifbench", "ifeval_ood"), "allenai/IFBench_test", "train"), ifbench,
-         verifier="ifeval", max_new_tokens=2048, note="needs verifiers for the instructions that its file names"),
+         verifier="ifeval", max_new_tokens=2048, note="needs verifiers for the instructions that its file names",
+         asks=("prompt",)),
 )  # fmt: skip
