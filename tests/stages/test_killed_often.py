@@ -64,7 +64,7 @@ def stop_after(bench: Zygote, pid: int, seconds: float, number: int) -> int:
 def test_killed_every_few_seconds_it_ends_as_if_undisturbed(bench: Zygote, step: str) -> None:
     bench.run("run", "often.yaml", "--store", "whole", "--only", step)
     whole = manifest(bench.folder, "whole", step)
-    for _ in range(1, 60):
+    for attempt in range(1, 60):  # noqa: B007 - read after the loop
         pid = bench.start("run", "often.yaml", "--store", "cut", "--only", step)
         status = stop_after(bench, pid, SECONDS, signal.SIGKILL)
         if status == 0:
