@@ -207,8 +207,13 @@ def _wrong_answers(loaded: Loaded) -> Answered:
 
 
 def _not_right(task: Task, question: Question) -> set[int]:
-    """The wrong options, where the share of probability is the score; else one, the next after the right one."""
-    others = [number for number in range(len(question.options)) if number not in question.right]
+    """The wrong options, where the share of probability is the score; else one, the next after the right one.
+
+    An option with the very text of a right one is none of them.
+    """
+    places = _places(question)
+    likely = {places[number] for number in question.right}
+    others = [number for number, place in enumerate(places) if place not in likely]
     if task.metric in ("mc1", "mc2"):
         return set(others)
     after = [number for number in others if question.right and number > question.right[0]]

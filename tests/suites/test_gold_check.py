@@ -1,7 +1,6 @@
 """Gold answers through every task's own verifier: what is sound passes, what is planted is refused by name."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +42,8 @@ def human(number: int, **changes: str) -> dict[str, Any]:
     return {
         "task_id": f"H/{number}", "entry_point": name, "prompt": f"def {name}(x):\n    '''x + {number}'''\n",
         "canonical_solution": f"    return x + {number}\n",
-        "test": f"def check(candidate):\n    assert candidate(1) == {number + 1}\n    assert candidate(5) == {number + 5}",
+        "test": "def check(candidate):\n"
+                f"    assert candidate(1) == {number + 1}\n    assert candidate(5) == {number + 5}",
     } | changes  # fmt: skip
 
 
@@ -83,7 +83,7 @@ EXAMPLES = {
 @pytest.mark.parametrize("name", list(WRITERS))
 def test_gold_answers_are_right_and_wrong_ones_are_not(name: str) -> None:
     """By the verifier itself; the other question is there to take a wrong answer from."""
-    other = {"gsm8k": "17", "math": "3", "deepmind": "x", "bbh": "(A)", "contains": "Rome", "drop": "5 yards"}
+    other = {"gsm8k": "17", "math": "3", "deepmind": "7/5", "bbh": "(A)", "contains": "Rome", "drop": "5 yards"}
     questions = [EXAMPLES[name], Question("other?", other.get(name, EXAMPLES[name].truth), solution="")]
     of_it = loaded(task(verifier=name), questions)
     for text, outcome in ((gold(of_it.task, questions[0]), "right"), (wrong_answers(of_it)[0], "wrong")):
@@ -106,11 +106,11 @@ def test_a_gold_column_that_is_shifted(tmp_path: Path, pool: Pool) -> None:
 
 def test_solutions_that_went_to_other_tests(tmp_path: Path, pool: Pool) -> None:
     rows = [human(number) for number in range(4)]
-    write(tmp_path / "humaneval.jsonl", rows)
+    write(tmp_path / "human_eval_of_mine.jsonl", rows)
     found = check(of("humaneval", tmp_path), pool)
     assert (found.share, found.wrong, found.wrong_called_right) == (1.0, 4, 0.0)
     swapped = [{**row, "test": rows[i - 1]["test"]} for i, row in enumerate(rows)]
-    write(tmp_path / "humaneval.jsonl", swapped)
+    write(tmp_path / "human_eval_of_mine.jsonl", swapped)
     found = check(of("humaneval", tmp_path), pool)
     assert found.right == 0 and "0 of 2 tests passed" in found.bad[0].reason and "H/0" in found.fault
 
@@ -122,10 +122,10 @@ def test_tests_that_crash_stop_the_suite_before_a_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the share of right gold answers would do, a crash of the tests still stops all."""
-    write(tmp_path / "humaneval.jsonl", [human(0), human(1, test=CRASHING), human(2)])
+    write(tmp_path / "human_eval_of_mine.jsonl", [human(0), human(1, test=CRASHING), human(2)])
     monkeypatch.setattr(LocalEngine, "load", None)  # a call would raise another error
     model = write_small(tmp_path / "model")
-    with pytest.raises(BactrianError, match=r"(?s)humaneval: .*humaneval.jsonl: .*question H/1: (crashed|wrong)"):
+    with pytest.raises(BactrianError, match=r"(?s)humaneval: .*human_eval_of.*: .*question H/1: (crashed|wrong)"):
         run(tmp_path / "run", {"one": model}, tmp_path, tasks=["humaneval"], format="multiturn")
 
 
@@ -184,11 +184,10 @@ def test_what_passed_is_remembered_by_content(tmp_path: Path, pool: Pool, monkey
             kept(of("math500", tmp_path), pool, tmp_path)  # changed data are checked anew
     rows = math_rows(7)
     write(tmp_path / "math500.jsonl", [{**row, "answer": "1"} for row in rows])
-    before = os.listdir(tmp_path / "gold")
+    before = sorted((tmp_path / "gold").iterdir())
     assert kept(of("math500", tmp_path), pool, tmp_path).fault
-    assert os.listdir(tmp_path / "gold") == before  # what failed is not remembered
-    kept_file = tmp_path / "gold" / before[0]
-    kept_file.write_text("{}")
+    assert sorted((tmp_path / "gold").iterdir()) == before  # what failed is not remembered
+    before[0].write_text("{}")
     write(tmp_path / "math500.jsonl", math_rows(6))
     with pytest.raises(BactrianError, match="no gold check that can be read"):
         kept(of("math500", tmp_path), pool, tmp_path)

@@ -106,7 +106,7 @@ def test_rows_that_are_left_out_are_counted_and_placed(tmp_path: Path) -> None:
     assert (len(found.questions), found.rows, why) == (2, 4, "its answer is not one number")
     assert [place.rpartition("line ")[2] for place in places] == ["2", "4"]
     (tmp_path / "asdiv_of_mine.jsonl").write_text(json.dumps(rows[1]) + "\n")
-    with pytest.raises(BactrianError, match="none of the 1 rows .* is a question of it: its answer is not one number"):
+    with pytest.raises(BactrianError, match=r"none of the 1 rows .* is a question of it: its answer is not one number"):
         load(catalogue()["asdiv"], [tmp_path])
 
 
