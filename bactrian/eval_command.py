@@ -54,19 +54,24 @@ def eval_command(run_recipe: Run) -> click.Command:
     def command(
         models: tuple[str, ...], store: Path, listing: bool, checking: bool, as_json: bool, harness: Path | None,
         **given: Any,
-    ) -> int | None:  # fmt: skip
+    ) -> int:  # fmt: skip
         """Ask models the tasks of a suite; scores with intervals, and everything that shaped them.
 
         MODEL is embedded:NAME, a folder or artifact, or a Hub id; LABEL=MODEL gives it a label.
         """
         if listing:
-            return list_tasks(given["suite"] or "dev", given["folders"])
+            list_tasks(given["suite"] or "dev", given["folders"])
+            return 0
         if checking:
             return gold_table(models, as_json, **given)
         if not models:
             raise click.UsageError("Missing argument 'MODELS...'.")
         recipe = eval_recipe(models, **given)
-        return run_recipe(recipe, store) if harness is None else export_tasks(recipe, harness, store)
+        if harness is None:
+            run_recipe(recipe, store)
+        else:
+            export_tasks(recipe, harness, store)
+        return 0
 
     command.params = sorted(command.params, key=lambda p: not isinstance(p, click.Argument))
     return command
