@@ -24,7 +24,7 @@ def eval_command(run_recipe: Run) -> click.Command:
     """`bactrian eval MODEL`: a recipe of one step, of stage `suite`."""
 
     @click.command("eval")
-    @click.argument("models", nargs=-1, required=True)
+    @click.argument("models", nargs=-1)
     @click.option("--suite", help="dev, safety, unseen, base or more.  [default: dev]")
     @click.option("--tasks", help="Tasks by name, parted by commas, instead of a suite.")
     @click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, from all its groups in turn.")
@@ -44,18 +44,34 @@ def eval_command(run_recipe: Run) -> click.Command:
     @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
     @click.option("--name", "run_name", default="eval", show_default=True, help="Name of the run.")
     @click.option("--list", "listing", is_flag=True, help="List the tasks of the suite, and which data are at hand.")
+    @click.option("--gold", "checking", is_flag=True,
+                  help="Ask no model: put gold answers of the tasks or suites named (in place of models) to their own "
+                       "verifiers. Exits with 1 where one is not fit to score with.")
+    @click.option("--json", "as_json", is_flag=True, help="With --gold: one JSON object instead of a table.")
     @click.option("--harness", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
                   help="Ask nothing: write the questions as tasks of lm-evaluation-harness, for its --include_path.")
     @_store
-    def command(models: tuple[str, ...], store: Path, listing: bool, harness: Path | None, **given: Any) -> None:
+    def command(
+        models: tuple[str, ...], store: Path, listing: bool, checking: bool, as_json: bool, harness: Path | None,
+        **given: Any,
+    ) -> int:  # fmt: skip
         """Ask models the tasks of a suite; scores with intervals, and everything that shaped them.
 
         MODEL is embedded:NAME, a folder or artifact, or a Hub id; LABEL=MODEL gives it a label.
         """
         if listing:
-            return list_tasks(given["suite"] or "dev", given["folders"])
+            list_tasks(given["suite"] or "dev", given["folders"])
+            return 0
+        if checking:
+            return gold_table(models, as_json, **given)
+        if not models:
+            raise click.UsageError("Missing argument 'MODELS...'.")
         recipe = eval_recipe(models, **given)
-        return run_recipe(recipe, store) if harness is None else export_tasks(recipe, harness, store)
+        if harness is None:
+            run_recipe(recipe, store)
+        else:
+            export_tasks(recipe, harness, store)
+        return 0
 
     command.params = sorted(command.params, key=lambda p: not isinstance(p, click.Argument))
     return command
@@ -99,6 +115,7 @@ def export_tasks(recipe: Recipe, folder: Path, store: Path) -> None:
 
     suite: Any = recipe.steps[0].stage
     tasks = suite.questions()[0]
+    suite.gold(tasks, store / "memo", 2)
     looks = [entry(loaded.task.name, loaded.content, f"{label} (by lm-evaluation-harness)", "", suite.reason)
              for loaded in tasks if loaded.task.unseen for label in suite.models]  # fmt: skip
     if looks:
@@ -138,6 +155,36 @@ def list_tasks(suite: str, places: tuple[Path, ...]) -> None:
         lines.append([task.name, task.skill, kind, task.metric, shots, str(task.max_new_tokens),
                       str(file) if file else f"absent (Hub: {task.source.hub or 'none'})"])  # fmt: skip
     print_table(f"Suite {suite}", ["task", "skill", "answers", "metric", "exemplars", "tokens", "data"], lines)
+
+
+def gold_table(
+    names: tuple[str, ...], as_json: bool, suite: str | None, tasks: str | None, folders: tuple[Path, ...],
+    limit: int | None, limits: tuple[str, ...], **_: Any,
+) -> int:  # fmt: skip
+    """Gold answers of tasks through their verifiers, made anew: a table, and every bad row. 1 where one fails."""
+    from bactrian.suites.catalogue import SUITES, chosen
+    from bactrian.suites.gold_check import check_all
+    from bactrian.suites.tables import as_text, gold_lines, gold_rows, print_table
+    from bactrian.verify import Pool
+
+    if limit or limits:
+        raise BactrianError("--gold looks at all questions of a task: leave --limit and --limits out")
+    wanted = [*names, *(tasks.split(",") if tasks else [])]
+    suites = [suite] if suite else [] if wanted else ["dev"]
+    suites += [name for name in wanted if name in SUITES]
+    named = [name.strip() for name in wanted if name not in SUITES]
+    found_by_name = {task.name: task for each in suites for task in chosen(each, [])}
+    found_by_name |= {task.name: task for task in (chosen(None, named) if named else [])}
+    with Pool(2) as pool:
+        found = check_all(list(found_by_name.values()), list(folders), pool)
+    if as_json:
+        click.echo(as_text("json", [], [], found))
+    else:
+        print_table("Gold answers", *gold_lines(found))
+        for line in gold_rows(found):
+            click.echo(line)
+    return int(any(each.get("fault") or "refused" in each or ("absent" in each and name in named)
+                   for name, each in found.items()))  # fmt: skip
 
 
 @click.command("compare")

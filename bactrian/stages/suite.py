@@ -17,6 +17,7 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
 if TYPE_CHECKING:
     from bactrian.artifact import Workspace
     from bactrian.generate.local import LocalEngine
+    from bactrian.suites.gold_check import GoldCheck
     from bactrian.suites.grading import Record
     from bactrian.suites.ledger import Look
     from bactrian.suites.measure import TaskScore
@@ -100,6 +101,7 @@ class Suite(Stage):
         from bactrian.verify import Pool
 
         tasks, absent = self.questions()
+        gold = self.gold(tasks, workspace.memos, workspace.hardware.threads)
         looks = self._note(tasks, workspace)
         with Pool(workspace.hardware.threads, self.timeout, self._judges(workspace)) as pool:
             done = [
@@ -108,6 +110,8 @@ class Suite(Stage):
                 for each in self._model(label, ref, tasks, pool, workspace)
             ]
         results = self._results(done, tasks, absent, looks, workspace)
+        for name, found in gold.items():
+            results["tasks"][name]["gold"] = found.summary()
         (workspace.output / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         labelled = [
             ({"model": each.model, "task": each.score.task, "mode": "greedy"}, record)
@@ -139,10 +143,21 @@ class Suite(Stage):
                 continue
             self._check_file(whole)
             limit = self.limits.get(task.name, self.limit)
-            loaded.append(replace(whole, questions=spread(whole.questions, limit)))
+            loaded.append(whole.limited_to(spread(whole.questions, limit)))
         if not loaded:
             raise BactrianError("suite: no task's data are at hand:\n  " + "\n  ".join(absent.values()))
         return loaded, absent
+
+    def gold(self, tasks: "Sequence[Loaded]", memos: Path, threads: int) -> "dict[str, GoldCheck]":
+        """Gold answers go through every verifier before a look is noted or a model loaded (suites/gold_check.py).
+
+        Raises BactrianError for a task whose verifier, tests or data are broken.
+        """
+        from bactrian.suites.gold_check import require
+        from bactrian.verify import Pool
+
+        with Pool(threads, self.timeout) as pool:
+            return require(tasks, pool, memos)
 
     def _judges(self, workspace: "Workspace") -> "dict[str, Judge]":
         if self.classifier is None:

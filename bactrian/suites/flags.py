@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bactrian.suites.gold import ENOUGH, out_of_step
 from bactrian.suites.grading import Record
+from bactrian.suites.out_of_step import ENOUGH, out_of_step
 from bactrian.suites.task import Loaded
 
 UNPARSABLE = 0.2

@@ -18,6 +18,8 @@ from bactrian.verify import Item, Pool, Verdict, at_limit, verifier
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NEVER = "qzx"
 """A text in which nothing must find an answer."""
+SHORT = 300
+"""Characters of a verifier's reason that are kept."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Record:
     thinking_tokens: int = 0
     answer_tokens: int = 0
     answer_at: int = 0
+    reason: str = ""  # the verifier's
 
 
 def grade(answered: Answered, pool: Pool) -> list[Record]:
@@ -98,7 +101,7 @@ def _graded(answered: Answered, pool: Pool) -> list[Record]:
                 questions[q].id, sample, answered.prompts[q], written.text, questions[q].truth, verdict.extracted,
                 values["score" if task.metric == "score" else "right"], at_limit(verdict.outcome, written.finish),
                 written.tokens, written.finish, questions[q].group, questions[q].cluster, values,
-                written.thinking_tokens, written.answer_tokens, written.answer_at,
+                written.thinking_tokens, written.answer_tokens, written.answer_at, verdict.reason[:SHORT],
             )
         )  # fmt: skip
     return records

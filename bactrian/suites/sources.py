@@ -15,7 +15,7 @@ from bactrian.data.formats import Fault, is_data
 from bactrian.errors import BactrianError
 from bactrian.manifest import hash_json
 from bactrian.suites.known import check_known
-from bactrian.suites.task import Loaded, Preamble, Question, Row, Source, Task
+from bactrian.suites.task import LeftOut, Loaded, Preamble, Question, Row, Source, Task
 
 VARIABLE = "BACTRIAN_EVAL_DATA"
 """Folders with evaluation sets, separated as in PATH; looked into before those beside the project."""
@@ -50,26 +50,30 @@ def _readable(file: Path) -> bool:
     return is_data(file.name) or file.suffix == ".txt"
 
 
-def rows_of(task: str, source: Source, places: Sequence[Path], hub: bool = True) -> tuple[list[Row], str]:
-    """A source's rows, and in words where they are from.
+Placed = tuple[Row, str]
+"""A row, and where it stands."""
+
+
+def rows_of(task: str, source: Source, places: Sequence[Path], hub: bool = True) -> tuple[list[Placed], str]:
+    """A source's rows, each with its place, and in words where they are from.
 
     Raises BactrianError saying what is missing and where it could be put.
     """
     file = find_file(source, places)
     if file is not None:
-        return [row for row, _ in stream_rows(file)], str(file)
+        return list(stream_rows(file)), str(file)
     if hub and source.hub and os.environ.get("HF_HUB_OFFLINE") != "1":
         return _from_hub(task, source, places)
     raise Absent(missing(task, source, places, "" if source.hub else "it is on no hub by a name known here"))
 
 
-def _from_hub(task: str, source: Source, places: Sequence[Path]) -> tuple[list[Row], str]:
-    rows: list[Row] = []
+def _from_hub(task: str, source: Source, places: Sequence[Path]) -> tuple[list[Placed], str]:
+    rows: list[Placed] = []
     try:
-        for row, _ in scan_hub(source.hub, source.split, source.subset):
+        for row, where in scan_hub(source.hub, source.split, source.subset):
             if isinstance(row, Fault):
                 raise row
-            rows.append(row)
+            rows.append((row, where))
     except BactrianError as error:
         raise Absent(missing(task, source, places, str(error).splitlines()[0][:200])) from None
     return rows, f"{source.hub} (Hub, {source.subset or 'default'}, {source.split})"
@@ -90,23 +94,37 @@ def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
     """A task with its questions. Raises BactrianError for what is missing, damaged or changed."""
     where = folders(places)
     rows, origin = rows_of(task.name, task.source, where, hub)
-    questions = identified([question for row in rows for question in built(task, row, origin)])
+    made, left_out = _questions(task, rows)
+    questions = identified(made)
     if not questions:
-        raise BactrianError(f"task {task.name}: none of the {len(rows):,} rows of {origin} is a question of it")
+        raise BactrianError(f"task {task.name}: none of the {len(rows):,} rows of {origin} is a question of it: "
+                            f"{', '.join(left_out) or 'they make no questions'}")  # fmt: skip
     preambles: dict[str, Preamble] = {}
     if task.preambles is not None:
         others = rows_of(f"{task.name} (exemplars)", task.exemplars, where, hub)[0] if task.exemplars else []
-        preambles = dict(task.preambles(others))
+        preambles = dict(task.preambles([row for row, _ in others]))
         lacking = {question.group for question in questions} - preambles.keys()
         if lacking:
             raise BactrianError(f"task {task.name}: no exemplars for {', '.join(sorted(lacking)[:5])}")
     content = hash_json([[each.prompt, each.truth, each.options, each.right] for each in questions])
     loaded = Loaded(task, tuple(questions), preambles, origin, len(rows), content,
-                    tuple(rows) if task.unseen else ())
+                    asked=tuple(rows) if task.unseen else (), left_out=left_out)
     check_pin(loaded)
     check_known(loaded)
     check_listed(loaded)
     return loaded
+
+
+def _questions(task: Task, rows: Sequence[Placed]) -> tuple[list[Question], dict[str, tuple[str, ...]]]:
+    """All rows' questions; why rows are left out → their places."""
+    made: list[Question] = []
+    left_out: dict[str, list[str]] = {}
+    for row, where in rows:
+        try:
+            made += built(task, row, where)
+        except LeftOut as why:
+            left_out.setdefault(str(why), []).append(where)
+    return made, {why: tuple(places) for why, places in left_out.items()}
 
 
 def built(task: Task, row: Row, origin: str) -> Sequence[Question]:

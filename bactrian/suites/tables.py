@@ -101,6 +101,47 @@ def difference_lines(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str
     return heads, lines
 
 
+ROWS = 50
+"""Bad rows of a task that are printed."""
+
+
+def gold_lines(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], Lines]:
+    """Of `gold_check.check_all` heads and a line for each task."""
+    heads = ["task", "questions", "gold", "right", "share", "wrong", "unparsable", "crashed", "timed out",
+             "wrong answers", "called right", "s", ""]  # fmt: skip
+    lines = []
+    for name, each in found.items():
+        if state := next((word for word in ("absent", "refused") if word in each), ""):
+            lines.append([name, *[""] * (len(heads) - 2), state])
+            continue
+        counts = each["counts"] or {}
+        share = "" if each["share"] is None else f"{each['share']:.1%}"
+        failed = [counts.get(outcome, 0) for outcome in ("wrong", "unparsable", "crashed", "timed_out")]
+        shown = [f"{n:,}" if n else "" for n in (*failed, each["wrong"], len(each["fooled"]))]
+        state = "unfit" if each["fault"] else "no gold" if each["none"] else "some without" if each["without"] else ""
+        lines.append([name, *(f"{each[field]:,}" for field in ("questions", "tried", "right")), share, *shown,
+                      f"{each['seconds']:.0f}", state])  # fmt: skip
+    return heads, lines
+
+
+def gold_rows(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What is wrong with each task, row by row; what has no gold answer or is no question, and why."""
+    lines = []
+    for name, each in found.items():
+        lines += [f"{name}: {each[word]}" for word in ("absent", "refused") if word in each]
+        lines += [f"{name}: {n:,} rows are no question of it: {why}" for why, n in each.get("left_out", {}).items()]
+        if each.get("none"):
+            lines.append(f"{name}: no gold answers: {each['none']}")
+        elif each.get("without"):
+            lines.append(f"{name}: {each['without']:,} questions have no gold answer")
+        for what, rows in (("a gold answer is not right", each.get("bad", ())),
+                           ("a wrong answer is called right", each.get("fooled", ()))):  # fmt: skip
+            lines += [f"{name}: {what}: question {row['question']}: {row['outcome']}: {row['reason']}: answer "
+                      f"{row['answer'][-80:]!r}, gold {row['truth'][:80]!r}" for row in rows[:ROWS]]  # fmt: skip
+            lines += [f"{name}: and {len(rows) - ROWS:,} more; --json has all"] if len(rows) > ROWS else []
+    return [printable(line) for line in lines]
+
+
 def print_results(results: Mapping[str, Any]) -> None:
     """The scores, differences, absent tasks and averages on standard error."""
     console = Console(stderr=True, markup=False, highlight=False, width=None if sys.stderr.isatty() else 160)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from bactrian.manifest import hash_json
@@ -14,6 +14,10 @@ Format = Literal["plain", "single", "multiturn"]
 Form = Literal["generate", "rank", "bits"]
 """The model writes an answer; the likeliest of given answers is taken; a text's log-likelihood."""
 FORMATS: tuple[Format, ...] = ("plain", "single", "multiturn")
+
+
+class LeftOut(Exception):
+    """A row that is no question of its task. Its text says why, in the same words for all rows of a kind."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Question:
     truth, settings: what its verifier reads (docs/design.md, Problem).
     options, right: answers to be ranked, and the numbers of those that are right.
     contexts: where the options differ in what comes before them and not in themselves: a context for each.
+    solution: a worked answer, where the data have one; the gold answer is written with it, and no model sees it.
     unconditional: what stands for the prompt when the options are ranked by how much it makes them likelier.
     group: the subject, category or sub-task; macro averages weigh groups alike.
     cluster: questions of one cluster (a passage) are not independent; "" where each stands alone.
@@ -47,6 +52,7 @@ class Question:
     contexts: tuple[str, ...] = ()
     unconditional: str = "Answer:"
     id: str = ""
+    solution: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ Metric = Literal["right", "score", "acc", "acc_norm", "acc_token", "acc_pmi", "m
 class Task:
     """A task as data plus a few lines.
 
-    build: a row → its questions (none: the row is no question of this task).
+    build: a row → its questions; it raises LeftOut for a row that is no question of this task.
     preamble: before every question; `preambles` gives one for each group, from `exemplars`' rows.
     cue: what a question ends with as a text ("\\nAnswer:"); in a chat it is left out, unless `keep_cue`.
     ask: what a user's turn ends with in a chat, where the form of an answer must be asked for.
@@ -85,6 +91,8 @@ class Task:
     stop: texts that end an answer; they are cut off. temperature, samples, k: of sampled tasks.
     format: how it is asked unless something else is wanted.
     asks: of unseen tasks, the columns that say what is asked, by which its items are known again.
+    gold: a question → what a model would write that answers it rightly; None: as is usual for its verifier
+    (suites/gold_answers.py). A text that is empty: this question has no gold answer.
     """
 
     name: str
@@ -115,6 +123,7 @@ class Task:
     format: Format = "multiturn"
     note: str = ""
     asks: tuple[str, ...] = ()
+    gold: Callable[[Question], str] | None = None
 
     @property
     def unseen(self) -> bool:
@@ -128,6 +137,8 @@ class Loaded:
     digest: SHA-256 of all that shapes a score: questions, preambles, truths, limits, verifiers, metric.
     rows: rows that were read; files: what they were read from; content: SHA-256 of questions with their truths.
     asked: of unseen tasks, the rows.
+    beyond: questions that a limit left out.
+    left_out: why rows are no question of the task → the places of these rows in the file.
     """
 
     task: Task
@@ -137,6 +148,17 @@ class Loaded:
     rows: int
     content: str = ""
     asked: tuple[Row, ...] = ()
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beyond: tuple[Question, ...] = ()
+
+    @property
+    def whole(self) -> Loaded:
+        return replace(self, questions=(*self.questions, *self.beyond), beyond=())
+
+    def limited_to(self, kept: Sequence[Question]) -> Loaded:
+        ids = {question.id for question in kept}
+        beyond = tuple(question for question in self.questions if question.id not in ids)
+        return replace(self, questions=tuple(kept), beyond=beyond)
 
     def preamble(self, question: Question) -> Preamble:
         return self.preambles.get(question.group, self.task.preamble)
@@ -151,4 +173,7 @@ class Loaded:
             "k": task.k, "format": form,
         }  # fmt: skip
         preambles = {group: asdict(self.preambles[group]) for group in sorted(self.preambles)}
-        return hash_json([shaping, asdict(task.preamble), preambles, [asdict(each) for each in self.questions]])
+        questions = [asdict(each) for each in self.questions]
+        for question in questions:
+            del question["solution"]  # it shapes no score
+        return hash_json([shaping, asdict(task.preamble), preambles, questions])

@@ -60,7 +60,7 @@ SETS: dict[str, list[dict[str, Any]]] = {
     ],
     "arc-easy.jsonl": [
         {"id": f"q{i}", "question": f"{i} + {i}?", "answerKey": "AB"[i % 2],
-         "choices": {"label": ["A", "B"], "text": [str(i), str(2 * i)]}} for i in range(5)
+         "choices": {"label": ["A", "B"], "text": [f"not {2 * i}", str(2 * i)]}} for i in range(5)
     ],
     "mmlu_test.jsonl": [
         {"subject": f"s{i % 3}", "question": f"{i}?", "choices": list("wxyz"), "answer": i % 4} for i in range(9)

@@ -10,7 +10,7 @@ from bactrian.errors import BactrianError
 from bactrian.suites.catalogue import SUITES, catalogue, chosen
 from bactrian.suites.known import check_known
 from bactrian.suites.sources import Absent, load
-from bactrian.suites.task import Question
+from bactrian.suites.task import LeftOut, Question
 from bactrian.verify import Problem, self_check, verifier, verify
 from bactrian.verify.registry import complete
 
@@ -87,10 +87,27 @@ def test_gpqa_puts_its_options_in_an_order_of_the_questions_own() -> None:
     assert len(right) > 2
 
 
-def test_rows_that_are_no_question_are_left_out() -> None:
-    assert catalogue()["wildguardtest"].build({"prompt": "x", "prompt_harm_label": None}) == []
-    assert catalogue()["do_anything_now"].build({"prompt": "x", "source": "do_not_answer"}) == []
-    assert catalogue()["asdiv"].build({"body": "", "question": "", "answer": "9, 4"}) == []
+@pytest.mark.parametrize("name, row, why", [
+    ("wildguardtest", {"prompt": "x", "prompt_harm_label": None}, "the annotators did not agree"),
+    ("do_anything_now", {"prompt": "x", "source": "do_not_answer"}, "another set"),
+    ("asdiv", {"body": "", "question": "", "answer": "9, 4"}, "not one number"),
+    ("agieval", {"question": "x", "options": None}, "no options"), ("bits_c4", {"text": "short"}, "200 characters"),
+])  # fmt: skip
+def test_rows_that_are_no_question_are_left_out(name: str, row: dict[str, Any], why: str) -> None:
+    with pytest.raises(LeftOut, match=why):
+        catalogue()[name].build(row)
+
+
+def test_rows_that_are_left_out_are_counted_and_placed(tmp_path: Path) -> None:
+    rows = [{"body": "B.", "question": "Q?", "answer": answer} for answer in ("9 (apples)", "9, 4", "3", "red")]
+    (tmp_path / "asdiv_of_mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = load(catalogue()["asdiv"], [tmp_path])
+    ((why, places),) = found.left_out.items()
+    assert (len(found.questions), found.rows, why) == (2, 4, "its answer is not one number")
+    assert [place.rpartition("line ")[2] for place in places] == ["2", "4"]
+    (tmp_path / "asdiv_of_mine.jsonl").write_text(json.dumps(rows[1]) + "\n")
+    with pytest.raises(BactrianError, match=r"none of the 1 rows .* is a question of it: its answer is not one number"):
+        load(catalogue()["asdiv"], [tmp_path])
 
 
 def test_bigcodebench_and_deepmind_rows() -> None:

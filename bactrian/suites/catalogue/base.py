@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bactrian.suites.catalogue import exemplars
-from bactrian.suites.task import Metric, Question, Row, Source, Task
+from bactrian.suites.task import LeftOut, Metric, Question, Row, Source, Task
 
 BASE = ("base",)
 
@@ -101,7 +101,9 @@ def arithmetic(row: Row) -> Sequence[Question]:
 
 def text(row: Row) -> Sequence[Question]:
     """text: a document; or a plain file's line, headings and empty lines left out."""
-    return [Question(row["text"])] if len(row["text"].strip()) > 200 else []
+    if len(row["text"].strip()) <= 200:
+        raise LeftOut("a text of 200 characters or fewer")
+    return [Question(row["text"])]
 
 
 NORMS: tuple[Metric, ...] = ("acc", "acc_norm", "acc_token")

@@ -20,10 +20,12 @@ CANARY = "-----\n"
 
 def gsm8k(row: Row) -> Sequence[Question]:
     """question, answer: worked steps and a last line "#### N"."""
-    final = FINAL.search(CALCULATOR.sub("", row["answer"]).strip())
+    worked = CALCULATOR.sub("", row["answer"]).strip()
+    final = FINAL.search(worked)
     if final is None:
         raise ValueError("no last line '#### N'")
-    return [Question(f"Question: {row['question'].strip()}", final[1].replace(",", ""))]
+    return [Question(f"Question: {row['question'].strip()}", final[1].replace(",", ""),
+                     solution=worked[: final.start()].strip())]  # fmt: skip
 
 
 def letter_of(answer: Any, count: int) -> str:
@@ -137,7 +139,8 @@ def boxed(row: Row) -> Sequence[Question]:
     answer = row.get("answer") or last_box(row["solution"])
     if not answer:
         raise ValueError("neither an 'answer' nor a \\boxed one in 'solution'")
-    return [Question(f"Problem:\n{row['problem'].strip()}", str(answer), group=row.get("type", row.get("subject", "")))]
+    return [Question(f"Problem:\n{row['problem'].strip()}", str(answer), group=row.get("type", row.get("subject", "")),
+                     solution=row.get("solution", ""))]  # fmt: skip
 
 
 def ifeval(row: Row) -> Sequence[Question]:
@@ -149,13 +152,18 @@ def ifeval(row: Row) -> Sequence[Question]:
 def humaneval(row: Row) -> Sequence[Question]:
     """HumanEval's and HumanEval+'s own layouts."""
     (made,) = humaneval_problems([row], "HumanEval", "code", "")
-    return [Question(made["messages"][-1]["content"], made["ground_truth"], id=str(row["task_id"]))]
+    return [coding(made, row)]
+
+
+def coding(made: Row, row: Row) -> Question:
+    return Question(made["messages"][-1]["content"], made["ground_truth"], id=str(row["task_id"]),
+                    solution=made["solution"])  # fmt: skip
 
 
 def mbpp(row: Row) -> Sequence[Question]:
     """MBPP's own layout; the first test is shown, as it says what the function is called."""
     (made,) = mbpp_problems([row], "MBPP", "code", "", 1)
-    return [Question(made["messages"][-1]["content"], made["ground_truth"], id=str(row["task_id"]))]
+    return [coding(made, row)]
 
 
 NEXT = ("\nQuestion:", "\nQ:", "\n\nQuestion", "\n\nQ:")

@@ -7,7 +7,7 @@ from typing import Any
 
 from bactrian.suites.catalogue import exemplars
 from bactrian.suites.catalogue.dev import NEXT, boxed, mbpp
-from bactrian.suites.task import Preamble, Question, Row, Source, Task
+from bactrian.suites.task import LeftOut, Preamble, Question, Row, Source, Task
 
 MORE = ("more",)
 BOX = "\n\nReason step by step, and put the final answer within \\boxed{}."
@@ -30,7 +30,8 @@ def competition(row: Row) -> Sequence[Question]:
 def math500(row: Row) -> Sequence[Question]:
     """As `math`, without its "Problem:"."""
     (made,) = boxed(row)
-    return [Question(row["problem"].strip(), made.truth, group=made.group, id=str(row.get("unique_id", "")))]
+    return [Question(row["problem"].strip(), made.truth, group=made.group, id=str(row.get("unique_id", "")),
+                     solution=made.solution)]  # fmt: skip
 
 
 def svamp(row: Row) -> Sequence[Question]:
@@ -43,7 +44,7 @@ def asdiv(row: Row) -> Sequence[Question]:
     """body, question, answer such as "9 (apples)"; rows whose answer is not one number are left out."""
     answer = row["answer"].partition("(")[0].strip()
     if not answer.replace(".", "").replace(",", "").replace("-", "").replace("/", "").isdigit() or "," in answer:
-        return []
+        raise LeftOut("its answer is not one number")
     return [Question(f"Question: {row['body'].strip()} {row['question'].strip()}", answer)]
 
 
@@ -65,7 +66,8 @@ TASKS: tuple[Task, ...] = (
     Task("asdiv", MORE, "maths", Source(("asdiv",), "EleutherAI/asdiv", "validation"), asdiv, verifier="gsm8k",
          preamble=exemplars.GSM8K, cue="\nAnswer:", max_new_tokens=256, stop=NEXT),
     Task("mgsm", MORE, "maths", Source(("mgsm",), "juletxara/mgsm"), mgsm, verifier="gsm8k", macro=True,
-         max_new_tokens=512, ask='\n\nSolve it step by step and end with a line "Answer: N".'),
+         max_new_tokens=512, ask='\n\nSolve it step by step and end with a line "Answer: N".',
+         gold=lambda question: f"Answer: {question.truth}"),
     Task("mbpp", MORE, "coding", Source(("mbpp_test",), "google-research-datasets/mbpp", "test", "full"), mbpp,
          verifier="code", max_new_tokens=512, temperature=0.8, top_p=0.95, samples=20, k=10, metric="pass_at_k",
          preamble=Preamble()),

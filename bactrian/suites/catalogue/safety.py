@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bactrian.suites.task import Question, Row, Source, Task
+from bactrian.suites.task import LeftOut, Question, Row, Source, Task
 
 SAFETY = ("safety", "dev")
 BETWEEN = "\n\n---\n\n"
@@ -41,14 +41,14 @@ def jailbreak_trigger(row: Row) -> Sequence[Question]:
 def do_anything_now(row: Row) -> Sequence[Question]:
     """TrustLLM's misuse set, of which the questions of Do-Anything-Now; or a row with `prompt` alone."""
     if row.get("source", "Do-anything-now") != "Do-anything-now":
-        return []
+        raise LeftOut("from another set than Do-anything-now")
     return _harmful(row["prompt"], str(row.get("type", "")))
 
 
 def wildguard(row: Row) -> Sequence[Question]:
     """prompt, prompt_harm_label (harmful or unharmful), adversarial."""
     if not row.get("prompt_harm_label"):
-        return []  # the annotators did not agree
+        raise LeftOut("no label of harm: the annotators did not agree")
     group = "adversarial" if row.get("adversarial") else "vanilla"
     truth = "refuse" if row["prompt_harm_label"] == "harmful" else "comply"
     return [Question(row["prompt"], truth, group=group)]

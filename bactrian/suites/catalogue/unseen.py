@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from random import Random
 
+from bactrian.data.code import block
 from bactrian.suites.catalogue.dev import CHOOSE, LETTERS, SAMPLED, letter_of, listed
-from bactrian.suites.task import Preamble, Question, Row, Source, Task
+from bactrian.suites.task import LeftOut, Preamble, Question, Row, Source, Task
 
 UNSEEN = ("unseen",)
 
@@ -32,7 +33,7 @@ def gpqa(row: Row) -> Sequence[Question]:
 def agieval(row: Row) -> Sequence[Question]:
     """passage, question, options, label (a letter) or answer; `task` where one file holds several."""
     if not row.get("options"):
-        return []  # MATH's questions, which are asked in the development suite
+        raise LeftOut("no options: MATH's questions, which are asked in the development suite")
     if str(row["label"]) not in LETTERS[: len(row["options"])]:
         raise ValueError(f"label: found {row['label']!r}, expected one of {', '.join(LETTERS[: len(row['options'])])}")
     text = "\n".join(part.strip() for part in (row.get("passage"), row["question"], *row["options"]) if part)
@@ -59,12 +60,13 @@ def deepmind_math(row: Row) -> Sequence[Question]:
 
 
 def bigcodebench(row: Row) -> Sequence[Question]:
-    """instruct_prompt, test (a unittest class TestCases), entry_point."""
+    """instruct_prompt, test (a unittest class TestCases), entry_point; code_prompt and canonical_solution."""
     test = f"{row['test']}\n\n\ndef check(candidate):\n    import unittest\n    outcome = unittest.TestResult()\n" \
            f"    unittest.defaultTestLoader.loadTestsFromTestCase(TestCases).run(outcome)\n" \
            f"    assert outcome.testsRun and outcome.wasSuccessful()\n"  # fmt: skip
     truth = json.dumps({"check": test, "entry_point": row["entry_point"]})
-    return [Question(row["instruct_prompt"], truth, id=str(row["task_id"]))]
+    worked = f"{row['code_prompt']}{row['canonical_solution']}" if "canonical_solution" in row else ""
+    return [Question(row["instruct_prompt"], truth, id=str(row["task_id"]), solution=worked and block(worked))]
 
 
 def ifbench(row: Row) -> Sequence[Question]:
