@@ -1,0 +1,154 @@
+"""Wrong verdicts of `math` and of math-verify on generated pairs of an answer and a gold answer, by class.
+
+Usage: python benchmarks/math_pairs_by_class.py [--half dev|hidden] [--data ../shared/data] [--count 300] [--show 5]
+    [--dump FILE] [--kind thousands] [--ours-only]
+
+Pairs come from templates (math_pairs/) that rewrite an answer so that it stays the same, or is another of the same
+shape; numbers and, where a class allows, templates and public gold answers differ between the halves. Where a template
+says what its forms are worth, that is checked to 25 digits before any verifier sees them. False negatives are right
+answers called wrong, false positives wrong ones called right, both with exact 95 % intervals (Clopper and Pearson 1934).
+math-verify runs without its own time limits, in a process that is ended when one pair takes over 20 s. --show N prints
+up to N wrong verdicts a class. Last line: JSON.
+"""
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import math_pairs  # noqa: F401  (registers the templates)
+from math_pairs.cases import CLASSES, Pair, draw_pairs
+
+from bactrian.evaluate.estimates import clopper_pearson
+from bactrian.verify import Item, Pool
+
+PATIENCE = 20.0
+"""Seconds math-verify gets for one pair."""
+
+
+def ours(pairs: Sequence[Pair], workers: int) -> list[bool]:
+    items = [Item("math", f"The answer is $\\boxed{{{pair.answer}}}$.", pair.gold) for pair in pairs]
+    with Pool(workers) as pool:
+        return [verdict.outcome == "right" for verdict in pool.verify_all(items)]
+
+
+def answer_for_library(connection: Connection) -> None:
+    """A process that compares until it is told to stop."""
+    from math_verify import parse
+    from math_verify import verify as same
+
+    logging.disable(logging.CRITICAL)
+    while (told := connection.recv()) is not None:
+        gold, answer = told
+        try:
+            read = parse(f"${gold}$", parsing_timeout=None)
+            given = parse(f"The answer is $\\boxed{{{answer}}}$.", parsing_timeout=None)
+            connection.send(bool(same(read, given, timeout_seconds=None)))
+        except Exception:  # the library's own failure is a verdict too: not the same
+            connection.send(False)
+
+
+def library(pairs: Sequence[Pair]) -> list[bool]:
+    """math-verify's verdicts; a pair it takes too long for is wrong."""
+    found: list[bool] = []
+    here, process = start()
+    for pair in pairs:
+        here.send((pair.gold, pair.answer))
+        if here.poll(PATIENCE):
+            found.append(here.recv())
+            continue
+        process.kill()
+        process.join()
+        found.append(False)
+        here, process = start()
+    here.send(None)
+    process.join()
+    return found
+
+
+def start() -> tuple[Connection, Any]:
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=answer_for_library, args=(there,), daemon=True)
+    process.start()
+    return here, process
+
+
+def in_two(pairs: Sequence[Pair], workers: int) -> list[bool]:
+    """math-verify over interleaved shares, one a thread (each waits for its process)."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(workers) as pool:
+        shares = list(pool.map(library, [pairs[k::workers] for k in range(workers)]))
+    return [shares[n % workers][n // workers] for n in range(len(pairs))]
+
+
+def rates(pairs: Sequence[Pair], said: Sequence[bool]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, label in (("false_negatives", True), ("false_positives", False)):
+        verdicts = [v for v, pair in zip(said, pairs, strict=True) if pair.right is label]
+        errors = sum(v is not label for v in verdicts)
+        low, high = clopper_pearson(errors, len(verdicts))
+        row[name] = {"errors": errors, "n": len(verdicts), "low": round(low, 4), "high": round(high, 4)}
+    return row
+
+
+def shown(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return f"{'–':>29}" * 2
+    parts = [f"{r['errors']:5,} of {r['n']:5,} ({100 * r['low']:4.1f}–{100 * r['high']:4.1f} %)" for r in row.values()]
+    return " ".join(f"{part:>32}" for part in parts)
+
+
+def print_errors(pairs: Sequence[Pair], said: dict[str, list[bool]], kind: str, limit: int) -> None:
+    for name, verdicts in said.items():
+        bad = [pair for pair, v in zip(pairs, verdicts, strict=True) if pair.kind == kind and v is not pair.right]
+        for pair in random.Random(kind).sample(bad, min(limit, len(bad))):
+            wrongly = "a right answer called wrong" if pair.right else "a WRONG answer called right"
+            print(f"    {name}: {wrongly}: {pair.answer!r} for {pair.gold!r} ({pair.template})")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--half", choices=("dev", "hidden"), default="dev")
+    options.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    options.add_argument("--count", type=int, default=300, help="pairs a class")
+    options.add_argument("--show", type=int, default=0, metavar="N", help="print up to N wrong verdicts a class")
+    options.add_argument("--dump", type=Path, help="write the pairs here as JSON lines, and stop")
+    options.add_argument("--kind", action="append", choices=sorted(CLASSES), help="this class; may be given again")
+    options.add_argument("--ours-only", action="store_true", help="leave math-verify out")
+    options.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    given = options.parse_args()
+    kinds = given.kind or list(CLASSES)
+    pairs = [pair for kind in kinds for pair in draw_pairs(kind, given.half, given.data, given.count)]
+    if given.dump:
+        given.dump.parent.mkdir(parents=True, exist_ok=True)
+        given.dump.write_text("".join(json.dumps(pair._asdict(), ensure_ascii=False) + "\n" for pair in pairs))
+        print(f"{len(pairs):,} pairs of {len(kinds)} classes written to {given.dump}", file=sys.stderr)
+        return
+    said, seconds = {}, {}
+    for name, judge in (("math", ours), ("math-verify", in_two)):
+        if name == "math" or not given.ours_only:
+            started = time.perf_counter()
+            said[name] = judge(pairs, given.workers)
+            seconds[name] = round(time.perf_counter() - started, 1)
+    print(f"{given.half} half, {len(pairs):,} pairs; seconds: {seconds}")
+    print(f"{'':34}" + "".join(f"{f'{name}: right called wrong':>32} {'wrong called right':>32}" for name in said))
+    table = {}
+    for kind in [*kinds, "all"]:
+        mine = [n for n, pair in enumerate(pairs) if kind in (pair.kind, "all")]
+        table[kind] = {name: rates([pairs[n] for n in mine], [v[n] for n in mine]) for name, v in said.items()}
+        print(f"{kind:34}" + " ".join(shown(row) for row in table[kind].values()), flush=True)
+        print_errors(pairs, said, kind, given.show)
+    print(json.dumps({"benchmark": "math_pairs_by_class", "half": given.half, "count": given.count, "seconds": seconds, "rows": table}))
+
+
+if __name__ == "__main__":
+    main()
