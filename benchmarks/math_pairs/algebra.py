@@ -345,7 +345,7 @@ def exact_degrees(d: Draw) -> Case:
 
 @template("degrees")
 def angle(d: Draw) -> Case:
-    a = d.choice([n for n in range(3, 359) if n != 180])
+    a = d.choice([n for n in range(3, 359) if n not in (180, 270)])
     gold = d.of([rf"{a}^\circ", rf"{a}\text{{ degrees}}"], [rf"{a}^{{\circ}}", rf"{a} \text{{ degrees}}", rf"{a}.5^\circ"])
     n = f"{a}.5" if ".5" in gold else str(a)
     right = [n, rf"{n}^\circ", rf"{n}^{{\circ}}", f"{n}°", rf"{n}\text{{ degrees}}", rf"\text{{{n} degrees}}", rf"{n}^{{\,\circ}}", rf"{n} degrees", rf"\left({n}\right)^\circ"]

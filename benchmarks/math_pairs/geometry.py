@@ -81,12 +81,11 @@ def scaled(rows: Rows, k: Fraction | int) -> Rows:
 
 
 def entries(d: Draw, n: int, m: int, spread: int = 12) -> Rows:
-    rows = [[Fraction(d.randint(-spread, spread)) for _ in range(m)] for _ in range(n)]
-    rows[0][0] = Fraction(d.randint(1, spread))
-    rows[-1][-1] = rows[0][0] + 1
-    if n == m:
-        rows[0][-1], rows[-1][0] = Fraction(spread + 1), Fraction(-1)
-    return rows
+    """At random, but not what it is with rows or columns swapped."""
+    while True:
+        rows = [[Fraction(d.randint(-spread, spread)) for _ in range(m)] for _ in range(n)]
+        if rows not in (swapped(rows), rows[::-1]) and (m == 1 or rows != [row[::-1] for row in rows]):
+            return rows
 
 
 def swapped(rows: Rows) -> Rows:
@@ -103,6 +102,7 @@ def plain_matrix(d: Draw) -> Case:
     rows = entries(d, *d.half((2, 2), d.choice([(2, 3), (3, 3), (3, 2)])))
     if d.random() < 0.4:
         rows[0][0] = d.fraction()
+        rows[-1][-1] = rows[0][0] + 1
     gold = d.half(matrix(rows), d.choice([matrix(rows), matrix(rows, "bmatrix")]))
     cols = "c" * len(rows[0])
     inner = matrix(rows).removeprefix(r"\begin{pmatrix} ").removesuffix(r" \end{pmatrix}")
@@ -122,5 +122,6 @@ def scalar_matrix(d: Draw) -> Case:
     good = [matrix(full), f"{scalar}{matrix(rows)}", f"{scalar} {matrix(rows, 'bmatrix')}", rf"{scalar} \cdot {matrix(rows)}", matrix(full, "bmatrix"), f"{frac(-k)} {matrix(scaled(rows, -1))}", rf"\left({scalar}\right) {matrix(rows)}", f"{frac(k / 2)} {matrix(scaled(rows, 2))}", rf"{scalar} \left( \begin{{array}}{{{'c' * len(rows[0])}}}" + matrix(rows).removeprefix(r"\begin{pmatrix}").replace(r"\end{pmatrix}", r"\end{array} \right)")]
     if d.dev and "{" in slash:
         good.append(re.sub(r"\\frac\{(\d+)\}\{(\d+)\}", r"\1/\2", matrix(full)))
-    bad = [matrix(rows), f"{frac(k + 1) if k != -1 else '3'} {matrix(rows)}", f"{frac(-k)} {matrix(rows)}", f"{scalar} {matrix(changed(d, rows))}", matrix(changed(d, full)), f"{scalar} {matrix(full)}", f"{scalar} {matrix(swapped(rows))}"]
+    bad = [matrix(rows), f"{frac(k + 1) if k != -1 else '3'} {matrix(rows)}", f"{frac(-k)} {matrix(rows)}", f"{scalar} {matrix(changed(d, rows))}", matrix(changed(d, full)), f"{scalar} {matrix(full)}"]
+    bad += [f"{scalar} {matrix(swapped(rows))}"] if len(rows[0]) > 1 else []
     return Case(gold, good, bad)

@@ -45,7 +45,7 @@ def two_numbers(d: Draw) -> Case:
     right = {rf"{a}^\circ, {b}^\circ": [rf"{a}^\circ,{b}^\circ", rf"{a}^\circ \text{{ and }} {b}^\circ"],
              f"({a},{b})": [rf"\left({a}, {b}\right)", rf"(\,{a}\,,\,{b}\,)"],
              rf"\{{{a}, {b}\}}": [rf"\{{{b},{a}\}}", rf"\left\{{ {a}, {b} \right\}}"]}  # fmt: skip
-    wrong = [f"{a}{b}", rf"{a},\!{b}", f"{a}{{,}}{b}", f"{a}{b}.0"]
+    wrong = [f"{a}{b}", rf"\text{{{a}{b}}}", f"{a}.{b}", f"{a}{b}.0", rf"{a} \cdot {b}", str(a)]
     return Case(gold, right.get(gold, [f"{a}, {b}", rf"{b}\text{{ and }}{a}"]), wrong)
 
 
@@ -191,7 +191,7 @@ def scientific(d: Draw) -> Case:
         digits += 1
     m = f"{digits // 10**size}.{str(digits)[1:]}"
     value = Fraction(digits) / 10**size * Fraction(10) ** e
-    plain = str(int(value)) if value.denominator == 1 else f"{float(value):.18f}".rstrip("0")
+    plain = str(int(value)) if value.denominator == 1 else f"0.{'0' * (-e - 1)}{digits}"
     gold = d.of([rf"{m} \times 10^{{{e}}}", rf"{m}\cdot 10^{{{e}}}"], [rf"{m}\times10^{{{e}}}", plain])
     right = [rf"{m} \times 10^{{{e}}}", rf"{m}\cdot 10^{{{e}}}", rf"{digits} \times 10^{{{e - size}}}", plain, rf"10^{{{e}}}\cdot {m}"]
     right += d.half([rf"{m}\times 10^{{{e}}}"], [f"{m}e{e}", f"{m} * 10^{e}" if e > 0 else f"{m}*10^({e})", rf"{m}0 \times 10^{{{e}}}"])

@@ -156,7 +156,7 @@ def outside(d: Draw) -> Case:
     absolute = rf"|{x}{plus(-c) if c else ''}| {g} {n}"
     spans = rf"(-\infty,{lo}{')' if strict else ']'} \cup {'(' if strict else '['}{hi},\infty)"
     gold = d.half(absolute, d.choice([spans, rf"{x} {less} {lo} \text{{ or }} {x} {g} {hi}"]))
-    good = [rf"{x} {less} {lo} \text{{ or }} {x} {g} {hi}", rf"{x} {g} {hi} \text{{ or }} {x} {less} {lo}", spans, absolute, rf"{n} {less} |{x}{plus(-c) if c else ''}|", rf"x \in {spans}", rf"{x}{less}{lo},\ {x}{g}{hi}"]
+    good = [rf"{x} {less} {lo} \text{{ or }} {x} {g} {hi}", rf"{x} {g} {hi} \text{{ or }} {x} {less} {lo}", spans, absolute, rf"{n} {less} |{x}{plus(-c) if c else ''}|", rf"x \in {spans}"]
     bad = [absolute.replace(g, less), absolute.replace(g, LESS[g]), rf"{x} {g} {hi}", rf"{x} {less} {lo}", rf"{lo} {less} {x} {less} {hi}", absolute.replace(str(n), str(n + 1)) if str(n) not in str(c) else rf"{x} {g} {hi + 1}", rf"{x} {less} {lo} \text{{ and }} {x} {g} {hi}",
            rf"({lo},{hi})", rf"{x} {less} {lo - 1} \text{{ or }} {x} {g} {hi}"]  # fmt: skip
     return Case(gold, good, bad)
@@ -277,7 +277,7 @@ def respelled(d: Draw) -> Case:
     simple = [g for g in every if re.fullmatch(r"-?(\d+|\\d?frac\{\d+\}\{\d+\}|\d*\\sqrt\{\d+\}|\d+\\pi|\([-\d, ]+\))", g)] or ["7"]
     wordy = [g for g in every if not re.fullmatch(r"-?\d+", g)] or ["7"]
     gold = d.choice(wordy if d.random() < 0.7 else simple)
-    good = [gold.replace(r"\frac", r"\dfrac"), gold.replace(r"\frac{", r"\tfrac{"), f" {gold} ", gold.replace(" ", ""), gold.replace("(", r"\left(").replace(")", r"\right)") if r"\left" not in gold else gold,
+    good = [gold.replace(r"\frac", r"\dfrac"), gold.replace(r"\frac{", r"\tfrac{"), f" {gold} ", gold.replace(" ", ""), gold.replace("(", r"\left(").replace(")", r"\right)") if not re.search(r"\\left|[\[\]]", gold) else gold,
             rf"\displaystyle {gold}", gold.replace("-", "−"), f"{gold}.", rf"{gold}\,", rf"\; {gold}"]  # fmt: skip
     if re.search(r"\\[a-zA-Z]+ [a-zA-Z]", gold):
         good.remove(gold.replace(" ", ""))

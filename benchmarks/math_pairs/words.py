@@ -213,7 +213,7 @@ def rounded(d: Draw) -> Case:
     gold = d.half(rf"\approx {x}{unit}", f"{x}{unit}")
     right = [x, rf"\approx {x}", f"{x}0", rf"\approx {x}{unit}", rf"\text{{approximately }} {x}", rf"\text{{{x}}}", rf"{x}{unit}"]
     y = f"{x[:-1]}{int(x[-1]) % 9 + 1}"
-    wrong = [rf"\approx {y}", y, rf"{y}{unit}", x[:-2] if x[-2] == "." else x[:-1], f"{x}1", f"-{x}", rf"\approx {x.replace('.', '')}"]
+    wrong = [rf"\approx {y}", y, rf"{y}{unit}", *d.half([f"{x[0]}{x}"], [x[:-1], f"{x}1"]), f"-{x}", rf"\approx {x.replace('.', '')}"]
     return Case(gold, right, wrong)
 
 
