@@ -1,11 +1,11 @@
-"""Classes of expressions: surds, logarithms, complex numbers, polynomials, trigonometry, pieces, plain text, angles."""
+"""Classes of expressions: surds, logarithms, complex numbers, polynomials, absolute values, plain text."""
 
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import mpmath
-from mpmath import cos, exp, log, mpf, pi, sin, sqrt, tan
+from mpmath import cos, exp, log, mpf, pi, sin, sqrt
 
 from math_pairs.cases import Case, Draw, frac, plus, template, times
 
@@ -18,13 +18,16 @@ def simplified(d: Draw) -> Case:
     a, b = d.randint(2, 20), d.choice(FREE)
     v = a * sqrt(b)
     gold = d.of([rf"{a}\sqrt{{{b}}}"], [rf"{a} \sqrt{{{b}}}", rf"\sqrt{{{a * a * b}}}"])
-    right = [(rf"\sqrt{{{a * a * b}}}", v), (rf"{a}\sqrt{{{b}}}", v), (rf"\sqrt{{{b}}}\cdot {a}", v), (rf"\frac{{{a * b}}}{{\sqrt{{{b}}}}}", a * b / sqrt(b)),
-             (rf"{a}\cdot {b}^{{1/2}}", v), (rf"{a - 1}\sqrt{{{b}}}+\sqrt{{{b}}}", v), (rf"\sqrt{{{a * a}}}\sqrt{{{b}}}", v), (rf"{2 * a}\sqrt{{\frac{{{b}}}{{4}}}}", v)]  # fmt: skip
+    right = [(rf"\sqrt{{{a * a * b}}}", v), (rf"{a}\sqrt{{{b}}}", v), (rf"\sqrt{{{b}}}\cdot {a}", v),
+        (rf"\frac{{{a * b}}}{{\sqrt{{{b}}}}}", a * b / sqrt(b)), (rf"{a}\cdot {b}^{{1/2}}", v),
+        (rf"{a - 1}\sqrt{{{b}}}+\sqrt{{{b}}}", v), (rf"\sqrt{{{a * a}}}\sqrt{{{b}}}", v),
+        (rf"{2 * a}\sqrt{{\frac{{{b}}}{{4}}}}", v)]
     if b < 10:
         right.append((rf"{a}\sqrt{b}", v))
-    wrong = [(rf"{a}\sqrt{{{b + 1}}}", a * sqrt(b + 1)), (rf"\sqrt{{{a * b}}}", sqrt(a * b)), (rf"{a + 1}\sqrt{{{b}}}", (a + 1) * sqrt(b)),
-             (rf"{a}+\sqrt{{{b}}}", a + sqrt(b)), (rf"-{a}\sqrt{{{b}}}", -v), (rf"{a * b}", a * b), (rf"{a}\sqrt[3]{{{b}}}", a * mpmath.cbrt(b)),
-             (rf"\frac{{\sqrt{{{b}}}}}{{{a}}}", sqrt(b) / a)]  # fmt: skip
+    wrong = [(rf"{a}\sqrt{{{b + 1}}}", a * sqrt(b + 1)), (rf"\sqrt{{{a * b}}}", sqrt(a * b)),
+        (rf"{a + 1}\sqrt{{{b}}}", (a + 1) * sqrt(b)), (rf"{a}+\sqrt{{{b}}}", a + sqrt(b)),
+        (rf"-{a}\sqrt{{{b}}}", -v), (rf"{a * b}", a * b), (rf"{a}\sqrt[3]{{{b}}}", a * mpmath.cbrt(b)),
+        (rf"\frac{{\sqrt{{{b}}}}}{{{a}}}", sqrt(b) / a)]
     return Case(gold, right, wrong, v)
 
 
@@ -36,10 +39,13 @@ def rationalised(d: Draw) -> Case:
     top = "" if q.numerator == 1 else str(q.numerator)
     clean = rf"\frac{{{top}\sqrt{{{b}}}}}{{{q.denominator}}}" if q.denominator > 1 else rf"{top}\sqrt{{{b}}}"
     gold = d.half(clean, d.choice([clean, rf"\frac{{{c}}}{{\sqrt{{{b}}}}}"]))
-    right = [(clean, v), (rf"\frac{{{c}}}{{\sqrt{{{b}}}}}", v), (rf"\sqrt{{\frac{{{c * c}}}{{{b}}}}}", v), (rf"{frac(q)}\sqrt{{{b}}}", v),
-             (rf"\dfrac{{{c}\sqrt{{{b}}}}}{{{b}}}", v), (f"{c}/sqrt({b})", v), (rf"{c} \cdot {b}^{{-1/2}}", v), (rf"\frac{{{c}}}{{{b}^{{1/2}}}}", v)]  # fmt: skip
-    wrong = [(rf"\frac{{{c}\sqrt{{{b}}}}}{{{b + 1}}}", c * sqrt(b) / (b + 1)), (rf"\frac{{{c + 1}}}{{\sqrt{{{b}}}}}", (c + 1) / sqrt(b)), (rf"{c}\sqrt{{{b}}}", c * sqrt(b)),
-             (rf"\frac{{{c}}}{{{b}}}", q), (rf"-\frac{{{c}}}{{\sqrt{{{b}}}}}", -v), (rf"\frac{{\sqrt{{{b}}}}}{{{b * (c + 1)}}}", sqrt(b) / b / (c + 1))]  # fmt: skip
+    right = [(clean, v), (rf"\frac{{{c}}}{{\sqrt{{{b}}}}}", v), (rf"\sqrt{{\frac{{{c * c}}}{{{b}}}}}", v),
+        (rf"{frac(q)}\sqrt{{{b}}}", v), (rf"\dfrac{{{c}\sqrt{{{b}}}}}{{{b}}}", v), (f"{c}/sqrt({b})", v),
+        (rf"{c} \cdot {b}^{{-1/2}}", v), (rf"\frac{{{c}}}{{{b}^{{1/2}}}}", v)]
+    wrong = [(rf"\frac{{{c}\sqrt{{{b}}}}}{{{b + 1}}}", c * sqrt(b) / (b + 1)),
+        (rf"\frac{{{c + 1}}}{{\sqrt{{{b}}}}}", (c + 1) / sqrt(b)), (rf"{c}\sqrt{{{b}}}", c * sqrt(b)),
+        (rf"\frac{{{c}}}{{{b}}}", q), (rf"-\frac{{{c}}}{{\sqrt{{{b}}}}}", -v),
+        (rf"\frac{{\sqrt{{{b}}}}}{{{b * (c + 1)}}}", sqrt(b) / b / (c + 1))]
     return Case(gold, right, wrong, v)
 
 
@@ -49,10 +55,13 @@ def conjugate(d: Draw) -> Case:
     n = a * a - b
     v = 1 / (a + sqrt(b))
     gold = rf"\frac{{{a}-\sqrt{{{b}}}}}{{{n}}}"
-    right = [(rf"\frac{{1}}{{{a}+\sqrt{{{b}}}}}", v), (rf"\frac{{{a}}}{{{n}}} - \frac{{\sqrt{{{b}}}}}{{{n}}}", v), (rf"\frac{{\sqrt{{{b}}}-{a}}}{{{-n}}}", v),
-             (rf"\frac{{1}}{{{n}}}({a}-\sqrt{{{b}}})", v), (rf"({a}-\sqrt{{{b}}})/{n}", v), (rf"\frac{{-\sqrt{{{b}}}+{a}}}{{{n}}}", v)]  # fmt: skip
-    wrong = [(rf"\frac{{1}}{{{a}-\sqrt{{{b}}}}}", 1 / (a - sqrt(b))), (rf"\frac{{{a}+\sqrt{{{b}}}}}{{{n}}}", (a + sqrt(b)) / n), (rf"{a}-\frac{{\sqrt{{{b}}}}}{{{n}}}", a - sqrt(b) / n),
-             (rf"\frac{{\sqrt{{{b}}}-{a}}}{{{n}}}", -v), (rf"\frac{{{a}-\sqrt{{{b}}}}}{{{n + 1}}}", v * n / (n + 1)), (rf"{a}-\sqrt{{{b}}}/{n}", a - sqrt(b) / n)]  # fmt: skip
+    right = [(rf"\frac{{1}}{{{a}+\sqrt{{{b}}}}}", v), (rf"\frac{{{a}}}{{{n}}} - \frac{{\sqrt{{{b}}}}}{{{n}}}", v),
+        (rf"\frac{{\sqrt{{{b}}}-{a}}}{{{-n}}}", v), (rf"\frac{{1}}{{{n}}}({a}-\sqrt{{{b}}})", v),
+        (rf"({a}-\sqrt{{{b}}})/{n}", v), (rf"\frac{{-\sqrt{{{b}}}+{a}}}{{{n}}}", v)]
+    wrong = [(rf"\frac{{1}}{{{a}-\sqrt{{{b}}}}}", 1 / (a - sqrt(b))), (rf"\frac{{{a}+\sqrt{{{b}}}}}{{{n}}}",
+        (a + sqrt(b)) / n), (rf"{a}-\frac{{\sqrt{{{b}}}}}{{{n}}}", a - sqrt(b) / n),
+        (rf"\frac{{\sqrt{{{b}}}-{a}}}{{{n}}}", -v), (rf"\frac{{{a}-\sqrt{{{b}}}}}{{{n + 1}}}", v * n / (n + 1)),
+        (rf"{a}-\sqrt{{{b}}}/{n}", a - sqrt(b) / n)]
     return Case(gold, right, wrong, v)
 
 
@@ -65,10 +74,13 @@ def nested(d: Draw) -> Case:
     gold = rf"\sqrt{{{a}}} {plus(s)[0]} \sqrt{{{b}}}"
     o = "-" if s > 0 else "+"
     p = "+" if s > 0 else "-"
-    right = [(rf"\sqrt{{{a + b} {p} 2\sqrt{{{a * b}}}}}", sqrt(a + b + 2 * s * sqrt(a * b))), (rf"\sqrt{{{a + b} {p} \sqrt{{{4 * a * b}}}}}", v),
-             (rf"\frac{{{a - b}}}{{\sqrt{{{a}}} {o} \sqrt{{{b}}}}}", (a - b) / (sqrt(a) - s * sqrt(b))), (f"sqrt({a}) {p} sqrt({b})", v)]  # fmt: skip
-    wrong = [(rf"\sqrt{{{a + s * b}}}", sqrt(a + s * b)), (rf"\sqrt{{{a}}} {o} \sqrt{{{b}}}", sqrt(a) - s * sqrt(b)), (rf"\sqrt{{{a + b} {p} \sqrt{{{a * b}}}}}", sqrt(a + b + s * sqrt(a * b))),
-             (rf"\sqrt{{{a}}} {p} \sqrt{{{b + 1}}}", sqrt(a) + s * sqrt(b + 1)), (rf"\sqrt{{{a + b} {o} 2\sqrt{{{a * b}}}}}", sqrt(a) - s * sqrt(b))]  # fmt: skip
+    right = [(rf"\sqrt{{{a + b} {p} 2\sqrt{{{a * b}}}}}", sqrt(a + b + 2 * s * sqrt(a * b))),
+        (rf"\sqrt{{{a + b} {p} \sqrt{{{4 * a * b}}}}}", v), (rf"\frac{{{a - b}}}{{\sqrt{{{a}}} {o} \sqrt{{{b}}}}}",
+        (a - b) / (sqrt(a) - s * sqrt(b))), (f"sqrt({a}) {p} sqrt({b})", v)]
+    wrong = [(rf"\sqrt{{{a + s * b}}}", sqrt(a + s * b)), (rf"\sqrt{{{a}}} {o} \sqrt{{{b}}}",
+        sqrt(a) - s * sqrt(b)), (rf"\sqrt{{{a + b} {p} \sqrt{{{a * b}}}}}", sqrt(a + b + s * sqrt(a * b))),
+        (rf"\sqrt{{{a}}} {p} \sqrt{{{b + 1}}}", sqrt(a) + s * sqrt(b + 1)),
+        (rf"\sqrt{{{a + b} {o} 2\sqrt{{{a * b}}}}}", sqrt(a) - s * sqrt(b))]
     return Case(gold, right, wrong, v)
 
 
@@ -77,10 +89,12 @@ def cube_roots(d: Draw) -> Case:
     a, b, k = d.randint(2, 6), d.choice([2, 3, 5, 6, 7]), d.choice([3, 4])
     v = a * mpf(b) ** (mpf(1) / k)
     gold = d.choice([rf"{a}\sqrt[{k}]{{{b}}}", rf"\sqrt[{k}]{{{a**k * b}}}"])
-    right = [(rf"{a}\sqrt[{k}]{{{b}}}", v), (rf"\sqrt[{k}]{{{a**k * b}}}", v), (rf"{a}\cdot {b}^{{1/{k}}}", v), (rf"{a}\cdot {b}^{{\frac{{1}}{{{k}}}}}", v),
-             (rf"\left({a**k * b}\right)^{{1/{k}}}", v), (rf"{a} \sqrt[{2 * k}]{{{b * b}}}", v)]  # fmt: skip
-    wrong = [(rf"{a}\sqrt{{{b}}}", a * sqrt(b)), (rf"\sqrt[{k}]{{{a * b}}}", mpf(a * b) ** (mpf(1) / k)), (rf"{a}\cdot {b}^{{{k}}}", a * b**k),
-             (rf"{a + 1}\sqrt[{k}]{{{b}}}", v / a * (a + 1)), (rf"{k}\sqrt{{{a}}}", k * sqrt(a)), (rf"{a}\sqrt[{k + 1}]{{{b}}}", a * mpf(b) ** (mpf(1) / (k + 1)))]  # fmt: skip
+    right = [(rf"{a}\sqrt[{k}]{{{b}}}", v), (rf"\sqrt[{k}]{{{a**k * b}}}", v), (rf"{a}\cdot {b}^{{1/{k}}}", v),
+        (rf"{a}\cdot {b}^{{\frac{{1}}{{{k}}}}}", v), (rf"\left({a**k * b}\right)^{{1/{k}}}", v),
+        (rf"{a} \sqrt[{2 * k}]{{{b * b}}}", v)]
+    wrong = [(rf"{a}\sqrt{{{b}}}", a * sqrt(b)), (rf"\sqrt[{k}]{{{a * b}}}", mpf(a * b) ** (mpf(1) / k)),
+        (rf"{a}\cdot {b}^{{{k}}}", a * b**k), (rf"{a + 1}\sqrt[{k}]{{{b}}}", v / a * (a + 1)),
+        (rf"{k}\sqrt{{{a}}}", k * sqrt(a)), (rf"{a}\sqrt[{k + 1}]{{{b}}}", a * mpf(b) ** (mpf(1) / (k + 1)))]
     return Case(gold, right, [w for w in wrong if not abs(w[1] - v) < 1e-9], v)
 
 
@@ -91,10 +105,16 @@ def surd_sum(d: Draw) -> Case:
     p, o = ("+", "-") if s > 0 else ("-", "+")
     v = (a + s * b * sqrt(c)) / m
     gold = rf"\frac{{{a} {p} {b}\sqrt{{{c}}}}}{{{m}}}"
-    right = [(rf"{frac(Fraction(a, m))} {p} {frac(Fraction(b, m))}\sqrt{{{c}}}", v), (rf"\frac{{{2 * a} {p} \sqrt{{{4 * b * b * c}}}}}{{{2 * m}}}", v), (f"({a} {p} {b}*sqrt({c}))/{m}", v),
-             (rf"\frac{{{a}}}{{{m}}} {p} \frac{{\sqrt{{{b * b * c}}}}}{{{m}}}", v), (rf"-\frac{{-{a} {o} {b}\sqrt{{{c}}}}}{{{m}}}", v), (rf"\dfrac{{{'' if s > 0 else '-'}{b}\sqrt{{{c}}}+{a}}}{{{m}}}", v)]  # fmt: skip
-    wrong = [(rf"\frac{{{a} {o} {b}\sqrt{{{c}}}}}{{{m}}}", (a - s * b * sqrt(c)) / m), (rf"{a} {p} \frac{{{b}\sqrt{{{c}}}}}{{{m}}}", a + s * b * sqrt(c) / m), (rf"\frac{{{a} {p} {b}\sqrt{{{c}}}}}{{{m + 1}}}", v * m / (m + 1)),
-             (rf"\frac{{{a} {p} {b + 1}\sqrt{{{c}}}}}{{{m}}}", v + s * sqrt(c) / m), (rf"\frac{{{a} {p} {b}\sqrt{{{c + 1}}}}}{{{m}}}", (a + s * b * sqrt(c + 1)) / m)]  # fmt: skip
+    right = [(rf"{frac(Fraction(a, m))} {p} {frac(Fraction(b, m))}\sqrt{{{c}}}", v),
+        (rf"\frac{{{2 * a} {p} \sqrt{{{4 * b * b * c}}}}}{{{2 * m}}}", v), (f"({a} {p} {b}*sqrt({c}))/{m}", v),
+        (rf"\frac{{{a}}}{{{m}}} {p} \frac{{\sqrt{{{b * b * c}}}}}{{{m}}}", v),
+        (rf"-\frac{{-{a} {o} {b}\sqrt{{{c}}}}}{{{m}}}", v),
+        (rf"\dfrac{{{'' if s > 0 else '-'}{b}\sqrt{{{c}}}+{a}}}{{{m}}}", v)]
+    wrong = [(rf"\frac{{{a} {o} {b}\sqrt{{{c}}}}}{{{m}}}", (a - s * b * sqrt(c)) / m),
+        (rf"{a} {p} \frac{{{b}\sqrt{{{c}}}}}{{{m}}}", a + s * b * sqrt(c) / m),
+        (rf"\frac{{{a} {p} {b}\sqrt{{{c}}}}}{{{m + 1}}}", v * m / (m + 1)),
+        (rf"\frac{{{a} {p} {b + 1}\sqrt{{{c}}}}}{{{m}}}", v + s * sqrt(c) / m),
+        (rf"\frac{{{a} {p} {b}\sqrt{{{c + 1}}}}}{{{m}}}", (a + s * b * sqrt(c + 1)) / m)]
     return Case(gold, right, wrong, v)
 
 
@@ -104,11 +124,17 @@ def log_value(d: Draw) -> Case:
     while c == a:
         c += 1
     v = log(mpf(a) * c) / log(b)
-    gold = d.of([rf"\log_{{{b}}} {a * c}", rf"\log_{b} {a * c}"], [rf"\log_{{{b}}}{{{a * c}}}", rf"\log_{{{b}}}({a * c})"])
-    right = [(rf"\log_{{{b}}} {a} + \log_{{{b}}} {c}", v), (rf"\frac{{\ln {a * c}}}{{\ln {b}}}", v), (rf"\frac{{\log {a * c}}}{{\log {b}}}", v), (rf"\log_{{{b}}}({a * c})", v),
-             (rf"\frac{{1}}{{\log_{{{a * c}}} {b}}}", v), (rf"1 + \log_{{{b}}} {frac(Fraction(a * c, b))}", v), (rf"-\log_{{{b}}} \frac{{1}}{{{a * c}}}", v), (rf"\frac{{1}}{{2}}\log_{{{b}}} {(a * c) ** 2}", v)]  # fmt: skip
-    wrong = [(rf"\log_{{{b}}} {a} \cdot \log_{{{b}}} {c}", log(a) * log(c) / log(b) ** 2), (rf"\log_{{{b + 1}}} {a * c}", log(a * c) / log(b + 1)), (rf"\log_{{{b}}} {a + c}", log(a + c) / log(b)), (rf"\ln {a * c}", log(a * c)),
-             (rf"\log_{{{a * c}}} {b}", 1 / v), (rf"\frac{{\ln {b}}}{{\ln {a * c}}}", 1 / v), (rf"\log_{{{b}}} {a * c + 1}", log(a * c + 1) / log(b)), (rf"\frac{{{a * c}}}{{{b}}}", mpf(a * c) / b)]  # fmt: skip
+    gold = d.of([rf"\log_{{{b}}} {a * c}", rf"\log_{b} {a * c}"], [rf"\log_{{{b}}}{{{a * c}}}",
+        rf"\log_{{{b}}}({a * c})"])
+    right = [(rf"\log_{{{b}}} {a} + \log_{{{b}}} {c}", v), (rf"\frac{{\ln {a * c}}}{{\ln {b}}}", v),
+        (rf"\frac{{\log {a * c}}}{{\log {b}}}", v), (rf"\log_{{{b}}}({a * c})", v),
+        (rf"\frac{{1}}{{\log_{{{a * c}}} {b}}}", v), (rf"1 + \log_{{{b}}} {frac(Fraction(a * c, b))}", v),
+        (rf"-\log_{{{b}}} \frac{{1}}{{{a * c}}}", v), (rf"\frac{{1}}{{2}}\log_{{{b}}} {(a * c) ** 2}", v)]
+    wrong = [(rf"\log_{{{b}}} {a} \cdot \log_{{{b}}} {c}", log(a) * log(c) / log(b) ** 2),
+        (rf"\log_{{{b + 1}}} {a * c}", log(a * c) / log(b + 1)), (rf"\log_{{{b}}} {a + c}", log(a + c) / log(b)),
+        (rf"\ln {a * c}", log(a * c)), (rf"\log_{{{a * c}}} {b}", 1 / v),
+        (rf"\frac{{\ln {b}}}{{\ln {a * c}}}", 1 / v), (rf"\log_{{{b}}} {a * c + 1}", log(a * c + 1) / log(b)),
+        (rf"\frac{{{a * c}}}{{{b}}}", mpf(a * c) / b)]
     return Case(gold, right, [w for w in wrong if abs(w[1] - v) > 1e-9], v)
 
 
@@ -117,10 +143,13 @@ def natural(d: Draw) -> Case:
     a, k = d.choice([2, 3, 5, 7]), d.randint(2, 9)
     v = k * log(mpf(a))
     gold = d.half(rf"{k}\ln {a}", rf"\ln {a**k}")
-    right = [(rf"\ln {a**k}", v), (rf"{k}\ln {a}", v), (rf"\ln({a}^{{{k}}})", v), (rf"{k} \ln({a})", v), (rf"-{k}\ln\frac{{1}}{{{a}}}", v), (rf"{2 * k} \ln \sqrt{{{a}}}", v),
-             (rf"\ln {a**k * 3} - \ln 3", v), (rf"{k - 1}\ln {a} + \ln {a}", v), (f"{k}*ln({a})", v)]  # fmt: skip
-    wrong = [(rf"\ln {a * k}", log(mpf(a) * k)), (rf"{k}\ln {a + 1}", k * log(mpf(a) + 1)), (rf"(\ln {a})^{{{k}}}", log(mpf(a)) ** k), (rf"{k} + \ln {a}", k + log(mpf(a))), (rf"{k}\log_2 {a + 1}", k * log(mpf(a) + 1) / log(2)),
-             (rf"-{k}\ln {a}", -v), (rf"{k + 1}\ln {a}", v + log(mpf(a)))]  # fmt: skip
+    right = [(rf"\ln {a**k}", v), (rf"{k}\ln {a}", v), (rf"\ln({a}^{{{k}}})", v), (rf"{k} \ln({a})", v),
+        (rf"-{k}\ln\frac{{1}}{{{a}}}", v), (rf"{2 * k} \ln \sqrt{{{a}}}", v), (rf"\ln {a**k * 3} - \ln 3", v),
+        (rf"{k - 1}\ln {a} + \ln {a}", v), (f"{k}*ln({a})", v)]
+    wrong = [(rf"\ln {a * k}", log(mpf(a) * k)), (rf"{k}\ln {a + 1}", k * log(mpf(a) + 1)),
+        (rf"(\ln {a})^{{{k}}}", log(mpf(a)) ** k), (rf"{k} + \ln {a}", k + log(mpf(a))),
+        (rf"{k}\log_2 {a + 1}", k * log(mpf(a) + 1) / log(2)), (rf"-{k}\ln {a}", -v),
+        (rf"{k + 1}\ln {a}", v + log(mpf(a)))]
     return Case(gold, right, [w for w in wrong if abs(w[1] - v) > 1e-9], v)
 
 
@@ -131,9 +160,12 @@ def exponential(d: Draw) -> Case:
     v: Function = lambda t: a * exp(b * t / 100)  # noqa: E731
     gold = d.half(rf"{a} e^{{{b}{x}/100}}", rf"{a}e^{{\frac{{{b}{x}}}{{100}}}}")
     r = frac(Fraction(b, 100))
-    right = [(rf"{a} e^{{{r} {x}}}", v), (rf"{a} \exp\left(\frac{{{b}{x}}}{{100}}\right)", v), (rf"{a} e^{{0.0{b}{x}}}", v), (rf"{a} (e^{{{x}}})^{{{r}}}", v), (rf"\frac{{{a}}}{{e^{{-0.0{b}{x}}}}}", v)]
-    wrong = [(rf"{a} e^{{-0.0{b}{x}}}", lambda t: a * exp(-b * t / 100)), (rf"{a} e^{{0.{b}{x}}}", lambda t: a * exp(b * t / 10)), (rf"{a + 1} e^{{0.0{b}{x}}}", lambda t: (a + 1) * exp(b * t / 100)),
-             (rf"e^{{0.0{b}{x}}} + {a}", lambda t: a + exp(b * t / 100)), (rf"{a} e^{{0.0{b}}} {x}", lambda t: a * exp(mpf(b) / 100) * t)]  # fmt: skip
+    right = [(rf"{a} e^{{{r} {x}}}", v), (rf"{a} \exp\left(\frac{{{b}{x}}}{{100}}\right)", v),
+        (rf"{a} e^{{0.0{b}{x}}}", v), (rf"{a} (e^{{{x}}})^{{{r}}}", v), (rf"\frac{{{a}}}{{e^{{-0.0{b}{x}}}}}", v)]
+    wrong = [(rf"{a} e^{{-0.0{b}{x}}}", lambda t: a * exp(-b * t / 100)),
+        (rf"{a} e^{{0.{b}{x}}}", lambda t: a * exp(b * t / 10)), (rf"{a + 1} e^{{0.0{b}{x}}}",
+        lambda t: (a + 1) * exp(b * t / 100)), (rf"e^{{0.0{b}{x}}} + {a}", lambda t: a + exp(b * t / 100)),
+        (rf"{a} e^{{0.0{b}}} {x}", lambda t: a * exp(mpf(b) / 100) * t)]
     return Case(gold, right, wrong, v)
 
 
@@ -150,11 +182,15 @@ def rectangular(d: Draw) -> Case:
     gold = d.half(rect(a, b), f"{times(b, 'i')} {plus(a)}")
     c, e = d.randint(1, 5), d.nonzero(-4, 4)
     u, w = a * c + b * e, b * c - a * e
-    right = [(rect(a, b), v), (f"{times(b, 'i')} {plus(a)}", v), (rf"{a} {plus(b)}\cdot i", v), (rf"{times(a, '')}{'1' if abs(a) == 1 else ''} {'+' if b > 0 else '-'} i{abs(b)}", v),
-             (rf"-({rect(-a, -b)})", v), (rf"\frac{{{rect(a * c - b * e, b * c + a * e)}}}{{{rect(c, e)}}}", (v * mpmath.mpc(c, e)) / mpmath.mpc(c, e)),
-             (rf"{a} {plus(b)} \sqrt{{-1}}", v), (f"{a} {plus(b)}*i", v), (rf"\left({rect(a, b)}\right)", v)]  # fmt: skip
-    wrong = [(rect(a, -b), mpmath.conj(v)), (rect(-a, b), mpmath.mpc(-a, b)), (rect(b, a), mpmath.mpc(b, a)), (f"{a} {plus(b)}", a + b), (rect(a + 1, b), v + 1), (rect(u, w), mpmath.mpc(u, w)),
-             (rect(a, b + 1) if b != -1 else rect(a, b - 1), mpmath.mpc(a, b + 1 if b != -1 else b - 1)), (rf"\sqrt{{{a * a + b * b}}}", abs(v))]  # fmt: skip
+    right = [(rect(a, b), v), (f"{times(b, 'i')} {plus(a)}", v), (rf"{a} {plus(b)}\cdot i", v),
+        (rf"{times(a, '')}{'1' if abs(a) == 1 else ''} {'+' if b > 0 else '-'} i{abs(b)}", v),
+        (rf"-({rect(-a, -b)})", v), (rf"\frac{{{rect(a * c - b * e, b * c + a * e)}}}{{{rect(c, e)}}}",
+        (v * mpmath.mpc(c, e)) / mpmath.mpc(c, e)), (rf"{a} {plus(b)} \sqrt{{-1}}", v), (f"{a} {plus(b)}*i", v),
+        (rf"\left({rect(a, b)}\right)", v)]
+    wrong = [(rect(a, -b), mpmath.conj(v)), (rect(-a, b), mpmath.mpc(-a, b)), (rect(b, a), mpmath.mpc(b, a)),
+        (f"{a} {plus(b)}", a + b), (rect(a + 1, b), v + 1), (rect(u, w), mpmath.mpc(u, w)),
+        (rect(a, b + 1) if b != -1 else rect(a, b - 1), mpmath.mpc(a, b + 1 if b != -1 else b - 1)),
+        (rf"\sqrt{{{a * a + b * b}}}", abs(v))]
     return Case(gold, right, [x for x in wrong if abs(x[1] - v) > 1e-9], v)
 
 
@@ -166,9 +202,13 @@ def fractional(d: Draw) -> Case:
     v = mpmath.mpc(p, q) / m
     a, b = Fraction(p, m), Fraction(q, m)
     gold = d.of([rect(a, b)], [rf"\frac{{{rect(p, q)}}}{{{m}}}"])
-    right = [(rect(a, b), v), (rf"\frac{{{rect(p, q)}}}{{{m}}}", v), (rf"\frac{{1}}{{{m}}}({rect(p, q)})", v), (f"{times(b, 'i')} {plus(a)}", v), (rf"\frac{{{rect(2 * p, 2 * q)}}}{{{2 * m}}}", v),
-             (rf"\dfrac{{{p}}}{{{m}}} {'+' if q > 0 else '-'} \dfrac{{{abs(q)}i}}{{{m}}}", v), (rf"\frac{{{rect(-p, -q)}}}{{-{m}}}", v)]  # fmt: skip
-    wrong = [(rect(a, -b), mpmath.conj(v)), (rect(p, b), mpmath.mpc(p, mpf(q) / m)), (rf"\frac{{{rect(p, q)}}}{{{m + 1}}}", v * m / (m + 1)), (rect(-a, b), mpmath.mpc(-mpf(p) / m, mpf(q) / m)), (rect(p, q), v * m), (rect(b, a), mpmath.mpc(mpf(q) / m, mpf(p) / m))]
+    right = [(rect(a, b), v), (rf"\frac{{{rect(p, q)}}}{{{m}}}", v), (rf"\frac{{1}}{{{m}}}({rect(p, q)})", v),
+        (f"{times(b, 'i')} {plus(a)}", v), (rf"\frac{{{rect(2 * p, 2 * q)}}}{{{2 * m}}}", v),
+        (rf"\dfrac{{{p}}}{{{m}}} {'+' if q > 0 else '-'} \dfrac{{{abs(q)}i}}{{{m}}}", v),
+        (rf"\frac{{{rect(-p, -q)}}}{{-{m}}}", v)]
+    wrong = [(rect(a, -b), mpmath.conj(v)), (rect(p, b), mpmath.mpc(p, mpf(q) / m)),
+        (rf"\frac{{{rect(p, q)}}}{{{m + 1}}}", v * m / (m + 1)), (rect(-a, b), mpmath.mpc(-mpf(p) / m, mpf(q) / m)),
+        (rect(p, q), v * m), (rect(b, a), mpmath.mpc(mpf(q) / m, mpf(p) / m))]
     return Case(gold, right, wrong, v)
 
 
@@ -178,13 +218,20 @@ def polar(d: Draw) -> Case:
     angle = pi * top / bottom
     v = r * mpmath.expjpi(mpf(top) / bottom)
     t = "" if top == 1 else str(top)
-    z = {(1, 3): rf"\frac{{{r}}}{{2}} + \frac{{{r}\sqrt{{3}}}}{{2}}i", (1, 6): rf"\frac{{{r}\sqrt{{3}}}}{{2}} + \frac{{{r}}}{{2}}i", (2, 3): rf"-\frac{{{r}}}{{2}} + \frac{{{r}\sqrt{{3}}}}{{2}}i",
-         (1, 4): rf"\frac{{{r}\sqrt{{2}}}}{{2}} + \frac{{{r}\sqrt{{2}}}}{{2}}i", (5, 6): rf"-\frac{{{r}\sqrt{{3}}}}{{2}} + \frac{{{r}}}{{2}}i", (3, 4): rf"-\frac{{{r}\sqrt{{2}}}}{{2}} + \frac{{{r}\sqrt{{2}}}}{{2}}i"}[(top, bottom)]  # fmt: skip
+    z = {(1, 3): rf"\frac{{{r}}}{{2}} + \frac{{{r}\sqrt{{3}}}}{{2}}i", (1,
+        6): rf"\frac{{{r}\sqrt{{3}}}}{{2}} + \frac{{{r}}}{{2}}i",
+        (2, 3): rf"-\frac{{{r}}}{{2}} + \frac{{{r}\sqrt{{3}}}}{{2}}i", (1,
+        4): rf"\frac{{{r}\sqrt{{2}}}}{{2}} + \frac{{{r}\sqrt{{2}}}}{{2}}i",
+        (5, 6): rf"-\frac{{{r}\sqrt{{3}}}}{{2}} + \frac{{{r}}}{{2}}i", (3,
+        4): rf"-\frac{{{r}\sqrt{{2}}}}{{2}} + \frac{{{r}\sqrt{{2}}}}{{2}}i"}[(top, bottom)]
     gold = d.half(rf"{r}e^{{{t}\pi i/{bottom}}}", z)
     g = rf"\frac{{{t}\pi}}{{{bottom}}}"
-    right = [(rf"{r} e^{{i {g}}}", v), (rf"{r}\left(\cos {g} + i \sin {g}\right)", r * (cos(angle) + 1j * sin(angle))), (z, v), (rf"{r} e^{{{g} i}}", v), (rf"{r}\cos {g} + {r}i\sin {g}", v),
-             (rf"{r}\exp\left(\frac{{{t}\pi i}}{{{bottom}}}\right)", v), (rf"{r} e^{{{top + 2 * bottom}\pi i/{bottom}}}", v)]  # fmt: skip
-    wrong = [(rf"{r} e^{{-i {g}}}", mpmath.conj(v)), (rf"{r + 1} e^{{i {g}}}", v * (r + 1) / r), (rf"{r}\left(\cos {g} - i \sin {g}\right)", mpmath.conj(v)), (rf"{r} e^{{{g}}}", r * exp(angle)), (z.replace("+", "-"), mpmath.conj(v)), (rf"{r} e^{{{top + bottom}\pi i/{bottom}}}", -v)]
+    right = [(rf"{r} e^{{i {g}}}", v), (rf"{r}\left(\cos {g} + i \sin {g}\right)",
+        r * (cos(angle) + 1j * sin(angle))), (z, v), (rf"{r} e^{{{g} i}}", v), (rf"{r}\cos {g} + {r}i\sin {g}", v),
+        (rf"{r}\exp\left(\frac{{{t}\pi i}}{{{bottom}}}\right)", v), (rf"{r} e^{{{top + 2 * bottom}\pi i/{bottom}}}", v)]
+    wrong = [(rf"{r} e^{{-i {g}}}", mpmath.conj(v)), (rf"{r + 1} e^{{i {g}}}", v * (r + 1) / r),
+        (rf"{r}\left(\cos {g} - i \sin {g}\right)", mpmath.conj(v)), (rf"{r} e^{{{g}}}", r * exp(angle)),
+        (z.replace("+", "-"), mpmath.conj(v)), (rf"{r} e^{{{top + bottom}\pi i/{bottom}}}", -v)]
     return Case(gold, right, [w for w in wrong if abs(w[1] - v) > 1e-9], v)
 
 
@@ -213,12 +260,17 @@ def quadratic(d: Draw) -> Case:
     one, two = poly([p, q], x), poly([r, s], x)
     factored = f"({one})({two})"
     gold = d.choice([poly(c, x), factored])
-    right: list[Any] = [(poly(c, x), v), (factored, v), (f"({two})({one})", v), (rf"\left({one}\right)\left({two}\right)", v), (poly(c, x).replace(" ", ""), v), (f"({one}) \\cdot ({two})", v),
-                        (f"({poly([-p, -q], x)})({poly([-r, -s], x)})", v), (f"{plus(c[2])} {plus(c[0], x + '^2')} {plus(c[1], x) if c[1] else ''}".removeprefix("+ ").replace("- ", "-", 1 if c[2] < 0 else 0), v)]  # fmt: skip
+    right: list[Any] = [(poly(c, x), v), (factored, v), (f"({two})({one})", v),
+        (rf"\left({one}\right)\left({two}\right)", v), (poly(c, x).replace(" ", ""), v),
+        (f"({one}) \\cdot ({two})", v), (f"({poly([-p, -q], x)})({poly([-r, -s], x)})", v),
+        (f"{plus(c[2])} {plus(c[0], x + '^2')} {plus(c[1], x) if c[1] else ''}".removeprefix("+ ").replace("- ",
+        "-", 1 if c[2] < 0 else 0), v)]
     if c[1]:
         right.append((f"{x}({poly([c[0], c[1]], x)}) {plus(c[2])}", v))
-    bad = [[c[0], c[1], -c[2]], [c[0], c[1] + 1, c[2]], [-c[0], c[1], c[2]], [c[0] + 1, c[1], c[2]], [c[0], -c[1] - (c[1] == 0), c[2]]]
-    wrong = [(poly(b, x), worth(b)) for b in bad] + [(f"({poly([p, -q], x)})({two})", worth([p * r, p * s - q * r, -q * s]))]
+    bad = [[c[0], c[1], -c[2]], [c[0], c[1] + 1, c[2]], [-c[0], c[1], c[2]], [c[0] + 1, c[1], c[2]],
+        [c[0], -c[1] - (c[1] == 0), c[2]]]
+    wrong = [(poly(b, x), worth(b)) for b in bad] + [(f"({poly([p, -q], x)})({two})",
+        worth([p * r, p * s - q * r, -q * s]))]
     return Case(gold, right, wrong, v)
 
 
@@ -228,10 +280,12 @@ def several_letters(d: Draw) -> Case:
     a, b = d.of([("a", "b"), ("x", "y")], [("p", "q"), ("m", "n"), ("r", "s")])
     gold = d.of([rf"{times(k, a)}^2 - {k * m * m}{b}^2"], [rf"{k}({a}-{m}{b})({a}+{m}{b})"])
     lead = "" if k == 1 else str(k)
-    right = [rf"{lead}({a}-{m}{b})({a}+{m}{b})", rf"{lead}({a}+{m}{b})({a}-{m}{b})", rf"-{k * m * m}{b}^2 + {lead}{a}^2", rf"{lead}({a}^2-{m * m}{b}^2)", rf"{lead}{a}^2 - {k * m * m}{b}^2",
-             rf"-{lead}({m}{b}-{a})({m}{b}+{a})", rf"{lead}{a}^2-{k * m * m}{b}^{{2}}"]  # fmt: skip
-    wrong = [rf"{lead}({a}-{m}{b})^2", rf"{lead}{a}^2 + {k * m * m}{b}^2", rf"{lead}{b}^2 - {k * m * m}{a}^2", rf"{k + 1}({a}-{m}{b})({a}+{m}{b})", rf"{lead}({a}-{m + 1}{b})({a}+{m}{b})",
-             rf"{lead}({m}{b}-{a})({m}{b}+{a})", rf"{lead}{a}^2 - {k * m * m}{b}", rf"{lead}{a}^2 - {k * m}{b}^2"]  # fmt: skip
+    right = [rf"{lead}({a}-{m}{b})({a}+{m}{b})", rf"{lead}({a}+{m}{b})({a}-{m}{b})",
+        rf"-{k * m * m}{b}^2 + {lead}{a}^2", rf"{lead}({a}^2-{m * m}{b}^2)", rf"{lead}{a}^2 - {k * m * m}{b}^2",
+        rf"-{lead}({m}{b}-{a})({m}{b}+{a})", rf"{lead}{a}^2-{k * m * m}{b}^{{2}}"]
+    wrong = [rf"{lead}({a}-{m}{b})^2", rf"{lead}{a}^2 + {k * m * m}{b}^2", rf"{lead}{b}^2 - {k * m * m}{a}^2",
+        rf"{k + 1}({a}-{m}{b})({a}+{m}{b})", rf"{lead}({a}-{m + 1}{b})({a}+{m}{b})",
+        rf"{lead}({m}{b}-{a})({m}{b}+{a})", rf"{lead}{a}^2 - {k * m * m}{b}", rf"{lead}{a}^2 - {k * m}{b}^2"]
     return Case(gold, right, wrong)
 
 
@@ -244,10 +298,14 @@ def cubic(d: Draw) -> Case:
     v = worth(c)
     lead = times(k, "")
     gold = d.choice([poly(c), lead + "".join(f"({poly([1, -n])})" for n in r)])
-    right = [(poly(c), v), (lead + "".join(f"({poly([1, -n])})" for n in sorted(r)), v), (lead + f"({poly([1, -r[0]])})({poly([1, -r[1] - r[2], r[1] * r[2]])})", v),
-             ("-" * (k > 0) + (str(abs(k)) if abs(k) > 1 else "") + f"({poly([-1, r[0]])})({poly([1, -r[1] - r[2], r[1] * r[2]])})", v)]  # fmt: skip
-    bad = [[c[0], c[1], c[2], -c[3]], [c[0], c[1] + 1, c[2], c[3]], [c[0], c[1], c[2] - 2, c[3]], [-n for n in c], [c[0], c[1], c[2], c[3] + k], [*c, 0]]
-    wrong = [(poly(b), worth(b)) for b in bad] + [(lead + "".join(f"({poly([1, n])})" for n in r), worth([k, k * s1, k * s2, k * s3]))]
+    right = [(poly(c), v), (lead + "".join(f"({poly([1, -n])})" for n in sorted(r)), v),
+        (lead + f"({poly([1, -r[0]])})({poly([1, -r[1] - r[2], r[1] * r[2]])})", v),
+        ("-" * (k > 0) + (str(abs(k)) if abs(k) > 1 else "")
+        + f"({poly([-1, r[0]])})({poly([1, -r[1] - r[2], r[1] * r[2]])})", v)]
+    bad = [[c[0], c[1], c[2], -c[3]], [c[0], c[1] + 1, c[2], c[3]], [c[0], c[1], c[2] - 2, c[3]], [-n for n in c],
+        [c[0], c[1], c[2], c[3] + k], [*c, 0]]
+    wrong = [(poly(b), worth(b)) for b in bad] + [(lead + "".join(f"({poly([1, n])})" for n in r),
+        worth([k, k * s1, k * s2, k * s3]))]
     return Case(gold, right, [w for w in wrong if abs(w[1](mpf("0.37")) - v(mpf("0.37"))) > 1e-9], v)
 
 
@@ -256,114 +314,28 @@ def rational(d: Draw) -> Case:
     a, b, m = d.nonzero(-9, 9), d.randint(2, 9), d.randint(2, 9)
     v: Function = lambda t: (a - b * t) / m  # noqa: E731
     gold = rf"\frac{{{a} - {b}x}}{{{m}}}"
-    right = [(rf"\frac{{-{b}x {plus(a)}}}{{{m}}}", v), (rf"\frac{{{b}x {plus(-a)}}}{{-{m}}}", v), (rf"-\frac{{{b}x {plus(-a)}}}{{{m}}}", v), (rf"{frac(Fraction(a, m))} - {frac(Fraction(b, m))}x", v), (rf"\frac{{1}}{{{m}}}({a}-{b}x)", v), (f"({a} - {b}x)/{m}", v)]
-    wrong = [(rf"\frac{{{a} + {b}x}}{{{m}}}", lambda t: (a + b * t) / m), (rf"{a} - \frac{{{b}x}}{{{m}}}", lambda t: a - b * t / m), (rf"\frac{{{a + 1} - {b}x}}{{{m}}}", lambda t: (a + 1 - b * t) / m), (rf"\frac{{{b}x {plus(-a)}}}{{{m}}}", lambda t: (b * t - a) / m),
-             (rf"\frac{{{m}}}{{{a} - {b}x}}", lambda t: m / (a - b * t))]  # fmt: skip
+    right = [(rf"\frac{{-{b}x {plus(a)}}}{{{m}}}", v), (rf"\frac{{{b}x {plus(-a)}}}{{-{m}}}", v),
+        (rf"-\frac{{{b}x {plus(-a)}}}{{{m}}}", v), (rf"{frac(Fraction(a, m))} - {frac(Fraction(b, m))}x", v),
+        (rf"\frac{{1}}{{{m}}}({a}-{b}x)", v), (f"({a} - {b}x)/{m}", v)]
+    wrong = [(rf"\frac{{{a} + {b}x}}{{{m}}}", lambda t: (a + b * t) / m),
+        (rf"{a} - \frac{{{b}x}}{{{m}}}", lambda t: a - b * t / m), (rf"\frac{{{a + 1} - {b}x}}{{{m}}}",
+        lambda t: (a + 1 - b * t) / m), (rf"\frac{{{b}x {plus(-a)}}}{{{m}}}", lambda t: (b * t - a) / m),
+        (rf"\frac{{{m}}}{{{a} - {b}x}}", lambda t: m / (a - b * t))]
     return Case(gold, right, wrong, v)
-
-
-@template("trigonometric identities", "dev")
-def identities(d: Draw) -> Case:
-    x, k = d.choice(["x", r"\theta", "t"]), d.randint(2, 9)
-    v, gold, right, wrong = d.choice([
-        (lambda t: k * sin(t) ** 2, rf"{k}\sin^2 {x}", [rf"{k}(1-\cos^2 {x})", rf"{k} - {k}\cos^2 {x}", rf"{k}(\sin {x})^2", rf"\frac{{{k}}}{{2}}(1-\cos 2{x})", rf"{k}\sin {x} \cdot \sin {x}"],
-         [rf"{k}\cos^2 {x}", rf"{k}\sin 2{x}", rf"{k}(1+\cos^2 {x})", rf"{k + 1}\sin^2 {x}", rf"{k}\sin {x}"]),
-        (lambda t: sin(2 * t) / k, rf"\frac{{\sin 2{x}}}{{{k}}}", [rf"\frac{{2\sin {x}\cos {x}}}{{{k}}}", rf"\frac{{1}}{{{k}}}\sin(2{x})", rf"\frac{{\sin({x}+{x})}}{{{k}}}", rf"\frac{{2}}{{{k}}}\cos {x} \sin {x}"],
-         [rf"\frac{{\sin {x}\cos {x}}}{{{k}}}", rf"\frac{{2\sin {x}}}{{{k}}}", rf"\frac{{\cos 2{x}}}{{{k}}}", rf"\frac{{\sin^2 {x}}}{{{k}}}", rf"\sin \frac{{2{x}}}{{{k + 2}}}"]),
-    ])  # fmt: skip
-    return Case(gold, right, wrong)
-
-
-@template("trigonometric identities", "hidden")
-def more_identities(d: Draw) -> Case:
-    x, k = d.choice(["x", r"\alpha", "y"]), d.randint(2, 9)
-    gold, right, wrong = d.choice([
-        (rf"{k}\sec {x}", [rf"\frac{{{k}}}{{\cos {x}}}", rf"{k} \sec({x})", rf"{k}(\cos {x})^{{-1}}", rf"\frac{{{k}\tan {x}}}{{\sin {x}}}"], [rf"{k}\csc {x}", rf"{k}\cos {x}", rf"\frac{{{k}}}{{\sin {x}}}", rf"{k}\sec^2 {x}", rf"\frac{{1}}{{{k}\cos {x}}}"]),
-        (rf"{k}\tan^2 {x}", [rf"{k}\sec^2 {x} - {k}", rf"{k}(\sec^2 {x}-1)", rf"\frac{{{k}\sin^2 {x}}}{{\cos^2 {x}}}", rf"{k}(\tan {x})^2", rf"{k}\left(\frac{{\sin {x}}}{{\cos {x}}}\right)^2"], [rf"{k}\cot^2 {x}", rf"{k}\sec^2 {x}", rf"{k}\sec^2 {x} - 1", rf"{k}(\csc^2 {x}-1)"]),
-        (rf"\cos 2{x} + {k}", [rf"1 - 2\sin^2 {x} + {k}", rf"2\cos^2 {x} + {k - 1}", rf"\cos^2 {x} - \sin^2 {x} + {k}", rf"{k}+\cos(2{x})"], [rf"2\sin^2 {x} + {k - 1}", rf"2\cos {x} + {k}", rf"\cos^2 {x} + \sin^2 {x} + {k}", rf"\cos (2{x} + {k})", rf"\cos {x}^2 + {k}"]),
-        (rf"{k}\cot {x}", [rf"\frac{{{k}\cos {x}}}{{\sin {x}}}", rf"\frac{{{k}}}{{\tan {x}}}", rf"{k}\cos {x} \csc {x}"], [rf"{k}\tan {x}", rf"\frac{{{k}\sin {x}}}{{\cos {x}}}", rf"\cot {k}{x}", rf"-{k}\cot {x}"]),
-    ])  # fmt: skip
-    return Case(gold, right, wrong)
-
-
-@template("trigonometric identities")
-def of_radians(d: Draw) -> Case:
-    f, (v, shown), angle = d.of(
-        [(r"\sin", (sqrt(3) / 2, r"\frac{\sqrt{3}}{2}"), r"\frac{\pi}{3}"), (r"\cos", (mpf(1) / 2, r"\frac{1}{2}"), r"\frac{\pi}{3}"), (r"\tan", (sqrt(3), r"\sqrt{3}"), r"\frac{\pi}{3}"), (r"\sin", (mpf(1) / 2, r"\frac{1}{2}"), r"\frac{5\pi}{6}")],
-        [(r"\cos", (sqrt(2) / 2, r"\frac{\sqrt{2}}{2}"), r"\frac{\pi}{4}"), (r"\cos", (-sqrt(3) / 2, r"-\frac{\sqrt{3}}{2}"), r"\frac{5\pi}{6}"), (r"\tan", (2 - sqrt(3), r"2-\sqrt{3}"), r"\frac{\pi}{12}"), (r"\sin", ((sqrt(6) - sqrt(2)) / 4, r"\frac{\sqrt{6}-\sqrt{2}}{4}"), r"\frac{\pi}{12}")])  # fmt: skip
-    k = d.randint(2, 40)
-    gold = d.choice([rf"{k} {f} {angle}", rf"{k}\left({shown}\right)"])
-    right = [(rf"{k}{f} {angle}", k * v), (rf"{k}{f}\left({angle}\right)", k * v), (rf"{k} \cdot \left({shown}\right)", k * v), (rf"{f} {angle} \cdot {k}", k * v), (rf"\frac{{{2 * k}{f}({angle})}}{{2}}", k * v)]
-    wrong = [(rf"{k + 1}{f} {angle}", (k + 1) * v), (rf"-{k}{f}\left({angle}\right)", -k * v), (rf"{k} + {shown}", k + v), (rf"\frac{{{f} {angle}}}{{{k}}}", v / k), (rf"{shown}", v)]
-    return Case(gold, right, wrong, k * v)
-
-
-@template("degrees", "dev")
-def sine_of_degrees(d: Draw) -> Case:
-    a = d.randint(1, 44)
-    k = d.choice([1, 1, d.randint(2, 8)])
-    f, g = d.choice([(r"\sin", r"\cos"), (r"\cos", r"\sin")])
-    t = a * pi / 180
-    v = k * (sin(t) if f == r"\sin" else cos(t))
-    n = times(k, "")
-    gold = rf"{n}{f} {a}^\circ"
-    right = [(rf"{n}{g} {90 - a}^\circ", v), (rf"{n}{f}({a}^\circ)", v), (rf"{n}{f} {a}^{{\circ}}", v), (rf"{n}{g}(90^\circ - {a}^\circ)", v), (rf"{n}{f}\left({frac(Fraction(a, 180))}\pi\right)", v),
-             (rf"{'-' if f == chr(92) + 'cos' else ''}{n}{f} {180 - a}^\circ", v), (rf"{n}{f} {a + 360}^\circ", v)]  # fmt: skip
-    w = k * (cos(t) if f == r"\sin" else sin(t))
-    wrong = [(rf"{n}{g} {a}^\circ", w), (rf"{n}{f} {90 - a}^\circ", w), (rf"-{n}{f} {a}^\circ", -v), (rf"{n}{f} {a + 1}^\circ", k * (sin(t + pi / 180) if f == r"\sin" else cos(t + pi / 180))), (rf"{k + 1}{f} {a}^\circ", v * (k + 1) / k)]
-    return Case(gold, right, wrong, v)
-
-
-@template("degrees", "hidden")
-def other_functions_of_degrees(d: Draw) -> Case:
-    a = d.choice([n for n in range(3, 88) if n not in (30, 45, 60)])
-    k = d.choice([1, 1, d.randint(2, 8)])
-    n = times(k, "")
-    t, u = a * pi / 180, (90 - a) * pi / 180
-    f, g, value, same = d.choice([
-        ("tan", "cot", tan(t), rf"\frac{{{n or 1}}}{{\cot {a}^\circ}}"), ("csc", "sec", 1 / sin(t), rf"\frac{{{n or 1}}}{{\sin {a}^\circ}}"), ("sec", "csc", 1 / cos(t), rf"\frac{{{n or 1}}}{{\cos {a}^{{\circ}}}}"),
-        ("cot", "tan", 1 / tan(t), rf"\frac{{{n or 1}\cos {a}^\circ}}{{\sin {a}^\circ}}")])  # fmt: skip
-    crossed = {"tan": tan(u), "csc": 1 / sin(u), "sec": 1 / cos(u), "cot": 1 / tan(u)}[f]
-    same = same.replace(rf"{{{1}\cos", r"{\cos")
-    gold = rf"{n}\{f} {a}^\circ"
-    right = [(rf"{n}\{g} {90 - a}^\circ", k * value), (same, k * value), (rf"{n}\{f}({a}^{{\circ}})", k * value), (rf"{n}\{g}({90 - a}^\circ)", k * value), (rf"{n}\{f}\left({a}^\circ\right)", k * value), (rf"{n}\{f}\left(\frac{{{a}\pi}}{{180}}\right)", k * value)]
-    wrong = [(rf"{n}\{g} {a}^\circ", k * crossed), (rf"{n}\{f} {90 - a}^\circ", k * crossed), (rf"-{n}\{f} {a}^\circ", -k * value), (rf"{k + 2}\{f} {a}^\circ", (k + 2) * value), (rf"\frac{{{n or 1}}}{{\{f} {a}^\circ}}", k / value)]
-    return Case(gold, right, wrong, k * value)
-
-
-@template("degrees")
-def exact_degrees(d: Draw) -> Case:
-    shown, exact, v = d.of(
-        [(r"\cos 15^{\circ}", r"\frac{\sqrt{6}+\sqrt{2}}{4}", cos(pi / 12)), (r"\sin 60^\circ", r"\frac{\sqrt{3}}{2}", sqrt(3) / 2), (r"\cos 120^\circ", r"-\frac{1}{2}", mpf(-1) / 2), (r"\tan 30^\circ", r"\frac{\sqrt{3}}{3}", sqrt(3) / 3)],
-        [(r"\sin 75^{\circ}", r"\frac{\sqrt{6}+\sqrt{2}}{4}", cos(pi / 12)), (r"\tan 15^\circ", r"(2-\sqrt{3})", 2 - sqrt(3)), (r"\sin 18^\circ", r"\frac{\sqrt{5}-1}{4}", (sqrt(5) - 1) / 4), (r"\cos 36^\circ", r"\frac{1+\sqrt{5}}{4}", (1 + sqrt(5)) / 4)])  # fmt: skip
-    k = d.randint(2, 40)
-    gold = d.choice([rf"{k}{shown}", rf"{k} \cdot {exact}" if "frac" in exact and exact[0] != "-" else rf"{k}\left({exact}\right)"])
-    right = [(rf"{k}{shown}", k * v), (rf"{k}\left({exact}\right)", k * v), (rf"{k} \cdot {shown}", k * v), (rf"({exact}) \cdot {k}", k * v), (rf"\frac{{{2 * k}{shown}}}{{2}}", k * v), (rf"{k}{shown}".replace("^{\\circ}", "^\\circ").replace(" ", "(").replace("circ", "circ)"), k * v)]
-    wrong = [(rf"{k + 1}{shown}", (k + 1) * v), (rf"-{k}{shown}", -k * v), (rf"\frac{{{shown}}}{{{k}}}", v / k), (rf"{k}{shown.replace('sin', 'c0s').replace('cos', 'sin').replace('c0s', 'cos').replace('tan', 'cot')}", k * (sqrt(1 - v * v) if "tan" not in shown else 1 / v)), (rf"{k + 3}\left({exact}\right)", (k + 3) * v)]
-    return Case(gold, right, [w for w in wrong if abs(w[1] - k * v) > 1e-9], k * v)
-
-
-@template("degrees")
-def angle(d: Draw) -> Case:
-    a = d.choice([n for n in range(3, 359) if n not in (180, 270)])
-    gold = d.of([rf"{a}^\circ", rf"{a}\text{{ degrees}}"], [rf"{a}^{{\circ}}", rf"{a} \text{{ degrees}}", rf"{a}.5^\circ"])
-    n = f"{a}.5" if ".5" in gold else str(a)
-    right = [n, rf"{n}^\circ", rf"{n}^{{\circ}}", f"{n}°", rf"{n}\text{{ degrees}}", rf"\text{{{n} degrees}}", rf"{n}^{{\,\circ}}", rf"{n} degrees", rf"\left({n}\right)^\circ"]
-    if "." not in n:
-        right += [rf"{frac(Fraction(a, 180))}\pi\text{{ radians}}"]
-    wrong = [rf"{n}\text{{ radians}}", rf"{n}\text{{ rad}}", rf"{a + 1}^\circ", rf"-{n}^\circ", rf"{a + 1}\text{{ degrees}}", rf"{n}0^\circ" if "." not in n else rf"{a}^\circ", rf"{180 - a if a != 90 else 80}^\circ", rf"{n}^{{\prime}}", rf"{n}\text{{ minutes}}"]
-    return Case(gold, right, wrong)
 
 
 @template("plain text")
 def surds_in_text(d: Draw) -> Case:
     a, b = d.randint(2, 60), d.choice(FREE)
     gold = d.of([rf"{a}\sqrt{{{b}}}", rf"{a} \sqrt{{{b}}}"], [rf"{a}+\sqrt{{{b}}}", rf"\frac{{\sqrt{{{b}}}}}{{{a}}}"])
-    shapes = {"+": ("{a}+sqrt({b})", "{a} + √{b}", "sqrt({b}) + {a}", "{a} + {b}^(1/2)", "sqrt({b})+{a}", "{a} + {b}**(1/2)"), "f": ("sqrt({b})/{a}", "√{b}/{a}", "{b}^(1/2)/{a}", "(1/{a})*sqrt({b})", "(sqrt({b}))/{a}"),
-              "": ("{a}*sqrt({b})", "{a}sqrt({b})", "{a} sqrt({b})", "{a}√{b}", "{a} * sqrt({b})", "{a}*{b}^(1/2)", "sqrt({b})*{a}", "{a}√({b})", "{a}*√{b}")}  # fmt: skip
+    shapes = {"+": ("{a}+sqrt({b})", "{a} + √{b}", "sqrt({b}) + {a}", "{a} + {b}^(1/2)", "sqrt({b})+{a}",
+        "{a} + {b}**(1/2)"), "f": ("sqrt({b})/{a}", "√{b}/{a}", "{b}^(1/2)/{a}", "(1/{a})*sqrt({b})",
+        "(sqrt({b}))/{a}"), "": ("{a}*sqrt({b})", "{a}sqrt({b})", "{a} sqrt({b})", "{a}√{b}", "{a} * sqrt({b})",
+        "{a}*{b}^(1/2)", "sqrt({b})*{a}", "{a}√({b})", "{a}*√{b}")}
     forms = shapes["+" if "+" in gold else "f" if "frac" in gold else ""]
     right = [f.format(a=a, b=b) for f in forms]
-    wrong = [f.format(a=a, b=b + 1) for f in forms] + [f.format(a=a + 1, b=b) for f in forms] + [f"{a}*{b}", f"{a} - sqrt({b})", f"{a}/sqrt({b + 3})"]
+    wrong = [f.format(a=a, b=b + 1) for f in forms] + [f.format(a=a + 1, b=b) for f in forms] + [f"{a}*{b}",
+        f"{a} - sqrt({b})", f"{a}/sqrt({b + 3})"]
     return Case(gold, right, wrong)
 
 
@@ -371,11 +343,15 @@ def surds_in_text(d: Draw) -> Case:
 def fractions_in_text(d: Draw) -> Case:
     q = d.fraction(60, 40)
     a, b = q.numerator, q.denominator
-    gold = d.of([rf"\frac{{{a}}}{{{b}}}", rf"-\frac{{{a}}}{{{b}}}"], [rf"\frac{{{a}\pi}}{{{b}}}", rf"\dfrac{{{a}}}{{{b}}}x"])
+    gold = d.of([rf"\frac{{{a}}}{{{b}}}", rf"-\frac{{{a}}}{{{b}}}"], [rf"\frac{{{a}\pi}}{{{b}}}",
+        rf"\dfrac{{{a}}}{{{b}}}x"])
     s = "-" if gold[0] == "-" else ""
     z = r"pi" if "pi" in gold else "x" if "x" in gold else ""
-    right = [f"{s}{a}/{b}", f"{s}({a}/{b})", f"({s}{a})/({b})", f"{s}{a} / {b}"] if not z else [f"{a}*{z}/{b}", f"({a}*{z})/{b}", f"({a}/{b})*{z}", f"{a}{z}/{b}" if z == "x" else f"{a}π/{b}", f"{z}*{a}/{b}"]
-    wrong = [f"{'' if s else '-'}{a}/{b}" if not z else f"{a}/{b}", f"{s}{a + 1}/{b}" + (f"*{z}" if z else ""), f"{s}{b}/{a}" + (f"*{z}" if z else "") if a != b else "0", f"{s}{a}*{b}" + (f"*{z}" if z else "") if b > 1 else "0", f"{s}{a}/{b + 1}" + (f"*{z}" if z else "")]
+    right = [f"{s}{a}/{b}", f"{s}({a}/{b})", f"({s}{a})/({b})", f"{s}{a} / {b}"] if not z else [f"{a}*{z}/{b}",
+        f"({a}*{z})/{b}", f"({a}/{b})*{z}", f"{a}{z}/{b}" if z == "x" else f"{a}π/{b}", f"{z}*{a}/{b}"]
+    wrong = [f"{'' if s else '-'}{a}/{b}" if not z else f"{a}/{b}", f"{s}{a + 1}/{b}" + (f"*{z}" if z else ""),
+        f"{s}{b}/{a}" + (f"*{z}" if z else "") if a != b else "0", f"{s}{a}*{b}" + (f"*{z}" if z else "") if b > 1
+        else "0", f"{s}{a}/{b + 1}" + (f"*{z}" if z else "")]
     return Case(gold, right, wrong)
 
 
@@ -384,9 +360,13 @@ def polynomials_in_text(d: Draw) -> Case:
     c = [d.randint(1, 9), d.nonzero(-9, 9), d.nonzero(-9, 9)]
     x = d.of(["x"], ["t", "a"])
     gold = poly(c, x)
-    right = [f"{c[0]}*{x}^2 {plus(c[1])}*{x} {plus(c[2])}", f"{c[0]}*{x}**2 {plus(c[1])}*{x} {plus(c[2])}", f"{c[0]}{x}² {plus(c[1])}{x} {plus(c[2])}", f"({c[0]}*{x}+({c[1]}))*{x}+({c[2]})", f"{x}*{x}*{c[0]} {plus(c[1])}*{x} {plus(c[2])}"]
+    right = [f"{c[0]}*{x}^2 {plus(c[1])}*{x} {plus(c[2])}", f"{c[0]}*{x}**2 {plus(c[1])}*{x} {plus(c[2])}",
+        f"{c[0]}{x}² {plus(c[1])}{x} {plus(c[2])}", f"({c[0]}*{x}+({c[1]}))*{x}+({c[2]})",
+        f"{x}*{x}*{c[0]} {plus(c[1])}*{x} {plus(c[2])}"]
     b = [c[0], -c[1], c[2]] if d.random() < 0.5 else [c[0] + 1, c[1], c[2]]
-    wrong = [f"{b[0]}*{x}^2 {plus(b[1])}*{x} {plus(b[2])}", f"{c[0]}*{x}^3 {plus(c[1])}*{x} {plus(c[2])}", f"{b[0]}*{x}**2 {plus(b[1])}*{x} {plus(b[2])}", f"{c[0]}*{x}*2 {plus(c[1])}*{x} {plus(c[2])}", f"{c[0]}*{x}^2 {plus(c[1])}*{x} {plus(-c[2])}"]
+    wrong = [f"{b[0]}*{x}^2 {plus(b[1])}*{x} {plus(b[2])}", f"{c[0]}*{x}^3 {plus(c[1])}*{x} {plus(c[2])}",
+        f"{b[0]}*{x}**2 {plus(b[1])}*{x} {plus(b[2])}", f"{c[0]}*{x}*2 {plus(c[1])}*{x} {plus(c[2])}",
+        f"{c[0]}*{x}^2 {plus(c[1])}*{x} {plus(-c[2])}"]
     return Case(gold, right, wrong)
 
 
@@ -394,13 +374,21 @@ def polynomials_in_text(d: Draw) -> Case:
 def beyond(d: Draw) -> Case:
     n = d.randint(4, 3000)
     x = d.of(["x", "n"], ["t", "k", "y"])
-    gold, right, wrong = d.of(
-        [(rf"\max({n},{x})", [rf"\max({x},{n})", rf"\max\{{{n}, {x}\}}", rf"\max\left({n},{x}\right)", rf"\operatorname{{max}}({n}, {x})"], [str(n), x, rf"\min({n},{x})", rf"\max({n + 1},{x})"]),
-         (rf"|{x}-{n}|", [rf"|{n}-{x}|", rf"\left|{x}-{n}\right|", rf"\sqrt{{({x}-{n})^2}}", rf"\lvert {x} - {n} \rvert"], [rf"{n}-{x}", rf"{x}-{n}", rf"|{x}|-{n}", rf"|{x}+{n}|", rf"|{x}-{n + 1}|"]),
-         (rf"|{x}+{n}|", [rf"|-{x}-{n}|", rf"\sqrt{{({x}+{n})^2}}", rf"\left|{n}+{x}\right|"], [rf"{x}+{n}", rf"|{x}|+{n}", rf"-{x}-{n}", rf"|{x}-{n}|"])],
-        [(rf"\min({n},{x})", [rf"\min({x},{n})", rf"\min\left\{{{x},{n}\right\}}", rf"\frac{{{x}+{n}-|{x}-{n}|}}{{2}}"], [x, str(n), rf"\max({n},{x})", rf"\min({n + 1},{x})"]),
-         (rf"|{n}-2{x}|", [rf"|2{x}-{n}|", rf"\left|2{x}-{n}\right|", rf"2\left|{x}-{frac(Fraction(n, 2))}\right|", rf"\sqrt{{(2{x}-{n})^2}}"], [rf"{n}-2{x}", rf"2{x}-{n}", rf"|{n}+2{x}|", rf"|{n}-{x}|"]),
-         (rf"{x} + |{x}-{n}|", [rf"|{n}-{x}| + {x}", rf"{x}+\left|{x}-{n}\right|", rf"{x}+\sqrt{{({n}-{x})^2}}"], [str(n), rf"2{x}-{n}", rf"{x}-|{x}-{n}|", rf"|{x}|+|{x}-{n}|"]),
-         (rf"\sqrt{{({x}-{n})^2}}", [rf"|{x}-{n}|", rf"|{n}-{x}|"], [rf"{n}-{x}", rf"{x}-{n}", rf"|{x}+{n}|"]),
-         (rf"\lfloor {x}/{n} \rfloor", [rf"\left\lfloor \frac{{{x}}}{{{n}}} \right\rfloor", rf"\lfloor \frac{{1}}{{{n}}}{x} \rfloor"], ["0", "-1", rf"\lceil {x}/{n} \rceil", rf"\frac{{{x}}}{{{n}}}", rf"\lfloor {x}/{n + 1} \rfloor"])])  # fmt: skip
+    gold, right, wrong = d.of([(rf"\max({n},{x})", [rf"\max({x},{n})", rf"\max\{{{n}, {x}\}}",
+        rf"\max\left({n},{x}\right)", rf"\operatorname{{max}}({n}, {x})"],
+        [str(n), x, rf"\min({n},{x})", rf"\max({n + 1},{x})"]), (rf"|{x}-{n}|",
+        [rf"|{n}-{x}|", rf"\left|{x}-{n}\right|", rf"\sqrt{{({x}-{n})^2}}", rf"\lvert {x} - {n} \rvert"],
+        [rf"{n}-{x}", rf"{x}-{n}", rf"|{x}|-{n}", rf"|{x}+{n}|", rf"|{x}-{n + 1}|"]),
+        (rf"|{x}+{n}|", [rf"|-{x}-{n}|", rf"\sqrt{{({x}+{n})^2}}", rf"\left|{n}+{x}\right|"],
+        [rf"{x}+{n}", rf"|{x}|+{n}", rf"-{x}-{n}", rf"|{x}-{n}|"])], [(rf"\min({n},{x})",
+        [rf"\min({x},{n})", rf"\min\left\{{{x},{n}\right\}}", rf"\frac{{{x}+{n}-|{x}-{n}|}}{{2}}"],
+        [x, str(n), rf"\max({n},{x})", rf"\min({n + 1},{x})"]), (rf"|{n}-2{x}|",
+        [rf"|2{x}-{n}|", rf"\left|2{x}-{n}\right|", rf"2\left|{x}-{frac(Fraction(n, 2))}\right|",
+        rf"\sqrt{{(2{x}-{n})^2}}"], [rf"{n}-2{x}", rf"2{x}-{n}", rf"|{n}+2{x}|", rf"|{n}-{x}|"]),
+        (rf"{x} + |{x}-{n}|", [rf"|{n}-{x}| + {x}", rf"{x}+\left|{x}-{n}\right|", rf"{x}+\sqrt{{({n}-{x})^2}}"],
+        [str(n), rf"2{x}-{n}", rf"{x}-|{x}-{n}|", rf"|{x}|+|{x}-{n}|"]),
+        (rf"\sqrt{{({x}-{n})^2}}", [rf"|{x}-{n}|", rf"|{n}-{x}|"], [rf"{n}-{x}", rf"{x}-{n}", rf"|{x}+{n}|"]),
+        (rf"\lfloor {x}/{n} \rfloor", [rf"\left\lfloor \frac{{{x}}}{{{n}}} \right\rfloor",
+        rf"\lfloor \frac{{1}}{{{n}}}{x} \rfloor"], ["0", "-1", rf"\lceil {x}/{n} \rceil", rf"\frac{{{x}}}{{{n}}}",
+        rf"\lfloor {x}/{n + 1} \rfloor"])])
     return Case(gold, right, wrong)

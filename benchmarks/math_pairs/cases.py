@@ -114,7 +114,7 @@ def template(kind: str, only: str = "") -> Callable[[Template], Template]:
 
 @cache
 def public(data: Path) -> dict[bool, list[str]]:
-    """{is it the dev half: answers of MATH, AIME and AMC problems}, split by hash; empty where the files are missing."""
+    """{is it the dev half: answers of MATH, AIME and AMC}, split by hash; empty where the files are missing."""
     found: set[str] = set()
     for name in ("math_train_answers.jsonl.gz", "math500.dev.jsonl", "aime_1983_2023.jsonl", "amc23.jsonl"):
         if (data / name).exists():
