@@ -167,18 +167,21 @@ class Ledger:
             raise BactrianError(f"{self.path}: it is another ledger ({name}) than this store's, which is "
                                 f"{witness.record.id} and had {witness.record.lines} lines{self._remedy}")  # fmt: skip
         mine = name or (witness.record.id if witness else "")
-        for each in known_by:
-            if mine and each.record.id not in ("", mine):
-                continue  # copied in from another store
-            missing = [Look.of(look) for look in each.record.looks if look.get("seal") not in known]
-            seals = [seal for seal in (*each.seals, *filter(None, [each.record.seal])) if seal not in known]
-            if missing or seals:
-                told = "; missing: " + "; ".join(map(str, missing)) if missing else ""
-                lines = f"; it had {each.record.lines} lines then" if each.record.lines else ""
-                copied = "" if mine else ". If all results here were copied from other stores, that begins a ledger"
-                raise BactrianError(f"{each.where}: {max(len(missing), len(set(seals)))} looks that it was made with "
-                                    f"are not in {self.path}, which has {len(looks)} lines{lines}{told}"
-                                    f"{self._remedy}{copied}")  # fmt: skip
+        of_mine = [each for each in known_by if not mine or each.record.id in ("", mine)]  # others were copied in
+        missing = {look["seal"]: Look.of(look) for each in of_mine for look in each.record.looks
+                   if look.get("seal") not in known}  # fmt: skip
+        knowing = [each for each in of_mine if {*each.seals, *filter(None, [each.record.seal])} - known
+                   or missing.keys() & {look["seal"] for look in each.record.looks}]  # fmt: skip
+        if not knowing:
+            return
+        seals = {seal for each in knowing for seal in (*each.seals, each.record.seal) if seal and seal not in known}
+        longest = max(each.record.lines for each in knowing)
+        told = "; missing: " + "; ".join(map(str, missing.values())) if missing else ""
+        copied = "" if mine else ". If all results here were copied from other stores, that begins a ledger"
+        where = " and ".join(str(each.where) for each in (knowing[0], *knowing[1:][-1:]))
+        raise BactrianError(f"{where}: {len(seals | missing.keys())} looks that they were made with are not in "
+                            f"{self.path}, which has {len(looks)} lines and had {longest}{told}"
+                            f"{self._remedy}{copied}")  # fmt: skip
 
     @property
     def _remedy(self) -> str:

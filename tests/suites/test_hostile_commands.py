@@ -160,7 +160,7 @@ def test_ledger(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere: no such folder" in error_of(capsys, "ledger", "--store", "nowhere")
     for forged, message in ((lines.replace("the paper", "a habit"), "line 1: its seal does not fit"),
                             ("rubbish\n", "line 1: not a line of a ledger"), (lines[:-20], "line 1: not a line"),
-                            ("", "1 looks that it was made with are not in")):  # fmt: skip
+                            ("", "looks that they were made with are not in")):  # fmt: skip
         ledger.write_text(forged)
         assert message in error_of(capsys, "ledger", "--store", "store") and "tampered"
     ledger.write_bytes(b"\xff\xfe\n")

@@ -143,9 +143,9 @@ def test_an_unseen_file_by_another_name_is_a_look(here: Path, capsys: pytest.Cap
     assert cli.invoke(["run", "r.yaml", *DECLARED]) == 0
     (look,) = ledger.checked()
     assert (look.task, look.model, look.reason) == ("gpqa", "one", "the paper")
-    (made,) = (here / "runs/artifacts").glob("evaluate-*")
-    assert json.loads((made / "results.json").read_text())["tasks"]["rows"]["looks"] == 1
-    record = Manifest.read(made).ledger
+    (results,) = (here / "runs/artifacts").glob("evaluate-*/results.json")
+    assert json.loads(results.read_text())["tasks"]["rows"]["looks"] == 1
+    record = Manifest.read(results.parent).ledger
     assert record is not None and [each["seal"] for each in record.looks] == [look.seal]
     ledger.path.write_text("")
     assert cli.invoke(["run", "r.yaml", *DECLARED]) == 2 and "missing: line 1 (gpqa" in capsys.readouterr().err
