@@ -108,7 +108,7 @@ def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
             raise BactrianError(f"task {task.name}: no exemplars for {', '.join(sorted(lacking)[:5])}")
     content = hash_json([[each.prompt, each.truth, each.options, each.right] for each in questions])
     loaded = Loaded(task, tuple(questions), preambles, origin, len(rows), content,
-                    asked=tuple(rows) if task.unseen else (), left_out=left_out)
+                    asked=tuple(row for row, _ in rows) if task.unseen else (), left_out=left_out)
     check_pin(loaded)
     check_known(loaded)
     check_listed(loaded)
