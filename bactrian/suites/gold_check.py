@@ -29,7 +29,7 @@ from bactrian.suites.prompts import cut, plain_text
 from bactrian.suites.runner import Answered, Written
 from bactrian.suites.sources import Absent, load
 from bactrian.suites.task import Loaded, Question, Task
-from bactrian.verify import OUTCOMES, Pool, verifier
+from bactrian.verify import OUTCOMES, Pool, verifier, versions
 
 LEAST = 0.99
 """Share of gold answers that must be right."""
@@ -273,7 +273,8 @@ def _key(loaded: Loaded) -> str:
                task.format]  # fmt: skip
     questions = [asdict(question) for question in loaded.questions]
     left_out = {why: len(places) for why, places in loaded.left_out.items()}
-    code = [code_fingerprint("bactrian.suites.gold_check"), platform.python_version()]
+    named = [{"dataset": name, "settings": task.settings} for name in (task.verifier, *task.also) if name]
+    code = [code_fingerprint("bactrian.suites.gold_check"), versions(named), platform.python_version()]
     return hash_json([shaping, questions, texts, left_out, code])[:32]
 
 
