@@ -23,7 +23,8 @@ from bactrian.suites.instructed import answer_against, answer_to
 from bactrian.suites.ledger import Ledger
 from bactrian.suites.sources import load
 from bactrian.suites.task import Loaded, Question
-from bactrian.verify import VERIFIERS, Example, Pool, Problem, Verdict, register, verify
+from bactrian.verify import Example, Pool, Problem, Verdict, names, register, verify
+from bactrian.verify.registry import VERIFIERS
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,7 @@ def test_gold_answers_that_are_empty(tmp_path: Path, pool: Pool) -> None:
 
 
 def test_a_verifier_that_calls_everything_right(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    names()
     monkeypatch.setattr("bactrian.verify.registry.VERIFIERS", dict(VERIFIERS))
 
     @register("kind", examples=[Example("7", "7", "right")], of_form=True)
