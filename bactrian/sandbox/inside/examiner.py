@@ -51,17 +51,19 @@ def examine(job: Mapping[str, Any], program: Program, report: Report) -> None:
     bind(job, names, program, report, seconds)
     timed(lambda: execute(job["setup"], names), seconds, report, None)
     for number, test in enumerate(tests, 1):
-        names["_bactrian_reached"] = reached = Reached(number in job["must_assert"])
+        names["_bactrian_reached"] = reached = Reached(number in job["must_assert"], program)
         if timed(lambda test=test: reached.by(test, names), seconds, report, f"test {number}"):  # type: ignore[misc]
             report.write(passed=1)
     if job["entry_point"]:
-        counts = Counts(report)
+        counts = Counts(report, program)
         names |= {"_bactrian_passed": counts.passed, "_bactrian_failed": counts.failed}
         timed(lambda: execute(job["check"], names), seconds, report, None)
         entry = entry_point(job["entry_point"], program, seconds)
         if not hasattr(sys.modules["builtins"], job["entry_point"]):  # else its `abs` would stand under the tests
             names[job["entry_point"]] = entry
         timed(lambda: names["check"](entry), seconds * max(1, asserts), report, "check")
+        if program.was_late():
+            report.write(failed="check: TimeoutError: too slow")
         if not counts.tried:
             report.write(failed="check: it asserts nothing")
 
@@ -93,15 +95,21 @@ def timed(run: Callable[[], None], seconds: float, report: Report, what: str | N
 class Reached:
     """Whether a test came to assert something: a loop over nothing asserts nothing."""
 
-    def __init__(self, wanted: bool) -> None:
-        self.missing = wanted
+    def __init__(self, wanted: bool, program: Program) -> None:
+        self.missing, self.program = wanted, program
 
     def __call__(self) -> None:
         self.missing = False
 
     def by(self, test: CodeType, names: dict[str, Any]) -> None:
-        """Run the test. Raises AssertionError if it should have asserted something and did not."""
+        """Run the test. Raises AssertionError if it should have asserted something and did not.
+
+        TimeoutError if a call was too slow, even if the test has caught that.
+        """
+        self.program.was_late()
         execute(test, names)
+        if self.program.was_late():
+            raise TimeoutError("too slow")
         if self.missing:
             raise AssertionError("none of its assertions was reached")
 
@@ -109,8 +117,8 @@ class Reached:
 class Counts:
     """What the assertions of `check` call: one that fails is counted, and the next is tried."""
 
-    def __init__(self, report: Report) -> None:
-        self.report, self.tried = report, 0
+    def __init__(self, report: Report, program: Program) -> None:
+        self.report, self.program, self.tried = report, program, 0
 
     def passed(self) -> None:
         self.tried += 1
@@ -118,6 +126,7 @@ class Counts:
 
     def failed(self) -> None:
         self.tried += 1
+        self.program.was_late()  # it is this failure
         error = sys.exc_info()[1]
         self.report.write(failed=f"check: {type(error).__name__}: {error}"[:300])
 

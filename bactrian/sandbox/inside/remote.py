@@ -55,6 +55,7 @@ class Program:
         self.objects: dict[tuple[str, int], Remote] = {}
         self.errors: dict[int, type[BaseException]] = {}
         self.refuted: BaseException | None = None
+        self.late = False
 
     def wait(self, seconds: float) -> None:
         """Until the program has run to its end, ready to be called. Raises Over if it does not get there."""
@@ -87,6 +88,8 @@ class Program:
         name, text, *own = reply["raised"]
         if iterating and name == "StopIteration":
             raise StopIteration
+        if name == "Late":
+            self.late, name = True, "TimeoutError"
         raise self.exception(str(name), str(text)[:300], own)
 
     def exception(self, name: str, text: str, own: list[Any]) -> BaseException:
@@ -112,6 +115,11 @@ class Program:
             attributes = {"__getattr__": _attribute}
             self.errors[number] = type(str(name), (self.kind(base),), attributes)
         return self.errors[number]
+
+    def was_late(self) -> bool:
+        """Whether a call was too slow since this was last asked: tests that catch all exceptions do not notice."""
+        late, self.late = self.late, False
+        return late
 
     def reply(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
