@@ -1,4 +1,5 @@
 """Honest programs with unusual but legitimate features, and tests of what they do: all must be judged right."""
+# ruff: noqa: E501
 
 HONEST: dict[str, tuple[str, tuple[str, ...]]] = {
     "generator": ("def f(n):\n    for i in range(n): yield i * i", ("assert list(f(3)) == [0, 1, 4]", "assert sum(f(4)) == 14")),

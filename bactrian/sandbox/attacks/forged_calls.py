@@ -2,6 +2,7 @@
 
 Each is (task of tasks.py, program). None does what the task asks.
 """
+# ruff: noqa: E501
 
 INSIDE = 'import sys\ninside = sys.modules["bactrian.sandbox.inside.candidate"].codec\n'
 """The messenger, as a program in the sandbox finds it; another judge has none, and the program fails there."""

@@ -3,6 +3,7 @@
 The tests are ordinary ones: as HumanEval, MBPP and the texts that models write have them, none made to be fooled. A
 forgery against a task that its own honest program fails would prove nothing, so tests/sandbox runs these too.
 """
+# ruff: noqa: E501
 
 from typing import NamedTuple
 

@@ -6,6 +6,7 @@ What the tests call runs there; what they compare is compared here, as plain dat
 from __future__ import annotations
 
 import sys
+from _functools import partial
 from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]  # signal loads enum
 
 from bactrian.sandbox.inside import codec, confine
@@ -52,7 +53,7 @@ def examine(job: Mapping[str, Any], program: Program, report: Report) -> None:
     timed(lambda: execute(job["setup"], names), seconds, report, None)
     for number, test in enumerate(tests, 1):
         names["_bactrian_reached"] = reached = Reached(number in job["must_assert"], program)
-        if timed(lambda test=test: reached.by(test, names), seconds, report, f"test {number}"):  # type: ignore[misc]
+        if timed(partial(reached.by, test, names), seconds, report, f"test {number}"):
             report.write(passed=1)
     if job["entry_point"]:
         counts = Counts(report, program)
