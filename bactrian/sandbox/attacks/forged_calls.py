@@ -2,7 +2,6 @@
 
 Each is (task of tasks.py, program). None does what the task asks.
 """
-# ruff: noqa: E501
 
 INSIDE = 'import sys\ninside = sys.modules["bactrian.sandbox.inside.candidate"].codec\n'
 """The messenger, as a program in the sandbox finds it; another judge has none, and the program fails there."""
@@ -63,7 +62,8 @@ def is_even(n):
     "KeyboardInterrupt in map": ("evens by map", "def is_even(n): raise KeyboardInterrupt"),
     "an empty generator": ("squares in a loop", "def squares(x):\n    return\n    yield"),
     "an iterator that ends at once": (
-        "squares in a loop", "class I:\n    def __iter__(self): return self\n    def __next__(self): raise StopIteration\n"
+        "squares in a loop",
+        "class I:\n    def __iter__(self): return self\n    def __next__(self): raise StopIteration\n"
         "def squares(x): return I()"),
     "a list of nothing": ("squares in a loop", "def squares(x): return []"),
     "a sequence that ends at once": (
