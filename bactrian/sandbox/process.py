@@ -16,7 +16,7 @@ from types import ModuleType, TracebackType
 from typing import IO, Any, Self
 
 from bactrian.sandbox import seccomp
-from bactrian.sandbox.inside import candidate, codec, confine, examiner, script
+from bactrian.sandbox.inside import candidate, codec, confine, examiner, remote, script
 from bactrian.sandbox.isolation import ENVIRONMENT, Isolation, python
 from bactrian.sandbox.limits import Limits
 
@@ -35,7 +35,7 @@ MARK = f"bactrian-{secrets.token_hex(8)}"
 """Last word of the command of every process that this one has sandboxed: what a search for leftovers looks for."""
 DYING = 30.0
 NEEDED = {"script": [confine, script], "candidate": [confine, codec, candidate],
-          "examiner": [confine, codec, examiner]}  # fmt: skip
+          "examiner": [confine, codec, remote, examiner]}  # fmt: skip
 
 
 @cache

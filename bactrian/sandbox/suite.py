@@ -11,6 +11,18 @@ from typing import Any
 
 PASSED, FAILED = "_bactrian_passed", "_bactrian_failed"
 """What the examiner puts under these names is called after each assertion of `check`."""
+REACHED, ALONE, STAND_IN = "_bactrian_reached", "_bactrian_alone", "_bactrian_"
+"""And these: called before each assertion of a test; for calls that stand alone; exceptions' stand-ins (remote.py)."""
+ENDINGS = {"StopIteration", "StopAsyncIteration", "GeneratorExit", "KeyboardInterrupt", "SystemExit"}
+NAMING = {"assertRaises", "assertRaisesRegex", "raises", "isinstance", "issubclass", "suppress"}
+"""Functions that are handed exceptions by which the raised one is judged."""
+GIVEN = {
+    **dict.fromkeys(("isclose", "fabs", "isnan", "isinf"), "math"), "deepcopy": "copy", "StringIO": "io",
+    **dict.fromkeys(("Counter", "OrderedDict", "defaultdict", "deque", "namedtuple"), "collections"),
+    "Fraction": "fractions", "Decimal": "decimal", "redirect_stdout": "contextlib",
+    **dict.fromkeys(("date", "datetime", "timedelta"), "datetime"),
+}  # fmt: skip
+"""Names that tests judge with and may not import: never the program's if it has another to be asked for."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +48,17 @@ def compiled(suite: Suite) -> Mapping[str, Any]:
     if suite.check and not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in check.body):
         raise ValueError("'check': defines no function called check")
     wanted = missing([setup, check, *tests], prelude) or shadowing(tests)
-    counting = Counting()
-    with_counts = ast.fix_missing_locations(counting.visit(check))
-    modules = [name for name in wanted if name in sys.stdlib_module_names]
-    code = {"prelude": prelude, "setup": setup, "check": with_counts}
-    return {**{name: _compile(tree) for name, tree in code.items()}, "tests": [_compile(tree) for tree in tests],
+    called = {_called(node) for tree in (setup, check, *tests) for node in ast.walk(tree)}
+    modules = [name for name in wanted if name in sys.stdlib_module_names and name not in called]
+    own = [name for name in wanted if name not in modules]
+    given = [name for name in own if name in GIVEN] if suite.entry_point or not {*own} <= GIVEN.keys() else []
+    counting, must_assert = Counting(), [number for number, tree in enumerate(tests, 1) if must(tree)]
+    code = {"prelude": prelude, "setup": setup, "check": counting.visit(check)}
+    return {**{name: _compile(Watched().visit(tree)) for name, tree in code.items()},
+            "tests": [_compile(Watched(reached=True).visit(tree)) for tree in tests], "must_assert": must_assert,
             "asserts": counting.asserts, "modules_wanted": modules, "entry_point": suite.entry_point,
-            "names_wanted": [name for name in wanted if name not in modules]}  # fmt: skip
+            "names_given": [(name, GIVEN[name]) for name in given],
+            "names_wanted": [name for name in own if name not in given]}  # fmt: skip
 
 
 def _parse(text: str) -> ast.Module:
@@ -54,7 +70,7 @@ def _parse(text: str) -> ast.Module:
 
 def _compile(tree: ast.Module) -> CodeType:
     try:
-        code: CodeType = compile(tree, "<tests>", "exec")
+        code: CodeType = compile(ast.fix_missing_locations(tree), "<tests>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"a test is not Python: {error}") from None
     return code
@@ -75,6 +91,55 @@ class Counting(ast.NodeTransformer):
         return ast.Try(body=[node], handlers=[handler], orelse=[passed], finalbody=[])
 
 
+class Watched(ast.NodeTransformer):
+    """Tests as the examiner runs them: what a program could answer by, other than with a value, goes through it.
+
+    - Where an exception is caught that would end an iterator or a process, so is its stand-in.
+    - A call whose value is thrown away is asked what it has changed in its arguments; any other has copies.
+    - With `reached`, each assertion says that it is tried.
+    """
+
+    def __init__(self, reached: bool = False) -> None:
+        self.reached = reached
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
+        if node.type is not None:
+            node.type = with_stand_ins(node.type)
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else _called(node)
+        if name in NAMING:
+            node.args = [with_stand_ins(each) for each in node.args]
+        return self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        self.generic_visit(node)
+        call = node.value
+        name = _called(call)
+        if isinstance(call, ast.Call) and not (hasattr(builtins, name) or name.startswith(STAND_IN)):
+            node.value = ast.Call(ast.Name(ALONE, ast.Load()), [call.func, *call.args], call.keywords)
+        return node
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST | list[ast.AST]:
+        self.generic_visit(node)
+        return [ast.parse(f"{REACHED}()").body[0], node] if self.reached else node
+
+
+def with_stand_ins(kinds: ast.expr) -> ast.expr:
+    """The exceptions that an expression names, and the stand-ins of those that have one."""
+    each = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]
+    more = [STAND_IN + name.id for name in each if isinstance(name, ast.Name) and name.id in ENDINGS]
+    return ast.Tuple([*each, *(ast.Name(name, ast.Load()) for name in more)], ast.Load()) if more else kinds
+
+
+def must(test: ast.AST) -> bool:
+    """Whether a test asserts something, and nowhere has a `try`, where not to reach an assertion may be right."""
+    nodes = [node for node in ast.walk(test) if isinstance(node, ast.Assert | ast.Try)]
+    asked = [node for node in nodes if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant)]
+    return bool(asked) and len(nodes) == sum(isinstance(node, ast.Assert) for node in nodes)
+
+
 def missing(trees: list[ast.Module], prelude: ast.Module) -> list[str]:
     """Names that the tests read and that neither they, the prelude nor Python make: the program must."""
     made = {name for tree in (*trees, prelude) for node in ast.walk(tree) for name in _made(node)}
@@ -87,7 +152,7 @@ def _made(node: ast.AST) -> list[str]:
     """The names that a node binds."""
     if isinstance(node, ast.Name):
         return [] if isinstance(node.ctx, ast.Load) else [node.id]
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler) and node.name:
         return [node.name]
     if isinstance(node, ast.arg):
         return [node.arg]
