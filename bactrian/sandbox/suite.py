@@ -13,6 +13,8 @@ PASSED, FAILED = "_bactrian_passed", "_bactrian_failed"
 """What the examiner puts under these names is called after each assertion of `check`."""
 REACHED, ALONE, STAND_IN = "_bactrian_reached", "_bactrian_alone", "_bactrian_"
 """And these: called before each assertion of a test; for calls that stand alone; exceptions' stand-ins (remote.py)."""
+HANDED = "_bactrian_given"
+"""And this: the values that a suite hands to its tests."""
 ENDINGS = {"StopIteration", "StopAsyncIteration", "GeneratorExit", "KeyboardInterrupt", "SystemExit"}
 NAMING = {"assertRaises", "assertRaisesRegex", "raises", "isinstance", "issubclass", "suppress"}
 """Functions that are handed exceptions by which the raised one is judged."""
@@ -32,6 +34,7 @@ class Suite:
     `tests`: texts of Python, each one test, such as `assert add(1, 2) == 3`; or `check`, a text that defines
     `check(candidate)`, to be called with the program's `entry_point`: each of its assertions is one test. `setup` runs
     before the tests, with them; `prelude` before the program, and, apart, before the tests: given imports and helpers.
+    `given`: a value in the form of codec.py, as JSON, which the tests read as `_bactrian_given`.
     """
 
     tests: tuple[str, ...] = ()
@@ -39,6 +42,7 @@ class Suite:
     entry_point: str = ""
     setup: str = ""
     prelude: str = ""
+    given: str = ""
 
 
 @lru_cache(maxsize=256)
@@ -47,14 +51,16 @@ def compiled(suite: Suite) -> Mapping[str, Any]:
     prelude, setup, check, *tests = (_parse(text) for text in (suite.prelude, suite.setup, suite.check, *suite.tests))
     if suite.check and not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in check.body):
         raise ValueError("'check': defines no function called check")
-    wanted = missing([setup, check, *tests], prelude) or shadowing(tests)
+    wanted = [name for name in missing([setup, check, *tests], prelude) if name != HANDED] or shadowing(tests)
     called = {_called(node) for tree in (setup, check, *tests) for node in ast.walk(tree)}
     modules = [name for name in wanted if name in sys.stdlib_module_names and name not in called]
     own = [name for name in wanted if name not in modules]
     given = [name for name in own if name in GIVEN] if suite.entry_point or not {*own} <= GIVEN.keys() else []
+    asks = {name: any(each in own for each in missing([outside_check(tree)], prelude))
+            for name, tree in (("setup_asks", setup), ("check_asks", check))}  # fmt: skip
     counting, must_assert = Counting(), [number for number, tree in enumerate(tests, 1) if must(tree)]
     code = {"prelude": prelude, "setup": setup, "check": counting.visit(check)}
-    return {**{name: _compile(Watched().visit(tree)) for name, tree in code.items()},
+    return {**{name: _compile(Watched().visit(tree)) for name, tree in code.items()}, **asks,
             "tests": [_compile(Watched(reached=True).visit(tree)) for tree in tests], "must_assert": must_assert,
             "asserts": counting.asserts, "modules_wanted": modules, "entry_point": suite.entry_point,
             "names_given": [(name, GIVEN[name]) for name in given],
@@ -158,6 +164,11 @@ def _made(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [(each.asname or each.name).split(".")[0] for each in node.names]
     return []
+
+
+def outside_check(tree: ast.Module) -> ast.Module:
+    """What runs, or may be called, before `check` is."""
+    return ast.Module([node for node in tree.body if getattr(node, "name", "") != "check"], [])
 
 
 def shadowing(trees: list[ast.Module]) -> list[str]:

@@ -7,7 +7,6 @@ themselves, and its exceptions are of classes that are made here.
 from __future__ import annotations
 
 import sys
-from _signal import ITIMER_REAL, setitimer  # type: ignore[import-not-found]  # signal loads enum
 
 from bactrian.sandbox.inside import codec
 
@@ -55,18 +54,15 @@ class Program:
         self.objects: dict[tuple[str, int], Remote] = {}
         self.errors: dict[int, type[BaseException]] = {}
         self.refuted: BaseException | None = None
+        self.raised: BaseException | None = None
+        self.asked = False
 
-    def wait(self, seconds: float) -> None:
+    def wait(self) -> None:
         """Until the program has run to its end, ready to be called. Raises Over if it does not get there."""
-        setitimer(ITIMER_REAL, seconds)
         try:
             reply = codec.receive(self.replies)
         except (EOFError, codec.Unsendable):
             raise Over("the program ended its own process while it was loaded") from None
-        except Over:
-            raise Over("the program did not get to its end while it was loaded") from None
-        finally:
-            setitimer(ITIMER_REAL, 0)
         if "failed" in reply:
             raise Over(f"the program failed while it was loaded: {': '.join(map(str, reply['failed']))}"[:300])
 
@@ -87,7 +83,8 @@ class Program:
         name, text, *own = reply["raised"]
         if iterating and name == "StopIteration":
             raise StopIteration
-        raise self.exception(str(name), str(text)[:300], own)
+        self.raised = self.exception(str(name), str(text)[:300], own)
+        raise self.raised
 
     def exception(self, name: str, text: str, own: list[Any]) -> BaseException:
         """One of Python's own, but for those that have stand-ins; one of the program's own classes if it says which."""
@@ -114,6 +111,7 @@ class Program:
         return self.errors[number]
 
     def reply(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.asked |= request["do"] != "name"
         try:
             codec.send(self.calls, request)
             while "function" in (reply := codec.receive(self.replies)):
@@ -122,7 +120,7 @@ class Program:
                 raise codec.Unsendable("a reply that is none")
             return reply
         except (EOFError, BrokenPipeError):
-            raise Over("the program ended its own process") from None
+            raise Over("the program ended its own process, or was ended at a limit") from None
 
     def called_back(self, request: Mapping[str, Any]) -> Any:
         """What a function of the tests gives for what the program calls it with."""
