@@ -88,9 +88,9 @@ for device in null urandom; do : > dev/$device; mount --bind /dev/$device dev/$d
 mount -o remount,bind,ro,nosuid "$root"
 pivot_root . old; cd /; "$@" || exit $?
 """
-"""What unshare runs first, in the new namespaces: arguments are the mount point, paths to be shown, paths to be emptied,
-packages (each list ended by --), and the command. The shell stays as process 1: unshare cannot hand on which signal ended a
-program, and process 1 is deaf to signals."""
+"""What unshare runs first, in the new namespaces: arguments are the mount point, paths to be shown, paths to be
+emptied, packages (each list ended by --), and the command. The shell stays as process 1: unshare cannot hand on which
+signal ended a program, and process 1 is deaf to signals."""
 
 
 def namespaces(python: Sequence[str], alive: int) -> list[str]:

@@ -52,7 +52,8 @@ class Report:
     def reason(self) -> str:
         """In a few words, for a person."""
         lacking = [f"the program gives no {name}" for name in self.lacks[:2]] if self.failures else []
-        said = self.broken or self.stalled or "; ".join([*lacking, *self.failures[:2], *([self.over] if self.over else [])])
+        over = [self.over] if self.over else []
+        said = self.broken or self.stalled or "; ".join([*lacking, *self.failures[:2], *over])
         return f"{self.passed} of {max(self.total, self.passed + len(self.failures))} tests passed" + (
             f": {said}" if said else ""
         )
@@ -76,7 +77,8 @@ def _examine(
     try:
         job: dict[str, Any] = {"program": program, "prelude": tests.prelude, "calls": asked, "replies": answering}
         with Sandboxed("candidate", job, isolation, limits, keep=(asked, answering)) as candidate:
-            job = {**suite, "given": tests.given, "calls": asking, "replies": answered, "report": telling, "secret": secret}
+            job = {**suite, "given": tests.given, "calls": asking, "replies": answered}
+            job |= {"report": telling, "secret": secret}
             with Sandboxed("examiner", job, isolation, limits, keep=(asking, answered, telling)) as examiner:
                 for end in (asked, asking, answered, answering, telling):
                     os.close(end)

@@ -58,7 +58,7 @@ def compiled(suite: Suite) -> Mapping[str, Any]:
     given = [name for name in own if name in GIVEN] if suite.entry_point or not {*own} <= GIVEN.keys() else []
     asks = {name: any(each in own for each in missing([outside_check(tree)], prelude))
             for name, tree in (("setup_asks", setup), ("check_asks", check))}  # fmt: skip
-    counting, must_assert = Counting(), [number for number, tree in enumerate(tests, 1) if must(tree)]
+    counting, must_assert = Counting(check), [number for number, tree in enumerate(tests, 1) if must(tree)]
     code = {"prelude": prelude, "setup": setup, "check": counting.visit(check)}
     return {**{name: _compile(Watched().visit(tree)) for name, tree in code.items()}, **asks,
             "tests": [_compile(Watched(reached=True).visit(tree)) for tree in tests], "must_assert": must_assert,
@@ -83,14 +83,28 @@ def _compile(tree: ast.Module) -> CodeType:
 
 
 class Counting(ast.NodeTransformer):
-    """Makes each assertion of `check` a test of its own: one that fails is counted, and the next is tried."""
+    """Makes each assertion of `check` a test of its own: one that fails is counted, and the next is tried.
 
-    def __init__(self) -> None:
+    So is each call that stands alone of a function whose name begins with "assert", such as HumanEval+'s `assertion`
+    and numpy.testing's; its own assertions are then not counted once more. Those of a unittest class are its runner's.
+    """
+
+    def __init__(self, check: ast.Module) -> None:
         self.asserts = 0
+        self.called = {_asserting(node) for node in ast.walk(check)}
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return node if node.name in self.called else self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        return self.counted(node) if _asserting(node) else node
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         if isinstance(node.test, ast.Constant):  # "assert True" asks nothing of a program
             return node
+        return self.counted(node)
+
+    def counted(self, node: ast.stmt) -> ast.stmt:
         self.asserts += 1
         passed, failed = (ast.parse(f"{name}()").body[0] for name in (PASSED, FAILED))
         handler = ast.ExceptHandler(type=ast.Name("Exception", ast.Load()), name=None, body=[failed])
@@ -136,6 +150,16 @@ def with_stand_ins(kinds: ast.expr) -> ast.expr:
     each = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]
     more = [STAND_IN + name.id for name in each if isinstance(name, ast.Name) and name.id in ENDINGS]
     return ast.Tuple([*each, *(ast.Name(name, ast.Load()) for name in more)], ast.Load()) if more else kinds
+
+
+def _asserting(node: ast.AST) -> str:
+    """The name of the asserting function that a statement calls; an empty text if it calls none."""
+    function = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    name = str(getattr(function, "attr", getattr(function, "id", "")))
+    while isinstance(function, ast.Attribute):
+        function = function.value
+    own = isinstance(function, ast.Name) and function.id in ("self", "cls")
+    return name if name.startswith("assert") and not own else ""
 
 
 def must(test: ast.AST) -> bool:

@@ -40,8 +40,8 @@ class Watch:
 
     def __init__(self, sandboxes: Sequence[Sandboxed], limits: Limits) -> None:
         self.sandboxes, self.limits = sandboxes, limits
-        self.looked = time.monotonic()
-        self.end = self.looked + BACKSTOP * (limits.wall + limits.cpu)
+        self.began = self.looked = time.monotonic()
+        self.end = self.began + BACKSTOP * (limits.wall + limits.cpu)
         self.asleep = 0.0
         self.stirred()
 
@@ -63,7 +63,7 @@ class Watch:
         now = time.monotonic()
         passed, self.looked = min(now - self.looked, 2 * TICK), now  # we may ourselves have been kept waiting
         if now > self.end:
-            raise Stalled(f"the machine gave it too little time in {BACKSTOP * (self.limits.wall + self.limits.cpu):g} s")
+            raise Stalled(f"the machine gave it too little time in {now - self.began:.0f} s")
         clocks = [processor_time(leaf(sandbox.process.pid)) for sandbox in self.sandboxes]
         if not all(state in "STtZ?" for state, _ in clocks):  # "D" waits for the machine's disk
             return self.stirred()

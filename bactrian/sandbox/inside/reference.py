@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 def main(job: Mapping[str, Any]) -> None:
     confine.confine(job)
     confine.silence(0, 1, 2)
-    number = 0
+    done = 0
     try:
         names = vars(sys.modules.setdefault("reference", type(sys)("reference")))
         exec(compile(job["program"], "<reference>", "exec"), names)  # noqa: S102 - this is the place for it
         function = names[job["entry_point"]]
-        for number, written in enumerate(codec.loads(job["inputs"]), 1):
+        for written in codec.loads(job["inputs"]):
             arguments = codec.decode(written, _refuse)
             began = time.process_time()
             value = function(*arguments)
             seconds = time.process_time() - began
             codec.send(job["answers"], {"value": codec.encode(value, _refuse), "seconds": seconds})
+            done += 1
     except Exception as error:
-        where = f"input {number}: " if number else ""
-        codec.send(job["answers"], {"failed": f"{where}{type(error).__name__}: {error}"[:300]})
+        codec.send(job["answers"], {"failed": f"after {done} inputs, {type(error).__name__}: {error}"[:300]})
 
 
 def _refuse(value: Any) -> Any:

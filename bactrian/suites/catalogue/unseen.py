@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Sequence
 from random import Random
@@ -59,11 +60,13 @@ def deepmind_math(row: Row) -> Sequence[Question]:
 
 
 def bigcodebench(row: Row) -> Sequence[Question]:
-    """instruct_prompt, test (a unittest class TestCases), entry_point."""
+    """instruct_prompt, test (a unittest class TestCases), entry_point; libs, what is imported."""
+    libs = row.get("libs") or []
+    libs = ast.literal_eval(libs) if isinstance(libs, str) else libs
     test = f"{row['test']}\n\n\ndef check(candidate):\n    import unittest\n    outcome = unittest.TestResult()\n" \
            f"    unittest.defaultTestLoader.loadTestsFromTestCase(TestCases).run(outcome)\n" \
            f"    assert outcome.testsRun and outcome.wasSuccessful()\n"  # fmt: skip
-    truth = json.dumps({"check": test, "entry_point": row["entry_point"]})
+    truth = json.dumps({"check": test, "entry_point": row["entry_point"], "packages": libs})
     return [Question(row["instruct_prompt"], truth, id=str(row["task_id"]))]
 
 
