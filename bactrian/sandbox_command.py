@@ -52,14 +52,12 @@ def check(attacks: tuple[str, ...], quick: bool) -> int:
 
 def _besiege(isolation: "Isolation", names: tuple[str, ...]) -> int:
     from bactrian.errors import BactrianError
-    from bactrian.sandbox.attacks.escapes import ESCAPES
-    from bactrian.sandbox.attacks.forgeries import FORGERIES
-    from bactrian.sandbox.attacks.siege import besiege
+    from bactrian.sandbox.attacks.siege import ATTACKS, besiege
     from bactrian.wording import nearest
 
     for name in names:
-        if name not in {*ESCAPES, *FORGERIES}:
-            meant = nearest(name, [*ESCAPES, *FORGERIES])
+        if name not in ATTACKS:
+            meant = nearest(name, ATTACKS)
             raise BactrianError(f"no attack is called {name!r}" + (f"; did you mean {meant!r}?" if meant else ""))
     tried = breached = 0
     for result in besiege(isolation, names):

@@ -223,7 +223,7 @@ def describe(error: BaseException) -> list[str]:
     """[type, text] of an exception, whatever its own `__str__` does."""
     name = type(error).__name__
     if isinstance(error, Late):
-        return ["TimeoutError", "too slow"]
+        return ["Late", "too slow"]
     try:
         bare = isinstance(error, KeyError) and len(error.args) == 1 and isinstance(error.args[0], str)
         return [str(name), str(error.args[0] if bare else error)[:300]]

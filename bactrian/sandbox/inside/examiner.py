@@ -60,7 +60,7 @@ def examine(job: Mapping[str, Any], program: Program, report: Report) -> None:
     bind(job, names, program, report)
     run(lambda: execute(job["setup"], names), None, own=not job["setup_asks"])
     for number, test in enumerate(tests, 1):
-        names["_bactrian_reached"] = reached = Reached(number in job["must_assert"])
+        names["_bactrian_reached"] = reached = Reached(number in job["must_assert"], program)
         if run(lambda test=test: reached.by(test, names), f"test {number}"):  # type: ignore[misc]
             report.write(passed=1)
     if job["entry_point"]:
@@ -72,6 +72,8 @@ def examine(job: Mapping[str, Any], program: Program, report: Report) -> None:
         if not hasattr(sys.modules["builtins"], job["entry_point"]):  # else its `abs` would stand under the tests
             names[job["entry_point"]] = entry
         run(lambda: names["check"](entry), "check")
+        if program.was_late():
+            report.write(failed="check: TimeoutError: too slow")
         if not counts.tried:
             report.write(failed="check: it asserts nothing")
 
@@ -127,15 +129,21 @@ class Timed:
 class Reached:
     """Whether a test came to assert something: a loop over nothing asserts nothing."""
 
-    def __init__(self, wanted: bool) -> None:
-        self.missing = wanted
+    def __init__(self, wanted: bool, program: Program) -> None:
+        self.missing, self.program = wanted, program
 
     def __call__(self) -> None:
         self.missing = False
 
     def by(self, test: CodeType, names: dict[str, Any]) -> None:
-        """Run the test. Raises AssertionError if it should have asserted something and did not."""
+        """Run the test. Raises AssertionError if it should have asserted something and did not.
+
+        TimeoutError if a call was too slow, even if the test has caught that.
+        """
+        self.program.was_late()
         execute(test, names)
+        if self.program.was_late():
+            raise TimeoutError("too slow")
         if self.missing:
             raise AssertionError("none of its assertions was reached")
 
@@ -150,6 +158,7 @@ class Counts:
         self.note(passed=1)
 
     def failed(self) -> None:
+        self.run.program.was_late()  # it is this failure
         error = sys.exc_info()[1]
         if self.run.of_tests(error):
             raise Broken(f"the tests: check: {error}"[:300])

@@ -55,7 +55,7 @@ class Program:
         self.errors: dict[int, type[BaseException]] = {}
         self.refuted: BaseException | None = None
         self.raised: BaseException | None = None
-        self.asked = False
+        self.asked = self.late = False
 
     def wait(self) -> None:
         """Until the program has run to its end, ready to be called. Raises Over if it does not get there."""
@@ -83,6 +83,8 @@ class Program:
         name, text, *own = reply["raised"]
         if iterating and name == "StopIteration":
             raise StopIteration
+        if name == "Late":
+            self.late, name = True, "TimeoutError"
         self.raised = self.exception(str(name), str(text)[:300], own)
         raise self.raised
 
@@ -109,6 +111,11 @@ class Program:
             attributes = {"__getattr__": _attribute}
             self.errors[number] = type(str(name), (self.kind(base),), attributes)
         return self.errors[number]
+
+    def was_late(self) -> bool:
+        """Whether a call was too slow since this was last asked: tests that catch all exceptions do not notice."""
+        late, self.late = self.late, False
+        return late
 
     def reply(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self.asked |= request["do"] != "name"
