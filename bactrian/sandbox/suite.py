@@ -62,6 +62,7 @@ def compiled(suite: Suite) -> Mapping[str, Any]:
     code = {"prelude": prelude, "setup": setup, "check": counting.visit(check)}
     return {**{name: _compile(Watched().visit(tree)) for name, tree in code.items()}, **asks,
             "tests": [_compile(Watched(reached=True).visit(tree)) for tree in tests], "must_assert": must_assert,
+            "numpy": any(_imports_numpy(tree) for tree in (prelude, setup, check, *tests)),
             "asserts": counting.asserts, "modules_wanted": modules, "entry_point": suite.entry_point,
             "names_given": [(name, GIVEN[name]) for name in given],
             "names_wanted": [name for name in own if name not in given]}  # fmt: skip
@@ -150,6 +151,12 @@ def with_stand_ins(kinds: ast.expr) -> ast.expr:
     each = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]
     more = [STAND_IN + name.id for name in each if isinstance(name, ast.Name) and name.id in ENDINGS]
     return ast.Tuple([*each, *(ast.Name(name, ast.Load()) for name in more)], ast.Load()) if more else kinds
+
+
+def _imports_numpy(tree: ast.AST) -> bool:
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [getattr(node, "module", None) or each.name for node in imports for each in node.names]
+    return any(name.partition(".")[0] == "numpy" for name in modules)
 
 
 def _asserting(node: ast.AST) -> str:

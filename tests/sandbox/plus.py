@@ -49,10 +49,15 @@ def base_inputs(row: Row) -> list[list[Any]]:
     for node in ast.walk(ast.parse(row["test"])):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "candidate":
             try:
-                found.append([ast.literal_eval(each) for each in node.args])
+                found.append(listed([ast.literal_eval(each) for each in node.args]))
             except ValueError:
                 continue
     return found
+
+
+def listed(value: Any) -> Any:
+    """As it is in a file of JSON: tuples are lists."""
+    return [listed(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def mutated(value: Any, random: Random) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from _signal import ITIMER_PROF, SIGPROF, setitimer, signal  # type: ignore[import-not-found]  # signal loads enum
 
-from bactrian.sandbox.inside import codec, confine
+from bactrian.sandbox.inside import arrays, codec, confine
 from bactrian.sandbox.inside.remote import STAND_INS, Over, Program
 
 TYPE_CHECKING = False
@@ -52,6 +52,8 @@ def examine(job: Mapping[str, Any], program: Program, report: Report) -> None:
     names |= {f"_bactrian_{name}": kind for name, kind in STAND_INS.items()}
     seconds, tests, asserts = job["test"] + GRACE, job["tests"], job["asserts"]
     run = Timed(report, program, seconds)
+    if job["numpy"]:
+        run(arrays.harden, None, own=True)
     run(lambda: execute(job["prelude"], names), None, own=True)
     report.write(total=len(tests) + asserts)
     if job["given"]:
