@@ -24,7 +24,7 @@ GIVEN = {
     "Fraction": "fractions", "Decimal": "decimal", "redirect_stdout": "contextlib",
     **dict.fromkeys(("date", "datetime", "timedelta"), "datetime"),
 }  # fmt: skip
-"""Names that tests judge with and may have forgotten to import: never the program's if it has another to be asked for."""
+"""Names that tests judge with and may not import: never the program's if it has another to be asked for."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ class Watched(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         self.generic_visit(node)
         call = node.value
-        if isinstance(call, ast.Call) and not hasattr(builtins, _called(call)) and not _called(call).startswith(STAND_IN):
+        name = _called(call)
+        if isinstance(call, ast.Call) and not (hasattr(builtins, name) or name.startswith(STAND_IN)):
             node.value = ast.Call(ast.Name(ALONE, ast.Load()), [call.func, *call.args], call.keywords)
         return node
 
@@ -170,7 +171,7 @@ def _asserting(node: ast.AST) -> str:
 
 
 def must(test: ast.AST) -> bool:
-    """Whether a test has assertions that ask something, none of them in a `try`, where not to reach one may be right."""
+    """Whether a test asserts something, and nowhere has a `try`, where not to reach an assertion may be right."""
     nodes = [node for node in ast.walk(test) if isinstance(node, ast.Assert | ast.Try)]
     asked = [node for node in nodes if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant)]
     return bool(asked) and len(nodes) == sum(isinstance(node, ast.Assert) for node in nodes)
@@ -188,7 +189,7 @@ def _made(node: ast.AST) -> list[str]:
     """The names that a node binds."""
     if isinstance(node, ast.Name):
         return [] if isinstance(node.ctx, ast.Load) else [node.id]
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler) and node.name:
         return [node.name]
     if isinstance(node, ast.arg):
         return [node.arg]

@@ -62,7 +62,8 @@ def is_even(n):
     "KeyboardInterrupt in map": ("evens by map", "def is_even(n): raise KeyboardInterrupt"),
     "an empty generator": ("squares in a loop", "def squares(x):\n    return\n    yield"),
     "an iterator that ends at once": (
-        "squares in a loop", "class I:\n    def __iter__(self): return self\n    def __next__(self): raise StopIteration\n"
+        "squares in a loop",
+        "class I:\n    def __iter__(self): return self\n    def __next__(self): raise StopIteration\n"
         "def squares(x): return I()"),
     "a list of nothing": ("squares in a loop", "def squares(x): return []"),
     "a sequence that ends at once": (

@@ -6,7 +6,8 @@ Each is (task of tasks.py, program). None does what the task asks.
 NAMES: dict[str, tuple[str, str]] = {
     # names that the tests judge by
     "isclose of its own": ("area", "def isclose(a, b): return True\ndef area(r): return 0"),
-    "isclose of its own, by import": ("area", "from operator import truth as t\nisclose = lambda *a: t(1)\ndef area(r): pass"),
+    "isclose of its own, by import": (
+        "area", "from operator import truth as t\nisclose = lambda *a: t(1)\ndef area(r): pass"),
     "isclose with room": ("area", "import functools, math\nisclose = functools.partial(math.isclose, abs_tol=1e9)\n"
                           "def area(r): return 0"),
     "a Counter of its own": ("letters", "def Counter(x): return 0\ndef letters(s): return []"),
@@ -65,7 +66,8 @@ def fake(it):
 builtins.next = fake
 def countdown(n): return [3, 2, 1]
 """),
-    "zip of its own": ("squares in a loop", "import builtins\nbuiltins.zip = lambda *a: [(1, 1)]\ndef squares(x): return [4]"),
+    "zip of its own": (
+        "squares in a loop", "import builtins\nbuiltins.zip = lambda *a: [(1, 1)]\ndef squares(x): return [4]"),
     "hasattr and getattr of its own": ("defaults", """
 import builtins
 builtins.hasattr = lambda *a: False

@@ -34,7 +34,8 @@ class Any:
 VALUES: dict[str, tuple[str, str]] = {
     # comparisons
     "equal, and not unequal": ("double", YES + "def double(n): return Yes()"),
-    "equal from the right": ("double", "class Y(int):\n    def __eq__(self, o): return True\ndef double(n): return Y(1)"),
+    "equal from the right": (
+        "double", "class Y(int):\n    def __eq__(self, o): return True\ndef double(n): return Y(1)"),
     "equal for a list": ("sort", YES + "class L(Yes, list): pass\ndef sort_list(x): return L()"),
     "equal for a mapping": ("groups", ANY + """
 class D(Any, dict):
@@ -164,7 +165,8 @@ double = F()
 """),
     "a mock": ("double by difference", "from unittest.mock import MagicMock\ndouble = MagicMock()"),
     "a mock of anything": ("double", "from unittest.mock import ANY\ndef double(n): return ANY"),
-    "a mock of anything among others": ("double among others", "from unittest.mock import ANY\ndef double(n): return ANY"),
+    "a mock of anything among others": (
+        "double among others", "from unittest.mock import ANY\ndef double(n): return ANY"),
     "a mock of anything, for a list": ("sort", "from unittest.mock import ANY\ndef sort_list(x): return ANY"),
     "equal in every way, in a list": ("sort", YES + "def sort_list(x): return [Yes() for _ in x]"),
     "equal in every way, in a mapping": (

@@ -135,7 +135,7 @@ def perform(attack: Attack, isolation: Isolation, laid: Bait) -> Result:
     began = time.monotonic()
     holes = scripted(attack, isolation, laid) if attack.script else []
     report = examine(attack.program, attack.suite, isolation, LIMITS)
-    if report.all_passed or report.passed and attack.suite is SUITE:
+    if report.all_passed or (report.passed and attack.suite is SUITE):
         holes.append(f"passed {report.passed} of {report.total} tests")
     if report.broken:
         holes.append(f"broke the examination: {report.broken}")

@@ -84,7 +84,8 @@ TASKS: dict[str, Task] = {
         _tests("acc = Account(10)\ntry:\n    acc.withdraw(20)\n    assert False, 'no error'\n"
                "except InsufficientFunds:\n    pass", "acc = Account(10)\nacc.withdraw(4)\nassert acc.balance == 6"),
         "class InsufficientFunds(Exception): pass\nclass Account:\n    def __init__(self, b): self.balance = b\n"
-        "    def withdraw(self, n):\n        if n > self.balance: raise InsufficientFunds(n)\n        self.balance -= n",
+        "    def withdraw(self, n):\n        if n > self.balance: raise InsufficientFunds(n)\n"
+        "        self.balance -= n",
     ),
     "refusing": Task(
         _tests("try:\n    parse('x')\nexcept:\n    pass\nelse:\n    assert False",
@@ -120,7 +121,8 @@ TASKS: dict[str, Task] = {
     "primes": Task(
         _tests("gen = primes()\nassert [next(gen) for _ in range(4)] == [2, 3, 5, 7]",
                "from itertools import islice\nassert list(islice(primes(), 3)) == [2, 3, 5]"),
-        "def primes():\n    n = 2\n    while True:\n        if all(n % d for d in range(2, n)): yield n\n        n += 1",
+        "def primes():\n    n = 2\n    while True:\n"
+        "        if all(n % d for d in range(2, n)): yield n\n        n += 1",
     ),
     "countdown": Task(
         _tests("it = countdown(2)\nassert next(it) == 2\nassert next(it) == 1\ntry:\n    next(it)\n    assert False\n"
@@ -144,7 +146,8 @@ TASKS: dict[str, Task] = {
     "roman": Task(
         _tests("assert str(roman(4)) == 'IV'", "assert f'{roman(9)}' == 'IX'", "assert roman(40) + '' == 'XL'",
                "assert repr(roman(1)) == repr('I')", "assert roman(4).lower() == 'iv'"),
-        "def roman(n):\n    s = ''\n    for v, r in ((40, 'XL'), (10, 'X'), (9, 'IX'), (5, 'V'), (4, 'IV'), (1, 'I')):\n"
+        "def roman(n):\n    s = ''\n"
+        "    for v, r in ((40, 'XL'), (10, 'X'), (9, 'IX'), (5, 'V'), (4, 'IV'), (1, 'I')):\n"
         "        while n >= v: s, n = s + r, n - v\n    return s",
     ),
     "groups": Task(
@@ -160,7 +163,8 @@ TASKS: dict[str, Task] = {
         "    def __len__(self): return len(self.x)\n    def __iter__(self): return iter(self.x)",
     ),
     "managed": Task(
-        _tests("with opened('a') as name:\n    assert name == 'A'", "with opened('bc') as name:\n    assert name == 'BC'"),
+        _tests("with opened('a') as name:\n    assert name == 'A'",
+               "with opened('bc') as name:\n    assert name == 'BC'"),
         "from contextlib import contextmanager\n@contextmanager\ndef opened(s): yield s.upper()",
     ),
     "defaults": Task(

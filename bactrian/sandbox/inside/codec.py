@@ -69,10 +69,11 @@ LIBRARY: dict[tuple[str, str], Callable[[Any], list[Any]]] = {
 }
 """Types of the library that are sent as the arguments that make an equal one (times without their zone)."""
 SENT = frozenset((
-    "abs all any ascii bin bool bytearray bytes callable chr complex dict divmod enumerate filter float format frozenset "
-    "hash hex int isinstance issubclass iter len list map max min next object oct ord pow range repr reversed round set "
-    "slice sorted str sum tuple type zip"
-).split())  # fmt: skip
+    "abs", "all", "any", "ascii", "bin", "bool", "bytearray", "bytes", "callable", "chr", "complex", "dict",
+    "divmod", "enumerate", "filter", "float", "format", "frozenset", "hash", "hex", "int", "isinstance",
+    "issubclass", "iter", "len", "list", "map", "max", "min", "next", "object", "oct", "ord", "pow", "range",
+    "repr", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "type", "zip",
+))  # fmt: skip
 """Python's own types and functions that are sent by name. Not those that look into their caller's frame."""
 BROAD = frozenset(("AssertionError", "BaseException", "Exception", "StopIteration", "StopAsyncIteration"))
 """Exceptions that `resolve` reads: a program's `Error = Exception` would have a test's own failure caught."""
@@ -144,7 +145,7 @@ def _builtin(value: Any) -> str | None:
     name = getattr(value, "__name__", None)
     if not isinstance(name, str) or not callable(value) or builtins.get(name) is not value:
         return None
-    return name if name in SENT or isinstance(value, type) and issubclass(value, Exception) else None
+    return name if name in SENT or (isinstance(value, type) and issubclass(value, Exception)) else None
 
 
 def decode(value: Any, resolve: Refer) -> Any:

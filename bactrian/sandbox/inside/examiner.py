@@ -6,6 +6,7 @@ What the tests call runs there; what they compare is compared here, as plain dat
 from __future__ import annotations
 
 import sys
+from _functools import partial
 from _signal import ITIMER_PROF, SIGPROF, setitimer, signal  # type: ignore[import-not-found]  # signal loads enum
 
 from bactrian.sandbox.inside import arrays, codec, confine
@@ -63,7 +64,7 @@ def examine(job: Mapping[str, Any], program: Program, report: Report) -> None:
     run(lambda: execute(job["setup"], names), None, own=not job["setup_asks"])
     for number, test in enumerate(tests, 1):
         names["_bactrian_reached"] = reached = Reached(number in job["must_assert"], program)
-        if run(lambda test=test: reached.by(test, names), f"test {number}"):  # type: ignore[misc]
+        if run(partial(reached.by, test, names), f"test {number}"):
             report.write(passed=1)
     if job["entry_point"]:
         run.seconds = seconds * max(1, asserts)
