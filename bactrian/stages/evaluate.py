@@ -171,6 +171,8 @@ class Evaluate(Judged):
         self, label: str, ref: str, tasks: Sequence[Task], pool: "Pool", workspace: "Workspace"
     ) -> list[Answered]:
         """All of one model's answers. The model is loaded when the first of them is not there yet."""
+        from bactrian.sandbox import versions
+
         engine: LocalEngine | None = None
         modes: list[Mode] = ["greedy", "sampled"] if self.samples else ["greedy"]
         answered = []
@@ -178,7 +180,8 @@ class Evaluate(Judged):
             for mode in modes:
                 judges = self.judges_known_as(workspace)
                 shaping = self._shaping(workspace.input(ref).content_hash, task, mode, workspace.seed)
-                memo = workspace.memo(**shaping, sandbox=workspace.hardware.sandbox, judges=judges)
+                walls = [workspace.hardware.sandbox, dict(versions())]
+                memo = workspace.memo(**shaping, sandbox=walls, judges=judges)
                 if not memo.exists:
                     engine = engine or load_engine(workspace.input(ref).path, self, workspace)
                     self._answer(engine, label, task, mode, pool, workspace.seed, memo.begin())

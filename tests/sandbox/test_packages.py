@@ -1,4 +1,4 @@
-"""NumPy in the sandbox: for tests and programs, read-only, alone, and of no use to a program that would be taken for right."""
+"""NumPy in the sandbox: for tests and programs, read-only, alone, and of no use to forgers."""
 
 import os
 from typing import Any
@@ -47,12 +47,14 @@ def test_who_does_not_import_it_does_not_pay_for_it(strong: Isolation) -> None:
     ("import numpy as np\ndef f(): return np.float64(2.5)", "assert f() == 2.5 and isinstance(f(), float)"),
     ("import numpy as np\ndef f(): return np.int64(3)", "assert f() == 3 and [f()] == [3]"),
     ("import numpy as np\ndef f(): return np.bool_(True)", "assert f() is True"),
-    ("import numpy as np\ndef f(): return [np.float32(0.5), {np.int8(1): np.str_('a')}]", "assert f() == [0.5, {1: 'a'}]"),
+    ("import numpy as np\ndef f(): return [np.float32(0.5), {np.int8(1): np.str_('a')}]",
+     "assert f() == [0.5, {1: 'a'}]"),
     ("import numpy as np\ndef f(): return np.arange(6).reshape(2, 3)",
      "import numpy as np\nassert f().shape == (2, 3) and np.array_equal(f(), [[0, 1, 2], [3, 4, 5]])"),
     ("import numpy as np\ndef f(): return np.array([1.0, 2.0])",
      "import numpy as np\nassert f().tolist() == [1.0, 2.0]\nnp.testing.assert_allclose(f(), [1, 2 + 1e-9])"),
-    ("import numpy as np\ndef f(): return np.array([1, 'a', None], dtype=object)", "assert list(f()) == [1, 'a', None]"),
+    ("import numpy as np\ndef f(): return np.array([1, 'a', None], dtype=object)",
+     "assert list(f()) == [1, 'a', None]"),
     ("import numpy as np\ndef f(): return np.array(['ab', 'c'])", "assert list(f()) == ['ab', 'c']"),
     ("import numpy as np\ndef f(): return np.array([True, False])", "assert f().any() and not f().all()"),
     ("def f(): return 3", "import numpy as np\nassert np.isclose(f(), 3.0)"),
@@ -69,10 +71,15 @@ UNEQUAL = (
 )  # fmt: skip
 
 
-HUMANEVAL_PLUS = ORIGINAL + "def check(candidate):\n    for exp in (21474.25, 3.5):\n        assertion(candidate(), exp, 0)\n"
+HUMANEVAL_PLUS = ORIGINAL + """
+def check(candidate):
+    for exp in (21474.25, 3.5):
+        assertion(candidate(), exp, 0)
+"""
+VALUES = ["[]", "np.array([])", "np.float16('inf')", "[21474.25]", "[21474.25, 3.5]", "np.nan"]
 
 
-@pytest.mark.parametrize("value", ["[]", "np.array([])", "np.float16('inf')", "[21474.25]", "[21474.25, 3.5]", "np.nan"])
+@pytest.mark.parametrize("value", VALUES)
 def test_no_value_passes_the_tests_of_humaneval_plus_unseen(value: str, strong: Isolation) -> None:
     """By NumPy's own rules an empty list is close to any number."""
     suite = Suite(check=HUMANEVAL_PLUS, entry_point="f")

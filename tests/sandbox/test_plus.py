@@ -28,7 +28,8 @@ ROWS: list[Row] = [
     {"task_id": "H/3", "entry_point": "find_zero",
      "prompt": "def poly(xs: list, x: float):\n    return sum(c * x ** i for i, c in enumerate(xs))\n\n"
                "def find_zero(xs: list):\n",
-     "canonical_solution": "    return -xs[0] / xs[1]\n", "test": "def check(candidate):\n    assert candidate([1, 2]) == -0.5\n"},
+     "canonical_solution": "    return -xs[0] / xs[1]\n",
+     "test": "def check(candidate):\n    assert candidate([1, 2]) == -0.5\n"},
     {"task_id": "H/4", "entry_point": "pair", "prompt": "def pair(word: str, table: dict) -> tuple:\n",
      "canonical_solution": "    return word.upper(), table.get(word)\n",
      "test": "def check(candidate):\n    assert candidate('ab', {'ab': 1}) == ('AB', 1)\n"},
@@ -61,8 +62,9 @@ def test_a_rate_counts_every_input_in_either_layout(strong: Isolation) -> None:
 
 
 def test_the_budget_grows_with_the_inputs_and_the_time_of_the_reference(strong: Isolation) -> None:
-    slow = "import time\ndef f(x):\n    end = time.process_time() + 0.05\n    while time.process_time() < end: pass\n    return x"
-    truth = json.dumps({"reference": slow, "inputs": [[n] for n in range(40)], "entry_point": "f"})
+    slow = "import time\ndef f(x):\n    end = time.process_time() + 0.05\n    while time.process_time() < end: pass\n"
+    slow += "    return x"
+    truth = json.dumps({"reference": slow, "inputs": [[n] for n in range(30)], "entry_point": "f"})
     assert verify("code", block(slow), truth, {"seconds": 1.0}).outcome == "right"
 
 
@@ -95,7 +97,8 @@ def test_tests_that_fail_by_themselves_are_not_charged_to_a_program(truth: Any, 
 
 
 @pytest.mark.parametrize("program, truth", [
-    ("def f(x): raise ImportError('no')", {"check": "def check(f):\n    x = f(1)\n    assert x == 1", "entry_point": "f"}),
+    ("def f(x): raise ImportError('no')",
+     {"check": "def check(f):\n    x = f(1)\n    assert x == 1", "entry_point": "f"}),
     ("def f(x): import pandas", {"tests": ["assert f(1) == 1"]}),
     ("import pandas", {"tests": ["assert f(1) == 1"]}),
     ("f = 3", {"tests": ["assert f(1) == 1"]}),
@@ -110,7 +113,7 @@ def test_what_a_program_does_to_its_tests_is_charged_to_it(program: str, truth: 
 
 
 def test_a_task_that_needs_what_is_not_offered_is_not_judged(strong: Isolation) -> None:
-    test = "import unittest\nclass TestCases(unittest.TestCase):\n    def test_it(self):\n        self.assertEqual(f(), 1)"
+    test = "import unittest\nclass TestCases(unittest.TestCase):\n    def test(self):\n        self.assertEqual(f(), 1)"
     row = {"instruct_prompt": "Write f.", "test": test, "entry_point": "f", "task_id": "B/1"}
     for libs, outcome in (("['pandas', 'os']", "crashed"), ("['numpy', 'os']", "right"), (None, "right")):
         (question,) = catalogue()["bigcodebench"].build({**row, "libs": libs})
@@ -121,8 +124,8 @@ def test_a_task_that_needs_what_is_not_offered_is_not_judged(strong: Isolation) 
 def test_mbpp_plus(strong: Isolation) -> None:
     test = "import numpy as np\nfrom math import inf\n\ndef assertion(out, exp, atol):\n    assert out == exp\n\n" \
            "for inp, exp in zip([[1, 2], [3, 4]], [3, 7]):\n    assertion(plus(*inp), exp, 0)\n"  # fmt: skip
-    row = {"task_id": 1, "prompt": "Add.", "code": "def plus(a, b):\n    return a + b", "test": test, "test_imports": [],
-           "test_list": ["assert plus(1, 2) == 3"]}  # fmt: skip
+    row = {"task_id": 1, "prompt": "Add.", "code": "def plus(a, b):\n    return a + b", "test": test,
+           "test_imports": [], "test_list": ["assert plus(1, 2) == 3"]}  # fmt: skip
     (problem,) = mbpp_problems([row], "m", "code", "", 1)
     assert problem["source"] == "evalplus/mbppplus"
     assert verify("code", problem["solution"], problem["ground_truth"]).outcome == "right"
@@ -143,7 +146,8 @@ def test_every_reference_of_humaneval_is_right_and_mutants_are_wrong(layout: int
     made = [both(row, 300, strong)[layout] for row in rows]
     right = judged(made, [row["prompt"] + row["canonical_solution"] for row in rows])
     assert not {row["task_id"]: v for row, v in zip(rows, right, strict=True) if v.outcome != "right"}
-    mutants = [one_mutant(row["prompt"] + row["canonical_solution"], row["entry_point"], row["task_id"]) for row in rows]
+    texts = [row["prompt"] + row["canonical_solution"] for row in rows]
+    mutants = [one_mutant(text, row["entry_point"], row["task_id"]) for text, row in zip(texts, rows, strict=True)]
     wrong = judged(made, mutants, test_seconds=1.0, seconds=4.0)
     right_still = {row["task_id"] for row, v in zip(rows, wrong, strict=True) if v.outcome != "wrong"}
     assert right_still <= {*EQUIVALENT, *UNTOLD}

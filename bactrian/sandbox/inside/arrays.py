@@ -27,7 +27,7 @@ COMPARING = ("allclose", "testing.assert_allclose", "testing.assert_array_equal"
 
 
 def harden() -> None:
-    """Make NumPy's comparisons, where tests use them, tell what is empty from what is not. ImportError without NumPy."""
+    """Make NumPy's comparisons tell what is empty from what is not. Raises ImportError without NumPy."""
     import numpy
     import numpy.testing
 
