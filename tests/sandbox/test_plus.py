@@ -96,12 +96,23 @@ def test_tests_that_fail_by_themselves_are_not_charged_to_a_program(truth: Any, 
         assert verdict.outcome == "crashed", verdict
 
 
+REPLYING = """
+import os
+for fd in range(3, 64):
+    for text in (b"5", b"{}", b'{"failed":5}'):
+        try: os.write(fd, len(text).to_bytes(4, "little") + text)
+        except OSError: pass
+"""
+
+
 @pytest.mark.parametrize("program, truth", [
     ("def f(x): raise ImportError('no')",
      {"check": "def check(f):\n    x = f(1)\n    assert x == 1", "entry_point": "f"}),
     ("def f(x): import pandas", {"tests": ["assert f(1) == 1"]}),
     ("import pandas", {"tests": ["assert f(1) == 1"]}),
     ("f = 3", {"tests": ["assert f(1) == 1"]}),
+    *((program, {"check": "def check(f):\n    x = f(1)\n    assert x == 1", "entry_point": "f"})
+      for program in ("f = 3", "f = len", "class F: pass\nf = F()", "def g(x): return 1", REPLYING)),
     ("class Node: pass", {"tests": ["assert f(root) == 1"], "setup": "root = Node(1)"}),
     ("def f(x): return 1", {"tests": ["assert f(root) == 1"], "setup": "root = Node(1)"}),
     ("def f(x): return None", {"check": "def check(f):\n    a, b = f(1)\n    assert a == b", "entry_point": "f"}),

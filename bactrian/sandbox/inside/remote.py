@@ -63,15 +63,21 @@ class Program:
             reply = codec.receive(self.replies)
         except (EOFError, codec.Unsendable):
             raise Over("the program ended its own process while it was loaded") from None
-        if "failed" in reply:
-            raise Over(f"the program failed while it was loaded: {': '.join(map(str, reply['failed']))}"[:300])
+        if type(reply) is not dict or reply.get("loaded") is not True:
+            said = reply.get("failed") if type(reply) is dict else None
+            why = ": ".join(map(str, said)) if type(said) is list else "it does not say why"
+            raise Over(f"the program failed while it was loaded: {why}"[:300])
 
     def ask(self, request: Mapping[str, Any]) -> Any:
         """The program's reply to one request; its exceptions are raised as Python's own of the same name.
 
         Its own exceptions are raised as classes made here. StopIteration is itself only if an iterator was asked.
         """
-        return self.value(self.reply(request), request["do"] == "advance")
+        asked, self.asked = self.asked, True
+        value = self.value(self.reply(request), request["do"] == "advance")
+        if request["do"] == "name" and isinstance(value, RemoteCallable):
+            self.asked = asked  # only its name is known yet: nothing of the program's has had any effect
+        return value
 
     def value(self, reply: Mapping[str, Any], iterating: bool = False) -> Any:
         """What a reply gives, or raises: first the failed assertion of a function that the program has called."""
@@ -118,7 +124,6 @@ class Program:
         return late
 
     def reply(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.asked |= request["do"] != "name"
         try:
             codec.send(self.calls, request)
             while "function" in (reply := codec.receive(self.replies)):
@@ -146,6 +151,7 @@ class Program:
         """A call whose value the tests do not look at: what it changes in its arguments is changed here too."""
         if not isinstance(target, Remote):
             return target(*arguments, **words)
+        self.asked = True
         request = target._bactrian_request("call", *arguments, **words)
         value = self.value(reply := self.reply({**request, "alone": True}))
         after = [codec.decode(each, self.resolve) for each in reply.get("arguments", ())]
