@@ -6,7 +6,7 @@ What the tests call runs there; what they compare is compared here, as plain dat
 from __future__ import annotations
 
 import sys
-from _functools import partial  # type: ignore[import-not-found]  # functools loads more
+from _functools import partial  # type: ignore[import-not-found]
 from _signal import ITIMER_PROF, SIGPROF, setitimer, signal  # type: ignore[import-not-found]  # signal loads enum
 
 from bactrian.sandbox.inside import arrays, codec, confine
