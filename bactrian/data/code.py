@@ -1,4 +1,4 @@
-"""Problem rows of programming tasks: files in the layouts of HumanEval, HumanEval+ and MBPP."""
+"""Problem rows of programming tasks: files in the layouts of HumanEval, HumanEval+, MBPP and MBPP+."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,30 +13,15 @@ SHOWN = " It must pass this test:\n\n```python\n{}\n```"
 HUMAN_EVAL = {"task_id": str, "prompt": str, "entry_point": str, "canonical_solution": str}
 MBPP = {"text": str, "code": str, "test_list": list, "test_setup_code": str}
 
-AGAINST_REFERENCE = """
-def _same(found, expected, atol):
-    if isinstance(expected, float) and isinstance(found, (int, float)):
-        return found == expected or abs(found - expected) <= max(atol, 1e-6) + 1e-6 * abs(expected)
-    if isinstance(expected, (list, tuple)) and type(found) is type(expected) and len(found) == len(expected):
-        return all(_same(one, other, atol) for one, other in zip(found, expected))
-    return found == expected
-
-def check(candidate):
-    import copy
-    names = {{"__name__": "reference"}}
-    exec({reference!r}, names)
-    reference = names[{entry_point!r}]
-    for arguments in {arguments}:
-        expected = reference(*copy.deepcopy(arguments))
-        assert _same(candidate(*copy.deepcopy(arguments)), expected, {atol})
-"""
-"""The tests of HumanEval+: inputs only; what is expected is what the reference solution gives, beside the tests."""
+ROOT = "abs(poly(*arguments, found)) <= max(atol, 1e-4)"
+"""Of HumanEval/32, `find_zero`: any root of the polynomial is right; `poly` is given with the prompt."""
+MBPP_PLUS = {"prompt": str, "code": str, "test_list": list, "test": str}
 
 
 def humaneval_problems(
     rows: Iterable[Mapping[str, Any]], where: str, dataset: str, license: str
 ) -> Iterator[Row]:
-    """Rows of HumanEval, or of HumanEval+ (which have `base_input`, `plus_input` and `atol` for `test`).
+    """Rows of HumanEval, or of HumanEval+ (with NumPy in `test`, or `base_input`, `plus_input` and `atol` for it).
 
     What stands before the function in the prompt (imports, helpers) is given to the program whatever it says itself.
     Raises BactrianError naming row and field.
@@ -50,40 +35,45 @@ def humaneval_problems(
             raise BactrianError(f"{place}: field 'prompt': no function called {entry_point!r} in {prompt[:60]!r}")
         program = prompt + row["canonical_solution"]
         plus = "plus_input" in row
-        check = against_reference(row, program, place) if plus else row.get("test")
-        if not isinstance(check, str):
+        check = row.get("test")
+        if not plus and not isinstance(check, str):
             raise BactrianError(f"{place}: field 'test': found {check!r:.40}, expected a text that defines check()")
-        truth = json.dumps({"check": check, "entry_point": entry_point, "prelude": given})
-        source = "evalplus/humanevalplus" if plus else "openai/human-eval"
+        tests = against_reference(row, program, place) if plus else {"check": check}
+        truth = json.dumps({**tests, "entry_point": entry_point, "prelude": given})
+        of_plus = plus or "def assertion(" in str(check)
+        source = "evalplus/humanevalplus" if of_plus else "openai/human-eval"
         yield problem(ASK.format(prompt.rstrip()), block(program), truth, dataset, source, license)
 
 
-def against_reference(row: Mapping[str, Any], program: str, place: str) -> str:
-    """HumanEval+'s tests of one row, as a text that defines check()."""
+def against_reference(row: Mapping[str, Any], program: str, place: str) -> Row:
+    """HumanEval+'s tests of one row: inputs only; what is expected is what the reference gives, in the sandbox."""
     inputs = [row.get(name) for name in ("base_input", "plus_input")]
     if not all(isinstance(each, list) and all(isinstance(one, list) for one in each) for each in inputs):
         raise BactrianError(f"{place}: fields 'base_input', 'plus_input': expected lists of lists of arguments")
     arguments = [one for each in inputs if each is not None for one in each]
-    return AGAINST_REFERENCE.format(reference=program, entry_point=row["entry_point"], arguments=repr(arguments),
-                                    atol=float(row.get("atol", 0)))  # fmt: skip
+    holds = {"holds": ROOT} if row["entry_point"] == "find_zero" else {}
+    return {"reference": program, "inputs": arguments, "atol": float(row.get("atol", 0)), **holds}
 
 
 def mbpp_problems(
     rows: Iterable[Mapping[str, Any]], where: str, dataset: str, license: str, shown: int
 ) -> Iterator[Row]:
-    """Rows of MBPP. The first `shown` tests stand in the question: they say what the function is called.
+    """Rows of MBPP, or of MBPP+, whose `test` is one text. The first `shown` tests stand in the question.
 
-    Judged is by all tests, the challenging ones too. Raises BactrianError naming row and field.
+    They say what the function is called. Judged is by all tests, the challenging ones too. Raises BactrianError naming
+    row and field.
     """
     for number, row in enumerate(rows, 1):
         place = f"{where}, row {number}"
-        require(row, MBPP, place)
+        plus = "test" in row and "prompt" in row
+        require(row, MBPP_PLUS if plus else MBPP, place)
         tests = [*row["test_list"], *row.get("challenge_test_list", [])]
         examples = "\n".join(tests[:shown])
-        question = ASK_WITH_TESTS.format(row["text"].strip(), SHOWN.format(examples) if shown else "")
-        truth = json.dumps({"tests": tests, "setup": row["test_setup_code"]})
-        solution = block(row["code"].replace("\r\n", "\n"))
-        yield problem(question, solution, truth, dataset, "google-research/mbpp", license)
+        asked = row["prompt" if plus else "text"].strip()
+        question = ASK_WITH_TESTS.format(asked, SHOWN.format(examples) if shown else "")
+        truth = {"tests": [row["test"]]} if plus else {"tests": tests, "setup": row["test_setup_code"]}
+        source = "evalplus/mbppplus" if plus else "google-research/mbpp"
+        yield problem(question, block(row["code"].replace("\r\n", "\n")), json.dumps(truth), dataset, source, license)
 
 
 def require(row: Mapping[str, Any], fields: Mapping[str, type], place: str) -> None:

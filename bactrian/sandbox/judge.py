@@ -5,19 +5,17 @@ third pipe, each message with a secret of this run.
 """
 
 import hmac
-import json
 import os
 import secrets
-import select
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Limits
 from bactrian.sandbox.process import Sandboxed
 from bactrian.sandbox.suite import Suite, compiled
+from bactrian.sandbox.watch import Hangs, Stalled, Watch, messages
 
 LONGEST = 1 << 16
 """Bytes of one message of a report."""
@@ -25,7 +23,8 @@ LONGEST = 1 << 16
 
 @dataclass
 class Report:
-    """How many of the tests passed. `over` says why the rest was not tried; `broken` why nothing can be said.
+    """How many of the tests passed. `over` says why the rest was not tried; `broken` and `stalled` why nothing can be
+    said of the program: the tests or a sandbox failed, the machine was too busy.
 
     `lacks`: the names that the tests read and the program could not give, each with the exception.
     """
@@ -36,6 +35,7 @@ class Report:
     lacks: list[str] = field(default_factory=list)
     over: str = ""
     broken: str = ""
+    stalled: str = ""
     finished: bool = False
 
     @property
@@ -45,12 +45,15 @@ class Report:
 
     @property
     def all_passed(self) -> bool:
-        return self.finished and self.passed > 0 and not (self.failures or self.over or self.broken)
+        return self.finished and self.passed > 0 and not (
+            self.failures or self.over or self.broken or self.stalled
+        )
 
     def reason(self) -> str:
         """In a few words, for a person."""
         lacking = [f"the program gives no {name}" for name in self.lacks[:2]] if self.failures else []
-        said = self.broken or "; ".join([*lacking, *self.failures[:2], *([self.over] if self.over else [])])
+        over = [self.over] if self.over else []
+        said = self.broken or self.stalled or "; ".join([*lacking, *self.failures[:2], *over])
         return f"{self.passed} of {max(self.total, self.passed + len(self.failures))} tests passed" + (
             f": {said}" if said else ""
         )
@@ -59,7 +62,7 @@ class Report:
 def examine(program: str, tests: Suite, isolation: Isolation, limits: Limits = Limits()) -> Report:  # noqa: B008
     """Put the tests to a program. Never raises for what program or tests do; OSError if no sandbox starts."""
     try:
-        job = compiled(tests)
+        job = compiled(replace(tests, given=""))
     except ValueError as error:
         return Report(broken=str(error))
     return _examine(program, tests, job, isolation, limits)
@@ -74,13 +77,14 @@ def _examine(
     try:
         job: dict[str, Any] = {"program": program, "prelude": tests.prelude, "calls": asked, "replies": answering}
         with Sandboxed("candidate", job, isolation, limits, keep=(asked, answering)) as candidate:
-            job = {**suite, "calls": asking, "replies": answered, "report": telling, "secret": secret}
+            job = {**suite, "given": tests.given, "calls": asking, "replies": answered}
+            job |= {"report": telling, "secret": secret}
             with Sandboxed("examiner", job, isolation, limits, keep=(asking, answered, telling)) as examiner:
                 for end in (asked, asking, answered, answering, telling):
                     os.close(end)
                     ends.remove(end)
-                report = _listen(told, secret, candidate.started + limits.wall)
-                if not report.finished and not report.over and not report.broken:
+                report = _listen(told, secret, Watch([candidate, examiner], limits))
+                if not (report.finished or report.over or report.broken or report.stalled):
                     _explain(report, candidate, examiner)
         return report
     finally:
@@ -88,35 +92,20 @@ def _examine(
             os.close(end)
 
 
-def _listen(descriptor: int, secret: str, deadline: float) -> Report:
-    """Read the report until it ends, the time is over, or something else than the examiner speaks."""
-    report, unread = Report(), b""
-    while not report.finished:
-        if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            report.over = "out of time"
-            break
-        part = os.read(descriptor, 1 << 16)
-        if not part:
-            break
-        unread += part
-        while (message := _message(unread)) is not None:
-            size, facts = message
-            unread = unread[size:]
+def _listen(descriptor: int, secret: str, watch: Watch) -> Report:
+    """Read the report until it ends, the program hangs, or something else than the examiner speaks."""
+    report = Report()
+    try:
+        for facts in messages(descriptor, watch, LONGEST, heed=True):
             if not _note(report, facts, secret):
                 report.broken = "a report that is not the examiner's, or without the secret of this run"
-                return report
+            if report.finished or report.broken:
+                break
+    except Hangs as error:
+        report.over = f"the program hangs: {error}"
+    except Stalled as error:
+        report.stalled = str(error)
     return report
-
-
-def _message(data: bytes) -> tuple[int, Any] | None:
-    """(its length, its content) of the first message, if all of it is there; content None if it is no message."""
-    size = 4 + int.from_bytes(data[:4], "little")
-    if len(data) < min(size, LONGEST):
-        return None
-    try:
-        return size, json.loads(data[4:size]) if size <= LONGEST else None
-    except ValueError:
-        return size, None
 
 
 def _note(report: Report, facts: Any, secret: str) -> bool:

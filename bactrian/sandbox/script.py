@@ -1,7 +1,6 @@
 """Programs that read standard input and print."""
 
 import os
-import select
 import subprocess
 import time
 from contextlib import ExitStack
@@ -9,6 +8,7 @@ from contextlib import ExitStack
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Ended, Limits, Run
 from bactrian.sandbox.process import Sandboxed
+from bactrian.sandbox.watch import TICK, Hangs, Stalled, Watch
 
 
 def run_program(source: str, isolation: Isolation, stdin: str = "", limits: Limits = Limits()) -> Run:  # noqa: B008
@@ -39,29 +39,32 @@ def _read(pipes: list[int], sandbox: Sandboxed, limits: Limits) -> tuple[list[by
     """What it writes to each pipe until it ends or is over a limit, and over which."""
     parts: dict[int, list[bytes]] = {pipe: [] for pipe in pipes}
     size, waiting = dict.fromkeys(pipes, 0), list(pipes)
+    watch = Watch([sandbox], limits)
     ended: Ended | None = None
-    deadline = sandbox.started + limits.wall
-    while waiting and ended is None:
-        ready = select.select(waiting, [], [], max(0.0, deadline - time.monotonic()))[0]
-        ended = None if ready else "timed_out"
-        for pipe in ready:
-            part = os.read(pipe, 1 << 16)
-            if not part:
-                waiting.remove(pipe)
-            parts[pipe].append(part)
-            size[pipe] += len(part)
-        if max(size.values()) > limits.output:
-            ended = "flooded"
-    return [b"".join(parts[pipe]) for pipe in pipes], ended or _wait(sandbox, deadline)
-
-
-def _wait(sandbox: Sandboxed, deadline: float) -> Ended | None:
-    """For a program that closed its output and goes on."""
     try:
-        sandbox.process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return "timed_out"
-    return None
+        while waiting and ended is None:
+            for pipe in watch.wait(waiting):
+                part = os.read(pipe, 1 << 16)
+                if not part:
+                    waiting.remove(pipe)
+                parts[pipe].append(part)
+                size[pipe] += len(part)
+            ended = "flooded" if max(size.values()) > limits.output else None
+        if ended is None:
+            _wait(sandbox, watch)
+    except (Hangs, Stalled) as error:
+        ended = "stalled" if isinstance(error, Stalled) else "timed_out"
+    return [b"".join(parts[pipe]) for pipe in pipes], ended
+
+
+def _wait(sandbox: Sandboxed, watch: Watch) -> None:
+    """For a program that closed its output and goes on."""
+    while True:
+        try:
+            sandbox.process.wait(TICK)
+            return
+        except subprocess.TimeoutExpired:
+            watch.look()
 
 
 def _ended(status: int) -> Ended:

@@ -13,6 +13,8 @@ PASSED, FAILED = "_bactrian_passed", "_bactrian_failed"
 """What the examiner puts under these names is called after each assertion of `check`."""
 REACHED, ALONE, STAND_IN = "_bactrian_reached", "_bactrian_alone", "_bactrian_"
 """And these: called before each assertion of a test; for calls that stand alone; exceptions' stand-ins (remote.py)."""
+HANDED = "_bactrian_given"
+"""And this: the values that a suite hands to its tests."""
 ENDINGS = {"StopIteration", "StopAsyncIteration", "GeneratorExit", "KeyboardInterrupt", "SystemExit"}
 NAMING = {"assertRaises", "assertRaisesRegex", "raises", "isinstance", "issubclass", "suppress"}
 """Functions that are handed exceptions by which the raised one is judged."""
@@ -32,6 +34,7 @@ class Suite:
     `tests`: texts of Python, each one test, such as `assert add(1, 2) == 3`; or `check`, a text that defines
     `check(candidate)`, to be called with the program's `entry_point`: each of its assertions is one test. `setup` runs
     before the tests, with them; `prelude` before the program, and, apart, before the tests: given imports and helpers.
+    `given`: a value in the form of codec.py, as JSON, which the tests read as `_bactrian_given`.
     """
 
     tests: tuple[str, ...] = ()
@@ -39,6 +42,7 @@ class Suite:
     entry_point: str = ""
     setup: str = ""
     prelude: str = ""
+    given: str = ""
 
 
 @lru_cache(maxsize=256)
@@ -47,15 +51,18 @@ def compiled(suite: Suite) -> Mapping[str, Any]:
     prelude, setup, check, *tests = (_parse(text) for text in (suite.prelude, suite.setup, suite.check, *suite.tests))
     if suite.check and not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in check.body):
         raise ValueError("'check': defines no function called check")
-    wanted = missing([setup, check, *tests], prelude) or shadowing(tests)
+    wanted = [name for name in missing([setup, check, *tests], prelude) if name != HANDED] or shadowing(tests)
     called = {_called(node) for tree in (setup, check, *tests) for node in ast.walk(tree)}
     modules = [name for name in wanted if name in sys.stdlib_module_names and name not in called]
     own = [name for name in wanted if name not in modules]
     given = [name for name in own if name in GIVEN] if suite.entry_point or not {*own} <= GIVEN.keys() else []
-    counting, must_assert = Counting(), [number for number, tree in enumerate(tests, 1) if must(tree)]
+    asks = {name: any(each in own for each in missing([outside_check(tree)], prelude))
+            for name, tree in (("setup_asks", setup), ("check_asks", check))}  # fmt: skip
+    counting, must_assert = Counting(check), [number for number, tree in enumerate(tests, 1) if must(tree)]
     code = {"prelude": prelude, "setup": setup, "check": counting.visit(check)}
-    return {**{name: _compile(Watched().visit(tree)) for name, tree in code.items()},
+    return {**{name: _compile(Watched().visit(tree)) for name, tree in code.items()}, **asks,
             "tests": [_compile(Watched(reached=True).visit(tree)) for tree in tests], "must_assert": must_assert,
+            "numpy": any(_imports_numpy(tree) for tree in (prelude, setup, check, *tests)),
             "asserts": counting.asserts, "modules_wanted": modules, "entry_point": suite.entry_point,
             "names_given": [(name, GIVEN[name]) for name in given],
             "names_wanted": [name for name in own if name not in given]}  # fmt: skip
@@ -77,14 +84,28 @@ def _compile(tree: ast.Module) -> CodeType:
 
 
 class Counting(ast.NodeTransformer):
-    """Makes each assertion of `check` a test of its own: one that fails is counted, and the next is tried."""
+    """Makes each assertion of `check` a test of its own: one that fails is counted, and the next is tried.
 
-    def __init__(self) -> None:
+    So is each call that stands alone of a function whose name begins with "assert", such as HumanEval+'s `assertion`
+    and numpy.testing's; its own assertions are then not counted once more. Those of a unittest class are its runner's.
+    """
+
+    def __init__(self, check: ast.Module) -> None:
         self.asserts = 0
+        self.called = {_asserting(node) for node in ast.walk(check)}
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return node if node.name in self.called else self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        return self.counted(node) if _asserting(node) else node
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         if isinstance(node.test, ast.Constant):  # "assert True" asks nothing of a program
             return node
+        return self.counted(node)
+
+    def counted(self, node: ast.stmt) -> ast.stmt:
         self.asserts += 1
         passed, failed = (ast.parse(f"{name}()").body[0] for name in (PASSED, FAILED))
         handler = ast.ExceptHandler(type=ast.Name("Exception", ast.Load()), name=None, body=[failed])
@@ -133,6 +154,22 @@ def with_stand_ins(kinds: ast.expr) -> ast.expr:
     return ast.Tuple([*each, *(ast.Name(name, ast.Load()) for name in more)], ast.Load()) if more else kinds
 
 
+def _imports_numpy(tree: ast.AST) -> bool:
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [getattr(node, "module", None) or each.name for node in imports for each in node.names]
+    return any(name.partition(".")[0] == "numpy" for name in modules)
+
+
+def _asserting(node: ast.AST) -> str:
+    """The name of the asserting function that a statement calls; an empty text if it calls none."""
+    function = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    name = str(getattr(function, "attr", getattr(function, "id", "")))
+    while isinstance(function, ast.Attribute):
+        function = function.value
+    own = isinstance(function, ast.Name) and function.id in ("self", "cls")
+    return name if name.startswith("assert") and not own else ""
+
+
 def must(test: ast.AST) -> bool:
     """Whether a test asserts something, and nowhere has a `try`, where not to reach an assertion may be right."""
     nodes = [node for node in ast.walk(test) if isinstance(node, ast.Assert | ast.Try)]
@@ -159,6 +196,11 @@ def _made(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [(each.asname or each.name).split(".")[0] for each in node.names]
     return []
+
+
+def outside_check(tree: ast.Module) -> ast.Module:
+    """What runs, or may be called, before `check` is."""
+    return ast.Module([node for node in tree.body if getattr(node, "name", "") != "check"], [])
 
 
 def shadowing(trees: list[ast.Module]) -> list[str]:

@@ -188,6 +188,7 @@ class Evaluate(Judged):
         self, label: str, ref: str, tasks: Sequence[Task], pool: "Pool", workspace: "Workspace"
     ) -> list[Answered]:
         """All of one model's answers. The model is loaded when the first of them is not there yet."""
+        from bactrian.sandbox import versions as packages
         from bactrian.verify import versions
 
         engine: LocalEngine | None = None
@@ -197,7 +198,8 @@ class Evaluate(Judged):
             for mode in modes:
                 judges = self.judges_known_as(workspace)
                 shaping = self._shaping(workspace.input(ref).content_hash, task, mode, workspace.seed)
-                shaping |= {"sandbox": workspace.hardware.sandbox, "judges": judges, "verifiers": versions(task.rows)}
+                walls = [workspace.hardware.sandbox, dict(packages())]
+                shaping |= {"sandbox": walls, "judges": judges, "verifiers": versions(task.rows)}
                 memo = workspace.memo(**shaping)
                 if not memo.exists:
                     engine = engine or load_engine(workspace.input(ref).path, self, workspace)

@@ -60,6 +60,8 @@ def pal(problem: Problem, completion: str) -> Verdict:
     if foreign:
         return Verdict(0.0, "wrong", None, f"imports {', '.join(sorted(foreign))}: not among the modules allowed")
     run = run_program(program + PRINT_RETURNED, chosen(), limits=limits(problem.settings))
+    if run.ended == "stalled":
+        return Verdict(0.0, "timed_out", None, "the machine gave the program too little time")
     if run.ended != "finished":
         reason = run.error.strip().rpartition("\n")[2]
         return Verdict(0.0, "wrong", None, f"the program {run.ended.replace('_', ' ')} {reason}".strip()[:300])

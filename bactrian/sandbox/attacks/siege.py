@@ -30,8 +30,6 @@ from bactrian.sandbox.suite import Suite
 
 SUITE = Suite(tests=("assert double(7) == 14", "assert double(10737) == 21474", "assert [double(-1)] == [-2]"))
 LIMITS = Limits(wall=6.0, cpu=2, test=0.5, memory=512 * MIB, scratch=32 * MIB)
-SLACK = 5.0
-"""Seconds beyond the wall-time limit that a busy machine may take to start and end sandboxes."""
 
 
 FORGED = {**CALLS, **VALUES, **NAMES}
@@ -137,8 +135,8 @@ def perform(attack: Attack, isolation: Isolation, laid: Bait) -> Result:
     report = examine(attack.program, attack.suite, isolation, LIMITS)
     if report.all_passed or (report.passed and attack.suite is SUITE):
         holes.append(f"passed {report.passed} of {report.total} tests")
-    if report.broken:
-        holes.append(f"broke the examination: {report.broken}")
+    if report.broken or report.stalled:
+        holes.append(f"broke the examination: {report.broken or report.stalled}")
     holes += laid.touched() + left_behind()
     return Result(attack.name, tuple(holes), time.monotonic() - began)
 
@@ -151,8 +149,8 @@ def scripted(attack: Attack, isolation: Isolation, laid: Bait) -> list[str]:
     if "ESCAPED" in printed or laid.token in printed:
         line = next((line for line in printed.splitlines() if "ESCAPED" in line), "the token")
         holes.append(f"got out: {line[:80]}")
-    if run.seconds > LIMITS.wall + SLACK:
-        holes.append(f"ran for {run.seconds:.0f} s")
+    if run.ended == "stalled":
+        holes.append(f"neither worked nor slept, for {run.seconds:.0f} s")
     return holes
 
 

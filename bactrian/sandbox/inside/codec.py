@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import sys
 
+from bactrian.sandbox.inside import arrays
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -128,6 +130,8 @@ def _encode_larger(value: Any, refer: Refer, depth: int) -> Any:
             return {name: [encode(part, refer, depth) for part in make(value)]}
     if (builtin := _builtin(value)) is not None:
         return {"builtin": builtin}
+    if arrays.of_numpy(value):
+        return arrays.encode(value, lambda item: encode(item, refer, depth))
     return refer(value)
 
 
@@ -175,6 +179,8 @@ def _decode(value: Any, resolve: Refer) -> Any:
     if name == "builtin" and content not in BROAD:
         found = vars(sys.modules["builtins"])[content]
         return found if _builtin(found) == content else None
+    if name == arrays.NAME:
+        return arrays.decode(content, lambda item: _decode(item, resolve))
     if tuple(name.split(".")) in LIBRARY:
         return _import(name)(*[_decode(part, resolve) for part in content])
     return resolve(value)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from _functools import partial  # type: ignore[import-not-found]
-from _signal import ITIMER_REAL, SIGALRM, setitimer, signal  # type: ignore[import-not-found]  # signal loads enum
+from _signal import ITIMER_PROF, SIGPROF, setitimer, signal  # type: ignore[import-not-found]  # signal loads enum
 
-from bactrian.sandbox.inside import codec, confine
+from bactrian.sandbox.inside import arrays, codec, confine
 from bactrian.sandbox.inside.remote import STAND_INS, Over, Program
 
 TYPE_CHECKING = False
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 GRACE = 1.0
-"""Seconds that a call has beyond its limit before the program is taken to hang."""
+"""Seconds of processor time that a test's own code may take, beyond the limit of a call."""
+
+
+class Broken(BaseException):
+    """The tests fail by themselves: nothing is said of the program."""
 
 
 def main(job: Mapping[str, Any]) -> None:
-    signal(SIGALRM, _late)
+    signal(SIGPROF, _late)
     confine.confine(job)
     confine.silence(0, 1, 2)
     report = Report(job["report"], job["secret"])
@@ -32,7 +36,9 @@ def main(job: Mapping[str, Any]) -> None:
         examine(job, program, report)
     except Over as error:
         report.write(over=str(error))
-    except Exception as error:  # such as tests that are not Python
+    except Broken as error:
+        report.write(broken=str(error))
+    except Exception as error:  # such as values that cannot be read
         report.write(broken=f"the tests: {type(error).__name__}: {error}"[:300])
     report.write(end=True)
 
@@ -46,23 +52,29 @@ def examine(job: Mapping[str, Any], program: Program, report: Report) -> None:
     names: dict[str, Any] = {"__name__": "tests", "_bactrian_alone": program.alone}
     names |= {f"_bactrian_{name}": kind for name, kind in STAND_INS.items()}
     seconds, tests, asserts = job["test"] + GRACE, job["tests"], job["asserts"]
-    execute(job["prelude"], names)
+    run = Timed(report, program, seconds)
+    if job["numpy"]:
+        run(arrays.harden, None, own=True)
+    run(lambda: execute(job["prelude"], names), None, own=True)
     report.write(total=len(tests) + asserts)
-    program.wait(seconds)
-    bind(job, names, program, report, seconds)
-    timed(lambda: execute(job["setup"], names), seconds, report, None)
+    if job["given"]:
+        names["_bactrian_given"] = codec.decode(codec.loads(job["given"]), program.resolve)
+    program.wait()
+    bind(job, names, program, report)
+    run(lambda: execute(job["setup"], names), None, own=not job["setup_asks"])
     for number, test in enumerate(tests, 1):
         names["_bactrian_reached"] = reached = Reached(number in job["must_assert"], program)
-        if timed(partial(reached.by, test, names), seconds, report, f"test {number}"):
+        if run(partial(reached.by, test, names), f"test {number}"):
             report.write(passed=1)
     if job["entry_point"]:
-        counts = Counts(report, program)
+        run.seconds = seconds * max(1, asserts)
+        counts = Counts(run)
         names |= {"_bactrian_passed": counts.passed, "_bactrian_failed": counts.failed}
-        timed(lambda: execute(job["check"], names), seconds, report, None)
-        entry = entry_point(job["entry_point"], program, seconds)
+        run(lambda: execute(job["check"], names), None, own=not job["check_asks"])
+        entry = entry_point(job["entry_point"], program)
         if not hasattr(sys.modules["builtins"], job["entry_point"]):  # else its `abs` would stand under the tests
             names[job["entry_point"]] = entry
-        timed(lambda: names["check"](entry), seconds * max(1, asserts), report, "check")
+        run(lambda: names["check"](entry), "check")
         if program.was_late():
             report.write(failed="check: TimeoutError: too slow")
         if not counts.tried:
@@ -73,24 +85,48 @@ def execute(code: CodeType, names: dict[str, Any]) -> None:
     exec(code, names)  # noqa: S102 - a sandbox of its own
 
 
-def timed(run: Callable[[], None], seconds: float, report: Report, what: str | None) -> bool:
-    """Whether it ran to its end. A failure is reported; one without a name is the end of all tests."""
-    try:
-        setitimer(ITIMER_REAL, seconds)
-        run()
-        setitimer(ITIMER_REAL, 0)
-        if Over.said:
-            raise Over(Over.said[0])
-        return True
-    except Over as error:
-        raise Over(f"{what or 'setting up'}: {error}") from None
-    except BaseException as error:
-        setitimer(ITIMER_REAL, 0)
-        reason = f"{what or 'setting up'}: {type(error).__name__}: {error}"[:300]
-        if what is None or Over.said:
-            raise Over(reason) from None
-        report.write(failed=reason)
-        return False
+class Timed:
+    """Runs parts of the tests, each for at most `seconds` of this process's own processor time.
+
+    The program's time is none of it: the program has its own limits, and is watched from outside.
+    """
+
+    def __init__(self, report: Report, program: Program, seconds: float) -> None:
+        self.report, self.program, self.seconds = report, program, seconds
+
+    def start(self) -> None:
+        setitimer(ITIMER_PROF, self.seconds)
+
+    def __call__(self, run: Callable[[], None], what: str | None, own: bool = False) -> bool:
+        """Whether it ran to its end. A failure is reported; one without a name is the end of all tests.
+
+        Raises Broken for a failure of the tests themselves: surely so where they have asked nothing of the program yet,
+        or with `own`.
+        """
+        try:
+            self.start()
+            run()
+            setitimer(ITIMER_PROF, 0)
+            if Over.said:
+                raise Over(Over.said[0])
+            return True
+        except Broken:
+            raise
+        except BaseException as error:
+            setitimer(ITIMER_PROF, 0)
+            over = isinstance(error, Over)
+            reason = f"{what or 'setting up'}: {'' if over else f'{type(error).__name__}: '}{error}"[:300]
+            first = what == "check" and not (self.program.asked or over or isinstance(error, AssertionError))
+            if own or first or self.of_tests(error):
+                raise Broken(f"the tests: {reason}") from None
+            if what is None or over or Over.said:
+                raise Over(reason) from None
+            self.report.write(failed=reason)
+            return False
+
+    def of_tests(self, error: BaseException | None) -> bool:
+        """Whether something that the tests import is not there: no program can help that."""
+        return isinstance(error, ImportError) and error is not self.program.raised
 
 
 class Reached:
@@ -116,23 +152,28 @@ class Reached:
 
 
 class Counts:
-    """What the assertions of `check` call: one that fails is counted, and the next is tried."""
+    """What the assertions of `check` call: one that fails is counted, and the next is tried, with time of its own."""
 
-    def __init__(self, report: Report, program: Program) -> None:
-        self.report, self.program, self.tried = report, program, 0
+    def __init__(self, run: Timed) -> None:
+        self.run, self.tried = run, 0
 
     def passed(self) -> None:
-        self.tried += 1
-        self.report.write(passed=1)
+        self.note(passed=1)
 
     def failed(self) -> None:
-        self.tried += 1
-        self.program.was_late()  # it is this failure
+        self.run.program.was_late()  # it is this failure
         error = sys.exc_info()[1]
-        self.report.write(failed=f"check: {type(error).__name__}: {error}"[:300])
+        if self.run.of_tests(error):
+            raise Broken(f"the tests: check: {error}"[:300])
+        self.note(failed=f"check: {type(error).__name__}: {error}"[:300])
+
+    def note(self, **facts: Any) -> None:
+        self.tried += 1
+        self.run.report.write(**facts)
+        self.run.start()
 
 
-def bind(job: Mapping[str, Any], names: dict[str, Any], program: Program, report: Report, seconds: float) -> None:
+def bind(job: Mapping[str, Any], names: dict[str, Any], program: Program, report: Report) -> None:
     """Give the tests what they miss: modules of Python's library from here, all else from the program.
 
     What the program cannot give, for whatever reason of its own, is reported; a test that reads it fails by itself.
@@ -143,22 +184,14 @@ def bind(job: Mapping[str, Any], names: dict[str, Any], program: Program, report
         names[name] = getattr(__import__(module), name)
     for name in job["names_wanted"]:
         try:
-            names[name] = lookup(name, program, seconds)
+            names[name] = program.ask({"do": "name", "name": name})
         except Exception as error:
             report.write(lacks=f"{name} ({type(error).__name__})")
 
 
-def lookup(name: str, program: Program, seconds: float) -> Any:
-    setitimer(ITIMER_REAL, seconds)
+def entry_point(name: str, program: Program) -> Any:
     try:
         return program.ask({"do": "name", "name": name})
-    finally:
-        setitimer(ITIMER_REAL, 0)
-
-
-def entry_point(name: str, program: Program, seconds: float) -> Any:
-    try:
-        return lookup(name, program, seconds)
     except Exception as error:
         raise Over(f"the program has nothing called {name} ({type(error).__name__})") from None
 

@@ -7,7 +7,6 @@ themselves, and its exceptions are of classes that are made here.
 from __future__ import annotations
 
 import sys
-from _signal import ITIMER_REAL, setitimer  # type: ignore[import-not-found]  # signal loads enum
 
 from bactrian.sandbox.inside import codec
 
@@ -55,28 +54,30 @@ class Program:
         self.objects: dict[tuple[str, int], Remote] = {}
         self.errors: dict[int, type[BaseException]] = {}
         self.refuted: BaseException | None = None
-        self.late = False
+        self.raised: BaseException | None = None
+        self.asked = self.late = False
 
-    def wait(self, seconds: float) -> None:
+    def wait(self) -> None:
         """Until the program has run to its end, ready to be called. Raises Over if it does not get there."""
-        setitimer(ITIMER_REAL, seconds)
         try:
             reply = codec.receive(self.replies)
         except (EOFError, codec.Unsendable):
             raise Over("the program ended its own process while it was loaded") from None
-        except Over:
-            raise Over("the program did not get to its end while it was loaded") from None
-        finally:
-            setitimer(ITIMER_REAL, 0)
-        if "failed" in reply:
-            raise Over(f"the program failed while it was loaded: {': '.join(map(str, reply['failed']))}"[:300])
+        if type(reply) is not dict or reply.get("loaded") is not True:
+            said = reply.get("failed") if type(reply) is dict else None
+            why = ": ".join(map(str, said)) if type(said) is list else "it does not say why"
+            raise Over(f"the program failed while it was loaded: {why}"[:300])
 
     def ask(self, request: Mapping[str, Any]) -> Any:
         """The program's reply to one request; its exceptions are raised as Python's own of the same name.
 
         Its own exceptions are raised as classes made here. StopIteration is itself only if an iterator was asked.
         """
-        return self.value(self.reply(request), request["do"] == "advance")
+        asked, self.asked = self.asked, True
+        value = self.value(self.reply(request), request["do"] == "advance")
+        if request["do"] == "name" and isinstance(value, RemoteCallable):
+            self.asked = asked  # only its name is known yet: nothing of the program's has had any effect
+        return value
 
     def value(self, reply: Mapping[str, Any], iterating: bool = False) -> Any:
         """What a reply gives, or raises: first the failed assertion of a function that the program has called."""
@@ -90,7 +91,8 @@ class Program:
             raise StopIteration
         if name == "Late":
             self.late, name = True, "TimeoutError"
-        raise self.exception(str(name), str(text)[:300], own)
+        self.raised = self.exception(str(name), str(text)[:300], own)
+        raise self.raised
 
     def exception(self, name: str, text: str, own: list[Any]) -> BaseException:
         """One of Python's own, but for those that have stand-ins; one of the program's own classes if it says which."""
@@ -130,7 +132,7 @@ class Program:
                 raise codec.Unsendable("a reply that is none")
             return reply
         except (EOFError, BrokenPipeError):
-            raise Over("the program ended its own process") from None
+            raise Over("the program ended its own process, or was ended at a limit") from None
 
     def called_back(self, request: Mapping[str, Any]) -> Any:
         """What a function of the tests gives for what the program calls it with."""
@@ -149,6 +151,7 @@ class Program:
         """A call whose value the tests do not look at: what it changes in its arguments is changed here too."""
         if not isinstance(target, Remote):
             return target(*arguments, **words)
+        self.asked = True
         request = target._bactrian_request("call", *arguments, **words)
         value = self.value(reply := self.reply({**request, "alone": True}))
         after = [codec.decode(each, self.resolve) for each in reply.get("arguments", ())]

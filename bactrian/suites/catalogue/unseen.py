@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Sequence
 from random import Random
@@ -60,11 +61,14 @@ def deepmind_math(row: Row) -> Sequence[Question]:
 
 
 def bigcodebench(row: Row) -> Sequence[Question]:
-    """instruct_prompt, test (a unittest class TestCases), entry_point; code_prompt and canonical_solution."""
+    """instruct_prompt, test (a unittest class TestCases), entry_point; libs, what is imported; code_prompt and
+    canonical_solution."""
+    libs = row.get("libs") or []
+    libs = ast.literal_eval(libs) if isinstance(libs, str) else libs
     test = f"{row['test']}\n\n\ndef check(candidate):\n    import unittest\n    outcome = unittest.TestResult()\n" \
            f"    unittest.defaultTestLoader.loadTestsFromTestCase(TestCases).run(outcome)\n" \
            f"    assert outcome.testsRun and outcome.wasSuccessful()\n"  # fmt: skip
-    truth = json.dumps({"check": test, "entry_point": row["entry_point"]})
+    truth = json.dumps({"check": test, "entry_point": row["entry_point"], "packages": libs})
     worked = f"{row['code_prompt']}{row['canonical_solution']}" if "canonical_solution" in row else ""
     return [Question(row["instruct_prompt"], truth, id=str(row["task_id"]), solution=worked and block(worked))]
 
