@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.verify.answer_tree import Large, Unreadable
+from bactrian.verify.answer_tree import Large, Unreadable, Wordy
 from bactrian.verify.equivalence import equivalent
 from bactrian.verify.math_text import TEXT_LIMIT, boxed, candidates, final_phrase, hendrycks, minerva
 from bactrian.verify.registry import register
@@ -46,10 +46,15 @@ def same_by_library(given: str, gold: str) -> bool:
 
 
 def same(given: str, gold: str) -> bool:
-    """As values; where our parser cannot read one of them, as strings after Hendrycks, or by math-verify."""
+    """As values; where our parser cannot read one of them, as strings after Hendrycks, or by math-verify.
+
+    Words beside the mathematics, which both of these would cut off, are left to our parser.
+    """
     try:
         return given.strip() == gold.strip() or equivalent(given, gold)
     except Unreadable as error:
+        if isinstance(error, Wordy) or "\\text" in given + gold:
+            return "".join(given.split()).rstrip(".") == "".join(gold.split()).rstrip(".")
         if same_text(given, gold):
             return True
         large = isinstance(error, Large) or len(given) > ANSWER_LIMIT or HUGE.search(given) is not None
