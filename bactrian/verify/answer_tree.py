@@ -95,10 +95,16 @@ CONSTANTS = ("\\pi", "pi", "e", "i")
 
 @dataclass(frozen=True)
 class Answer:
-    """A tree. It is tentative where "3m" is read as three metres: only a firm unit on the other side confirms that."""
+    """A tree. It is tentative where "3m" is read as three metres: only a firm unit on the other side confirms that.
+
+    `label`: the letter of a choice that stands before the value, "(A) 5". `rounded`: "sign" or "word"
+    where it is said to be.
+    """
 
     tree: Node
     tentative: bool = False
+    label: str = ""
+    rounded: str = ""
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -116,8 +116,10 @@ def power(base: Value, exponent: Value) -> Value:
 
 
 def divide(a: Value, b: Value) -> Value:
-    if (isinstance(b, Fraction) and b == 0) or (not isinstance(b, Fraction) and abs(b) < TOLERANCE):
+    if b == 0:
         raise Undefined("division by zero")
+    if not isinstance(b, Fraction) and abs(b) < TOLERANCE:
+        raise Large("a divisor that may be 0 but for rounding")
     return a / b if isinstance(a, Fraction) and isinstance(b, Fraction) else real(a) / real(b)
 
 

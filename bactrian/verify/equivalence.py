@@ -36,18 +36,26 @@ def read(latex: str) -> tuple[Answer, ...]:
 
 
 def same_answer(given: Answer, gold: Answer) -> bool:
-    """Of trees; a tentative unit must meet one on the other side."""
+    """Of trees; a tentative unit must meet one on the other side, a choice's letter no other one,
+    and who says "approximately" is right only where the other side is rounded as well.
+    """
     for one, other in ((given, gold), (gold, given)):
         if one.tentative and not isinstance(other.tree, Quantity):
             return False
-    return same(given.tree, gold.tree)
+        if one.rounded == "word" and not other.rounded:
+            return False
+        if one.label and isinstance(other.tree, Sym):
+            return one.label == other.tree.name
+    return given.label in ("", gold.label or given.label) and same(given.tree, gold.tree)
 
 
 def same(a: Node, b: Node) -> bool:
     """Values equal, and units too where both have one. 50 % is 50 or 0.5."""
     a, mine = parted(a)
     b, its = parted(b)
-    if not units_agree(mine, its):
+    if {mine, its} == {"degree", "radian"}:
+        a, b = (Call("deg", (node,)) if unit == "degree" else node for node, unit in ((a, mine), (b, its)))
+    elif not units_agree(mine, its):
         return False
     a, b = settled(a), settled(b)
     if isinstance(a, Clock) or isinstance(b, Clock):
@@ -87,6 +95,8 @@ def same_named(a: Node, b: Node) -> bool:
 def same_relation(a: Rel, b: Rel) -> bool:
     if len(a.ops) != len(b.ops):
         return False
+    if ":" in a.ops + b.ops:
+        return a.ops == b.ops and in_order(a.items, b.items)
     if any(a.ops == other.ops and in_order(a.items, other.items) for other in (b, backwards(b))):
         return True
     return rearranged(a, b)

@@ -6,21 +6,23 @@ not know raises Unreadable.
 """
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 from bactrian.verify.answer_tree import (
     Answer, Based, Call, Clock, Group, Large, Matrix, Node, Num, Quantity, Rel, Sym, Text, Unreadable, Wordy, negated,
     walk,
 )
-from bactrian.verify.latex_text import LETTER_UNIT, THOUSANDS, WORDS, clean, top_level_commas
+from bactrian.verify.latex_text import ABOUT, CHOICE, LETTER_UNIT, THOUSANDS, WORDS, clean, said_once, top_level_commas
 from bactrian.verify.latex_tokens import (
     APPLIED, BARS, COMMANDS, LISTED, RELATIONS, ROUNDED, SYMBOLS, TRIGONOMETRIC, Reader,
 )
+from bactrian.verify.spoken import number_of, with_digits
 from bactrian.verify.units import clock, unit_name
 
 LENGTH_LIMIT = 1_000
 SEPARATORS = (",", ";", "\\or", "\\and")
-ON_SETS = {"\\cup": "union", "\\cap": "intersection", "\\setminus": "minus_set", "\\backslash": "minus_set"}
+ON_SETS = {"\\cup": "union", "\\bigcup": "union", "\\cap": "intersection", "\\setminus": "minus_set", "\\backslash": "minus_set"}
 SPACED_LETTER = re.compile(r"[\d}%)](?:\s|\\[, ])\s*[mgshlL]\s*(?:[\^/,;.]|\Z)")
 SPLIT_WORDS = re.compile(r"(?:,\s*)?\b(?:and|or)\b|,")
 
@@ -34,9 +36,22 @@ def parse(latex: str) -> list[Answer]:
     if len(latex) > LENGTH_LIMIT:
         raise Large(f"more than {LENGTH_LIMIT} characters")
     text = clean(latex)
+    rounded = ABOUT.match(text)
+    text = text[rounded.end() :] if rounded else text
     if not text:
         raise Unreadable("empty")
-    if WORDS.fullmatch(text):
+    answers = readings(text, latex)
+    return [replace(answer, rounded="sign" if rounded[1] else "word") for answer in answers] if rounded else answers
+
+
+def readings(text: str, latex: str) -> list[Answer]:
+    """Of a tidied text."""
+    choice = CHOICE.match(text)
+    if choice:
+        return [Answer(Parser(text[choice.end() :]).answer(), label=choice[1] or choice[2] or choice[3])]
+    if WORDS.fullmatch(text) and with_digits(text) != text:
+        return [Answer(Parser(said_once(text)).answer())]
+    if number_of(text) is not None or WORDS.fullmatch(text):
         items = [Parser.words_alone(piece) for piece in SPLIT_WORDS.split(text) if piece.strip()]
         return [Answer(items[0] if len(items) == 1 else Group("", "", tuple(items)))]
     forms = [THOUSANDS.sub(lambda found: found[1].replace(",", ""), text)] if top_level_commas(text) else []
@@ -139,7 +154,9 @@ class Parser(Reader):
                     raise Wordy("something after a unit")
                 if self.peek()[0] in ".0123456789" and self.tokens[self.at - 1][-1].isdigit():
                     raise Unreadable("two numbers side by side")
-                product = self.times(product, self.factor())
+                written = self.peek() == "\\frac"
+                factor = self.factor()
+                product = self.mixed(product, factor) if written else self.times(product, factor)
             else:
                 return product
 
@@ -165,14 +182,17 @@ class Parser(Reader):
         return product
 
     def times(self, left: Node, right: Node) -> Node:
-        """Side by side: a product, or a mixed number like 1\\frac{2}{3}."""
         if any(isinstance(part, Text | Clock) for part in (left, right)):
             raise Wordy("words beside mathematics")
+        return Call("mul", (left, right))
+
+    def mixed(self, left: Node, right: Node) -> Node:
+        """A fraction after something: a mixed number like 1\\frac{2}{3}, or a product."""
         whole = isinstance(left, Num) and left.value.denominator == 1
         parts = right.args if isinstance(right, Call) and right.name == "div" else ()
         if whole and parts and all(isinstance(part, Num) and part.value.denominator == 1 for part in parts):
             return Call("add", (left, right))
-        return Call("mul", (left, right))
+        return self.times(left, right)
 
     def signed(self) -> Node:
         return negated(self.signed()) if self.accept("-") else self.factor()
@@ -259,7 +279,9 @@ class Parser(Reader):
 
     @staticmethod
     def words_alone(words: str) -> Node:
-        single = words.strip("() ")
+        single, number = words.strip("() "), number_of(words.strip(" .!"))
+        if number is not None:
+            return Num(Fraction(number))
         return clock(words) or (Sym(single) if len(single) == 1 and single.isalpha() else Text(words.strip()))
 
     def between(self, closing: str, name: str) -> Node:

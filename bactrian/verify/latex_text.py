@@ -6,6 +6,7 @@ Marked words stand between \x02 and \x03. "or" and "and" between answers become 
 import re
 from collections.abc import Callable
 
+from bactrian.verify.spoken import with_digits
 from bactrian.verify.units import LETTERS, NAMES, POWERS, clock
 
 UNICODE = str.maketrans({
@@ -13,24 +14,38 @@ UNICODE = str.maketrans({
     "÷": "\\div ", "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "±": "\\pm ",
     "∅": "\\emptyset ", "ℝ": "\\mathbb{R}", "∖": "\\setminus ",
     "°": "\\degree ", "½": "\\frac{1}{2}", "²": "^2", "³": "^3", "’": "'", "\u00a0": " ", "％": "%", "θ": "\\theta ",
-    "\x02": "", "\x03": "",
+    "¢": "\\text{ cents}", "€": "\\text{ euros}", "≈": "\\approx ", "\x02": "", "\x03": "",
 })  # fmt: skip
 DROPPED = re.compile(
-    r"(?<!\\)\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|quad|qquad|hspace\*?\{[^{}]*\})"
-    r"(?![a-zA-Z])|(?<!\\)\\[,;:! ]|\\phantom(?![a-zA-Z])|\A\s*\\approx|(?<!\\)\$|~"
+    r"(?<!\\)\\(?:left|right|bf|rm|it|sf|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|quad|qquad|hspace\*?\{[^{}]*\})"
+    r"(?![a-zA-Z])|(?<!\\)\\[,;:! ]|\\phantom(?![a-zA-Z])|(?<!\\)\$|~"
 )
-DEGREE = re.compile(r"(?:\{\s*\})?\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\(?:circ|degree)(?![a-zA-Z]))")
+DEGREE = re.compile(r"(?:\{\s*\})?\^\s*(?:\{(?:\s|\\[,;:!])*\\(?:circ|degree)\s*\}|\\(?:circ|degree)(?![a-zA-Z]))")
 TEXT_COMMAND = re.compile(
     r"\\(?:text|mbox|hbox|textnormal|textbf|textit|textrm|mathrm|mathit|mathsf|operatorname|mathbf|rm|bf|boldsymbol)"
     r"\*?\s*\{"
 )
 GROUPED = re.compile(r"(?<=\d)(?:\{,\}|,?\\!\s*,?(?:\\!)?|\\,|\\ |~)(?=\d{3}(?!\d))")
 """What can only be a separator of thousands."""
+MIXED = re.compile(r"(?<![\d./}])(\d+)\s+(\d+)/(\d+)(?![\d./])")
+BASED = re.compile(r"[({]\s*(\d+)\s*[)}]\s*_")
+ENDLESS = re.compile(r"(?<![\d.])(\d*\.\d+)\s*(?:\\[lcd]?dots(?![A-Za-z])|\.\.\.|…)")
+"""A decimal that goes on: 0.1666…"""
+CHOICE = re.compile(
+    r"\A(?:\x02\(([A-J])\)\s*\x03|\(\s*\x02([A-J])\x03\s*\)|\(([A-J])\)(?=\s))"
+    r"(?!\s*(?:\\(?:or|and|cup)|[,;=<>]))\s*(?=.*[^\s.])",
+    re.DOTALL,
+)
+"""The letter of a choice before its value."""
+MONTHS = "January February March April May June July August September October November December".split()
+DATE = re.compile(rf"\x02?({'|'.join(MONTHS)})\x03?\s+(\d{{1,2}})(?!\d)(?:st|nd|rd|th)?\x03?")
+ABOUT = re.compile(r"\A\s*(?:(\\approx)(?![A-Za-z])|\x02(?:approximately|approx\.?|about|roughly)\x03)\s*", re.IGNORECASE)
+"""A rounded value, by the sign or by a word."""
 THOUSANDS = re.compile(r"(?<![\d,.])([1-9]\d{0,2}(?:,\d{3})+)(?![\d,])")
 WORDS = re.compile(r"(?=.*[A-Za-z]{3})(?:[A-Za-z]{4,}[.!]?|[A-Za-z]+(?:(?:, ?|[ '\-])[A-Za-z]+)+[.!]?)")
 BARE = re.compile(
     r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sqrt|infinity|infty|theta|alpha|beta|lambda|sin|cos|tan|cot|sec|csc|log|ln|exp"
-    r"|max|min|gcd|lcm|floor|ceil|abs|pi)(?![A-Za-z])"
+    r"|pi|(?:max|min|gcd|lcm|floor|ceil|abs)(?=\s*\())(?![A-Za-z])"
 )
 """Names of functions and constants that want their backslash."""
 WRITTEN = {"infinity": "infty"}
@@ -38,6 +53,7 @@ ASCII = {"<=": "\\le ", ">=": "\\ge ", "!=": "\\ne ", "**": "^", "=<": "\\le "}
 JOINING = {"and": "\\and ", "or": "\\or "}
 LETTER_UNIT = re.compile(r"[\d}%)][\s\\]*[mgshlL](?![A-Za-z])|/\s*[mgshlL](?![A-Za-z])")
 """Where a single letter may be a unit."""
+RAW_JOINING = re.compile(r"(?<![\\A-Za-z])(?:and|or)(?![A-Za-z])", re.IGNORECASE)
 UNIT_WORD = r"(?:[A-Za-z]+\.?)"
 RAW_UNIT = re.compile(
     rf"(?<=[\d}}%)])(?P<gap>\s*)(?P<unit>{UNIT_WORD}(?:\s+{UNIT_WORD})*(?:\s*\^\s*(?:\d|\{{\s*\d\s*\}}))?"
@@ -51,13 +67,18 @@ def clean(latex: str, letters: bool = False) -> str:
     `letters`: single letters after a number that may be units are units.
     """
     text = re.sub(r"(?:√|(?<![\\A-Za-z])sqrt)\s*(\d+(?:\.\d+)?)", r"\\sqrt{\1}", latex)
-    text = GROUPED.sub("", text.translate(UNICODE)).replace("{,}", ",").replace("\\!", "")
+    text = GROUPED.sub("", text.translate(UNICODE)).replace("{,}", ",").replace("{:}", ":").replace("\\!", "")
+    text = MIXED.sub(r"\1\\frac{\2}{\3}", text.replace("\\not=", "\\ne "))
+    text = ENDLESS.sub(lambda found: repeated(found[1]) or found[0], text)
+    text = re.sub(r"(?<!\d)\.(?=\s*\\overline)", "0.", text)
     text = re.sub(r"\\[dtc]frac", r"\\frac", DEGREE.sub("\\\\degree ", text))
     text = re.sub(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?", r"\\mathbb\1 ", text)
     text = DROPPED.sub(" ", mark_words(text)).replace("\\%", "%").replace("\\lbrace", "\\{").replace("\\rbrace", "\\}")
-    text = re.sub(r"\\\$", "\x02dollar\x03", text)
+    text = BASED.sub(r"\1_", re.sub(r"\\\$", "\x02dollar\x03", text))
+    text = DATE.sub(lambda found: f"\x02{found[1]} {found[2]}\x03", text)
     for written, meant in ASCII.items():
         text = text.replace(written, meant)
+    text = outside(RAW_JOINING, lambda found: JOINING[found[0].lower()], text)
     text = outside(BARE, lambda found: "\\" + WRITTEN.get(found[1], found[1]) + " ", text)
     text = text.strip().rstrip(".").strip()
     whole = clock(re.sub("[\x02\x03]", " ", text).strip())
@@ -95,7 +116,7 @@ def mark_words(text: str) -> str:
             continue
         end = closing_brace(text, found.end() - 1)
         words = re.sub(r"[\\{}$]", "", text[found.end() : end].replace("\\%", "%"))
-        parts += [text[at : found.start()], said(words)]
+        parts += [text[at : found.start()], said(words, text[end + 1 : end + 9])]
         at = end + 1
     return "".join([*parts, text[at:]])
 
@@ -104,12 +125,12 @@ SEPARATORS = re.compile(r"\s*(,?\s*\b(?:and|or)\b|,)\s*")
 FUNCTION_NAMES = ("sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "max", "min", "gcd", "lcm", "cis")
 
 
-def said(words: str) -> str:
+def said(words: str, following: str) -> str:
     """What stands in a \\text{…}: mathematics as it is, words marked, "and" and "or" as commands."""
     words = words.replace("\x02", "").replace("\x03", "")
     if not re.search(r"[^\W\d_]", words):
         return words if words.strip() else " "
-    if words.strip() in FUNCTION_NAMES:
+    if words.strip() in FUNCTION_NAMES and (words.strip() not in ("min", "sec") or following.lstrip()[:1] == "("):
         return f"\\{words.strip()} "
     bare = words.strip()
     parts = SEPARATORS.split(bare)
@@ -127,12 +148,26 @@ def separator(text: str) -> str:
 
 def said_once(piece: str) -> str:
     """One item of a list in words: a number, a number with its unit, or words."""
-    found = re.fullmatch(r"(-?\d[\d.,/]*)\s*(.*)", piece.strip(), re.DOTALL)
+    piece = with_digits(piece.strip())
+    found = re.fullmatch(r"(-?\d[\d.,/]*)\s*(.*)", piece, re.DOTALL)
     if clock(piece):
         return f"\x02{piece.strip()}\x03"
     if found and found[2].lower() not in ("st", "nd", "rd", "th"):
         return found[1] + (f"\x02{found[2]}\x03" if found[2] else "")
     return f"\x02{piece.strip()}\x03" if piece.strip() else ""
+
+
+def repeated(decimal: str) -> str | None:
+    """A decimal that goes on as one with an overline, if its last digits repeat; the shortest period is taken."""
+    whole, _, digits = decimal.partition(".")
+    for period in range(1, len(digits) // 2 + 1):
+        block = digits[-period:]
+        count = 1
+        while digits.endswith(block * (count + 1)):
+            count += 1
+        if count >= 2 and period * count >= 3:
+            return f"{whole or 0}.{digits[: len(digits) - period * count]}\\overline{{{block}}}"
+    return None
 
 
 def closing_brace(text: str, opening: int) -> int:

@@ -120,7 +120,7 @@ def solved(relation: Rel) -> RealSet:
     if len(names) != 1 or ":" in relation.ops:
         raise Undecided("not of one unknown")
     parts = []
-    for op, left, right in zip(relation.ops, items, items[1:], strict=True):
+    for op, left, right in zip(relation.ops, items[:-1], items[1:], strict=True):
         if endless(left) or endless(right):
             if op not in "<>" or (endless(left) or -endless(right)) != (1 if op == ">" else -1):
                 raise Undecided("an infinite bound")
