@@ -38,7 +38,7 @@ CHOICE = re.compile(
 )
 """The letter of a choice before its value."""
 MONTHS = "January February March April May June July August September October November December".split()
-DATE = re.compile(rf"\x02?({'|'.join(MONTHS)})\x03?\s+(\d{{1,2}})(?!\d)(?:st|nd|rd|th)?\x03?")
+DATE = re.compile(rf"\x02?({'|'.join(MONTHS)})\x03?\s*(\d{{1,2}})(?!\d)(?:st|nd|rd|th)?\x03?")
 ABOUT = re.compile(r"\A\s*(?:(\\approx)(?![A-Za-z])|\x02(?:approximately|approx\.?|about|roughly)\x03)\s*", re.IGNORECASE)
 """A rounded value, by the sign or by a word."""
 THOUSANDS = re.compile(r"(?<![\d,.])([1-9]\d{0,2}(?:,\d{3})+)(?![\d,])")
