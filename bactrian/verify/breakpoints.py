@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, islice, pairwise
 
 import mpmath
 
@@ -11,7 +11,7 @@ from bactrian.verify.answer_tree import Call, Node, Num, Sym, Unreadable, negate
 from bactrian.verify.arithmetic import Point, Undefined, Value, real, value
 from bactrian.verify.normal_form import Polynomial, Undecided, quotient
 
-PLACES_LIMIT, DEGREE_LIMIT, DIVISORS_LIMIT = 16, 8, 200
+PLACES_LIMIT, TURNING_LIMIT, DEGREE_LIMIT, DIVISORS_LIMIT = 16, 12, 8, 200
 BRANCHING = frozenset(["abs", "sqrt", "root", "ln", "log", "pow", "arcsin", "arccos"])
 GRID = [sign * scale * Fraction(10) ** power for sign in (-1, 1) for power in range(-3, 5) for scale in (1, 3)]
 
@@ -20,7 +20,7 @@ def breakpoints(sides: Sequence[Node], name: str, base: Mapping[str, Value]) -> 
     """Of two expressions in an unknown, the others having the values of `base`; sorted, at most PLACES_LIMIT."""
     found = dict[Fraction, None]()
     for side in sides:
-        for node in turning(side):
+        for node in islice(turning(side), TURNING_LIMIT):
             if name not in unknowns(node):
                 continue
             others = {other: Num(base[other]) for other in unknowns(node) - {name}}
@@ -159,7 +159,7 @@ def changes_of_sign(node: Node, name: str) -> list[Value]:
     signs = [(place, sign_at(node, name, place)) for place in sorted(GRID)]
     known = [(place, sign) for place, sign in signs if sign is not None]
     found: list[Value] = []
-    for (low, below), (high, above) in zip(known, known[1:], strict=False):
+    for (low, below), (high, above) in pairwise(known):
         if below != above:
             for _ in range(40):
                 middle = (low + high) / 2

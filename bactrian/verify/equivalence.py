@@ -10,9 +10,22 @@ from functools import lru_cache
 import mpmath
 
 from bactrian.verify.answer_tree import (
-    Answer, Based, Call, Clock, Group, Matrix, Node, Num, Quantity, Rel, Sym, Text, negated, walk,
+    Answer,
+    Based,
+    Call,
+    Clock,
+    Group,
+    Matrix,
+    Node,
+    Num,
+    Quantity,
+    Rel,
+    Sym,
+    Text,
+    negated,
+    walk,
 )
-from bactrian.verify.latex import parse
+from bactrian.verify.readings import parse
 from bactrian.verify.relations import backwards, named, other_unknown, rearranged, same_sets
 from bactrian.verify.scalars import same_scalar
 from bactrian.verify.units import parted, same_time, units_agree
@@ -59,7 +72,7 @@ def same(a: Node, b: Node) -> bool:
         return False
     a, b = settled(a), settled(b)
     if isinstance(a, Clock) or isinstance(b, Clock):
-        return same_time(a, b)
+        return not (mine or its) and same_time(a, b)
     as_sets = same_sets(a, b)
     if as_sets is not None:
         return as_sets
@@ -85,7 +98,7 @@ def same_named(a: Node, b: Node) -> bool:
     if isinstance(a, Rel) and isinstance(b, Rel) and same_relation(a, b):
         return True
     mine, its = named(a), named(b)
-    if mine is None and its is None or (mine and its and other_unknown(mine[0], its[0])):
+    if (mine is None and its is None) or (mine and its and other_unknown(mine[0], its[0])):
         return False
     if (mine is None and isinstance(a, Rel)) or (its is None and isinstance(b, Rel)):
         return False
@@ -103,7 +116,7 @@ def same_relation(a: Rel, b: Rel) -> bool:
 
 
 def settled(node: Node) -> Node:
-    """With sums of vectors worked out; a ± b as the list of both, in lists and sets too; names common to a list gone."""
+    """With sums of vectors worked out; a ± b as the list of both, in lists and sets too; a list's common name gone."""
     node = worked_out(node)
     if isinstance(node, Group) and node.opening in ("", "\\{"):
         items = tuple(part for item in node.items for part in spread(item))

@@ -37,9 +37,14 @@ CHOICE = re.compile(
     re.DOTALL,
 )
 """The letter of a choice before its value."""
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+]  # fmt: skip
 DATE = re.compile(rf"\x02?({'|'.join(MONTHS)})\x03?\s*(\d{{1,2}})(?!\d)(?:st|nd|rd|th)?\x03?")
-ABOUT = re.compile(r"\A\s*(?:(\\approx)(?![A-Za-z])|\x02(?:approximately|approx\.?|about|roughly)\x03)\s*", re.IGNORECASE)
+ABOUT = re.compile(
+    r"\A\s*(?:(\\approx)(?![A-Za-z])|\x02(?:approximately|approx\.?|about|roughly)\x03)\s*", re.IGNORECASE
+)
 """A rounded value, by the sign or by a word."""
 THOUSANDS = re.compile(r"(?<![\d,.])([1-9]\d{0,2}(?:,\d{3})+)(?![\d,])")
 WORDS = re.compile(r"(?=.*[A-Za-z]{3})(?:[A-Za-z]{4,}[.!]?|[A-Za-z]+(?:(?:, ?|[ '\-])[A-Za-z]+)+[.!]?)")

@@ -68,3 +68,18 @@ class Reader:
             self.unit = self.unit or node.unit
             return node.value
         return node
+
+    def digits(self) -> str:
+        self.expect("{")
+        token = self.take() if self.peek().isdigit() else ""
+        self.expect("}")
+        return token
+
+    def environment(self) -> str:
+        self.expect("{")
+        letters = []
+        while not self.accept("}"):
+            if not self.peek():
+                raise Unreadable("ends too early")
+            letters.append(self.take())
+        return "".join(letters)

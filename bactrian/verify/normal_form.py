@@ -6,7 +6,7 @@ Indeterminates are the unknowns, π, e, i and the square roots of primes (√12 
 for functions and other roots of unknowns, nothing is decided.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from math import isqrt
 
@@ -17,7 +17,8 @@ Monomial = tuple[tuple[str, int], ...]
 """Indeterminates with their exponents, sorted; a root's is written √p."""
 Polynomial = dict[Monomial, Fraction]
 Quotient = tuple[Polynomial, Polynomial]
-TERMS_LIMIT, EXPONENT_LIMIT, RADICAND_LIMIT = 120, 24, 10**8
+TERMS_LIMIT, PRODUCTS_LIMIT, EXPONENT_LIMIT, RADICAND_LIMIT = 120, 3_000, 30, 10**8
+RATIONAL_VALUED = frozenset(["abs", "floor", "ceil", "factorial", "binom", "gcd", "lcm", "max", "min"])
 ONE: Polynomial = {(): Fraction(1)}
 
 
@@ -88,7 +89,7 @@ def rational(form: Quotient) -> Fraction | None:
 def computed(name: str, parts: list[Quotient]) -> Quotient:
     """A function of rational numbers, where its value is one."""
     numbers = [number for number in map(rational, parts) if number is not None]
-    if len(numbers) < len(parts) or name not in ("abs", "floor", "ceil", "factorial", "binom", "gcd", "lcm", "max", "min"):
+    if len(numbers) < len(parts) or name not in RATIONAL_VALUED:
         raise Undecided(name)
     try:
         found = OPERATIONS[name](*numbers)
@@ -157,7 +158,7 @@ def plus(a: Polynomial, b: Polynomial, sign: int = 1) -> Polynomial:
 
 
 def times(a: Polynomial, b: Polynomial) -> Polynomial:
-    if len(a) * len(b) > TERMS_LIMIT**2:
+    if len(a) * len(b) > PRODUCTS_LIMIT:
         raise Undecided("too many terms")
     product: Polynomial = {}
     for left, x in a.items():
@@ -187,7 +188,7 @@ def reduced(factors: Iterable[tuple[str, int]]) -> tuple[Monomial, Fraction]:
     return tuple(sorted((name, exponent) for name, exponent in exponents.items() if exponent)), number
 
 
-RATIONAL = {
+RATIONAL: Mapping[str, Callable[..., Quotient]] = {
     "add": lambda a, b: (
         (plus(a[0], b[0]), a[1]) if a[1] == b[1] else (plus(times(a[0], b[1]), times(b[0], a[1])), times(a[1], b[1]))
     ),

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 import mpmath
 
@@ -20,6 +21,8 @@ from bactrian.verify.breakpoints import breakpoints
 SEED, FINER, BITS = 1729, 250, 400
 """FINER: digits to which a difference is looked at again, lest it is one of rounding. BITS: see Point."""
 SCALES = (-3, -2, -1, 1, 2, 3, 4)
+NAMES_LIMIT = 4
+"""Unknowns whose breakpoints are looked for."""
 ENOUGH = 3
 """Points at which two expressions must be seen to agree."""
 WHOLE = frozenset(["factorial", "binom", "gcd", "lcm"])
@@ -97,9 +100,7 @@ def points(a: Node, b: Node, names: tuple[str, ...], only_real: bool) -> Iterato
         yield values, not counted
     if not only_real:
         yield from (({name: mpmath.mpc(x, y) for name in names}, True) for x, y in ((0.75, 1.5), (-1.25, 0.375)))
-    for name in names:
-        if name in counted:
-            continue
+    for name in [name for name in names if name not in counted][:NAMES_LIMIT]:
         for base in spread_points(names, counted)[: 2 if len(names) > 1 else 1]:
             places = breakpoints((a, b), name, base)
             yield from (({**base, name: place}, True) for place in around(places))
@@ -146,7 +147,7 @@ def around(places: list[Fraction]) -> Iterator[Fraction]:
         return
     yield from (places[0] - 1, places[0] - 10 * abs(places[0]) - 100)
     yield from (places[-1] + 1, places[-1] + 10 * abs(places[-1]) + 100)
-    for low, high in zip(places, places[1:], strict=False):
+    for low, high in pairwise(places):
         yield low + (high - low) * Fraction(4_373, 9_973)
     for place in places:
         yield from (place - Fraction(1, 9_973), place + Fraction(1, 9_967))

@@ -6,14 +6,14 @@ from bactrian.verify import normal_form
 from bactrian.verify.answer_tree import Call, Node, Num, Sym, Unreadable, unknowns, walk
 from bactrian.verify.arithmetic import Point, Undefined, Value, close, value
 from bactrian.verify.latex_tokens import TRIGONOMETRIC
-from bactrian.verify.normal_form import Undecided, crossed, quotient
+from bactrian.verify.normal_form import Undecided, quotient
 from bactrian.verify.sampling import ENOUGH, agree, spread_points
 
 HUNDRED = Num(Fraction(100))
 
 
 def same_scalar(a: Node, b: Node) -> bool:
-    """Equal, or plainly both infinite; a percentage may stand for its hundredth, a sine's degrees may lack their sign."""
+    """Equal, or both infinite; a percentage may stand for its hundredth, a sine's degrees may lack their sign."""
     ends = [endless(node) for node in (a, b)]
     if any(ends):
         return ends[0] == ends[1]
@@ -23,7 +23,9 @@ def same_scalar(a: Node, b: Node) -> bool:
     if percents[0] != percents[1] and equal(*(hundredth(n) if p else n for n, p in zip((a, b), percents, strict=True))):
         return True
     degrees = [has(node, "deg") for node in (a, b)]
-    return degrees[0] != degrees[1] and equal(*(n if d else in_degrees(n) for n, d in zip((a, b), degrees, strict=True)))
+    if degrees[0] == degrees[1]:
+        return False
+    return equal(*(n if d else in_degrees(n) for n, d in zip((a, b), degrees, strict=True)))
 
 
 def equal(a: Node, b: Node) -> bool:

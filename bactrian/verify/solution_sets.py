@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 
 from bactrian.verify import real_sets
 from bactrian.verify.answer_tree import Call, Group, Node, Quantity, Rel, Sym, negated, unknowns, walk
@@ -134,7 +134,7 @@ def solved_once(difference: Node, op: str, name: str) -> RealSet:
     places = sorted_places(critical(difference, name))
     pieces: list[RealSet] = []
     ends = [-INFINITE, *places, INFINITE]
-    for low, high in zip(ends, ends[1:], strict=False):
+    for low, high in pairwise(ends):
         if holds(difference, op, name, between(low, high)):
             pieces.append(real_sets.interval(low, False, high, False))
     pieces += [real_sets.point(place) for place in places if holds(difference, op, name, place)]

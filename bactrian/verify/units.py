@@ -55,10 +55,10 @@ SPELLINGS = {
     "w": "watt watts",
 }
 NAMES = {spelling: name for name, listed in SPELLINGS.items() for spelling in (name, *listed.split())}
-LETTERS = frozenset("m g s h l L".split())
+LETTERS = frozenset(["m", "g", "s", "h", "l", "L"])
 """Units that may be meant for unknowns."""
 POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-PLAIN = frozenset("a an the of total all different distinct more each exactly per".split())
+PLAIN = frozenset(["a", "an", "the", "of", "total", "all", "different", "distinct", "more", "each", "exactly", "per"])
 """Words that a noun may have around it."""
 HEDGES = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|likely|about|approx\w*|roughly|around|almost|nearly|or|and|at|than|less|up|not"
