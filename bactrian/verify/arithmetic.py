@@ -5,7 +5,7 @@ Sizes are bounded before anything is computed, so the work is too. Callers set m
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -20,19 +20,20 @@ BITS_LIMIT = 20_000
 """Of a rational value, and of what an exponent may make."""
 SIZE_LIMIT = 1e4
 """Of the argument of a function that grows or oscillates."""
-POINTS = (Fraction(137, 71), Fraction(-211, 97), Fraction(53, 89), Fraction(-31, 113))
-
-
 class Undefined(ArithmeticError):
     """Division by zero and the like: no value at this point."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Values of symbols by their names, and the sign that ± stands for (∓ for the other)."""
+    """Values of symbols by their names. `real`: what is not real has no value; `bits`: what is larger has none either.
 
-    number: int
-    sign: int = 1
+    Beyond so many bits rounding would have eaten what a difference of large numbers leaves.
+    """
+
+    values: Mapping[str, Value] = field(default_factory=dict)
+    real: bool = False
+    bits: int = BITS_LIMIT
 
     def symbol(self, name: str) -> Value:
         if name in ("\\pi", "pi"):
@@ -41,10 +42,9 @@ class Point:
             return mpmath.e()
         if name == "i":
             return mpmath.mpc(0, 1)
-        if name in ("infty", "emptyset") or name.startswith("mathbb"):
+        if name not in self.values:
             raise Unreadable(f"no value has {name}")
-        seed = sum(ord(letter) * 31**place for place, letter in enumerate(name[:8]))
-        return POINTS[self.number] * Fraction(seed % 1009 + 1013, 1511)
+        return self.values[name]
 
 
 def close(a: Value, b: Value) -> bool:
@@ -67,15 +67,11 @@ def value(node: Node, point: Point) -> Value:
         return point.symbol(node.name)
     if not isinstance(node, Call):
         raise Unreadable(f"a {type(node).__name__} inside an expression")
-    if node.name in ("plus", "minus"):
-        return value(node.args[0], Point(point.number, 1 if node.name == "plus" else -1))
-    if node.name in ("pm", "mp"):
-        return value(node.args[0], point) * (point.sign if node.name == "pm" else -point.sign)
     operate = OPERATIONS.get(node.name)
     if operate is None:
         raise Unreadable(f"unknown operation {node.name}")
     try:
-        return bounded(operate(*(value(part, point) for part in node.args)))
+        return bounded(operate(*[value(part, point) for part in node.args]), point)
     except (ZeroDivisionError, OverflowError, mpmath.libmp.NoConvergence) as error:
         raise Undefined(str(error)) from None
     except (TypeError, ValueError) as error:
@@ -84,15 +80,19 @@ def value(node: Node, point: Point) -> Value:
         raise Undefined(str(error)) from None
 
 
-def bounded(result: Value) -> Value:
-    """The result, if it is of a size that can be worked with."""
+def bounded(result: Value, point: Point) -> Value:
+    """The result, if it is of a size that can be worked with, and real where that is asked."""
     if isinstance(result, Fraction):
         if max(result.numerator.bit_length(), result.denominator.bit_length()) > BITS_LIMIT:
             raise Large("a number too large")
         return result
+    if point.real and isinstance(result, mpmath.mpc):
+        if abs(result.imag) > TOLERANCE * max(1, abs(result.real)):
+            raise Undefined("not real")
+        result = result.real
     if not mpmath.isfinite(result):
         raise Undefined("not finite")
-    if result and abs(mpmath.mag(result)) > BITS_LIMIT:
+    if result and abs(mpmath.mag(result)) > point.bits:
         raise Large("a number too large")
     return result
 
@@ -116,8 +116,10 @@ def power(base: Value, exponent: Value) -> Value:
 
 
 def divide(a: Value, b: Value) -> Value:
-    if (isinstance(b, Fraction) and b == 0) or (not isinstance(b, Fraction) and abs(b) < TOLERANCE):
+    if b == 0:
         raise Undefined("division by zero")
+    if not isinstance(b, Fraction) and abs(b) < TOLERANCE:
+        raise Large("a divisor that may be 0 but for rounding")
     return a / b if isinstance(a, Fraction) and isinstance(b, Fraction) else real(a) / real(b)
 
 
@@ -176,6 +178,7 @@ OPERATIONS: Mapping[str, Any] = {
     "pow": power,
     "neg": lambda a: -a,
     "percent": lambda a: a,
+    "deg": lambda a: real(a) * mpmath.pi() / 180,
     "abs": abs,
     "sqrt": root,
     "root": root,

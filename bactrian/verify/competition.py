@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.verify.answer_tree import Large, Unreadable
-from bactrian.verify.equivalence import equivalent
+from bactrian.verify.answer_tree import Large, Unreadable, Wordy
+from bactrian.verify.equivalence import equivalent, read
 from bactrian.verify.math_text import TEXT_LIMIT, boxed, candidates, final_phrase, hendrycks, minerva
 from bactrian.verify.registry import register
 from bactrian.verify.verdict import Example, Problem, Verdict, compared, unparsable
@@ -37,6 +37,14 @@ def same_value(given: str, gold: str) -> bool:
         return False
 
 
+def readable(answer: str) -> bool:
+    """Whether our parser reads it, or knows that words in it must not be cut off."""
+    try:
+        return bool(read(answer))
+    except Unreadable as error:
+        return isinstance(error, Wordy)
+
+
 def same_by_library(given: str, gold: str) -> bool:
     """Equal by math-verify, each side taken as one formula. Slow, and may hang: only in a worker."""
     parse, verify, latex = _library()
@@ -46,10 +54,15 @@ def same_by_library(given: str, gold: str) -> bool:
 
 
 def same(given: str, gold: str) -> bool:
-    """As values; where our parser cannot read one of them, as strings after Hendrycks, or by math-verify."""
+    """As values; where our parser cannot read one of them, as strings after Hendrycks, or by math-verify.
+
+    Words beside the mathematics, which both of these would cut off, are left to our parser.
+    """
     try:
         return given.strip() == gold.strip() or equivalent(given, gold)
     except Unreadable as error:
+        if isinstance(error, Wordy) or "\\text" in given + gold:
+            return "".join(given.split()).rstrip(".") == "".join(gold.split()).rstrip(".")
         if same_text(given, gold):
             return True
         large = isinstance(error, Large) or len(given) > ANSWER_LIMIT or HUGE.search(given) is not None
@@ -109,13 +122,13 @@ VALUES = (
 def flex(problem: Problem, completion: str) -> Verdict:
     """Right if any answer that the text can be taken to give is the gold answer, by any of the comparisons.
 
-    Candidates: `candidates`; those from a box as they are, others also after Minerva's normalisation. Needs math-verify
-    for what our own parser cannot read.
+    Candidates: `candidates`, as they are; those from no box that our parser cannot read also after Minerva's
+    normalisation. Needs math-verify for what our own parser cannot read.
     """
     text = completion[-TEXT_LIMIT:]
     box = boxed(text)
     found = list(candidates(text))
-    forms = [form for each in found for form in dict.fromkeys((each, each if each == box else minerva(each)))]
+    forms = [form for each in found for form in ((each,) if each == box or readable(each) else (each, minerva(each)))]
     return compare(forms, problem.ground_truth, same, "no text")
 
 

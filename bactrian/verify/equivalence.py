@@ -1,28 +1,39 @@
-"""When two answers are the same: exactly where they are rational, else to 45 digits at points that give symbols values.
+"""When two answers are the same: part by part, by their values, as relations, as sets of numbers, with their units.
 
-Two expressions are taken for equal when they agree at four points. That two different ones agree at all of them is
-possible in theory only (Schwartz 1980; Zippel 1979). Sizes are bounded before anything is computed, so the work is too.
+Expressions are compared exactly where normal_form.py can, else at many points (sampling.py). Sizes are bounded before
+anything is computed, so the work is too.
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 import mpmath
 
-from bactrian.verify.answer_tree import Answer, Based, Call, Group, Matrix, Node, Num, Rel, Sym, Text
-from bactrian.verify.arithmetic import POINTS, Point, Undefined, close, value
-from bactrian.verify.latex import parse
+from bactrian.verify.answer_tree import (
+    Answer,
+    Based,
+    Call,
+    Clock,
+    Group,
+    Matrix,
+    Node,
+    Num,
+    Quantity,
+    Rel,
+    Sym,
+    Text,
+    negated,
+    walk,
+)
+from bactrian.verify.readings import parse
+from bactrian.verify.relations import backwards, named, other_unknown, rearranged, same_sets
+from bactrian.verify.scalars import same_scalar
+from bactrian.verify.units import parted, same_time, units_agree
+from bactrian.verify.vectors import worked_out
 
 DIGITS = 60
 ITEMS_LIMIT = 30
 """A set of more things is compared in its order only."""
-FLIPPED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤", "=": "=", "≠": "≠", ":": ":"}
-UNIT_NAMES = {
-    "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "kilometer": "km", "kilometre": "km", "meter": "m",
-    "metre": "m", "inche": "in", "inch": "in", "foot": "feet", "ft": "feet", "kilogram": "kg", "gram": "g",
-    "hr": "hour", "min": "minute", "sec": "second", "degree": "", "percent": "", "%": "",
-}  # fmt: skip
 
 
 def equivalent(given: str, gold: str) -> bool:
@@ -38,31 +49,42 @@ def read(latex: str) -> tuple[Answer, ...]:
 
 
 def same_answer(given: Answer, gold: Answer) -> bool:
-    """Values equal, and units too where both have one. 50 % is 50 or 0.5."""
-    mine, its = unit_name(given.unit), unit_name(gold.unit)
-    return not (mine and its and mine != its) and same(given.tree, gold.tree)
-
-
-def unit_name(unit: str) -> str:
-    """A unit in one spelling, without plural: enough to tell inches from miles, and square ones from others."""
-    words = unit.lower().replace(".", " ").split()
-    last, _, exponent = words[-1].partition("^") if words else ("", "", "")
-    powers = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cu": "3", "cubed": "3"}
-    exponent = exponent or next((powers[word] for word in words if word in powers), "")
-    stem = last.removesuffix("s") if len(last) > 2 else last
-    name = UNIT_NAMES.get(last, UNIT_NAMES.get(stem, stem))
-    return f"{name}^{exponent}" if exponent and name else name
+    """Of trees; a tentative unit must meet one on the other side, a choice's letter no other one,
+    and who says "approximately" is right only where the other side is rounded as well.
+    """
+    for one, other in ((given, gold), (gold, given)):
+        if one.tentative and not isinstance(other.tree, Quantity):
+            return False
+        if one.rounded == "word" and not other.rounded:
+            return False
+        if one.label and isinstance(other.tree, Sym):
+            return one.label == other.tree.name
+    return given.label in ("", gold.label or given.label) and same(given.tree, gold.tree)
 
 
 def same(a: Node, b: Node) -> bool:
-    a, b = bare(a), bare(b)
-    if isinstance(a, Rel) and isinstance(b, Rel):
-        return same_relation(a, b)
+    """Values equal, and units too where both have one. 50 % is 50 or 0.5."""
+    a, mine = parted(a)
+    b, its = parted(b)
+    if {mine, its} == {"degree", "radian"}:
+        a, b = (Call("deg", (node,)) if unit == "degree" else node for node, unit in ((a, mine), (b, its)))
+    elif not units_agree(mine, its):
+        return False
+    a, b = settled(a), settled(b)
+    if isinstance(a, Clock) or isinstance(b, Clock):
+        return not (mine or its) and same_time(a, b)
+    as_sets = same_sets(a, b)
+    if as_sets is not None:
+        return as_sets
     if isinstance(a, Rel) or isinstance(b, Rel):
-        return same_as_interval(a, b)
+        return same_named(a, b)
+    return same_unnamed(a, b)
+
+
+def same_unnamed(a: Node, b: Node) -> bool:
     if isinstance(a, Text) or isinstance(b, Text):
         return words_of(a) == words_of(b) != ""
-    if isinstance(a, Group | Matrix) or isinstance(b, Group | Matrix) or is_union(a) or is_union(b):
+    if any(isinstance(node, Group | Matrix) or is_union(node) for node in (a, b)):
         return same_structure(a, b)
     if isinstance(a, Based) or isinstance(b, Based):
         return same_based(a, b)
@@ -71,41 +93,73 @@ def same(a: Node, b: Node) -> bool:
     return same_scalar(a, b)
 
 
-def bare(node: Node) -> Node:
-    """Without what only names the answer: x = 3 is 3, f(x) = x² is x²; a ± b is the list of both."""
-    if isinstance(node, Rel) and node.ops[0] == "=" and is_name(node.items[0]):
-        rest = node.items[1:]
-        return bare(rest[0]) if len(rest) == 1 else bare(Rel(node.ops[1:], rest))
-    if isinstance(node, Rel) and node.ops == ("=",) and is_name(node.items[1]):
-        return bare(node.items[0])
-    if isinstance(node, Group) and not node.opening:
-        items = tuple(bare(item) for item in node.items)
-        return Group("", "", tuple(part for item in items for part in spread(item)))
-    if has_sign(node) and not isinstance(node, Group | Matrix | Rel):
-        return Group("", "", spread(node))
-    return node
+def same_named(a: Node, b: Node) -> bool:
+    """Relations; or what is left when "x =" goes from one or both, unless they are different unknowns' values."""
+    if isinstance(a, Rel) and isinstance(b, Rel) and same_relation(a, b):
+        return True
+    mine, its = named(a), named(b)
+    if (mine is None and its is None) or (mine and its and other_unknown(mine[0], its[0])):
+        return False
+    if (mine is None and isinstance(a, Rel)) or (its is None and isinstance(b, Rel)):
+        return False
+    return same(mine[1] if mine else a, its[1] if its else b)
 
 
-def is_name(node: Node) -> bool:
-    """A symbol, or a symbol applied to symbols, as in f(x)."""
-    if isinstance(node, Call) and node.name == "mul":
-        return all(isinstance(part, Sym) for part in node.args)
-    return isinstance(node, Sym | Text)
+def same_relation(a: Rel, b: Rel) -> bool:
+    if len(a.ops) != len(b.ops):
+        return False
+    if ":" in a.ops + b.ops:
+        return a.ops == b.ops and in_order(a.items, b.items)
+    if any(a.ops == other.ops and in_order(a.items, other.items) for other in (b, backwards(b))):
+        return True
+    return rearranged(a, b)
+
+
+def settled(node: Node) -> Node:
+    """With sums of vectors worked out; a ± b as the list of both, in lists and sets too; a list's common name gone."""
+    node = worked_out(node)
+    if isinstance(node, Group) and node.opening in ("", "\\{"):
+        items = tuple(part for item in node.items for part in spread(item))
+        pairs = [named(item) for item in items]
+        names = {pair[0] for pair in pairs if pair}
+        if not node.opening and len(names) == 1:
+            items = tuple(pair[1] if pair else item for pair, item in zip(pairs, items, strict=True))
+            items = tuple(part for item in items for part in spread(item))
+        return Group(node.opening, node.closing, items)
+    pair = named(node) if has_sign(node) else None
+    parts = spread(pair[1] if pair else node)
+    return parts[0] if len(parts) == 1 else Group("", "", parts)
 
 
 def spread(node: Node) -> tuple[Node, ...]:
-    return (Call("plus", (node,)), Call("minus", (node,))) if has_sign(node) else (node,)
+    """Both readings of what a ± stands in, or the one of what has none."""
+    if not has_sign(node):
+        return (node,)
+    return (with_sign(node, 1), with_sign(node, -1))
 
 
 def has_sign(node: Node) -> bool:
-    """Whether a ± is still open in an expression; plus and minus say how it is read."""
-    if not isinstance(node, Call) or node.name in ("plus", "minus"):
-        return False
-    return node.name in ("pm", "mp") or any(has_sign(part) for part in node.args)
+    return any(isinstance(part, Call) and part.name in ("pm", "mp") for part in walk(node))
+
+
+def with_sign(node: Node, sign: int) -> Node:
+    """With every ± as + or as -, every ∓ as the other."""
+    if isinstance(node, Call):
+        args = tuple(with_sign(part, sign) for part in node.args)
+        if node.name in ("pm", "mp"):
+            return args[0] if (node.name == "pm") == (sign > 0) else negated(args[0])
+        return Call(node.name, args)
+    if isinstance(node, Group):
+        return Group(node.opening, node.closing, tuple(with_sign(item, sign) for item in node.items))
+    if isinstance(node, Rel):
+        return Rel(node.ops, tuple(with_sign(item, sign) for item in node.items))
+    if isinstance(node, Matrix):
+        return Matrix(tuple(tuple(with_sign(entry, sign) for entry in row) for row in node.rows))
+    return Quantity(with_sign(node.value, sign), node.unit) if isinstance(node, Quantity) else node
 
 
 def is_union(node: Node) -> bool:
-    return isinstance(node, Call) and node.name == "union"
+    return isinstance(node, Call) and node.name in ("union", "intersection", "minus_set", "such_that")
 
 
 def words_of(node: Node) -> str:
@@ -120,15 +174,41 @@ def same_structure(a: Node, b: Node) -> bool:
     if isinstance(a, Matrix) and isinstance(b, Matrix):
         return len(a.rows) == len(b.rows) and all(in_order(x, y) for x, y in zip(a.rows, b.rows, strict=True))
     if isinstance(a, Call) and isinstance(b, Call) and is_union(a) and is_union(b):
-        return in_any_order(a.args, b.args)
-    if not isinstance(a, Group) or not isinstance(b, Group) or len(a.items) != len(b.items):
+        ordered = in_any_order if a.name in ("union", "intersection") else in_order
+        return a.name == b.name and ordered(flat(a, a.name), flat(b, b.name))
+    if not isinstance(a, Group) or not isinstance(b, Group):
         return False
+    if a.opening == b.opening == "\\{":
+        a, b = without_repeats(a), without_repeats(b)
     unordered = [group.opening in ("", "\\{") for group in (a, b)]
     if all(unordered):
-        return in_any_order(a.items, b.items)
+        assigned = [assigns(group) for group in (a, b)]
+        return in_any_order(a.items, b.items) if assigned[0] == assigned[1] else in_order(a.items, b.items)
     if any(unordered):  # a list without brackets may stand for a tuple, a set may not
         return not any(group.opening == "\\{" for group in (a, b)) and in_order(a.items, b.items)
     return (a.opening, a.closing) == (b.opening, b.closing) and in_order(a.items, b.items)
+
+
+def flat(node: Node, name: str) -> list[Node]:
+    if isinstance(node, Call) and node.name == name:
+        return [part for arg in node.args for part in flat(arg, name)]
+    return [node]
+
+
+def without_repeats(group: Group) -> Group:
+    """A set has no member twice."""
+    if len(group.items) > ITEMS_LIMIT:
+        return group
+    kept: list[Node] = []
+    for item in group.items:
+        if not any(same(item, other) for other in kept):
+            kept.append(item)
+    return Group(group.opening, group.closing, tuple(kept))
+
+
+def assigns(group: Group) -> bool:
+    """Whether it gives several unknowns their values: x = 2, y = 3."""
+    return all(named(item) is not None for item in group.items)
 
 
 def in_order(a: Sequence[Node], b: Sequence[Node]) -> bool:
@@ -148,103 +228,9 @@ def in_any_order(a: Sequence[Node], b: Sequence[Node]) -> bool:
     return True
 
 
-def same_relation(a: Rel, b: Rel) -> bool:
-    """The same, read from either side; two equations also where one is the other times a constant."""
-    if len(a.ops) != len(b.ops):
-        return False
-    if ":" in a.ops:
-        return a.ops == b.ops and in_order(a.items, b.items)
-    back = Rel(tuple(FLIPPED[op] for op in reversed(b.ops)), tuple(reversed(b.items)))
-    if any(a.ops == other.ops and in_order(a.items, other.items) for other in (b, back)):
-        return True
-    if len(a.ops) == 1 and a.ops == b.ops == ("=",):
-        return proportional(difference(a), difference(b))
-    mine, its = as_interval(a), as_interval(b)
-    return mine is not None and its is not None and same(mine, its)
-
-
-def difference(relation: Rel) -> Node:
-    return Call("add", (relation.items[0], Call("neg", (relation.items[1],))))
-
-
-def proportional(a: Node, b: Node) -> bool:
-    """a = c·b with the same constant c ≠ 0 at all points."""
-    pairs = [(value(a, Point(n)), value(b, Point(n))) for n in range(len(POINTS))]
-    x, y = pairs[0]
-    return not close(x, Fraction(0)) and all(close(x * d, c * y) for c, d in pairs[1:])
-
-
-def same_as_interval(a: Node, b: Node) -> bool:
-    """x ≥ 3 against [3, ∞); y = x + 1 against x + 1 is dealt with in `bare`."""
-    mine = as_interval(a) if isinstance(a, Rel) else a
-    its = as_interval(b) if isinstance(b, Rel) else b
-    return isinstance(mine, Group) and isinstance(its, Group) and same(mine, its)
-
-
-def as_interval(relation: Rel) -> Group | None:
-    """The interval of a symbol that stands alone: x > a, a < x, a ≤ x < b; None for other relations."""
-    ops, items = relation.ops, relation.items
-    endless = Sym("infty")
-    if len(ops) == 1 and isinstance(items[1], Sym) and not isinstance(items[0], Sym):
-        ops, items = (FLIPPED[ops[0]],), (items[1], items[0])
-    if len(ops) == 1 and isinstance(items[0], Sym) and ops[0] in "<>≤≥":
-        if ops[0] in ">≥":
-            return Group("[" if ops[0] == "≥" else "(", ")", (items[1], endless))
-        return Group("(", "]" if ops[0] == "≤" else ")", (Call("neg", (endless,)), items[1]))
-    if len(ops) == 2 and isinstance(items[1], Sym):
-        if all(op in ">≥" for op in ops):
-            ops, items = tuple(FLIPPED[op] for op in reversed(ops)), tuple(reversed(items))
-        if all(op in "<≤" for op in ops):
-            return Group("[" if ops[0] == "≤" else "(", "]" if ops[1] == "≤" else ")", (items[0], items[2]))
-    return None
-
-
 def same_based(a: Node, b: Node) -> bool:
     """Numbers in a base: digit for digit; the base may be left out of one of them."""
     if isinstance(a, Based) and isinstance(b, Based):
         return a == b
     number, plain = (a, b) if isinstance(a, Based) else (b, a)
     return isinstance(number, Based) and isinstance(plain, Num) and plain.value == int(number.digits)
-
-
-def same_scalar(a: Node, b: Node) -> bool:
-    """Equal at all points, or plainly both infinite; a percentage may stand for its hundredth."""
-    ends = [endless(node) for node in (a, b)]
-    if any(ends):
-        return ends[0] == ends[1]
-    if agree(a, b):
-        return True
-    percents = [isinstance(node, Call) and node.name == "percent" for node in (a, b)]
-    if percents[0] != percents[1]:
-        hundredth = [Call("div", (n, Num(Fraction(100)))) if p else n for n, p in zip((a, b), percents, strict=True)]
-        return agree(hundredth[0], hundredth[1])
-    return False
-
-
-def endless(node: Node) -> int:
-    """1 for ∞, -1 for -∞, 0 for what has a value; a symbol that has none is no number but itself."""
-    if node == Sym("infty"):
-        return 1
-    if isinstance(node, Call) and node.name == "neg" and node.args[0] == Sym("infty"):
-        return -1
-    return 0
-
-
-def agree(a: Node, b: Node) -> bool:
-    defined = 0
-    for number in range(len(POINTS)):
-        values = []
-        for node in (a, b):
-            try:
-                values.append(value(node, Point(number)))
-            except Undefined:
-                continue
-        if len(values) == 1:
-            return False
-        if len(values) == 2:
-            if not close(values[0], values[1]):
-                return False
-            defined += 1
-            if all(isinstance(node, Num) for node in (a, b)):
-                return True
-    return defined > 0

@@ -8,134 +8,123 @@ not know raises Unreadable.
 import re
 from fractions import Fraction
 
-from bactrian.verify.answer_tree import Answer, Based, Call, Group, Large, Matrix, Node, Num, Rel, Sym, Text, Unreadable
-from bactrian.verify.latex_text import THOUSANDS, WORDS, clean, top_level_commas
-
-LENGTH_LIMIT, DEPTH_LIMIT = 1_000, 40
-
-
-def names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-APPLIED = names("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp")
-LISTED = names("max min gcd lcm")
-SYMBOLS = names(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi varphi chi "
-    "psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega pi ell infty emptyset mathbbR mathbbZ mathbbN "
-    "mathbbQ mathbbC"
+from bactrian.verify.answer_tree import (
+    Based,
+    Call,
+    Clock,
+    Group,
+    Matrix,
+    Node,
+    Num,
+    Quantity,
+    Rel,
+    Sym,
+    Text,
+    Unreadable,
+    Wordy,
+    negated,
+    walk,
 )
-COMMANDS = APPLIED | LISTED | SYMBOLS | names("frac sqrt binom { lfloor lceil lvert begin overline vec")
-"""What a factor may begin with, but for letters, digits and brackets."""
-RELATIONS = {
-    "=": "=", "<": "<", ">": ">", "\\le": "≤", "\\leq": "≤", "\\leqslant": "≤", "\\lt": "<", "\\ge": "≥", "\\geq": "≥",
-    "\\geqslant": "≥", "\\gt": ">", "\\ne": "≠", "\\neq": "≠", ":": ":",
+from bactrian.verify.latex_tokens import (
+    APPLIED,
+    BARS,
+    COMMANDS,
+    LISTED,
+    RELATIONS,
+    ROUNDED,
+    SYMBOLS,
+    TRIGONOMETRIC,
+    Reader,
+)
+from bactrian.verify.spoken import number_of
+from bactrian.verify.units import clock, unit_name
+
+SEPARATORS = (",", ";", "\\or", "\\and")
+ON_SETS = {
+    "\\cup": "union", "\\bigcup": "union", "\\cap": "intersection", "\\setminus": "minus_set",
+    "\\backslash": "minus_set",
 }  # fmt: skip
-TOKEN = re.compile(
-    r"(?P<number>\d+(?:\.\d+|\.(?=\s*\\overline))?|\.\d+)|"
-    r"(?P<command>\\(?:[a-zA-Z]+|.))|(?P<text>\x02[^\x03]*\x03)|(?P<sign>\S)",
-    re.DOTALL,
-)
 
 
-def parse(latex: str) -> list[Answer]:
-    """All readings of an answer: one, or two where commas may group thousands or part a list ("100,200").
-
-    Raises Unreadable.
-    """
-    if len(latex) > LENGTH_LIMIT:
-        raise Large(f"more than {LENGTH_LIMIT} characters")
-    text = clean(latex)
-    if not text:
-        raise Unreadable("empty")
-    if WORDS.fullmatch(text):
-        return [Answer(Text(text))]
-    forms = [THOUSANDS.sub(lambda found: found[1].replace(",", ""), text)] if top_level_commas(text) else []
-    return [Parser(form).answer() for form in dict.fromkeys([*forms, text])]
-
-
-class Parser:
-    """Recursive descent over tokens; `at` is the next one."""
+class Parser(Reader):
+    """Recursive descent over tokens."""
 
     def __init__(self, text: str) -> None:
-        self.tokens = [found[0] for found in TOKEN.finditer(text)]
-        self.at = self.depth = 0
-        self.unit = ""
+        super().__init__(text)
+        self.angles = self.bars = self.sets = 0
 
-    def answer(self) -> Answer:
+    def answer(self) -> Node:
         tree = self.listing(())
         if self.at < len(self.tokens):
             raise Unreadable(f"unexpected {self.tokens[self.at]!r}")
-        return Answer(tree, self.unit)
-
-    # reading tokens
-
-    def peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
-
-    def take(self) -> str:
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-    def accept(self, *wanted: str) -> str:
-        return self.take() if self.peek() in wanted and self.peek() else ""
-
-    def expect(self, *wanted: str) -> str:
-        if not self.accept(*wanted):
-            raise Unreadable(f"found {self.peek()!r}, expected {' or '.join(wanted)}")
-        return self.tokens[self.at - 1]
+        return tree
 
     # grammar, loosest first
 
     def listing(self, ends: tuple[str, ...]) -> Node:
-        items = self.items(ends)
-        return items[0] if len(items) == 1 else Group("", "", tuple(items))
+        items, separators = self.items(ends)
+        if len(items) == 1:
+            return items[0]
+        inequalities = all(isinstance(item, Rel) and "=" not in item.ops for item in items)
+        if inequalities or any(part == Sym("infty") for item in items for part in walk(item)):
+            if "\\or" in separators:
+                return Call("union", tuple(items))
+            if "\\and" in separators and inequalities:
+                return Call("intersection", tuple(items))
+        return Group("", "", tuple(items))
 
-    def items(self, ends: tuple[str, ...]) -> list[Node]:
-        self.depth += 1
-        if self.depth > DEPTH_LIMIT:
-            raise Large("nested too deeply")
+    def items(self, ends: tuple[str, ...]) -> tuple[list[Node], set[str]]:
+        self.deeper()
+        separators = set[str]()
+        while self.accept("\\or", "\\and"):
+            pass
         items = [self.relation()]
-        while self.accept(",", ";"):
-            while self.accept(","):
-                pass
+        while found := self.accept(*SEPARATORS):
+            while found:
+                separators.add(found)
+                found = self.accept(*SEPARATORS)
             if self.peek() in ("", *ends):
                 break
             items.append(self.relation())
         self.depth -= 1
-        return items
+        return items, separators
 
     def relation(self) -> Node:
         items, ops = [self.union()], list[str]()
-        while sign := self.accept("\\in", *RELATIONS):
+        while sign := self.accept("\\in", *RELATIONS, *(("|",) if self.sets and not ops else ())):
             if sign == "\\in":  # x ∈ S says S
                 items, ops = [self.union()], []
             else:
-                ops.append(RELATIONS[sign])
+                ops.append(RELATIONS.get(sign, ":"))
                 items.append(self.union())
         return Rel(tuple(ops), tuple(items)) if ops else items[0]
 
     def union(self) -> Node:
-        parts = [self.sum()]
-        while self.accept("\\cup"):
-            parts.append(self.sum())
-        return Call("union", tuple(parts)) if len(parts) > 1 else parts[0]
+        node = self.sum()
+        while sign := self.accept(*ON_SETS):
+            node = Call(ON_SETS[sign], (node, self.sum()))
+        return node
 
     def sum(self) -> Node:
+        """A sum, with the unit that stands in it."""
+        before, self.unit = self.unit, ""
         total: Node | None = None
         while True:
             sign = self.accept("+", "-", "\\pm", "\\mp")
             if total is not None and not sign:
-                return total
+                break
             term = self.term()
             if sign in ("\\pm", "\\mp"):
                 term = Call("pm" if sign == "\\pm" else "mp", (term,))
             elif sign == "-":
                 term = negative(term)
             total = term if total is None else Call("add", (total, term))
+        unit, self.unit = self.unit, before
+        return Quantity(total, unit) if unit else total
 
     def term(self) -> Node:
         product = self.factor()
+        measured = False
         while True:
             if self.accept("\\cdot", "\\times", "*"):
                 product = Call("mul", (product, self.signed()))
@@ -143,33 +132,61 @@ class Parser:
                 product = Call("div", (product, self.signed()))
             elif self.accept("%"):
                 product = Call("percent", (product,))
-            elif self.peek().startswith("\x02") and not self.unit:
-                self.unit = self.take()[1:-1].strip()
-                if self.accept("^"):
-                    exponent = self.argument()
-                    self.unit += f"^{exponent.value}" if isinstance(exponent, Num) else ""
+            elif self.peek().startswith("\x02"):
+                product, measured = self.measured(product), True
             elif self.starts_factor():
+                if measured:
+                    raise Wordy("something after a unit")
                 if self.peek()[0] in ".0123456789" and self.tokens[self.at - 1][-1].isdigit():
                     raise Unreadable("two numbers side by side")
-                product = self.times(product, self.factor())
+                written = self.peek() == "\\frac"
+                factor = self.factor()
+                product = self.mixed(product, factor) if written else self.times(product, factor)
             else:
                 return product
 
+    def measured(self, product: Node) -> Node:
+        """What comes before words that are its unit. Raises Wordy if they are none."""
+        words = self.take()[1:-1].strip()
+        if isinstance(product, Text | Clock):
+            raise Wordy("words beside words")
+        if re.fullmatch(r"per ?cents?", words, re.IGNORECASE):
+            return Call("percent", (product,))
+        if self.accept("^"):
+            exponent = self.argument()
+            words += f"^{exponent.value}" if isinstance(exponent, Num) else "^?"
+        if self.peek() == "/" and self.tokens[self.at + 1 : self.at + 2] and self.tokens[self.at + 1][0] == "\x02":
+            self.take()
+            words += f"/{self.take()[1:-1]}"
+        unit = unit_name(words)
+        if unit is None or (self.unit and unit and unit != self.unit):
+            raise Wordy(f"words that are no unit: {words!r}")
+        if unit == "degree" and self.angles:
+            return Call("deg", (product,))
+        self.unit = unit or self.unit
+        return product
+
     def times(self, left: Node, right: Node) -> Node:
-        """Side by side: a product, or a mixed number like 1\\frac{2}{3}."""
+        if any(isinstance(part, Text | Clock) for part in (left, right)):
+            raise Wordy("words beside mathematics")
+        return Call("mul", (left, right))
+
+    def mixed(self, left: Node, right: Node) -> Node:
+        """A fraction after something: a mixed number like 1\\frac{2}{3}, or a product."""
         whole = isinstance(left, Num) and left.value.denominator == 1
         parts = right.args if isinstance(right, Call) and right.name == "div" else ()
         if whole and parts and all(isinstance(part, Num) and part.value.denominator == 1 for part in parts):
             return Call("add", (left, right))
-        return Call("mul", (left, right))
+        return self.times(left, right)
 
     def signed(self) -> Node:
-        return Call("neg", (self.signed(),)) if self.accept("-") else self.factor()
+        return negated(self.signed()) if self.accept("-") else self.factor()
 
     def starts_factor(self) -> bool:
         token = self.peek()
         known = token[:1] == "\\" and token[1:] in COMMANDS
-        return bool(token) and (token.isalnum() or token in ("(", "[", "{") or token[0] == "." or known)
+        bar = token == "|" and not self.bars and not self.sets
+        return bool(token) and (token.isalnum() or token in ("(", "[", "{") or token[0] == "." or known or bar)
 
     def factor(self) -> Node:
         base = self.atom()
@@ -178,6 +195,10 @@ class Parser:
                 base = Call("pow", (base, self.argument()))
             elif self.accept("!"):
                 base = Call("factorial", (base,))
+            elif self.accept("\\degree"):
+                if self.angles:
+                    base = Call("deg", (base,))
+                self.unit = self.unit if self.angles else "degree"
             elif self.accept("'"):
                 if not isinstance(base, Sym):
                     raise Unreadable("a prime on what is no symbol")
@@ -189,12 +210,12 @@ class Parser:
         """What stands after ^: in braces, or one thing (a whole number, "2^10", with its sign)."""
         if self.accept("{"):
             return self.until("}")
-        return Call("neg", (self.atom(),)) if self.accept("-") else self.atom()
+        return negated(self.atom()) if self.accept("-") else self.atom()
 
     def until(self, closing: str) -> Node:
         inside = self.listing((closing,))
         self.expect(closing)
-        return inside
+        return self.lift(inside)
 
     def braced(self) -> Node:
         """An argument of a command: in braces, or a single digit or symbol."""
@@ -210,9 +231,7 @@ class Parser:
         token = self.peek()
         if not token:
             raise Unreadable("ends too early")
-        self.depth += 1
-        if self.depth > DEPTH_LIMIT:
-            raise Large("nested too deeply")
+        self.deeper()
         node = self._atom(self.take())
         self.depth -= 1
         return node
@@ -230,7 +249,7 @@ class Parser:
             return self.between(BARS[token], "abs" if token in ("|", "\\lvert", "\\vert") else token[2:])
         if token in ("+", "-"):
             inner = self.factor()
-            return Call("neg", (inner,)) if token == "-" else inner
+            return negated(inner) if token == "-" else inner
         if token.startswith("\\"):
             return self.command(token[1:])
         if token.isalpha():
@@ -238,11 +257,22 @@ class Parser:
         raise Unreadable(f"unexpected {token!r}")
 
     def words(self, words: str) -> Node:
-        single = words.strip("() ")
-        return Sym(single) if len(single) == 1 and single.isalpha() else Text(words)
+        if words == "dollar":  # before its amount, the only unit that is
+            self.unit = self.unit or words
+            return self.factor()
+        return self.words_alone(words)
+
+    @staticmethod
+    def words_alone(words: str) -> Node:
+        single, number = words.strip("() "), number_of(words.strip(" .!"))
+        if number is not None:
+            return Num(Fraction(number))
+        return clock(words) or (Sym(single) if len(single) == 1 and single.isalpha() else Text(words.strip()))
 
     def between(self, closing: str, name: str) -> Node:
-        inside = self.sum()
+        self.bars += name == "abs"
+        inside = self.lift(self.sum())
+        self.bars -= name == "abs"
         self.expect(closing)
         return Call({"floor": "floor", "ceil": "ceil"}.get(name, "abs"), (inside,))
 
@@ -250,10 +280,17 @@ class Parser:
         ends = (")", "]", "\\}")
         if opening == "\\{" and self.accept("\\}"):
             return Sym("emptyset")
-        items = self.items(ends)
+        bars, self.bars = self.bars, 0
+        self.sets += opening == "\\{"
+        items, _ = self.items(ends)
+        self.sets -= opening == "\\{"
+        self.bars = bars
         closing = self.expect(*ends)
         if len(items) == 1 and (opening, closing) in (("(", ")"), ("[", "]")):
-            return items[0]
+            return self.lift(items[0])
+        first = items[0]
+        if opening == "\\{" and isinstance(first, Rel) and first.ops[0] == ":" and len(first.ops) > 1:
+            return Call("such_that", (Rel(first.ops[1:], first.items[1:]), *items[1:]))
         return Group(opening, closing, tuple(items))
 
     def number(self, token: str) -> Node:
@@ -265,12 +302,6 @@ class Parser:
                 return Based(token, int(base.value))
             raise Unreadable("a number with an index")
         return Num(Fraction(token))
-
-    def digits(self) -> str:
-        self.expect("{")
-        token = self.take() if self.peek().isdigit() else ""
-        self.expect("}")
-        return token
 
     def symbol(self, name: str) -> Node:
         if self.accept("_"):
@@ -293,6 +324,8 @@ class Parser:
             return self.applied(name)
         if name in LISTED:
             return self.listed(name)
+        if name in ROUNDED:
+            return Call(name, (self.operand(),))
         if name == "begin":
             return self.matrix()
         if name in ("varnothing", "O"):
@@ -317,9 +350,11 @@ class Parser:
                 base = self.braced()
             elif self.accept("^"):
                 power = self.argument()
-        if power == Call("neg", (Num(Fraction(1)),)) and name in ("sin", "cos", "tan"):
+        if power == Num(Fraction(-1)) and name in ("sin", "cos", "tan"):
             name, power = f"arc{name}", None
+        self.angles += name in TRIGONOMETRIC
         value: Node = Call(name, (self.operand(),) if base is None else (self.operand(), base))
+        self.angles -= name in TRIGONOMETRIC
         return value if power is None else Call("pow", (value, power))
 
     def operand(self) -> Node:
@@ -332,7 +367,7 @@ class Parser:
 
     def listed(self, name: str) -> Node:
         self.expect("(", "\\{")
-        items = self.items((")", "\\}"))
+        items, _ = self.items((")", "\\}"))
         self.expect(")", "\\}")
         return Call(name, tuple(items))
 
@@ -355,21 +390,8 @@ class Parser:
         self.environment()
         return Matrix(tuple([*rows, tuple(row)] if row else rows))
 
-    def environment(self) -> str:
-        self.expect("{")
-        letters = []
-        while not self.accept("}"):
-            if not self.peek():
-                raise Unreadable("ends too early")
-            letters.append(self.take())
-        return "".join(letters)
-
-
-BARS = {"|": "|", "\\lvert": "\\rvert", "\\vert": "\\vert", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
-
-
 def negative(node: Node) -> Node:
-    return Based(f"-{node.digits}", node.base) if isinstance(node, Based) else Call("neg", (node,))
+    return Based(f"-{node.digits}", node.base) if isinstance(node, Based) else negated(node)
 
 
 def repeating(token: str, digits: str) -> Fraction:

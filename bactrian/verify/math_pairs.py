@@ -216,4 +216,68 @@ PAIRS = (
     Pairs("3:4", ("3 : 4", "3\\!:\\!4"), ("4:3", "3:5", "34")),
     # roots of equations in several unknowns
     Pairs("x=2,y=3", ("x = 2, y = 3", "x=2,\\ y=3"), ("x=2,y=4", "x=2")),
+    # times of day, degrees and radians
+    Pairs(
+        "9\\text{ a.m.}",
+        ("9 AM", "9:00\\text{ a.m.}", "\\text{9 a.m.}", "9", "9\\ \\text{am}"),
+        ("\\text{9 p.m.}", "9 PM", "9:30\\text{ a.m.}", "9\\text{ hours}", "10\\text{ a.m.}"),
+    ),
+    Pairs(
+        "\\sin 32^\\circ",
+        ("\\cos 58^\\circ", "\\sin(32^{\\circ})", "\\sin 32", "\\sin 148^\\circ", "\\sin\\frac{8\\pi}{45}"),
+        ("\\sin 58^\\circ", "\\cos 32^\\circ", "32^\\circ", "-\\sin 32^\\circ"),
+    ),
+    Pairs("52^\\circ", ("52", "52\\text{ deg}"), ("52\\text{ radians}", "52\\text{ minutes}", "128^\\circ")),
+    # thousands and lists
+    Pairs("70,\\!110", ("70110", "70,110", "70{,}110", "70\\,110"), ("70, 110", "(70,110)", "7,\\!011")),
+    Pairs("70^\\circ, 110^\\circ", ("110^\\circ,70^\\circ", "70, 110", "70°, 110°"), ("70110", "70,\\!110", "70")),
+    Pairs("\\text{A, C}", ("C, A", "\\text{A and C}", "\\text{(A), (C)}", "A,C"), ("A", "A, B", "A, B, C")),
+    Pairs(
+        "\\pm 2, 3",
+        ("-2, 2, 3", "\\{2, -2, 3\\}", "3, \\pm 2", "x = \\pm 2 \\text{ or } x = 3"),
+        ("2, 3", "\\pm 2, \\pm 3", "\\pm 2, -3"),
+    ),
+    # vectors, plain text
+    Pairs(
+        "\\frac{1}{2}\\begin{pmatrix} 4 \\\\ -6 \\end{pmatrix}",
+        ("\\begin{pmatrix} 2 \\\\ -3 \\end{pmatrix}", "-\\begin{pmatrix} -2 \\\\ 3 \\end{pmatrix}"),
+        ("\\begin{pmatrix} 4 \\\\ -6 \\end{pmatrix}", "\\begin{pmatrix} 2 \\\\ -6 \\end{pmatrix}", "2, -3"),
+    ),
+    Pairs("18\\sqrt{3}", ("18*sqrt(3)", "18sqrt3", "18√3", "\\sqrt{972}"), ("18*sqrt(5)", "sqrt(18*3)", "18^3")),
+    # equations, solution sets
+    Pairs(
+        "y=2x+3",
+        ("2x-y+3=0", "y-3=2x", "4x-2y=-6", "\\frac{y-3}{2}=x", "2x+3"),
+        ("2x-y=3", "x=2y+3", "2x-y+3", "y>2x+3", "2x+y+3=0"),
+    ),
+    Pairs(
+        "|x|>8",
+        ("x<-8 \\text{ or } x>8", "(-\\infty,-8)\\cup(8,\\infty)", "\\{x : |x| > 8\\}", "2|x| > 16"),
+        ("|x|\\ge 8", "x>8", "-8<x<8", "(-\\infty,-8]\\cup[8,\\infty)", "x<8 \\text{ or } x>-8", "|y|>8"),
+    ),
+    Pairs(
+        "x\\neq 3",
+        ("(-\\infty,3)\\cup(3,\\infty)", "\\mathbb{R}\\setminus\\{3\\}", "3 \\ne x", "x<3 \\text{ or } x>3"),
+        ("x=3", "3", "x\\ne -3", "(-\\infty,\\infty)", "y \\ne 3", "\\{3\\}"),
+    ),
+    # units
+    Pairs(
+        "144\\text{ m}^3",
+        ("144 m^3", "144", "144\\text{ cubic meters}", "144\\,\\mathrm{m}^3"),
+        ("144 m^2", "144\\text{ m}", "144\\text{ cm}^3", "12^3\\text{ m}^3"),
+    ),
+    Pairs("12\\text{ gm}", ("12 grams", "12\\text{ g}", "12 g"), ("12\\text{ kg}", "12\\text{ mg}", "12 gallons")),
+    Pairs("1\\text{ foot}", ("1 ft", "1"), ("12\\text{ inches}", "12", "1\\text{ inch}", "1\\text{ square foot}")),
+    # functions that part company far out or at single places
+    Pairs("\\max(1000,n)", ("\\max(n, 1000)", "\\frac{n+1000+|n-1000|}{2}"), ("1000", "n", "\\min(1000,n)", "1000+n")),
+    Pairs("|x-10|", ("|10-x|", "\\sqrt{(x-10)^2}", "\\max(x-10,10-x)"), ("10-x", "x-10", "|x|-10", "|x+10|")),
+    Pairs("\\lfloor x \\rfloor", ("-\\lceil -x \\rceil",), ("x", "\\lceil x \\rceil", "\\lceil x \\rceil-1")),
+    Pairs("\\ln x^2", ("2\\ln|x|",), ("2\\ln x", "(\\ln x)^2", "\\ln 2x")),
+    Pairs("\\sqrt{x^2-4}", ("(x^2-4)^{1/2}",), ("x-2", "\\sqrt{x^2}-2", "\\sqrt{|x^2-4|}", "\\sqrt{x-2}\\sqrt{x+2}")),
+    # hedges and alternatives
+    Pairs(
+        "5",
+        ("5\\text{ in total}", "\\text{five}"),
+        ("5 \\text{ or so, maybe 6}", "5\\text{ or }6", "\\text{about }5", "\\text{at least }5", "5\\text{ or more}"),
+    ),
 )

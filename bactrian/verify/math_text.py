@@ -5,12 +5,15 @@ from collections.abc import Iterator
 
 from bactrian.verify.gsm8k import last
 from bactrian.verify.latex_text import closing_brace
+from bactrian.verify.units import known
 
 TEXT_LIMIT = 20_000
 """Characters considered, from the end."""
 FINAL = ("Final Answer: The final answer is", ". I hope it is correct.")
 LOOSE = re.compile(r"\banswer(?:\s+is|\s*:)[\s:*]{0,8}", re.IGNORECASE)
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*(\{|\s[^${]+)")
+JOINED = re.compile(r"\s*(?:,?\s*or|,)\s*")
+HEDGE = re.compile(r"\b(?:or|maybe|perhaps|possibly|probably)\b|\?")
 UNIT_WORDS = (
     "square", "ways", "integers", "dollars", "mph", "inches", "ft", "hours", "km", "units", "\\ldots", "sue", "points",
     "feet", "minutes", "digits", "cents", "degrees", "cm", "gm", "pounds", "meters", "meals", "edges", "students",
@@ -38,23 +41,37 @@ def final_phrase(text: str) -> str | None:
 
 
 def last_math(text: str) -> str | None:
-    """What stands between the last two dollar signs."""
+    """What stands between the last two dollar signs, with what "or" joins to it: an alternative is no answer."""
     parts = text.replace("$$", "$").split("$")
-    return parts[-2] if len(parts) >= 3 else None
+    parts = parts[: len(parts) - 1 + len(parts) % 2]
+    if len(parts) < 3:
+        return None
+    found, at = parts[-2], len(parts) - 2
+    while at > 1 and JOINED.fullmatch(parts[at - 1]) and ("or" in parts[at - 1] or found != parts[-2]):
+        at -= 2
+        found = f"{parts[at]} \\text{{ or }} {found}"
+    return found
 
 
 def loose_phrase(text: str) -> str | None:
-    """The rest of the line after the last "answer is" or "answer:"."""
+    """The rest of the line after the last "answer is" or "answer:"; of "5 apples" the 5, of "5 or 6" all,
+    of "5 cm each" the 5 cm.
+    """
     found = last(LOOSE.finditer(text))
     line = text[found.end() :].strip().split("\n")[0].strip().strip("*").rstrip(".") if found else None
     start = re.match(r"\$[^$]+\$|\\\(.+?\\\)|-?[\d,.]*\d(?:/\d+)?(?=\s+[a-z]{2})", line) if line else None
-    return start[0].strip("\\()") if start else line
+    if not start or not line or HEDGE.search(" ".join(line[start.end() :].split()[:3])):
+        return line
+    unit = re.match(r"\s+([A-Za-z]+)", line[start.end() :])
+    named = unit is not None and unit[1] != "in" and known(unit[1]) is not None
+    return start[0].strip("\\()") + (f" {unit[1]}" if unit and named else "")
 
 
 def last_number(text: str) -> str | None:
-    """The number with which a text ends."""
+    """The number with which a text ends, if it is no alternative."""
     found = re.search(r"(?<![\w.,])-?[\d,]*\.?\d+(?:/\d+)?(?=[\s.!*]*\Z)", text[-200:])
-    return found[0] if found else None
+    alternative = found and re.search(r"\b(?:or|maybe|perhaps|possibly)\s+\Z", text[-200:][: found.start()])
+    return found[0] if found and not alternative else None
 
 
 def candidates(text: str) -> Iterator[str]:

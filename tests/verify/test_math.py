@@ -157,7 +157,8 @@ def test_where_the_answer_stands() -> None:
     assert boxed("\\boxed{a} then \\boxed{\\frac{1}{2}}.") == "\\frac{1}{2}" and boxed("\\boxed 7$") == "7"
     assert boxed("\\fbox{3}") == "3" and boxed("nothing") is None and boxed("\\boxed{\\frac{1}{2}") == "\\frac{1}{2}"
     assert final_phrase("Final Answer: The final answer is $5$. I hope it is correct. More") == "$5$"
-    assert list(candidates("\\boxed{3} or $4$")) == ["3"] and list(candidates("It is $4$ or $5$")) == ["5"]
+    assert list(candidates("\\boxed{3} or $4$")) == ["3"] and list(candidates("It is $4$, so $5$")) == ["5"]
+    assert list(candidates("It is $4$ or $5$")) == ["4 \\text{ or } 5"]
     for text in (
         "The answer is 5 apples.",
         "The answer is $5$, surely",
