@@ -18,10 +18,10 @@ from sandbox.busy import busy
 from sandbox.mutants import one_mutant
 from sandbox.plus import both
 
-from bactrian.data.code import humaneval_problems
+from bactrian.data.io.code_tasks import humaneval_problems
 from bactrian.sandbox import chosen
 from bactrian.verify import Item, verify_all
-from bactrian.verify.code import block
+from bactrian.verify.code.code import block
 
 SETTINGS = {"test_seconds": 1.0, "seconds": 4.0}
 HANGING = ("def {}(*a):\n    while True: pass", "import time\ndef {}(*a): time.sleep(1000)")

@@ -28,8 +28,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bactrian.suites.catalogue import catalogue
-from bactrian.suites.gold_check import check_all
+from bactrian.evaluate.catalogue import catalogue
+from bactrian.evaluate.gold_check import check_all
 from bactrian.verify import Pool
 
 HERE = Path(__file__).parent

@@ -11,10 +11,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from bactrian.artifact import Kind, Licence, Workspace
 from bactrian.errors import BactrianError
-from bactrian.parts import note
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Settings, Stage
+from bactrian.store.artifact import Kind, Licence, Workspace
+from bactrian.store.parts import note
 
 MADE: list[str] = []  # stages run in this process, in order
 
@@ -138,7 +138,10 @@ FAKES: dict[str, type[Stage]] = {stage.name: stage for stage in (Letters, Blend,
 
 def main() -> None:
     """The command line with the fake stages in place of the real ones, without torch."""
-    from bactrian import cli, recipe, runner, stages
+    from bactrian import stages
+    from bactrian.cli import main as cli
+    from bactrian.recipe import recipe
+    from bactrian.run import runner
 
     for module, name, fake in ((stages, "all_stages", lambda: FAKES), (recipe, "all_stages", lambda: FAKES),
                                (runner, "_prepare", lambda hardware, seed: None)):

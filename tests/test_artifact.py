@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.artifact import Artifact, Store, Workspace, naming_full_disk, take_lock, write_atomically
 from bactrian.errors import BactrianError
-from bactrian.manifest import (
+from bactrian.store.artifact import Artifact, Store, Workspace, naming_full_disk, take_lock, write_atomically
+from bactrian.store.manifest import (
     Decontamination,
     FileRecord,
     InputRecord,
@@ -176,7 +176,7 @@ def test_what_a_kill_left_is_there_again_but_never_an_artifact(tmp_path: Path) -
 
 
 def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
-    program = ("import sys, pathlib\nfrom bactrian.artifact import Store\n"
+    program = ("import sys, pathlib\nfrom bactrian.store.artifact import Store\n"
                f"with Store(pathlib.Path(sys.argv[1])).making('letters', '{KEY}'):\n print('got it')")
     command = [sys.executable, "-c", program, str(tmp_path)]
     with Store(tmp_path).making("letters", KEY):
@@ -187,7 +187,7 @@ def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
-    program = ("import sys, pathlib, os\nfrom bactrian.artifact import take_lock\n"
+    program = ("import sys, pathlib, os\nfrom bactrian.store.artifact import take_lock\n"
                "take_lock(pathlib.Path(sys.argv[1]), 'x')\nos.kill(os.getpid(), 9)")
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")]).returncode == -9
     os.close(take_lock(tmp_path / "lock", "x"))

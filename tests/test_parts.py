@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from bactrian import fingerprint, parts, runner
-from bactrian.artifact import Store
 from bactrian.errors import BactrianError
-from bactrian.manifest import Manifest
-from bactrian.plan import plan
-from bactrian.recipe import load
-from bactrian.runner import StepRecord
+from bactrian.recipe.recipe import load
+from bactrian.run import runner
+from bactrian.run.plan import plan
+from bactrian.run.runner import StepRecord
+from bactrian.store import fingerprint, parts
+from bactrian.store.artifact import Store
+from bactrian.store.manifest import Manifest
 
 RECIPE = """\
 name: parts

@@ -9,19 +9,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bactrian.artifact import Store
-from bactrian.cli import invoke
-from bactrian.data.adoption import Account, Adoption, adopt
-from bactrian.data.formats import Fault
-from bactrian.data.layouts import LAYOUTS
+from bactrian.cli.main import invoke
+from bactrian.data.io.adoption import Account, Adoption, adopt
+from bactrian.data.io.formats import Fault
+from bactrian.data.io.layouts import LAYOUTS
 from bactrian.errors import BactrianError
-from bactrian.known_models import FAMILIES
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.reward_model import RewardModel
-from bactrian.rehearsal.rehearse import CAPS, ROWS, prepare, rehearse
-from bactrian.rehearsal.rows import WORDS, made_up_rows
-from bactrian.rehearsal.toy import write_toy
-from bactrian.stages.checkpoint import Checkpoint
+from bactrian.run.known_models import FAMILIES
+from bactrian.run.rehearsal.rehearse import CAPS, ROWS, prepare, rehearse
+from bactrian.run.rehearsal.toy_models import write_toy
+from bactrian.run.rehearsal.toy_rows import WORDS, made_up_rows
+from bactrian.stages.tune.checkpoint import Checkpoint
+from bactrian.store.artifact import Store
 from bactrian.verify import check_verifiers
 from bactrian.verify import verifier as verifier_of
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bactrian import cli, runner
-from bactrian.artifact import Store, Workspace
+from bactrian.cli import main as cli
 from bactrian.errors import BactrianError
-from bactrian.manifest import Licence, Manifest
-from bactrian.plan import plan
-from bactrian.recipe import load
-from bactrian.runner import StepRecord, tasks
+from bactrian.recipe.recipe import load
+from bactrian.run import runner
+from bactrian.run.plan import plan
+from bactrian.run.runner import StepRecord, tasks
+from bactrian.store.artifact import Store, Workspace
+from bactrian.store.manifest import Licence, Manifest
 
 RECIPE = """\
 name: small
@@ -370,7 +371,7 @@ def test_ctrl_c_says_that_the_run_can_be_resumed(fakes: list[str]) -> None:
 def test_preparation_sets_threads_determinism_and_seeds() -> None:
     import torch
 
-    from bactrian.hardware import Hardware
+    from bactrian.store.hardware import Hardware
 
     before = torch.get_num_threads()
     try:

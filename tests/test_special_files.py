@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bactrian.data.files import data_files, stream_rows
-from bactrian.data.formats import scan
+from bactrian.data.io.files import data_files, stream_rows
+from bactrian.data.io.formats import scan
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind, hash_path
-from bactrian.source import problem_with, resolve
-from bactrian.special import special
+from bactrian.recipe.references import problem_with, resolve
+from bactrian.store.manifest import Kind, hash_path
+from bactrian.store.special_files import special
 
 ROW = '{"text": "a"}\n'
 

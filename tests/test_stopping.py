@@ -16,7 +16,7 @@ import pytest
 from test_runner import SLOW, _reached, command, environment, weights
 
 from bactrian import stopping
-from bactrian.limits import refusal
+from bactrian.store.machine_limits import refusal
 
 LONG = SLOW.replace("steps: 60", "steps: 3000")  # a minute: it must not end before the signal
 

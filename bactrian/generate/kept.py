@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bactrian.data.journal import Journal
+from bactrian.data.io.journal import Journal
 from bactrian.generate.engine import Completion, Engine, Request
 from bactrian.progress import say
 

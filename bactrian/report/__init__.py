@@ -24,10 +24,10 @@ def write_report(run_folder: Path) -> Path:
     Raises:
         BactrianError: `run.json` is missing or is not a run's record.
     """
-    from bactrian.artifact import write_atomically
     from bactrian.report.load import load_run
     from bactrian.report.page import render_page
-    from bactrian.report.scaling import drawings
+    from bactrian.report.scaling_plot import drawings
+    from bactrian.store.artifact import write_atomically
 
     run = load_run(run_folder)
     target = run_folder / "report.html"

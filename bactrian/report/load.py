@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from bactrian.errors import BactrianError
-from bactrian.manifest import METRICS, Manifest
-from bactrian.report.records import (
+from bactrian.report.formatting import finite
+from bactrian.report.run_record import (
     Metrics,
     Record,
     ResultsRecord,
@@ -19,7 +19,7 @@ from bactrian.report.records import (
     Step,
     StepRecord,
 )
-from bactrian.report.words import finite
+from bactrian.store.manifest import METRICS, Manifest
 
 R = TypeVar("R", bound=Record)
 

@@ -18,7 +18,7 @@ import torch
 from bactrian import stopping
 from bactrian.errors import BactrianError
 from bactrian.progress import progress, say
-from bactrian.train import checkpoint
+from bactrian.train import checkpoints
 from bactrian.train.heap import Heap
 from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.pace import Pace
@@ -153,7 +153,7 @@ def train(
     folder = log.scratch / "checkpoints"
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
     spent = cost = 0.0  # seconds: of training before this process, and of the last checkpoint
-    if saved := checkpoint.load_newest(folder):
+    if saved := checkpoints.load_newest(folder):
         optimiser.restore({name: tensor for name, tensor in saved.tensors.items() if not name.startswith(KEPT)})
         if isinstance(task, Remembering):
             kept = {n.removeprefix(KEPT): tensor for n, tensor in saved.tensors.items() if n.startswith(KEPT)}
@@ -199,7 +199,7 @@ def train(
                     kept = task.state() if isinstance(task, Remembering) else {}
                     tensors = optimiser.state() | {f"{KEPT}{name}": tensor for name, tensor in kept.items()}
                     more = {"seconds": seconds, "cost": pace.cost}
-                    checkpoint.save(folder, checkpoint.Checkpoint(step + 1, tensors, counts | more))
+                    checkpoints.save(folder, checkpoints.Checkpoint(step + 1, tensors, counts | more))
                 stopping.check(f"{title}: stopped after step {step + 1} of {task.steps}, which is in a checkpoint")
     return counts
 

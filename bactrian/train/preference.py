@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bactrian.data.journal import Journal
+from bactrian.data.io.journal import Journal
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, pack, plant
 from bactrian.progress import progress

@@ -1,6 +1,6 @@
 """Verifiers: does a completion give the right answer, and if not, why not."""
 
-from bactrian.verify.judge import Judge
+from bactrian.verify.model_verifiers import Judge
 from bactrian.verify.pool import Item, Pool, verify_all
 from bactrian.verify.registry import check_verifiers, names, register, self_check, verifier, verify, versions
 from bactrian.verify.verdict import OUTCOMES, Example, Outcome, Problem, Verdict, at_limit

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from bactrian.chat import TAGS
 from bactrian.errors import BactrianError
-from bactrian.fingerprint import code_fingerprint
-from bactrian.parts import note
-from bactrian.verify.thinking import answer_part, declines
+from bactrian.store.fingerprint import code_fingerprint
+from bactrian.store.parts import note
+from bactrian.verify.final_answer import answer_part, declines
 from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict, unparsable
 
 Check = Callable[[Problem, str], Verdict]
@@ -30,7 +30,7 @@ class Verifier:
 
     `place` is where it runs: "here" if it is quick on any input; "worker" if it may be slow, hang or crash (a process
     that can be killed, fenced in by guard.py); "thread" if it keeps such processes of its own, as the sandbox does;
-    "judge" if a model decides, which the pool is given (judge.py).
+    "judge" if a model decides, which the pool is given (model_verifiers.py).
     `settings` are those that a row may give, with their defaults. `examples`: gold answers and hard negatives.
     `sees_thinking`: it wants the completion whole. `check_truth` raises ValueError for a problem that it cannot judge.
     `of_form`: what a text says does not matter to it, so that nonsense can be right. `module` is imported by a worker
@@ -54,20 +54,20 @@ class Verifier:
 BUILT_IN = {
     name: f"bactrian.verify.{module}"
     for module, names_ in {
-        "gsm8k": "gsm8k gsm8k_strict",
-        "competition": "math math_strict math_hendrycks math_minerva math_value math_verify",
-        "ifeval": "ifeval ifeval_strict",
-        "training_constraints": "instructions",
-        "choice": "choice",
-        "spans": "squad_em squad_f1 drop flan bbh",
-        "contained": "contains",
-        "deepmind": "deepmind",
-        "code": "code code_rate",
-        "pal": "pal",
+        "maths.gsm8k": "gsm8k gsm8k_strict",
+        "maths.competition": "math math_strict math_hendrycks math_minerva math_value math_verify",
+        "instructions.ifeval": "ifeval ifeval_strict",
+        "instructions.training_constraints": "instructions",
+        "text.multiple_choice": "choice",
+        "text.spans": "squad_em squad_f1 drop flan bbh",
+        "text.contained": "contains",
+        "maths.deepmind": "deepmind",
+        "code.code": "code code_rate",
+        "code.pal": "pal",
         "gym": "reasoning_gym",
-        "form": "format gated length",
-        "refusal": "compliance compliance_model",
-        "judge": "judge reward_model",
+        "text.form": "format gated length",
+        "text.refusal": "compliance compliance_model",
+        "model_verifiers": "judge reward_model",
     }.items()
     for name in names_.split()
 }

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from bactrian.data.adoption import Account, Adoption, adopt
-from bactrian.data.formats import Fault
-from bactrian.data.rows import validate_row
+from bactrian.data.io.adoption import Account, Adoption, adopt
+from bactrian.data.io.formats import Fault
+from bactrian.data.io.rows import validate_row
 
 ASKED = {"role": "user", "content": "2 + 2?"}
 SAID = {"role": "assistant", "content": "4"}

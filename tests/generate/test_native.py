@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from bactrian.generate.native import kernels
+from bactrian.generate.decode_kernels import kernels
 
 PROGRAM = """
 from bactrian.generate.native import kernels

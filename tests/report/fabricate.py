@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from bactrian.manifest import Manifest
+from bactrian.store.manifest import Manifest
 from bactrian.verify import OUTCOMES
 
 TASKS = ("sums", "chain-sums")

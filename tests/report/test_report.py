@@ -20,9 +20,9 @@ import pytest
 from fabricate import write_lines, write_run
 
 from bactrian.errors import BactrianError
-from bactrian.manifest import Manifest
-from bactrian.report import charts, scores, svg, words, write_report
-from bactrian.report.records import ResultsRecord
+from bactrian.report import charts, formatting, scores, svg, write_report
+from bactrian.report.run_record import ResultsRecord
+from bactrian.store.manifest import Manifest
 
 SECTIONS = ("made", "scores", "curves", "transcripts", "trust", "licences", "time", "settings", "recipe")
 HOSTILE = "<script>alert(1)</script></style></pre>\"'><img src=x onerror=alert(2)>{{7*7}}\u202eRTL\x00\x1b[31m"
@@ -130,7 +130,7 @@ def test_numbers_printed_are_those_of_the_results(run: Path) -> None:
     for c in given["comparisons"]:
         low, high = (f"{end * 100:+.1f}".replace("-", "−") for end in c["interval"])
         assert f"{c['difference'] * 100:+.1f} points".replace("-", "−") in text
-        p = " ".join(words.p_value(c["p"]).split())
+        p = " ".join(formatting.p_value(c["p"]).split())
         assert f"{low} to {high} · {p}" in text
         assert f"{c['gained']} gained, {c['lost']} lost" in text
 
@@ -362,6 +362,6 @@ def test_import_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", [words, charts, svg], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [formatting, charts, svg], ids=lambda module: module.__name__)
 def test_examples_in_docstrings(module: Any) -> None:
     assert doctest.testmod(module).failed == 0

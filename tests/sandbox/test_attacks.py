@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from sandbox.walls import WORKING
 
-from bactrian.cli import invoke
+from bactrian.cli.main import invoke
 from bactrian.sandbox import WEAK, Isolation
 from bactrian.sandbox.attacks.escapes import ESCAPES
 from bactrian.sandbox.attacks.forgeries import FORGERIES
 from bactrian.sandbox.attacks.naive import fooled
 from bactrian.sandbox.attacks.siege import ATTACKS, FORGED, SUITE, Bait, bait, besiege, left_behind, perform
 from bactrian.sandbox.attacks.tasks import TASKS
-from bactrian.sandbox.judge import examine
+from bactrian.sandbox.examination import examine
 from bactrian.sandbox.limits import Limits
 
 SLOW = {"time and signals that are not heeded", "sleeping through"}

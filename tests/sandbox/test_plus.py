@@ -11,11 +11,11 @@ from sandbox.plus import Row, both
 from sandbox.test_mutants import EQUIVALENT, UNTOLD
 from sandbox.walls import NONE, WORKING
 
-from bactrian.data.code import humaneval_problems, mbpp_problems
+from bactrian.data.io.code_tasks import humaneval_problems, mbpp_problems
+from bactrian.evaluate.catalogue import catalogue
 from bactrian.sandbox import Isolation, Limits, Reference, answers
-from bactrian.suites.catalogue import catalogue
 from bactrian.verify import Item, Verdict, verify, verify_all
-from bactrian.verify.code import block
+from bactrian.verify.code.code import block
 
 FILE = Path(__file__).parents[2].parent / "shared" / "data" / "humaneval.jsonl"
 ROWS: list[Row] = [

@@ -12,7 +12,7 @@ from sandbox.busy import busy
 from bactrian.sandbox import Isolation, Limits, Suite, examine, run_program, watch
 from bactrian.sandbox.watch import leaf, processor_time
 from bactrian.verify import Item, verify, verify_all
-from bactrian.verify.code import block
+from bactrian.verify.code.code import block
 
 LIMITS = Limits(wall=3.0, cpu=2, test=0.5)
 TWICE = Suite(tests=("assert f(2) == 4", "assert f(5) == 10"))

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from bactrian.artifact import Input, Workspace, write_atomically
-from bactrian.data import resumption, writer
+from bactrian.data.io import resumption, writer
 from bactrian.data.overlap import scan
-from bactrian.manifest import Kind
-from bactrian.stages.decontaminate import Decontaminate
-from bactrian.stages.filter import Filter
-from bactrian.stages.source import Source
+from bactrian.stages.data.decontaminate import Decontaminate
+from bactrian.stages.data.filter import Filter
+from bactrian.stages.data.source import Source
 from bactrian.stages.stage import Stage
+from bactrian.store.artifact import Input, Workspace, write_atomically
+from bactrian.store.manifest import Kind
 
 QUESTIONS = [f"How many apples does person number {i} have if {i + 3} of them were eaten today?" for i in range(20)]
 

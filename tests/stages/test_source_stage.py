@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from bactrian.artifact import Input, Store, Workspace
-from bactrian.data.files import read_rows, write_rows
-from bactrian.data.provenance import read_provenance
+from bactrian.data.io.files import read_rows, write_rows
+from bactrian.data.io.provenance import read_provenance
 from bactrian.errors import BactrianError
-from bactrian.facts import facts_of
-from bactrian.manifest import Kind, Licence, Manifest
-from bactrian.recipe import load
-from bactrian.runner import run
-from bactrian.stages.source import Source
+from bactrian.recipe.facts import facts_of
+from bactrian.recipe.recipe import load
+from bactrian.run.runner import run
+from bactrian.stages.data.source import Source
 from bactrian.stages.stage import Facts
+from bactrian.store.artifact import Input, Store, Workspace
+from bactrian.store.manifest import Kind, Licence, Manifest
 
 GOOD = {"instruction": "2 + 2?", "input": "", "output": "4"}
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -135,7 +135,7 @@ def test_settings_and_forecast() -> None:
 
 def test_the_hub_is_streamed_and_its_failures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
-    from bactrian.data import files
+    from bactrian.data.io import files
 
     asked = []
 
@@ -160,7 +160,7 @@ def test_the_hub_is_streamed_and_its_failures_are_named(tmp_path: Path, monkeypa
 
 
 def test_a_recipe_carries_licence_and_mark_into_every_manifest_and_needs_no_hub_for_a_plan(tmp_path: Path) -> None:
-    from bactrian.plan import plan
+    from bactrian.run.plan import plan
 
     (tmp_path / "train-0.jsonl").write_text(lines(*[GOOD] * 3))
     (tmp_path / "r.yaml").write_text("""

@@ -10,15 +10,15 @@ import pytest
 from chain import guesser
 from pydantic import ValidationError
 
-from bactrian.artifact import Input, Workspace
 from bactrian.chat import FORMATS
-from bactrian.data.files import write_rows
-from bactrian.data.problems import problem
+from bactrian.data.io.files import write_rows
+from bactrian.data.io.problem_rows import problem
 from bactrian.errors import BactrianError
 from bactrian.generate.local import LocalEngine
-from bactrian.manifest import Kind
-from bactrian.stages.scaling import Scaling
+from bactrian.stages.measure.scaling import Scaling
 from bactrian.stages.stage import Facts
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 from bactrian.think.attempt import Attempt, best_by, first_within, majority, vote
 from bactrian.think.forcing import Question, opened_prompt
 from bactrian.think.thought import Budget
@@ -105,8 +105,8 @@ def test_every_method_says_what_it_cost_and_kept(bench: Bench, results: dict[str
 
 
 def test_the_page_and_the_plot_show_every_method(bench: Bench, results: dict[str, Any]) -> None:
-    from bactrian.report.records import ResultsRecord, Run, RunRecord, Step, StepRecord
-    from bactrian.report.scaling import drawings, scaling_view
+    from bactrian.report.run_record import ResultsRecord, Run, RunRecord, Step, StepRecord
+    from bactrian.report.scaling_plot import drawings, scaling_view
 
     record = ResultsRecord.model_validate(results)
     view = scaling_view(Step(StepRecord(name="<b>sweep</b>", stage="scaling"), results=record))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bactrian.cli import invoke
+from bactrian.cli.main import invoke
 from bactrian.evaluate.checking import Case, check, own_cases, row_cases
 from bactrian.verify import Item, Pool, Verdict, names
 from bactrian.verify.registry import VERIFIERS, Verifier

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from bactrian.evaluate.fuzzing import fuzz
 from bactrian.verify import Item, Pool, self_check, verify
-from bactrian.verify.answer_tree import Unreadable
-from bactrian.verify.competition import same, same_text, same_value
-from bactrian.verify.equivalence import equivalent
-from bactrian.verify.hostile import fuzzed
-from bactrian.verify.math_pairs import PAIRS
-from bactrian.verify.math_text import boxed, candidates, final_phrase, hendrycks, minerva
+from bactrian.verify.maths.answer_tree import Unreadable
+from bactrian.verify.maths.competition import same, same_text, same_value
+from bactrian.verify.maths.equivalence import equivalent
+from bactrian.verify.maths.hostile import fuzzed
+from bactrian.verify.maths.pairs import PAIRS
+from bactrian.verify.maths.solution import boxed, candidates, final_phrase, hendrycks, minerva
 
 pytest.importorskip("math_verify")
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bactrian.verify import real_sets, verify
-from bactrian.verify.answer_tree import Unreadable
-from bactrian.verify.competition import same
-from bactrian.verify.equivalence import equivalent
-from bactrian.verify.units import unit_name
+from bactrian.verify import verify
+from bactrian.verify.maths import real_sets
+from bactrian.verify.maths.answer_tree import Unreadable
+from bactrian.verify.maths.competition import same
+from bactrian.verify.maths.equivalence import equivalent
+from bactrian.verify.maths.units import unit_name
 
 pytest.importorskip("math_verify")
 

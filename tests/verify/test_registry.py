@@ -26,8 +26,8 @@ from bactrian.verify import (
     registry,
     verify,
 )  # fmt: skip
+from bactrian.verify.final_answer import answer_part, declines
 from bactrian.verify.registry import VERIFIERS
-from bactrian.verify.thinking import answer_part, declines
 
 EXAMPLES = [Example("yes!", "", "right"), Example("no", "", "wrong"), Example("", "", "unparsable")]
 
@@ -70,7 +70,7 @@ def test_a_decorated_function_verifies_rows_with_their_settings() -> None:
 
 
 def test_a_name_is_taken_once() -> None:
-    with pytest.raises(BactrianError, match=r"two verifiers are called 'gsm8k': one of bactrian.verify.gsm8k and one"):
+    with pytest.raises(BactrianError, match=r"two verifiers are called 'gsm8k': one of bactrian\.verify\.maths\."):
         register("gsm8k", examples=EXAMPLES)(affirm)
 
 

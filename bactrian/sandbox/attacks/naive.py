@@ -5,8 +5,8 @@ It measures whether a forgery is a real attempt. It is itself run inside the san
 
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Limits
-from bactrian.sandbox.script import run_program
-from bactrian.sandbox.suite import Suite
+from bactrian.sandbox.scripts import run_program
+from bactrian.sandbox.unit_tests import Suite
 
 NAIVE = """
 names = {{}}

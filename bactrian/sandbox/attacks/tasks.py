@@ -6,7 +6,7 @@ forgery against a task that its own honest program fails would prove nothing, so
 
 from typing import NamedTuple
 
-from bactrian.sandbox.suite import Suite
+from bactrian.sandbox.unit_tests import Suite
 
 
 class Task(NamedTuple):
