@@ -55,7 +55,7 @@ def outcomes(programs: Sequence[Program], workers: int) -> dict[str, str]:
 
 
 def made(file: Path, step: int, inputs: int) -> list[Program]:
-    """Of each `step`th task of HumanEval, in both layouts of HumanEval+: its reference, a mutant, and one that hangs."""
+    """Of each `step`th task of HumanEval, in both layouts of HumanEval+: the reference, a mutant, one that hangs."""
     rows = [json.loads(line) for line in file.read_text().splitlines()][::step]
     programs = []
     for number, row in enumerate(rows):
