@@ -121,7 +121,7 @@ class Parser(Reader):
             if sign in ("\\pm", "\\mp"):
                 term = Call("pm" if sign == "\\pm" else "mp", (term,))
             elif sign == "-":
-                term = negative(term)
+                term = Based(f"-{term.digits}", term.base) if isinstance(term, Based) else negated(term)
             total = term if total is None else Call("add", (total, term))
         unit, self.unit = self.unit, before
         return Quantity(total, unit) if unit else total
@@ -396,6 +396,3 @@ class Parser(Reader):
                 row = [] if self.peek() == "\\end" else [self.sum()]
         self.environment()
         return Matrix(tuple([*rows, tuple(row)] if row else rows))
-
-def negative(node: Node) -> Node:
-    return Based(f"-{node.digits}", node.base) if isinstance(node, Based) else negated(node)

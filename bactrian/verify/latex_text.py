@@ -67,7 +67,8 @@ LETTER_UNIT = re.compile(r"[\d}%)][\s\\]*[mgshlL](?![A-Za-z])|/\s*[mgshlL](?![A-
 RAW_JOINING = re.compile(r"(?<![\\A-Za-z])(?:and|or)(?![A-Za-z])", re.IGNORECASE)
 UNIT_WORD = r"(?:[A-Za-z]+\.?)"
 RAW_UNIT = re.compile(
-    rf"(?:(?<=[\d}}%)])|(?<=\\pi)|(?<=\\pi ))(?P<gap>\s*)(?P<unit>{UNIT_WORD}(?:\s+{UNIT_WORD})*(?:\s*\^\s*(?:\d|\{{\s*\d\s*\}}))?"
+    rf"(?:(?<=[\d}}%)])|(?<=\\pi)|(?<=\\pi ))(?P<gap>\s*)"
+    rf"(?P<unit>{UNIT_WORD}(?:\s+{UNIT_WORD})*(?:\s*\^\s*(?:\d|\{{\s*\d\s*\}}))?"
     rf"(?:\s*/\s*{UNIT_WORD}(?:\s*\^\s*(?:\d|\{{\s*\d\s*\}}))?)?)(?=\s*(?:[,;]|\Z|\\and|\\or))"
 )
 
