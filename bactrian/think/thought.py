@@ -11,7 +11,7 @@ Ended = Literal["itself", "turn", "budget"]
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of one thought [s1; SPEC §6.4].
+    """Limits of one thought [s1, Muennighoff et al. 2025].
 
     thinking: the most tokens of thinking, those that were put in its mouth included; 0 is none at all; None: what the
         model's context leaves.

@@ -1,4 +1,4 @@
-"""The methods that stage `scaling` compares: what each asks of the model, and how it chooses an answer [SPEC §6.5]."""
+"""The methods that stage `scaling` compares: what each asks of the model, and how it chooses an answer [s1]."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
