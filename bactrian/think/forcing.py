@@ -1,4 +1,4 @@
-"""Budget forcing [Muennighoff et al. 2025]: thinking is cut at its limit, or its end is suppressed and thinking goes on.
+"""Budget forcing [Muennighoff et al. 2025]: thinking is cut at its limit, or goes on where its end is suppressed.
 
 All of it is done on rows that go on from their own cache (generate.engine.Continuation): no token is forwarded twice.
 """
