@@ -61,7 +61,7 @@ class Method(Settings):
 
 
 class Forcing(Method):
-    """Budget forcing: thinking is cut at each budget, and its end taken back up to each number of waits."""
+    """Budget forcing: thinking is cut at each budget, and its end suppressed up to each number of times (`waits`)."""
 
     method: Literal["forcing"]
     budgets: Budgets
