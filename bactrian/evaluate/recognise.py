@@ -20,7 +20,7 @@ from bactrian.data.io.formats import Fault, is_data
 from bactrian.errors import BactrianError
 from bactrian.evaluate.catalogue import catalogue
 from bactrian.evaluate.ledger import Ledger, entry
-from bactrian.evaluate.task import Row, Task
+from bactrian.evaluate.task import LeftOut, Row, Task
 from bactrian.evaluate.task_rows import BESIDE, VARIABLE, built, find_file
 from bactrian.evaluate.unseen_items import Marks, look_through, marks_of, together
 from bactrian.progress import say
@@ -81,6 +81,8 @@ def is_item(task: Task, row: Row) -> bool:
         return False
     try:
         return bool(built(task, row, ""))
+    except LeftOut:
+        return False
     except BactrianError:  # another layout of the same data, it may be
         return any(row.get(name) for name in task.asks)
 
