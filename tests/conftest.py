@@ -22,14 +22,14 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]
 
     from bactrian import stages
     from bactrian.recipe import recipe
-    from bactrian.run import runner
+    from bactrian.run import make
 
     def all_stages() -> dict[str, Any]:
         return fake_stages.FAKES
 
     monkeypatch.setattr(stages, "all_stages", all_stages)
     monkeypatch.setattr(recipe, "all_stages", all_stages)
-    monkeypatch.setattr(runner, "_prepare", lambda hardware, seed: None)
+    monkeypatch.setattr(make, "prepare", lambda hardware, seed: None)
     monkeypatch.setattr("bactrian.report.write_report", lambda folder: folder / "report.html")
     monkeypatch.setenv("BACTRIAN_NO_REEXEC", "1")
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Settings, Stage
-from bactrian.store.artifact import Kind, Licence, Workspace
+from bactrian.store.artifact import Workspace
+from bactrian.store.manifest import Kind, Licence
 from bactrian.store.parts import note
 
 MADE: list[str] = []  # stages run in this process, in order
@@ -141,9 +142,9 @@ def main() -> None:
     from bactrian import stages
     from bactrian.cli import main as cli
     from bactrian.recipe import recipe
-    from bactrian.run import runner
+    from bactrian.run import make
 
     for module, name, fake in ((stages, "all_stages", lambda: FAKES), (recipe, "all_stages", lambda: FAKES),
-                               (runner, "_prepare", lambda hardware, seed: None)):
+                               (make, "prepare", lambda hardware, seed: None)):
         setattr(module, name, fake)
     sys.exit(cli.invoke(sys.argv[1:]))

@@ -13,7 +13,8 @@ from bactrian.evaluate.scoring import Answer, compare
 from bactrian.evaluate.statistics import average_difference
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.recipe import Recipe, load
-from bactrian.run.runner import run, tasks
+from bactrian.run.keys import tasks
+from bactrian.run.runner import run
 from bactrian.stages.measure.ablation import Ablation
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.hardware import Hardware

@@ -12,20 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
-from bactrian.store.artifact import Artifact, Store, Workspace, naming_full_disk, take_lock, write_atomically
-from bactrian.store.manifest import (
-    Decontamination,
-    FileRecord,
-    InputRecord,
-    Kind,
-    Licence,
-    Manifest,
-    content_hash,
-    hash_file,
-    hash_json,
-    hash_path,
-    merge_licences,
-)
+from bactrian.store.artifact import Artifact, Store, Workspace
+from bactrian.store.disk import naming_full_disk, take_lock, write_atomically
+from bactrian.store.hashes import FileRecord, content_hash, hash_file, hash_json, hash_path
+from bactrian.store.manifest import Decontamination, InputRecord, Kind, Licence, Manifest, merge_licences
 
 KEY = "0123456789abcdef" * 4
 
@@ -187,7 +177,7 @@ def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
-    program = ("import sys, pathlib, os\nfrom bactrian.store.artifact import take_lock\n"
+    program = ("import sys, pathlib, os\nfrom bactrian.store.disk import take_lock\n"
                "take_lock(pathlib.Path(sys.argv[1]), 'x')\nos.kill(os.getpid(), 9)")
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")]).returncode == -9
     os.close(take_lock(tmp_path / "lock", "x"))

@@ -31,7 +31,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("bactrian.run.runner._prepare", lambda hardware, seed: None)
+    monkeypatch.setattr("bactrian.run.make.prepare", lambda hardware, seed: None)
     monkeypatch.setenv("BACTRIAN_NO_REEXEC", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)

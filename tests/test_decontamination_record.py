@@ -18,8 +18,8 @@ from bactrian.report.trust import checks
 from bactrian.run.runner import run
 from bactrian.stages.data.decontaminate import Decontaminate
 from bactrian.stages.stage import DataRef, HeldOutRef, ModelRef, Reference, Stage
-from bactrian.store.artifact import Input, Kind, Licence, Store, Workspace
-from bactrian.store.manifest import Decontamination, Manifest
+from bactrian.store.artifact import Input, Store, Workspace
+from bactrian.store.manifest import Decontamination, Kind, Licence, Manifest
 
 RECIPE = """
 name: r

@@ -68,7 +68,7 @@ def test_large_recipes_are_planned_without_a_network(
         assert invoke(["plan", str(RECIPES / f"{name}.yaml"), "--store", str(tmp_path)]) == 0
         assert "H100-hours" in (said := capsys.readouterr().out) and f"{rlvr:,}" in said
     with pytest.raises(BactrianError, match="cannot be had from the Hub"):
-        from bactrian.run.runner import tasks
+        from bactrian.run.keys import tasks
 
         tasks(load(RECIPES / f"{name}.yaml"), made.hardware)
 

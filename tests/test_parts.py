@@ -7,8 +7,8 @@ import pytest
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.run import runner
+from bactrian.run.log import StepRecord
 from bactrian.run.plan import plan
-from bactrian.run.runner import StepRecord
 from bactrian.store import fingerprint, parts
 from bactrian.store.artifact import Store
 from bactrian.store.manifest import Manifest

@@ -13,9 +13,10 @@ import pytest
 from bactrian.cli import main as cli
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
-from bactrian.run import runner
+from bactrian.run import keys, prepare, runner
+from bactrian.run.keys import tasks
+from bactrian.run.log import StepRecord
 from bactrian.run.plan import plan
-from bactrian.run.runner import StepRecord, tasks
 from bactrian.store.artifact import Store, Workspace
 from bactrian.store.manifest import Licence, Manifest
 
@@ -84,7 +85,7 @@ def test_renaming_a_step_remakes_only_what_shows_names(fakes: list[str]) -> None
 
 def test_changed_code_remakes(fakes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run()
-    monkeypatch.setattr(runner, "code_fingerprint", lambda module: "other")
+    monkeypatch.setattr(keys, "code_fingerprint", lambda module: "other")
     assert made(run()) == ALL
 
 
@@ -284,7 +285,7 @@ def test_the_plan_knows_time_limits(fakes: list[str]) -> None:
 def test_a_step_too_big_for_the_machine_is_warned_of(
     fakes: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runner, "memory_bytes", lambda: 2**29)
+    monkeypatch.setattr(prepare, "memory_bytes", lambda: 2**29)
     run()
     assert "sft: warning: may need 0.9 GiB of memory, and this machine has 0.5 GiB" in capsys.readouterr().err
 
@@ -375,9 +376,9 @@ def test_preparation_sets_threads_determinism_and_seeds() -> None:
 
     before = torch.get_num_threads()
     try:
-        runner._prepare(Hardware(threads=1), 5)
+        prepare.prepare(Hardware(threads=1), 5)
         first = torch.rand(1).item()
-        runner._prepare(Hardware(threads=1), 5)
+        prepare.prepare(Hardware(threads=1), 5)
         assert torch.rand(1).item() == first and torch.get_num_threads() == 1
         assert torch.are_deterministic_algorithms_enabled()
     finally:

@@ -12,7 +12,8 @@ from bactrian.data.io.files import data_files, stream_rows
 from bactrian.data.io.formats import scan
 from bactrian.errors import BactrianError
 from bactrian.recipe.references import problem_with, resolve
-from bactrian.store.manifest import Kind, hash_path
+from bactrian.store.hashes import hash_path
+from bactrian.store.manifest import Kind
 from bactrian.store.special_files import special
 
 ROW = '{"text": "a"}\n'

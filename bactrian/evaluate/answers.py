@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.store.artifact import take_lock
-from bactrian.store.manifest import hash_json
+from bactrian.store.disk import take_lock
+from bactrian.store.hashes import hash_json
 
 Value = list[Any]
 

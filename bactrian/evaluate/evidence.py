@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.results import NAME, read_object, require
-from bactrian.store.artifact import Store, write_atomically
+from bactrian.store.artifact import Store
+from bactrian.store.disk import write_atomically
 from bactrian.store.manifest import MANIFEST, LedgerRecord, Manifest
 
 WITNESS = "store.json"

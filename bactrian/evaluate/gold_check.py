@@ -26,9 +26,9 @@ from bactrian.evaluate.task import Loaded, Question, Task
 from bactrian.evaluate.task_rows import Absent, load
 from bactrian.model.ranking import Likelihood
 from bactrian.progress import Bar, progress, say
-from bactrian.store.artifact import write_atomically
+from bactrian.store.disk import write_atomically
 from bactrian.store.fingerprint import code_fingerprint
-from bactrian.store.manifest import hash_json
+from bactrian.store.hashes import hash_json
 from bactrian.verify import OUTCOMES, Pool, verifier, versions
 
 LEAST = 0.99

@@ -13,8 +13,8 @@ from bactrian.evaluate.comparison import Side
 from bactrian.evaluate.grading import Record
 from bactrian.evaluate.prompting import plain_text
 from bactrian.evaluate.task import Loaded, Metric, Question, Row, Source, Task
-from bactrian.store.artifact import write_atomically
-from bactrian.store.manifest import hash_json
+from bactrian.store.disk import write_atomically
+from bactrian.store.hashes import hash_json
 
 METRICS = ("exact_match", "acc", "acc_norm", "f1", "em", "prompt_level_loose_acc", "pass@1", "math_verify")
 """Of a sample's numbers the first of these is its score."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.task import Loaded, Question
-from bactrian.store.manifest import hash_json
+from bactrian.store.hashes import hash_json
 
 KNOWN = Path(__file__).with_name("known.json")
 MOST = 128

@@ -21,8 +21,10 @@ from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.evidence import WITNESS, Evidence, evidence, of_results, read_witness, write_witness
-from bactrian.store.artifact import Store, Workspace, now, take_lock, write_atomically
-from bactrian.store.manifest import Kind, LedgerRecord, hash_json
+from bactrian.store.artifact import Store, Workspace
+from bactrian.store.disk import now, take_lock, write_atomically
+from bactrian.store.hashes import hash_json
+from bactrian.store.manifest import Kind, LedgerRecord
 
 NAME = "ledger.jsonl"
 START = "0" * 64

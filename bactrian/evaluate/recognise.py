@@ -24,8 +24,9 @@ from bactrian.evaluate.task import LeftOut, Row, Task
 from bactrian.evaluate.task_rows import BESIDE, VARIABLE, built, find_file
 from bactrian.evaluate.unseen_items import Marks, look_through, marks_of, together
 from bactrian.progress import say
-from bactrian.store.artifact import Store, Workspace, write_atomically
-from bactrian.store.manifest import hash_file, hash_json
+from bactrian.store.artifact import Store, Workspace
+from bactrian.store.disk import write_atomically
+from bactrian.store.hashes import hash_file, hash_json
 
 if TYPE_CHECKING:
     from bactrian.evaluate.task import Loaded

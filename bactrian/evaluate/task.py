@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from bactrian.store.manifest import hash_json
+from bactrian.store.hashes import hash_json
 
 Row = Mapping[str, Any]
 Format = Literal["plain", "single", "multiturn"]

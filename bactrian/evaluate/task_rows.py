@@ -15,7 +15,7 @@ from bactrian.data.io.formats import Fault, is_data
 from bactrian.errors import BactrianError
 from bactrian.evaluate.known import check_known
 from bactrian.evaluate.task import LeftOut, Loaded, Preamble, Question, Row, Source, Task
-from bactrian.store.manifest import hash_json
+from bactrian.store.hashes import hash_json
 
 VARIABLE = "BACTRIAN_EVAL_DATA"
 """Folders with evaluation sets, separated as in PATH; looked into before those beside the project."""

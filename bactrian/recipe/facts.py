@@ -8,7 +8,8 @@ from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import Facts
-from bactrian.store.manifest import METRICS, Kind, files_below, files_matching
+from bactrian.store.hashes import METRICS, files_below, files_matching
+from bactrian.store.manifest import Kind
 
 BYTES_PER_TOKEN = 4.0  # of English text, for data that no tokenizer has seen yet
 _TEXT = ("messages", "solution", "prompt", "chosen", "rejected", "text")  # columns that a model may read

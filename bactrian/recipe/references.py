@@ -10,16 +10,8 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
 from bactrian.store.artifact import Input
 from bactrian.store.fingerprint import code_fingerprint
-from bactrian.store.manifest import (
-    MANIFEST,
-    Decontamination,
-    Kind,
-    Licence,
-    Manifest,
-    files_matching,
-    hash_json,
-    hash_path,
-)
+from bactrian.store.hashes import files_matching, hash_json, hash_path
+from bactrian.store.manifest import MANIFEST, Decontamination, Kind, Licence, Manifest
 from bactrian.store.special_files import refuse_special, special
 
 EMBEDDED_PREFIX = "embedded:"

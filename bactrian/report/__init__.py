@@ -27,7 +27,7 @@ def write_report(run_folder: Path) -> Path:
     from bactrian.report.load import load_run
     from bactrian.report.page import render_page
     from bactrian.report.scaling_plot import drawings
-    from bactrian.store.artifact import write_atomically
+    from bactrian.store.disk import write_atomically
 
     run = load_run(run_folder)
     target = run_folder / "report.html"

@@ -19,7 +19,8 @@ from bactrian.report.run_record import (
     Step,
     StepRecord,
 )
-from bactrian.store.manifest import METRICS, Manifest
+from bactrian.store.hashes import METRICS
+from bactrian.store.manifest import Manifest
 
 R = TypeVar("R", bound=Record)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import Source, outline
+from bactrian.run.keys import Task, tasks
 from bactrian.run.known_models import parameters_of
-from bactrian.run.runner import Task, check_device, tasks
+from bactrian.run.prepare import check_device
 from bactrian.stages.stage import Facts
 from bactrian.store.artifact import Store
 from bactrian.store.hardware import Hardware, memory_bytes

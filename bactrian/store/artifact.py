@@ -5,38 +5,21 @@ rename, after its files were hashed and synced. So a folder without `.partial` i
 it, which its hashes tell.
 """
 
-import errno
 import json
 import math
 import os
 import shutil
-import socket
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
+from bactrian.store.disk import naming_full_disk, sync, sync_folder, take_lock, write_atomically
 from bactrian.store.hardware import Hardware
-from bactrian.store.machine_limits import refusal
-from bactrian.store.manifest import (
-    MANIFEST,
-    METRICS,
-    Decontamination,
-    FileRecord,
-    Kind,
-    Licence,
-    Manifest,
-    content_hash,
-    files_below,
-    hash_files,
-    hash_json,
-)
-
-__all__ = ["Artifact", "FileRecord", "Input", "Kind", "Licence", "Manifest", "Memo", "Store", "Workspace"]
+from bactrian.store.hashes import METRICS, FileRecord, content_hash, files_below, hash_files, hash_json
+from bactrian.store.manifest import MANIFEST, Decontamination, Kind, Licence, Manifest
 
 
 @dataclass(frozen=True)
@@ -180,7 +163,7 @@ class Memo:
             shutil.rmtree(self._partial)
         else:
             self._partial.rename(self.path)
-            _sync(self.path.parent)
+            sync(self.path.parent)
         if self._held is not None:
             os.close(self._held)
             self._held = None
@@ -287,82 +270,10 @@ class Store:
             manifest = manifest.write(output)
             sync_folder(output)
             output.rename(final)
-            _sync(final.parent)
+            sync(final.parent)
         shutil.rmtree(partial)
         shutil.rmtree(final.with_name(final.name + ".old"), ignore_errors=True)
         return Artifact(final, manifest)
-
-
-def take_lock(path: Path, what: str, patience: float = 0.0) -> int:
-    """Lock a file until the returned descriptor is closed or the process ends; a fork does not inherit the lock.
-
-    Raises BactrianError saying which process holds it, and still did after `patience` seconds.
-    """
-    import fcntl
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise BactrianError(f"{path.parent}: cannot be written to ({error.strerror}); {what} cannot be made") from None
-    end = time.monotonic() + patience
-    try:
-        while not _locked(descriptor) and time.monotonic() < end:
-            time.sleep(0.05)
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-        os.close(descriptor)
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            raise
-        raise BactrianError(f"{what} is being made by {holder}; wait for it to finish, or stop it") from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now()}".encode())
-    return descriptor
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether a lock could be had at once."""
-    import fcntl
-
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            raise
-        return False
-    return True
-
-
-@contextmanager
-def naming_full_disk(path: Path) -> Iterator[None]:
-    """Turn a full disk, and whatever else a machine refuses (`limits`), into a BactrianError naming the path."""
-    try:
-        yield
-    except Exception as error:
-        said = None if isinstance(error, BactrianError) else refusal(error, path)
-        if said is None:
-            raise
-        raise BactrianError(said) from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content so that a reader, or a kill, sees all of the old or all of the new."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with naming_full_disk(path):
-        with draft.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-
-
-def sync_folder(folder: Path) -> None:
-    """Ask the disk to hold every file below the folder, and the folder's own lists of names."""
-    for path in files_below(folder):
-        _sync(path)
-    for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        _sync(path)
 
 
 def finite(value: float) -> float | None:
@@ -371,19 +282,6 @@ def finite(value: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def _hash_all(folder: Path, but: str = "") -> dict[str, FileRecord]:
     return hash_files(folder, [name for path in files_below(folder)
                                if (name := path.relative_to(folder).as_posix()) != but])
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

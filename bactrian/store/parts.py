@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from bactrian.store.artifact import write_atomically
+from bactrian.store.disk import write_atomically
 from bactrian.store.fingerprint import code_fingerprint
 from bactrian.store.manifest import PartRecord
 

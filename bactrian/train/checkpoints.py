@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from bactrian.progress import say
-from bactrian.store.artifact import naming_full_disk, sync_folder
+from bactrian.store.disk import naming_full_disk, sync_folder
 
 KEPT = 2  # the newest, and one before it in case the newest is damaged
 

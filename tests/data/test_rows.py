@@ -6,7 +6,7 @@ import pytest
 
 from bactrian.data.io.rows import complete_row, drop_nulls, licences, validate_row
 from bactrian.errors import BactrianError
-from bactrian.store.artifact import Licence
+from bactrian.store.manifest import Licence
 
 USER = {"role": "user", "content": "2+2?"}
 ANSWER = {"role": "assistant", "content": "4"}

@@ -18,7 +18,8 @@ from bactrian.stages.data.decontaminate import Decontaminate
 from bactrian.stages.data.filter import Filter
 from bactrian.stages.data.source import Source
 from bactrian.stages.stage import Stage
-from bactrian.store.artifact import Input, Workspace, write_atomically
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.disk import write_atomically
 from bactrian.store.manifest import Kind
 
 QUESTIONS = [f"How many apples does person number {i} have if {i + 3} of them were eaten today?" for i in range(20)]

@@ -8,7 +8,7 @@ from bactrian.data.io.formats import ENDINGS, Fault, Scanned, TextRows, cleaned,
 from bactrian.data.io.rows import Row, RowKind, complete_row, validate_row
 from bactrian.data.io.writer import CARD_FILE, DATA_FILE, RowWriter
 from bactrian.errors import BactrianError
-from bactrian.store.manifest import files_matching
+from bactrian.store.hashes import files_matching
 from bactrian.store.special_files import refuse_special
 
 __all__ = ["CARD_FILE", "DATA_FILE", "RowWriter", "data_files", "hub_commit", "read_hub", "read_rows", "scan_hub",

@@ -15,7 +15,7 @@ from bactrian.data.io.files import data_files
 from bactrian.data.io.formats import Scanned, TextRows, scan
 from bactrian.data.io.tally import Cases, Tally
 from bactrian.data.io.writer import RowWriter, Written, parts_of
-from bactrian.store.artifact import write_atomically
+from bactrian.store.disk import write_atomically
 
 STATE = "standing.json"
 SECONDS_BETWEEN_SAVES = 20.0

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bactrian.chat import check_messages
 from bactrian.errors import BactrianError
-from bactrian.store.artifact import Licence
+from bactrian.store.manifest import Licence
 
 Row = dict[str, Any]
 RowKind = Literal["conversation", "problem", "pair", "text"]

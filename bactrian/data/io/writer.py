@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from bactrian.data.io.formats import first_line
 from bactrian.data.io.rows import Row, drop_nulls, licence_of
 from bactrian.errors import BactrianError
-from bactrian.store.artifact import sync_folder
+from bactrian.store.disk import sync_folder
 from bactrian.store.manifest import Licence
 
 DATA_FILE = "data.parquet"

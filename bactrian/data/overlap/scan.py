@@ -21,7 +21,7 @@ from bactrian.data.overlap.index import I64, Item
 from bactrian.data.overlap.match import Matches, Texts
 from bactrian.data.overlap.workers import Workers
 from bactrian.progress import Bar, say
-from bactrian.store.artifact import write_atomically
+from bactrian.store.disk import write_atomically
 
 BATCH_CHARACTERS = 200_000
 """Of one batch, about: its arrays should stay in the processor's cache."""

@@ -18,9 +18,10 @@ from bactrian.recipe.document import Document
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
 from bactrian.run.known_models import family_of
+from bactrian.run.log import StepRecord
 from bactrian.run.rehearsal.toy_models import write_toy
 from bactrian.run.rehearsal.toy_rows import WORDS, made_up_rows
-from bactrian.run.runner import StepRecord, run
+from bactrian.run.runner import run
 from bactrian.stages.stage import Found, Stage
 from bactrian.stages.tune.checkpoint import Checkpoint
 from bactrian.store.artifact import Store

@@ -11,7 +11,8 @@ from pydantic import Field
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import Facts, Forecast, ModelRef, Stage
 from bactrian.stages.tune.training import CHECKPOINTS
-from bactrian.store.manifest import MANIFEST, METRICS, Kind, files_below
+from bactrian.store.hashes import METRICS, files_below
+from bactrian.store.manifest import MANIFEST, Kind
 
 if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace

@@ -36,7 +36,7 @@ class Kept:
                 shutil.rmtree(path)
 
     def after(self, step: int) -> None:
-        from bactrian.store.artifact import naming_full_disk, sync_folder
+        from bactrian.store.disk import naming_full_disk, sync_folder
 
         if step % self.every or step > self.last:
             return

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bactrian.store.artifact import write_atomically
+from bactrian.store.disk import write_atomically
 from bactrian.train.loop import Enough, Remembering, Task, Trained, Update
 
 SURE = 2.0

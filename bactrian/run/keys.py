@@ -1,0 +1,60 @@
+"""What names a step's artifact: a key over its stage, its settings, what it reads and the code that makes it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bactrian.recipe.recipe import Recipe, Step
+from bactrian.recipe.references import Source, resolve
+from bactrian.stages.stage import Found
+from bactrian.store.fingerprint import code_fingerprint
+from bactrian.store.hardware import Hardware
+from bactrian.store.hashes import hash_json
+from bactrian.store.manifest import Kind
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step with all that names its artifact: its key, and for each reference the step or the source behind it."""
+
+    step: Step
+    key: str
+    code: str
+    sources: Mapping[str, Source]  # references that are no steps
+
+
+def tasks(recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], Source] = resolve) -> list[Task]:
+    """Every step with its key, in the order of making. Makes nothing. `find` says what is behind a reference.
+
+    Raises BactrianError if a source cannot be had or does not match its hashes.
+    """
+    keys: dict[str, str] = {}
+    sources: dict[tuple[str, str], Source] = {}
+    made: list[Task] = []
+    for step in recipe.steps:
+        found = step.stage.references()
+        for reference in found:
+            if reference.ref not in keys and (reference.ref, reference.kind) not in sources:
+                sources[reference.ref, reference.kind] = find(reference.ref, reference.kind, recipe.folder)
+        own = {item.ref: sources[item.ref, item.kind] for item in found if item.ref not in keys}
+        code = code_fingerprint(type(step.stage).__module__)
+        hashes = {ref: source.content_hash for ref, source in own.items()}
+        hashes |= {ref: keys[ref] for ref in step.reads}
+        settings = _with_hashes(step, found, hashes)
+        keys[step.name] = hash_json({"stage": step.stage.name, "settings": settings, "seed": step.seed,
+                                     "dtype": hardware.dtype, "code": code})
+        made.append(Task(step, keys[step.name], code, own))
+    return made
+
+
+def _with_hashes(step: Step, found: list[Found], hashes: Mapping[str, str]) -> dict[str, Any]:
+    """The settings with each reference replaced by its input's key or content hash."""
+    settings: dict[str, Any] = step.stage.model_dump(mode="json", exclude={"seed"})
+    for reference in found:
+        holder: Any = settings
+        for part in reference.path[:-1]:
+            holder = holder[part]
+        label = [reference.ref] if step.stage.labels_inputs else []
+        holder[reference.path[-1]] = [hashes[reference.ref], *label]
+    return settings

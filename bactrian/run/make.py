@@ -1,0 +1,159 @@
+"""One step: what it reads, the artifact that exists or is stale, and the making of it, resumed where it was cut."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bactrian import sandbox
+from bactrian.errors import BactrianError
+from bactrian.evaluate.recognise import warn_of_unseen
+from bactrian.progress import say
+from bactrian.recipe.recipe import Step
+from bactrian.recipe.references import Source
+from bactrian.run.keys import Task
+from bactrian.run.prepare import prepare, warn_of_memory
+from bactrian.run.step_manifest import manifest_of
+from bactrian.store import parts
+from bactrian.store.artifact import Artifact, Input, Store, Workspace
+from bactrian.store.disk import now, write_atomically
+from bactrian.store.hardware import Hardware
+from bactrian.store.hashes import files_below
+from bactrian.store.machine_limits import refusal
+from bactrian.store.manifest import Kind, restated
+
+
+def inputs_of(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | Source]:
+    """For each reference the artifact that it names, or the source, which is fetched only if the step must be made."""
+    inputs: dict[str, Input | Source] = dict(task.sources)
+    for name in task.step.reads:
+        manifest = made[name].manifest
+        inputs[name] = Input(name, made[name].path.resolve(), manifest.kind, manifest.content_hash, manifest.licences,
+                             manifest.key, manifest.decontamination, manifest.statement())
+    return inputs
+
+
+def existing(task: Task, store: Store, inputs: Mapping[str, Input | Source], again: bool) -> Artifact | None:
+    """The step's artifact if it is there, whole, made from these very inputs, and not to be made `again`.
+
+    Raises BactrianError if it, or an input's manifest, was changed after it was made.
+    """
+    artifact = store.find(task.step.stage.name, task.key)
+    if artifact is None:
+        return None
+    artifact.manifest.verify(artifact.path)
+    for ref, item in inputs.items():
+        changed = artifact.manifest.restated(item.key, item.content_hash, item.statement)
+        if changed == "changed":
+            raise BactrianError(f"{task.step.name}: {restated(ref, str(artifact.path))}")
+        if changed and not again:
+            say(f"{task.step.name}: {ref} was made again and its manifest says other things, so this is made again")
+            again = True
+    # with two references of one content, either name may have been recorded
+    if {record.content_hash for record in artifact.manifest.inputs.values()} != _hashes(inputs):
+        say(f"{task.step.name}: an input was made again and came out different, so this step is made again")
+        again = True
+    elif stale := parts.changed(artifact.manifest.parts):
+        say(f"{task.step.name}: changed since: {', '.join(stale)}; so this step is made again")
+        again = True
+    if again:
+        store.set_aside(artifact)
+        return None
+    say(f"{task.step.name}: exists ({artifact.path})")
+    return artifact
+
+
+def _hashes(inputs: Mapping[str, Input | Source]) -> set[str]:
+    return {source.content_hash for source in inputs.values()}
+
+
+def as_it_is(task: Task, store: Store, wanting: Step) -> Artifact | None:
+    """With --only: another step's artifact, if any. Raises BactrianError if `wanting` reads it and there is none."""
+    artifact = store.find(task.step.stage.name, task.key)
+    if task.step.name in wanting.reads:
+        if artifact is None:
+            raise BactrianError(f'--only {wanting.name}: it reads step "{task.step.name}", which is not made yet; '
+                                f"run without --only, or with --only {task.step.name} first")
+        artifact.manifest.verify(artifact.path)
+    return artifact
+
+
+def make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Input | Source]) -> Artifact:
+    """Run the stage, from where it was cut if it was, and commit what it leaves.
+
+    Raises BactrianError naming the step; whatever else the stage raises carries a note that names it.
+    """
+    step, stage = task.step, task.step.stage
+    resumed = store.partial(stage.name, task.key).exists()
+    say(f"{step.name}: {'resuming' if resumed else 'making'} (stage {stage.name})")
+    with _naming_step(step, store.partial(stage.name, task.key)), store.making(stage.name, task.key) as partial:
+        if (finished := store.find(stage.name, task.key)) is not None:  # by another process, a moment ago
+            shutil.rmtree(partial)
+            return finished
+        at_hand = {ref: item.input() if isinstance(item, Source) else item for ref, item in inputs.items()}
+        if stale := parts.begin(partial):
+            say(f"{step.name}: changed since it was cut: {', '.join(stale)}; so it begins anew")
+            _begin_anew(partial)
+        attempt = _attempt(partial)
+        prepare(hardware, step.seed)
+        sandbox.want(hardware.sandbox)
+        output, scratch = partial / "output", partial / "scratch"
+        workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store, task.code)
+        warn_of_memory(step, at_hand)
+        before = time.monotonic()
+        if stage.makes is Kind.MODEL:
+            rows = {item.ref: at_hand[item.ref].path for item in stage.references()
+                    if item.kind is Kind.DATA and not item.held_out}
+            warn_of_unseen(step.name, rows, workspace)
+        stage.run(workspace)
+        if stage.name in ("source", "problems"):  # where rows come in
+            warn_of_unseen(step.name, {"what it made": output}, workspace)
+        seconds = attempt["seconds"] + time.monotonic() - before
+        manifest = manifest_of(task, workspace, attempt, seconds)
+        parts.end()
+        return store.commit(partial, manifest)
+
+
+def _begin_anew(partial: Path) -> None:
+    """Drop what a killed process left of a step, but for the lock."""
+    for name in ("output", "scratch"):
+        shutil.rmtree(partial / name)
+        (partial / name).mkdir()
+    for name in ("attempt.json", parts.NAME):
+        (partial / name).unlink(missing_ok=True)
+
+
+def _attempt(partial: Path) -> dict[str, Any]:
+    """When work on this artifact began, by how many processes, and the seconds of those before; kept across kills.
+
+    A process that was killed is taken to have worked until it last wrote a file here.
+    """
+    path = partial / "attempt.json"
+    attempt: dict[str, Any] = {"started": now(), "attempts": 1, "seconds": 0.0, "began": time.time()}
+    try:
+        before = json.loads(path.read_text())
+        last = max(file.stat().st_mtime for file in files_below(partial))
+        attempt |= {"started": before["started"], "attempts": before["attempts"] + 1,
+                    "seconds": before["seconds"] + max(0.0, last - before["began"])}
+    except (OSError, ValueError, KeyError, TypeError):  # the first, or its record was lost
+        pass
+    write_atomically(path, json.dumps(attempt))
+    return attempt
+
+
+@contextmanager
+def _naming_step(step: Step, folder: Path) -> Iterator[None]:
+    """Say of whatever goes wrong in which step it went wrong; of what the machine refuses, in words."""
+    place = f'step "{step.name}" (stage {step.stage.name})'
+    try:
+        yield
+    except BactrianError as error:
+        raise BactrianError(f"{place}: {error}") from error
+    except Exception as error:
+        if (said := refusal(error, folder)) is not None:
+            raise BactrianError(f"{place}: {said}") from error
+        error.add_note(f"while making {place}")
+        raise
