@@ -1,4 +1,4 @@
-"""The large recipes say what was published [SPEC §2.4, §3.3, §3.4, §4.4, §4.6]."""
+"""The large recipes say what was published [tables in docs/methods.md]."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ class Rendered:
 
 
 def render(messages: Messages, template: ChatTemplate, where: str = "conversation") -> Rendered:
-    """Ids of the whole conversation and weights that train every assistant turn with its end token (SPEC §2.1).
+    """Ids of the whole conversation and weights that train every assistant turn with its end token.
 
     Turns with `"weight": 0` are not trained. Each answer is tokenised on its own, so the ids begin with
     `prompt_ids(messages[:k])` for each assistant turn k. Nothing follows the last end token. `where` names the row in

@@ -59,7 +59,7 @@ FORMATS: dict[str, ThinkingFormat] = {
     "tags": ThinkingFormat("<think>\n", "</think>", "\n", "\n\n"),
     # the template `think`: the answer has tags of its own
     "think": ThinkingFormat("<think>", "</think>", "", "\n<answer>", "</answer>"),
-    # s1 [SPEC §6.3]: the token that begins any turn of ChatML ends the thinking
+    # s1 [Muennighoff et al. 2025]: the token that begins any turn of ChatML ends the thinking
     "s1": ThinkingFormat("<|im_start|>think\n", "<|im_start|>", "\n", "answer\n"),
 }
 

@@ -1,4 +1,4 @@
-"""How often a verifier errs: gold answers, hand-written hard negatives, and mutations of both (PAINS 13).
+"""How often a verifier errs: gold answers, hand-written hard negatives, and mutations of both.
 
 A case is a completion whose label is known. False positives are not right and are called right; false negatives are
 right and are called anything else. What the verifier fails on (timed out, crashed) is an error either way.

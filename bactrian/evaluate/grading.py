@@ -152,7 +152,7 @@ def pick(metric: Metric, question: Question, ranked: Sequence[Likelihood], bare:
 
 
 def truthful_mass(lls: Sequence[float], right: Sequence[int]) -> float:
-    """Σ_right p / Σ p with p = exp(log-prob) [SPEC §5.3]; stable where all of them are tiny."""
+    """Σ_right p / Σ p with p = exp(log-prob) [MC2, Lin et al. 2022]; stable where all of them are tiny."""
     top = max(lls)
     p = [math.exp(ll - top) for ll in lls]
     return sum(p[number] for number in right) / sum(p)

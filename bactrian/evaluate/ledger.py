@@ -21,8 +21,8 @@ from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.evidence import WITNESS, Evidence, evidence, of_results, read_witness, write_witness
-from bactrian.store.artifact import Store, now, take_lock, write_atomically
-from bactrian.store.manifest import LedgerRecord, hash_json
+from bactrian.store.artifact import Store, Workspace, now, take_lock, write_atomically
+from bactrian.store.manifest import Kind, LedgerRecord, hash_json
 
 NAME = "ledger.jsonl"
 START = "0" * 64
@@ -269,6 +269,43 @@ def entry(task: str, task_digest: str, model: str, model_hash: str, reason: str)
     except (OSError, KeyError):  # no such user in a container
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
     return Look(0, now(), f"{user}@{socket.gethostname()}", task, task_digest, model, model_hash, reason)
+
+
+def ledgers(workspace: Workspace) -> list[Ledger]:
+    """The ledger of the workspace's store, then those of the stores that its models lie in.
+
+    A model that is looked at from another working directory, and so by another store, is noted at home too.
+    """
+    roots = {workspace.store.root.resolve(): workspace.store}
+    for given in workspace.inputs.values():
+        parents = given.path.resolve().parents if given.kind is Kind.MODEL else ()
+        for folder in parents:
+            if folder.name == "artifacts":
+                roots.setdefault(folder.parent, Store(folder.parent))
+    return [Ledger(store) for store in roots.values()]
+
+
+def note(workspace: Workspace, looks: Sequence[Look]) -> list[Look]:
+    """Write looks into each of the `ledgers`; returns the lines of the workspace's own store.
+
+    Raises BactrianError where one of them has forgotten something: then none is written.
+    """
+    places = ledgers(workspace)
+    for each in places:
+        each.checked()
+    if not looks:
+        return []
+    added = [each.add(looks) for each in places]
+    return added[0]
+
+
+def counted(workspace: Workspace) -> dict[str, int]:
+    """Task → how often it was looked at, as far as any of the `ledgers` knows."""
+    found: dict[str, int] = {}
+    for each in ledgers(workspace):
+        for task, count in counts(each.all_looks()).items():
+            found[task] = max(count, found.get(task, 0))
+    return found
 
 
 def counts(looks: Sequence[Look]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Which of several models is the best by its average over development tasks (SPEC 4.6), and how surely."""
+"""Which of several models is the best by its average over development tasks, and how surely."""
 
 from __future__ import annotations
 

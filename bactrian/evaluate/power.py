@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 
 def spread_of(n: int, score: float, level: float = 0.95) -> float:
-    """Half the width of one score's interval: z √(p(1−p)/n) [SPEC §5.8]."""
+    """Half the width of one score's interval: z √(p(1−p)/n), the normal approximation."""
     return float(norm.ppf((1 + level) / 2)) * sqrt(score * (1 - score) / n)
 
 

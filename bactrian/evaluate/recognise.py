@@ -19,8 +19,8 @@ from bactrian.data.io.files import scan_rows
 from bactrian.data.io.formats import Fault, is_data
 from bactrian.errors import BactrianError
 from bactrian.evaluate.catalogue import catalogue
-from bactrian.evaluate.ledger import Ledger, entry
-from bactrian.evaluate.task import Row, Task
+from bactrian.evaluate.ledger import counted, entry, note
+from bactrian.evaluate.task import LeftOut, Row, Task
 from bactrian.evaluate.task_rows import BESIDE, VARIABLE, built, find_file
 from bactrian.evaluate.unseen_items import Marks, look_through, marks_of, together
 from bactrian.progress import say
@@ -80,6 +80,8 @@ def is_item(task: Task, row: Row) -> bool:
         return False
     try:
         return bool(built(task, row, ""))
+    except LeftOut:
+        return False
     except BactrianError:  # another layout of the same data, it may be
         return any(row.get(name) for name in task.asks)
 
@@ -163,9 +165,9 @@ def declare(
         )
     new = [entry(task, hash_json(sorted(str(row.get("id")) for row in held[each])), label, content, reason)
            for each, hits in found.items() for task in hits for label, content in models.items()]  # fmt: skip
-    workspace.add_looks(look.as_json() for look in Ledger(workspace.store).add(new))
-    looks = [look.task for look in Ledger(workspace.store).all_looks()]
-    return {each: sum(looks.count(task) for task in hits) for each, hits in found.items()}
+    workspace.add_looks(look.as_json() for look in note(workspace, new))
+    seen = counted(workspace)
+    return {each: sum(seen.get(task, 0) for task in hits) for each, hits in found.items()}
 
 
 def main(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""How well rewards agree with preferences: accuracy, calibration, RewardBench's sections, best of n (SPEC §3.2, §5.6).
+"""How well rewards agree with preferences: accuracy, calibration, RewardBench's sections, best of n (docs/methods.md).
 
 A pair has the rewards of its chosen and its rejected answer; its margin is chosen − rejected.
 """
@@ -115,7 +115,7 @@ class Section:
 
 
 def sections(groups: Iterable[Agreement], layout: Mapping[str, Sequence[str]] = REWARDBENCH) -> list[Section]:
-    """Sections of which at least one subset is there (SPEC §5.6)."""
+    """Sections of which at least one subset is there [RewardBench, Lambert et al. 2024]."""
     known = {group.name: group for group in groups}
     found = []
     for name, subsets in layout.items():

@@ -1,4 +1,4 @@
-"""How well test-time compute is controlled, and what it buys: Control, Scaling, Performance [s1; SPEC §6.6].
+"""How well test-time compute is controlled, and what it buys: Control, Scaling, Performance [Muennighoff et al. 2025].
 
 A run is a method at one setting: for each question its thinking tokens and whether it was right. Intervals (95 %,
 percentile) are of a bootstrap over questions, drawn alike for all runs, so that runs on the same questions are paired.
@@ -13,7 +13,7 @@ import numpy as np
 from bactrian.evaluate.statistics import Floats, Interval
 
 UNIT = "percentage points per 1,000 thinking tokens"
-"""Of Scaling. The paper names none; its figures fit this one [SPEC §6.6, unverified]."""
+"""Of Scaling. The paper names none; its figures fit this one [unverified: our choice]."""
 RESAMPLES = 2_000
 APART = 0.01
 """Runs whose mean tokens differ by less than this share have no slope between them: it would be noise over nothing."""

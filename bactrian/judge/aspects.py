@@ -1,7 +1,7 @@
 """Several answers rated aspect by aspect by a language model: what it is asked, and what is read of its judgement.
 
 One call per aspect has all answers of a prompt in it, so that ratings are relative to one another, in an order that is
-shuffled [UltraFeedback; SPEC §3.1]. Unlike the released code: an aspect that does not apply, and a rating that cannot
+shuffled [Cui et al. 2023; Tülu 3]. Unlike the released code: an aspect that does not apply, and a rating that cannot
 be read, count as none (not as −1 or 1), and answers are numbered alike in question and reply.
 """
 

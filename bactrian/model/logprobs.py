@@ -34,7 +34,7 @@ def token_logprobs(
         hidden: [N, d], the states that predict the targets.
         weight: [V, d], the output embedding.
         targets: long [N].
-        temperature: of the sampler; the policy that was sampled is the one whose log-probs these are (SPEC 0.1).
+        temperature: of the sampler; the policy that was sampled is the one whose log-probs these are.
         softcap: c of c * tanh(logits / c), as in Gemma, applied before the temperature.
 
     Returns:

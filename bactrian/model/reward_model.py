@@ -62,7 +62,7 @@ class RewardModel(Decoder):
 
     @classmethod
     def of(cls, model: LanguageModel, seed: int, *, shared: bool = False, blank: bool = False) -> RewardModel:
-        """A reward model on a copy of a language model's trunk, its head drawn from N(0, 1/(d+1)) [SPEC 3.2].
+        """Reward model on a copy of a language model's trunk, its head drawn from N(0, 1/(d+1)) [Stiennon et al. 2020].
 
         Args:
             shared: on the model's own weights instead: where that is no longer used, or both move by adapters alone.

@@ -1,6 +1,6 @@
 """What is known of base models before they are downloaded: family and size, so that a plan needs no network.
 
-Shapes are those of the published configurations [OLMo 2: SPEC §7.1]; a test counts the same parameters with
+Shapes are those of the published configurations [OLMo 2: Walsh et al. 2025]; a test counts the same parameters with
 transformers' own classes.
 """
 

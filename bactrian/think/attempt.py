@@ -12,7 +12,7 @@ from bactrian.verify import Verdict, at_limit
 
 @dataclass(frozen=True)
 class Attempt:
-    """One verified thought on a question. Counts are tokens, as of `Thought`; `waits`: endings taken back."""
+    """One verified thought on a question. Counts are tokens, as of `Thought`; `waits`: ends suppressed."""
 
     question: str
     sample: int

@@ -1,4 +1,4 @@
-"""Budget forcing [s1; SPEC §6.4]: thinking is cut at its limit and the answer forced, or its end is taken back.
+"""Budget forcing [Muennighoff et al. 2025]: thinking is cut at its limit, or goes on where its end is suppressed.
 
 All of it is done on rows that go on from their own cache (generate.engine.Continuation): no token is forwarded twice.
 """

@@ -1,4 +1,4 @@
-"""Thinking that goes round in circles, as it may when too many of its endings are taken back [SPEC §6.4]."""
+"""Thinking that repeats itself, as it may when its end is suppressed too often."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

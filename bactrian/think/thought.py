@@ -11,11 +11,11 @@ Ended = Literal["itself", "turn", "budget"]
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of one thought [s1; SPEC §6.4].
+    """Limits of one thought [s1, Muennighoff et al. 2025].
 
-    thinking: the most tokens of thinking, those that were put in its mouth included; 0 is none at all; None: what the
+    thinking: the most tokens of thinking, inserted ones included; 0 is none at all; None: what the
         model's context leaves.
-    waits: how many times an ending is taken back, and `extension` appended instead.
+    waits: how many times the end of thinking is suppressed, and `extension` appended instead.
     final: what begins the answer where thinking was cut by the budget.
     answer: the most tokens of the answer that are sampled.
     greedy_answer: the answer is the likeliest one, whatever the temperature of the thinking.
@@ -41,9 +41,9 @@ class Thought:
     thinking, answer: the texts, without what stands between them.
     thinking_tokens: of ids, what comes before the delimiter: sampled ones and extensions; never above the budget.
     answer_tokens: sampled after the header, the end token included.
-    ended: how the thinking ended. waits: where in `ids` an ending was taken back.
+    ended: how the thinking ended. waits: where in `ids` an end was suppressed.
     forced: [start, stop) in ids of what was not sampled: extensions, what closes the thinking and begins the answer.
-    sampled: tokens drawn in all, those that were taken back again (`taken_back`) included.
+    sampled: tokens drawn in all, those that were removed again (`taken_back`) included.
     finish: of the answer: "stop" or "length". logprob: mean over the sampled tokens that stayed; 0 if there are none.
     loop: where the thinking repeats itself.
     """

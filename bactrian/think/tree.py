@@ -1,4 +1,4 @@
-"""Tree search guided by a process reward, after REBASE [Wu et al. 2024; SPEC §6.5].
+"""Tree search guided by a process reward, after REBASE [Wu et al. 2024].
 
 Thinking grows step by step (a line, or so many tokens). After each step the branches that are left share the width that
 finished ones have not used, by softmax of their rewards over `balance`: good ones branch, bad ones end. The answer is a

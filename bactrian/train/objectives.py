@@ -1,7 +1,7 @@
 """Every objective, as a pure function of tensors.
 
 A function here takes the tokens (or pairs) of *one micro-batch* and the normaliser of the *whole optimiser step*, so
-that the sum over micro-batches is the step's loss however the step was cut (SPEC 2.2). Reference numbers: SPEC 3.6.
+that the sum over micro-batches is the step's loss however the step was cut (docs/methods.md).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def preference(
     gamma: float = 0.0,
     label_smoothing: float = 0.0,
 ) -> PairLosses:
-    """Direct preference losses (SPEC 3.3).
+    """Direct preference losses (docs/methods.md).
 
     Args:
         loss: "dpo" [Rafailov et al. 2023] on sums; "dpo_norm" [Tülu 3] on means per token; "simpo" [Meng et al. 2024],
@@ -91,7 +91,7 @@ def kl_estimate(difference: torch.Tensor, estimator: KLEstimator) -> torch.Tenso
     Args:
         difference: d = log policy - log reference, clamped to ±40.
         estimator: "k1" d; "k2" d²/2; "k3" exp(-d) - 1 + d [Schulman 2020]. As a value, k1 and k3 are unbiased and k3
-            is never negative; as a loss term, only k2's gradient estimates the reverse KL's (SPEC 3.4).
+            is never negative; as a loss term, only k2's gradient estimates the reverse KL's (docs/methods.md).
     """
     d = difference.clamp(-40, 40)
     if estimator == "k1":
@@ -160,7 +160,7 @@ def policy_loss(
     clip_low: float,
     clip_high: float,
 ) -> PolicyLoss:
-    """What a token adds to the loss of a policy (SPEC 4.4).
+    """What a token adds to the loss of a policy (docs/methods.md).
 
     Args:
         objective: "clip": `clipped_policy`; "gspo": likewise with one ratio an answer, exp of the mean log-ratio of its
@@ -182,7 +182,7 @@ def policy_loss(
 
 def importance_weights(trained: torch.Tensor, sampled: torch.Tensor, cap: float) -> torch.Tensor:
     """min(pi_trainer / pi_sampler, cap) of each token [N], without gradient: corrects for a sampler that computes
-    otherwise than the trainer, or with older weights (SPEC 4.5)."""
+    otherwise than the trainer, or with older weights [truncated importance sampling]."""
     return torch.exp(trained - sampled).clamp(max=cap).detach()
 
 
@@ -214,7 +214,7 @@ def generalised_advantages(
 
 
 def bradley_terry(chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.Tensor | float = 0.0) -> torch.Tensor:
-    """-log sigma(r_chosen - r_rejected - margin) of each pair, [P] each (SPEC 3.2).
+    """-log sigma(r_chosen - r_rejected - margin) of each pair, [P] each [Bradley and Terry 1952].
 
     Args:
         margin: how much better chosen is known to be [Llama 2]; 0 asks only for the order.
@@ -265,12 +265,12 @@ def kahneman_tversky(
 
 
 def whiten(values: torch.Tensor) -> torch.Tensor:
-    """(v - mean) / sqrt(variance + 1e-8), variance with Bessel's correction (SPEC 0.1); one value alone becomes 0."""
+    """(v - mean) / sqrt(variance + 1e-8), variance with Bessel's correction; one value alone becomes 0."""
     variance = values.var(correction=1) if len(values) > 1 else values.new_zeros(())
     return (values - values.mean()) / (variance + 1e-8).sqrt()
 
 
 def clipped_value(values: torch.Tensor, old: torch.Tensor, targets: torch.Tensor, clip: float = 0.2) -> torch.Tensor:
-    """1/2 max((V - G)², (clip(V, V_old ± clip) - G)²) of each token, [N] each (SPEC 3.4)."""
+    """1/2 max((V - G)², (clip(V, V_old ± clip) - G)²) of each token, [N] each [PPO's value loss, clipped]."""
     held = old + (values - old).clamp(-clip, clip)
     return 0.5 * torch.maximum((values - targets).square(), (held - targets).square())

@@ -32,7 +32,7 @@ class MasterAdamW:
         offload: bool = False,
         rates: Mapping[str, float] | None = None,
     ):
-        """Weight decay touches matrices only: not embeddings, norms or biases (SPEC 7.1).
+        """Weight decay touches matrices only: not embeddings [OLMo 2, Walsh et al. 2025], norms or biases.
 
         Args:
             masters: float32 weights by name to move in place, of a network with bfloat16 copies of them; a weight that

@@ -52,7 +52,7 @@ class RolloutOptions(Options):
 
 
 class GroupOptions(RolloutOptions):
-    """Of GRPO and its variants (SPEC 4.4)."""
+    """Of GRPO and its variants (docs/methods.md)."""
 
     updates_per_step: int = Field(1, ge=1, description="optimiser updates over the answers of one step")
     objective: Literal["clip", "gspo", "cispo"] = Field(
@@ -96,7 +96,7 @@ class GroupOptions(RolloutOptions):
 
 
 class PPOOptions(RolloutOptions):
-    """Of PPO with a value model (SPEC 3.4)."""
+    """Of PPO with a value model [Schulman et al. 2017; Tülu 2.5, Ivison et al. 2024]."""
 
     problems_per_step: int = Field(32, ge=1, description="problems sampled in each step")
     epochs: int = Field(4, ge=1, description="passes over the answers of a step")

@@ -16,7 +16,7 @@ from bactrian.train.preference import Pair
 
 
 class BradleyTerry(Batches):
-    """-log sigma(r_chosen - r_rejected - margin), mean over the pairs of a step [SPEC 3.2].
+    """-log sigma(r_chosen - r_rejected - margin), mean over the pairs of a step [Stiennon et al. 2020].
 
     A centring weight c adds c (r_chosen + r_rejected)², which holds the rewards' level near 0 [Eisenstein et al. 2023]:
     pairs alone say nothing about it.
@@ -58,7 +58,7 @@ class BradleyTerry(Batches):
 
 @dataclass(frozen=True)
 class MixedReward:
-    """alpha x the verifier's score + weight x the reward model's reward [SPEC 4.3].
+    """alpha x the verifier's score + weight x the reward model's reward (docs/methods.md).
 
     A reward model's scale is its own: where both count, `weight` has to be set with an eye on its manifest's spread.
     """

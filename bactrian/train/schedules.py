@@ -1,4 +1,4 @@
-"""Learning-rate schedules, by optimiser step (SPEC 0.6)."""
+"""Learning-rate schedules, by optimiser step (docs/methods.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal loses nothing that was put, wherever it was cut; pairs are drawn as SPEC §3.1 has it."""
+"""A journal loses nothing that was put, wherever it was cut; pairs are drawn as Tülu 3 draws them."""
 
 import threading
 from collections import Counter

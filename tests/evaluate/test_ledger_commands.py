@@ -207,3 +207,23 @@ def _add(given: tuple[str, int]) -> None:
     from bactrian.evaluate.ledger import entry
 
     Ledger(Store(Path(given[0]))).add([entry("gpqa", "d", "m", "h", str(given[1]))])
+
+
+def test_a_look_from_another_directory_is_noted_where_the_model_lies_too(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = here / "home" / "artifacts" / "sft-0123456789abcdef"
+    home.parent.mkdir(parents=True)
+    shutil.copytree(here / "one", home)
+    elsewhere = here / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    asked = ["eval", str(home), "--data", "../sets", "--max-new-tokens", "2", "--dtype", "float32", "--tasks", "gpqa"]
+    assert cli.invoke([*asked, "--final", "--reason", "from afar"]) == 0
+    at_home = Ledger(Store(here / "home"))
+    assert [each.reason for each in at_home.looks()] == [each.reason for each in ledger().looks()] == ["from afar"]
+    at_home.path.write_text("")
+    capsys.readouterr()
+    assert cli.invoke([*asked, "--final", "--reason", "again"]) == 2
+    assert "the ledger was tampered with" in capsys.readouterr().err
+    assert len(ledger().looks()) == 1

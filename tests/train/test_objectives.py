@@ -1,4 +1,4 @@
-"""Objectives against SPEC 3.6's vectors, an independent implementation, and their defining properties."""
+"""Objectives against numbers worked out by hand, an independent implementation, and their defining properties."""
 
 import math
 from itertools import pairwise

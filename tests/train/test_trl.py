@@ -252,7 +252,7 @@ def test_advantages_and_importance_weights() -> None:
 
 
 def test_advantages_by_the_deviation_differ_by_what_is_known() -> None:
-    """Ours is the paper's [SPEC 4.4]: the population's deviation, + 1e-8. TRL's is the sample's, + 1e-4."""
+    """Ours is the population's deviation, + 1e-8, as in Tülu 3.1's trainer. TRL's is the sample's, + 1e-4."""
     rewards = torch.tensor(TRL["policy"]["rewards"], dtype=torch.float64).view(2, 4)
     ours = group_advantages(rewards, "std") * (rewards.std(1, correction=0, keepdim=True) + 1e-8)
     theirs = torch.tensor(TRL["policy"]["scaled"]).view(2, 4) * (rewards.std(1, correction=1, keepdim=True) + 1e-4)

@@ -2,11 +2,12 @@
 
 fixtures/trl_ppo.json was made by running TRL's trainer (fixtures/make_trl_ppo.py); the weights follow from seeds.
 
-One thing differs by decision. SPEC 3.4 puts an answer's reward at its end token. TRL puts it one state later, where
+One thing differs by decision. Tülu 3 puts an answer's reward at its end token. TRL puts it one state later, where
 there is room: at the padding after the end token, whose value counts too. So for answers shorter than the longest TRL's
 episodes are one step longer. With lambda = 1 that does not matter to the policy, and all but the value's loss is the
 same; below, what TRL makes of the longer episodes is what our functions make of them.
-TRL takes `missing_eos_penalty` off the reward of an answer without an end, ours replaces it [SPEC 3.4]: not used here.
+TRL subtracts `missing_eos_penalty` from the reward of an answer without an end token; ours replaces the reward, as
+Tülu 3 does: not used here.
 """
 
 import json

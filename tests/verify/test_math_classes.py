@@ -90,7 +90,8 @@ WRONG = {
         ("52^\\circ", "52\\text{ radians}"), ("60^\\circ", "\\frac{\\pi}{6}"), ("\\sin 32^\\circ", "\\sin 58^\\circ"),
         ("52^\\circ", "52\\text{ minutes}"), ("90^\\circ", "\\pi\\text{ radians}"),
     ],
-    "thousands": [("70^\\circ,110^\\circ", "70110"), ("(70,110)", "70110"), ("70,\\!110", "70, 110")],
+    "thousands": [("70^\\circ,110^\\circ", "70110"), ("(70,110)", "70110"), ("70,\\!110", "70, 110"),
+        ("10,000", "10, 0")],
     "lists in words": [("\\text{A, B}", "A, C"), ("\\text{A, B}", "A"), ("\\text{red}", "\\text{red or blue}")],
     "plus or minus": [
         ("\\pm 2,3", "2,3"), ("\\{\\pm2\\}", "\\{2\\}"), ("x=\\pm3", "x=3"), ("(\\pm3,0)", "(3,0)"),

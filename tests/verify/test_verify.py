@@ -94,7 +94,7 @@ def test_a_calculation_that_breaks_off_comes_to_an_end(pieces: list[str]) -> Non
 
 @given(st.text(alphabet="0123456789+-., ab\n", max_size=60))
 def test_strict_is_what_was_published(text: str) -> None:
-    """SPEC §4.2's steps with the pattern of the slide, written out once more: its sign belongs to decimals only."""
+    """The published steps and pattern, written out once more: its sign belongs to decimals only."""
     numbers = re.findall(r"[-+]?\d*\.\d+|\d+", re.sub(r"(\d),(\d)", r"\1\2", text))
     expected = numbers[-1] if numbers else text
     assert verify("gsm8k_strict", text, expected).score == 1.0

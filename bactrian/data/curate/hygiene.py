@@ -1,4 +1,7 @@
-"""What a conversation must not teach: another assistant's name, a date of knowledge, empty turns (SPEC §1.3)."""
+"""What a conversation must not teach: another assistant's name, a date of knowledge, empty turns.
+
+Tülu 3 [Lambert et al. 2024] drops the first and the last, OLMo 2 [Walsh et al. 2025] dates too.
+"""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +16,7 @@ IDENTITIES = (
     "OpenAI", "ChatGPT", "GPT-3", "GPT-3.5", "GPT-4", "GPT-4o", "BingChat", "Bing Chat", "LAION", "Open Assistant",
     "OpenAssistant", "Bard", "Anthropic", "Claude", "Gemini", "DeepMind", "Mistral AI", "DeepSeek",
 )  # fmt: skip
-"""Vendors and assistants that an answer must not name; SPEC lists the first twelve and leaves the rest open [ours]."""
+"""Vendors and assistants that an answer must not name: those known of Tülu 3's filter, and more of our choice."""
 CUTOFFS = re.compile(
     r"knowledge cut-?off|training cut-?off|(?:my|last) (?:training|knowledge) (?:data )?(?:update|ends|was last)"
     r"|as of my last (?:knowledge )?update|(?:trained|training data|knowledge) (?:only )?(?:up )?(?:to|until) "

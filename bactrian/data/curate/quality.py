@@ -1,4 +1,4 @@
-"""Rules of thumb for the quality of text: Gopher's (Rae et al. 2021) and C4's (Raffel et al. 2020); SPEC §7.6.
+"""Rules of thumb for the quality of text: Gopher's (Rae et al. 2021) and C4's (Raffel et al. 2020).
 
 Each returns what is wrong first, or None for text that passes. They were made for web pages in
 English: of a conversation they judge the answers, and short answers fail Gopher's least number of words.

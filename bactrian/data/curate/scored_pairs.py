@@ -1,4 +1,4 @@
-"""From scored answers to pairs [SPEC §3.1, step 4]."""
+"""From scored answers to pairs [Tülu 3, Lambert et al. 2024]."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

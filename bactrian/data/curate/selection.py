@@ -1,6 +1,6 @@
 """Which rows of a pool to take, when only few can be had: at random, the longest, the most diverse, or as s1 does.
 
-A row is known by its number, its domain and its length (of reasoning). SPEC §6.1–6.2.
+A row is known by its number, its domain and its length (of reasoning). Source: Muennighoff et al. 2025.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The record of where the rows of a data artifact are from: provenance.json, one entry per source [SPEC §1.2]."""
+"""The record of where the rows of a data artifact are from: provenance.json, one entry per source."""
 
 import json
 from collections.abc import Mapping, Sequence

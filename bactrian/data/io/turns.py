@@ -61,7 +61,7 @@ def tidy(turns: Turns, answered: bool) -> tuple[Turns, list[str]]:
     """(messages in form, what was mended): an optional system turn, then user and assistant in turn, none empty.
 
     `answered`: the last turn must be the assistant's; a user turn after it is cut off. Otherwise it must be the user's.
-    Mended is only what leaves no doubt; for the rest [SPEC §1.3] Misfit is raised: empty turns, roles out of turn.
+    Mended is only what leaves no doubt; for the rest Misfit is raised: empty turns, roles out of turn.
     """
     mended = []
     if turns and turns[0]["role"] == "system" and not turns[0]["content"].strip():

@@ -1,8 +1,8 @@
 """Embedding mode: a test item matches a row one of whose texts means nearly the same, by cosine similarity.
 
-Finds paraphrases, which n-grams cannot, and confuses them with other questions of the same kind (SPEC 1.9: why n-grams
-are the rule); the threshold is a decision, not a fact. It costs a forward pass per text: for thousands of rows, not
-millions.
+Finds paraphrases, which n-grams cannot, and confuses them with other questions of the same kind (which is why
+n-grams are the rule); the threshold is a decision, not a fact. It costs a forward pass per text: for thousands of
+rows, not millions.
 """
 
 from collections.abc import Sequence

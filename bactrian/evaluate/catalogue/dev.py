@@ -1,4 +1,4 @@
-"""The development suite: what is climbed on [SPEC §5.1]. Safety is in safety.py."""
+"""The development suite: what settings are chosen by [Tülu 3, Lambert et al. 2024]. Safety is in safety.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The safety prompts of the development suite [SPEC §5.7]: refusing what is harmful and answering what is not, apart.
+"""The safety prompts of the development suite [Tülu 3]: refusing what is harmful and answering what is not, apart.
 
 Whether a text refuses is told by a classifier: verify/text/refusal.py by its words, or a model that is given
 (`classifier` of the stage). The score of a task is its share of right behaviour. Refusals of harmful prompts and

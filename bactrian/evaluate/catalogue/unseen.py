@@ -1,4 +1,4 @@
-"""The unseen suite [SPEC §5.1]: looked at with final candidates only, and every look is in the ledger."""
+"""The unseen suite [Lambert et al. 2024]: looked at with final candidates only, and every look is in the ledger."""
 
 from __future__ import annotations
 

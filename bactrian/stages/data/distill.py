@@ -21,7 +21,7 @@ OWN = ("solution", "reasoning", "settings", "ground_truth", "dataset", "messages
 
 
 class Distill(Stage):
-    """Thinking traces and answers of a teacher to problems, as conversations [s1; SPEC §6.1].
+    """Thinking traces and answers of a teacher to problems, as conversations [s1, Muennighoff et al. 2025].
 
     Thinking goes into `reasoning_content`, so that the student's chat template writes it its own way. By default a
     trace need not be right, as in s1; whether it was is the column `right`. Traces that were cut by the limit, or that

@@ -51,7 +51,7 @@ class Measured:
 
 
 class Mix(Divisible):
-    """A mixture of sources, shuffled [SPEC §1.4; Tülu 3's mixer]. The seed and the sources decide it, nothing else.
+    """A mixture of sources, shuffled [Tülu 3, Lambert et al. 2024]. The seed and the sources decide it, nothing else.
 
     Each source is shuffled by itself and its first rows taken; more rows than it has are whole repeats and then a
     random remainder. Leaves mixture.json: rows and tokens per source and capability.

@@ -19,7 +19,7 @@ Use = Literal["reused", "unused", "new"]
 
 
 class Prompts(Stage):
-    """Prompts for preference data, by what fine-tuning had of them [Tülu 3; SPEC §3.1, step 1].
+    """Prompts for preference data, by what fine-tuning had of them [Tülu 3, Lambert et al. 2024].
 
     reused: the prompt was in the data of `used`; unused: it was not, but its source was; new: its source was not. The
     column `use` says which. Of each kind so many as asked for are drawn at random; the finding to follow is that

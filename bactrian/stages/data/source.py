@@ -25,7 +25,7 @@ LayoutName = Literal["auto", "problem", "pair", "feedback", "messages", "sharegp
 
 
 class Provenance(Settings):
-    """Who made the rows and what may be done with them [SPEC §1.2]; what is not known stays out."""
+    """Who made the rows and what may be done with them; what is not known stays out."""
 
     origin: Literal["human", "model", "mixed", "procedural", "unknown"] = Field("unknown", description="who wrote them")
     generator: str = Field("", description="the model that wrote them, if one did")

@@ -20,7 +20,7 @@ AspectName = Literal["helpfulness", "instruction_following", "honesty", "truthfu
 
 
 class Annotate(Stage):
-    """Ratings from 1 to 5 of every answer, by a language model [UltraFeedback, Tülu 3; SPEC §3.1, step 3].
+    """Ratings from 1 to 5 of every answer, by a language model [UltraFeedback, Cui et al. 2023; Tülu 3].
 
     One call per aspect and prompt, all of the prompt's answers in it, shuffled; greedy. An aspect that does not apply,
     or cannot be read, counts as none; an answer's `score` is the mean of the others, if there are two. Every judgement

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class Binarise(Stage):
-    """Chosen is the best rated answer, rejected a random one of those below it [Tülu 3; SPEC §3.1, step 4].
+    """Chosen is the best rated answer, rejected a random one of those below it [Tülu 3, Lambert et al. 2024].
 
     A pair needs a difference of scores, of at least `margin`; a prompt whose answers allow none is dropped and counted.
     Each pair says who wrote both sides, who judged them, their ratings, and what the judge wrote.

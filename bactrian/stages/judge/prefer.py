@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 class Prefer(Judged):
-    """On-policy preference pairs [Tülu 3, an UltraFeedback refinement; SPEC §3.1].
+    """On-policy preference pairs [Tülu 3, Lambert et al. 2024].
 
     Every model of the pool answers every prompt; a verifier scores the answers. Chosen is one of the best answers,
     rejected a random one of those that score lower by at least `margin`. A prompt whose answers score alike gives no

@@ -20,7 +20,7 @@ SEEDS_APART = 1_000_003
 
 
 class Respond(Stage):
-    """Completions from a pool of models, and on-policy ones [UltraFeedback, Tülu 3; SPEC §3.1, step 2].
+    """Completions from a pool of models, and on-policy ones [UltraFeedback, Cui et al. 2023; Tülu 3].
 
     For each prompt `per_prompt` models are drawn from `pool` and `servers`, none twice; those of `always` answer every
     prompt (for on-policy data, the model that is to be tuned). Each answer is on disk as soon as it is there: a run

@@ -26,7 +26,7 @@ SIDES = ("chosen", "rejected")
 
 
 class Score(Judged):
-    """Scores of pairs, of answers, or of an evaluation's samples, with what they are worth [SPEC §3.2, §5.6].
+    """Scores of pairs, of answers, or of an evaluation's samples, with what they are worth (docs/methods.md).
 
     Pairs get `chosen_reward` and `rejected_reward`: the share ranked rightly, by source, with intervals; of a reward
     model also its calibration. Answers get `reward`. With `answers`, an evaluation with several samples, its samples

@@ -21,7 +21,7 @@ Place = tuple[str, str]
 
 
 class Ablation(Stage):
-    """The last model of some evaluations against that of others on the same questions [SPEC §13.2, §13.7].
+    """The last model of some evaluations against that of others on the same questions.
 
     `ablate:` of a recipe makes this step by itself. A `scaling` step gives a column for each of its methods: the last
     run, such as the largest budget. Differences are variant − full, with paired tests; the average is over evaluated

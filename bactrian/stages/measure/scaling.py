@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 
 class Scaling(Stage):
-    """Accuracy against thinking tokens: budget forcing, other controls, and parallel methods, compared [SPEC §6.4–6.6].
+    """Accuracy against thinking tokens: budget forcing, other controls, and parallel methods, compared [s1].
 
     Every run answers the same questions. Thoughts are kept by content, question by question: a run that was killed goes
     on where it was, methods that ask for the same thoughts share them, and a further method costs only its own.

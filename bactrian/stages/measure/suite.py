@@ -198,11 +198,11 @@ class Suite(Stage):
 
     def _note(self, tasks: "Sequence[Loaded]", workspace: "Workspace") -> "list[Look]":
         """Every look at an unseen task goes into the ledger before its first question is asked."""
-        from bactrian.evaluate.ledger import Ledger, entry
+        from bactrian.evaluate.ledger import entry, ledgers, note
         from bactrian.evaluate.recognise import declare, remember_loaded
 
-        ledger = Ledger(workspace.store)
-        ledger.checked()  # one that was tampered with is an error whatever is asked
+        for ledger in ledgers(workspace):
+            ledger.checked()  # one that was tampered with is an error whatever is asked
         new = [
             entry(loaded.task.name, loaded.content, label, workspace.input(ref).content_hash, self.reason)
             for loaded in tasks
@@ -215,7 +215,7 @@ class Suite(Stage):
                  for each in tasks if not each.task.unseen}  # fmt: skip
         weights = {label: workspace.input(ref).content_hash for label, ref in self._labels(workspace)}
         declare("suite", plain, weights, self.final, self.reason, workspace, least=0.8)
-        added = ledger.add(new) if new else []
+        added = note(workspace, new)
         workspace.add_looks(look.as_json() for look in added)
         return added
 
@@ -264,10 +264,10 @@ class Suite(Stage):
         workspace: "Workspace",
     ) -> dict[str, Any]:  # fmt: skip
         """results.json, as in docs/design.md, and more: numbers, groups, flags, looks, what is absent."""
-        from bactrian.evaluate.ledger import Ledger, counts
+        from bactrian.evaluate.ledger import counted
 
         labels = [label for label, _ in self._labels(workspace)]
-        seen = counts(Ledger(workspace.store).all_looks())
+        seen = counted(workspace)
         about = {}
         for loaded in tasks:
             mine = next(each for each in done if each.score.task == loaded.task.name)

@@ -1,4 +1,4 @@
-"""The methods that stage `scaling` compares: what each asks of the model, and how it chooses an answer [SPEC §6.5]."""
+"""The methods that stage `scaling` compares: what each asks of the model, and how it chooses an answer [s1]."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ class Method(Settings):
 
 
 class Forcing(Method):
-    """Budget forcing: thinking is cut at each budget, and its end taken back up to each number of waits."""
+    """Budget forcing: thinking is cut at each budget, and its end suppressed up to each number of times (`waits`)."""
 
     method: Literal["forcing"]
     budgets: Budgets

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PPO(Watching, PPOOptions):
-    """Proximal policy optimisation [Schulman et al. 2017] as Tülu 2.5 and Tülu 3 used it [SPEC §3.4].
+    """Proximal policy optimisation [Schulman et al. 2017] as Tülu 2.5 and Tülu 3 used it (docs/methods.md).
 
     A token's reward is −kl × (log π − log π_ref); at the answer's last token comes the answer's own:
     `verifier_weight` × its verifier's score + `reward_weight` × the reward model's. Answers that were cut off get

@@ -21,7 +21,7 @@ SEEDS_APART = 1_000_003
 
 
 class RLVR(Watching, GroupOptions):
-    """Reinforcement learning with verifiable rewards, by GRPO and its variants [Tülu 3.1, Shao et al. 2024; SPEC §4].
+    """Reinforcement learning with verifiable rewards, by GRPO and its variants [Lambert et al. 2024, Shao et al. 2024].
 
     Each step samples several answers to each of a few problems, scores them with the problems' verifiers, and moves the
     policy towards answers better than their group's mean. Groups that are all right or all wrong carry no signal: they

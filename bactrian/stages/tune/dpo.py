@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DPO(Tuning):
-    """Direct preference optimisation, and its length-normalised, SimPO and IPO variants [SPEC §3.3].
+    """Direct preference optimisation, and its length-normalised, SimPO and IPO variants (docs/methods.md).
 
     The reference is the model that training starts from. Its log-probabilities are computed once, before training, and
     kept by content: another run over the same pairs and model finds them.

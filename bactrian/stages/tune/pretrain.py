@@ -17,7 +17,7 @@ class Pretrain(Training, LongRows):
 
     The tokenizer knows every word of the corpus and single digits, so it is for small, closed languages. The
     architecture is OLMo 2's block (normalised sub-layer outputs, QK-norm) or Llama's, with weights from N(0, 0.02)
-    truncated at three standard deviations [OLMo 2; SPEC §7.1].
+    truncated at three standard deviations [OLMo 2, Walsh et al. 2025].
     """
 
     name: ClassVar[str] = "pretrain"

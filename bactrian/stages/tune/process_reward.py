@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 class ProcessReward(Tuning):
-    """How likely a thought ends right, after each of its steps: −v log σ(s) − (1 − v) log σ(−s) [SPEC §6.5].
+    """How likely a thought ends right, after each of its steps: −v log σ(s) − (1 − v) log σ(−s) [Wang et al. 2024].
 
     The model's trunk with a new scalar head s, read at the last token of a step; v is the step's value in the data,
     made by stage `label_steps`. Saved as a reward model; `scaling` takes it for tree search.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Reward(Tuning):
-    """A reward model by Bradley and Terry's loss: chosen above rejected [SPEC §3.2].
+    """A reward model by Bradley and Terry's loss: chosen above rejected [Stiennon et al. 2020].
 
     The model's trunk with a new scalar head; an answer's reward is the number at its last token, its end token. Saved
     as `…ForSequenceClassification`, so other tools read it.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SFT(Tuning, LongRows):
-    """Supervised fine-tuning: cross-entropy on every assistant turn and its end token [Tülu 3; SPEC §2].
+    """Supervised fine-tuning: cross-entropy on every assistant turn and its end token [Tülu 3, Lambert et al. 2024].
 
     The loss of a step is the mean over all trained tokens of the whole step, however it is cut into micro-batches.
     """

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation with a value model of its own [Schulman et al. 2017; Tülu 2.5, Tülu 3; SPEC 3.4]."""
+"""Proximal policy optimisation with a value model of its own [Schulman et al. 2017; Tülu 2.5, Tülu 3]."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def _order(count: int, seed: int, epoch: int) -> list[int]:
 
 
 def _headline(episodes: Sequence[_Episodes]) -> dict[str, float]:
-    """What says whether a policy learns (PAINS 1), and whether the value model knows what is to come."""
+    """What says whether a policy learns, and whether the value model knows what is to come."""
     flat = [r for e in episodes for r in e.rollouts]
     rewards = torch.tensor([r for e in episodes for r in e.rewards])
     old = torch.cat([x for e in episodes for x in e.old]).float().cpu()

@@ -122,7 +122,7 @@ def refuse_stale(rollouts: Sequence[Rollout], step: int, version: int) -> None:
 
 
 def headline(groups: Sequence[Sampled]) -> dict[str, float]:
-    """What says whether a policy learns (PAINS 1), over all rollouts, trained on or not."""
+    """What says whether a policy learns, over all rollouts, trained on or not."""
     flat = [rollout for group in groups for rollout in group.rollouts]
     return {
         "reward": float(np.mean([group.rewards for group in groups])),

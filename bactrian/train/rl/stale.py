@@ -1,6 +1,7 @@
 """Batches that wait between the sampler and the trainer, as where a cluster samples and trains at the same time.
 
-There the sampler's weights are `staleness` steps behind, and so are its answers when they are trained on [SPEC 4.5].
+There the sampler's weights are `staleness` steps behind, and so are its answers when they are trained on
+(in Tülu 3 by one step).
 Here one process does both by turns. It is no faster for it; it learns as such a cluster would.
 """
 

@@ -1,6 +1,6 @@
 """Held-out problems, looked at while a policy is trained: the best weights are kept, and over-optimisation is seen.
 
-A reward can rise while what it stands for falls [Gao et al. 2023; SPEC 3.5]. Only questions that nothing is trained on,
+A reward can rise while what it stands for falls [Gao et al. 2023]. Only questions that nothing is trained on,
 with a verdict that is no part of the reward, can tell.
 """
 

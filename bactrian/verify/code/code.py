@@ -245,7 +245,7 @@ def code(problem: Problem, completion: str) -> Verdict:
 def code_rate(problem: Problem, completion: str) -> Verdict:
     """As `code`, but the score is the share of tests that pass, or 0 where it is below the setting `threshold`.
 
-    The outcome is still "right" only if all pass [SPEC §4.2, §12.3].
+    The outcome is still "right" only if all pass.
     """
     program, report = judge(problem, completion, all_or_nothing=False)
     rate = 1.0 if report.all_passed else min(report.rate, 1.0)

@@ -1,4 +1,4 @@
-"""The verifier of program-aided answers: the completion is a program, and what it prints is the answer [SPEC §1.8]."""
+"""Verifier of program-aided answers: the completion is a program that prints the answer [PAL, Gao et al. 2023]."""
 
 import ast
 from typing import Any
@@ -47,7 +47,7 @@ EXAMPLES = (
 def pal(problem: Problem, completion: str) -> Verdict:
     """Right iff the last number on the last line that the program prints is the ground truth.
 
-    Relative `tolerance` 1e-4 [SPEC §1.8]; two whole numbers must be equal, lest 20001 pass for 20000 [ours]. A program
+    Relative `tolerance` 1e-4 [ours]; two whole numbers must be equal, lest 20001 pass for 20000 [ours]. A program
     that fails, hangs, or imports what is not among `modules` is wrong.
     """
     program = last_program(completion)

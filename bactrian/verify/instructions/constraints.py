@@ -1,4 +1,4 @@
-"""IFEval's 25 constraints [Zhou et al. 2023], as the published evaluation checks them (SPEC §5.4), oddities included.
+"""IFEval's 25 constraints [Zhou et al. 2023], as the published evaluation checks them, oddities included.
 
 Each is a function of the text and of the arguments that the instruction's `kwargs` give. Keywords are regular
 expressions, as in the original; they come from the data set, not from a model.

@@ -1,4 +1,4 @@
-"""IFEval: does a text keep to the instructions that can be checked, strictly or with the published leniency (§5.4)."""
+"""IFEval: does a text keep to the instructions that can be checked, strictly or with the published leniency."""
 
 import inspect
 import json

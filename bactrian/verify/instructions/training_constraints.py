@@ -1,7 +1,7 @@
 """The 25 constraints that instruction-following data for RL carry [Tülu 3], and their verifier `instructions`.
 
 They have the names and arguments of the public training sets, and are not the evaluation's (constraints.py): counts are
-exact, "around" allows a margin (SPEC §5.4). Where the published training checks can be passed cheaply, ours are
+exact, "around" allows a margin. Where the published training checks can be passed cheaply, ours are
 stricter, as RL finds such ways: an option counts only if no other is there too, a postscript only at a line's start,
 highlights only with something in them; docs/verifiers.md lists these.
 """

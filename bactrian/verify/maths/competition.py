@@ -1,4 +1,4 @@
-"""Verifiers of MATH answers: flex and strict as SPEC §4.2 has them, and each of their parts alone."""
+"""Verifiers of MATH answers: flex and strict as Tülu 3 has them, and each of their parts alone."""
 
 import re
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""DeepMind Mathematics: exact match after a normalisation of the answer's kind [SPEC §5.1]."""
+"""DeepMind Mathematics: exact match after a normalisation of the answer's kind [Saxton et al. 2019]."""
 
 import re
 

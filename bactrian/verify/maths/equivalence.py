@@ -68,7 +68,7 @@ def same(a: Node, b: Node) -> bool:
     b, its = parted(b)
     if {mine, its} == {"degree", "radian"}:
         a, b = (Call("deg", (node,)) if unit == "degree" else node for node, unit in ((a, mine), (b, its)))
-    elif not units_agree(mine, its):
+    elif not units_agree(mine, its) or (mine and is_percent(b)) or (its and is_percent(a)):
         return False
     a, b = settled(a), settled(b)
     if isinstance(a, Clock) or isinstance(b, Clock):
@@ -156,6 +156,10 @@ def with_sign(node: Node, sign: int) -> Node:
     if isinstance(node, Matrix):
         return Matrix(tuple(tuple(with_sign(entry, sign) for entry in row) for row in node.rows))
     return Quantity(with_sign(node.value, sign), node.unit) if isinstance(node, Quantity) else node
+
+
+def is_percent(node: Node) -> bool:
+    return isinstance(node, Call) and node.name == "percent"
 
 
 def is_union(node: Node) -> bool:

@@ -170,7 +170,7 @@ def value(number: re.Match[str]) -> Fraction | None:
 
 @register("gsm8k_strict", examples=STRICT_EXAMPLES)
 def strict(problem: Problem, completion: str) -> Verdict:
-    """The published verdicts, flaws included (SPEC §4.2): string equality of the last number with the ground truth.
+    """The published verdicts, flaws included (docs/methods.md): the last number equals the ground truth as a string.
 
     (1) commas between two digits are deleted, in one pass; (2) all numbers are found; (3) the last, or the whole text
     if there is none, (4) must equal the ground truth as a lower-cased string. So 5.0 ≠ 5, "1,2,3" is 12,3, and as the

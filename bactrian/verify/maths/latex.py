@@ -35,6 +35,7 @@ from bactrian.verify.maths.latex_tokens import (
     SYMBOLS,
     TRIGONOMETRIC,
     Reader,
+    repeating,
 )
 from bactrian.verify.maths.spoken import number_of
 from bactrian.verify.maths.units import clock, unit_name
@@ -65,6 +66,9 @@ class Parser(Reader):
         items, separators = self.items(ends)
         if len(items) == 1:
             return items[0]
+        first = items[0]
+        if isinstance(first, Rel) and first.ops == ("≠",):  # x ≠ 2, 3
+            items = [item if isinstance(item, Rel) else Rel(first.ops, (first.items[0], item)) for item in items]
         inequalities = all(isinstance(item, Rel) and "=" not in item.ops for item in items)
         if inequalities or any(part == Sym("infty") for item in items for part in walk(item)):
             if "\\or" in separators:
@@ -117,7 +121,7 @@ class Parser(Reader):
             if sign in ("\\pm", "\\mp"):
                 term = Call("pm" if sign == "\\pm" else "mp", (term,))
             elif sign == "-":
-                term = negative(term)
+                term = Based(f"-{term.digits}", term.base) if isinstance(term, Based) else negated(term)
             total = term if total is None else Call("add", (total, term))
         unit, self.unit = self.unit, before
         return Quantity(total, unit) if unit else total
@@ -267,6 +271,8 @@ class Parser(Reader):
         single, number = words.strip("() "), number_of(words.strip(" .!"))
         if number is not None:
             return Num(Fraction(number))
+        if re.fullmatch(r"(?:all )?(?:real numbers|reals)", words.strip(" ."), re.IGNORECASE):
+            return Sym("mathbbR")
         return clock(words) or (Sym(single) if len(single) == 1 and single.isalpha() else Text(words.strip()))
 
     def between(self, closing: str, name: str) -> Node:
@@ -282,7 +288,7 @@ class Parser(Reader):
             return Sym("emptyset")
         bars, self.bars = self.bars, 0
         self.sets += opening == "\\{"
-        items, _ = self.items(ends)
+        items, separators = self.items(ends)
         self.sets -= opening == "\\{"
         self.bars = bars
         closing = self.expect(*ends)
@@ -290,7 +296,8 @@ class Parser(Reader):
             return self.lift(items[0])
         first = items[0]
         if opening == "\\{" and isinstance(first, Rel) and first.ops[0] == ":" and len(first.ops) > 1:
-            return Call("such_that", (Rel(first.ops[1:], first.items[1:]), *items[1:]))
+            conditions = (Rel(first.ops[1:], first.items[1:]), *items[1:])
+            return Call("such_that", (Call("union", conditions),) if "\\or" in separators else conditions)
         return Group(opening, closing, tuple(items))
 
     def number(self, token: str) -> Node:
@@ -389,14 +396,3 @@ class Parser(Reader):
                 row = [] if self.peek() == "\\end" else [self.sum()]
         self.environment()
         return Matrix(tuple([*rows, tuple(row)] if row else rows))
-
-def negative(node: Node) -> Node:
-    return Based(f"-{node.digits}", node.base) if isinstance(node, Based) else negated(node)
-
-
-def repeating(token: str, digits: str) -> Fraction:
-    """0.1 and 6 → 0.1666… Raises Unreadable where nothing repeats."""
-    if "." not in token or not digits or len(digits) > 20:
-        raise Unreadable("an overline that repeats no digits")
-    places = len(token.partition(".")[2])
-    return Fraction(token) + Fraction(int(digits), (10 ** len(digits) - 1) * 10**places)

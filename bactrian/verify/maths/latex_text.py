@@ -55,13 +55,20 @@ BARE = re.compile(
 """Names of functions and constants that want their backslash."""
 WRITTEN = {"infinity": "infty"}
 ASCII = {"<=": "\\le ", ">=": "\\ge ", "!=": "\\ne ", "**": "^", "=<": "\\le "}
+SYNONYMS = {
+    "\\lor": "\\or ", "\\vee": "\\or ", "\\land": "\\and ", "\\wedge": "\\and ",
+    "\\langle": "(", "\\rangle": ")",
+}  # fmt: skip
+SYNONYM = re.compile(r"(\\(?:lor|vee|land|wedge|langle|rangle))(?![A-Za-z])")
+SCIENTIFIC = re.compile(r"(?<![\w.\\])(\d+(?:\.\d+)?)[eE]([+-]?\d+)(?![\w.])")
 JOINING = {"and": "\\and ", "or": "\\or "}
 LETTER_UNIT = re.compile(r"[\d}%)][\s\\]*[mgshlL](?![A-Za-z])|/\s*[mgshlL](?![A-Za-z])")
 """Where a single letter may be a unit."""
 RAW_JOINING = re.compile(r"(?<![\\A-Za-z])(?:and|or)(?![A-Za-z])", re.IGNORECASE)
 UNIT_WORD = r"(?:[A-Za-z]+\.?)"
 RAW_UNIT = re.compile(
-    rf"(?<=[\d}}%)])(?P<gap>\s*)(?P<unit>{UNIT_WORD}(?:\s+{UNIT_WORD})*(?:\s*\^\s*(?:\d|\{{\s*\d\s*\}}))?"
+    rf"(?:(?<=[\d}}%)])|(?<=\\pi)|(?<=\\pi ))(?P<gap>\s*)"
+    rf"(?P<unit>{UNIT_WORD}(?:\s+{UNIT_WORD})*(?:\s*\^\s*(?:\d|\{{\s*\d\s*\}}))?"
     rf"(?:\s*/\s*{UNIT_WORD}(?:\s*\^\s*(?:\d|\{{\s*\d\s*\}}))?)?)(?=\s*(?:[,;]|\Z|\\and|\\or))"
 )
 
@@ -72,6 +79,7 @@ def clean(latex: str, letters: bool = False) -> str:
     `letters`: single letters after a number that may be units are units.
     """
     text = re.sub(r"(?:√|(?<![\\A-Za-z])sqrt)\s*(\d+(?:\.\d+)?)", r"\\sqrt{\1}", latex)
+    text = re.sub(r"(?<![\\A-Za-z])cbrt(?=\s*\()", r"\\sqrt[3]", text)
     text = GROUPED.sub("", text.translate(UNICODE)).replace("{,}", ",").replace("{:}", ":").replace("\\!", "")
     text = MIXED.sub(r"\1\\frac{\2}{\3}", text.replace("\\not=", "\\ne "))
     text = ENDLESS.sub(lambda found: repeated(found[1]) or found[0], text)
@@ -80,7 +88,9 @@ def clean(latex: str, letters: bool = False) -> str:
     text = re.sub(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?", r"\\mathbb\1 ", text)
     text = DROPPED.sub(" ", mark_words(text)).replace("\\%", "%").replace("\\lbrace", "\\{").replace("\\rbrace", "\\}")
     text = BASED.sub(r"\1_", re.sub(r"\\\$", "\x02dollar\x03", text))
+    text = re.sub("\\\\frac\\{\x02([^\x03]*)\x03\\}\\{\x02([^\x03]*)\x03\\}", "\x02\\1/\\2\x03", text)
     text = DATE.sub(lambda found: f"\x02{found[1]} {found[2]}\x03", text)
+    text = SYNONYM.sub(lambda found: SYNONYMS[found[1]], SCIENTIFIC.sub(r"\1\\cdot 10^{\2}", text))
     for written, meant in ASCII.items():
         text = text.replace(written, meant)
     text = outside(RAW_JOINING, lambda found: JOINING[found[0].lower()], text)
@@ -106,7 +116,8 @@ def raw_unit(found: re.Match[str], letters: bool) -> str:
     if words[-1].lower() in JOINING or words[0].lower() in JOINING:
         return found[0]
     single = [word for word in words if len(word) == 1]
-    if single and (not letters or not all(word in LETTERS for word in single)):
+    after_pi = found.string[: found.start()].rstrip().endswith("\\pi")
+    if single and (after_pi or not letters or not all(word in LETTERS for word in single)):
         return found[0]
     named = all(word.lower() in NAMES or word.lower() in POWERS for word in words)
     spoken = bool(found["gap"]) and all(len(word) > 1 for word in words) and len(words[-1]) >= 4
@@ -120,8 +131,9 @@ def mark_words(text: str) -> str:
         if found.start() < at:
             continue
         end = closing_brace(text, found.end() - 1)
+        bold = found[0].startswith(("\\mathbf", "\\boldsymbol", "\\bf"))
         words = re.sub(r"[\\{}$]", "", text[found.end() : end].replace("\\%", "%"))
-        parts += [text[at : found.start()], said(words, text[end + 1 : end + 9])]
+        parts += [text[at : found.start()], words if bold and len(words) == 1 else said(words, text[end + 1 : end + 9])]
         at = end + 1
     return "".join([*parts, text[at:]])
 

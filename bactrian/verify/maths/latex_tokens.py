@@ -1,6 +1,7 @@
 """The tokens of an answer in LaTeX, the commands among them that are known, and a reader that goes through them."""
 
 import re
+from fractions import Fraction
 
 from bactrian.verify.maths.answer_tree import Large, Node, Quantity, Unreadable
 
@@ -32,6 +33,14 @@ TOKEN = re.compile(
     r"(?P<command>\\(?:[a-zA-Z]+|.))|(?P<text>\x02[^\x03]*\x03)|(?P<sign>\S)",
     re.DOTALL,
 )
+
+
+def repeating(token: str, digits: str) -> Fraction:
+    """0.1 and 6 → 0.1666… Raises Unreadable where nothing repeats."""
+    if "." not in token or not digits or len(digits) > 20:
+        raise Unreadable("an overline that repeats no digits")
+    places = len(token.partition(".")[2])
+    return Fraction(token) + Fraction(int(digits), (10 ** len(digits) - 1) * 10**places)
 
 
 class Reader:

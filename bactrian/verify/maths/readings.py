@@ -19,6 +19,8 @@ from bactrian.verify.maths.spoken import number_of, with_digits
 
 LENGTH_LIMIT = 1_000
 SPACED_LETTER = re.compile(r"[\d}%)](?:\s|\\[, ])\s*[mgshlL]\s*(?:[\^/,;.]|\Z)")
+LEADING_ZERO = re.compile(r"\d,0\d\d(?!\d)")
+"""A group that is no number in a list: 10,000."""
 SPLIT_WORDS = re.compile(r"(?:,\s*)?\b(?:and|or)\b|,")
 
 
@@ -50,7 +52,9 @@ def readings(text: str, latex: str) -> list[Answer]:
         items = [Parser.words_alone(piece) for piece in SPLIT_WORDS.split(text) if piece.strip()]
         return [Answer(items[0] if len(items) == 1 else Group("", "", tuple(items)))]
     forms = [THOUSANDS.sub(lambda found: found[1].replace(",", ""), text)] if top_level_commas(text) else []
-    answers = [Answer(Parser(form).answer()) for form in dict.fromkeys([*forms, text])]
+    if not (forms and LEADING_ZERO.search(text)):
+        forms.append(text)
+    answers = [Answer(Parser(form).answer()) for form in dict.fromkeys(forms)]
     if LETTER_UNIT.search(text) and (other := clean(latex, letters=True)) != text:
         answers.append(Answer(Parser(other).answer(), tentative=SPACED_LETTER.search(latex) is None))
     return answers

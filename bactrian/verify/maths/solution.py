@@ -75,7 +75,7 @@ def last_number(text: str) -> str | None:
 
 
 def candidates(text: str) -> Iterator[str]:
-    """The answers that a text may be taken to give (SPEC §4.2): all are compared, one must be right.
+    """The answers that a text may be taken to give (docs/methods.md): all are compared, one must be right.
 
     The last box; Minerva's phrase; with neither, what follows "answer is" and the last formula; with none of them, the
     number with which it ends, its last line and the whole text.

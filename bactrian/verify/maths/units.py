@@ -117,6 +117,8 @@ def noun(words: list[str]) -> str | None:
 
 def clock(text: str) -> Clock | None:
     """A time of day like "9 a.m." or "4:30 PM"; None if neither half nor minutes are there, or it is no time."""
+    if text.strip(" .").lower() in ("noon", "midnight"):
+        return Clock(12, 0, "pm" if "noon" in text.lower() else "am")
     found = CLOCK.fullmatch(text.strip())
     if not found or not found[3]:
         return None

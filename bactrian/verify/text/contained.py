@@ -16,9 +16,8 @@ from bactrian.verify.verdict import Example, Problem, Verdict
 def contains(problem: Problem, completion: str) -> Verdict:
     """Right if an accepted answer stands in the text as whole words, both normalised as SQuAD's.
 
-    SPEC §5.1 has "any gold alias contained in the normalised answer" without saying whether parts of words count
-    [unverified]; here they do not: "Ali" is not in "Italian". A gold answer that is all articles and punctuation counts
-    for nothing.
+    Whether parts of words count is not published for PopQA as Tülu 3 scores it [unverified: our choice]; here they do
+    not: "Ali" is not in "Italian". A gold answer that is all articles and punctuation counts for nothing.
     """
     given = squad(completion)
     if not given:

@@ -1,4 +1,4 @@
-"""Verifiers of form: R1's thinking format, alone or as a gate before another verifier; length (SPEC §4.2)."""
+"""Verifiers of form: R1's thinking format, alone or as a gate before another verifier; length."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Multiple choice: which letter a text chooses, by a ladder from the form asked for to guesses (SPEC §5.1)."""
+"""Multiple choice: which letter a text chooses, by a ladder from the form asked for to guesses."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Verifiers of short answers in words: SQuAD's exact match and F1, DROP's F1, FLAN's and BBH's (SPEC §4.2, §5.3)."""
+"""Verifiers of short answers in words: SQuAD's exact match and F1, DROP's F1, FLAN's and BBH's."""
 
 import json
 import re
