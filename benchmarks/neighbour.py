@@ -3,7 +3,7 @@
     python benchmarks/neighbour.py [--seconds 4]
 
 Ten pairs of layers (576 and 1,536 wide), forward only on 32 rows ("decode") and with gradients on 512 ("train"), with
-the runtime's own waiting (spinning for about a millisecond), with ours (`bactrian.cli` sets GOMP_SPINCOUNT=1000) and
+the runtime's own waiting (spinning for about a millisecond), with ours (GOMP_SPINCOUNT=1000, as `bactrian` sets it) and
 with one thread; each alone and beside a process that never rests on the last core.
 """
 

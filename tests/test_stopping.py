@@ -187,7 +187,7 @@ def test_what_may_be_a_bug_is_left_alone(error: Exception) -> None:
 WORKERS = """
 import os, sys
 from bactrian import cli
-from bactrian.data.parallel import map_stream
+from bactrian.data.io.parallel import map_stream
 def work(*_, **__):
     from tests.test_stopping import process_of
     rows = (({"n": n}, "here") for n in range(10**9))

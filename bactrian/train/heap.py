@@ -1,8 +1,8 @@
 """Keeps the process's heap from growing without end.
 
-For speed the command line tells glibc to keep freed memory (cli.py). Buffers of ever-changing sizes then leave holes
-that later ones do not fit into, and the heap grows by some of them in every step. Now and then the holes' pages are
-given back; what is in use is not touched.
+For speed the command line (cli/main.py) tells glibc to keep freed memory. Buffers of ever-changing sizes then leave
+holes that later ones do not fit into, and the heap grows by some of them in every step. Now and then the holes'
+pages are given back; what is in use is not touched.
 """
 
 import ctypes

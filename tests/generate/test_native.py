@@ -9,7 +9,7 @@ import torch
 from bactrian.generate.decode_kernels import kernels
 
 PROGRAM = """
-from bactrian.generate.native import kernels
+from bactrian.generate.decode_kernels import kernels
 import numpy as np, torch
 assert kernels() is not None
 tiny = 5e-324
