@@ -50,7 +50,8 @@ def test_help_is_quick_and_loads_nothing_heavy(arguments: list[str]) -> None:
     check = (f"import sys\nfrom bactrian.cli.main import invoke\nstatus = invoke({arguments})\n"
              f"print(sorted({HEAVY} & set(sys.modules)), status, file=sys.stderr)")
     assert python("-c", check).stderr.strip() == "[] 0"
-    assert best_seconds("-m", "bactrian", *arguments) < 0.5
+    alone = best_seconds("-c", "import click, pydantic")  # what a slow or busy machine takes for these
+    assert best_seconds("-m", "bactrian", *arguments) < max(0.5, 3 * alone)
 
 
 def test_every_real_stage_has_a_command_that_loads_nothing_heavy() -> None:

@@ -78,7 +78,8 @@ def test_a_terminal_that_is_closed_stops_the_run_as_it_should(fakes: list[str]) 
 
 GENTLE = """
 import os, sys, time
-from bactrian import cli, stopping
+from bactrian import stopping
+from bactrian.cli import main as cli
 def work(*_, **__):
     with stopping.finishing("a step"):
         print("working", flush=True)
@@ -133,10 +134,10 @@ def limited(which: int, soft: int) -> Callable[[], None]:
 
 
 def test_a_limit_on_the_size_of_files_is_one_line_and_loses_nothing(fakes: list[str]) -> None:
-    process = start(SLOW, limited(resource.RLIMIT_FSIZE, 2048))
+    process = start(SLOW.replace("steps: 60", "steps: 400"), limited(resource.RLIMIT_FSIZE, 8192))
     _, said = process.communicate()
     assert process.returncode == 2 and "Traceback" not in said
-    assert "metrics.jsonl: a file would be larger than the limit of 2,048 bytes (ulimit -f)" in said.splitlines()[-1]
+    assert "metrics.jsonl: a file would be larger than the limit of 8,192 bytes (ulimit -f)" in said.splitlines()[-1]
     assert 'step "m" (stage blend)' in said
     again = subprocess.run(command("run", "r.yaml"), env=environment(), capture_output=True, text=True)
     assert again.returncode == 0 and "d: exists" in again.stderr and "m: resuming" in again.stderr
@@ -186,7 +187,7 @@ def test_what_may_be_a_bug_is_left_alone(error: Exception) -> None:
 
 WORKERS = """
 import os, sys
-from bactrian import cli
+from bactrian.cli import main as cli
 from bactrian.data.io.parallel import map_stream
 def work(*_, **__):
     from tests.test_stopping import process_of
