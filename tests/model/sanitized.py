@@ -1,7 +1,7 @@
-"""Kernels under the compiler's sanitizers: any access outside a tensor's memory, and any undefined operation, ends the process.
+"""Kernels under the compiler's sanitizers: an access outside a tensor's memory, or what C leaves undefined, is fatal.
 
-Run by test_sanitized.py in a process of its own, into which the address sanitizer is loaded first, so that it sees every
-block that torch and numpy allocate.
+Run by test_sanitized.py in a process of its own, into which the address sanitizer is loaded first: it sees every block
+that torch and numpy allocate.
 """
 
 import os
