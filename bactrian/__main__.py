@@ -1,6 +1,6 @@
 """`python -m bactrian`."""
 
-from bactrian.cli import main
+from bactrian.cli.main import main
 
 if __name__ == "__main__":
     main()

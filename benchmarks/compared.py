@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 
 from bactrian.chat import prompt_ids
-from bactrian.data.files import read_rows
+from bactrian.data.io.files import read_rows
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from bactrian.artifact import Input, Workspace
-from bactrian.hardware import Hardware
-from bactrian.manifest import Kind
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Kind
 
 Measured = dict[str, Any]
 WORDS = 50_000
@@ -108,7 +108,7 @@ def texts(count: int, seed: int = 0) -> Iterator[str]:
 
 
 def write_rows_of_words(folder: Path, count: int) -> Measured:
-    from bactrian.data.writer import RowWriter
+    from bactrian.data.io.writer import RowWriter
 
     with RowWriter(folder) as writer:
         for number, text in enumerate(texts(count)):
@@ -137,7 +137,7 @@ def workspace_on(folder: Path, name: str, inputs: dict[str, Path], threads: int)
 
 
 def deduplicate(folder: Path, near: bool, threads: int) -> Measured:
-    from bactrian.stages.deduplicate import Deduplicate
+    from bactrian.stages.data.deduplicate import Deduplicate
 
     workspace = workspace_on(folder, f"near-{near}", {"rows": folder / "rows"}, threads)
     Deduplicate(data=["rows"], near=near).run(workspace)
@@ -148,7 +148,7 @@ def deduplicate(folder: Path, near: bool, threads: int) -> Measured:
 
 
 def mix_references(count: int) -> Measured:
-    from bactrian.data.mixture import draw, shuffled
+    from bactrian.data.curate.mixture import draw, shuffled
 
     sizes = [count // 40 * (n % 5 + 1) for n in range(20)]
     amounts = [count // 20] * 20
@@ -160,9 +160,9 @@ def mix_references(count: int) -> Measured:
 
 def filter_and_mix(folder: Path, threads: int) -> Measured:
     """load → filter → mix, as three stages that write their artifacts."""
-    from bactrian.stages.filter import Filter
-    from bactrian.stages.mix import Mix
-    from bactrian.stages.source import Source
+    from bactrian.stages.data.filter import Filter
+    from bactrian.stages.data.mix import Mix
+    from bactrian.stages.data.source import Source
 
     size = (folder / "big.jsonl").stat().st_size
     steps = [

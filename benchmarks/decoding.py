@@ -20,11 +20,11 @@ import torch
 from duel import machine
 from generate import model_folder
 
+from bactrian.generate.decode_kernels import Kernels
 from bactrian.generate.decoder import Product
 from bactrian.generate.engine import Request
 from bactrian.generate.fast import FastBatch
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.native import Kernels
 from bactrian.model.language_model import LanguageModel
 
 TIMED: tuple[tuple[type, str, str], ...] = (

@@ -23,8 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.files import stream_rows
+from bactrian.data.io.files import stream_rows
 from bactrian.data.overlap.asked import texts_of
 from bactrian.data.overlap.benchmarks import known_as, read_benchmarks
 from bactrian.data.overlap.index import Index, Item
@@ -32,10 +31,11 @@ from bactrian.data.overlap.match import Matcher
 from bactrian.data.overlap.scan import scan
 from bactrian.data.overlap.words import split
 from bactrian.errors import BactrianError
-from bactrian.hardware import Hardware
-from bactrian.manifest import Kind
 from bactrian.progress import progress
-from bactrian.stages.decontaminate import Decontaminate
+from bactrian.stages.data.decontaminate import Decontaminate
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Kind
 
 THREADS = 2
 GROUP = 10_000

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bactrian.data.files import stream_rows
+from bactrian.data.io.files import stream_rows
 from bactrian.data.overlap.asked import texts_of
 from bactrian.data.overlap.benchmarks import read_benchmarks
 from bactrian.data.overlap.index import Index, Item

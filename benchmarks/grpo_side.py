@@ -44,7 +44,7 @@ class Ours:
         from bactrian.model.language_model import LanguageModel
         from bactrian.train.optimiser import MasterAdamW
         from bactrian.train.options import GroupOptions
-        from bactrian.train.policy import GroupPolicy
+        from bactrian.train.rl.policy import GroupPolicy
 
         self.model = LanguageModel.load(Path(folder), dtype)
         self.engine = LocalEngine(self.model)
@@ -61,7 +61,7 @@ class Ours:
 
     def rollouts(self, problems: list[int], step: int, version: int, before: int = 0) -> Any:
         from bactrian.generate.engine import Request
-        from bactrian.train.rollouts import Rollout
+        from bactrian.train.rl.rollouts import Rollout
 
         start = time.perf_counter()
         requests = [
@@ -85,7 +85,7 @@ class Ours:
     def gradient(self, path: str) -> float:
         from safetensors.torch import save_file
 
-        from bactrian.train.rollouts import Rollout
+        from bactrian.train.rl.rollouts import Rollout
 
         made = rollouts(len(self.prompts), self.samples, self.new, self.model.head.shape[0])
         given = {

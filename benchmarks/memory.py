@@ -37,11 +37,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def measure(settings: dict[str, Any], folder: Path, rows: int, length: int) -> dict[str, float]:
     """Two steps as the stage `sft` would take them."""
-    from bactrian.artifact import Input, Workspace
     from bactrian.chat import Rendered
-    from bactrian.hardware import Hardware
-    from bactrian.manifest import Kind
-    from bactrian.stages.sft import SFT
+    from bactrian.stages.tune.sft import SFT
+    from bactrian.store.artifact import Input, Workspace
+    from bactrian.store.hardware import Hardware
+    from bactrian.store.manifest import Kind
     from bactrian.train.supervised import Supervised
 
     inputs = {"start": Input("start", folder, Kind.MODEL, "")}

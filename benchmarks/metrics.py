@@ -46,9 +46,9 @@ def main() -> None:
 
 
 def ours(name: str, case: list[Any]) -> float:
+    from bactrian.evaluate.grading import truthful_mass
     from bactrian.evaluate.statistics import pass_at_k
-    from bactrian.suites.grading import truthful_mass
-    from bactrian.verify.spans import drop_f1, token_f1
+    from bactrian.verify.text.spans import drop_f1, token_f1
 
     functions: dict[str, Callable[..., float]] = {
         "squad": token_f1, "mc2": truthful_mass, "pass_at_k": pass_at_k,
@@ -70,7 +70,7 @@ def agreement(name: str, cases: list[list[Any]], theirs: list[float]) -> dict[st
 
 
 def known(name: str, case: list[Any]) -> bool:
-    from bactrian.verify.spans import squad
+    from bactrian.verify.text.spans import squad
 
     if name == "squad":
         return not squad(case[0]) and not squad(case[1])
@@ -90,7 +90,7 @@ def squad_cases(count: int) -> Iterator[list[str]]:
 
 def drop_cases(count: int, data: Path) -> Iterator[list[Any]]:
     """[spans given, gold spans, the answer's text]: drawn, then real gold answers against those of other questions."""
-    from bactrian.verify.spans import spans
+    from bactrian.verify.text.spans import spans
 
     draw = random.Random(1)
     pool = real_golds(data)

@@ -15,16 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bactrian.data.adoption import Account, Adoption, adopt
-from bactrian.data.files import scan_rows, stream_rows
-from bactrian.data.formats import Fault
+from bactrian.data.io.adoption import Account, Adoption, adopt
+from bactrian.data.io.files import scan_rows, stream_rows
+from bactrian.data.io.formats import Fault
+from bactrian.data.io.rows import complete_row
 from bactrian.data.overlap.asked import Side
 from bactrian.data.overlap.benchmarks import read_benchmarks
 from bactrian.data.overlap.index import Index, Item
 from bactrian.data.overlap.match import Matcher
 from bactrian.data.overlap.scan import evidence, scan
 from bactrian.data.overlap.table import Table, tabulate, too_short
-from bactrian.data.rows import complete_row
 
 TRAINING = """
 gsm8k_train.jsonl.gz mbpp_train_val.jsonl math_train_answers.jsonl.gz math_train_solutions_part.jsonl.gz

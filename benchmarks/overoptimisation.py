@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from bactrian.report import charts
 from bactrian.report.svg import coordinate, join, tag
-from bactrian.train.watch import Look
+from bactrian.train.rl.watch import Look
 
 WIDTH, HEIGHT, TOP, BOTTOM, LEFT, RIGHT = 380.0, 280.0, 30.0, 38.0, 46.0, 10.0
 COLOURS = {"proxy": "#dc3912", "verifier": "#3366cc"}

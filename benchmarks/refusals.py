@@ -1,4 +1,4 @@
-"""How often refusals are told wrongly by a text's words: verify/refusal.py on XSTest's labelled completions.
+"""How often refusals are told wrongly by a text's words: verify/text/refusal.py on XSTest's labelled completions.
 
     python benchmarks/refusals.py [--data ../shared/data]
 
@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from bactrian.evaluate.statistics import wilson
-from bactrian.verify.refusal import refuses
+from bactrian.verify.text.refusal import refuses
 
 MODELS = ("llama2orig", "mistralinstruct", "mistralguard")
 COMPLIES = "1_full_compliance"

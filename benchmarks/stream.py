@@ -58,9 +58,9 @@ def run_stage(settings: dict[str, Any], data: Path, folder: Path) -> dict[str, f
 
 def one_stage(settings: dict[str, Any], data: Path, folder: Path) -> None:
     """Run the stage here, and print what it took."""
-    from bactrian.artifact import Input, Workspace
-    from bactrian.manifest import Kind
     from bactrian.stages import all_stages
+    from bactrian.store.artifact import Input, Workspace
+    from bactrian.store.manifest import Kind
 
     workspace = Workspace.temporary(folder, {"data": Input("data", data, Kind.DATA, "")})
     stage = all_stages()[settings.pop("stage")]

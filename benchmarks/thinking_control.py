@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from bactrian.chat import literal_ids, thinking_format
-from bactrian.data.files import read_rows
-from bactrian.data.procedural import sums, word_problems
+from bactrian.cli.model_argument import model_folder
+from bactrian.data.io.files import read_rows
+from bactrian.data.synth.procedural import sums, word_problems
 from bactrian.generate.local import LocalEngine
-from bactrian.model_argument import model_folder
 from bactrian.progress import progress
 from bactrian.think.forcing import Question, opened_prompt, think
 from bactrian.think.thought import Budget, Thought

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bactrian.data.procedural import sums
+from bactrian.data.synth.procedural import sums
 from bactrian.verify import Item, Pool, Verdict, verify
-from bactrian.verify.math_pairs import PAIRS
-from bactrian.verify.math_text import boxed
+from bactrian.verify.maths.pairs import PAIRS
+from bactrian.verify.maths.solution import boxed
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

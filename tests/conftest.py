@@ -20,7 +20,9 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]
     """The stages of fake_stages.py in place of the real ones, in an empty current directory; yields what was made."""
     import fake_stages
 
-    from bactrian import recipe, runner, stages
+    from bactrian import stages
+    from bactrian.recipe import recipe
+    from bactrian.run import runner
 
     def all_stages() -> dict[str, Any]:
         return fake_stages.FAKES

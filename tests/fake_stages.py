@@ -5,14 +5,16 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from bactrian.artifact import Kind, Licence, Workspace
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Settings, Stage
+from bactrian.store.artifact import Kind, Licence, Workspace
+from bactrian.store.parts import note
 
 MADE: list[str] = []  # stages run in this process, in order
 
@@ -27,13 +29,20 @@ class Letters(Stage):
     letter: str = Field("a", description="which letter")
     trouble: Literal["", "bug", "input", "full"] = ""
     licence: str = "CC-BY-4.0"
+    part: str = Field("", description="a module that is looked up by name")
+
+    trouble_now: ClassVar[str] = ""  # as `trouble`, but no setting: the key stays the same
+    saw: ClassVar[Callable[[Path], None]] = staticmethod(lambda scratch: None)
 
     def run(self, workspace: Workspace) -> None:
         """Write data.jsonl."""
         MADE.append(self.name)
+        type(self).saw(workspace.scratch)
+        if self.part:
+            note("part", self.part)
         if self.trouble == "bug":
             raise ZeroDivisionError("a bug")
-        if self.trouble == "input":
+        if "input" in (self.trouble, self.trouble_now):
             raise BactrianError("row 3, field messages: found nothing, expected a list \x1b[31m[red]")
         (workspace.output / "data.jsonl").write_text(f'{{"text": "{self.letter}"}}\n' * self.count)
         if self.trouble == "full":
@@ -129,7 +138,10 @@ FAKES: dict[str, type[Stage]] = {stage.name: stage for stage in (Letters, Blend,
 
 def main() -> None:
     """The command line with the fake stages in place of the real ones, without torch."""
-    from bactrian import cli, recipe, runner, stages
+    from bactrian import stages
+    from bactrian.cli import main as cli
+    from bactrian.recipe import recipe
+    from bactrian.run import runner
 
     for module, name, fake in ((stages, "all_stages", lambda: FAKES), (recipe, "all_stages", lambda: FAKES),
                                (runner, "_prepare", lambda hardware, seed: None)):

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from bactrian.ablation import Ablate, expand
-from bactrian.artifact import Input, Store, Workspace
-from bactrian.data.files import write_rows
+from bactrian.data.io.files import write_rows
 from bactrian.errors import BactrianError
 from bactrian.evaluate.records import write_answers
-from bactrian.evaluate.score import Answer, compare
+from bactrian.evaluate.scoring import Answer, compare
 from bactrian.evaluate.statistics import average_difference
-from bactrian.hardware import Hardware
-from bactrian.manifest import Kind
-from bactrian.recipe import Recipe, load
-from bactrian.runner import run, tasks
-from bactrian.stages.ablation import Ablation
+from bactrian.recipe.ablate import Ablate, expand
+from bactrian.recipe.recipe import Recipe, load
+from bactrian.run.runner import run, tasks
+from bactrian.stages.measure.ablation import Ablation
+from bactrian.store.artifact import Input, Store, Workspace
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Kind
 
 RECIPE = """
 steps:

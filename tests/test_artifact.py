@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.artifact import Artifact, Store, Workspace, naming_full_disk, take_lock, write_atomically
 from bactrian.errors import BactrianError
-from bactrian.manifest import (
+from bactrian.store.artifact import Artifact, Store, Workspace, naming_full_disk, take_lock, write_atomically
+from bactrian.store.manifest import (
+    Decontamination,
     FileRecord,
+    InputRecord,
     Kind,
     Licence,
     Manifest,
@@ -96,6 +98,56 @@ def test_a_manifest_changed_together_with_a_file_is_found(tmp_path: Path) -> Non
         forged.verify(artifact.path)
 
 
+def test_every_bit_of_a_manifest_is_sealed(tmp_path: Path) -> None:
+    inputs = {"α": InputRecord(key=KEY, content_hash="c", path="/x", statement="s")}
+    path = made(Store(tmp_path), a="1").path / "manifest.json"
+    Manifest.read(path.parent).model_copy(update={"inputs": inputs}).write(path.parent)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            with pytest.raises(BactrianError, match=r"manifest\.json: field|manifest\.json: the whole file"):
+                Manifest.read(path.parent)
+    path.write_bytes(whole)
+    Manifest.read(path.parent)
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("step", "b"), ("seed", 1), ("licences", [{"source": "a", "licence": "b"}]), ("metrics", {"bad": 1.0}),
+    ("ledger", {"id": "", "lines": 0, "seal": ""})])
+def test_the_field_of_a_manifest_that_was_changed_is_named(tmp_path: Path, field: str, value: object) -> None:
+    path = made(Store(tmp_path), a="1").path / "manifest.json"
+    changed = json.loads(path.read_text())
+    path.write_text(json.dumps(changed | {field: value}, indent=1) + "\n")
+    with pytest.raises(BactrianError, match=f"manifest.json: field {field}: changed since it was sealed"):
+        Store(tmp_path).find("letters", KEY)
+
+
+def test_a_manifest_that_was_never_sealed_is_to_be_remade(tmp_path: Path) -> None:
+    path = made(Store(tmp_path), a="1").path / "manifest.json"
+    old = json.loads(path.read_text())
+    del old["seal"], old["fields"], old["ledger"]
+    path.write_text(json.dumps(old | {"format": 1}))
+    with pytest.raises(BactrianError, match=r"found 1, expected 2.*before manifests were sealed.*remake it"):
+        Store(tmp_path).find("letters", KEY)
+    path.write_text(json.dumps(old))  # format 2 has a seal, always
+    with pytest.raises(BactrianError, match="the whole file: changed since"):
+        Store(tmp_path).find("letters", KEY)
+
+
+def test_a_statement_is_of_what_is_made_and_not_of_when_and_where(tmp_path: Path) -> None:
+    one = made(Store(tmp_path), a="1").manifest
+    same = {"started": "later", "seconds": 9.0, "attempts": 2, "step": "another", "hardware": {"cores": 7},
+            "metrics": {"seconds": 1.0}, "packages": {"a": "1"}}
+    again = one.model_copy(update=same).statement()
+    assert again != one.statement() and again.split()[-1] == one.statement().split()[-1]
+    for change in ({"seed": 1}, {"licences": (Licence.of("a", "MIT"),)}, {"settings": {"a": 1}}, {"key": "f" * 64},
+                   {"decontamination": (Decontamination(data="a"),)}, {"content_hash": "x"}):
+        assert one.model_copy(update=change).statement().split()[-1] != one.statement().split()[-1], change
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', "\x00"])
 def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
     artifact = made(Store(tmp_path), a="1")
@@ -124,7 +176,7 @@ def test_what_a_kill_left_is_there_again_but_never_an_artifact(tmp_path: Path) -
 
 
 def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
-    program = ("import sys, pathlib\nfrom bactrian.artifact import Store\n"
+    program = ("import sys, pathlib\nfrom bactrian.store.artifact import Store\n"
                f"with Store(pathlib.Path(sys.argv[1])).making('letters', '{KEY}'):\n print('got it')")
     command = [sys.executable, "-c", program, str(tmp_path)]
     with Store(tmp_path).making("letters", KEY):
@@ -135,7 +187,7 @@ def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
-    program = ("import sys, pathlib, os\nfrom bactrian.artifact import take_lock\n"
+    program = ("import sys, pathlib, os\nfrom bactrian.store.artifact import take_lock\n"
                "take_lock(pathlib.Path(sys.argv[1]), 'x')\nos.kill(os.getpid(), 9)")
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")]).returncode == -9
     os.close(take_lock(tmp_path / "lock", "x"))
@@ -155,8 +207,8 @@ def test_a_full_disk_is_named_and_what_was_made_stays(tmp_path: Path) -> None:
 def test_a_full_disk_is_known_by_a_library_s_words_too(tmp_path: Path) -> None:
     with pytest.raises(BactrianError, match="disk is full"), naming_full_disk(tmp_path / "not" / "there"):
         raise RuntimeError("IoError: No space left on device (os error 28)")
-    with pytest.raises(OSError, match="denied"), naming_full_disk(tmp_path):
-        raise OSError(errno.EACCES, "denied")
+    with pytest.raises(OSError, match="no child"), naming_full_disk(tmp_path):
+        raise OSError(errno.ECHILD, "no child")
 
 
 def test_a_disk_that_fills_up_at_commit_leaves_the_partial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bactrian.cli import invoke
+from bactrian.cli.main import invoke
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m[red]<script>alert(1)</script>\u202e"
 
@@ -31,7 +31,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("bactrian.runner._prepare", lambda hardware, seed: None)
+    monkeypatch.setattr("bactrian.run.runner._prepare", lambda hardware, seed: None)
     monkeypatch.setenv("BACTRIAN_NO_REEXEC", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bactrian.artifact import Store
-from bactrian.hardware import Hardware
-from bactrian.manifest import Licence
-from bactrian.plan import Plan, plan
-from bactrian.recipe import Recipe, load
-from bactrian.stages.mix import Mix
-from bactrian.stages.source import Source
+from bactrian.recipe.recipe import Recipe, load
+from bactrian.run.plan import Plan, plan
+from bactrian.stages.data.mix import Mix
+from bactrian.stages.data.source import Source
+from bactrian.store.artifact import Store
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Licence
 
 CATALOGUE = Path(__file__).parents[1] / "recipes" / "catalogue"
 RECIPES = sorted(file.stem for file in CATALOGUE.glob("*.yaml"))
@@ -44,7 +44,7 @@ def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr("bactrian.plan.measure_speed", speed)
+    monkeypatch.setattr("bactrian.run.plan.measure_speed", speed)
     return lambda name: plan(recipe(name), Store(tmp_path))
 
 
@@ -124,9 +124,9 @@ def test_s1_and_coconot_count_as_published() -> None:
                             "dataset": "MATH"}),
 ])  # fmt: skip
 def test_rows_as_the_sets_have_them_go_through(name: str, step: str, row: dict[str, Any]) -> None:
-    from bactrian.data.adoption import Account, adopt
-    from bactrian.data.formats import Fault
-    from bactrian.data.rows import validate_row
+    from bactrian.data.io.adoption import Account, adopt
+    from bactrian.data.io.formats import Fault
+    from bactrian.data.io.rows import validate_row
 
     account = Account()
     (made,) = adopt([(row, "train, row 1")], sources(recipe(name))[step]._adoption(None), account)

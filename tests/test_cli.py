@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bactrian import cli, progress
-from bactrian.cli import commands, invoke
-from bactrian.recipe import Recipe, load
-from bactrian.stage_command import one_step_recipe
+from bactrian import progress
+from bactrian.cli import main as cli
+from bactrian.cli.main import commands, invoke
+from bactrian.cli.stage_command import one_step_recipe
+from bactrian.recipe.recipe import Recipe, load
 
 RECIPE = "name: small\nsteps:\n  data: {stage: letters}\n  sft: {stage: blend, data: data}\n"
 REPOSITORY = Path(__file__).parent.parent
@@ -46,14 +47,14 @@ def test_importing_is_quick_and_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["show", "--help"]])
 def test_help_is_quick_and_loads_nothing_heavy(arguments: list[str]) -> None:
-    check = (f"import sys\nfrom bactrian.cli import invoke\nstatus = invoke({arguments})\n"
+    check = (f"import sys\nfrom bactrian.cli.main import invoke\nstatus = invoke({arguments})\n"
              f"print(sorted({HEAVY} & set(sys.modules)), status, file=sys.stderr)")
     assert python("-c", check).stderr.strip() == "[] 0"
     assert best_seconds("-m", "bactrian", *arguments) < 0.5
 
 
 def test_every_real_stage_has_a_command_that_loads_nothing_heavy() -> None:
-    check = ("import sys\nfrom bactrian.cli import invoke\nfrom bactrian.stages import all_stages\n"
+    check = ("import sys\nfrom bactrian.cli.main import invoke\nfrom bactrian.stages import all_stages\n"
              "assert all(invoke([name, '--help']) == 0 for name in all_stages())\n"
              f"assert not {HEAVY} & set(sys.modules)")
     result = python("-c", check)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bactrian.cli import invoke
-from bactrian.data.files import write_rows
-from bactrian.data.survey import MOST_GROUPS, OTHERS, Lengths, characters, survey
-from bactrian.manifest import Licence
+from bactrian.cli.main import invoke
+from bactrian.data.io.files import write_rows
+from bactrian.data.io.survey import MOST_GROUPS, OTHERS, Lengths, characters, survey
+from bactrian.store.manifest import Licence
 
 ROW = {"instruction": "2 + 2?", "output": "4"}
 

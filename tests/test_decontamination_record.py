@@ -8,17 +8,18 @@ import fake_stages
 import pytest
 from pydantic import Field
 
-from bactrian import recipe, stages
-from bactrian.artifact import Input, Kind, Licence, Store, Workspace
-from bactrian.data.files import write_rows
-from bactrian.manifest import Decontamination, Manifest
-from bactrian.recipe import load
+from bactrian import stages
+from bactrian.cli.tables import print_manifest
+from bactrian.data.io.files import write_rows
+from bactrian.recipe import recipe
+from bactrian.recipe.recipe import load
 from bactrian.report.load import load_run
 from bactrian.report.trust import checks
-from bactrian.runner import run
-from bactrian.stages.decontaminate import Decontaminate
+from bactrian.run.runner import run
+from bactrian.stages.data.decontaminate import Decontaminate
 from bactrian.stages.stage import DataRef, HeldOutRef, ModelRef, Reference, Stage
-from bactrian.tables import print_manifest
+from bactrian.store.artifact import Input, Kind, Licence, Store, Workspace
+from bactrian.store.manifest import Decontamination, Manifest
 
 RECIPE = """
 name: r
@@ -90,7 +91,7 @@ def test_what_is_only_compared_with_passes_nothing_on(manifests: dict[str, Manif
 
 
 def test_an_artifact_taken_by_its_path_keeps_its_record(manifests: dict[str, Manifest]) -> None:
-    from bactrian.source import resolve
+    from bactrian.recipe.references import resolve
 
     folder = Store(Path("runs")).folder("decontaminate", manifests["clean"].key)
     given: Input = resolve(str(folder), Kind.DATA, Path()).input()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bactrian.errors import BactrianError
-from bactrian.facts import facts_of
-from bactrian.manifest import Kind
+from bactrian.recipe.facts import facts_of
 from bactrian.stages.stage import Facts
+from bactrian.store.manifest import Kind
 
 
 def safetensors(path: Path, **shapes: list[int]) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bactrian import fingerprint
+from bactrian.stages import all_stages
+from bactrian.store import fingerprint
+from bactrian.verify.registry import BUILT_IN
 
 CODE = '''
 """A module."""
@@ -75,4 +77,34 @@ def test_every_module_that_is_imported_at_any_depth_shows_and_no_other(package: 
 
 
 def test_the_real_package_can_be_fingerprinted() -> None:
-    assert len(fresh("bactrian.stages.stage")) == 64 and fresh("bactrian.recipe") != fresh("bactrian.stages.stage")
+    assert len(fresh("bactrian.stages.stage")) == 64
+    assert fresh("bactrian.recipe.recipe") != fresh("bactrian.stages.stage")
+
+
+VERIFIERS_BY_NAME = frozenset(BUILT_IN.values()) - {"bactrian.verify.model_verifiers"}  # whose seam every pool knows
+
+
+@pytest.mark.parametrize("stage", sorted(all_stages()))
+def test_the_code_of_verifiers_is_in_no_stage_s_key(stage: str) -> None:
+    """They are parts (parts.py): counted for what names them, and for nothing else."""
+    behind = fingerprint.modules_behind(all_stages()[stage].__module__).keys()
+    numbers = {"bactrian.verify.maths.gsm8k"} & behind  # where answers stand in solutions; `problems` reads those
+    assert not (VERIFIERS_BY_NAME & behind) - numbers
+    assert "bactrian.verify.maths.latex" not in behind and "bactrian.report" not in behind
+
+
+def test_packages_that_decide_what_comes_out_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fresh("bactrian.verify.maths.competition"), fresh("bactrian.verify.maths.gsm8k")
+    monkeypatch.setattr(fingerprint, "_version", lambda name: f"another {name}")
+    after = fresh("bactrian.verify.maths.competition"), fresh("bactrian.verify.maths.gsm8k")
+    assert before[0] != after[0] and before[1] == after[1]
+
+
+def test_a_module_of_another_package_counts_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "their_verifier.py").write_text("x = 1\n")
+    before = fresh("their_verifier")
+    (tmp_path / "their_verifier.py").write_text("x = 2\n")
+    assert fresh("their_verifier") != before
+    with pytest.raises(ModuleNotFoundError):
+        fresh("nobody_has_this")

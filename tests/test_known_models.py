@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from bactrian import source
-from bactrian.artifact import Store
-from bactrian.cli import invoke
+from bactrian.cli.main import invoke
 from bactrian.errors import BactrianError
-from bactrian.known_models import KNOWN, Shape, family_of, parameters_of
-from bactrian.plan import EFFICIENCY, PEAK, plan
-from bactrian.recipe import load
+from bactrian.recipe import references
+from bactrian.recipe.recipe import load
+from bactrian.run.known_models import KNOWN, Shape, family_of, parameters_of
+from bactrian.run.plan import EFFICIENCY, PEAK, plan
+from bactrian.store.artifact import Store
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -41,9 +41,9 @@ def test_names() -> None:
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(repository: str, *rest: object) -> str:
-        raise source.Unreachable(f"{repository}: cannot be had from the Hub, and is not in its cache")
+        raise references.Unreachable(f"{repository}: cannot be had from the Hub, and is not in its cache")
 
-    monkeypatch.setattr(source, "_hub_commit", no_network)
+    monkeypatch.setattr(references, "_hub_commit", no_network)
 
 
 PUBLISHED = {"tulu3-8b": (192, 520), "tulu3-70b": (3200, 2880), "tulu3-405b": (None, 11_776)}
@@ -53,7 +53,7 @@ PUBLISHED = {"tulu3-8b": (192, 520), "tulu3-70b": (3200, 2880), "tulu3-405b": (N
 def test_large_recipes_are_planned_without_a_network(
     name: str, offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bactrian.plan.measure_speed", lambda hardware: 1e12)
+    monkeypatch.setattr("bactrian.run.plan.measure_speed", lambda hardware: 1e12)
     made = plan(load(RECIPES / f"{name}.yaml"), Store(tmp_path))
     steps = {step.name: step for step in made.steps}
     trained = [step for step in made.steps if step.stage in ("sft", "dpo", "reward", "ppo", "rlvr")]
@@ -68,7 +68,7 @@ def test_large_recipes_are_planned_without_a_network(
         assert invoke(["plan", str(RECIPES / f"{name}.yaml"), "--store", str(tmp_path)]) == 0
         assert "H100-hours" in (said := capsys.readouterr().out) and f"{rlvr:,}" in said
     with pytest.raises(BactrianError, match="cannot be had from the Hub"):
-        from bactrian.runner import tasks
+        from bactrian.run.runner import tasks
 
         tasks(load(RECIPES / f"{name}.yaml"), made.hardware)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bactrian.recipe import load
+from bactrian.recipe.recipe import load
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SAID = {  # step: learning rate, then the step's other published settings

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.document import Document, override
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind
-from bactrian.recipe import Recipe, check, load
+from bactrian.errors.wording import nearest
+from bactrian.recipe.document import Document, override
+from bactrian.recipe.recipe import Recipe, check, load
 from bactrian.stages import all_stages
 from bactrian.stages.stage import Stage
-from bactrian.wording import nearest
+from bactrian.store.manifest import Kind
 
 GOOD = """\
 name: small

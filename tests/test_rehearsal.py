@@ -9,20 +9,21 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bactrian.artifact import Store
-from bactrian.cli import invoke
-from bactrian.data.adoption import Account, Adoption, adopt
-from bactrian.data.formats import Fault
-from bactrian.data.layouts import LAYOUTS
+from bactrian.cli.main import invoke
+from bactrian.data.io.adoption import Account, Adoption, adopt
+from bactrian.data.io.formats import Fault
+from bactrian.data.io.layouts import LAYOUTS
 from bactrian.errors import BactrianError
-from bactrian.known_models import FAMILIES
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.reward_model import RewardModel
-from bactrian.rehearsal.rehearse import CAPS, ROWS, prepare, rehearse
-from bactrian.rehearsal.rows import WORDS, made_up_rows
-from bactrian.rehearsal.toy import write_toy
-from bactrian.stages.checkpoint import Checkpoint
-from bactrian.verify import VERIFIERS, check_verifiers
+from bactrian.run.known_models import FAMILIES
+from bactrian.run.rehearsal.rehearse import CAPS, ROWS, prepare, rehearse
+from bactrian.run.rehearsal.toy_models import write_toy
+from bactrian.run.rehearsal.toy_rows import WORDS, made_up_rows
+from bactrian.stages.tune.checkpoint import Checkpoint
+from bactrian.store.artifact import Store
+from bactrian.verify import check_verifiers
+from bactrian.verify import verifier as verifier_of
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGE = ("tulu3-8b", "tulu3-70b", "tulu3-405b", "tulu3.1-8b", "olmo2-13b-instruct")
@@ -51,7 +52,7 @@ def test_made_up_problems_can_be_judged(verifier: str) -> None:
     assert all("body" in row and "question" not in row for row in rows)
     made = adopted(rows, layout="question_answer", columns=columns, verifier=verifier)
     check_verifiers(made, "here")
-    truths = {example.ground_truth for example in VERIFIERS[verifier].examples}
+    truths = {example.ground_truth for example in verifier_of(verifier).examples}
     assert {row["ground_truth"] for row in made} <= truths
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bactrian import runner
-from bactrian.artifact import Store, Workspace
+from bactrian.cli import main as cli
 from bactrian.errors import BactrianError
-from bactrian.manifest import Licence, Manifest
-from bactrian.plan import plan
-from bactrian.recipe import load
-from bactrian.runner import StepRecord, tasks
+from bactrian.recipe.recipe import load
+from bactrian.run import runner
+from bactrian.run.plan import plan
+from bactrian.run.runner import StepRecord, tasks
+from bactrian.store.artifact import Store, Workspace
+from bactrian.store.manifest import Licence, Manifest
 
 RECIPE = """\
 name: small
@@ -370,7 +371,7 @@ def test_ctrl_c_says_that_the_run_can_be_resumed(fakes: list[str]) -> None:
 def test_preparation_sets_threads_determinism_and_seeds() -> None:
     import torch
 
-    from bactrian.hardware import Hardware
+    from bactrian.store.hardware import Hardware
 
     before = torch.get_num_threads()
     try:
@@ -382,3 +383,46 @@ def test_preparation_sets_threads_determinism_and_seeds() -> None:
     finally:
         torch.use_deterministic_algorithms(False)
         torch.set_num_threads(before)
+
+
+def test_a_manifest_changed_and_sealed_again_is_found_by_what_was_made_from_it(
+    fakes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = run()
+    other = folder(records["other"])
+    Manifest.read(other).model_copy(update={"licences": (Licence.of("the alphabet", "MIT"),)}).write(other)
+    with pytest.raises(BactrianError, match=r"dpo: other: its manifest.json says other things than when .*blend-"):
+        run()
+    store = ["--store", "runs", "--run", "small"]
+    assert cli.invoke(["show", "other", *store]) == 0  # nothing is wrong with it by itself
+    assert cli.invoke(["show", "dpo", *store]) == 2
+    assert "was changed and sealed again" in capsys.readouterr().err
+    Manifest.read(other).model_copy(update={"seconds": 99.0}).write(other)  # as if it had been made again
+    assert made(run()) == ["dpo", "scores"]
+    assert "other was made again and its manifest says other things" in capsys.readouterr().err
+
+
+def test_a_flipped_bit_in_a_manifest_is_refused_by_every_command(
+    fakes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = run()
+    path = folder(records["sft"]) / "manifest.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"seed": 17', b'"seed": 16'))
+    for command in (["run", "r.yaml"], ["run", "r.yaml", "--only", "dpo"], ["show", "sft", "--run", "small"],
+                    ["show", "sft", "--run", "small", "--json"], ["show", "scores", "--run", "small"]):
+        capsys.readouterr()
+        assert cli.invoke(command) == 2, command
+        assert f"error: {path}: field seed: changed since it was sealed" in capsys.readouterr().err
+    path.write_bytes(whole)
+    assert cli.invoke(["run", "r.yaml"]) == 0
+
+
+def test_what_is_removed_and_made_again_says_the_same(fakes: list[str]) -> None:
+    import shutil
+
+    shutil.rmtree(folder(run()["sft"]))
+    assert made(run()) == ["sft"] and made(run()) == []
+    shutil.rmtree(folder(run()["sft"]))
+    renamed = RECIPE.replace("sft:", "tuned:").replace("model: sft", "model: tuned").replace("[sft", "[tuned")
+    assert made(run(text=renamed)) == ["tuned", "scores"]

@@ -8,8 +8,8 @@ import huggingface_hub
 import pytest
 
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind, Licence
-from bactrian.source import find_path, problem_with, resolve
+from bactrian.recipe.references import find_path, problem_with, resolve
+from bactrian.store.manifest import Kind, Licence
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CARD = "---\nlanguage: en\nlicense: cc-by-nc-4.0\n---\n# A card\n"

@@ -1,9 +1,9 @@
 """Messages to token ids and loss weights; chat templates."""
 
 from bactrian.chat.messages import Message, Messages, check_messages
+from bactrian.chat.named_templates import NAMED
 from bactrian.chat.render import Rendered, prompt_ids, render, render_answer, split, truncate
 from bactrian.chat.template import ChatTemplate, template_for
-from bactrian.chat.templates import NAMED
 from bactrian.chat.thinking import (
     FORMATS,
     TAGS,

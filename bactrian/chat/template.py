@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from bactrian.chat.encoder import Encoder
 from bactrian.chat.messages import Message, Messages
+from bactrian.chat.named_templates import BOS_FIRST, NAMED, PINNED_DATE
 from bactrian.chat.skeleton import Segment, Shape, Slot, build, expect, shape_of
-from bactrian.chat.templates import BOS_FIRST, NAMED, PINNED_DATE
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.evaluate.score import Answer
+from bactrian.evaluate.scoring import Answer
 
 TYPES: dict[Any, str] = {int: "int64", float: "float64", str: "string", str | None: "string"}
 LABELS = ("model", "task", "mode")

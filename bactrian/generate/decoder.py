@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from bactrian.generate.native import Kernels, kernels, run_of, tokens_of
+from bactrian.generate.decode_kernels import Kernels, kernels, run_of, tokens_of
 from bactrian.model.adapters import low_rank
 from bactrian.model.fused import Operation, epsilon_of, gate_kind, offset_of
 from bactrian.model.language_model import LanguageModel

@@ -7,7 +7,7 @@ import torch
 
 from bactrian.generate.decoder import Decoder
 from bactrian.generate.engine import Request
-from bactrian.generate.native import RUN, run_of, tokens_of
+from bactrian.generate.decode_kernels import RUN, run_of, tokens_of
 from bactrian.generate.row import Prefill, Row
 from bactrian.model.trunks import Trunk, stacked
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.generate.native import kernels
+from bactrian.generate.decode_kernels import kernels
 
 
 def uniform_stream(seed: int, sample: int, length: int) -> np.ndarray:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from bactrian.report.formatting import number
 from bactrian.report.svg import coordinate, join, tag
-from bactrian.report.words import number
 
 Point = tuple[float, float]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bactrian.report.records import Run, Step
-from bactrian.report.rows import Table, read_json
-from bactrian.report.words import finite, interval, percent, points
+from bactrian.report.data_rows import Table, read_json
+from bactrian.report.formatting import finite, interval, percent, points
+from bactrian.report.run_record import Run, Step
 
 CHOICE = "choice.json"
 

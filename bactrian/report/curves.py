@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bactrian.report import charts
-from bactrian.report.records import Metrics, Step
-from bactrian.report.words import NARROW, count, number
+from bactrian.report.formatting import NARROW, count, number
+from bactrian.report.run_record import Metrics, Step
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from bactrian.data.adoption import Account, Adoption, adopt
-from bactrian.data.files import DATA_FILE, scan_rows
-from bactrian.data.formats import Fault, TextRows
+from bactrian.data.io.adoption import Account, Adoption, adopt, kinds_among
+from bactrian.data.io.files import DATA_FILE, scan_rows
+from bactrian.data.io.formats import Fault, TextRows
+from bactrian.data.io.rows import complete_row, licence_of
+from bactrian.data.io.tally import ACCOUNT
 from bactrian.data.overlap.highlight import Piece, shared, shortened
-from bactrian.data.rows import complete_row, licence_of
-from bactrian.data.tally import ACCOUNT
 from bactrian.errors import BactrianError
-from bactrian.manifest import MANIFEST, Manifest
-from bactrian.report.template import render
-from bactrian.report.words import count, date, percent, shorten
+from bactrian.report.formatting import count, date, percent, shorten
+from bactrian.report.html import render
+from bactrian.store.manifest import MANIFEST, Manifest
 
 ROWS = 200
 DROPS = 300
@@ -148,7 +148,9 @@ def _rows(path: Path, layout: str, text_rows: TextRows) -> Iterator[dict[str, An
     """An artifact's rows as they are, others' as rows of ours, and what could not be read or used."""
     if (path / DATA_FILE).is_file():
         return (row if isinstance(row, Fault) else complete_row(row, path.name) for row, _ in scan_rows(path))
-    return adopt(scan_rows(path, text_rows), Adoption(path.name, layout=layout), Account())
+    how = Adoption(path.name, layout=layout)
+    kind = next(iter(kinds_among(scan_rows(path, text_rows), how)), None)
+    return adopt(scan_rows(path, text_rows), how, Account(kind=kind))
 
 
 def _drops(path: Path, sample: Sample) -> tuple[list[tuple[str, str, str]], Counter[str]]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from bactrian.report.formatting import shorten, visible
 from bactrian.report.svg import coordinate, tag
-from bactrian.report.words import shorten, visible
 
 BOX_WIDTH, BOX_HEIGHT, ROW_GAP = 132.0, 56.0, 20.0
 LANE_HEIGHT = 8.0  # what an edge that passes a column takes there

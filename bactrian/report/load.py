@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from bactrian.errors import BactrianError
-from bactrian.manifest import METRICS, Manifest
-from bactrian.report.records import (
+from bactrian.report.formatting import finite
+from bactrian.report.run_record import (
     Metrics,
     Record,
     ResultsRecord,
@@ -19,7 +19,7 @@ from bactrian.report.records import (
     Step,
     StepRecord,
 )
-from bactrian.report.words import finite
+from bactrian.store.manifest import METRICS, Manifest
 
 R = TypeVar("R", bound=Record)
 
@@ -47,6 +47,7 @@ def _load_step(record: StepRecord, run_folder: Path) -> Step:
         return Step(record, note="its artifact is no longer there: moved or deleted since")
     try:
         manifest = Manifest.read(folder)
+        manifest.check_inputs(folder)
     except (BactrianError, OSError, ValueError) as error:
         return Step(record, folder, note=f"its artifact cannot be used: {error}")
     faults = [f"{name} is missing or has changed since" for name in _changed(folder, manifest)]

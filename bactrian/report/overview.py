@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bactrian.report import charts
-from bactrian.report.records import ComparisonRecord, ResultsRecord, ScoreRecord
+from bactrian.report.formatting import count, known, percent
+from bactrian.report.run_record import ComparisonRecord, ResultsRecord, ScoreRecord
 from bactrian.report.scores import BITS, Chart, Row, interval_text, shown
-from bactrian.report.words import count, known, percent
 
 MANY = 3
 """Tasks up to which each has a sentence of its own at the head of the page, and no overview is needed."""

@@ -7,19 +7,19 @@ from typing import Any
 from bactrian.report import (
     choices,
     curves,
+    data_rows,
     graph,
+    lineage,
     overview,
     preferences,
-    provenance,
-    rows,
-    scaling,
+    scaling_plot,
     scores,
     transcripts,
     trust,
 )
-from bactrian.report.records import Run
-from bactrian.report.template import render
-from bactrian.report.words import count, date, duration
+from bactrian.report.formatting import count, date, duration
+from bactrian.report.html import render
+from bactrian.report.run_record import Run
 from bactrian.verify.verdict import OUTCOMES
 
 RECIPE_LIMIT = 100_000
@@ -41,40 +41,40 @@ def head(run: Run) -> scores.Verdict:
 
 def _content(run: Run) -> dict[str, Any]:
     """All that the template shows, by name."""
-    boxes = provenance.boxes(run)
+    boxes = lineage.boxes(run)
     trained = [drawn for step in run.steps if (drawn := curves.step_curves(step))]
-    final, marks = provenance.final_marks(run)
+    final, marks = lineage.final_marks(run)
     recipe = run.record.recipe
     return {
         "name": run.record.name,
         "verdict": head(run),
         "date": date(run.record.started),
         "total": duration(run.record.seconds),
-        "hardware": provenance.hardware_line(run),
-        "seeds": provenance.seeds(run),
-        "code": provenance.code_version(run),
+        "hardware": lineage.hardware_line(run),
+        "seeds": lineage.seeds(run),
+        "code": lineage.code_version(run),
         "command": run.command,
         "problems": [(step.name, step.note) for step in run.steps if step.note],
         "graph": graph.draw(boxes) if boxes else None,
         "boxes": boxes,
-        "data": rows.data_views(run),
+        "data": data_rows.data_views(run),
         "evaluations": [(step.name, overview.overview(step.results), scores.task_views(step.results))
                         for step in run.evaluations if step.results],
         "choices": choices.choice_views(run),
         "preferences": preferences.preference_views(run),
-        "scaling": [view for step in run.evaluations if (view := scaling.scaling_view(step))],
+        "scaling": [view for step in run.evaluations if (view := scaling_plot.scaling_view(step))],
         "outcomes": [name.replace("_", " ") for name in OUTCOMES],
         "outcome_classes": OUTCOMES,
         "curves": trained,
         "transcripts": [(step.name, transcripts.task_transcripts(step)) for step in run.evaluations[-1:]],
         "checks": trust.checks(run),
-        "licences": provenance.licences(run),
+        "licences": lineage.licences(run),
         "final": final,
         "marks": marks,
-        "times": provenance.times(run),
+        "times": lineage.times(run),
         "made": count(sum(step.record.status == "made" for step in run.steps)),
         "reused": count(sum(step.record.status == "reused" for step in run.steps)),
-        "details": provenance.details(run),
+        "details": lineage.details(run),
         "recipe": recipe[:RECIPE_LIMIT],
         "recipe_path": run.record.recipe_path,
         "recipe_cut": max(0, len(recipe) - RECIPE_LIMIT),

@@ -9,10 +9,10 @@ from typing import Any
 from markupsafe import Markup
 
 from bactrian.report import charts
-from bactrian.report.records import Run, Step
-from bactrian.report.rows import Table, read_json
+from bactrian.report.data_rows import Table, read_json
+from bactrian.report.formatting import count, finite, interval, known, number, percent, points
+from bactrian.report.run_record import Run, Step
 from bactrian.report.svg import join, tag
-from bactrian.report.words import count, finite, interval, known, number, percent, points
 
 SCORES = "scores.json"
 SIZE, LEFT, BOTTOM, TOP = 260.0, 40.0, 34.0, 8.0

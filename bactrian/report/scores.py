@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bactrian.report import charts
-from bactrian.report.records import CleanRecord, ComparisonRecord, ResultsRecord, Run, ScoreRecord, TaskRecord
-from bactrian.report.words import count, known, number, p_value, percent, points
+from bactrian.report.formatting import count, known, number, p_value, percent, points
+from bactrian.report.run_record import CleanRecord, ComparisonRecord, ResultsRecord, Run, ScoreRecord, TaskRecord
 from bactrian.verify.verdict import OUTCOMES
 
 TESTS = {"mcnemar": "exact McNemar test"}

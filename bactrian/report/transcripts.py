@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from bactrian.report.records import Step
-from bactrian.report.words import count
+from bactrian.report.formatting import count
+from bactrian.report.run_record import Step
 
 COLUMNS = (
     "model",

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from bactrian.report.records import Run, ScoreRecord, Step
-from bactrian.report.words import count, listing, number, percent
+from bactrian.report.formatting import count, listing, number, percent
+from bactrian.report.run_record import Run, ScoreRecord, Step
 
 Level = Literal["fine", "look", "bad", "unmeasured"]
 

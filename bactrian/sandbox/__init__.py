@@ -1,14 +1,16 @@
 """Programs that a model wrote, run where they can do no harm and cannot forge what is said of them."""
 
-from bactrian.sandbox.choice import available, chosen, problem_with, used, want
+from bactrian.sandbox.examination import Report, examine
 from bactrian.sandbox.isolation import WEAK, Isolation
-from bactrian.sandbox.judge import Report, examine
 from bactrian.sandbox.limits import Limits, Run
-from bactrian.sandbox.script import run_program
-from bactrian.sandbox.suite import Suite, compiled
+from bactrian.sandbox.packages import versions
+from bactrian.sandbox.reference import Answers, Reference, answers
+from bactrian.sandbox.scripts import run_program
+from bactrian.sandbox.selection import available, chosen, problem_with, used, want
+from bactrian.sandbox.unit_tests import Suite, compiled
+from bactrian.sandbox.watch import Stalled
 
 __all__ = [
-    "WEAK", "Isolation", "Limits", "Report", "Run", "Suite", "available", "chosen", "compiled",
-    "examine", "problem_with",
-    "run_program", "used", "want",
+    "WEAK", "Answers", "Isolation", "Limits", "Reference", "Report", "Run", "Stalled", "Suite", "answers", "available",
+    "chosen", "compiled", "examine", "problem_with", "run_program", "used", "versions", "want",
 ]  # fmt: skip

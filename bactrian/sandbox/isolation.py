@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bactrian.sandbox import seccomp
+from bactrian.sandbox import packages, seccomp
 
 SCRATCH = "/tmp"
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "HOME": SCRATCH}
-"""All that a program sees of an environment; sets and hashes are the same in each run."""
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "HOME": SCRATCH,
+               "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # fmt: skip
+"""All that a program sees of an environment; sets and hashes are the same in each run. It may start no threads."""
 NOBODY = "65534"
 
 
@@ -62,6 +63,8 @@ def bubblewrap(python: Sequence[str], alive: int) -> list[str]:
         command += ["--ro-bind", path, path]
     for path in hidden:
         command += ["--size", "4096", "--tmpfs", path, "--remount-ro", path]
+    for folder in packages.folders():
+        command += ["--ro-bind", str(folder), f"{packages.INSIDE}/{folder.name}"]
     for device in ("/dev/null", "/dev/urandom"):
         command += ["--dev-bind", device, device]
     command += ["--dir", SCRATCH, "--remount-ro", "/", "--sync-fd", str(alive), "--"]
@@ -78,22 +81,27 @@ while [ "$1" != -- ]; do
   mount --rbind "$1" "./$1"; mount -o remount,bind,ro,nosuid,nodev "./$1"; shift
 done; shift
 while [ "$1" != -- ]; do mount -t tmpfs -o ro,size=4k sandbox "./$1"; shift; done; shift
+while [ "$1" != -- ]; do
+  to=packages/"${1##*/}"; mkdir -p "$to"; mount --rbind "$1" "$to"; mount -o remount,bind,ro,nosuid,nodev "$to"; shift
+done; shift
 for device in null urandom; do : > dev/$device; mount --bind /dev/$device dev/$device; done
 mount -o remount,bind,ro,nosuid "$root"
 pivot_root . old; cd /; "$@" || exit $?
 """
-"""What unshare runs first, in the new namespaces: arguments are the mount point, paths to be shown, paths to be emptied
-(each list ended by --), and the command. The shell stays as process 1: unshare cannot hand on which signal ended a
-program, and process 1 is deaf to signals."""
+"""What unshare runs first, in the new namespaces: arguments are the mount point, paths to be shown, paths to be
+emptied, packages (each list ended by --), and the command. The shell stays as process 1: unshare cannot hand on which
+signal ended a program, and process 1 is deaf to signals."""
 
 
 def namespaces(python: Sequence[str], alive: int) -> list[str]:
     """The same walls with util-linux alone: `unshare`, `mount` and `pivot_root`."""
     there, hidden = shown()
-    point = next((p for p in ("/mnt", "/media", "/srv") if Path(p).is_dir() and not _below(there, p)), "/mnt")
+    offered = [str(folder) for folder in packages.folders()]
+    used = [*there, *offered]
+    point = next((p for p in ("/mnt", "/media", "/srv") if Path(p).is_dir() and not _below(used, p)), "/mnt")
     spaces = ["--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup"]
     unshare = ["unshare", *spaces, "--fork", "--kill-child=KILL", "/bin/sh", "-ec", MOUNTS, "sandbox"]
-    return [*unshare, point, *there, "--", *hidden, "--", *python]
+    return [*unshare, point, *there, "--", *hidden, "--", *offered, "--", *python]
 
 
 def _below(paths: Sequence[str], folder: str) -> bool:

@@ -10,8 +10,9 @@ MIB = 1 << 20
 class Limits:
     """Of one sandboxed program. It is one process with one thread: it may start neither another nor a thread.
 
-    `wall` and `cpu` in seconds, from when the program starts; `test` in seconds for one call or one test; `memory` is
-    its address space, `scratch` the folder that it may write in, `output` what it may print, all in bytes.
+    `cpu`: seconds of processor time that it may use; `test`: that one call of it may use. `wall`: seconds of the clock
+    that it may let pass asleep; time in which the machine keeps it waiting is not counted. `memory` is its address
+    space, `scratch` the folder that it may write in, `output` what it may print, all in bytes.
     """
 
     wall: float = 15.0
@@ -22,7 +23,7 @@ class Limits:
     output: int = MIB
 
 
-Ended = Literal["finished", "failed", "killed", "timed_out", "flooded"]
+Ended = Literal["finished", "failed", "killed", "timed_out", "flooded", "stalled"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Run:
     """One program that ran to its end, or was ended.
 
     "finished": status 0; "failed": another exit status, such as 1 after an exception; "killed": by a signal, such as
-    for too much CPU time or a crash of the interpreter; "timed_out": still running at the wall-time limit; "flooded":
-    printed more than it may. `output` and `error` are what it printed, cut at the limit.
+    for too much processor time or a crash of the interpreter; "timed_out": it slept for longer than it may; "flooded":
+    it printed more than it may; "stalled": the machine is so busy that nothing can be said of it. `output` and `error`
+    are what it printed, cut at the limit.
     """
 
     ended: Ended

@@ -15,14 +15,15 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import IO, Any, Self
 
-from bactrian.sandbox import seccomp
-from bactrian.sandbox.inside import candidate, codec, confine, examiner, script
+from bactrian.sandbox import packages, seccomp
+from bactrian.sandbox.inside import arrays, candidate, codec, confine, examiner, reference, remote, script
 from bactrian.sandbox.isolation import ENVIRONMENT, Isolation, python
 from bactrian.sandbox.limits import Limits
 
 BOOT = """
 import sys, marshal
 job = marshal.load(sys.stdin.buffer)
+sys.path.append(job["packages"])
 inside = sys.modules["bactrian.sandbox.inside"] = type(sys)("inside")
 for name, code in job["modules"]:
     module = sys.modules["bactrian.sandbox.inside." + name] = type(sys)("bactrian.sandbox.inside." + name)
@@ -34,8 +35,9 @@ module.main(job)
 MARK = f"bactrian-{secrets.token_hex(8)}"
 """Last word of the command of every process that this one has sandboxed: what a search for leftovers looks for."""
 DYING = 30.0
-NEEDED = {"script": [confine, script], "candidate": [confine, codec, candidate],
-          "examiner": [confine, codec, examiner]}  # fmt: skip
+NEEDED = {"script": [confine, script], "candidate": [confine, arrays, codec, candidate],
+          "examiner": [confine, arrays, codec, remote, examiner],
+          "reference": [confine, arrays, codec, reference]}  # fmt: skip
 
 
 @cache
@@ -49,6 +51,7 @@ def settings(what: str, isolation: Isolation, limits: Limits) -> dict[str, Any]:
     modules = [(module.__name__.rpartition(".")[2], _code(module)) for module in NEEDED[what]]
     root = Path("/").stat()
     return {"modules": modules, "walls": isolation.strong, "new_root": isolation.new_root,
+            "packages": packages.INSIDE if isolation.strong else packages.linked(),
             "outside": [root.st_dev, root.st_ino], "filter": seccomp.program(signals=isolation.strong),
             **vars(limits)}  # fmt: skip
 

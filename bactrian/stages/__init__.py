@@ -1,4 +1,7 @@
-"""The stages, one module each. A new file here with a Stage in it is a new recipe step and a new sub-command."""
+"""The stages, one module each, in rooms: data, tune, rl, measure, judge.
+
+A new file in a room with a Stage in it is a new recipe step and a new sub-command.
+"""
 
 import importlib
 import inspect
@@ -10,10 +13,10 @@ from bactrian.stages.stage import Stage
 
 @cache
 def all_stages() -> dict[str, type[Stage]]:
-    """Stage name → class, in order of name; imports every module of this package (they are light)."""
+    """Stage name → class, in order of name; imports every module below this package (they are light)."""
     found: dict[str, type[Stage]] = {}
-    for module in pkgutil.iter_modules(__path__):
-        members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
+    for module in pkgutil.walk_packages(__path__, f"{__name__}."):
+        members = vars(importlib.import_module(module.name)).values()
         for member in members:
             if inspect.isclass(member) and issubclass(member, Stage) and "name" in vars(member):
                 found[member.name] = member

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bactrian.manifest import Kind
+from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
-    from bactrian.artifact import Workspace
+    from bactrian.store.artifact import Workspace
 
 
 @dataclass(frozen=True)

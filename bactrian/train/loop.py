@@ -15,11 +15,13 @@ from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
+from bactrian import stopping
 from bactrian.errors import BactrianError
 from bactrian.progress import progress, say
-from bactrian.train import checkpoint
+from bactrian.train import checkpoints
 from bactrian.train.heap import Heap
 from bactrian.train.optimiser import MasterAdamW
+from bactrian.train.pace import Pace
 from bactrian.train.schedules import Schedule, learning_rate
 
 # a micro-batch's share of the update's loss, and sums to add to the update's metrics
@@ -88,7 +90,7 @@ class Settings:
     states: Literal["float32", "8bit"] = "float32"  # of the optimiser
     offload: bool = False  # the optimiser's part in main memory
     rates: Mapping[str, float] = field(default_factory=dict)  # beginning of weights' names → multiple of the rate
-    checkpoint_seconds: float = 120.0
+    checkpoint_seconds: float | None = None  # between checkpoints; None: as `Pace` has it
     time_limit: float | None = None  # seconds, over all attempts
 
 
@@ -142,6 +144,7 @@ def train(
 
     Raises:
         BactrianError: the gradient is not finite.
+        Stop: a signal asked for it; the step that was being made is in a checkpoint.
     """
     s = settings
     optimiser = MasterAdamW(
@@ -149,23 +152,23 @@ def train(
     )
     folder = log.scratch / "checkpoints"
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
-    spent = 0.0  # seconds of training before this process
-    if saved := checkpoint.load_newest(folder):
+    spent = cost = 0.0  # seconds: of training before this process, and of the last checkpoint
+    if saved := checkpoints.load_newest(folder):
         optimiser.restore({name: tensor for name, tensor in saved.tensors.items() if not name.startswith(KEPT)})
         if isinstance(task, Remembering):
             kept = {n.removeprefix(KEPT): tensor for n, tensor in saved.tensors.items() if n.startswith(KEPT)}
             task.restore(kept)
         start, counts = saved.step, dict(saved.counts)
-        spent = counts.pop("seconds")
+        spent, cost = counts.pop("seconds"), counts.pop("cost", 0.0)
         say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
         del saved
     log.rewind(int(counts["updates"]))
     if keeper is not None:
         keeper.rewind(start)
     updates = task.steps * task.updates_per_step
-    entered = last_saved = time.monotonic()
+    entered, pace = time.monotonic(), Pace(task.steps, settings.checkpoint_seconds, start, cost)
     heap = Heap()
-    with progress(title, total=task.steps, done=start) as bar:
+    with progress(title, total=task.steps, done=start) as bar, stopping.finishing(f"a step of {title}"):
         for step in range(start, task.steps):
             began, before, shown = time.perf_counter(), counts["tokens"], {}
             try:
@@ -186,18 +189,18 @@ def train(
             if keeper is not None:
                 keeper.after(step + 1)
             bar.advance(1, **{k: shown[k] for k in HEADLINES if k in shown})
-            now = time.monotonic()
-            seconds = spent + now - entered
+            seconds = spent + time.monotonic() - entered
             left = task.steps - step - 1
             if left and settings.time_limit is not None and seconds >= settings.time_limit:
                 say(f"{title}: stopped at its time limit, {left} of {task.steps} steps not made")
                 return {**counts, "steps_left": float(left)}
-            if left and now - last_saved >= settings.checkpoint_seconds:
-                kept = task.state() if isinstance(task, Remembering) else {}
-                tensors = optimiser.state() | {f"{KEPT}{name}": tensor for name, tensor in kept.items()}
-                state = checkpoint.Checkpoint(step + 1, tensors, {**counts, "seconds": seconds})
-                checkpoint.save(folder, state)
-                last_saved = time.monotonic()
+            if left and (stopping.asked() or pace.due(step + 1)):
+                with pace.saving(step + 1):
+                    kept = task.state() if isinstance(task, Remembering) else {}
+                    tensors = optimiser.state() | {f"{KEPT}{name}": tensor for name, tensor in kept.items()}
+                    more = {"seconds": seconds, "cost": pace.cost}
+                    checkpoints.save(folder, checkpoints.Checkpoint(step + 1, tensors, counts | more))
+                stopping.check(f"{title}: stopped after step {step + 1} of {task.steps}, which is in a checkpoint")
     return counts
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from bactrian.data.io.journal import Journal
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, pack, plant
 from bactrian.progress import progress
@@ -37,15 +38,28 @@ def pair_logprobs(model: LanguageModel, pairs: Sequence[Pair]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def reference_logprobs(model: LanguageModel, pairs: Sequence[Pair], micro_tokens: int) -> torch.Tensor:
-    """`pair_logprobs` of all pairs, by row number, float32 [P, 2]."""
+def reference_logprobs(
+    model: LanguageModel, pairs: Sequence[Pair], micro_tokens: int, kept: Journal | None = None
+) -> torch.Tensor:
+    """`pair_logprobs` of all pairs, by row number, float32 [P, 2]. `kept`: a journal of what is known of them."""
     result = torch.empty(len(pairs), 2)
     bins = pack([pair.group.tokens for pair in pairs], micro_tokens)
     with progress("reference log-probs", total=len(pairs), unit="pair") as bar:
-        for chosen in bins:
-            result[chosen] = pair_logprobs(model, [pairs[i] for i in chosen]).float().cpu()
+        for number, chosen in enumerate(bins):
+            result[chosen] = remember(
+                kept, str(number), lambda chosen=chosen: pair_logprobs(model, [pairs[i] for i in chosen])  # type: ignore[misc]
+            )
             bar.advance(len(chosen))
     return result
+
+
+def remember(kept: Journal | None, key: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """What a journal has under a key, or what is computed now and put there; float32 numbers in JSON are exact."""
+    if kept is None:
+        return compute().float().cpu()
+    if key not in kept.found:
+        kept.put(key, compute().float().cpu().tolist())
+    return torch.tensor(kept.found[key], dtype=torch.float32)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
+from bactrian.data.io.journal import Journal
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, pack, plant
 from bactrian.progress import progress
 from bactrian.train.batches import Batches, answer_tokens
 from bactrian.train.loop import Share
 from bactrian.train.objectives import kahneman_tversky, segment_sums
+from bactrian.train.preference import remember
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,21 @@ def answer_logprobs(model: LanguageModel, groups: Sequence[Group]) -> torch.Tens
 
 
 @torch.no_grad()
-def reference_sums(model: LanguageModel, opinions: Sequence[Opinion], micro_tokens: int) -> torch.Tensor:
-    """Under the reference: each opinion's own answer, and the stranger's under its prompt, float32 [N, 2]."""
+def reference_sums(
+    model: LanguageModel, opinions: Sequence[Opinion], micro_tokens: int, kept: Journal | None = None
+) -> torch.Tensor:
+    """Under the reference: each opinion's own answer, and the stranger's under its prompt, float32 [N, 2].
+
+    `kept`: a journal of what is known of them.
+    """
     result = torch.empty(len(opinions), 2)
     with progress("reference log-probs", total=2 * len(opinions), unit="answer") as bar:
         for column, groups in enumerate(([o.group for o in opinions], strangers(opinions))):
-            for chosen in pack([group.tokens for group in groups], micro_tokens):
-                result[chosen, column] = answer_logprobs(model, [groups[i] for i in chosen]).float().cpu()
+            for number, chosen in enumerate(pack([group.tokens for group in groups], micro_tokens)):
+                mine = [groups[i] for i in chosen]
+                result[chosen, column] = remember(
+                    kept, f"{column}/{number}", lambda mine=mine: answer_logprobs(model, mine)  # type: ignore[misc]
+                )
                 bar.advance(len(chosen))
     return result
 

@@ -5,6 +5,7 @@ in `eval` too, in five more. This is a fence against accidents and against what 
 sandbox: code that knows of it can get around it.
 """
 
+import ctypes  # noqa: F401 - opens the interpreter as a library when it is imported, which is denied later
 import os
 import sys
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.verify.gsm8k import last
+from bactrian.verify.maths.gsm8k import last
 from bactrian.verify.registry import register
 from bactrian.verify.verdict import Example, Problem, Verdict, unparsable
 

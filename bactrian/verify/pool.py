@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from bactrian.verify.judge import Judge, ask
-from bactrian.verify.process import Worker
+from bactrian.verify.model_verifiers import Judge, ask
 from bactrian.verify.registry import verifier, verify
 from bactrian.verify.verdict import NOTHING, Verdict
+from bactrian.verify.worker_process import Worker
 
 KEPT = 100_000
 """Verdicts that a pool remembers."""

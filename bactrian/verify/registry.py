@@ -1,5 +1,6 @@
 """All verifiers, by the name that stands in a problem row's `dataset`: ours, and those that others register."""
 
+import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,9 @@ from typing import Any, Literal
 
 from bactrian.chat import TAGS
 from bactrian.errors import BactrianError
-from bactrian.verify.thinking import answer_part, declines
+from bactrian.store.fingerprint import code_fingerprint
+from bactrian.store.parts import note
+from bactrian.verify.final_answer import answer_part, declines
 from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict, unparsable
 
 Check = Callable[[Problem, str], Verdict]
@@ -27,7 +30,7 @@ class Verifier:
 
     `place` is where it runs: "here" if it is quick on any input; "worker" if it may be slow, hang or crash (a process
     that can be killed, fenced in by guard.py); "thread" if it keeps such processes of its own, as the sandbox does;
-    "judge" if a model decides, which the pool is given (judge.py).
+    "judge" if a model decides, which the pool is given (model_verifiers.py).
     `settings` are those that a row may give, with their defaults. `examples`: gold answers and hard negatives.
     `sees_thinking`: it wants the completion whole. `check_truth` raises ValueError for a problem that it cannot judge.
     `of_form`: what a text says does not matter to it, so that nonsense can be right. `module` is imported by a worker
@@ -48,8 +51,29 @@ class Verifier:
         return self.place == "worker"
 
 
+BUILT_IN = {
+    name: f"bactrian.verify.{module}"
+    for module, names_ in {
+        "maths.gsm8k": "gsm8k gsm8k_strict",
+        "maths.competition": "math math_strict math_hendrycks math_minerva math_value math_verify",
+        "instructions.ifeval": "ifeval ifeval_strict",
+        "instructions.training_constraints": "instructions",
+        "text.multiple_choice": "choice",
+        "text.spans": "squad_em squad_f1 drop flan bbh",
+        "text.contained": "contains",
+        "maths.deepmind": "deepmind",
+        "code.code": "code code_rate",
+        "code.pal": "pal",
+        "gym": "reasoning_gym",
+        "text.form": "format gated length",
+        "text.refusal": "compliance compliance_model",
+        "model_verifiers": "judge reward_model",
+    }.items()
+    for name in names_.split()
+}
+"""Our verifiers and their modules, each imported when the first row names it: a step depends on those that it uses."""
 VERIFIERS: dict[str, Verifier] = {}
-"""What has been registered so far; `names()` loads other packages' first."""
+"""What has been registered so far; `names()` loads all."""
 
 
 def register(
@@ -92,20 +116,36 @@ def load_entry_points() -> None:
 
 
 def names() -> list[str]:
-    """The names of all verifiers, other packages' included."""
+    """The names of all verifiers, other packages' included; loads them all."""
+    for module in dict.fromkeys(BUILT_IN.values()):
+        importlib.import_module(module)
     load_entry_points()
     return list(VERIFIERS)
 
 
 def verifier(dataset: str) -> Verifier:
-    """The verifier of this name. Raises BactrianError with the nearest right name if there is none."""
+    """The verifier of this name, loaded if need be. Raises BactrianError with the nearest name if there is none."""
+    if dataset not in VERIFIERS and dataset in BUILT_IN:
+        importlib.import_module(BUILT_IN[dataset])
     if dataset not in VERIFIERS:
         load_entry_points()
     if dataset not in VERIFIERS:
-        near = get_close_matches(dataset, VERIFIERS, 1)
+        near = get_close_matches(dataset, names(), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BactrianError(f"no verifier is called {dataset!r}; expected one of {', '.join(VERIFIERS)}{hint}")
-    return VERIFIERS[dataset]
+    found = VERIFIERS[dataset]
+    if found.module:
+        note(f"verifier {dataset}", found.module)
+    return found
+
+
+def versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Verifiers that problem rows name, a gate's second one included → the hash of the code of each.
+
+    Part of the name of whatever keeps verdicts. Raises BactrianError for a verifier that there is not.
+    """
+    named = {name for row in rows for name in (row["dataset"], (row.get("settings") or NOTHING).get("then")) if name}
+    return {name: code_fingerprint(verifier(name).module) for name in sorted(named)}
 
 
 def verify(

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.cluster import read_shard, shards
-from bactrian.data.files import stream_rows
-from bactrian.data.writer import RowWriter
+from bactrian.data.io.cluster import read_shard, shards
+from bactrian.data.io.files import stream_rows
+from bactrian.data.io.writer import RowWriter
 from bactrian.errors import BactrianError
-from bactrian.hardware import Hardware
-from bactrian.manifest import Kind
-from bactrian.stages.deduplicate import Deduplicate
-from bactrian.stages.filter import Filter
-from bactrian.stages.mix import Mix
+from bactrian.stages.data.deduplicate import Deduplicate
+from bactrian.stages.data.filter import Filter
+from bactrian.stages.data.mix import Mix
 from bactrian.stages.stage import Stage
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Kind
 
 Row = dict[str, Any]
 
@@ -32,7 +32,7 @@ def write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Two sources, of Parquet in several row groups, and of JSONL in two files."""
     import json
 
-    monkeypatch.setattr("bactrian.data.writer.GROUP_ROWS", 300)
+    monkeypatch.setattr("bactrian.data.io.writer.GROUP_ROWS", 300)
     with RowWriter(folder / "a") as writer:
         for row in rows(1000, "a"):
             writer.write(row)

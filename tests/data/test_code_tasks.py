@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sandbox.walls import NONE, WORKING
 
-from bactrian.data.code import humaneval_problems, mbpp_problems
+from bactrian.data.io.code_tasks import humaneval_problems, mbpp_problems
 from bactrian.errors import BactrianError
 from bactrian.verify import Item, verify, verify_all
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.data.duplicates import PLACES, band_width, exact_pairs, near_pairs, signatures, text_key
+from bactrian.data.curate.duplicates import PLACES, band_width, exact_pairs, near_pairs, signatures, text_key
 
 WORDS = [f"w{n}" for n in range(3000)]
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bactrian.data.files import read_hub, read_rows, scan_hub, write_rows
-from bactrian.data.formats import TextRows, scan
-from bactrian.data.rows import drop_nulls
-from bactrian.data.tally import Tally
+from bactrian.data.io.files import read_hub, read_rows, scan_hub, write_rows
+from bactrian.data.io.formats import TextRows, scan
+from bactrian.data.io.rows import drop_nulls
+from bactrian.data.io.tally import Tally
 from bactrian.errors import BactrianError
 
 ROWS = [{"id": str(i), "text": f"Zeile {i} 🐪\u2028", "source": "s", "license": "MIT"} for i in range(3)]

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.adoption import Account, Adoption, adopt
-from bactrian.data.files import read_rows, scan_rows
-from bactrian.data.formats import Fault
-from bactrian.data.layouts import LAYOUTS
-from bactrian.data.rows import validate_row
+from bactrian.data.io.adoption import Account, Adoption, adopt
+from bactrian.data.io.files import read_rows, scan_rows
+from bactrian.data.io.formats import Fault
+from bactrian.data.io.layouts import LAYOUTS
+from bactrian.data.io.rows import validate_row
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind
-from bactrian.stages.source import Source
+from bactrian.stages.data.source import Source
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 
 ASKED, SAID = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}
 

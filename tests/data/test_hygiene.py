@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bactrian.data.hygiene import IDENTITIES, _names, named_identity
+from bactrian.data.curate.hygiene import IDENTITIES, _names, named_identity
 
 PIECES = ["Gemini", "GEMİNI", "gemını", "opEnai", "BinG chat", "Bard", "bards", "DeepſeeK", "\u212a", "gpt-4o", "GPT-4",
           " ", "x", "ß", ",", "\n", "Mistral\u00a0AI"]  # fmt: skip

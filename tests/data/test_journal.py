@@ -8,8 +8,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.data.binarise import Scored, binarise
-from bactrian.data.journal import Journal
+from bactrian.data.curate.scored_pairs import Scored, binarise
+from bactrian.data.io.journal import Journal
 
 ENTRIES = {f"row {n}": {"text": "line\nbreak \u2028 \ud83d" * n, "tokens": n} for n in range(6)}
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from bactrian.data.adoption import Account, Adoption, adopt
-from bactrian.data.formats import Fault
-from bactrian.data.rows import validate_row
+from bactrian.data.io.adoption import Account, Adoption, adopt
+from bactrian.data.io.formats import Fault
+from bactrian.data.io.rows import validate_row
 
 ASKED = {"role": "user", "content": "2 + 2?"}
 SAID = {"role": "assistant", "content": "4"}
@@ -232,7 +232,7 @@ def test_a_named_layout_says_which_field_is_missing_and_so_does_a_row_unlike_tho
     first, second, third = adopt(rows, Adoption("s", "MIT"), account)
     assert not isinstance(first, Fault)
     assert isinstance(second, Fault) and second.reason == "layout alpaca: no field 'output'"
-    assert isinstance(third, Fault) and third.reason == "a text row, where the first is a conversation row"
+    assert isinstance(third, Fault) and third.reason == "a text row, where most are conversation rows"
 
 
 def test_identity_is_the_row_s_own_or_its_place() -> None:

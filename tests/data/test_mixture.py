@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.data.mixture import draw, places, rows_within, shares, shuffled
-from bactrian.data.shuffle import Shuffle
+from bactrian.data.curate.mixture import draw, places, rows_within, shares, shuffled
+from bactrian.data.io.shuffle import Shuffle
 from bactrian.errors import BactrianError
 
 
@@ -79,7 +79,7 @@ def test_places_name_every_position_once() -> None:
 
 
 def test_the_shuffle_gives_rows_in_the_order_of_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bactrian.data.shuffle.ROWS", 7)
+    monkeypatch.setattr("bactrian.data.io.shuffle.ROWS", 7)
     order = np.random.default_rng(0).permutation(100).tolist()
     with Shuffle(tmp_path, 100) as shuffle:
         assert len(shuffle.paths) == 15

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bactrian.data.problems import Row, question_hash, question_keys, questions_of, split_of, trained_keys
-from bactrian.data.procedural import corpus, pieces, sums, vocabulary, word_problems
+from bactrian.data.io.problem_rows import Row, question_hash, question_keys, questions_of, split_of, trained_keys
+from bactrian.data.synth.procedural import corpus, pieces, sums, vocabulary, word_problems
 from bactrian.errors import BactrianError
 from bactrian.verify import verify
 

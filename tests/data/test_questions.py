@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from bactrian.data.questions import questions
-from bactrian.data.rows import validate_row
+from bactrian.data.io.questions import questions
+from bactrian.data.io.rows import validate_row
 from bactrian.errors import BactrianError
 from bactrian.verify import check_verifiers, verify
-from bactrian.verify.math_text import boxed
+from bactrian.verify.maths.solution import boxed
 
 MATH = {"problem": "Half of 1?", "solution": "It is $\\boxed{\\frac12}$."}
 IFEVAL = {"prompt": "Say it.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}

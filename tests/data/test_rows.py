@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from bactrian.artifact import Licence
-from bactrian.data.rows import complete_row, drop_nulls, licences, validate_row
+from bactrian.data.io.rows import complete_row, drop_nulls, licences, validate_row
 from bactrian.errors import BactrianError
+from bactrian.store.artifact import Licence
 
 USER = {"role": "user", "content": "2+2?"}
 ANSWER = {"role": "assistant", "content": "4"}

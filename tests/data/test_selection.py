@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.data.selection import Pool, any_of, at_random, by_domain, clusters, halving, longest
+from bactrian.data.curate.selection import Pool, any_of, at_random, by_domain, clusters, halving, longest
 
 POOL = Pool(["a"] * 6 + ["b"] * 2, [10, 60, 30, 50, 20, 40, 5, 7])
 

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from bactrian.data.problems import split_of
-from bactrian.data.tracking import tracking
+from bactrian.data.io.problem_rows import split_of
+from bactrian.data.synth.tracking import tracking
 from bactrian.errors import BactrianError
 from bactrian.verify import verify
 
@@ -56,7 +56,7 @@ def test_settings() -> None:
 
 def test_a_worked_row_is_trained_with_its_thinking() -> None:
     from bactrian.chat import ChatTemplate, render
-    from bactrian.data.problems import worked_turn
+    from bactrian.data.io.problem_rows import worked_turn
     from bactrian.model.blank import spoken_text, word_tokenizer
 
     tokenizer = word_tokenizer([spoken_text(row) for row in ROWS], 512)

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_files import ROW
 
-from bactrian.data import writer
-from bactrian.data.files import RowWriter, read_rows, stream_rows, write_rows
-from bactrian.data.rows import drop_nulls
+from bactrian.data.io import writer
+from bactrian.data.io.files import RowWriter, read_rows, stream_rows, write_rows
+from bactrian.data.io.rows import drop_nulls
 from bactrian.errors import BactrianError
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.evaluate.preference import (
+from bactrian.evaluate.reward_agreement import (
     BINS,
     agreement,
     best_of,

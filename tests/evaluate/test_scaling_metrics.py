@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from bactrian.evaluate.scaling import Run, accuracy_at, at_equal_tokens, curve
+from bactrian.evaluate.thinking_metrics import Run, accuracy_at, at_equal_tokens, curve
 
 
 def constant(tokens: float, accuracy: float, n: int = 100, **bounds: float) -> Run:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bactrian.chat import ChatTemplate, ThinkingReader
 from bactrian.errors import BactrianError
-from bactrian.evaluate.score import Answer, compare, grade, refuse_failures, score
+from bactrian.evaluate.scoring import Answer, compare, grade, refuse_failures, score
 from bactrian.evaluate.statistics import wilson
 from bactrian.model.blank import word_tokenizer
 from bactrian.verify import OUTCOMES, Pool, at_limit

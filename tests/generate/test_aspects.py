@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.generate.aspects import ASPECTS, question, read, score, shuffled
+from bactrian.judge.aspects import ASPECTS, question, read, score, shuffled
 
 PLAIN = "Text 1\nRating: 4\nRationale: Good.\n\nText 2\nRating: 1\nRationale: Bad."
 WAYS = {

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
+from bactrian.generate.chat_server import Server, ServerResponder, Unanswered, read, said
 from bactrian.generate.respond import Ask, Reply
-from bactrian.generate.server import Server, ServerResponder, Unanswered, read, said
 from tests.generate.chat_server import Handler, completion, serving
 
 KEY = "sk-very-secret-0123456789"

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.generate.judges import ComplianceJudge, ModelJudge, RewardJudge, question
+from bactrian.generate.chat_server import Server, ServerResponder
 from bactrian.generate.respond import Ask, OnReply, Reply
-from bactrian.generate.server import Server, ServerResponder
+from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge, question
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
@@ -114,7 +114,7 @@ def test_without_the_model_it_is_the_users_error(name: str) -> None:
 def test_a_verdict_that_is_no_number_is_no_answer() -> None:
     class Nan:
         def judge(self, asked: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-            from bactrian.generate.judges import reward_verdict
+            from bactrian.judge.models import reward_verdict
 
             return [reward_verdict(problem, float("nan")) for problem, _ in asked]
 

@@ -10,10 +10,10 @@ import torch
 from scipy.stats import chisquare
 
 from bactrian.errors import BactrianError
+from bactrian.generate.decode_kernels import kernels
 from bactrian.generate.decoder import Decoder, Unknown
 from bactrian.generate.engine import Completion, Continuation, Request
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.native import kernels
 from bactrian.generate.sampling import choose, uniform_stream
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, plant
@@ -353,7 +353,7 @@ def test_streams_are_independent_and_fixed() -> None:
 def test_a_conversation_in_the_terminal(tmp_path: Path) -> None:
     import io
 
-    from bactrian.generate.chat import chat
+    from bactrian.cli.chat_console import chat
 
     folder = write_tiny(tmp_path / "m")
     out = io.StringIO()
@@ -367,7 +367,7 @@ def test_a_conversation_may_ask_for_more_than_the_context_holds(
 ) -> None:
     import io
 
-    from bactrian.generate.chat import chat
+    from bactrian.cli.chat_console import chat
 
     out = io.StringIO()
     lines = "the cat\n" + "the cat sat on a mat and " * 60 + "\n/quit\n"

@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
-from bactrian.generate.native import kernels, run_of, tokens_of
+from bactrian.generate.decode_kernels import kernels, run_of, tokens_of
 
 PROGRAM = """
-from bactrian.generate.native import kernels
+from bactrian.generate.decode_kernels import kernels
 import numpy as np, torch
 assert kernels() is not None
 tiny = 5e-324

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bactrian.generate.native import RUN, kernels, run_of, tokens_of
+from bactrian.generate.decode_kernels import RUN, kernels, run_of, tokens_of
 from bactrian.model import fused
 from bactrian.model.signatures import Source, Unreadable
 

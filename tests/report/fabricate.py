@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from bactrian.store.manifest import Manifest
 from bactrian.verify import OUTCOMES
 
 TASKS = ("sums", "chain-sums")
@@ -253,7 +254,6 @@ def write_manifest(folder: Path, stage: str, step: str, kind: str, seconds: floa
         for p in sorted(folder.iterdir())
     }
     manifest = {
-        "format": 1,
         "kind": kind,
         "stage": stage,
         "step": step,
@@ -279,7 +279,7 @@ def write_manifest(folder: Path, stage: str, step: str, kind: str, seconds: floa
         "metrics": {},
         "files": files,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest | more))
+    Manifest.model_validate(manifest | more).write(folder)
 
 
 def write_run(store: Path, name: str = "quickstart", seed: int = 17) -> Path:

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bactrian.artifact import Input, Workspace
-from bactrian.cli import invoke
-from bactrian.data.files import write_rows
+from bactrian.cli.main import invoke
+from bactrian.data.io.files import write_rows
 from bactrian.data.overlap.highlight import LONGEST, shared, shortened
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind
 from bactrian.report.data_page import ROWS, write_data_page
-from bactrian.stages.decontaminate import Decontaminate
+from bactrian.stages.data.decontaminate import Decontaminate
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>\u202e</pre></body> {{ 7*7 }}'
 QUESTION = "How many apples does Ann have if three of them were eaten today by Bob?"

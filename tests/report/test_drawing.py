@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from bactrian.report import charts, graph, words
+from bactrian.report import charts, formatting, graph
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_graph_of_one_and_inputs_that_come_later_or_twice() -> None:
     ],
 )
 def test_numbers(value: float, said: str) -> None:
-    assert words.number(value).replace(words.NARROW, " ") == said
+    assert formatting.number(value).replace(formatting.NARROW, " ") == said
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_numbers(value: float, said: str) -> None:
     ],
 )
 def test_p_values(p: float | None, said: str) -> None:
-    assert words.p_value(p).replace(words.NBSP, " ") == said
+    assert formatting.p_value(p).replace(formatting.NBSP, " ") == said
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_p_values(p: float | None, said: str) -> None:
     [(0.41, "0.4 s"), (59.9, "1 min 0 s"), (75, "1 min 15 s"), (7500, "2 h 5 min"), (None, "–"), (float("nan"), "–")],
 )
 def test_durations(seconds: float | None, said: str) -> None:
-    assert words.duration(seconds).replace(words.NARROW, " ") == said
+    assert formatting.duration(seconds).replace(formatting.NARROW, " ") == said
 
 
 def test_small_differences_are_never_minus_zero() -> None:
-    assert words.points(-0.0001) == "+0.0 points"
+    assert formatting.points(-0.0001) == "+0.0 points"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bactrian.report.overview import overview, sentences
-from bactrian.report.records import ResultsRecord
+from bactrian.report.run_record import ResultsRecord
 from bactrian.report.scores import task_views
 
 

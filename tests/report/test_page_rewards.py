@@ -11,8 +11,8 @@ from fabricate import write_run
 from test_page_rows import page, sections
 from test_report import HOSTILE
 
-from bactrian.evaluate.preference import agreement, best_of, calibration
-from bactrian.evaluate.preference import sections as by_section
+from bactrian.evaluate.reward_agreement import agreement, best_of, calibration
+from bactrian.evaluate.reward_agreement import sections as by_section
 
 
 def scores() -> dict[str, Any]:

@@ -9,8 +9,8 @@ from fabricate import write_run
 from test_report import HOSTILE, Page
 
 from bactrian.report import write_report
+from bactrian.report.data_rows import data_views
 from bactrian.report.load import load_run
-from bactrian.report.rows import data_views
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ import pytest
 from fabricate import write_lines, write_run
 
 from bactrian.errors import BactrianError
-from bactrian.report import charts, scores, svg, words, write_report
-from bactrian.report.records import ResultsRecord
+from bactrian.report import charts, formatting, scores, svg, write_report
+from bactrian.report.run_record import ResultsRecord
+from bactrian.store.manifest import Manifest
 
 SECTIONS = ("made", "scores", "curves", "transcripts", "trust", "licences", "time", "settings", "recipe")
 HOSTILE = "<script>alert(1)</script></style></pre>\"'><img src=x onerror=alert(2)>{{7*7}}\u202eRTL\x00\x1b[31m"
@@ -68,7 +69,11 @@ def artifact(run: Path, step: str) -> Path:
 
 
 def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    """Change fields of a JSON file; a manifest is sealed again."""
+    if path.name == "manifest.json":
+        Manifest.model_validate(Manifest.read(path.parent).model_dump() | changes).write(path.parent)
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def assert_inert(found: Page) -> None:
@@ -125,7 +130,7 @@ def test_numbers_printed_are_those_of_the_results(run: Path) -> None:
     for c in given["comparisons"]:
         low, high = (f"{end * 100:+.1f}".replace("-", "−") for end in c["interval"])
         assert f"{c['difference'] * 100:+.1f} points".replace("-", "−") in text
-        p = " ".join(words.p_value(c["p"]).split())
+        p = " ".join(formatting.p_value(c["p"]).split())
         assert f"{low} to {high} · {p}" in text
         assert f"{c['gained']} gained, {c['lost']} lost" in text
 
@@ -177,10 +182,12 @@ def poison(run: Path) -> None:
     given = json.loads(record.read_text())
     for step in given["steps"]:
         folder = run.parent / step["path"]
-        for name in ("manifest.json", "results.json"):
-            if (folder / name).exists():
-                path = folder / name
-                path.write_text(json.dumps(_poison(json.loads(path.read_text()), HOSTILE, _SAFE)))
+        if (folder / "manifest.json").exists():
+            plain = Manifest.read(folder).model_dump(mode="json", exclude_defaults=True, exclude={"fields"})
+            Manifest.model_validate(_poison(plain, HOSTILE, _SAFE | {"format"})).write(folder)
+        if (folder / "results.json").exists():
+            path = folder / "results.json"
+            path.write_text(json.dumps(_poison(json.loads(path.read_text()), HOSTILE, _SAFE)))
         if (folder / "metrics.jsonl").exists():
             rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             write_lines(folder / "metrics.jsonl", [row | {HOSTILE: 1.0} for row in rows])
@@ -355,6 +362,6 @@ def test_import_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", [words, charts, svg], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [formatting, charts, svg], ids=lambda module: module.__name__)
 def test_examples_in_docstrings(module: Any) -> None:
     assert doctest.testmod(module).failed == 0

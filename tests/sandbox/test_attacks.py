@@ -8,13 +8,23 @@ from pathlib import Path
 import pytest
 from sandbox.walls import WORKING
 
-from bactrian.cli import invoke
+from bactrian.cli.main import invoke
 from bactrian.sandbox import WEAK, Isolation
 from bactrian.sandbox.attacks.escapes import ESCAPES
 from bactrian.sandbox.attacks.forgeries import FORGERIES
-from bactrian.sandbox.attacks.siege import SUITE, Bait, bait, besiege, left_behind, perform
+from bactrian.sandbox.attacks.naive import fooled
+from bactrian.sandbox.attacks.siege import ATTACKS, FORGED, SUITE, Bait, bait, besiege, left_behind, perform
+from bactrian.sandbox.attacks.tasks import TASKS
+from bactrian.sandbox.examination import examine
+from bactrian.sandbox.limits import Limits
 
 SLOW = {"time and signals that are not heeded", "sleeping through"}
+SEEN = ["StopIteration in map", "StopIteration in map, in check", "an exception's name for all of them",
+        "swallowing a visitor's assertion", "hanging where an exception is expected", "a Counter of its own",
+        "abs of its own", "has as many as are asked for"]  # fmt: skip
+"""Forgeries that passed, or would pass if what was mended for them were undone."""
+FOOLING = ["StopIteration in map", "equal from the right", "a context that swallows", "isclose of its own",
+           "emptying the list that is sorted", "swallowing a visitor's assertion", "a mock of anything"]  # fmt: skip
 NAIVE = "\n{program}\n\n{tests}\nprint('all tests passed')\n"
 FOOLED = {
     "leaving with status 0": lambda run: run.returncode == 0,
@@ -25,7 +35,8 @@ FOOLED = {
 
 
 def test_the_set_is_large_and_its_names_are_distinct() -> None:
-    assert len({*ESCAPES, *FORGERIES}) == len(ESCAPES) + len(FORGERIES) >= 40
+    assert len({*ATTACKS}) == len(ATTACKS) == len(ESCAPES) + len(FORGERIES) + len(FORGED)
+    assert len(FORGED) >= 100
 
 
 def test_one_attack_in_five_is_contained(strong: Isolation) -> None:
@@ -38,14 +49,39 @@ def test_one_attack_in_five_is_contained(strong: Isolation) -> None:
 @pytest.mark.slow
 def test_all_attacks_are_contained(strong: Isolation) -> None:
     results = list(besiege(strong))
-    assert len(results) == len(ESCAPES) + len(FORGERIES)
+    assert len(results) == len(ATTACKS)
     assert not [result for result in results if result.holes]
+
+
+def test_forgeries_of_each_kind_are_not_taken_for_right(strong: Isolation) -> None:
+    names = [*SEEN, *[name for name in FORGED if name not in SEEN][::9]]
+    results = list(besiege(strong, names))
+    assert {result.attack for result in results} == {*names}
+    assert not [result for result in results if result.holes]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_honest_programs_pass_the_tests_that_forgeries_are_put_to(task: str, strong: Isolation) -> None:
+    report = examine(TASKS[task].honest, TASKS[task].suite, strong, Limits(wall=10.0))
+    assert report.all_passed, report
+
+
+@pytest.mark.parametrize("name", FOOLING)
+def test_a_judge_without_a_wall_between_is_fooled(name: str, strong: Isolation) -> None:
+    task, program = FORGED[name]
+    assert fooled(program, TASKS[task].suite, strong)
+
+
+@pytest.mark.slow
+def test_most_forgeries_fool_a_judge_without_a_wall_between(strong: Isolation) -> None:
+    taken = [name for name, (task, program) in FORGED.items() if fooled(program, TASKS[task].suite, strong)]
+    assert len(taken) >= 100
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("other", WORKING[1:], ids=lambda each: each.name)
 def test_attacks_are_contained_by_the_other_tool(other: Isolation) -> None:
-    names = [name for name in (*ESCAPES, *FORGERIES) if name not in SLOW]
+    names = [name for name in ATTACKS if name not in SLOW]
     assert not [result for result in besiege(other, names) if result.holes]
 
 

@@ -7,7 +7,7 @@ import pytest
 from sandbox.mutants import mutants, one_mutant
 from sandbox.walls import NONE, WORKING
 
-from bactrian.data.code import humaneval_problems
+from bactrian.data.io.code_tasks import humaneval_problems
 from bactrian.verify import Item, verify_all
 
 FILE = Path(__file__).parents[2].parent / "shared" / "data" / "humaneval.jsonl"

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.files import write_rows
+from bactrian.data.io.files import write_rows
 from bactrian.errors import BactrianError
-from bactrian.hardware import Hardware
-from bactrian.manifest import Kind
-from bactrian.recipe import load
-from bactrian.stages.checkpoint import Checkpoint
-from bactrian.stages.sft import SFT
-from bactrian.stages.training import Adapter
+from bactrian.recipe.recipe import load
+from bactrian.stages.tune.checkpoint import Checkpoint
+from bactrian.stages.tune.sft import SFT
+from bactrian.stages.tune.training import Adapter
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Kind
 from bactrian.train import loop
 from tests.model.tiny import write_tiny
 

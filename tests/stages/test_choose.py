@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from bactrian import runner
-from bactrian.artifact import Input, Store, Workspace
 from bactrian.errors import BactrianError
 from bactrian.evaluate.records import write_answers
-from bactrian.evaluate.score import Answer, score
+from bactrian.evaluate.scoring import Answer, score
 from bactrian.evaluate.statistics import mcnemar
-from bactrian.manifest import InputRecord, Kind, Manifest
-from bactrian.recipe import load
-from bactrian.stages.choose import Choose
-from tests.suites.small import write_small
+from bactrian.recipe.recipe import load
+from bactrian.run import runner
+from bactrian.stages.measure.choose import Choose
+from bactrian.store.artifact import Input, Store, Workspace
+from bactrian.store.manifest import InputRecord, Kind, Manifest
+from tests.evaluate.small import write_small
 
 Rights = Mapping[str, Mapping[str, Sequence[int]]]
 """Model → task → whether each question is right."""
@@ -47,7 +47,7 @@ def evaluation(folder: Path, rights: Rights, mode: str = "greedy", **about: Any)
         settings={"models": list(rights)}, seed=0, code={}, packages={}, hardware={}, licences=(), started="",
         seconds=0, metrics={}, files={},
     )  # fmt: skip
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    manifest.write(folder)
     return Input(folder.name, folder, Kind.RESULTS, f"hash of {folder.name}")
 
 
@@ -88,7 +88,7 @@ def test_each_task_counts_the_same(tmp_path: Path) -> None:
 
 def test_the_interval_holds_the_truth_as_often_as_it_says(tmp_path: Path) -> None:
     """Two models of one true average: the one that is better by chance is surely better in a few cases of a hundred."""
-    from bactrian.suites.choice import choose, read_measured
+    from bactrian.evaluate.model_choice import choose, read_measured
 
     draw, sure, runs = np.random.default_rng(0), 0, 60
     for number in range(runs):

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.files import read_rows, write_rows
+from bactrian.data.io.files import read_rows, write_rows
 from bactrian.errors import BactrianError
-from bactrian.hardware import Hardware
-from bactrian.manifest import Kind
-from bactrian.stages.deduplicate import Deduplicate
-from bactrian.stages.filter import Filter
-from bactrian.stages.mix import Mix
+from bactrian.stages.data.deduplicate import Deduplicate
+from bactrian.stages.data.filter import Filter
+from bactrian.stages.data.mix import Mix
 from bactrian.stages.stage import Facts, Stage
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Kind
 
 Row = dict[str, Any]
 LONG = "The answer of the three sisters is that they have to walk to the mill and back with the bread of the day. "
@@ -242,7 +242,7 @@ def test_tokens_as_the_unit(tmp_path: Path) -> None:
 def test_the_seed_decides_the_mixture_and_the_number_of_threads_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bactrian.data.parallel.FEW", 1_000)
+    monkeypatch.setattr("bactrian.data.io.parallel.FEW", 1_000)
     sources = {"a": rows_of("a", 30) * 90, "b": rows_of("b", 6)}
     stage = Mix(sources=[{"data": "a", "amount": 0.1}, {"data": "b", "amount": 9}])
     one, two = (make(stage, tmp_path, sources, 5, threads) for threads in (1, 2))

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from bactrian.artifact import Input, Workspace
-from bactrian.cli import invoke
-from bactrian.data.files import read_rows
+from bactrian.cli.main import invoke
+from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind
-from bactrian.stages.decontaminate import Decontaminate
+from bactrian.stages.data.decontaminate import Decontaminate
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 
 QUESTIONS = [f"How many apples does person number {i} have if {i + 3} of them were eaten today?" for i in range(20)]
 MANY = [f"Explain in {i} words why the number {i} is liked by so many as {i} of all people" for i in range(50)]

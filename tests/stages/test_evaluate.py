@@ -13,15 +13,15 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from bactrian.artifact import Input, Workspace
 from bactrian.chat import ChatTemplate
-from bactrian.data.files import write_rows
-from bactrian.data.procedural import sums, word_problems
+from bactrian.data.io.files import write_rows
+from bactrian.data.synth.procedural import sums, word_problems
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Completion, Request
-from bactrian.manifest import Kind
-from bactrian.stages import evaluate as module
-from bactrian.stages.evaluate import Evaluate, pairs_to_compare, question_seed
+from bactrian.stages.measure import evaluate as module
+from bactrian.stages.measure.evaluate import Evaluate, pairs_to_compare, question_seed
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 from bactrian.verify import OUTCOMES
 
 ROWS = list(sums(0, 40, split="dev"))

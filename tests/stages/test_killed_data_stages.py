@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from bactrian.artifact import Input, Workspace, write_atomically
-from bactrian.data import resumption, writer
+from bactrian.data.io import resumption, writer
 from bactrian.data.overlap import scan
-from bactrian.manifest import Kind
-from bactrian.stages.decontaminate import Decontaminate
-from bactrian.stages.filter import Filter
-from bactrian.stages.source import Source
+from bactrian.stages.data.decontaminate import Decontaminate
+from bactrian.stages.data.filter import Filter
+from bactrian.stages.data.source import Source
 from bactrian.stages.stage import Stage
+from bactrian.store.artifact import Input, Workspace, write_atomically
+from bactrian.store.manifest import Kind
 
 QUESTIONS = [f"How many apples does person number {i} have if {i + 3} of them were eaten today?" for i in range(20)]
 
@@ -42,6 +42,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in range(4):
         lines = [json.dumps(row(number)) for number in range(part * 4_000, part * 4_000 + 4_000)]
         lines[1234] = "{"
+        if part == 0:  # of another kind than most: what was decided of it must outlive a kill
+            lines[:40] = [json.dumps({"text": f"Once upon a time {number}."}) for number in range(40)]
         (folder / "in" / f"{part}.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode(), 1))
     texts = [QUESTIONS[n % 20] if n % 7 == 0 else f"{n} " * 30 for n in range(8_000)]
     rows = [{"id": str(n), "source": f"s{n % 2}", "license": "MIT", "text": text} for n, text in enumerate(texts)]

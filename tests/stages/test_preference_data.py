@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from bactrian import runner
-from bactrian.artifact import Store
-from bactrian.cli import invoke
-from bactrian.data.files import read_rows
+from bactrian.cli.main import invoke
+from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
-from bactrian.recipe import load
+from bactrian.recipe.recipe import load
+from bactrian.run import runner
+from bactrian.store.artifact import Store
 from tests.generate.chat_server import Handler, completion, serving
 
 KEY = "sk-not-to-be-seen-anywhere-42"

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.files import read_rows, write_rows
-from bactrian.data.problems import question_hash, split_of
-from bactrian.data.sources import gsm8k_problems, gym_problems
+from bactrian.data.io.elsewhere import gsm8k_problems, gym_problems
+from bactrian.data.io.files import read_rows, write_rows
+from bactrian.data.io.problem_rows import question_hash, split_of
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind
-from bactrian.stages.problems import Corpus, Problems
+from bactrian.stages.data.problems import Corpus, Problems
 from bactrian.stages.stage import Facts
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 from bactrian.verify import Item, verify, verify_all
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl.gz"

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from bactrian import runner
-from bactrian.artifact import Store
-from bactrian.data.files import read_rows
+from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
-from bactrian.generate.judges import RewardJudge, rewards_of_answers
 from bactrian.generate.local import LocalEngine
 from bactrian.generate.respond import Ask, LocalResponder, Reply
+from bactrian.judge.models import RewardJudge, rewards_of_answers
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
-from bactrian.recipe import load
+from bactrian.recipe.recipe import load
+from bactrian.run import runner
+from bactrian.store.artifact import Store
 from bactrian.train.objectives import group_advantages
 from bactrian.verify import Problem, verify
 from tests.generate.chat_server import Handler, completion, serving

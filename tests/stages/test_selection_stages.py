@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.files import read_rows, write_rows
-from bactrian.data.procedural import corpus, word_problems
+from bactrian.data.io.files import read_rows, write_rows
+from bactrian.data.synth.procedural import corpus, word_problems
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind
-from bactrian.stages.difficulty import Difficulty
-from bactrian.stages.pretrain import Pretrain
-from bactrian.stages.select import Select
+from bactrian.stages.data.difficulty import Difficulty
+from bactrian.stages.data.select import Select
+from bactrian.stages.tune.pretrain import Pretrain
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 
 Row = dict[str, Any]
 LICENCE = {"source": "s", "license": "MIT"}

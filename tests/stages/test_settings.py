@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from bactrian.stages.dpo import DPO
+from bactrian.stages.tune.dpo import DPO
 
 
 def test_a_target_margin_is_simpo_s_alone() -> None:

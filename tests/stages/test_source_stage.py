@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from bactrian.artifact import Input, Store, Workspace
-from bactrian.data.files import read_rows, write_rows
-from bactrian.data.provenance import read_provenance
+from bactrian.data.io.files import read_rows, write_rows
+from bactrian.data.io.provenance import read_provenance
 from bactrian.errors import BactrianError
-from bactrian.facts import facts_of
-from bactrian.manifest import Kind, Licence, Manifest
-from bactrian.recipe import load
-from bactrian.runner import run
-from bactrian.stages.source import Source
+from bactrian.recipe.facts import facts_of
+from bactrian.recipe.recipe import load
+from bactrian.run.runner import run
+from bactrian.stages.data.source import Source
 from bactrian.stages.stage import Facts
+from bactrian.store.artifact import Input, Store, Workspace
+from bactrian.store.manifest import Kind, Licence, Manifest
 
 GOOD = {"instruction": "2 + 2?", "input": "", "output": "4"}
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -135,7 +135,7 @@ def test_settings_and_forecast() -> None:
 
 def test_the_hub_is_streamed_and_its_failures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
-    from bactrian.data import files
+    from bactrian.data.io import files
 
     asked = []
 
@@ -160,7 +160,7 @@ def test_the_hub_is_streamed_and_its_failures_are_named(tmp_path: Path, monkeypa
 
 
 def test_a_recipe_carries_licence_and_mark_into_every_manifest_and_needs_no_hub_for_a_plan(tmp_path: Path) -> None:
-    from bactrian.plan import plan
+    from bactrian.run.plan import plan
 
     (tmp_path / "train-0.jsonl").write_text(lines(*[GOOD] * 3))
     (tmp_path / "r.yaml").write_text("""
@@ -204,3 +204,50 @@ def test_real_files(name: str, settings: dict[str, Any], rows: int, kind: Any, t
         pytest.skip(f"{name} is not at hand: third-party data are not part of the repository")
     made = make(tmp_path, SHARED / name, license="MIT", **settings)
     assert len(read_rows(made.output, kind)) == rows
+
+
+STRAY, TALK = {"text": "Once upon a time."}, {"messages": [{"role": "user", "content": "2 + 2?"},
+                                                           {"role": "assistant", "content": "4"}]}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [0, 1, 50, 99])
+def test_a_stray_row_costs_itself_wherever_it_stands(tmp_path: Path, place: int, capsys: Any) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [TALK] * 99
+    file.write_text(lines(*rows[:place], STRAY, *rows[place:]))
+    made = make(tmp_path, file, license="MIT")
+    assert len(read_rows(made.output, "conversation")) == 99
+    (drop,) = map(json.loads, (made.output / "drops.jsonl").read_text().splitlines())
+    assert drop["reason"] == "a text row, where most are conversation rows" and f"line {place + 1}" in drop["where"]
+    account = json.loads((made.output / "rows.json").read_text())
+    assert account["kind"] == "conversation" and account["dropped"][drop["reason"]]["count"] == 1
+    assert drop["reason"] in capsys.readouterr().err
+
+
+def test_most_of_the_first_thousand_decide_and_what_comes_later_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(lines(*[STRAY] * 50, *[TALK] * 950, *[STRAY] * 9000))
+    made = make(tmp_path, file, license="MIT", bad_limit=0.95)
+    assert len(read_rows(made.output, "conversation")) == 950
+    with pytest.raises(BactrianError, match=r"9,050 of 10,000 rows cannot be used"):
+        make(tmp_path / "strict", file, license="MIT", bad_limit=0.9)
+
+
+@pytest.mark.parametrize(("texts", "talks", "limit"), [(1, 1, 1.0), (20, 80, 0.1), (50, 50, 0.9), (700, 700, 0.2)])
+def test_a_mixture_is_one_error_with_counts_and_places(tmp_path: Path, texts: int, talks: int, limit: float) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(lines(*[STRAY] * texts, *[TALK] * talks))
+    seen = min(talks, 1000 - texts)
+    with pytest.raises(BactrianError) as caught:
+        make(tmp_path, file, license="MIT", bad_limit=limit)
+    said = str(caught.value)
+    assert said.startswith(f"a.jsonl: rows of several kinds: of the first {texts + seen:,}") and "\n" not in said
+    assert f"{seen:,} conversation rows (a.jsonl:{texts + 1}" in said and f"{texts:,} text rows (a.jsonl:1" in said
+    assert not (tmp_path / "made" / "output" / "drops.jsonl").exists()
+
+
+def test_a_layout_that_is_named_takes_its_kind_out_of_a_mixture(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(lines(*[STRAY] * 20, *[TALK] * 80))
+    made = make(tmp_path, file, license="MIT", layout="messages", bad_limit=0.2)
+    assert len(read_rows(made.output, "conversation")) == 80

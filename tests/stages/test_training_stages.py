@@ -178,7 +178,7 @@ def metrics(folder: Path, store: str, step: str) -> list[dict[str, float]]:
 
 
 def test_every_stage_makes_what_it_should(bench: Zygote) -> None:
-    from bactrian.data.files import read_rows
+    from bactrian.data.io.files import read_rows
     from bactrian.model.language_model import LanguageModel
 
     manifests = records(bench.folder, "whole")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.files import write_rows
-from bactrian.hardware import Hardware
-from bactrian.manifest import Kind
-from bactrian.stages.dpo import DPO
-from bactrian.stages.sft import SFT
-from bactrian.stages.training import Adapter
+from bactrian.data.io.files import write_rows
+from bactrian.stages.tune.dpo import DPO
+from bactrian.stages.tune.sft import SFT
+from bactrian.stages.tune.training import Adapter
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Kind
 from tests.model.tiny import write_tiny
 
 NEEDED: dict[str, Any] = {"model": "start", "data": "rows", "batch_size": 4, "learning_rate": 1e-3}

@@ -8,14 +8,14 @@ import pytest
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.files import write_rows
-from bactrian.data.problems import problem
+from bactrian.data.io.files import write_rows
+from bactrian.data.io.problem_rows import problem
 from bactrian.errors import BactrianError
-from bactrian.hardware import Hardware
-from bactrian.manifest import Kind
-from bactrian.stages.ppo import PPO
-from bactrian.stages.rlvr import RLVR
+from bactrian.stages.rl.ppo import PPO
+from bactrian.stages.rl.rlvr import RLVR
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Kind
 from tests.model.tiny import write_tiny
 
 NEEDED: dict[str, Any] = {

@@ -12,7 +12,7 @@ import pyarrow.parquet  # noqa: F401
 import torch  # noqa: F401
 import transformers
 
-from bactrian import cli
+from bactrian.cli import main as cli
 from bactrian.stages import all_stages
 
 

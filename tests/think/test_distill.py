@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from chain import guesser
 
-from bactrian.artifact import Input, Workspace
-from bactrian.data.files import read_rows, write_rows
-from bactrian.data.problems import problem
+from bactrian.data.io.files import read_rows, write_rows
+from bactrian.data.io.problem_rows import problem
 from bactrian.errors import BactrianError
-from bactrian.manifest import Kind
-from bactrian.stages.distill import Distill
+from bactrian.stages.data.distill import Distill
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 from bactrian.think import attempt
 
 
@@ -67,7 +67,7 @@ def test_no_trace_at_all_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_recipe_of_s1_is_whole() -> None:
-    from bactrian.recipe import load
+    from bactrian.recipe.recipe import load
 
     recipe = load(Path(__file__).parents[2] / "recipes" / "s1.yaml")
     ablation: Any = recipe.step("chosen~ablation").stage

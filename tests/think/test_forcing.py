@@ -8,12 +8,12 @@ import pytest
 from chain import thinker
 
 from bactrian.chat import FORMATS, ChatTemplate, ThinkingFormat, literal_ids, prompt_ids, thinking_format
+from bactrian.cli.think_console import think_aloud
 from bactrian.errors import BactrianError
+from bactrian.generate.decode_kernels import kernels
 from bactrian.generate.engine import Completion, Continuation, Request
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.native import kernels
 from bactrian.model.language_model import LanguageModel
-from bactrian.think.console import think_aloud
 from bactrian.think.forcing import Forcing, Question, opened_prompt, request, think
 from bactrian.think.markers import Markers
 from bactrian.think.thought import Budget, Thought

@@ -10,25 +10,25 @@ from chain import guesser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian import runner
-from bactrian.artifact import Input, Store, Workspace
 from bactrian.chat import FORMATS, literal_ids
-from bactrian.data.files import read_rows, write_rows
-from bactrian.data.problems import problem
-from bactrian.data.tracking import right_so_far, tracking
+from bactrian.data.io.files import read_rows, write_rows
+from bactrian.data.io.problem_rows import problem
+from bactrian.data.synth.tracking import right_so_far, tracking
 from bactrian.errors import BactrianError
 from bactrian.generate.local import LocalEngine
-from bactrian.manifest import Kind
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
-from bactrian.recipe import load
-from bactrian.stages import label_steps
-from bactrian.stages.label_steps import LabelSteps
-from bactrian.stages.process_reward import labelled
+from bactrian.recipe.recipe import load
+from bactrian.run import runner
+from bactrian.stages.data import label_steps
+from bactrian.stages.data.label_steps import LabelSteps
+from bactrian.stages.tune.process_reward import labelled
+from bactrian.store.artifact import Input, Store, Workspace
+from bactrian.store.manifest import Kind
 from bactrian.think.steps import ProcessReward, step_ends
 from bactrian.train.objectives import step_loss
-from bactrian.train.process_reward import StepRewards, Trace, step_scores, told_apart
+from bactrian.train.step_rewards import StepRewards, Trace, step_scores, told_apart
 from tests.model.tiny import write_tiny
 
 

@@ -10,15 +10,15 @@ import pytest
 from chain import guesser
 from pydantic import ValidationError
 
-from bactrian.artifact import Input, Workspace
 from bactrian.chat import FORMATS
-from bactrian.data.files import write_rows
-from bactrian.data.problems import problem
+from bactrian.data.io.files import write_rows
+from bactrian.data.io.problem_rows import problem
 from bactrian.errors import BactrianError
 from bactrian.generate.local import LocalEngine
-from bactrian.manifest import Kind
-from bactrian.stages.scaling import Scaling
+from bactrian.stages.measure.scaling import Scaling
 from bactrian.stages.stage import Facts
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 from bactrian.think.attempt import Attempt, best_by, first_within, majority, vote
 from bactrian.think.forcing import Question, opened_prompt
 from bactrian.think.thought import Budget
@@ -105,15 +105,19 @@ def test_every_method_says_what_it_cost_and_kept(bench: Bench, results: dict[str
 
 
 def test_the_page_and_the_plot_show_every_method(bench: Bench, results: dict[str, Any]) -> None:
-    from bactrian.report.records import ResultsRecord, Run, RunRecord, Step, StepRecord
-    from bactrian.report.scaling import scaling_view
+    from bactrian.report.run_record import ResultsRecord, Run, RunRecord, Step, StepRecord
+    from bactrian.report.scaling_plot import drawings, scaling_view
 
     record = ResultsRecord.model_validate(results)
     view = scaling_view(Step(StepRecord(name="<b>sweep</b>", stage="scaling"), results=record))
     assert view is not None
     assert [each.name for each in view.methods] == [method["name"] for method in results["scaling"]["methods"]]
     assert len(view.points) == len(results["scores"]) and view.methods[0].control.startswith("100.0")
-    drawing = ElementTree.fromstring((bench.output / "scaling.svg").read_text())
+    assert not list(bench.output.glob("*.svg"))  # drawings belong to the report
+    named = [Step(StepRecord(name=name), results=record) for name in ("sweep", "../up")]
+    ((name, text),) = drawings(Run(RunRecord(name="r"), Path(), tuple(named)))
+    drawing = ElementTree.fromstring(text)
+    assert name == "scaling-sweep.svg"
     marks = [each for each in drawing.iter() if each.tag.endswith(("circle", "}rect"))]
     assert len(marks) >= len(view.points) + len(view.methods)
     run = Run(RunRecord(name="r"), Path(), (Step(StepRecord(name="<b>sweep</b>"), results=record),))

@@ -12,10 +12,10 @@ from chain import thinker
 
 from bactrian.chat import FORMATS
 from bactrian.errors import BactrianError
-from bactrian.generate.completions import CompletionEngine
+from bactrian.generate.chat_server import Server
+from bactrian.generate.completions_server import CompletionEngine
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.server import Server
 from bactrian.think.forcing import Question, opened_prompt, think
 from bactrian.think.thought import Budget
 
@@ -116,7 +116,7 @@ def test_an_answer_that_is_none_is_asked_for_again_and_then_an_error(
 def test_the_command_thinks_on_a_server(
     tmp_path: Path, served: tuple[Served, Server], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bactrian.cli import invoke
+    from bactrian.cli.main import invoke
 
     thinker(tmp_path / "m")
     options = ["--budget", "12", "--answer", "4", "--format", "tags"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from chain import thinker
 
-from bactrian.cli import invoke
+from bactrian.cli.main import invoke
 
 
 def test_one_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +48,7 @@ def test_a_conversation_counts_thinking_and_keeps_it_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from bactrian.chat import ChatTemplate, ThinkingReader
-    from bactrian.generate.chat import _turn
+    from bactrian.cli.chat_console import _turn
 
     model = thinker(tmp_path / "m")
     said = "<think>ab a</think>\nbb"

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bactrian.chat import FORMATS, TAGS, ChatTemplate, ThinkingReader, literal_ids
-from bactrian.evaluate.score import grade, score
-from bactrian.generate.chat import _print_stream
+from bactrian.cli.chat_console import _print_stream
+from bactrian.evaluate.answering import Written, kept
+from bactrian.evaluate.scoring import grade, score
 from bactrian.generate.engine import Completion, Request
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel
-from bactrian.suites.runner import Written, kept
 from bactrian.think.forcing import Question, opened_prompt, think
 from bactrian.think.thought import Budget
 from bactrian.verify import Pool

@@ -11,23 +11,23 @@ from typing import Any, TypeVar
 
 import torch
 
-from bactrian.artifact import Workspace
 from bactrian.chat import Rendered
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
 from bactrian.model.adapters import WithoutAdapters, add_adapters
 from bactrian.model.language_model import Decoder, LanguageModel
 from bactrian.model.reward_model import RewardModel
-from bactrian.train import ppo
+from bactrian.store.artifact import Workspace
 from bactrian.train.loop import Remembering, Settings, Share, Task, Update, train
 from bactrian.train.options import GroupOptions, Options, PPOOptions
-from bactrian.train.policy import GroupPolicy
 from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
-from bactrian.train.reward import BradleyTerry, MixedReward
-from bactrian.train.rollouts import Rollout
+from bactrian.train.reward_modelling import BradleyTerry, MixedReward
+from bactrian.train.rl import actor_critic
+from bactrian.train.rl.policy import GroupPolicy
+from bactrian.train.rl.rollouts import Rollout
+from bactrian.train.rl.watch import Watched
 from bactrian.train.supervised import Supervised
 from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
-from bactrian.train.watch import Watched
 
 SYSTEM = (5, 9, 14, 6, 7, 20)
 Kind = TypeVar("Kind", bound=Options)
@@ -168,7 +168,7 @@ def make(
         rewards = MixedReward(1.0, RewardModel.of(model, seed=6), 0.1)
         if adapted:
             adapt(value)
-        return ppo.PPO(
+        return actor_critic.PPO(
             model, value, ToySampler(model, items), rewards, len(items), chosen, seed=3,
             steps=max(1, round(len(items) * epochs / batch)), reference=frozen(model, chosen.kl, adapted),
         )  # fmt: skip
@@ -237,7 +237,7 @@ def innermost(task: Task) -> Any:
 def trained(task: Task) -> torch.nn.Module:
     """The weights that a task trains."""
     inner = innermost(task)
-    network: torch.nn.Module = inner.network if isinstance(inner, ppo.PPO) else inner.model.network
+    network: torch.nn.Module = inner.network if isinstance(inner, actor_critic.PPO) else inner.model.network
     return network
 
 
@@ -248,7 +248,7 @@ def run(task: Task, folder: Path, settings: Settings = SETTINGS) -> dict[str, to
     """Train in this folder; the weights after it."""
     network = trained(task)
     inner = innermost(task)
-    masters = inner.masters if isinstance(inner, ppo.PPO) else inner.model.masters
+    masters = inner.masters if isinstance(inner, actor_critic.PPO) else inner.model.masters
     model = SimpleNamespace(network=network, masters=masters)
     train("test", model, task, settings, Workspace.temporary(folder))
     return {name: weight.detach().clone() for name, weight in network.named_parameters()}

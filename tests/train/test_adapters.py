@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from bactrian.errors import BactrianError
+from bactrian.generate.decode_kernels import kernels
 from bactrian.generate.decoder import Product
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.native import kernels
 from bactrian.model.adapters import WithoutAdapters, add_adapters, merge_adapters
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Group, Segment, plant

@@ -9,7 +9,7 @@ import torch
 
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
-from bactrian.train import checkpoint
+from bactrian.train import checkpoints as checkpoint
 from bactrian.train.loop import Settings, Update, train
 from tests.model.tiny import write_tiny
 from tests.train.bench import KINDS, Cut, distance, gradient, load, make, metrics, run, same
@@ -213,7 +213,7 @@ class Poisoned:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_gradient_that_is_not_finite_says_where_and_changes_nothing(folder: Path, tmp_path: Path, dtype: str) -> None:
-    from bactrian.artifact import Workspace
+    from bactrian.store.artifact import Workspace
 
     model = load(folder, dtype)
     workspace = Workspace.temporary(tmp_path)

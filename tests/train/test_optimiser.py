@@ -11,7 +11,7 @@ import torch
 
 from bactrian.model.fused import layers
 from bactrian.model.language_model import LanguageModel
-from bactrian.train import checkpoint
+from bactrian.train import checkpoints
 from bactrian.train.loop import Settings, Task
 from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.states import SLICE, EightBitStates
@@ -233,7 +233,7 @@ def test_states_in_8_bits_resume_to_the_bit(tmp_path: Path, kind: str) -> None:
     expected = run(fresh(), tmp_path / "whole", settings)
     with pytest.raises(Cut.Killed):
         run(Cut(fresh(), 3 if kind == "sft" else 10), tmp_path / "cut", settings)
-    newest = checkpoint.load_newest(tmp_path / "cut" / "scratch" / "checkpoints")
+    newest = checkpoints.load_newest(tmp_path / "cut" / "scratch" / "checkpoints")
     assert newest is not None and any(t.dtype == torch.uint8 for t in newest.tensors.values())
     assert same(run(fresh(), tmp_path / "cut", settings), expected)
 

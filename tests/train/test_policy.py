@@ -14,8 +14,8 @@ from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.train.loop import Update
 from bactrian.train.options import GroupOptions
-from bactrian.train.policy import GroupPolicy
-from bactrian.train.rollouts import Rollout
+from bactrian.train.rl.policy import GroupPolicy
+from bactrian.train.rl.rollouts import Rollout
 from tests.model.tiny import write_tiny
 from tests.train.bench import POLICY, ToySampler, changed, frozen, load, metrics, run, same
 

@@ -8,12 +8,12 @@ import torch
 
 from bactrian.errors import BactrianError
 from bactrian.model.reward_model import RewardModel, rewards_of
-from bactrian.train import ppo
 from bactrian.train.loop import Settings
 from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
 from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.options import PPOOptions
-from bactrian.train.reward import MixedReward
+from bactrian.train.reward_modelling import MixedReward
+from bactrian.train.rl import actor_critic
 from tests.model.tiny import write_tiny
 from tests.train.bench import ToySampler, changed, frozen, load, metrics, pair, run
 
@@ -25,9 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("model"))
 
 
-def task(folder: Path, settings: PPOOptions, steps: int = 1) -> ppo.PPO:
+def task(folder: Path, settings: PPOOptions, steps: int = 1) -> actor_critic.PPO:
     model = load(folder)
-    return ppo.PPO(
+    return actor_critic.PPO(
         model, RewardModel.of(model, 5), ToySampler(model, range(8), samples=2), MixedReward(10.0), 8, settings,
         steps=steps, seed=3, reference=frozen(model, settings.kl),
     )  # fmt: skip

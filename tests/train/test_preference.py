@@ -11,7 +11,7 @@ from bactrian.model.reward_model import RewardModel
 from bactrian.train.loop import Settings
 from bactrian.train.objectives import kahneman_tversky
 from bactrian.train.preference import Objective, Pair, Preference, pair_logprobs, reference_logprobs
-from bactrian.train.reward import BradleyTerry
+from bactrian.train.reward_modelling import BradleyTerry
 from bactrian.train.unpaired import Unpaired, reference_sums
 from tests.model.test_packing import plain_logprobs
 from tests.model.tiny import write_tiny

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bactrian.train.objectives import group_advantages
-from bactrian.train.rollouts import Rollout, gather, headline, without_failures
+from bactrian.train.rl.rollouts import Rollout, gather, headline, without_failures
 
 scored = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans()), min_size=2, max_size=8)
 

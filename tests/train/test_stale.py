@@ -11,14 +11,14 @@ from pydantic import ValidationError
 
 from bactrian.errors import BactrianError
 from bactrian.model.reward_model import RewardModel
-from bactrian.train import ppo
 from bactrian.train.loop import Settings
 from bactrian.train.objectives import importance_weights, policy_loss
 from bactrian.train.options import GroupOptions, PPOOptions
-from bactrian.train.policy import GroupPolicy
-from bactrian.train.reward import MixedReward
-from bactrian.train.rollouts import Rollout, Sampled
-from bactrian.train.stale import Queue, age
+from bactrian.train.reward_modelling import MixedReward
+from bactrian.train.rl import actor_critic
+from bactrian.train.rl.policy import GroupPolicy
+from bactrian.train.rl.rollouts import Rollout, Sampled
+from bactrian.train.rl.stale import Queue, age
 from tests.model.tiny import write_tiny
 from tests.train.bench import POLICY, Cut, ToySampler, changed, load, metrics, run, same
 
@@ -46,11 +46,11 @@ def task(folder: Path, settings: GroupOptions = STALE, steps: int = 5, samples: 
     return GroupPolicy(model, Told(model, range(6), samples), 6, settings, steps=steps, seed=3)
 
 
-def ppo_task(folder: Path, epochs: int = 1) -> ppo.PPO:
+def ppo_task(folder: Path, epochs: int = 1) -> actor_critic.PPO:
     model = load(folder)
     settings = PPOOptions(problems_per_step=3, epochs=epochs, kl=0.0, staleness=2, importance_cap=1.2)
     sampler, value = Told(model, range(6), samples=2), RewardModel.of(model, 5)
-    return ppo.PPO(model, value, sampler, MixedReward(10.0), 6, settings, steps=5, seed=3)
+    return actor_critic.PPO(model, value, sampler, MixedReward(10.0), 6, settings, steps=5, seed=3)
 
 
 def test_each_step_is_sampled_once_and_as_many_steps_before_as_was_said(folder: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_more_staleness_than_steps_samples_all_from_the_first_weights(folder: Pa
 
 @pytest.mark.parametrize("make", [task, ppo_task])
 def test_killed_with_batches_waiting_it_ends_as_if_undisturbed(
-    folder: Path, tmp_path: Path, make: Callable[[Path], GroupPolicy | ppo.PPO]
+    folder: Path, tmp_path: Path, make: Callable[[Path], GroupPolicy | actor_critic.PPO]
 ) -> None:
     settings = replace(FAST, checkpoint_seconds=0)
     expected = run(make(folder), tmp_path / "whole", settings)

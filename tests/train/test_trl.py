@@ -17,10 +17,10 @@ from bactrian.model.packing import Forest, Group
 from bactrian.train.loop import Update
 from bactrian.train.objectives import group_advantages, importance_weights, overlong_penalty
 from bactrian.train.options import GroupOptions
-from bactrian.train.policy import GroupPolicy
 from bactrian.train.preference import Objective, Pair, Preference, pair_logprobs, reference_logprobs
-from bactrian.train.reward import BradleyTerry
-from bactrian.train.rollouts import Rollout
+from bactrian.train.reward_modelling import BradleyTerry
+from bactrian.train.rl.policy import GroupPolicy
+from bactrian.train.rl.rollouts import Rollout
 from bactrian.train.supervised import step_rows
 from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
 

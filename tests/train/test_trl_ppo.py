@@ -21,11 +21,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from bactrian.model import attention
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.reward_model import RewardModel
-from bactrian.train import ppo
 from bactrian.train.objectives import clipped_policy, clipped_value, generalised_advantages, kl_estimate, whiten
 from bactrian.train.options import PPOOptions
-from bactrian.train.reward import MixedReward
-from bactrian.train.rollouts import Rollout
+from bactrian.train.reward_modelling import MixedReward
+from bactrian.train.rl import actor_critic
+from bactrian.train.rl.rollouts import Rollout
 from tests.train.fixtures.tiny_llama import CONFIG, POLICY, REFERENCE, REWARD, VALUE, fill, nudge, summary
 from tests.train.test_trl import Rows, assert_all_equal, assert_equal, taken
 
@@ -62,7 +62,7 @@ class Given:
         return [[Rollout(tuple(self.answers[p]), (0.0,) * len(self.answers[p]), 0.0, True, version)] for p in problems]
 
 
-def task(case: dict[str, Any]) -> ppo.PPO:
+def task(case: dict[str, Any]) -> actor_critic.PPO:
     theirs = case["settings"]
     settings = PPOOptions(
         problems_per_step=len(TRL["prompts"]), epochs=3, kl=theirs["kl_coef"], kl_estimator=theirs["kl_estimator"],
@@ -70,18 +70,19 @@ def task(case: dict[str, Any]) -> ppo.PPO:
         value_weight=theirs["vf_coef"], max_new_tokens=6, micro_tokens=20, gap_limit=99.0,
     )  # fmt: skip
     assess = MixedReward(0.0, scorer(REWARD), 1.0)
-    return ppo.PPO(policy(POLICY), scorer(VALUE), Given(case["answers"]), assess, len(TRL["prompts"]), settings,
-                   steps=1, seed=3, reference=policy(REFERENCE))  # fmt: skip
+    sampler, prompts = Given(case["answers"]), len(TRL["prompts"])
+    return actor_critic.PPO(policy(POLICY), scorer(VALUE), sampler, assess, prompts, settings, steps=1, seed=3,
+                            reference=policy(REFERENCE))  # fmt: skip
 
 
-def looked_back(made: ppo.PPO, problems: list[int]) -> list[ppo._Episodes]:
+def looked_back(made: actor_critic.PPO, problems: list[int]) -> list[actor_critic._Episodes]:
     episodes = made._assessed(problems, made.sampler.rollouts(problems, 0, 0))
     made._look_back(episodes)
     made._advantages(episodes)
     return episodes
 
 
-def column(episodes: list[ppo._Episodes], name: str) -> Rows:
+def column(episodes: list[actor_critic._Episodes], name: str) -> Rows:
     return [getattr(e, name)[0].tolist() for e in episodes]
 
 
@@ -113,7 +114,7 @@ def test_advantages_and_returns(case: dict[str, Any]) -> None:
     assert_all_equal(column(episodes, "targets"), cut(case["returns"], case["old"]))
 
 
-def updates(made: ppo.PPO, case: dict[str, Any]) -> Iterator[tuple[float, dict[str, float], dict[str, Any]]]:
+def updates(made: actor_critic.PPO, case: dict[str, Any]) -> Iterator[tuple[float, dict[str, float], dict[str, Any]]]:
     """Each update's loss and metrics, with TRL's; the weights move between them as they did there."""
     for update, theirs in zip(made.updates(0), case["updates"], strict=True):
         loss, metrics = taken(update)

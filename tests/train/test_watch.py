@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bactrian.model.language_model import LanguageModel
-from bactrian.train.policy import GroupPolicy
-from bactrian.train.watch import Look, Watched, fallen, over_optimised
+from bactrian.train.rl.policy import GroupPolicy
+from bactrian.train.rl.watch import Look, Watched, fallen, over_optimised
 from tests.model.tiny import write_tiny
 from tests.train.bench import POLICY, Cut, ToySampler, changed, load, metrics, run, same
 

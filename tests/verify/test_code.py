@@ -7,8 +7,8 @@ from sandbox.walls import NONE, WORKING
 
 from bactrian.errors import BactrianError
 from bactrian.verify import Item, Problem, check_verifiers, verifier, verify, verify_all
-from bactrian.verify.blocks import last_program
-from bactrian.verify.code import ADD, block, parse, same_output
+from bactrian.verify.code.blocks import last_program
+from bactrian.verify.code.code import ADD, block, parse, same_output
 
 isolated = pytest.mark.skipif(not WORKING, reason=NONE)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bactrian.cli import invoke
+from bactrian.cli.main import invoke
 from bactrian.evaluate.checking import Case, check, own_cases, row_cases
-from bactrian.verify import VERIFIERS, Item, Pool, Verdict
-from bactrian.verify.registry import Verifier
+from bactrian.verify import Item, Pool, Verdict, names
+from bactrian.verify.registry import VERIFIERS, Verifier
 
 
 def written(folder: Path, *rows: dict[str, object]) -> Path:
@@ -19,6 +19,7 @@ def written(folder: Path, *rows: dict[str, object]) -> Path:
 
 def test_check_measures_both_kinds_of_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A verifier that calls everything right that holds a 5: its rates are known."""
+    names()
     examples = VERIFIERS["gsm8k"].examples
     blind = Verifier(
         lambda problem, completion: (

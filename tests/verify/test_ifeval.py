@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
 from bactrian.verify import check_verifiers, self_check, verify
-from bactrian.verify.constraints import CONSTRAINTS
-from bactrian.verify.ifeval import drop_nulls, followed, many, one, variants
-from bactrian.verify.training_constraints import TRAINING, ask
+from bactrian.verify.instructions.constraints import CONSTRAINTS
+from bactrian.verify.instructions.ifeval import drop_nulls, followed, many, one, variants
+from bactrian.verify.instructions.training_constraints import TRAINING, ask
 
 pytest.importorskip("nltk")
 pytest.importorskip("langdetect")

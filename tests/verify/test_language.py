@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bactrian.verify.language import ABBREVIATIONS, language, sentences, tokens
+from bactrian.verify.instructions.language import ABBREVIATIONS, language, sentences, tokens
 
 langdetect = pytest.importorskip("langdetect")
 pytest.importorskip("nltk")
@@ -48,7 +48,7 @@ def test_any_text_is_langdetects(text: str) -> None:
 
 def test_probabilities_are_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a text that is neither one nor the other, where a rounding would show first."""
-    from bactrian.verify import detector
+    from bactrian.verify.instructions import detector
 
     seen: list[list[float]] = []
     rank = detector.Detector._sort_probability

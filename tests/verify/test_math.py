@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from bactrian.evaluate.fuzzing import fuzz
 from bactrian.verify import Item, Pool, self_check, verify
-from bactrian.verify.answer_tree import Unreadable
-from bactrian.verify.competition import same, same_text, same_value
-from bactrian.verify.equivalence import equivalent
-from bactrian.verify.hostile import fuzzed
-from bactrian.verify.math_pairs import PAIRS
-from bactrian.verify.math_text import boxed, candidates, final_phrase, hendrycks, minerva
+from bactrian.verify.maths.answer_tree import Unreadable
+from bactrian.verify.maths.competition import same, same_text, same_value
+from bactrian.verify.maths.equivalence import equivalent
+from bactrian.verify.maths.hostile import fuzzed
+from bactrian.verify.maths.pairs import PAIRS
+from bactrian.verify.maths.solution import boxed, candidates, final_phrase, hendrycks, minerva
 
 pytest.importorskip("math_verify")
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -157,7 +157,8 @@ def test_where_the_answer_stands() -> None:
     assert boxed("\\boxed{a} then \\boxed{\\frac{1}{2}}.") == "\\frac{1}{2}" and boxed("\\boxed 7$") == "7"
     assert boxed("\\fbox{3}") == "3" and boxed("nothing") is None and boxed("\\boxed{\\frac{1}{2}") == "\\frac{1}{2}"
     assert final_phrase("Final Answer: The final answer is $5$. I hope it is correct. More") == "$5$"
-    assert list(candidates("\\boxed{3} or $4$")) == ["3"] and list(candidates("It is $4$ or $5$")) == ["5"]
+    assert list(candidates("\\boxed{3} or $4$")) == ["3"] and list(candidates("It is $4$, so $5$")) == ["5"]
+    assert list(candidates("It is $4$ or $5$")) == ["4 \\text{ or } 5"]
     for text in (
         "The answer is 5 apples.",
         "The answer is $5$, surely",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bactrian.errors import BactrianError
-from bactrian.verify import Item, Pool, process, verify_all
+from bactrian.verify import Item, Pool, verify_all, worker_process
 from bactrian.verify.gym import chain_sum
 
 pytest.importorskip("reasoning_gym")
@@ -18,8 +18,10 @@ pytest.importorskip("reasoning_gym")
 NAUGHTY = """
 import os, sys, time
 from bactrian.verify import worker
-from bactrian.verify.registry import VERIFIERS, Verifier
+from bactrian.verify.registry import VERIFIERS, Verifier, names
 from bactrian.verify.verdict import Example, Verdict
+
+names()  # so that none is loaded later, over this one
 
 def check(problem, completion):
     print("noise on stdout")
@@ -52,7 +54,7 @@ worker.main()
 def naughty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers whose verifier hangs, dies or eats memory when told to."""
     (tmp_path / "naughty.py").write_text(NAUGHTY)
-    monkeypatch.setattr(process, "COMMAND", (process.COMMAND[0], str(tmp_path / "naughty.py")))
+    monkeypatch.setattr(worker_process, "COMMAND", (worker_process.COMMAND[0], str(tmp_path / "naughty.py")))
 
 
 def items(*completions: str) -> list[Item]:
@@ -130,7 +132,7 @@ def test_errors_of_the_user_come_through() -> None:
 
 
 def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "COMMAND", (process.COMMAND[0], "-c", "raise SystemExit(1)"))
+    monkeypatch.setattr(worker_process, "COMMAND", (worker_process.COMMAND[0], "-c", "raise SystemExit(1)"))
     with pytest.raises(BactrianError, match=r"died while starting; to see why, run: .*raise SystemExit"):
         verify_all([Item("reasoning_gym", "5", chain_sum("5"))])
 

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
-from bactrian.verify import VERIFIERS, Example, Verdict, self_check, verifier, verify
+from bactrian.verify import Example, Verdict, names, self_check, verifier, verify
 from bactrian.verify.gym import chain_sum
-from bactrian.verify.registry import Verifier
+from bactrian.verify.registry import VERIFIERS, Verifier
 
 CHEAP = ["gsm8k", "gsm8k_strict"]
+names()
 EXAMPLES = [(name, example) for name in CHEAP for example in VERIFIERS[name].examples]
 
 
@@ -32,7 +33,7 @@ def test_reasoning_gym_examples() -> None:
 
 
 def test_every_verifier_has_gold_and_hard_negatives() -> None:
-    for name in VERIFIERS:
+    for name in names():
         if verifier(name).place == "judge":  # a model decides
             continue
         outcomes = {example.outcome for example in verifier(name).examples}

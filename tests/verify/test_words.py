@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
 from bactrian.verify import Item, check_verifiers, self_check, verify, verify_all
-from bactrian.verify.spans import drop_f1, drop_pair, squad, token_f1
+from bactrian.verify.text.spans import drop_f1, drop_pair, squad, token_f1
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 words = st.text(alphabet="ab c.,-7The", max_size=25)

@@ -10,8 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from bactrian.data.files import DATA_FILE, data_files, stream_rows
-from bactrian.data.formats import is_data
+from bactrian.data.io.files import DATA_FILE, data_files, stream_rows
+from bactrian.data.io.formats import is_data
 from bactrian.data.overlap.asked import asked_of
 from bactrian.data.overlap.index import Item
 from bactrian.errors import BactrianError

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bactrian.artifact import write_atomically
 from bactrian.data.overlap.asked import Side, texts_of
 from bactrian.data.overlap.index import I64, Item
 from bactrian.data.overlap.match import Matches, Texts
 from bactrian.data.overlap.workers import Workers
 from bactrian.progress import Bar, say
+from bactrian.store.artifact import write_atomically
 
 BATCH_CHARACTERS = 200_000
 """Of one batch, about: its arrays should stay in the processor's cache."""

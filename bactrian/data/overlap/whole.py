@@ -22,11 +22,11 @@ class WholeMatcher:
         for number, key in enumerate(_keys(texts)):
             if key:
                 self._items[key].append(number)
-        self._hashes = np.unique(_text_hashes(split(texts)))
+        self._hashes = np.unique(text_hashes(split(texts)))
 
     def matches(self, batch: Texts) -> Matches:
         """What the rows of a batch contain; every score is 1."""
-        hashes = _text_hashes(split(batch.texts))
+        hashes = text_hashes(split(batch.texts))
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
         maybe = np.flatnonzero(self._hashes[at] == hashes)
         keys = _keys([batch.texts[text] for text in maybe.tolist()])
@@ -48,7 +48,7 @@ def _bounds(words: Words) -> I64:
     return np.searchsorted(words.text, np.arange(len(words.offsets) + 1))
 
 
-def _text_hashes(words: Words) -> U64:
+def text_hashes(words: Words) -> U64:
     """A hash of all words of each text, in order; 0 for a text without words."""
     bounds = _bounds(words)
     place = np.arange(len(words)) - bounds[words.text]

@@ -15,26 +15,36 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bactrian.sandbox.attacks.escapes import ESCAPES
+from bactrian.sandbox.attacks.forged_calls import CALLS
+from bactrian.sandbox.attacks.forged_names import NAMES
+from bactrian.sandbox.attacks.forged_values import VALUES
 from bactrian.sandbox.attacks.forgeries import FORGERIES
-from bactrian.sandbox.choice import problem_with
+from bactrian.sandbox.attacks.tasks import TASKS
+from bactrian.sandbox.examination import examine
 from bactrian.sandbox.isolation import Isolation
-from bactrian.sandbox.judge import examine
 from bactrian.sandbox.limits import MIB, Limits
 from bactrian.sandbox.process import MARK
-from bactrian.sandbox.script import run_program
-from bactrian.sandbox.suite import Suite
+from bactrian.sandbox.scripts import run_program
+from bactrian.sandbox.selection import problem_with
+from bactrian.sandbox.unit_tests import Suite
 
 SUITE = Suite(tests=("assert double(7) == 14", "assert double(10737) == 21474", "assert [double(-1)] == [-2]"))
 LIMITS = Limits(wall=6.0, cpu=2, test=0.5, memory=512 * MIB, scratch=32 * MIB)
-SLACK = 5.0
-"""Seconds beyond the wall-time limit that a busy machine may take to start and end sandboxes."""
+
+
+FORGED = {**CALLS, **VALUES, **NAMES}
+"""Forgeries against tasks of their own: (task, program)."""
+ATTACKS = (*ESCAPES, *FORGERIES, *FORGED)
+"""The names of all."""
 
 
 class Attack(NamedTuple):
-    """`program` with its bait in place."""
+    """`program` with its bait in place; `suite` is what it would pass, and with `script` it is run by itself too."""
 
     name: str
     program: str
+    suite: Suite = SUITE
+    script: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,8 @@ class Bait:
         places = {"file": str(self.file), "folder": str(self.folder), "port": self.port,
                   "socket": f"\0bait-{self.token}", "process": self.process.pid}  # fmt: skip
         escapes = [Attack(name, _written(text, places)) for name, text in ESCAPES.items()]
-        return escapes + [Attack(name, text) for name, text in FORGERIES.items()]
+        forgeries = [Attack(name, text) for name, text in FORGERIES.items()]
+        return escapes + forgeries + [Attack(n, text, TASKS[t].suite, False) for n, (t, text) in FORGED.items()]
 
     def touched(self) -> list[str]:
         """What was done to the bait."""
@@ -119,21 +130,28 @@ def bait() -> Iterator[Bait]:
 
 def perform(attack: Attack, isolation: Isolation, laid: Bait) -> Result:
     """Run one attack, as a script and as an answer to the task, and say what it got."""
-    holes, began = [], time.monotonic()
+    began = time.monotonic()
+    holes = scripted(attack, isolation, laid) if attack.script else []
+    report = examine(attack.program, attack.suite, isolation, LIMITS)
+    if report.all_passed or (report.passed and attack.suite is SUITE):
+        holes.append(f"passed {report.passed} of {report.total} tests")
+    if report.broken or report.stalled:
+        holes.append(f"broke the examination: {report.broken or report.stalled}")
+    holes += laid.touched() + left_behind()
+    return Result(attack.name, tuple(holes), time.monotonic() - began)
+
+
+def scripted(attack: Attack, isolation: Isolation, laid: Bait) -> list[str]:
+    """What an attack got as a script."""
+    holes = []
     run = run_program(attack.program, isolation, limits=LIMITS)
     printed = run.output + run.error
     if "ESCAPED" in printed or laid.token in printed:
         line = next((line for line in printed.splitlines() if "ESCAPED" in line), "the token")
         holes.append(f"got out: {line[:80]}")
-    if run.seconds > LIMITS.wall + SLACK:
-        holes.append(f"ran for {run.seconds:.0f} s")
-    report = examine(attack.program, SUITE, isolation, LIMITS)
-    if report.all_passed or report.passed:
-        holes.append(f"passed {report.passed} of {report.total} tests")
-    if report.broken:
-        holes.append(f"broke the examination: {report.broken}")
-    holes += laid.touched() + left_behind()
-    return Result(attack.name, tuple(holes), time.monotonic() - began)
+    if run.ended == "stalled":
+        holes.append(f"neither worked nor slept, for {run.seconds:.0f} s")
+    return holes
 
 
 def left_behind(patience: float = 2.0) -> list[str]:

@@ -1,0 +1,285 @@
+"""The command line: run, plan, rehearse, show, report, chat, and one sub-command per stage, made from its fields."""
+
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bactrian import __version__
+from bactrian.cli.eval_command import compare_command, eval_command, ledger_command, power_command, scores_command
+from bactrian.cli.sandbox_command import sandbox_commands
+from bactrian.cli.think_command import think
+from bactrian.cli.verify_command import verify_commands
+from bactrian.errors import BactrianError
+
+# glibc gives freed memory back to the kernel and asks for it again at each training step; with these it keeps it.
+_MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
+_QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+          "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
+# OpenMP's threads spin for about a millisecond when they wait. Where another program has one of the cores, each of a
+# step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
+_SPIN = {"GOMP_SPINCOUNT": "1000"}
+_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify", "compare", "scores", "power",
+                  "ledger")
+
+_store = click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
+                      help="Folder of artifacts and runs.  [default: runs]")
+_set = click.option("--set", "overrides", multiple=True, metavar="STEP.FIELD=VALUE",
+                    help="Change a setting; repeatable.")
+_recipe = click.argument("recipe", type=click.Path(path_type=Path))
+_run_name = click.option("--run", "run_name", help="The run (recipe name) in which ARTIFACT is a step.")
+
+
+def main() -> None:
+    """Entry point: runs the command line and exits.
+
+    Status: 0, 1 (a bug), 2 (bad input, or a limit of the machine), or of a signal 130 (Ctrl-C), 143 or 129.
+    """
+    arguments = sys.argv[1:]
+    for name, value in {**_QUIET, **({} if "OMP_WAIT_POLICY" in os.environ else _SPIN)}.items():
+        os.environ.setdefault(name, value)
+    if not sys.stderr.isatty():  # a bar of a library's own would fill a log file with half-finished lines
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    _keep_freed_memory(arguments)
+    sys.exit(invoke(arguments))
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; messages go to standard error."""
+    from bactrian.progress import printable
+    from bactrian.stopping import Stop, listening
+
+    try:
+        with listening():
+            status = commands.main(list(arguments), prog_name="bactrian", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt) as error:
+        cause = error.__cause__ or error  # click has its own name for an interrupt
+        stop = cause if isinstance(cause, Stop) else Stop(signal.SIGINT)
+        print(printable(str(stop)), file=sys.stderr)
+        return stop.status
+    except BactrianError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        from bactrian.store.machine_limits import refusal
+
+        if (said := refusal(error)) is not None:
+            print(f"error: {printable(said)}", file=sys.stderr)
+            return 2
+        for note in getattr(error, "__notes__", ()):
+            print(f"bactrian failed {printable(note)}", file=sys.stderr)
+        print(printable("".join(traceback.format_exception(error))), file=sys.stderr)
+        return 1
+
+
+class _Commands(click.Group):
+    """The fixed commands, then one per stage."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from bactrian.stages import all_stages
+
+        return [*self.commands, *all_stages()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from bactrian.stages import all_stages
+
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
+        stage = all_stages().get(cmd_name)
+        if stage is None:
+            return None
+        from bactrian.cli.stage_command import stage_command
+
+        return stage_command(stage, [_store, _set], _run_recipe)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from bactrian.errors.wording import nearest
+
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            meant = nearest(args[0], self.list_commands(ctx))
+            ctx.fail(f'no command "{args[0]}"' + (f'; did you mean "{meant}"?' if meant else "; see bactrian --help"))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def commands() -> None:
+    """Open post-training: one recipe file takes a language model from its base to a report.
+
+    Stages are commands too: `bactrian STAGE --help` lists their settings.
+    """
+
+
+@commands.command()
+@_recipe
+@_set
+@click.option("--only", metavar="STEP", help="Make just this step; its inputs must exist.")
+@click.option("--from", "from_step", metavar="STEP", help="Make this step and all after it again.")
+@_store
+def run(recipe: Path, overrides: tuple[str, ...], only: str | None, from_step: str | None, store: Path) -> None:
+    """Make what is missing of a recipe, resuming what was cut; then write the report."""
+    from bactrian.recipe.recipe import load
+
+    _run_recipe(load(recipe, overrides), store, only, from_step)
+
+
+@commands.command()
+@_recipe
+@_set
+@_store
+def plan(recipe: Path, overrides: tuple[str, ...], store: Path) -> None:
+    """Show the steps, what exists, and what the rest would take. Makes nothing."""
+    from bactrian.cli.tables import print_plan
+    from bactrian.recipe.recipe import load
+    from bactrian.run.plan import plan as make_plan
+    from bactrian.store.artifact import Store
+
+    print_plan(make_plan(load(recipe, overrides), Store(store)))
+
+
+@commands.command()
+@_recipe
+@_set
+@click.option("--family", metavar="NAME", help="Of models whose name does not say it: llama, olmo2, qwen3, …")
+@_store
+def rehearse(recipe: Path, overrides: tuple[str, ...], family: str | None, store: Path) -> None:
+    """Run every step of a recipe at toy scale: made-up rows, tiny models of random weights, this machine.
+
+    Nothing is downloaded. What is made lies in the store's folder rehearsal, and means nothing.
+    """
+    from bactrian.run.rehearsal.rehearse import rehearse as run_rehearsal
+    from bactrian.store.artifact import Store
+
+    run_rehearsal(recipe, Store(store / "rehearsal"), overrides, family)
+
+
+@commands.command()
+@click.argument("artifact")
+@_run_name
+@click.option("--json", "as_json", is_flag=True, help="The manifest as it is.")
+@_store
+def show(artifact: str, run_name: str | None, as_json: bool, store: Path) -> None:
+    """Print a manifest: ARTIFACT is a folder, the beginning of a key, or with --run a step's name."""
+    from bactrian.cli.tables import print_manifest
+    from bactrian.store.artifact import Store
+    from bactrian.store.manifest import MANIFEST, Manifest
+
+    folder = Store(store).locate(artifact, run_name)
+    manifest = Manifest.read(folder)
+    manifest.check_inputs(folder)
+    if as_json:
+        click.echo((folder / MANIFEST).read_text())
+    else:
+        print_manifest(folder, manifest)
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@_store
+def report(run: Path, store: Path) -> None:
+    """Write the report of a run; RUN is its folder or its name."""
+    from bactrian.report import write_report
+
+    click.echo(write_report(run if run.is_dir() else store / run))
+
+
+@commands.command()
+@click.argument("model")
+@_run_name
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_store
+def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: int, seed: int, store: Path) -> None:
+    """Talk to a model: an artifact (as in `show`), embedded:NAME, a folder or a Hub id."""
+    from bactrian.cli.chat_console import chat as talk
+    from bactrian.cli.model_argument import model_folder
+
+    talk(model_folder(model, run_name, store), temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+
+
+@commands.command()
+@click.argument("path")
+@_run_name
+@click.option("--layout", default="auto", show_default=True, help="How the rows look; auto: each by its columns.")
+@click.option("--text-rows", type=click.Choice(["line", "paragraph", "document"]), default="line", show_default=True,
+              help="What a row of a .txt file is.")
+@click.option("--limit", type=click.IntRange(min=1), help="Look at the first rows only.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write a page to browse rows, drops, duplicates and overlap with test items.")
+@_store
+def data(path: str, run_name: str | None, layout: str, text_rows: Any, limit: int | None, html: Path | None,
+         store: Path) -> None:
+    """What is in a file, folder, pattern or artifact: sources, layouts, licences, lengths, rows that cannot be used."""
+    from bactrian.cli.data_tables import show_survey
+    from bactrian.data.io.layouts import LAYOUTS
+    from bactrian.recipe.references import find_path
+    from bactrian.store.artifact import Store
+
+    if layout not in ("auto", *LAYOUTS):
+        raise BactrianError(f"--layout: found {layout!r}, expected auto or one of {', '.join(LAYOUTS)}")
+    found = find_path(path, Path()) if run_name is None else None
+    folder = found or _located(Store(store), path, run_name)
+    show_survey(folder, layout, text_rows, limit)
+    if html is not None:
+        from bactrian.report.data_page import write_data_page
+
+        click.echo(write_data_page(folder, html, layout, text_rows))
+
+
+def _located(store: Any, name: str, run_name: str | None) -> Path:
+    """An artifact's folder; what looks like a path is taken for one, so that the error is about files."""
+    if run_name is None and ("/" in name or "." in name):
+        return Path(name)
+    folder: Path = store.locate(name, run_name)
+    return folder
+
+
+commands.add_command(sandbox_commands)
+commands.add_command(verify_commands)
+commands.add_command(think)
+for _command in (compare_command, scores_command, power_command, ledger_command):
+    commands.add_command(_command)
+
+
+def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: str | None = None) -> None:
+    from bactrian.run.runner import run as run_recipe
+    from bactrian.store.artifact import Store
+
+    command = shlex.join(["bactrian", *sys.argv[1:]])
+    run_recipe(recipe, Store(store), only, from_step, command)
+
+
+commands.add_command(eval_command(_run_recipe))
+
+
+def _keep_freed_memory(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Start this process over, once, with glibc's allocator told to keep freed memory: CPU training is much faster."""
+    command = next((argument for argument in arguments if not argument.startswith("-")), None)
+    needless = command is None or command in _WITHOUT_TORCH or "--help" in arguments or "-h" in arguments
+    done = "BACTRIAN_NO_REEXEC" in environment or any(name in environment for name in _MALLOC)
+    if needless or done or not _has_glibc():
+        return
+    new = {**environment, **_MALLOC, "BACTRIAN_NO_REEXEC": "1"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], new)
+
+
+def _has_glibc() -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return str(os.confstr("CS_GNU_LIBC_VERSION")).startswith("glibc")
+    except (ValueError, OSError):
+        return False

@@ -1,0 +1,1 @@
+"""Which rows are kept: duplicates, quality, hygiene, selection, mixture."""

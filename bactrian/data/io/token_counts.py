@@ -1,0 +1,36 @@
+"""How many tokens a row has, and whether its licence is known."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bactrian.data.io.rows import Row, licence_of
+from bactrian.data.io.texts import estimated_tokens, whole_text
+
+
+def measure(located: list[tuple[Row, str]], model: Path | None) -> list[tuple[int, int]]:
+    """(tokens, 1 if the licence is unclear) of each row; without a model, a quarter of the bytes of its text.
+
+    Of a conversation or problem the tokens that its template makes of the messages, of other rows those of their text.
+    """
+    return [(_tokens(row, where, model), int("unclear" in licence_of(row).marks)) for row, where in located]
+
+
+def _tokens(row: Row, where: str, model: Path | None) -> int:
+    if model is None:
+        return estimated_tokens(whole_text(row))
+    if "messages" in row:
+        from bactrian.chat import render
+
+        return len(render(row["messages"], _template(model), where).ids)
+    return len(_template(model).tokenizer(whole_text(row), add_special_tokens=False)["input_ids"])
+
+
+@cache
+def _template(model: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    from bactrian.chat import ChatTemplate, template_for
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    return ChatTemplate.load(tokenizer, template_for(tokenizer))

@@ -1,0 +1,1 @@
+"""Rows that are made rather than found: procedural problems, stories, programs, constraints."""

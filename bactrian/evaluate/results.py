@@ -1,0 +1,61 @@
+"""results.json of an evaluation, read by somebody who did not write it: whole and of this form, or one clear error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bactrian.errors import BactrianError
+from bactrian.store.manifest import check_artifact
+
+NAME = "results.json"
+OF_ALL: Mapping[str, type] = {"tasks": dict, "models": list, "scores": list, "comparisons": list}
+OF_A_SCORE: Mapping[str, type | tuple[type, ...]] = {
+    "model": str, "task": str, "skill": str, "metric": str, "macro": bool, "questions": int, "score": (int, float),
+    "interval": list, "counts": dict, "numbers": dict, "flags": list,
+}  # fmt: skip
+"""Fields that tables are made of, with their types."""
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises BactrianError where it cannot be read, is damaged, or is something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BactrianError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise BactrianError(f"{path}: damaged or cut short: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise BactrianError(f"{path}: found a {type(found).__name__}, expected an object")
+    return found
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """The results of stage `suite` in a folder. Raises BactrianError naming what they lack, or what was changed."""
+    path = folder / NAME
+    if not path.is_file():
+        raise BactrianError(f"{folder}: no {NAME}; expected the folder of an evaluation, such as "
+                            f"runs/artifacts/suite-…")  # fmt: skip
+    check_artifact(folder)
+    found = read_object(path)
+    require(found, OF_ALL, str(path))
+    for number, score in enumerate(found["scores"], 1):
+        if not isinstance(score, dict):
+            raise BactrianError(f"{path}, score {number}: found {score!r:.60}, expected an object{OTHER}")
+        require(score, OF_A_SCORE, f"{path}, score {number}")
+    return found
+
+
+OTHER = ": these are results of another stage or version; ask again with `bactrian eval`, which reuses kept answers"
+
+
+def require(given: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]], where: str) -> None:
+    """Raises BactrianError naming the fields that are absent, or the first of another type."""
+    absent = [name for name in fields if name not in given]
+    if absent:
+        raise BactrianError(f"{where}: no {', '.join(absent)}{OTHER}")
+    for name, kind in fields.items():
+        if not isinstance(given[name], kind):
+            raise BactrianError(f"{where}: {name}: found {given[name]!r:.60}{OTHER}")

@@ -1,0 +1,179 @@
+"""What a task is: where its questions come from, how they are asked, and what is made of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from bactrian.store.manifest import hash_json
+
+Row = Mapping[str, Any]
+Format = Literal["plain", "single", "multiturn"]
+"""Text alone; one user message with the exemplars in it; each exemplar a turn of user and assistant."""
+Form = Literal["generate", "rank", "bits"]
+"""The model writes an answer; the likeliest of given answers is taken; a text's log-likelihood."""
+FORMATS: tuple[Format, ...] = ("plain", "single", "multiturn")
+
+
+class LeftOut(Exception):
+    """A row that is no question of its task. Its text says why, in the same words for all rows of a kind."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """An exemplar: a question as it is asked, cue included, and its answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a task.
+
+    prompt: its text, without the task's cue.
+    truth, settings: what its verifier reads (docs/design.md, Problem).
+    options, right: answers to be ranked, and the numbers of those that are right.
+    contexts: where the options differ in what comes before them and not in themselves: a context for each.
+    solution: a worked answer, where the data have one; the gold answer is written with it, and no model sees it.
+    unconditional: what stands for the prompt when the options are ranked by how much it makes them likelier.
+    group: the subject, category or sub-task; macro averages weigh groups alike.
+    cluster: questions of one cluster (a passage) are not independent; "" where each stands alone.
+    """
+
+    prompt: str
+    truth: str = ""
+    options: tuple[str, ...] = ()
+    right: tuple[int, ...] = ()
+    group: str = ""
+    cluster: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    contexts: tuple[str, ...] = ()
+    unconditional: str = "Answer:"
+    id: str = ""
+    solution: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows are found: files by the beginning of their names, else a data set of the Hub, by split and subset."""
+
+    files: tuple[str, ...]
+    hub: str = ""
+    split: str = "test"
+    subset: str | None = None
+
+
+@dataclass(frozen=True)
+class Preamble:
+    """What comes before a group's questions: a sentence that describes them, and exemplars."""
+
+    description: str = ""
+    shots: tuple[Shot, ...] = ()
+
+
+Preambles = Callable[[Sequence[Row]], Mapping[str, Preamble]]
+Metric = Literal["right", "score", "acc", "acc_norm", "acc_token", "acc_pmi", "mc1", "mc2", "pass_at_k", "bits"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as data plus a few lines.
+
+    build: a row → its questions; it raises LeftOut for a row that is no question of this task.
+    preamble: before every question; `preambles` gives one for each group, from `exemplars`' rows.
+    cue: what a question ends with as a text ("\\nAnswer:"); in a chat it is left out, unless `keep_cue`.
+    ask: what a user's turn ends with in a chat, where the form of an answer must be asked for.
+    joint: between a question and its answer.
+    verifier: of the written answers; `also` names further verifiers of the same answers (IFEval's strict).
+    macro: the score is the mean over groups, not over questions.
+    stop: texts that end an answer; they are cut off. temperature, samples, k: of sampled tasks.
+    format: how it is asked unless something else is wanted.
+    asks: of unseen tasks, the columns that say what is asked, by which its items are known again.
+    gold: a question → what a model would write that answers it rightly; None: as is usual for its verifier
+    (evaluate/gold_answers.py). A text that is empty: this question has no gold answer.
+    """
+
+    name: str
+    suites: tuple[str, ...]
+    skill: str
+    source: Source
+    build: Callable[[Row], Sequence[Question]]
+    form: Form = "generate"
+    metric: Metric = "right"
+    others: tuple[Metric, ...] = ()
+    verifier: str = ""
+    also: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    preamble: Preamble = Preamble()
+    exemplars: Source | None = None
+    preambles: Preambles | None = None
+    cue: str = ""
+    keep_cue: bool = False
+    ask: str = ""
+    joint: str = " "
+    macro: bool = False
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    samples: int = 1
+    k: int = 1
+    format: Format = "multiturn"
+    note: str = ""
+    asks: tuple[str, ...] = ()
+    gold: Callable[[Question], str] | None = None
+
+    @property
+    def unseen(self) -> bool:
+        return "unseen" in self.suites
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A task with its questions, and where they are from.
+
+    digest: SHA-256 of all that shapes a score: questions, preambles, truths, limits, verifiers, metric.
+    rows: rows that were read; files: what they were read from; content: SHA-256 of questions with their truths.
+    asked: of unseen tasks, the rows.
+    beyond: questions that a limit left out.
+    left_out: why rows are no question of the task → the places of these rows in the file.
+    """
+
+    task: Task
+    questions: tuple[Question, ...]
+    preambles: Mapping[str, Preamble]
+    files: str
+    rows: int
+    content: str = ""
+    asked: tuple[Row, ...] = ()
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beyond: tuple[Question, ...] = ()
+
+    @property
+    def whole(self) -> Loaded:
+        return replace(self, questions=(*self.questions, *self.beyond), beyond=())
+
+    def limited_to(self, kept: Sequence[Question]) -> Loaded:
+        ids = {question.id for question in kept}
+        beyond = tuple(question for question in self.questions if question.id not in ids)
+        return replace(self, questions=tuple(kept), beyond=beyond)
+
+    def preamble(self, question: Question) -> Preamble:
+        return self.preambles.get(question.group, self.task.preamble)
+
+    def digest(self, form: Format) -> str:
+        task = self.task
+        shaping = {
+            "form": task.form, "metric": task.metric, "others": task.others, "verifier": task.verifier,
+            "also": task.also, "settings": dict(task.settings), "cue": task.cue, "keep_cue": task.keep_cue,
+            "ask": task.ask, "joint": task.joint, "macro": task.macro, "max_new_tokens": task.max_new_tokens,
+            "stop": task.stop, "temperature": task.temperature, "top_p": task.top_p, "samples": task.samples,
+            "k": task.k, "format": form,
+        }  # fmt: skip
+        preambles = {group: asdict(self.preambles[group]) for group in sorted(self.preambles)}
+        questions = [asdict(each) for each in self.questions]
+        for question in questions:
+            del question["solution"]  # it shapes no score
+        return hash_json([shaping, asdict(task.preamble), preambles, questions])

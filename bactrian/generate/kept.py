@@ -1,0 +1,45 @@
+"""Sampling that a kill does not undo: a request's completions are on disk as soon as its last one is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bactrian.data.io.journal import Journal
+from bactrian.generate.engine import Completion, Engine, Request
+from bactrian.progress import say
+
+
+def generate_kept(
+    engine: Engine, requests: Sequence[Request], path: Path, on_tokens: Callable[[int], None] | None = None
+) -> list[list[Completion]]:
+    """As `Engine.generate`, but only for the requests that the journal at `path` lacks.
+
+    A request's samples depend on its seed and prompt and on nothing beside them, so those that are left come out as
+    they would have. Of completions ids, text and finish are kept; `logprobs` are empty, made now or found.
+
+    Args:
+        path: of these requests alone: they are told by their place. Whoever has used the completions removes it.
+    """
+    with Journal(path) as journal:
+        missing = [number for number in range(len(requests)) if str(number) not in journal.found]
+        if len(missing) < len(requests):
+            done = len(requests) - len(missing)
+            say(f"{path.name}: resuming after {done:,} of {len(requests):,} prompts; {len(missing):,} to go")
+        waiting: dict[int, dict[int, Any]] = {}
+
+        def keep(place: int, sample: int, completion: Completion) -> None:
+            number = missing[place]
+            mine = waiting.setdefault(number, {})
+            mine[sample] = [completion.ids, completion.text, completion.finish]
+            if len(mine) == requests[number].n:
+                journal.put(str(number), [mine[each] for each in range(len(mine))])
+                del waiting[number]
+
+        if missing:
+            engine.generate([requests[number] for number in missing], on_tokens, keep)
+        return [
+            [Completion(tuple(ids), text, (), finish) for ids, text, finish in journal.found[str(number)]]
+            for number in range(len(requests))
+        ]

@@ -1,0 +1,1 @@
+"""Models as judges: rubrics and aspects, language models that rate answers, reward models that score them."""

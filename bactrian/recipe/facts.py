@@ -1,0 +1,62 @@
+"""How big an input is, from the headers of its files: what a forecast is made of."""
+
+import gzip
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from bactrian.errors import BactrianError
+from bactrian.stages.stage import Facts
+from bactrian.store.manifest import METRICS, Kind, files_below, files_matching
+
+BYTES_PER_TOKEN = 4.0  # of English text, for data that no tokenizer has seen yet
+_TEXT = ("messages", "solution", "prompt", "chosen", "rejected", "text")  # columns that a model may read
+
+
+def facts_of(path: Path, kind: Kind) -> Facts:
+    """Parameters of a model, or rows and tokens per row of data, from file headers only (lines are counted)."""
+    if kind is Kind.MODEL:
+        return Facts(parameters=sum(map(_parameters, path.glob("*.safetensors"))))
+    if kind is Kind.DATA:
+        counted = [_rows_and_bytes(file) for file in _data_files(path)]
+        rows, size = sum(rows for rows, _ in counted), sum(size for _, size in counted)
+        return Facts(rows=rows, tokens_per_row=size / rows / BYTES_PER_TOKEN if rows else 0.0)
+    return Facts()
+
+
+def _data_files(path: Path) -> list[Path]:
+    """A file, an artifact's rows (and not what else it says of them), all files below a folder, or a pattern's."""
+    if path.is_file():
+        return [path]
+    if (path / "data.parquet").is_file():
+        return [path / "data.parquet"]
+    return list(files_below(path)) if path.exists() else files_matching(path)
+
+
+def _parameters(file: Path) -> int:
+    """Numbers in a safetensors file, by its header: 8 bytes of length, then JSON."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        try:
+            header: Any = json.loads(stream.read(length)) if length < file.stat().st_size else None
+            return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise BactrianError(f"{file}: found no safetensors header, expected the weights of a model") from None
+
+
+def _rows_and_bytes(file: Path) -> tuple[int, int]:
+    """Rows, and bytes of their text, in a Parquet file or one of lines; (0, 0) for any other."""
+    if file.suffix == ".parquet":
+        from pyarrow import parquet
+
+        metadata = parquet.ParquetFile(file).metadata
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+        text = [column for column in columns if column.path_in_schema.split(".")[0] in _TEXT] or columns
+        return metadata.num_rows, sum(column.total_uncompressed_size for column in text)
+    if file.name.removesuffix(".gz").endswith((".jsonl", ".csv", ".txt")) and file.name != METRICS:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+            sizes = [len(line) for line in lines]
+        return len(sizes), sum(sizes)
+    return 0, 0

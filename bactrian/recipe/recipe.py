@@ -1,0 +1,243 @@
+"""A recipe file → typed steps in the order of making. What can be wrong with a recipe is found here, before any work.
+
+Every problem is reported as "file, line, step, field: found …, expected …"; several at once come one per line.
+"""
+
+import graphlib
+import heapq
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bactrian.errors import BactrianError
+from bactrian.errors.wording import misfits, nearest, show
+from bactrian.recipe.ablate import Ablate, expand
+from bactrian.recipe.document import Document, Place, override, read
+from bactrian.recipe.references import a, problem_with
+from bactrian.stages import all_stages
+from bactrian.stages.stage import Found, Stage
+from bactrian.store.hardware import HardwareSettings
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+_TAKEN = ("artifacts", "memo")  # folders of the store, next to which a run's folder lies
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its name in the recipe, its stage with all settings, the steps it reads and its own seed."""
+
+    name: str
+    stage: Stage
+    seed: int
+    reads: tuple[str, ...] = ()
+
+
+class Compute(BaseModel):
+    """In hours of which GPU a plan estimates the steps, and what published runs of them took, to compare with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpu: Literal["a100", "h100"]
+    published: dict[str, float] = Field({}, description="step: GPU-hours")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe; `steps` are in the order of making (that of the file wherever it can be)."""
+
+    name: str
+    steps: tuple[Step, ...]
+    hardware: HardwareSettings = field(default_factory=HardwareSettings)
+    seed: int = 0
+    folder: Path = Path()  # paths in the recipe are looked up here if they are not in the current directory
+    text: str = ""
+    path: Path | None = None
+    compute: Compute | None = None
+
+    def step(self, name: str) -> Step:
+        """The step of this name. Raises BactrianError with the nearest name if there is none."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        names = [step.name for step in self.steps]
+        meant = nearest(name, names)
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        raise BactrianError(f'recipe {self.name}: found no step "{name}", expected one of: {", ".join(names)}{hint}')
+
+
+class _Header(BaseModel):
+    """The top level of a recipe file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: dict[str, Any] = Field(min_length=1, description="step name: {stage: …, settings}")
+    name: str = Field(pattern=NAME, description="of the run's folder")
+    seed: int = Field(0, ge=0, lt=2**63)
+    hardware: HardwareSettings = HardwareSettings()
+    compute: Compute | None = None
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read and check a recipe file, after applying `step.field=value` overrides.
+
+    Raises BactrianError naming file (or --set), line, step, field, what was found and what was expected.
+    """
+    return check(read_recipe(path, overrides), folder=path.parent, path=path)
+
+
+def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Document:
+    """A recipe file with overrides applied and a name, not checked yet. Raises BactrianError for what is not YAML."""
+    document = read(path)
+    override(document, overrides)
+    document.data.setdefault("name", re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "run")
+    return document
+
+
+def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
+    """The recipe in a document. Raises BactrianError with every problem found, one per line."""
+    problems = _Problems(document)
+    header = _validated(_Header, document.data, (), problems)
+    if header is None:
+        raise problems.error()
+    if header.name in _TAKEN:
+        problems.add(("name",), show(header.name), "a name that is no folder of the store")
+    stages = {name: stage for name, settings in header.steps.items()
+              if (stage := _stage(name, settings, problems)) is not None}
+    reads = {name: _reads(name, stage, header.steps, folder, problems) for name, stage in stages.items()}
+    for name, stage in stages.items():
+        for below, found, expected in stage.clashes(stages):
+            problems.add(("steps", name, *below), found, expected)
+    added = {} if problems.lines else _ablations(header.steps, stages, problems)
+    stages |= added
+    reads |= {name: _steps_read(stage, stages) for name, stage in added.items()}
+    for name in header.compute.published if header.compute else ():
+        if name not in header.steps:
+            problems.add(("compute", "published", name), show(name), f"a step: {', '.join(header.steps)}")
+    order = _order([*header.steps, *added], reads, problems)
+    if problems.lines:
+        raise problems.error()
+    steps = tuple(Step(name, stages[name], _seed(stages[name], header.seed), reads[name]) for name in order)
+    return Recipe(header.name, steps, header.hardware, header.seed, folder, document.text, path, header.compute)
+
+
+@dataclass
+class _Problems:
+    """What is wrong with a document, in words."""
+
+    document: Document
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, place: Place, found: str, expected: str, missing: bool = False) -> None:
+        """Note a problem at a place of the document; `missing`: the last part of the place is not there.
+
+        Without `found`, `expected` is the whole complaint.
+        """
+        where = [self.document.where(place[:-1] if missing else place)]
+        inside, rest = (place[1:2], place[2:]) if place[:1] == ("steps",) else ((), place)
+        where += [f'step "{part}"' for part in inside]
+        where += [f'field "{".".join(map(str, rest))}"'] if rest else []
+        self.lines.append(f"{', '.join(where)}: " + (f"found {found}, expected {expected}" if found else expected))
+
+    def error(self) -> BactrianError:
+        return BactrianError("\n".join(self.lines))
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def _validated(record: type[Record], data: object, place: Place, problems: _Problems) -> Record | None:
+    """The data as a record, strictly (no "2" for 2, no true for 1), or None and the reasons in `problems`."""
+    try:
+        return record.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        for misfit in misfits(error, record, data):
+            problems.add((*place, *misfit.path), misfit.found, misfit.expected, misfit.missing)
+        return None
+
+
+def _stage(name: str, settings: object, problems: _Problems) -> Stage | None:
+    place, known = ("steps", name), all_stages()
+    if not isinstance(settings, Mapping):
+        problems.add(place, show(settings), "a mapping: {stage: …, settings}")
+        return None
+    if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
+        problems.add(place, f"the step name {show(name)}", "letters, digits, - and _")
+    stage = settings.get("stage")
+    if "stage" not in settings:
+        problems.add((*place, "stage"), "nothing", f"one of: {', '.join(known)}", missing=True)
+    elif not isinstance(stage, str) or stage not in known:
+        meant = nearest(str(stage), known)
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        problems.add((*place, "stage"), f"an unknown stage {show(stage)}", f"one of: {', '.join(known)}{hint}")
+    else:
+        own = {setting: value for setting, value in settings.items() if setting not in ("stage", "ablate")}
+        return _validated(known[stage], own, place, problems)
+    return None
+
+
+def _reads(name: str, stage: Stage, steps: Mapping[str, Any], folder: Path, problems: _Problems) -> tuple[str, ...]:
+    """The steps that a stage's references name; what the others name is checked."""
+    reads: dict[str, None] = {}
+    for found in stage.references():
+        place = ("steps", name, *found.path)
+        if found.ref in steps:
+            reads[found.ref] = None
+            _check_kind(found, steps[found.ref], place, problems)
+        elif problem := problem_with(found.ref, found.kind, folder, [step for step in steps if step != name]):
+            problems.add(place, *problem)
+    return tuple(reads)
+
+
+def _ablations(settings: Mapping[str, Any], stages: Mapping[str, Stage], problems: _Problems) -> dict[str, Stage]:
+    """The steps that `ablate:` adds."""
+    added: dict[str, Stage] = {}
+    for name in stages:
+        place = ("steps", name, "ablate")
+        if "ablate" in settings[name] and (asked := _validated(Ablate, settings[name]["ablate"], place, problems)):
+            new, wrong = expand(name, stages, asked)
+            for below, found, expected in wrong:
+                problems.add((*place, *below), found, expected)
+            added |= new
+    return added
+
+
+def _steps_read(stage: Stage, steps: Mapping[str, Stage]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(found.ref for found in stage.references() if found.ref in steps))
+
+
+def _check_kind(found: Found, maker: object, place: Place, problems: _Problems) -> None:
+    """Whether the step that a reference names makes the kind of artifact that is wanted there."""
+    stage = all_stages().get(str(maker.get("stage"))) if isinstance(maker, Mapping) else None
+    if stage is not None and stage.makes is not found.kind:
+        problems.add(place, f'"{found.ref}", a step that makes {a(stage.makes)}', f"one that makes {a(found.kind)}")
+
+
+def _order(names: list[str], reads: Mapping[str, tuple[str, ...]], problems: _Problems) -> list[str]:
+    """Steps after those they read; among the possible orders the one nearest to the file's."""
+    sorter = graphlib.TopologicalSorter({name: reads.get(name, ()) for name in names})
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        cycle = list(reversed(error.args[1]))  # graphlib lists a step before those that read it
+        problems.add(("steps", cycle[0]), f"a cycle: {' reads '.join(cycle)}", "steps that do not wait for each other")
+        return names
+    order: list[str] = []
+    ready = [names.index(name) for name in sorter.get_ready()]
+    heapq.heapify(ready)
+    while ready:
+        name = names[heapq.heappop(ready)]
+        order.append(name)
+        sorter.done(name)
+        for freed in sorter.get_ready():
+            heapq.heappush(ready, names.index(freed))
+    return order
+
+
+def _seed(stage: Stage, recipe_seed: int) -> int:
+    return recipe_seed if stage.seed is None else stage.seed
+

@@ -1,0 +1,126 @@
+"""What became of the rows of each data step: kept, repaired, dropped and why; and what each source gave a mixture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bactrian.data.io.tally import ACCOUNT, MIXTURE
+from bactrian.report.formatting import number, shorten
+from bactrian.report.run_record import Run, Step
+
+_LONGEST = 300
+_MOST_LINES = 60
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason for which rows were dropped, cut or mended, with the first of them."""
+
+    fate: str
+    reason: str
+    count: str
+    examples: list[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that a stage left besides: duplicates between sources, domains, the sources of a mixture."""
+
+    title: str
+    heads: list[str]
+    lines: list[list[str]]
+    more: int  # lines that are not shown
+
+
+@dataclass(frozen=True)
+class DataView:
+    """One data step."""
+
+    step: str
+    stage: str
+    summary: str
+    reasons: list[Reason]
+    tables: list[Table]
+
+
+def data_views(run: Run) -> list[DataView]:
+    """Every step that left an account of its rows, in order."""
+    found = ((step, read_json(step, ACCOUNT)) for step in run.steps)
+    return [_view(step, account) for step, account in found if account]
+
+
+def _view(step: Step, account: Mapping[str, Any]) -> DataView:
+    reasons = [each for fate in ("repaired", "truncated", "dropped") for each in _reasons(fate, account.get(fate))]
+    kept = account.get("kept")
+    counts = {"kept": kept if isinstance(kept, int) else None}
+    counts |= {fate: _total(account.get(fate)) for fate in ("repaired", "truncated", "dropped")}
+    summary = ", ".join(f"{count or 0:,} {fate}" for fate, count in counts.items() if count or fate == "kept")
+    return DataView(step.name, step.record.stage, summary, reasons, list(_tables(step, account)))
+
+
+def _reasons(fate: str, cases: Any) -> Iterator[Reason]:
+    """The reasons of one fate, the most frequent first."""
+    if not isinstance(cases, Mapping):
+        return
+    for reason, case in sorted(cases.items(), key=lambda item: -_count(item[1])):
+        examples = case.get("examples") if isinstance(case, Mapping) else None
+        shown = [shorten(str(each), _LONGEST) for each in examples] if isinstance(examples, list) else []
+        yield Reason(fate, str(reason), f"{_count(case):,}", shown)
+
+
+def _tables(step: Step, account: Mapping[str, Any]) -> Iterator[Table]:
+    mixture = read_json(step, MIXTURE)
+    if mixture and (table := _table("The mixture", _without(mixture.get("sources"), "content_hash"))):
+        yield table
+    capabilities = mixture.get("capabilities")
+    if isinstance(capabilities, Mapping) and capabilities:
+        rows = [{"capability": name, **counts} for name, counts in capabilities.items() if isinstance(counts, Mapping)]
+        yield from filter(None, [_table("By capability", rows)])
+    for name, title in (("duplicates", "Duplicates between sources"), ("domains", "Domains")):
+        yield from filter(None, [_table(title, account.get(name))])
+
+
+def _table(title: str, rows: Any) -> Table | None:
+    """A list of records as a table; None for anything else."""
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
+        return None
+    heads = [str(name) for name in rows[0]]
+    lines = [[_cell(row.get(name)) for name in heads] for row in rows[:_MOST_LINES]]
+    return Table(title, [head.replace("_", " ") for head in heads], lines, max(0, len(rows) - _MOST_LINES))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return number(value)
+    return f"{value:,}" if isinstance(value, int) else shorten(str(value), _LONGEST)
+
+
+def _without(rows: Any, column: str) -> Any:
+    if not isinstance(rows, list):
+        return None
+    return [{k: v for k, v in row.items() if k != column} if isinstance(row, Mapping) else row for row in rows]
+
+
+def _total(cases: Any) -> int:
+    return sum(map(_count, cases.values())) if isinstance(cases, Mapping) else 0
+
+
+def _count(case: Any) -> int:
+    count = case.get("count") if isinstance(case, Mapping) else 0
+    return count if isinstance(count, int) else 0
+
+
+def read_json(step: Step, name: str) -> dict[str, Any]:
+    """A JSON object of the step's artifact; empty if it is not there or is none: the page is made all the same."""
+    path = Path(step.folder or "") / name
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if step.folder and path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

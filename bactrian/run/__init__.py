@@ -1,0 +1,1 @@
+"""Plans, rehearses and makes the steps of a recipe."""

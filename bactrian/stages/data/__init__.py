@@ -1,0 +1,1 @@
+"""Stages that make, take over, clean, choose and mix rows."""

@@ -1,0 +1,125 @@
+"""Stage `difficulty`: problems that given models cannot do (or can do sometimes), by trying."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from bactrian.errors import BactrianError
+from bactrian.stages.judge.judged import Judged
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.store.manifest import Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bactrian.store.artifact import Workspace
+
+Row = dict[str, Any]
+
+
+class Difficulty(Judged):
+    """Problems on which every model's share of right answers is within bounds.
+
+    By default one greedy answer each, and a problem stays if no model is right [s1: two models, dropped if either is].
+    For RL, `samples: 8, least: 0.1, most: 0.9` keeps problems that give a signal. The column `pass_rate` says the mean.
+    """
+
+    name: ClassVar[str] = "difficulty"
+    makes: ClassVar[Kind] = Kind.DATA
+    labels_inputs: ClassVar[bool] = True
+
+    data: DataRef = Field(description="problem rows")
+    models: list[ModelRef] = Field(min_length=1, description="models that try")
+    samples: int = Field(1, ge=1, description="answers of each model; 1 is the greedy one")
+    least: float = Field(0.0, ge=0, le=1, description="least share of right answers, of every model")
+    most: float = Field(0.0, ge=0, le=1, description="most")
+    temperature: float = Field(1.0, gt=0, description="of sampling, with more than one answer")
+    max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens; one that is cut off is not right")
+    rows_at_once: int = Field(64, ge=1, description="answers generated side by side")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.most < self.least:
+            raise ValueError(f"found most {self.most} below least {self.least}")
+        return self
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.io.files import read_rows
+        from bactrian.data.io.tally import Tally, write_account
+        from bactrian.data.io.writer import RowWriter
+        from bactrian.progress import say
+        from bactrian.verify import check_verifiers
+
+        path = workspace.input(self.data).path
+        rows = read_rows(path, "problem")
+        check_verifiers(rows, str(path))
+        self.check_judges(rows)
+        rates = [self._rates(workspace, ref, rows) for ref in self.models]
+        tally = Tally()
+        with RowWriter(workspace.output) as writer:
+            for row, of_row in zip(rows, zip(*rates, strict=True), strict=True):
+                mean = sum(of_row) / len(of_row)
+                example = f"{row['id']} ({', '.join(f'{rate:.2f}' for rate in of_row)})"
+                if max(of_row) > self.most:
+                    tally.drop(f"some model is right more often than {self.most:g}", example)
+                elif min(of_row) < self.least:
+                    tally.drop(f"some model is right less often than {self.least:g}", example)
+                else:
+                    tally.keep()
+                    writer.write({**row, "pass_rate": mean})
+            if not tally.kept:
+                raise BactrianError(f"{path}: no problem is of this difficulty\n{tally}")
+            writer.card = f"# Problems by difficulty\n\n```\n{tally}\n```"
+        for licence in writer.licences:
+            workspace.add_licence(licence)
+        means = {ref: sum(of_model) / len(of_model) for ref, of_model in zip(self.models, rates, strict=True)}
+        workspace.metrics.update(tally.counts(), **{f"pass_rate/{ref}": mean for ref, mean in means.items()})
+        write_account(workspace.output, tally, pass_rates=means)
+        say(f"difficulty: {tally}")
+
+    def _rates(self, workspace: "Workspace", ref: str, rows: list[Row]) -> list[float]:
+        """One model's share of right answers to each problem; kept in scratch, as its answers are before that."""
+        done = workspace.scratch / f"rates-{workspace.input(ref).content_hash[:16]}.json"
+        if not done.exists():
+            draft = done.with_suffix(".partial")
+            draft.write_text(json.dumps(self._tried(workspace, ref, rows, done.with_suffix(".jsonl"))))
+            draft.rename(done)
+        rates: list[float] = json.loads(done.read_text())
+        return rates
+
+    def _tried(self, workspace: "Workspace", ref: str, rows: list[Row], kept: "Path") -> list[float]:
+        from bactrian.chat import prompt_ids
+        from bactrian.generate.engine import Request
+        from bactrian.generate.kept import generate_kept
+        from bactrian.generate.local import LocalEngine
+        from bactrian.progress import progress
+        from bactrian.verify import Item, Pool, at_limit
+
+        hardware = workspace.hardware
+        engine = LocalEngine.load(workspace.input(ref).path, hardware.dtype, device=hardware.device,
+                                  rows=self.rows_at_once)  # fmt: skip
+        requests = [
+            Request(tuple(prompt_ids(row["messages"], engine.template, f"problem {row['id']}")), n=self.samples,
+                    seed=workspace.seed * 1_000_003 + number, max_new_tokens=self.max_new_tokens,
+                    temperature=self.temperature if self.samples > 1 else 0.0)
+            for number, row in enumerate(rows)
+        ]  # fmt: skip
+        with progress(f"difficulty · {ref} answers", unit="token") as bar:
+            groups = generate_kept(engine, requests, kept, bar.advance)
+        flat = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
+        with Pool(judges=self.judges(workspace, rows)) as pool:
+            verdicts = pool.verify_all([Item.of(row, completion.text) for row, completion in flat])
+        right = [at_limit(verdict.outcome, completion.finish) == "right"
+                 for verdict, (_, completion) in zip(verdicts, flat, strict=True)]  # fmt: skip
+        return [sum(right[i : i + self.samples]) / self.samples for i in range(0, len(right), self.samples)]
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        data = inputs[self.data]
+        parameters = [inputs[ref].parameters for ref in self.models]
+        per_problem = (data.tokens_per_row or 50) + self.samples * min(self.max_new_tokens, 100)
+        tokens = data.rows * per_problem
+        flops = 2.0 * sum(parameters) * tokens
+        return Forecast(tokens * len(parameters), flops, 4.0 * max(parameters) + 2e9,
+                        Facts(rows=data.rows // 2, tokens_per_row=data.tokens_per_row))  # fmt: skip

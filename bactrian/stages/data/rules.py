@@ -1,0 +1,274 @@
+"""The rules of stage `filter`: each a record of settings that lets a row pass, changes it, or drops it and says why."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bactrian.stages.stage import ModelRef, Settings
+
+if TYPE_CHECKING:
+    from bactrian.data.curate.quality import Flaw
+
+Row = dict[str, Any]
+Part = Annotated[
+    Literal["whole", "prompt", "answer", "trace"],
+    Field(description="text looked at: all, user turns, assistant turns, or reasoning (else the answer)"),
+]
+
+
+class Rule(Settings, ABC):
+    """One rule. `judge` gives for each row the row (as it is, or changed), or the flaw for which it is dropped."""
+
+    @abstractmethod
+    def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
+        """For each row what becomes of it; a row's fate never depends on the rows next to it."""
+
+
+class RowRule(Rule):
+    """A rule that looks at one row at a time and changes none."""
+
+    def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
+        return [self.flaw(row) or row for row in rows]
+
+    @abstractmethod
+    def flaw(self, row: Row) -> "Flaw | None":
+        """Why a row is dropped, or None."""
+
+
+class Language(RowRule):
+    """Keeps rows in one of these languages [Dolma: English at 0.5 or more]."""
+
+    rule: Literal["language"]
+    languages: list[str] = Field(["en"], min_length=1, description="ISO 639 codes, as fastText's lid.176 has them")
+    least: float = Field(0.5, ge=0, le=1, description="least probability")
+    of: Part = "whole"
+
+    def flaw(self, row: Row) -> "Flaw | None":
+        from bactrian.data.curate.detectors import language_of
+        from bactrian.data.curate.quality import Flaw
+
+        language, probability = language_of(part_of(row, self.of))
+        found = f"{language or 'none'}, {probability:.2f}"
+        if language not in self.languages:
+            return Flaw("in another language", found)
+        return None if probability >= self.least else Flaw("language not certain enough", found)
+
+
+class Length(RowRule):
+    """Keeps texts within a length; `of: trace` is s1's criterion of long reasoning."""
+
+    rule: Literal["length"]
+    of: Part = "whole"
+    unit: Literal["words", "characters"] = "words"
+    least: int = Field(1, ge=0)
+    most: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.most is not None and self.most < self.least:
+            raise ValueError(f"found most {self.most} below least {self.least}")
+        return self
+
+    def flaw(self, row: Row) -> "Flaw | None":
+        from bactrian.data.curate.quality import Flaw
+
+        text = part_of(row, self.of)
+        length = self._measured(text)
+        if length < self.least:
+            return Flaw(f"{self.of} shorter than {self.least:,} {self.unit}", f"{length:,}")
+        if self.most is not None and length > self.most:
+            return Flaw(f"{self.of} longer than {self.most:,} {self.unit}", f"{length:,}")
+        return None
+
+    def _measured(self, text: str) -> int:
+        """The length; without an upper limit, where the rest is of no interest, no more than that there is enough."""
+        if self.unit == "characters":
+            return len(text)
+        return len(text.split(None, -1 if self.most is not None else self.least))
+
+
+class Gopher(RowRule):
+    """Gopher's rules on length, shape, stop words and repetition; made for web pages in English."""
+
+    rule: Literal["gopher"]
+    of: Part = "whole"
+    least_words: int = Field(50, ge=0, description="fewest words; answers in a conversation are often shorter")
+    most_words: int = Field(100_000, ge=1)
+    repetition: bool = Field(True, description="also look at repeated lines, paragraphs and n-grams")
+
+    def flaw(self, row: Row) -> "Flaw | None":
+        from bactrian.data.curate.quality import gopher_flaw
+
+        flaw = gopher_flaw(part_of(row, self.of), self.least_words, self.most_words, self.repetition)
+        return flaw._replace(reason=f"Gopher: {flaw.reason}") if flaw else None
+
+
+class C4(Rule):
+    """C4's rules: lines of plain text that do not end in punctuation are cut out, texts with too little left dropped.
+
+    Of rows with turns no line is cut out (a turn may be a formula or a list); only the whole text is judged.
+    """
+
+    rule: Literal["c4"]
+    of: Part = "whole"
+    least_words: int = Field(5, ge=0, description="fewest words of a line")
+    least_sentences: int = Field(3, ge=0)
+
+    def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
+        from bactrian.data.curate.quality import c4_flaw, c4_lines
+
+        judged: list[Row | Flaw] = []
+        for row in rows:
+            if "text" in row and (text := c4_lines(row["text"], self.least_words)) != row["text"]:
+                row = {**row, "text": text}
+            flaw = c4_flaw(part_of(row, self.of), self.least_sentences)
+            judged.append(flaw._replace(reason=f"C4: {flaw.reason}") if flaw else row)
+        return judged
+
+
+class Hygiene(RowRule):
+    """Drops what is out of form or teaches a wrong identity: empty turns, roles out of turn, other assistants' names.
+
+    Without this rule a row that is out of form is an error.
+    """
+
+    rule: Literal["hygiene"]
+    identities: list[str] | None = Field(None, description="names no answer may hold; by default a list of vendors")
+    cutoffs: bool = Field(False, description="also drop answers that speak of a knowledge cut-off [OLMo 2]")
+
+    def flaw(self, row: Row) -> "Flaw | None":
+        from bactrian.data.curate.hygiene import IDENTITIES, named_cutoff, named_identity
+        from bactrian.data.curate.quality import Flaw
+
+        named = named_identity(row, IDENTITIES if self.identities is None else tuple(self.identities))
+        if named:
+            return Flaw("an answer names another assistant", named)
+        cutoff = named_cutoff(row) if self.cutoffs else ""
+        return Flaw("an answer speaks of its knowledge's date", cutoff) if cutoff else None
+
+
+class Personal(Rule):
+    """Masks personal data ([EMAIL], [PHONE], …); a row with more of it than `most` is dropped [Dolma: 5]."""
+
+    rule: Literal["personal"]
+    kinds: list[Literal["EMAIL", "PHONE", "IP_ADDRESS", "CREDIT_CARD", "SSN"]] = Field(
+        ["EMAIL", "PHONE", "IP_ADDRESS"], min_length=1
+    )
+    most: int = Field(5, ge=0, description="places masked in one row; with more the row is dropped")
+
+    def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
+        from bactrian.data.curate.detectors import mask_personal
+        from bactrian.data.curate.quality import Flaw
+        from bactrian.data.io.texts import map_texts
+
+        judged: list[Row | Flaw] = []
+        for row in rows:
+            found: list[str] = []
+
+            def mask(text: str, found: list[str] = found) -> str:
+                masked, new = mask_personal(text, self.kinds)
+                found += new
+                return masked
+
+            masked = map_texts(row, mask)
+            flaw = Flaw(f"personal data in more than {self.most} places", f"{len(found)}")
+            judged.append(masked if len(found) <= self.most else flaw)
+        return judged
+
+
+class Pattern(RowRule):
+    """Drops rows in which one of these regular expressions is found [s1: "[asy]", images, broken parts], or none is."""
+
+    rule: Literal["pattern"]
+    patterns: list[str] = Field(min_length=1)
+    of: Part = "whole"
+    column: str | None = Field(None, description="look at the text of this column instead")
+    drop: Literal["found", "missing"] = Field("found", description="drop where one is found, or where none is")
+
+    @model_validator(mode="after")
+    def _compiles(self) -> Self:
+        for pattern in self.patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"found {pattern!r}, expected a regular expression ({error})") from None
+        return self
+
+    def flaw(self, row: Row) -> "Flaw | None":
+        from bactrian.data.curate.quality import Flaw
+
+        text = part_of(row, self.of) if self.column is None else str(row.get(self.column) or "")
+        found = ((pattern, match) for pattern in self.patterns if (match := _compiled(pattern).search(text)))
+        pattern, match = next(found, ("", None))
+        if self.drop == "missing":
+            return None if match else Flaw(f"matches none of {', '.join(self.patterns)}", text[:60])
+        return Flaw(f"matches {pattern}", repr(match[0][:60])) if match else None
+
+
+class Score(RowRule):
+    """Keeps rows whose column of numbers is within bounds: toxicity, quality, difficulty as scored before."""
+
+    rule: Literal["score"]
+    column: str
+    least: float | None = None
+    most: float | None = None
+    missing: Literal["drop", "keep"] = Field("drop", description="what becomes of a row without a number there")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.least is None and self.most is None:
+            raise ValueError("expected least, most or both")
+        return self
+
+    def flaw(self, row: Row) -> "Flaw | None":
+        from bactrian.data.curate.quality import Flaw
+
+        value = row.get(self.column)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            return Flaw(f"no number in column {self.column}") if self.missing == "drop" else None
+        if self.least is not None and value < self.least:
+            return Flaw(f"{self.column} below {self.least}", f"{value:.4g}")
+        if self.most is not None and value > self.most:
+            return Flaw(f"{self.column} above {self.most}", f"{value:.4g}")
+        return None
+
+
+class Classifier(Rule):
+    """Drops rows to which a text classifier gives a label with more than `most` probability [Dolma: toxicity, 0.4]."""
+
+    rule: Literal["classifier"]
+    model: ModelRef = Field(description="a model for text classification, in the layout of transformers")
+    label: str = Field(description="such as toxic; one of the model's own")
+    most: float = Field(0.4, ge=0, le=1)
+    of: Part = "whole"
+
+    def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
+        from bactrian.data.curate.detectors import classifier_scores
+        from bactrian.data.curate.quality import Flaw
+
+        scores = classifier_scores(inputs[self.model], [part_of(row, self.of) for row in rows], self.label)
+        return [row if score <= self.most else Flaw(f"{self.label} above {self.most}", f"{score:.2f}")
+                for row, score in zip(rows, scores, strict=True)]  # fmt: skip
+
+
+AnyRule = Annotated[
+    Language | Length | Gopher | C4 | Hygiene | Personal | Pattern | Score | Classifier, Field(discriminator="rule")
+]
+
+
+def part_of(row: Row, part: str) -> str:
+    """The text of a row that a rule looks at."""
+    from bactrian.data.io import texts
+
+    read = {"whole": texts.whole_text, "prompt": texts.prompt_text, "answer": texts.answer_text}
+    return read.get(part, texts.trace_text)(row)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)

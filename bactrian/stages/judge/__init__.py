@@ -1,0 +1,1 @@
+"""Stages in which answers are collected, judged and made into preference pairs."""

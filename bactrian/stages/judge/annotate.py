@@ -1,0 +1,157 @@
+"""Stage `annotate`: answers rated by a judge, aspect by aspect."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bactrian.errors import BactrianError
+from bactrian.stages.judge.members import Server, local_responder
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
+from bactrian.store.manifest import Kind
+
+if TYPE_CHECKING:
+    from bactrian.data.io.journal import Journal
+    from bactrian.store.artifact import Workspace
+
+Row = dict[str, Any]
+AspectName = Literal["helpfulness", "instruction_following", "honesty", "truthfulness"]
+
+
+class Annotate(Stage):
+    """Ratings from 1 to 5 of every answer, by a language model [UltraFeedback, Tülu 3; SPEC §3.1, step 3].
+
+    One call per aspect and prompt, all of the prompt's answers in it, shuffled; greedy. An aspect that does not apply,
+    or cannot be read, counts as none; an answer's `score` is the mean of the others, if there are two. Every judgement
+    is kept as it was written.
+    """
+
+    name: ClassVar[str] = "annotate"
+    makes: ClassVar[Kind] = Kind.DATA
+    labels_inputs: ClassVar[bool] = True
+
+    data: DataRef = Field(description="rows of `respond`")
+    judge: ModelRef | None = Field(None, description="language model that judges")
+    server: Server | None = Field(None, description="one behind a server, in its place")
+    aspects: list[AspectName] = Field(
+        ["helpfulness", "instruction_following", "honesty", "truthfulness"], min_length=1, description="what is rated"
+    )
+    max_new_tokens: int = Field(1024, ge=1, description="longest judgement, tokens")
+    rows_at_once: int = Field(16, ge=1, description="judgements written side by side")
+    unread: float = Field(0.2, ge=0, le=1, description="share of ratings that may be missing or unreadable")
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> Self:
+        if (self.judge is None) == (self.server is None):
+            raise ValueError("expected either judge or server")
+        if len(set(self.aspects)) < len(self.aspects):
+            raise ValueError(f"aspects: found {', '.join(self.aspects)}, expected each once")
+        return self
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.io.files import read_rows
+        from bactrian.data.io.journal import Journal
+        from bactrian.data.io.writer import RowWriter
+        from bactrian.progress import say
+
+        path = workspace.input(self.data).path
+        rows = read_rows(path)
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row.get("answers"), list):
+                raise BactrianError(
+                    f"{path}, row {number}, field 'answers': found {row.get('answers')!r:.40}, expected what `respond` "
+                    f"leaves"
+                )
+        with Journal(workspace.scratch / "judgements.jsonl") as journal:
+            self._judge(workspace, rows, journal)
+            said = dict(journal.found)
+        wanted = sum(len(row["answers"]) for row in rows) * len(self.aspects)
+        made = [self._rated(number, row, said, workspace.seed) for number, row in enumerate(rows)]
+        read = sum(len(answer["ratings"]) for row in made for answer in row["answers"])
+        if wanted - read > self.unread * wanted:
+            shown = next((reply["text"] for reply in said.values()), "")
+            raise BactrianError(
+                f"annotate: {wanted - read:,} of {wanted:,} ratings are missing or cannot be read, more than unread "
+                f"({self.unread:g}) allows; a judgement: {shown[:200]!r}"
+            )
+        card = f"# Rated answers\n\nJudge: {self._label()}; {', '.join(self.aspects)}"
+        with RowWriter(workspace.output, card) as writer:
+            for row in made:
+                writer.write(row)
+        for licence in writer.licences:
+            workspace.add_licence(licence)
+        scores = [answer["score"] for row in made for answer in row["answers"] if "score" in answer]
+        workspace.metrics.update(
+            answers=float(wanted // len(self.aspects)), ratings=float(read), unread=float(wanted - read),
+            score=sum(scores) / max(1, len(scores)), tokens=float(sum(reply["tokens"] for reply in said.values())),
+        )  # fmt: skip
+        say(f"annotate: {read:,} of {wanted:,} ratings read; mean score {sum(scores) / max(1, len(scores)):.2f}")
+
+    def _label(self) -> str:
+        return self.server.label if self.server else str(self.judge)
+
+    def _judge(self, workspace: "Workspace", rows: Sequence[Row], journal: "Journal") -> None:
+        """Have every judgement written that the journal lacks."""
+        from bactrian.generate.respond import Ask, Reply
+        from bactrian.progress import progress
+
+        places = [(number, aspect) for number, row in enumerate(rows) if row["answers"] for aspect in self.aspects]
+        lacking = [place for place in places if "/".join(map(str, place)) not in journal.found]
+        if not lacking:
+            return
+        asked = [
+            Ask(({"role": "user", "content": self._question(rows[number], aspect, workspace.seed)},),
+                f"annotate: row {rows[number]['id']}, {aspect}", 0, self.max_new_tokens, 0.0)
+            for number, aspect in lacking
+        ]  # fmt: skip
+        local = str(self.judge)
+        judge = self.server.responder() if self.server else local_responder(workspace, local, self.rows_at_once)
+        with progress("annotate", total=len(places), unit="judgement", done=len(places) - len(lacking)) as bar:
+
+            def note(place: int, reply: Reply) -> None:
+                journal.put("/".join(map(str, lacking[place])),
+                            {"text": reply.text, "tokens": reply.tokens, "fault": reply.fault})  # fmt: skip
+                bar.advance()
+
+            judge.answer(asked, note)
+
+    def _order(self, row: Row, aspect: str, seed: int) -> list[int]:
+        from bactrian.judge.aspects import shuffled
+
+        return shuffled(len(row["answers"]), seed, str(row["id"]), aspect)
+
+    def _question(self, row: Row, aspect: AspectName, seed: int) -> str:
+        from bactrian.judge.aspects import ASPECTS, question
+        from bactrian.judge.models import spoken
+
+        texts = [row["answers"][place]["text"] for place in self._order(row, aspect, seed)]
+        return question(ASPECTS[aspect], spoken(row["messages"]), texts)
+
+    def _rated(self, number: int, row: Row, said: Mapping[str, Row], seed: int) -> Row:
+        """The row with each answer's ratings (one without a number does not apply) and score, and all judgements."""
+        from bactrian.judge.aspects import read, score
+
+        ratings: list[list[Row]] = [[] for _ in row["answers"]]
+        judgements = []
+        for aspect in self.aspects if row["answers"] else ():
+            reply, order = said[f"{number}/{aspect}"], self._order(row, aspect, seed)
+            judgements.append({"aspect": aspect, "judge": self._label(), "order": json.dumps(order),
+                               "raw": reply["text"] or reply["fault"]})  # fmt: skip
+            for place, found in zip(order, read(reply["text"], len(order)), strict=True):
+                if not found.unread:
+                    ratings[place].append({"aspect": aspect, "rating": found.rating, "rationale": found.rationale,
+                                           "kinds": json.dumps(found.kinds)})  # fmt: skip
+        answers = []
+        for answer, mine in zip(row["answers"], ratings, strict=True):
+            known: dict[str, int | None] = {rating["aspect"]: rating["rating"] for rating in mine}
+            mean = score([known.get(aspect) for aspect in self.aspects])
+            answers.append({**answer, "ratings": mine} | ({} if mean is None else {"score": mean}))
+        return {**row, "answers": answers, "judgements": judgements}
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        data = inputs.get(self.data, Facts())
+        parameters = inputs[self.judge].parameters if self.judge else 0
+        tokens = data.rows * len(self.aspects) * ((data.tokens_per_row or 500) + 400 + min(self.max_new_tokens, 200))
+        made = Facts(rows=data.rows, tokens_per_row=data.tokens_per_row)
+        return Forecast(tokens if self.judge else 0, 2.0 * parameters * tokens, 4.0 * parameters + 1e9, made)

@@ -1,0 +1,90 @@
+"""Stage `binarise`: preference pairs from rated answers."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from bactrian.errors import BactrianError
+from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
+from bactrian.store.manifest import Kind
+
+if TYPE_CHECKING:
+    from bactrian.data.io.tally import Tally
+    from bactrian.store.artifact import Workspace
+
+Row = dict[str, Any]
+
+
+class Binarise(Stage):
+    """Chosen is the best rated answer, rejected a random one of those below it [Tülu 3; SPEC §3.1, step 4].
+
+    A pair needs a difference of scores, of at least `margin`; a prompt whose answers allow none is dropped and counted.
+    Each pair says who wrote both sides, who judged them, their ratings, and what the judge wrote.
+    """
+
+    name: ClassVar[str] = "binarise"
+    makes: ClassVar[Kind] = Kind.DATA
+
+    data: DataRef = Field(description="rows of `annotate`")
+    margin: float = Field(0.0, ge=0, le=4, description="least difference of scores (1 to 5), beyond being different")
+    pairs_per_prompt: int = Field(1, ge=1, description="at most; each with another rejected answer")
+    cut_off: bool = Field(False, description="answers that were cut off may be chosen and rejected too")
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.io.files import stream_rows
+        from bactrian.data.io.tally import Tally, write_account
+        from bactrian.data.io.writer import RowWriter
+        from bactrian.progress import say
+
+        path, tally = workspace.input(self.data).path, Tally()
+        pairs = [pair for row, where in stream_rows(path) for pair in self._pairs(row, where, workspace.seed, tally)]
+        if not pairs:
+            raise BactrianError(f"{path}: no pair could be made\n{tally}")
+        with RowWriter(workspace.output, f"# Preference pairs\n\n```\n{tally}\n```") as writer:
+            for pair in pairs:
+                writer.write(pair)
+        for licence in writer.licences:
+            workspace.add_licence(licence)
+        write_account(workspace.output, tally)
+        margins = [pair["chosen_score"] - pair["rejected_score"] for pair in pairs]
+        workspace.metrics.update(tally.counts(), pairs=float(len(pairs)), mean_margin=sum(margins) / len(margins))
+        say(f"binarise: {len(pairs):,} pairs, mean margin {sum(margins) / len(margins):.2f}; {tally}")
+
+    def _pairs(self, row: Row, where: str, seed: int, tally: "Tally") -> list[Row]:
+        from random import Random
+
+        from bactrian.data.curate.scored_pairs import Scored, binarise
+
+        if not isinstance(row.get("answers"), list) or not isinstance(row.get("judgements"), list):
+            raise BactrianError(f"{where}: expected `answers` and `judgements`, as `annotate` leaves them; found the "
+                                f"fields {', '.join(row)}")  # fmt: skip
+        rated = [answer for answer in row["answers"] if isinstance(answer.get("score"), float | int)]
+        usable = [Scored(answer["text"], float(answer["score"]), answer) for answer in rated
+                  if self.cut_off or answer["finish"] == "stop"]  # fmt: skip
+        found = binarise(usable, Random(f"binarise/{seed}/{row['id']}"), self.pairs_per_prompt, self.margin)
+        if not found:
+            few = "fewer than two answers are rated and whole"
+            tally.drop(few if len(usable) < 2 else "no two answers differ enough in score", str(row["id"]))
+            return []
+        tally.keep()
+        judge = row["judgements"][0]["judge"] if row["judgements"] else "?"
+        return [
+            {
+                "id": f"{row['id']}-{number}", "prompt": row["messages"],
+                "chosen": [{"role": "assistant", "content": chosen.text}],
+                "rejected": [{"role": "assistant", "content": rejected.text}],
+                "chosen_model": chosen.origin["model"], "rejected_model": rejected.origin["model"],
+                "chosen_score": chosen.score, "rejected_score": rejected.score,
+                "chosen_ratings": json.dumps(chosen.origin["ratings"], ensure_ascii=False),
+                "rejected_ratings": json.dumps(rejected.origin["ratings"], ensure_ascii=False),
+                "judge": judge, "judgements": json.dumps(row["judgements"], ensure_ascii=False),
+                "source": row["source"], "license": row["license"],
+            } | ({"use": row["use"]} if "use" in row else {})
+            for number, (chosen, rejected) in enumerate(found)
+        ]  # fmt: skip
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        data = inputs.get(self.data, Facts())
+        return Forecast(makes=Facts(rows=data.rows * self.pairs_per_prompt, tokens_per_row=data.tokens_per_row / 2))

@@ -1,0 +1,106 @@
+"""Stage `kto`: preference tuning on answers that are each good or bad, without pairs."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from bactrian.errors import BactrianError
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.tune.pairs import remembered
+from bactrian.stages.tune.training import Tuning
+
+if TYPE_CHECKING:
+    from bactrian.chat import ChatTemplate
+    from bactrian.store.artifact import Workspace
+    from bactrian.train.unpaired import Opinion
+
+
+class KTO(Tuning):
+    """Tuning on single answers that are labelled good or bad [Ethayarajh et al. 2024].
+
+    The baseline against which an answer counts as better or worse is the step's mean log-ratio of answers put under
+    other prompts, at least 0. The reference is the model that training starts from.
+    """
+
+    name: ClassVar[str] = "kto"
+
+    model: ModelRef = Field(description="the model to tune, and the reference")
+    data: DataRef = Field(description="conversation rows with `label`: whether the last answer is a good one")
+    beta: float = Field(0.1, gt=0, description="inverse temperature of the implicit reward")
+    desirable_weight: float = Field(1.0, gt=0, description="of good answers; balance it against their number")
+    undesirable_weight: float = Field(1.0, gt=0, description="of bad answers")
+    learning_rate: float = Field(5e-7, gt=0, description="peak of the schedule")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the updates over which the rate rises")
+    epochs: float = Field(1.0, gt=0, description="passes over the answers")
+    batch_size: int = Field(32, ge=2, description="answers per optimiser step")
+    max_length: int = Field(2048, ge=2, description="tokens; longer conversations are dropped, and counted")
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.io.files import read_rows
+        from bactrian.data.io.rows import licences
+        from bactrian.train.unpaired import Unpaired, reference_sums
+
+        source = workspace.input(self.data)
+        rows = read_rows(source.path, "conversation")
+        for licence in licences(rows):
+            workspace.add_licence(licence)
+        model = self.load(workspace, self.model)
+        opinions = self._opinions(rows, str(source.path), model.template, workspace)
+        reference = remembered(
+            workspace,
+            lambda journal: reference_sums(model, opinions, self.micro_tokens, journal),
+            model=self.start_hash(workspace, self.model),
+            tokens=[(o.prompt, o.answer) for o in opinions],
+            micro_tokens=self.micro_tokens,
+        )
+        task = Unpaired(
+            model,
+            opinions,
+            reference,
+            beta=self.beta,
+            desirable_weight=self.desirable_weight,
+            undesirable_weight=self.undesirable_weight,
+            batch=self.batch_size,
+            epochs=self.epochs,
+            seed=workspace.seed,
+            micro_tokens=self.micro_tokens,
+        )
+        self.train(workspace, model, task)
+
+    def _opinions(
+        self, rows: list[dict[str, Any]], path: str, template: "ChatTemplate", workspace: "Workspace"
+    ) -> "list[Opinion]":
+        """Each row's prompt and last answer as token ids; rows that are too long are dropped and counted."""
+        from bactrian.chat import prompt_ids, render_answer
+        from bactrian.data.io.tally import Tally
+        from bactrian.progress import say
+        from bactrian.train.unpaired import Opinion
+
+        opinions, tally = [], Tally()
+        for i, row in enumerate(rows, 1):
+            where = f"{path}, row {i}"
+            if not isinstance(row.get("label"), bool):
+                raise BactrianError(f"{where}, field 'label': found {row.get('label')!r}, expected true or false")
+            if row["messages"][-1]["role"] != "assistant":
+                raise BactrianError(f"{where}, field 'messages': the last turn is not the assistant's")
+            before, answer = row["messages"][:-1], row["messages"][-1:]
+            prompt = prompt_ids(before, template, where)
+            ids = render_answer(before, answer, template, where).ids
+            if len(ids) > self.max_length:
+                tally.drop(f"longer than {self.max_length} tokens", where)
+                continue
+            tally.keep()
+            opinions.append(Opinion(tuple(prompt), tuple(ids[len(prompt) :]), row["label"]))
+        say(f"kto: {tally}")
+        workspace.metrics.update(tally.counts())
+        if len({o.desirable for o in opinions}) < 2:
+            raise BactrianError(f"{path}: KTO needs good and bad answers; these are all of one kind\n{tally}")
+        return opinions
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        model, data = inputs[self.model], inputs[self.data]
+        tokens = data.rows * self.epochs * (data.tokens_per_row or 200)
+        memory = self.memory(model.parameters, tokens)
+        flops = (6 + 2 + 4 / self.epochs) * model.parameters * tokens
+        return Forecast(tokens, flops, memory, Facts(parameters=model.parameters))

@@ -1,0 +1,81 @@
+"""What stages that learn from judged answers have in common: pairs as tokens, and reference sums kept by content."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from bactrian.errors import BactrianError
+
+if TYPE_CHECKING:
+    import torch
+
+    from bactrian.chat import ChatTemplate
+    from bactrian.data.io.journal import Journal
+    from bactrian.store.artifact import Workspace
+    from bactrian.train.preference import Pair
+
+Row = dict[str, Any]
+
+
+def token_pairs(
+    stage: str, rows: list[Row], path: str, template: "ChatTemplate", max_length: int, workspace: "Workspace"
+) -> "tuple[list[Pair], list[Row]]":
+    """Each row's prompt and answers as token ids, and the rows that they are of.
+
+    Rows with a side that is too long, or with two equal sides, are dropped and counted.
+
+    Raises:
+        BactrianError: no pair is left.
+    """
+    from bactrian.chat import prompt_ids, render_answer
+    from bactrian.data.io.tally import Tally
+    from bactrian.progress import say
+    from bactrian.train.preference import Pair
+
+    pairs, kept, tally = [], [], Tally()
+    for i, row in enumerate(rows, 1):
+        where = f"{path}, row {i}"
+        prompt = prompt_ids(row["prompt"], template, where)
+        sides = [render_answer(row["prompt"], row[side], template, where).ids for side in ("chosen", "rejected")]
+        if max(map(len, sides)) > max_length:
+            tally.drop(f"a side is longer than {max_length} tokens", where)
+        elif sides[0] == sides[1]:
+            tally.drop("chosen and rejected are the same text", where)
+        else:
+            tally.keep()
+            chosen, rejected = (tuple(side[len(prompt) :]) for side in sides)
+            pairs.append(Pair(tuple(prompt), chosen, rejected))
+            kept.append(row)
+    say(f"{stage}: {tally}")
+    workspace.metrics.update(tally.counts())
+    if not pairs:
+        raise BactrianError(f"{path}: no pair is left to train on\n{tally}")
+    return pairs, kept
+
+
+def remembered(
+    workspace: "Workspace", compute: "Callable[[Journal], torch.Tensor]", *, model: str, tokens: object,
+    micro_tokens: int,
+) -> "torch.Tensor":  # fmt: skip
+    """The reference's log-probabilities; from the memo if they were computed before.
+
+    Args:
+        compute: is given a journal of its own, to keep parts of them over a kill.
+        model: the content hash of the reference.
+        tokens: all token ids that they are of.
+    """
+    import hashlib
+
+    from safetensors.torch import load_file, save_file
+
+    from bactrian.data.io.journal import Journal
+
+    digest = hashlib.sha256(repr(tokens).encode()).hexdigest()
+    memo = workspace.memo(what="reference log-probs", model=model, pairs=digest, micro_tokens=micro_tokens)
+    if not memo.exists:
+        folder, kept = memo.begin(), workspace.scratch / f"{memo.path.name}.jsonl"
+        with Journal(kept) as journal:
+            save_file({"sums": compute(journal)}, folder / "reference.safetensors")
+        memo.commit()
+        kept.unlink()
+    sums: torch.Tensor = load_file(memo.path / "reference.safetensors")["sums"]
+    return sums

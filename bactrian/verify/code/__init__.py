@@ -1,0 +1,1 @@
+"""Verifiers of programs, which run in the sandbox."""

@@ -1,0 +1,1 @@
+"""Verifiers of short answers in words, of multiple choice, of form, and of refusals."""
