@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from bactrian.generate.decode_kernels import RUN, run_of, tokens_of
 from bactrian.generate.decoder import Decoder
 from bactrian.generate.engine import Request
-from bactrian.generate.decode_kernels import RUN, run_of, tokens_of
 from bactrian.generate.row import Prefill, Row
 from bactrian.model.trunks import Trunk, stacked
 
