@@ -49,7 +49,8 @@ class Kernels:
             ValueError: tokens and runs that do not fit together, or would be written outside their memory.
             MemoryError: no room for the scores.
         """
-        self.library["attend"](len(qkv), len(runs), *heads, qkv, *rotation, tokens, runs, layer, scale, window, out)
+        counts = qkv.shape[0], runs.shape[0]
+        self.library["attend"](*counts, *heads, qkv, *rotation, tokens, runs, layer, scale, window, out)
 
     def norm(self, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         """x / rms(x) times a weight (float32 [D]) by row: x [N, D], whose rows may lie apart."""
@@ -61,7 +62,8 @@ class Kernels:
 
     def gate(self, x: torch.Tensor, kind: int) -> torch.Tensor:
         """act(gate) times up: x [N, 2 F], gate before up → [N, F]. kind: 0 for silu, 1 for gelu by its tanh formula."""
-        rows, dim = len(x), x.shape[1] // 2
+        rows, width = x.shape
+        dim = width // 2
         out = x.new_empty(rows, dim)
         self.library["gate"](rows, dim, kind, x, out)
         return out

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ FAULTS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class _Version:
+    """A kernel for one type. kinds: of its arrays. known: the arrays by sizes, the same in layer after layer."""
+
+    function: Any
+    kinds: tuple[torch.dtype, ...]
+    known: dict[tuple[int, ...], list[tuple[int, torch.dtype, int]]] = field(default_factory=dict)
+
+
 class Kernel:
     """A function of a C file, called with its arguments after the number of threads, in C's order; T is told by them.
 
@@ -59,40 +69,20 @@ class Kernel:
         self.faults = [FAULTS[fault] for fault in source.faults]
         places = {"threads": 0} | {each.name: place for place, each in enumerate(self.parameters, 1)}
         self.arrays = [(places[each.name], each) for each in self.parameters if each.count is not None]
-        self.known: dict[tuple[int, ...], list[int]] = {}  # counts by sizes: the same in layer after layer
         used = {size for _, each in self.arrays for _, sizes in each.count or () for size in sizes}
-        self.places = [place for place, _ in self.arrays]
         self.sizes = [name for name in places if name in used]
         self.pick = itemgetter(*(places[size] for size in self.sizes), 0)  # a tuple, even of one size
         self.fields = {record: len(fields) for record, fields in source.records.items()}
-        self.typed = next(place for place, each in self.arrays if each.type == "T") - 1
-        self.versions = {
-            dtype: self._version(getattr(loaded, f"{name}_{suffix}"), dtype) for dtype, suffix in SUFFIX.items()
-        }
+        self.typed = next(place for place, each in self.arrays if each.type == "T")
+        self.versions = {dtype: self._version(getattr(loaded, f"{name}_{s}"), dtype) for dtype, s in SUFFIX.items()}
 
-    def _version(self, function: Any, dtype: torch.dtype) -> tuple[Any, list[torch.dtype]]:
-        """One version with C's types set, and the type of each of its arrays; a record is a row of int64."""
+    def _version(self, function: Any, dtype: torch.dtype) -> _Version:
+        """One version with C's types set; a record is a row of int64."""
         function.restype = ctypes.c_int
         types = (PASSED[each.type] if each.count is None else ctypes.c_void_p for each in self.parameters)
         function.argtypes = (ctypes.c_int, *types)
         known = {**DTYPES, **dict.fromkeys(self.fields, torch.int64)}
-        return function, [known.get(each.type, dtype) for _, each in self.arrays]
-
-    def _counts(self, given: tuple[int, ...]) -> list[int]:
-        """How many numbers each array holds, given the sizes."""
-        sizes = dict(zip(self.sizes, given, strict=False))
-        for name, size in sizes.items():
-            if type(size) is not int or size < 0:
-                raise TypeError(f"{self.name}: {name} is {size!r}; expected a size")
-        counts = [
-            sum(math.prod((factor, *(sizes[name] for name in names))) for factor, names in each.count or ())
-            * self.fields.get(each.type, 1)
-            for _, each in self.arrays
-        ]
-        if len(self.known) >= REMEMBERED:
-            self.known.clear()
-        self.known[given] = counts
-        return counts
+        return _Version(function, tuple(known.get(each.type, dtype) for _, each in self.arrays))
 
     def __call__(self, *given: Any) -> None:
         """
@@ -102,42 +92,65 @@ class Kernel:
         """
         if len(given) != len(self.parameters):
             raise TypeError(f"{self.name}: {len(given)} arguments; expected {self._names()}")
-        function, kinds = self._version_for(given[self.typed])
-        passed: list[Any] = [torch.get_num_threads(), *given]
+        passed: list[Any] = [torch.get_num_threads(), *given]  # from here on a small model's step feels every line
+        try:
+            version = self.versions[passed[self.typed].dtype]
+        except (KeyError, AttributeError):
+            raise self._untyped(passed[self.typed]) from None
         sizes = self.pick(passed)
-        for place, kind, count in zip(self.places, kinds, self.known.get(sizes) or self._counts(sizes), strict=True):
+        for place, kind, count in version.known.get(sizes) or self._arrays(version, sizes):
             x = passed[place]
-            if isinstance(x, torch.Tensor):
+            try:
                 if not (x.dtype is kind and x.is_cpu and x.numel() == count and x.is_contiguous()):
                     self._check_apart(place, x, kind, count)
                 passed[place] = x.data_ptr()
-            elif x is not None or not self.parameters[place - 1].nullable:
-                raise TypeError(f"{self.name}: {self.parameters[place - 1].name} is {x!r}; expected {kind}")
+            except AttributeError:
+                self._check_nothing(place, x, kind)
         try:
-            code = function(*passed)
+            code = version.function(*passed)
         except ctypes.ArgumentError as error:
             raise TypeError(f"{self.name}: {error}; expected {self._names()}") from None
         if code:
             wrong, what = self.faults[code - 1]
             raise wrong(f"{self.name}: {what}")
 
-    def _version_for(self, x: Any) -> tuple[Any, list[torch.dtype]]:
-        try:
-            return self.versions[x.dtype]
-        except (KeyError, AttributeError):
-            found = getattr(x, "dtype", type(x).__name__)
-            raise TypeError(f"{self.name}: numbers of {found}; expected {' or '.join(map(str, SUFFIX))}") from None
+    def _arrays(self, version: _Version, given: tuple[int, ...]) -> list[tuple[int, torch.dtype, int]]:
+        """Where each array stands, its type, and how many numbers it holds, given the sizes."""
+        sizes = dict(zip(self.sizes, given, strict=False))
+        for name, size in sizes.items():
+            if type(size) is not int or size < 0:
+                raise TypeError(f"{self.name}: {name} is {size!r}; expected a size")
+        found = []
+        for (place, each), kind in zip(self.arrays, version.kinds, strict=True):
+            count = sum(math.prod((factor, *(sizes[name] for name in names))) for factor, names in each.count or ())
+            found.append((place, kind, count * self.fields.get(each.type, 1)))
+        if len(version.known) >= REMEMBERED:
+            version.known.clear()
+        version.known[given] = found
+        return found
 
     def _names(self) -> str:
         return ", ".join(each.name for each in self.parameters)
 
-    def _check_apart(self, place: int, x: torch.Tensor, dtype: torch.dtype, count: int) -> None:
+    def _untyped(self, x: Any) -> TypeError:
+        found = getattr(x, "dtype", type(x).__name__)
+        return TypeError(f"{self.name}: numbers of {found}; expected {' or '.join(map(str, SUFFIX))}")
+
+    def _check_nothing(self, place: int, x: Any, dtype: torch.dtype) -> None:
+        """What is no tensor is passed where it is None and C takes NULL."""
+        each = self.parameters[place - 1]
+        if x is not None or not each.nullable:
+            raise TypeError(f"{self.name}: {each.name} is {x!r}; expected a tensor of {dtype}")
+
+    def _check_apart(self, place: int, x: Any, dtype: torch.dtype, count: int) -> None:
         """A matrix whose rows lie apart is passed where it reaches as far as C declares."""
+        name = self.parameters[place - 1].name
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"{self.name}: {name} is of {type(x).__name__}; expected a tensor of {dtype}")
         right = x.dtype is dtype and x.is_cpu
         if right and x.ndim == 2 and x.stride(1) == 1 and (x.shape[0] - 1) * x.stride(0) + x.shape[1] == count:
             return
         found = f"{x.dtype} {list(x.shape)} with strides {list(x.stride())} on {x.device}"
-        name = self.parameters[place - 1].name
         wrong = ValueError if right else TypeError
         raise wrong(f"{self.name}: {name} is {found}; expected {count} of {dtype} side by side on a CPU")
 
