@@ -233,7 +233,7 @@ class Product:
             raise Unknown("biases on some of query, key and value")
         weight = torch.cat([w.detach() for w in weights]) if len(weights) > 1 else weights[0].detach()
         self.bias = torch.cat([b.detach() for b in biases]) if biases else None
-        self.packed = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        self.packed = _can_pack(weight.dtype)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, 32) if self.packed else weight
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -256,6 +256,13 @@ class Product:
             return out
         down, up = self.beside
         return up.add(down(x), out)
+
+
+def _can_pack(dtype: torch.dtype) -> bool:
+    """Whether oneDNN lays out matrices of this type here: bfloat16 it does not on processors with AVX2 alone."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _beside(parts: Sequence[Any], adapted: Sequence[Any]) -> tuple[Product, Product]:
