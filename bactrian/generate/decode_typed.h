@@ -1,12 +1,9 @@
-/* The part of decode.c that is compiled once for each type that a cache or logits may have. */
+/* The part of decode.c that is compiled once for each type that a cache or logits may have. `x[rows * dim]` says how many
+   numbers the caller is held to, see signatures.py. */
 
-/* Rotate one head, [dim]: pairs are (i, i + dim / 2). Without cos it is only copied. */
+/* Rotate one head, [dim]: pairs are (i, i + dim / 2). */
 static inline void NAME(rotate)(const T *x, const float *cos, const float *sin, float *out, int dim) {
     int half = dim / 2;
-    if (!cos) {
-        for (int i = 0; i < dim; i++) out[i] = LOAD(x[i]);
-        return;
-    }
     for (int i = 0; i < half; i++) {
         float a = LOAD(x[i]), b = LOAD(x[i + half]);
         out[i] = a * cos[i] - b * sin[i];
@@ -86,68 +83,79 @@ static inline __attribute__((always_inline)) void NAME(attend_head)(
     }
 }
 
-/* One layer's attention for all tokens of a step.
-   qkv: [tokens, (heads + 2 kv_heads) dim]; cos, sin: [tokens, dim] or null; out: [tokens, heads dim].
-   window: keys that far back are not seen; 0: all are. */
-void NAME(attend)(
-    int threads, int64_t tokens, int heads, int kv_heads, int dim, const T *qkv, const float *cos, const float *sin,
-    const Token *token, const Run *runs, int64_t layer, float scale, int64_t window, int64_t longest, T *out)
+/* One layer's attention for all tokens of a step: each writes its key and value into the last of its runs, then attends.
+   qkv: by token the heads of queries, keys and values. window: keys that far back are not seen; 0: all are.
+   UNFIT, and nothing written: heads that do not fit together, or tokens and runs that do not (see `longest`). */
+int NAME(attend)(
+    int threads, int64_t tokens, int64_t held, int64_t heads, int64_t kv_heads, int64_t dim,
+    const T qkv[tokens * heads * dim + 2 * tokens * kv_heads * dim], const float cos[tokens * dim],
+    const float sin[tokens * dim], const Token token[tokens], const Run runs[held], int64_t layer, float scale,
+    int64_t window, T out[tokens * heads * dim])
 {
-    int64_t width = (int64_t)(heads + 2 * kv_heads) * dim;
-    int group = heads / kv_heads;
+    if (kv_heads < 1 || heads > MOST || dim > MOST || heads % kv_heads || dim % 2 || layer < 0 || window < 0) return UNFIT;
+    const int64_t width = (heads + 2 * kv_heads) * dim, most = longest(tokens, token, held, runs);
+    const int group = (int)(heads / kv_heads), size = (int)dim;
+    if (most < 0) return UNFIT;
+    int64_t each, row; /* of scratch: queries of a group, one key, scores of a group */
+    if (__builtin_add_overflow(most, 2 * dim, &row)) return NO_MEMORY;
+    float *all = scratch(threads, group, row, &each);
+    if (!all) return NO_MEMORY;
     #pragma omp parallel num_threads(threads)
     {
-        float *scratch = malloc(sizeof(float) * (size_t)(group * (longest + dim) + dim));
-        float *queries = scratch, *scores = scratch + group * dim, *key = scores + group * longest;
+        float *queries = all + omp_get_thread_num() * each, *key = queries + group * dim, *scores = key + dim;
         #pragma omp for schedule(static)
         for (int64_t t = 0; t < tokens; t++) { /* all keys are written before any is read */
             const Run *own = &runs[token[t].first + token[t].runs - 1];
-            const float *c = cos ? cos + t * dim : NULL, *s = sin ? sin + t * dim : NULL;
-            for (int h = 0; h < kv_heads; h++) {
+            const float *c = cos + t * dim, *s = sin + t * dim;
+            for (int64_t h = 0; h < kv_heads; h++) {
                 const T *k = qkv + t * width + (heads + h) * dim, *v = k + kv_heads * dim;
                 int64_t slot = h * own->head + (own->length - 1) * dim;
                 T *to_key = (T *)(own->keys + layer * own->layer) + slot;
-                NAME(rotate)(k, c, s, key, dim);
-                for (int i = 0; i < dim; i++) to_key[i] = STORE(key[i]);
-                memcpy((T *)(own->values + layer * own->layer) + slot, v, sizeof(T) * dim);
+                NAME(rotate)(k, c, s, key, size);
+                for (int i = 0; i < size; i++) to_key[i] = STORE(key[i]);
+                memcpy((T *)(own->values + layer * own->layer) + slot, v, sizeof(T) * (size_t)dim);
             }
         }
         #pragma omp for schedule(dynamic, 1)
         for (int64_t job = 0; job < tokens * kv_heads; job++) {
             int64_t t = job / kv_heads, h = job % kv_heads;
-            const float *c = cos ? cos + t * dim : NULL, *s = sin ? sin + t * dim : NULL;
+            const float *c = cos + t * dim, *s = sin + t * dim;
             const T *q = qkv + t * width + h * group * dim;
             for (int g = 0; g < group; g++) {
-                NAME(rotate)(q + g * dim, c, s, queries + g * dim, dim);
-                for (int i = 0; i < dim; i++) queries[g * dim + i] = LOAD(STORE(queries[g * dim + i])) * scale;
+                NAME(rotate)(q + g * dim, c, s, queries + g * dim, size);
+                for (int i = 0; i < size; i++) queries[g * dim + i] = LOAD(STORE(queries[g * dim + i])) * scale;
             }
             int64_t seen = token[t].seen, skip = window && seen > window ? seen - window : 0;
             T *o = out + (t * heads + h * group) * dim;
             const Run *r = runs + token[t].first;
             int64_t n = token[t].runs;
-            switch (dim) { /* a constant size vectorises better */
+            switch (size) { /* a constant size vectorises better */
                 case 64: NAME(attend_head)(queries, group, r, n, layer, h, skip, seen, scores, o, 64); break;
                 case 128: NAME(attend_head)(queries, group, r, n, layer, h, skip, seen, scores, o, 128); break;
                 case 256: NAME(attend_head)(queries, group, r, n, layer, h, skip, seen, scores, o, 256); break;
-                default: NAME(attend_head)(queries, group, r, n, layer, h, skip, seen, scores, o, dim);
+                default: NAME(attend_head)(queries, group, r, n, layer, h, skip, seen, scores, o, size);
             }
         }
-        free(scratch);
     }
+    free(all);
+    return DONE;
 }
 
 /* A token for each row by inverting its cumulative distribution at that row's uniform, or the likeliest.
    logits: [rows, size]; inverse: 1 / temperature, 0 for the likeliest; uniforms: in [0, 1).
    logprobs: of the chosen token at that temperature (1 for the likeliest); not finite if the logits are not.
    Sums over blocks of entries in float32, over blocks in float64. */
-void NAME(choose)(
-    int threads, int64_t rows, int64_t size, const T *logits, const float *inverse, const double *uniforms,
-    int64_t *tokens, float *logprobs)
+int NAME(choose)(
+    int threads, int64_t rows, int64_t size, const T logits[rows * size], const float inverse[rows],
+    const double uniforms[rows], int64_t tokens[rows], float logprobs[rows])
 {
-    int64_t blocks = (size + BLOCK - 1) / BLOCK;
+    if (rows && !size) return UNFIT;
+    int64_t blocks = size / BLOCK + (size % BLOCK > 0), each;
+    float *all = scratch(threads, 1, blocks + BLOCK, &each);
+    if (!all) return NO_MEMORY;
     #pragma omp parallel num_threads(threads)
     {
-        float *sums = malloc(sizeof(float) * (size_t)blocks), *part = malloc(sizeof(float) * BLOCK);
+        float *part = all + omp_get_thread_num() * each, *sums = part + BLOCK;
         #pragma omp for schedule(dynamic, 1)
         for (int64_t b = 0; b < rows; b++) {
             const T *row = logits + b * size;
@@ -191,14 +199,15 @@ void NAME(choose)(
             tokens[b] = chosen;
             logprobs[b] = (LOAD(row[chosen]) - top) * scale - (float)log(total);
         }
-        free(sums);
-        free(part);
     }
+    free(all);
+    return DONE;
 }
 
-/* x / rms(x) times a weight, by row: x, out [rows, dim], weight [dim]. Rows of x lie `stride` apart. May be in place. */
-void NAME(norm)(
-    int threads, int64_t rows, int64_t dim, int64_t stride, const T *x, const float *weight, float epsilon, T *out)
+/* x / rms(x) times a weight, by row of [rows, dim]. Rows of x lie `stride` apart. */
+int NAME(norm)(
+    int threads, int64_t rows, int64_t dim, int64_t stride, const T x[rows * stride - stride + dim],
+    const float weight[dim], float epsilon, T out[rows * dim])
 {
     #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
     for (int64_t r = 0; r < rows; r++) {
@@ -208,10 +217,13 @@ void NAME(norm)(
         float scale = 1.0f / sqrtf(sum / dim + epsilon);
         for (int64_t i = 0; i < dim; i++) out[r * dim + i] = STORE(LOAD(row[i]) * scale * weight[i]);
     }
+    return DONE;
 }
 
 /* act(gate) times up: x [rows, 2 dim], gate before up; out [rows, dim]. kind 0: silu; 1: gelu by its tanh formula. */
-void NAME(gate)(int threads, int64_t rows, int64_t dim, int kind, const T *x, T *out) {
+int NAME(gate)(
+    int threads, int64_t rows, int64_t dim, int64_t kind, const T x[2 * rows * dim], T out[rows * dim])
+{
     #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
     for (int64_t r = 0; r < rows; r++) {
         const T *gates = x + r * 2 * dim, *ups = gates + dim;
@@ -228,4 +240,5 @@ void NAME(gate)(int threads, int64_t rows, int64_t dim, int kind, const T *x, T 
                 o[i] = STORE(0.5f * g * (1.0f + (z < 0 ? -t : t)) * LOAD(ups[i]));
             }
     }
+    return DONE;
 }

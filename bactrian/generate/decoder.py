@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from bactrian.generate.decode_kernels import Kernels, kernels
+from bactrian.generate.decode_kernels import Kernels, kernels, run_of, tokens_of
 from bactrian.model.adapters import low_rank
 from bactrian.model.fused import Operation, epsilon_of, gate_kind, offset_of
 from bactrian.model.language_model import LanguageModel
@@ -149,13 +149,13 @@ class Decoder:
             self.tables[kind] = (cos[0].float(), sin[0].float())
 
     def states(
-        self, ids: torch.Tensor, positions: torch.Tensor, tokens: torch.Tensor, runs: torch.Tensor, longest: int
+        self, ids: torch.Tensor, positions: torch.Tensor, tokens: torch.Tensor, runs: torch.Tensor
     ) -> torch.Tensor:
         """Last hidden states of tokens, whose keys and values are written into the cache.
 
         Args:
             ids, positions: long [N].
-            tokens, runs, longest: see `Kernels.attend`.
+            tokens, runs: see `Kernels.attend`.
 
         Returns:
             [N, d], after the final norm.
@@ -173,7 +173,7 @@ class Decoder:
                 qkv[:, keys] = layer.k_norm(qkv[:, keys])
             self.kernel.attend(
                 qkv, rotations[layer.rotation], tokens, runs, attended, heads=self.heads, layer=number,
-                scale=layer.scale, window=layer.window, longest=longest,
+                scale=layer.scale, window=layer.window,
             )  # fmt: skip
             x = x + layer.norm_attended(layer.out(attended)) if layer.norm_attended else layer.out.add(attended, x)
             inner = layer.gated(layer.gate_up(layer.norm_mlp(x) if layer.norm_mlp else x))
@@ -200,12 +200,11 @@ class Decoder:
         _, kv_heads, dim = self.heads
         cache = torch.zeros(len(self.layers), 2, kv_heads, len(ids), dim, dtype=self.model.dtype)
         self.reserve(len(ids))
-        here, layer, half = cache.data_ptr(), cache[0].nbytes, cache[0, 0].nbytes
         found = []
         for at in range(len(ids)):
-            runs = torch.tensor([[here, here + half, layer, len(ids) * dim, at + 1]])
             where = torch.tensor([at])
-            found.append(self.states(ids[where], where, torch.tensor([[0, 1, at + 1]]), runs, at + 1))
+            token = tokens_of(torch.tensor([0]), torch.tensor([1]), where + 1)
+            found.append(self.states(ids[where], where, token, torch.tensor([run_of(cache, 0, at + 1)])))
         gap = float((torch.cat(found).float() - truth).norm() / truth.norm())
         if not gap <= TOLERANCE[self.model.dtype]:
             raise Unknown(f"states that differ by {gap:.2g}")
@@ -234,7 +233,7 @@ class Product:
             raise Unknown("biases on some of query, key and value")
         weight = torch.cat([w.detach() for w in weights]) if len(weights) > 1 else weights[0].detach()
         self.bias = torch.cat([b.detach() for b in biases]) if biases else None
-        self.packed = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        self.packed = _can_pack(weight.dtype)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, 32) if self.packed else weight
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -257,6 +256,13 @@ class Product:
             return out
         down, up = self.beside
         return up.add(down(x), out)
+
+
+def _can_pack(dtype: torch.dtype) -> bool:
+    """Whether oneDNN lays out matrices of this type here: bfloat16 it does not on processors with AVX2 alone."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _beside(parts: Sequence[Any], adapted: Sequence[Any]) -> tuple[Product, Product]:

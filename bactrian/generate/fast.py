@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from bactrian.generate.decode_kernels import RUN, run_of, tokens_of
 from bactrian.generate.decoder import Decoder
 from bactrian.generate.engine import Request
 from bactrian.generate.row import Prefill, Row
 from bactrian.model.trunks import Trunk, stacked
 
 TRUNK, PROMPT, OWN = range(3)  # the runs of a row: what all its prefill's prompts begin with, the rest, its own
-LENGTH = 4  # the field of a `Run` that grows
+LENGTH = RUN.index("length")
 
 
 class FastBatch:
@@ -29,7 +30,7 @@ class FastBatch:
         self.decoder, self.most, self.capacity = decoder, rows, capacity
         self.rows: list[Row] = []
         self.free = list(range(rows))[::-1]
-        self.runs = np.zeros((rows, 3, 5), dtype=np.int64)
+        self.runs = np.zeros((rows, 3, len(RUN)), dtype=np.int64)
         self.prompts: list[tuple[torch.Tensor, ...]] = [()] * rows  # by slot: keeps its prompt's caches alive
         self.trunks: dict[tuple[int, ...], Trunk] = {}  # those that the last prefill went on from
         self.fresh: tuple[list[Row], torch.Tensor] | None = None  # rows just admitted and their states
@@ -54,9 +55,9 @@ class FastBatch:
             for sample in range(asked.n):
                 row = Row(index, sample, asked, slot=self.free.pop())
                 self.prompts[row.slot] = (cache, above[0])
-                self.runs[row.slot, TRUNK] = _run(above[0], 0, above[1])
-                self.runs[row.slot, PROMPT] = _run(cache, start, stop - start)
-                self.runs[row.slot, OWN] = _run(self.cache[:, :, row.slot], 0, 0)
+                self.runs[row.slot, TRUNK] = run_of(above[0], 0, above[1])
+                self.runs[row.slot, PROMPT] = run_of(cache, start, stop - start)
+                self.runs[row.slot, OWN] = run_of(self.cache[:, :, row.slot], 0, 0)
                 fresh.append(row)
                 last.append(stop - 1)
         self.rows += fresh
@@ -95,13 +96,11 @@ class FastBatch:
         runs = self.runs[np.repeat(slots, counts)]
         runs[:, OWN, LENGTH] += nth + 1
         seen = runs[:, :, LENGTH].sum(1)
-        tokens = np.stack([3 * np.arange(len(runs)), np.full(len(runs), 3), seen], axis=1)
         states = self.decoder.states(
             torch.tensor([token for row in rows for token in row.pending]),
             torch.from_numpy(seen - 1),
-            torch.from_numpy(tokens),
-            torch.from_numpy(runs),
-            int(seen.max()),
+            tokens_of(3 * torch.arange(len(runs)), torch.full((len(runs),), 3), torch.from_numpy(seen)),
+            torch.from_numpy(runs.reshape(-1, len(RUN))),
         )
         self.runs[slots, OWN, LENGTH] += counts
         self.forwarded += len(runs)
@@ -117,7 +116,7 @@ class FastBatch:
         self.cache[:, :, :, :, : old.shape[4]] = old
         for row in self.rows:
             length = self.runs[row.slot, OWN, LENGTH]
-            self.runs[row.slot, OWN] = _run(self.cache[:, :, row.slot], 0, length)
+            self.runs[row.slot, OWN] = run_of(self.cache[:, :, row.slot], 0, length)
         self.decoder.reserve(int(self.runs[:, :, LENGTH].sum(1).max()) + self.capacity)
 
     def forget(self, row: Row, tokens: int) -> None:
@@ -129,11 +128,3 @@ class FastBatch:
                 self.prompts[row.slot] = ()
                 self.free.append(row.slot)
         self.rows = [row for row in self.rows if row.finish is None]
-
-
-def _run(cache: torch.Tensor, start: int, length: int) -> tuple[int, int, int, int, int]:
-    """A `Run` of decode.c: `length` tokens from `start` in a cache [layers, 2, Hkv, T, D], of which [T, D] is whole."""
-    size = cache.element_size()
-    layer, half, head, token, _ = cache.stride()
-    keys = cache.data_ptr() + start * token * size
-    return keys, keys + half * size, layer * size, head, length

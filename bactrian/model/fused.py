@@ -7,8 +7,6 @@ and keep their inputs alone. They take the place of a module only after they wer
 
 from __future__ import annotations
 
-import ctypes
-import functools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,16 +15,16 @@ from typing import Any
 import torch
 from torch.nn.functional import gelu, linear, silu
 
-from bactrian.model.native import SUFFIX, address, library
+from bactrian.model.native import NUMBERS, SUFFIX, Kernel, library
+from bactrian.model.signatures import Source
 
 Operation = Callable[[torch.Tensor], torch.Tensor]
+SOURCE = Source.read(Path(__file__).with_name("layers.c"), Path(__file__).with_name("layers_typed.h"), NUMBERS)
 
 
-@functools.cache
-def layers() -> ctypes.CDLL | None:
-    """The functions of layers.c, or None."""
-    here = Path(__file__).parent
-    return library(here / "layers.c", here / "layers_typed.h")
+def layers() -> dict[str, Kernel] | None:
+    """The kernels of layers.c by name, or None."""
+    return library(SOURCE)
 
 
 def usable(x: torch.Tensor) -> bool:
@@ -34,16 +32,11 @@ def usable(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in SUFFIX and layers() is not None
 
 
-def call(name: str, x: torch.Tensor, *arguments: Any) -> None:
-    """Call a function of layers.c, in its version for x's type, with torch's number of threads."""
-    converted = [
-        address(a) if isinstance(a, torch.Tensor)
-        else ctypes.c_float(a) if isinstance(a, float)
-        else ctypes.c_void_p(None) if a is None
-        else ctypes.c_int64(a)
-        for a in arguments
-    ]  # fmt: skip
-    getattr(layers(), f"{name}_{SUFFIX[x.dtype]}")(torch.get_num_threads(), *converted)
+def call(name: str, *arguments: Any) -> None:
+    """Call a kernel of layers.c, where there is one (see `usable`), with its arguments after the number of threads."""
+    found = layers()
+    assert found is not None
+    found[name](*arguments)
 
 
 class _Norm(torch.autograd.Function):
@@ -53,7 +46,7 @@ class _Norm(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, offset: float, epsilon: float) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1]).contiguous()
         out, scale = torch.empty_like(rows), rows.new_empty(len(rows), dtype=torch.float32)
-        call("norm_forward", rows, *rows.shape, rows, weight, offset, epsilon, out, scale)
+        call("norm_forward", *rows.shape, rows, weight, offset, epsilon, out, scale)
         ctx.save_for_backward(rows, weight, scale)
         ctx.offset = offset
         return out.view(x.shape)
@@ -64,7 +57,7 @@ class _Norm(torch.autograd.Function):
         upstream = grad.reshape(rows.shape).contiguous()
         d_x = torch.empty_like(rows)
         shares = rows.new_empty(torch.get_num_threads(), rows.shape[1], dtype=torch.float32)
-        call("norm_backward", rows, *rows.shape, rows, weight, ctx.offset, scale, upstream, d_x, shares)
+        call("norm_backward", *rows.shape, rows, weight, ctx.offset, scale, upstream, d_x, shares)
         return d_x.view(grad.shape), shares.sum(0).to(weight.dtype), None, None
 
 
@@ -87,7 +80,7 @@ class _Gate(torch.autograd.Function):
 
 def _gated(gate: torch.Tensor, up: torch.Tensor, kind: int) -> torch.Tensor:
     out = torch.empty_like(gate)
-    call("gate_forward", gate, *gate.view(-1, gate.shape[-1]).shape, kind, gate, up, out)
+    call("gate_forward", *gate.view(-1, gate.shape[-1]).shape, kind, gate, up, out)
     return out
 
 
@@ -95,7 +88,7 @@ def _gate_gradients(
     gate: torch.Tensor, up: torch.Tensor, grad: torch.Tensor, kind: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     d_gate, d_up = torch.empty_like(gate), torch.empty_like(up)
-    call("gate_backward", gate, *gate.view(-1, gate.shape[-1]).shape, kind, gate, up, grad.contiguous(), d_gate, d_up)
+    call("gate_backward", *gate.view(-1, gate.shape[-1]).shape, kind, gate, up, grad.contiguous(), d_gate, d_up)
     return d_gate, d_up
 
 

@@ -1,9 +1,10 @@
-/* The part of layers.c that is compiled once for each type that weights may have. */
+/* The part of layers.c that is compiled once for each type that weights may have. `x[rows * dim]` says how many numbers
+   the caller is held to, see signatures.py; NULLABLE: or none. */
 
 /* out = x / rms(x) * (offset + weight), by row of [rows, dim]; scale [rows]: 1 / rms(x). */
-void NAME(norm_forward)(
-    int threads, int64_t rows, int64_t dim, const T *x, const T *weight, float offset, float epsilon, T *out,
-    float *scale)
+int NAME(norm_forward)(
+    int threads, int64_t rows, int64_t dim, const T x[rows * dim], const T weight[dim], float offset, float epsilon,
+    T out[rows * dim], float scale[rows])
 {
     #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
     for (int64_t r = 0; r < rows; r++) {
@@ -15,12 +16,13 @@ void NAME(norm_forward)(
         for (int64_t i = 0; i < dim; i++) o[i] = STORE(LOAD(row[i]) * s * (offset + LOAD(weight[i])));
         scale[r] = s;
     }
+    return DONE;
 }
 
 /* d_weight: [threads, dim], the shares of as many runs of rows; their sum is the gradient. */
-void NAME(norm_backward)(
-    int threads, int64_t rows, int64_t dim, const T *x, const T *weight, float offset, const float *scale,
-    const T *grad, T *d_x, float *d_weight)
+int NAME(norm_backward)(
+    int threads, int64_t rows, int64_t dim, const T x[rows * dim], const T weight[dim], float offset,
+    const float scale[rows], const T grad[rows * dim], T d_x[rows * dim], float d_weight[threads * dim])
 {
     #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
@@ -39,10 +41,14 @@ void NAME(norm_backward)(
             }
         }
     }
+    return DONE;
 }
 
 /* act(gate) * up by entry. kind 0: silu; 1: gelu by its tanh formula. */
-void NAME(gate_forward)(int threads, int64_t rows, int64_t dim, int64_t kind, const T *gate, const T *up, T *out) {
+int NAME(gate_forward)(
+    int threads, int64_t rows, int64_t dim, int64_t kind, const T gate[rows * dim], const T up[rows * dim],
+    T out[rows * dim])
+{
     #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
     for (int64_t r = 0; r < rows; r++) {
         const T *gs = gate + r * dim, *us = up + r * dim;
@@ -58,10 +64,12 @@ void NAME(gate_forward)(int threads, int64_t rows, int64_t dim, int64_t kind, co
                 o[i] = STORE(0.5f * g * (1.0f + t) * LOAD(us[i]));
             }
     }
+    return DONE;
 }
 
-void NAME(gate_backward)(
-    int threads, int64_t rows, int64_t dim, int64_t kind, const T *gate, const T *up, const T *grad, T *d_gate, T *d_up)
+int NAME(gate_backward)(
+    int threads, int64_t rows, int64_t dim, int64_t kind, const T gate[rows * dim], const T up[rows * dim],
+    const T grad[rows * dim], T d_gate[rows * dim], T d_up[rows * dim])
 {
     #pragma omp parallel for num_threads(threads) schedule(static) if (rows * dim > 4096)
     for (int64_t r = 0; r < rows; r++) {
@@ -82,6 +90,7 @@ void NAME(gate_backward)(
                 du[i] = STORE(d * 0.5f * g * (1.0f + t));
             }
     }
+    return DONE;
 }
 
 static inline float NAME(shaped)(T x, float inverse, float cap) {
@@ -90,11 +99,13 @@ static inline float NAME(shaped)(T x, float inverse, float cap) {
 }
 
 /* By row of logits [rows, size], z = cap tanh(logit / cap) * inverse: sums = log sum exp z; picked = z[target] - sums;
-   entropies, unless null: of softmax(z). cap 0: none. */
-void NAME(score)(
-    int threads, int64_t rows, int64_t size, const T *logits, const int64_t *targets, float inverse, float cap,
-    float *sums, float *picked, float *entropies)
+   entropies, unless null: of softmax(z). cap 0: none. A target outside the row: OUTSIDE. */
+int NAME(score)(
+    int threads, int64_t rows, int64_t size, const T logits[rows * size], const int64_t targets[rows], float inverse,
+    float cap, float sums[rows], float picked[rows], NULLABLE float entropies[rows])
 {
+    for (int64_t r = 0; r < rows; r++)
+        if (targets[r] < 0 || targets[r] >= size) return OUTSIDE;
     #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int64_t r = 0; r < rows; r++) {
         const T *row = logits + r * size;
@@ -127,13 +138,14 @@ void NAME(score)(
         picked[r] = (float)(NAME(shaped)(row[targets[r]], inverse, cap) - top - log_total);
         if (entropies) entropies[r] = (float)(log_total - mean / total);
     }
+    return DONE;
 }
 
 /* Overwrites logits, a slice of the vocabulary, with grad * (onehot(target) - softmax(z)) * dz/dlogit. Targets are counted
    from the slice's first entry and may lie outside it; sums are over the whole vocabulary. */
-void NAME(score_backward)(
-    int threads, int64_t rows, int64_t size, T *logits, const int64_t *targets, const float *sums, const float *grad,
-    float inverse, float cap)
+int NAME(score_backward)(
+    int threads, int64_t rows, int64_t size, T logits[rows * size], const int64_t targets[rows],
+    const float sums[rows], const float grad[rows], float inverse, float cap)
 {
     #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int64_t r = 0; r < rows; r++) {
@@ -151,10 +163,11 @@ void NAME(score_backward)(
         float t = cap > 0 ? tanh_fast(at / cap) : 0, z = (cap > 0 ? cap * t : at) * inverse;
         if (here) row[targets[r]] = STORE(g * (1.0f - exp_negative(z - sum)) * (1.0f - t * t) * inverse);
     }
+    return DONE;
 }
 
 /* out [threads]: sums of squares of as many runs of x. Float32 within a block, float64 over blocks. */
-void NAME(square_sum)(int threads, int64_t size, const T *x, double *out) {
+int NAME(square_sum)(int threads, int64_t size, const T x[size], double out[threads]) {
     #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int part = 0; part < threads; part++) {
         int64_t end = size * (part + 1) / threads;
@@ -167,13 +180,14 @@ void NAME(square_sum)(int threads, int64_t size, const T *x, double *out) {
         }
         out[part] = total;
     }
+    return DONE;
 }
 
 /* AdamW in one pass: grad times scale moves mean, square and master; copy is master rounded. first and second: 1 - beta;
    rate is divided by the first moment's bias correction, root is that of the second's. */
-void NAME(adamw)(
-    int threads, int64_t size, const T *grad, float *master, float *mean, float *square, T *copy, float scale, float kept,
-    float rate, float first, float second, float root, float epsilon)
+int NAME(adamw)(
+    int threads, int64_t size, const T grad[size], float master[size], float mean[size], float square[size],
+    T copy[size], float scale, float kept, float rate, float first, float second, float root, float epsilon)
 {
     #pragma omp parallel for num_threads(threads) schedule(static) if (size > 4096)
     for (int64_t i = 0; i < size; i++) {
@@ -185,4 +199,5 @@ void NAME(adamw)(
         master[i] = w;
         copy[i] = STORE(w);
     }
+    return DONE;
 }

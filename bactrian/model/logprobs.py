@@ -159,7 +159,7 @@ def _softmax(
     part = slice(start, start + len(logits))
     told = None if entropies is None else entropies[part]
     places = (targets[part].contiguous(), 1 / temperature, softcap or 0.0, sums[part], picked[part], told)
-    call("score", logits, *logits.shape, logits, *places)
+    call("score", *logits.shape, logits, *places)
 
 
 def _to_gradient(
@@ -179,7 +179,7 @@ def _to_gradient(
     """
     if usable(logits):
         given = (targets.contiguous(), sums, grad.float().contiguous())
-        call("score_backward", logits, *logits.shape, logits, *given, 1 / temperature, softcap or 0.0)
+        call("score_backward", *logits.shape, logits, *given, 1 / temperature, softcap or 0.0)
         return
     size, block = logits.shape[1], _rows(logits.T, BLOCK_ELEMENTS)
     here = (targets >= 0) & (targets < size)

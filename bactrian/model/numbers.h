@@ -1,9 +1,25 @@
-/* What the C files share: numbers of both types that weights have, and exp. Everything is computed in float32. */
+/* What the C files share: numbers of both types that weights have, exp, scratch memory and what a kernel returns.
+   Everything is computed in float32. */
 
 #include <math.h>
+#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Signatures are read by signatures.py, which says in what form they are: native.py raises an exception for each code. */
+enum { DONE, NO_MEMORY, OUTSIDE, UNFIT };
+#define NULLABLE /* an array that may be NULL */
+
+/* rows x count floats for each of so many threads, in cache lines of its own: NULL where there is no room for them.
+   *each: floats from one thread's to the next one's. */
+static inline float *scratch(int threads, int64_t rows, int64_t count, int64_t *each) {
+    int64_t bytes;
+    if (__builtin_mul_overflow(rows, count, each) || __builtin_add_overflow(*each, 31, each)) return NULL;
+    *each = *each / 16 * 16;
+    if (__builtin_mul_overflow(*each, (int64_t)sizeof(float) * threads, &bytes)) return NULL;
+    return malloc((size_t)bytes);
+}
 
 static inline float load_bf16(uint16_t x) {
     union { uint32_t i; float f; } u = {(uint32_t)x << 16};
@@ -31,6 +47,7 @@ static inline float exp_negative(float x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    union { int32_t i; float f; } scale = {((int32_t)n + 127) << 23};
+    union { float f; uint32_t i; } whole = {n + 12582912.0f}, scale; /* 1.5 * 2^23: n is in the lowest bits, and a NaN */
+    scale.i = (whole.i + 127) << 23;                               /* is no more undefined than other numbers are */
     return p * scale.f;
 }

@@ -103,7 +103,7 @@ class MasterAdamW:
         total = 0.0
         for gradient in self._gradients.rounded.values():
             shares = torch.empty(torch.get_num_threads(), dtype=torch.float64)
-            call("square_sum", gradient, gradient.numel(), gradient, shares)
+            call("square_sum", gradient.numel(), gradient, shares)
             total += float(shares.sum())
         return math.sqrt(total)
 

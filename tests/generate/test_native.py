@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from bactrian.generate.decode_kernels import kernels
+from bactrian.generate.decode_kernels import kernels, run_of, tokens_of
 
 PROGRAM = """
 from bactrian.generate.decode_kernels import kernels
@@ -41,15 +41,14 @@ def test_attention_is_softmax_over_all_its_runs(
     prompt, own = 5, (1, 3, 20)  # tokens, and of each row, its newest included
     shared = torch.randn(2, kv_heads, prompt, dim).to(dtype)
     caches = [torch.randn(2, kv_heads, length, dim).to(dtype) for length in own]
-    runs = torch.tensor([_run(each, each.shape[2]) for cache in caches for each in (shared, cache)])
+    runs = torch.tensor([run_of(each[None], 0, each.shape[2]) for cache in caches for each in (shared, cache)])
     seen = [prompt + length for length in own]
-    tokens = torch.tensor([[2 * row, 2, seen[row]] for row in range(len(own))])
+    tokens = tokens_of(2 * torch.arange(len(own)), torch.full((len(own),), 2), torch.tensor(seen))
     qkv = torch.randn(len(own), (heads + 2 * kv_heads) * dim).to(dtype)
     cos, sin = torch.randn(len(own), dim), torch.randn(len(own), dim)
     cos[:, dim // 2 :], sin[:, dim // 2 :] = cos[:, : dim // 2], sin[:, : dim // 2]
     out = torch.full((len(own), heads * dim), torch.nan).to(dtype)
-    kernel.attend(qkv, (cos, sin), tokens, runs, out, heads=(heads, kv_heads, dim), layer=0, scale=0.3, window=window,
-                  longest=max(seen))  # fmt: skip
+    kernel.attend(qkv, (cos, sin), tokens, runs, out, heads=(heads, kv_heads, dim), layer=0, scale=0.3, window=window)
     for row, cache in enumerate(caches):
         q, k, v = qkv[row].float().view(-1, dim).split([heads, kv_heads, kv_heads])
         k = _rotated(k, cos[row], sin[row]).to(dtype)
@@ -61,12 +60,6 @@ def test_attention_is_softmax_over_all_its_runs(
             scores[:, :-window] = -torch.inf
         expected = torch.einsum("ht,htd->hd", scores.softmax(-1), values).to(dtype)
         torch.testing.assert_close(out[row].view(heads, dim), expected)
-
-
-def _run(cache: torch.Tensor, length: int) -> list[int]:
-    """A `Run` of decode.c for a cache [2, Hkv, T, D] of one layer."""
-    size = cache.element_size()
-    return [cache.data_ptr(), cache.data_ptr() + cache.stride(0) * size, 0, cache.stride(1), length]
 
 
 def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
