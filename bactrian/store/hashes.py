@@ -18,7 +18,7 @@ METRICS = "metrics.jsonl"
 class FileRecord(BaseModel):
     """One file of an artifact."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     sha256: str
     bytes: int

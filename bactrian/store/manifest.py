@@ -37,7 +37,7 @@ class Licence(BaseModel):
     `marks` are short warnings: "NC" (not for commerce), "SA" (share alike), "unclear" (no licence could be found).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     source: str
     licence: str
@@ -63,7 +63,7 @@ class Decontamination(BaseModel):
     they still hold by `rule`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     data: str
     against: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class Decontamination(BaseModel):
 class InputRecord(BaseModel):
     """What a step was made from; `key` is None for what no step made."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     key: str | None
     content_hash: str
@@ -91,7 +91,7 @@ class InputRecord(BaseModel):
 class LedgerRecord(BaseModel):
     """What results know of their store's ledger: its name, its newest seal, its lines, and the looks behind them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str
     lines: int
@@ -102,7 +102,7 @@ class LedgerRecord(BaseModel):
 class PartRecord(BaseModel):
     """A part that was looked up by name (parts.py): the module that holds it, and its code as a hash."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     module: str
     fingerprint: str
@@ -111,7 +111,7 @@ class PartRecord(BaseModel):
 class Manifest(BaseModel):
     """The content of `manifest.json`; docs/design.md lists the fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     format: int = FORMAT
     kind: Kind
