@@ -48,10 +48,17 @@ class Fake:
     text: str = "Answer: {}"
     calls: int = 0
 
-    def generate(self, requests: Sequence[Request], on_tokens: Callable[[int], None]) -> list[list[Completion]]:
+    def generate(
+        self, requests: Sequence[Request], on_tokens: Callable[[int], None],
+        on_finish: Callable[[int, int, Completion], None],
+    ) -> list[list[Completion]]:  # fmt: skip
         self.calls += 1
         on_tokens(len(requests))
-        return [self.answers(request, i) for i, request in enumerate(requests)]
+        answers = [self.answers(request, i) for i, request in enumerate(requests)]
+        for i, mine in enumerate(answers):
+            for sample, completion in enumerate(mine):
+                on_finish(i, sample, completion)
+        return answers
 
     def answers(self, request: Request, i: int) -> list[Completion]:
         text = self.template.tokenizer.decode(request.prompt)
