@@ -74,6 +74,8 @@ def test_what_was_cut_goes_on_only_with_the_same_part(
     monkeypatch.setattr("fake_stages.Letters.trouble_now", "input", raising=False)
     with pytest.raises(BactrianError, match="row 3"):
         again()
+    assert not parts.used()
+    parts.note("part", "their_part")  # outside of steps nothing is written
     (scratch,) = Path("runs/artifacts").glob("*.partial/scratch")
     (scratch / "earlier").write_text("from before")
     monkeypatch.setattr("fake_stages.Letters.trouble_now", "")

@@ -23,7 +23,7 @@ from bactrian.store.disk import now, write_atomically
 from bactrian.store.hardware import Hardware
 from bactrian.store.hashes import files_below
 from bactrian.store.machine_limits import refusal
-from bactrian.store.manifest import Kind, restated
+from bactrian.store.manifest import Kind, Manifest, restated
 
 
 def inputs_of(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | Source]:
@@ -94,27 +94,34 @@ def make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inpu
             shutil.rmtree(partial)
             return finished
         at_hand = {ref: item.input() if isinstance(item, Source) else item for ref, item in inputs.items()}
-        if stale := parts.begin(partial):
-            say(f"{step.name}: changed since it was cut: {', '.join(stale)}; so it begins anew")
-            _begin_anew(partial)
-        attempt = _attempt(partial)
-        prepare(hardware, step.seed)
-        sandbox.want(hardware.sandbox)
-        output, scratch = partial / "output", partial / "scratch"
-        workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store, task.code)
-        warn_of_memory(step, at_hand)
-        before = time.monotonic()
-        if stage.makes is Kind.MODEL:
-            rows = {item.ref: at_hand[item.ref].path for item in stage.references()
-                    if item.kind is Kind.DATA and not item.held_out}
-            warn_of_unseen(step.name, rows, workspace)
-        stage.run(workspace)
-        if stage.name in ("source", "problems"):  # where rows come in
-            warn_of_unseen(step.name, {"what it made": output}, workspace)
-        seconds = attempt["seconds"] + time.monotonic() - before
-        manifest = manifest_of(task, workspace, attempt, seconds)
-        parts.end()
+        with parts.noting(partial) as stale:
+            if stale:
+                say(f"{step.name}: changed since it was cut: {', '.join(stale)}; so it begins anew")
+                _begin_anew(partial)
+            manifest = _run_stage(task, store, hardware, at_hand, partial)
         return store.commit(partial, manifest)
+
+
+def _run_stage(
+    task: Task, store: Store, hardware: Hardware, at_hand: Mapping[str, Input], partial: Path
+) -> Manifest:
+    """Let the stage work in the partial folder; what its manifest will say."""
+    step, stage = task.step, task.step.stage
+    attempt = _attempt(partial)
+    prepare(hardware, step.seed)
+    sandbox.want(hardware.sandbox)
+    output, scratch = partial / "output", partial / "scratch"
+    workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store, task.code)
+    warn_of_memory(step, at_hand)
+    before = time.monotonic()
+    if stage.makes is Kind.MODEL:
+        rows = {item.ref: at_hand[item.ref].path for item in stage.references()
+                if item.kind is Kind.DATA and not item.held_out}
+        warn_of_unseen(step.name, rows, workspace)
+    stage.run(workspace)
+    if stage.name in ("source", "problems"):  # where rows come in
+        warn_of_unseen(step.name, {"what it made": output}, workspace)
+    return manifest_of(task, workspace, attempt, attempt["seconds"] + time.monotonic() - before)
 
 
 def _begin_anew(partial: Path) -> None:

@@ -6,7 +6,8 @@ artifact whose parts have changed since is made again. A step does not depend on
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bactrian.store.disk import write_atomically
@@ -29,8 +30,17 @@ def note(part: str, module: str) -> None:
             write_atomically(path, json.dumps({name: record.model_dump() for name, record in used().items()}))
 
 
-def begin(folder: Path) -> list[str]:
-    """A step begins, or goes on, in a folder. Returns the parts that have changed since a kill interrupted it there."""
+@contextmanager
+def noting(folder: Path) -> Iterator[list[str]]:
+    """A step is at hand, in a folder that keeps its notes; gives the parts that changed since a kill cut it there."""
+    try:
+        yield _begin(folder)
+    finally:
+        _USED.clear()
+        _KEPT.clear()
+
+
+def _begin(folder: Path) -> list[str]:
     _USED.clear()
     _KEPT[:] = [folder / NAME]
     try:
@@ -44,12 +54,6 @@ def begin(folder: Path) -> list[str]:
     if not stale:
         _USED.update(before)
     return stale
-
-
-def end() -> None:
-    """No step is at hand any more."""
-    _USED.clear()
-    _KEPT.clear()
 
 
 def used() -> dict[str, PartRecord]:

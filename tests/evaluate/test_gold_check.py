@@ -23,6 +23,7 @@ from bactrian.evaluate.ledger import Ledger
 from bactrian.evaluate.task import Loaded, Question
 from bactrian.evaluate.task_rows import load
 from bactrian.generate.local import LocalEngine
+from bactrian.store.artifact import Store
 from bactrian.verify import Example, Pool, Problem, Verdict, names, register, verify
 from bactrian.verify.registry import VERIFIERS
 
@@ -208,7 +209,7 @@ def test_results_say_what_was_checked_and_an_unseen_task_is_not_looked_at_in_vai
     monkeypatch.setitem(WRITERS, "choice", lambda question: "I would rather not.")
     with pytest.raises(BactrianError, match="agieval"):
         run(tmp_path / "run", {"one": model}, data, tasks=["agieval"], final=True, reason="why not")
-    assert Ledger(tmp_path / "run").looks() == []
+    assert Ledger(Store(tmp_path / "run")).looks() == []
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def test_problems_that_a_model_cannot_do_are_kept(tmp_path: Path) -> None:
 
 def test_rates_decide_model_by_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {"m": [0.0, 0.5, 1.0, 0.0], "n": [0.0, 0.0, 0.5, 0.5]}
-    monkeypatch.setattr(Difficulty, "_tried", lambda self, workspace, ref, rows: rates[ref])
+    monkeypatch.setattr(Difficulty, "_tried", lambda self, workspace, ref, rows, kept: rates[ref])
     write_rows(list(word_problems(0, 4, largest=10)), tmp_path / "in")
     inputs = {"in": Input("in", tmp_path / "in", Kind.DATA, "")}
     inputs |= {ref: Input(ref, tmp_path, Kind.MODEL, f"hash of {ref}") for ref in rates}
