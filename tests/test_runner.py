@@ -398,7 +398,7 @@ def test_a_manifest_changed_and_sealed_again_is_found_by_what_was_made_from_it(
     assert cli.invoke(["show", "other", *store]) == 0  # nothing is wrong with it by itself
     assert cli.invoke(["show", "dpo", *store]) == 2
     assert "was changed and sealed again" in capsys.readouterr().err
-    Manifest.read(other).model_copy(update={"seconds": 99.0}).write(other)  # as if it had been made again
+    Manifest.read(other).model_copy(update={"making": "another"}).write(other)  # as if it had been made again
     assert made(run()) == ["dpo", "scores"]
     assert "other was made again and its manifest says other things" in capsys.readouterr().err
 

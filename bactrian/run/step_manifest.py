@@ -1,5 +1,6 @@
 """What the manifest of a step's output says: code, packages, hardware, licences passed on, decontamination."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
@@ -45,6 +46,7 @@ def manifest_of(task: Task, workspace: Workspace, attempt: Mapping[str, Any], se
         hardware=hardware,
         licences=merge_licences(workspace.licences, *(item.licences for item in _passed_on(task, inputs))),
         decontamination=_decontamination(task, workspace),
+        making=secrets.token_hex(8),
         started=attempt["started"],
         seconds=round(seconds, 3),
         attempts=attempt["attempts"],

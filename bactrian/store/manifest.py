@@ -128,6 +128,7 @@ class Manifest(BaseModel):
     hardware: dict[str, str | int | None]
     licences: tuple[Licence, ...]
     decontamination: tuple[Decontamination, ...] = ()  # of every row that data or a model were made from
+    making: str = ""  # drawn at random: tells this making from another of the same key
     started: str  # ISO 8601, UTC
     seconds: float  # of all processes that worked on it
     attempts: int = 1  # processes that worked on it; more than 1 where it was interrupted and resumed
@@ -161,7 +162,7 @@ class Manifest(BaseModel):
         return sealed
 
     def statement(self) -> str:
-        """Which making this was (start+seconds), and a hash of what making the artifact again would say again.
+        """Which making this was, and a hash of what making the artifact again would say again.
 
         That is not of times, machines, places and step names: what was removed and made again has the same hash.
         """
@@ -170,7 +171,7 @@ class Manifest(BaseModel):
         said = hash_json([self.format, self.kind, self.stage, self.key, self.content_hash, sorted(inputs.values()),
                           _renamed(self.settings, inputs), self.seed, self.code.get("fingerprint"), self.licences,
                           self.decontamination, files])
-        return f"{self.started}+{self.seconds} {said}"
+        return f"{self.making} {said}"
 
     def restated(self, key: str | None, content_hash: str, statement: str | None) -> Literal["", "again", "changed"]:
         """Whether an input whose files are the same says other things than when this was made from it.
