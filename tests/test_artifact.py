@@ -129,8 +129,8 @@ def test_a_manifest_that_was_never_sealed_is_to_be_remade(tmp_path: Path) -> Non
 
 def test_a_statement_is_of_what_is_made_and_not_of_when_and_where(tmp_path: Path) -> None:
     one = made(Store(tmp_path), a="1").manifest
-    same = {"making": "another", "started": "later", "seconds": 9.0, "attempts": 2, "step": "another", "hardware": {"cores": 7},
-            "metrics": {"seconds": 1.0}, "packages": {"a": "1"}}
+    same = {"making": "another", "started": "later", "seconds": 9.0, "attempts": 2, "step": "another",
+            "hardware": {"cores": 7}, "metrics": {"seconds": 1.0}, "packages": {"a": "1"}}
     again = one.model_copy(update=same).statement()
     assert again != one.statement() and again.split()[-1] == one.statement().split()[-1]
     for change in ({"seed": 1}, {"licences": (Licence.of("a", "MIT"),)}, {"settings": {"a": 1}}, {"key": "f" * 64},
