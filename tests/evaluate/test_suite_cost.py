@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -115,29 +117,36 @@ def test_a_stage_that_ran_before_loads_no_model(tmp_path: Path, monkeypatch: pyt
     assert all(s["reused"] == s["requests"] > 0 for s in again["scores"])
 
 
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from small import run
+from bactrian.evaluate.answers import AnswerStore
+
+answers, put = 0, AnswerStore.put
+
+def dying(self, key, value):
+    global answers
+    put(self, key, value)
+    answers += 1
+    if answers == 20:
+        self._file.write('{"key": "half a li')
+        self._file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+AnswerStore.put = dying
+run(Path(sys.argv[1]), {"one": Path(sys.argv[2])}, Path(sys.argv[3]))
+"""
+
+
 def test_a_run_killed_with_sigkill_keeps_what_was_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     models, data = {"one": write_small(tmp_path / "one")}, write_sets(tmp_path / "sets")
     whole = run(tmp_path / "whole", models, data)
-    child = os.fork()
-    if child == 0:
-        answers, put = 0, AnswerStore.put
-
-        def dying(self: AnswerStore, key: str, value: list[Any]) -> None:
-            nonlocal answers
-            put(self, key, value)
-            answers += 1
-            if answers == 20:
-                self._file.write('{"key": "half a li')
-                self._file.flush()
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        AnswerStore.put = dying  # type: ignore[method-assign]
-        try:
-            run(tmp_path / "killed", models, data)
-        finally:
-            os._exit(1)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
+    command = [sys.executable, "-c", DYING, str(tmp_path / "killed"), str(models["one"]), str(data)]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     found = run(tmp_path / "killed", models, data)
     assert [s["score"] for s in found["scores"]] == [s["score"] for s in whole["scores"]]
     reused = sum(s["reused"] for s in found["scores"])
