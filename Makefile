@@ -9,7 +9,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # it: make quickstart TORCH="torch==2.13.0 --index-url URL"
 TORCH ?= torch==2.13.0
 
-.PHONY: quickstart nano test bubblewrap clean
+.PHONY: quickstart nano test test-heavy bubblewrap clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/bactrian run recipes/quickstart.yaml
@@ -21,8 +21,12 @@ test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff check .
 	$(BIN)/mypy bactrian
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "not slow and not heavy" -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -m "slow and not heavy"
+
+# Minutes each; they want a machine that does nothing else.
+test-heavy: $(VENV)/.installed-for-tests bubblewrap
+	$(BIN)/python -m pytest -m heavy
 
 # Model-written programs are isolated by bubblewrap; where it is missing the tests use unshare, and say so if that fails too.
 bubblewrap:

@@ -149,7 +149,7 @@ def humaneval() -> list[Row]:
     return [json.loads(line) for line in FILE.read_text().splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.skipif(not WORKING, reason=NONE)
 @pytest.mark.parametrize("layout", [0, 1], ids=["with NumPy", "inputs alone"])
 def test_every_reference_of_humaneval_is_right_and_mutants_are_wrong(layout: int, strong: Isolation) -> None:
@@ -164,7 +164,7 @@ def test_every_reference_of_humaneval_is_right_and_mutants_are_wrong(layout: int
     assert right_still <= {*EQUIVALENT, *UNTOLD}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_verdicts_of_humaneval_plus_are_the_same_on_a_busy_machine(strong: Isolation) -> None:
     rows = humaneval()[::9]
     made = [both(row, 300, strong)[1] for row in rows]
