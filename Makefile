@@ -22,7 +22,7 @@ test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/mypy bactrian
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow and not heavy" -n auto --maxprocesses 4 --dist worksteal
-	$(BIN)/python -m pytest -m "slow and not heavy"
+	$(BIN)/python -m pytest -m "slow and not heavy" -n auto --maxprocesses 2 --dist worksteal
 
 # Minutes each; they want a machine that does nothing else.
 test-heavy: $(VENV)/.installed-for-tests bubblewrap

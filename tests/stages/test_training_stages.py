@@ -148,7 +148,7 @@ class Zygote:
             return False
 
 
-@pytest.fixture(scope="module", params=["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["float32", pytest.param("bfloat16", marks=pytest.mark.heavy)])
 def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Zygote]:
     """The inputs, and a store `whole` in which the recipe ran undisturbed."""
     folder = tmp_path_factory.mktemp("chain")
@@ -287,7 +287,7 @@ def test_killed_in_each_stage_it_ends_as_if_undisturbed(bench: Zygote) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.heavy)])
 def test_killed_many_times_at_random_moments(bench: Zygote, seed: int) -> None:
     hits, resumed = killed_and_run_again(bench, f"cut-{seed}", kills=8, seed=seed)
     assert hits >= 3 and resumed >= 1
