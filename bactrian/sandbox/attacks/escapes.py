@@ -235,7 +235,8 @@ if any(data): print("ESCAPED", list(data))
     "the environment": """
 import os, sys
 for name, value in os.environ.items():
-    if name not in ("PATH", "LC_ALL", "PYTHONHASHSEED", "HOME", "PWD", "LC_CTYPE", "OLDPWD", "SHLVL", "_"):
+    if name not in ("PATH", "LC_ALL", "PYTHONHASHSEED", "HOME", "PWD", "LC_CTYPE", "OLDPWD", "SHLVL", "_",
+                    "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         print("ESCAPED", name, value)
 if any(path for path in sys.path if "site-packages" in path): print("ESCAPED", sys.path)
 """,
