@@ -19,6 +19,7 @@ nano: $(VENV)/.installed
 
 test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy bactrian
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow and not heavy" -n auto --maxprocesses 4 --dist worksteal

@@ -84,9 +84,10 @@ class _Lines:
 
 
 def show_values(values: dict[str, float]) -> str:
-    """"loss 0.31 · tokens/s 1,204"."""
-    return " · ".join(f"{name.replace('_per_', '/').replace('_', ' ')} {_number(value)}"
-                      for name, value in values.items())
+    """ "loss 0.31 · tokens/s 1,204"."""
+    return " · ".join(
+        f"{name.replace('_per_', '/').replace('_', ' ')} {_number(value)}" for name, value in values.items()
+    )
 
 
 def _number(value: float) -> str:
@@ -105,9 +106,16 @@ def _live(title: str, total: float | None, unit: str, done: float) -> Iterator[B
         TimeRemainingColumn,
     )
 
-    columns: list[Any] = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(),
-                          TextColumn(unit + "s", markup=False), TimeElapsedColumn(), TextColumn("left"),
-                          TimeRemainingColumn(), TextColumn("{task.fields[shown]}", markup=False)]
+    columns: list[Any] = [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn(unit + "s", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[shown]}", markup=False),
+    ]
     with Progress(*columns, console=Console(stderr=True, markup=False, highlight=False)) as bars:
         task = bars.add_task(title, total=total, shown="")
         if done:

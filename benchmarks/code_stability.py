@@ -65,8 +65,10 @@ def made(file: Path, step: int, inputs: int) -> list[Program]:
             told = {"reference": text, "mutant": one_mutant(text, name, row["task_id"])}
             if layout == number % 2:
                 told["hanging"] = HANGING[number // 2 % 2].format(name)
-            programs += [Program(f"{row['task_id']}.{layout} {kind}", each, problem["ground_truth"])
-                         for kind, each in told.items()]  # fmt: skip
+            programs += [
+                Program(f"{row['task_id']}.{layout} {kind}", each, problem["ground_truth"])
+                for kind, each in told.items()
+            ]
     return programs
 
 

@@ -30,9 +30,16 @@ from bactrian.train.batches import answer_tokens
 LAST = 10  # steps that "the reward at the end" is the mean of
 DRAWS = 10_000
 COLUMNS = (
-    "method", "greedy, %", "sampled, %", "sampled − SFT, points", "each run", "KL to SFT, nats", "tokens",
-    "reward, end", "tokens sampled",
-)  # fmt: skip
+    "method",
+    "greedy, %",
+    "sampled, %",
+    "sampled − SFT, points",
+    "each run",
+    "KL to SFT, nats",
+    "tokens",
+    "reward, end",
+    "tokens sampled",
+)
 
 
 @dataclass(frozen=True)
@@ -58,13 +65,19 @@ def read_run(folder: Path) -> Run:
         raise SystemExit(f"{folder}: no step scores yet")
     rows = pq.read_table(steps["scores"] / "questions.parquet").to_pylist()
     methods = list(dict.fromkeys(row["model"] for row in rows))
-    of = {(m, mode): [r for r in rows if r["model"] == m and r["mode"] == mode] for m in methods
-          for mode in ("greedy", "sampled")}  # fmt: skip
+    of = {
+        (m, mode): [r for r in rows if r["model"] == m and r["mode"] == mode]
+        for m in methods
+        for mode in ("greedy", "sampled")
+    }
     length = {m: float(np.mean([row["tokens"] for row in of[m, "sampled"]])) for m in methods}
     return Run(
-        steps, methods, {m: by_question(of[m, "greedy"]) for m in methods},
-        {m: by_question(of[m, "sampled"]) for m in methods}, length,
-    )  # fmt: skip
+        steps,
+        methods,
+        {m: by_question(of[m, "greedy"]) for m in methods},
+        {m: by_question(of[m, "sampled"]) for m in methods},
+        length,
+    )
 
 
 def by_question(rows: list[dict[str, Any]]) -> np.ndarray:
@@ -135,11 +148,16 @@ def shown(line: dict[str, Any]) -> str:
     if len(line["kl"]) > 1:
         kl += f" ± {np.std(line['kl'], ddof=1) / len(line['kl']) ** 0.5:.3f}"
     cells = [
-        f"`{line['method']}`", spread(line["greedy"]), spread(line["sampled"]), gain,
-        ", ".join(f"{100 * each:+.1f}" for each in line["gains"]), kl, f"{line['length']:.1f}",
+        f"`{line['method']}`",
+        spread(line["greedy"]),
+        spread(line["sampled"]),
+        gain,
+        ", ".join(f"{100 * each:+.1f}" for each in line["gains"]),
+        kl,
+        f"{line['length']:.1f}",
         "–" if line["reward"] is None else f"{line['reward']:.3f}",
         "–" if line["tokens"] is None else f"{line['tokens'] / 1000:,.0f}k",
-    ]  # fmt: skip
+    ]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -155,8 +173,10 @@ def main() -> int:
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     lines = []
     for method in runs[0].methods:
-        kls = [drift(LanguageModel.load(run.steps[method]), start, rows, 1000 * i, asked.longest)
-               for i, run in enumerate(runs)]  # fmt: skip
+        kls = [
+            drift(LanguageModel.load(run.steps[method]), start, rows, 1000 * i, asked.longest)
+            for i, run in enumerate(runs)
+        ]
         lines.append(line_of(method, runs, kls))
         print(shown(lines[-1]), flush=True)
     questions = len(runs[0].greedy[runs[0].methods[0]])

@@ -55,8 +55,10 @@ def main() -> None:
     print(f"{'what':44} {'rows':>12} {'seconds':>9} {'CPU s':>9} {'rows/s':>11} {'peak GiB':>9}")
     for each in found:
         speed = each["rows"] / each["seconds"]
-        print(f"{each['what']:44} {each['rows']:12,} {each['seconds']:9.1f} {each['cpu_seconds']:9.1f} {speed:11,.0f} "
-              f"{each['peak_gib']:9.2f}")  # fmt: skip
+        print(
+            f"{each['what']:44} {each['rows']:12,} {each['seconds']:9.1f} {each['cpu_seconds']:9.1f} {speed:11,.0f} "
+            f"{each['peak_gib']:9.2f}"
+        )
     print(json.dumps({each["name"]: each for each in found}))
 
 
@@ -143,8 +145,13 @@ def deduplicate(folder: Path, near: bool, threads: int) -> Measured:
     Deduplicate(data=["rows"], near=near).run(workspace)
     rows = int(workspace.metrics["rows_kept"] + workspace.metrics["rows_dropped"])
     name = "near" if near else "exact"
-    return {"name": name, "what": f"deduplicate, {'exact and near' if near else 'exact'}, file to file", "rows": rows,
-            "exact": int(workspace.metrics["exact"]), "near": int(workspace.metrics["near"])}  # fmt: skip
+    return {
+        "name": name,
+        "what": f"deduplicate, {'exact and near' if near else 'exact'}, file to file",
+        "rows": rows,
+        "exact": int(workspace.metrics["exact"]),
+        "near": int(workspace.metrics["near"]),
+    }
 
 
 def mix_references(count: int) -> Measured:
@@ -176,8 +183,13 @@ def filter_and_mix(folder: Path, threads: int) -> Measured:
         stage.run(workspace)
         path = workspace.output
     rows = int(workspace.metrics["rows_kept"])
-    return {"name": "stream", "what": f"load, filter, mix {size / 1e9:.1f} GB of JSONL", "rows": rows, "bytes": size,
-            "seconds": time.perf_counter() - before}  # fmt: skip
+    return {
+        "name": "stream",
+        "what": f"load, filter, mix {size / 1e9:.1f} GB of JSONL",
+        "rows": rows,
+        "bytes": size,
+        "seconds": time.perf_counter() - before,
+    }
 
 
 if __name__ == "__main__":

@@ -28,10 +28,14 @@ from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel
 
 TIMED: tuple[tuple[type, str, str], ...] = (
-    (Product, "__call__", "products"), (Product, "add", "products"), (Kernels, "attend", "attention"),
-    (Kernels, "norm", "norms and gates"), (Kernels, "gate", "norms and gates"), (LocalEngine, "_sample", "choosing"),
+    (Product, "__call__", "products"),
+    (Product, "add", "products"),
+    (Kernels, "attend", "attention"),
+    (Kernels, "norm", "norms and gates"),
+    (Kernels, "gate", "norms and gates"),
+    (LocalEngine, "_sample", "choosing"),
     (FastBatch, "prefill", "prefill"),
-)  # fmt: skip
+)
 
 
 def sampled(engine: LocalEngine, rows: int, new: int) -> float:

@@ -123,8 +123,10 @@ def whole_stage(data: Path, prompts: Path, work: Path) -> dict[str, Any]:
     Decontaminate(data=["prompts"], against=["bench"], share=0.0).run(workspace)
     seconds = time.monotonic() - before
     about = json.loads((workspace.output / "overlap.json").read_text())
-    print(f"whole stage: {about['rows']:,} rows in {seconds:.1f} s, {memory()} GiB at its peak, "
-          f"{about['dropped']:,} rows dropped")  # fmt: skip
+    print(
+        f"whole stage: {about['rows']:,} rows in {seconds:.1f} s, {memory()} GiB at its peak, "
+        f"{about['dropped']:,} rows dropped"
+    )
     shutil.rmtree(folder)
     return {"stage_seconds": round(seconds, 1), "peak_gib": memory(), "dropped": about["dropped"]}
 
@@ -147,9 +149,16 @@ def slope(items: list[Item], prompts: Path, counts: list[int]) -> list[dict[str,
         with progress(f"scan of {count:,}", total=count, unit="row") as bar:
             found = scan(repeated(prompts, count), items, matcher, folder, threads=THREADS, bar=bar)
         seconds = time.monotonic() - before
-        lines.append({"rows": count, "seconds": round(seconds, 2), "rows_per_second": round(found.rows / seconds),
-                      "cpu_microseconds_per_row": round((cpu_seconds() - used) / found.rows * 1e6, 1),
-                      "characters": found.characters, "peak_gib": memory()})  # fmt: skip
+        lines.append(
+            {
+                "rows": count,
+                "seconds": round(seconds, 2),
+                "rows_per_second": round(found.rows / seconds),
+                "cpu_microseconds_per_row": round((cpu_seconds() - used) / found.rows * 1e6, 1),
+                "characters": found.characters,
+                "peak_gib": memory(),
+            }
+        )
         print(json.dumps(lines[-1]))
     return lines
 

@@ -73,5 +73,15 @@ if __name__ == "__main__":
         dropped = sum(pool.map(work, parts))
         seconds = time.monotonic() - before
     rows = len(given["texts"])
-    print(json.dumps({"what": what, "processes": processes, "rows": rows, "dropped": dropped,
-                      "seconds": round(seconds, 2), "rows_per_second": round(rows / seconds)}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "what": what,
+                "processes": processes,
+                "rows": rows,
+                "dropped": dropped,
+                "seconds": round(seconds, 2),
+                "rows_per_second": round(rows / seconds),
+            }
+        )
+    )

@@ -85,8 +85,8 @@ EDITS: dict[str, Edit] = {
     "1 word in 12 dropped": every(12, lambda draw, word, vocabulary: ""),
     "reworded": lambda draw, text, vocabulary: reworded(text),
     "reworded, sentences in another order": lambda draw, text, vocabulary: reworded(shuffled(draw, text, vocabulary)),
-}  # fmt: skip
-SYNONYMS = dict(pair.split("=") for pair in """
+}
+WORDS = """
 the=that a=one is=remains are=remain was=had_been were=had_been has=possesses have=possess had=possessed
 many=numerous much=plenty how=tell_me_how what=which find=determine calculate=work_out compute=work_out
 total=overall_sum buys=purchases buy=purchase bought=purchased gives=hands_over give=hand_over
@@ -102,7 +102,8 @@ less=fewer than=compared_with after=following before=ahead_of write=compose expl
 string=text list=sequence number=figure value=quantity word=term use=employ does=will do=perform need=require
 needs=requires want=wish wants=wishes left=remaining costs=is_priced_at 1=one 2=two 3=three 4=four 5=five
 6=six 7=seven 8=eight 9=nine 10=ten 12=a_dozen 20=twenty 100=a_hundred
-""".split())  # fmt: skip  # noqa: SIM905
+"""
+SYNONYMS = dict(pair.split("=") for pair in WORDS.split())
 TRANSLATED = {"de": "in German", "es": "in Spanish", "fr": "in French", "ru": "in Russian", "ja": "in Japanese"}
 """MGSM's translations, by people, of GSM8K's test questions."""
 
@@ -160,16 +161,21 @@ def main() -> None:
     long = [number for number, length in enumerate(lengths) if length >= 16]
     others = list(without_copies(folder, draw, options.others))
     vocabulary = [word for text in others for word in text.split()]
-    rows = [(kind, item, edit(draw, items[item].text, vocabulary)) for kind, edit in EDITS.items()
-            for item in draw.sample(long, options.copies)]  # fmt: skip
+    rows = [
+        (kind, item, edit(draw, items[item].text, vocabulary))
+        for kind, edit in EDITS.items()
+        for item in draw.sample(long, options.copies)
+    ]
     foreign = list(translations(folder, items))
     rows += draw.sample(foreign, min(len(foreign), len(TRANSLATED) * options.copies))
     rows += [("none", -1, text) for text in others]
     modes: dict[str, Matching] = {
-        "ngram, n = 8, half": Matcher(Index(items)), "ngram, n = 13, half": Matcher(Index(items, 13)),
-        "any, n = 8": Matcher(Index(items), "any"), "any, n = 13": Matcher(Index(items, 13), "any"),
+        "ngram, n = 8, half": Matcher(Index(items)),
+        "ngram, n = 13, half": Matcher(Index(items, 13)),
+        "any, n = 8": Matcher(Index(items), "any"),
+        "any, n = 13": Matcher(Index(items, 13), "any"),
         "exact": WholeMatcher(items),
-    }  # fmt: skip
+    }
     encoder = Remembering(default_folder()) if options.cosines else None
     if encoder:
         modes |= {f"embedding, {cosine}": MeaningMatcher(items, encoder, cosine) for cosine in options.cosines}
@@ -209,8 +215,11 @@ def show(results: dict[str, dict[str, Any]]) -> None:
     print("|---|" + "---:|" * len(results))
     for kind in next(iter(results.values()))["recall"]:
         print(f"| {kind} | " + " | ".join(f"{each['recall'][kind]:.0%}" for each in results.values()) + " |")
-    print("| **precision** (false rows) | "
-          + " | ".join(f"{each['precision']:.1%} ({each['false']})" for each in results.values()) + " |")  # fmt: skip
+    print(
+        "| **precision** (false rows) | "
+        + " | ".join(f"{each['precision']:.1%} ({each['false']})" for each in results.values())
+        + " |"
+    )
 
 
 if __name__ == "__main__":

@@ -38,11 +38,27 @@ def main() -> None:
     lengths = [sum(map(len, row.values())) for row in rows]
     tokens = [sum(lengths[at : at + 4]) for at in range(0, len(rows), 4)]
     with (
-        Side("ours", sys.executable, HERE / "training_ours.py", "dpo", str(folder), str(files["ours"]), "bfloat16",
-             threads=asked.threads) as ours,
-        Side("trl", asked.peer_python, HERE / "training_trl.py", "dpo", str(folder), str(files["peer"]), "bfloat16",
-             threads=asked.threads) as trl,
-    ):  # fmt: skip
+        Side(
+            "ours",
+            sys.executable,
+            HERE / "training_ours.py",
+            "dpo",
+            str(folder),
+            str(files["ours"]),
+            "bfloat16",
+            threads=asked.threads,
+        ) as ours,
+        Side(
+            "trl",
+            asked.peer_python,
+            HERE / "training_trl.py",
+            "dpo",
+            str(folder),
+            str(files["peer"]),
+            "bfloat16",
+            threads=asked.threads,
+        ) as trl,
+    ):
         found = race([ours, trl], asked.runs, tokens)
     # 6 + 2 (the reference) operations a weight and token; the head where a token is an answer's
     report("dpo", found, 8 * (106.2e6 + 0.5 * 28.3e6), asked.threads, apart)

@@ -39,8 +39,9 @@ def main() -> None:
     options.add_argument("--batches", default="1,8,32", help="of the harness; the best of a pilot is used")
     options.add_argument("--rows", type=int, default=64, help="of ours")
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--pilot", type=int, default=PILOT,
-                         help="requests of the pilot for each batch size: at least the largest")  # fmt: skip
+    options.add_argument(
+        "--pilot", type=int, default=PILOT, help="requests of the pilot for each batch size: at least the largest"
+    )
     for task, count in (("gsm8k", 64), ("bbh", 96), ("mmlu", 400), ("truthfulqa", 100)):
         options.add_argument(f"--{task}", type=int, default=count, help="questions; 0 leaves it out")
     asked = options.parse_args()
@@ -49,10 +50,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = str(model_folder(asked.model))
         data = Path(work)
-        peer = Side("lm-eval", asked.peer_python, HERE / "evaluate_peer.py", folder, asked.dtype, str(data),
-                    threads=asked.threads, patience=PATIENCE)  # fmt: skip
-        ours = Side("ours", sys.executable, HERE / "evaluate_ours.py", folder, asked.dtype, threads=asked.threads,
-                    patience=PATIENCE)  # fmt: skip
+        peer = Side(
+            "lm-eval",
+            asked.peer_python,
+            HERE / "evaluate_peer.py",
+            folder,
+            asked.dtype,
+            str(data),
+            threads=asked.threads,
+            patience=PATIENCE,
+        )
+        ours = Side(
+            "ours",
+            sys.executable,
+            HERE / "evaluate_ours.py",
+            folder,
+            asked.dtype,
+            threads=asked.threads,
+            patience=PATIENCE,
+        )
         with peer, ours:
             ours.ask("load")
             for task in STOPS:
@@ -70,21 +86,33 @@ def duel_on(task: str, peer: Side, ours: Side, data: Path, asked: Any) -> dict[s
     batches = [int(each) for each in asked.batches.split(",")]
     batch = best_batch(task, peer, tokens, batches, pilot_of(task, data, asked.pilot))
     theirs = peer.ask("run", task=task, tokens=tokens, batch=batch, limit=None, out=str(samples))
-    mine = ours.ask("run", task=task, samples=str(samples / "peer"), tokens=max(tokens, 1), stop=STOPS[task],
-                    rows=asked.rows)  # fmt: skip
+    mine = ours.ask(
+        "run", task=task, samples=str(samples / "peer"), tokens=max(tokens, 1), stop=STOPS[task], rows=asked.rows
+    )
     speeds = [side["questions"] / side["seconds"] for side in (mine, theirs)]
     ratio, goal = speeds[0] / speeds[1], GOALS[task in WRITTEN]
     # on a machine that others use too, processor seconds say more than the clock's
     spent = theirs["processor"] / theirs["questions"] / (mine["processor"] / mine["questions"])
     found = agreement(task, mine["answers"], read_logs(samples / "peer"))
-    print(f"\n{task}: {mine['questions']} asked, ours {speeds[0]:.3g}/s, harness {speeds[1]:.3g}/s (batch {batch}), "
-          f"ratio {ratio:.2f} (goal {goal:g}; processor {spent:.2f}); same verdict {found['same']}/{found['n']}",
-          flush=True)  # fmt: skip
+    print(
+        f"\n{task}: {mine['questions']} asked, ours {speeds[0]:.3g}/s, harness {speeds[1]:.3g}/s (batch {batch}), "
+        f"ratio {ratio:.2f} (goal {goal:g}; processor {spent:.2f}); same verdict {found['same']}/{found['n']}",
+        flush=True,
+    )
     for line in found.pop("differences"):
         print(f"  {line}")
     seconds = {"ours_processor": mine["processor"], "peer_processor": theirs["processor"]}
-    return {"questions": mine["questions"], **seconds, "ours_per_second": speeds[0], "peer_per_second": speeds[1],
-            "ratio": ratio, "ratio_processor": spent, "goal": goal, "peer_batch": batch, **found}  # fmt: skip
+    return {
+        "questions": mine["questions"],
+        **seconds,
+        "ours_per_second": speeds[0],
+        "peer_per_second": speeds[1],
+        "ratio": ratio,
+        "ratio_processor": spent,
+        "goal": goal,
+        "peer_batch": batch,
+        **found,
+    }
 
 
 def best_batch(task: str, peer: Side, tokens: int, batches: list[int], pilot: int) -> int:
@@ -190,14 +218,19 @@ def by_groups(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 def truthful(row: dict[str, Any]) -> dict[str, Any]:
     """The harness's columns from those of the published CSV."""
-    sides = [[each.strip() for each in re.split(";", row[f"{side} answers"]) if each.strip()]
-             for side in ("correct", "incorrect")]  # fmt: skip
+    sides = [
+        [each.strip() for each in re.split(";", row[f"{side} answers"]) if each.strip()]
+        for side in ("correct", "incorrect")
+    ]
     best = row["best answer"].strip()
     choices = [best, *(each for each in sides[0] if each != best), *sides[1]]
     labels = [1] * (len(choices) - len(sides[1])) + [0] * len(sides[1])
     one = {"choices": [best, *sides[1]], "labels": [1] + [0] * len(sides[1])}
-    return {"question": row["question"].strip(), "mc1_targets": one,
-            "mc2_targets": {"choices": choices, "labels": labels}}  # fmt: skip
+    return {
+        "question": row["question"].strip(),
+        "mc1_targets": one,
+        "mc2_targets": {"choices": choices, "labels": labels},
+    }
 
 
 def read(folder: Path, pattern: str) -> list[dict[str, Any]]:

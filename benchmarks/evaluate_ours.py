@@ -31,10 +31,18 @@ def run(engine: Any, task: str, samples: str, tokens: int, stop: list[str], rows
     with Pool(1) as pool:
         graded = [(each.loaded.task.name, grade(each, pool)) for each in found]
     answers = [
-        {"task": name, "question": r.question, "completion": r.completion, "extracted": r.extracted, "score": r.score,
-         "outcome": r.outcome, "lls": [v for key, v in r.values.items() if key.startswith("ll_")]}
-        for name, records in graded for r in records
-    ]  # fmt: skip
+        {
+            "task": name,
+            "question": r.question,
+            "completion": r.completion,
+            "extracted": r.extracted,
+            "score": r.score,
+            "outcome": r.outcome,
+            "lls": [v for key, v in r.values.items() if key.startswith("ll_")],
+        }
+        for name, records in graded
+        for r in records
+    ]
     return {"seconds": seconds, "processor": used, "questions": len(answers), "answers": answers}
 
 
@@ -49,8 +57,13 @@ def main() -> None:
             state["engine"] = LocalEngine.load(Path(folder), dtype)
         return state["engine"]
 
-    serve({"load": lambda: {"ok": bool(engine())}, "run": lambda **asked: run(engine(), **asked),
-           "peak": lambda: {"gigabytes": peak_gigabytes()}})  # fmt: skip
+    serve(
+        {
+            "load": lambda: {"ok": bool(engine())},
+            "run": lambda **asked: run(engine(), **asked),
+            "peak": lambda: {"gigabytes": peak_gigabytes()},
+        }
+    )
 
 
 if __name__ == "__main__":

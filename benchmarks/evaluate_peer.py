@@ -66,9 +66,11 @@ class Peer:
 
     def _config(self, yaml: str, rows: Path, tokens: int, until: list[str]) -> dict[str, Any]:
         config: dict[str, Any] = {
-            "include": str(self.tasks / yaml), "dataset_path": "json", "dataset_name": None,
+            "include": str(self.tasks / yaml),
+            "dataset_path": "json",
+            "dataset_name": None,
             "dataset_kwargs": {"data_files": {"test": str(rows)}},
-        }  # fmt: skip
+        }
         if tokens:
             kwargs = {"until": until, "do_sample": False, "temperature": 0.0, "max_gen_toks": tokens}
             config["generation_kwargs"] = kwargs
@@ -88,9 +90,13 @@ class Peer:
             (folder / f"{name}.yaml").write_text(json.dumps({"task": f"ours_{name}", **config}))
         self.lm.batch_size_per_gpu, self.asking, self.processor = batch, 0.0, 0.0
         found = simple_evaluate(
-            self.lm, tasks=[f"ours_{name}" for name in configs], limit=limit, log_samples=True, bootstrap_iters=0,
+            self.lm,
+            tasks=[f"ours_{name}" for name in configs],
+            limit=limit,
+            log_samples=True,
+            bootstrap_iters=0,
             task_manager=TaskManager(include_path=str(folder), include_defaults=False),
-        )  # fmt: skip
+        )
         questions = 0
         if out:
             tracker = EvaluationTracker(output_path=out)
@@ -102,8 +108,12 @@ class Peer:
                 tracker.save_results_samples(task_name=name, samples=samples)
         for samples in found["samples"].values():
             questions += len({sample["doc_id"] for sample in samples})
-        return {"seconds": self.asking, "processor": self.processor, "questions": questions,
-                "results": {name: _numbers(found["results"][name]) for name in found["results"]}}  # fmt: skip
+        return {
+            "seconds": self.asking,
+            "processor": self.processor,
+            "questions": questions,
+            "results": {name: _numbers(found["results"][name]) for name in found["results"]},
+        }
 
 
 def _numbers(result: dict[str, Any]) -> dict[str, float]:

@@ -78,9 +78,11 @@ class Transformers:
         processors = [keep] if temperature else []
         with torch.inference_mode():
             out = self.model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=self.config(new, temperature, seed),
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=self.config(new, temperature, seed),
                 logits_processor=processors,
-            )  # fmt: skip
+            )
         assert len(kept) == (new - 1 if temperature else 0)
         answers: Ids = out[:, longest:].tolist()
         return answers
@@ -116,9 +118,14 @@ class VLLM:
         from vllm import LLM
 
         self.llm = LLM(
-            folder, dtype=dtype, max_model_len=2048, enable_prefix_caching=False, max_num_seqs=64, seed=0,
+            folder,
+            dtype=dtype,
+            max_model_len=2048,
+            enable_prefix_caching=False,
+            max_num_seqs=64,
+            seed=0,
             disable_log_stats=True,
-        )  # fmt: skip
+        )
         self.tokenizer = self.llm.get_tokenizer()
 
     def run(self, asked: Ids, new: int, temperature: float, seed: int) -> Ids:

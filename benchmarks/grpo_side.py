@@ -122,24 +122,43 @@ class TRL:
         rows = count * samples
         cuts = rows // 4 if length > LONG and rows % 4 == 0 else 1
         config = GRPOConfig(
-            output_dir=tempfile.mkdtemp(), use_cpu=True, bf16=False, report_to="none", save_strategy="no",
-            per_device_train_batch_size=rows // cuts, gradient_accumulation_steps=cuts,
-            num_generations=samples, max_completion_length=new,
-            learning_rate=RATE, lr_scheduler_type="constant", gradient_checkpointing=False, logging_steps=10**6,
-            loss_type="dapo", epsilon=0.2, epsilon_high=0.272, beta=0.0, temperature=1.0, max_grad_norm=1.0,
-            max_steps=10**6, disable_tqdm=True, seed=1,
+            output_dir=tempfile.mkdtemp(),
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            save_strategy="no",
+            per_device_train_batch_size=rows // cuts,
+            gradient_accumulation_steps=cuts,
+            num_generations=samples,
+            max_completion_length=new,
+            learning_rate=RATE,
+            lr_scheduler_type="constant",
+            gradient_checkpointing=False,
+            logging_steps=10**6,
+            loss_type="dapo",
+            epsilon=0.2,
+            epsilon_high=0.272,
+            beta=0.0,
+            temperature=1.0,
+            max_grad_norm=1.0,
+            max_steps=10**6,
+            disable_tqdm=True,
+            seed=1,
             generation_kwargs={"min_new_tokens": new},
             use_transformers_continuous_batching=self.continuous,
-        )  # fmt: skip
+        )
 
         def rewarded(completion_ids: Ids, **_: Any) -> list[float]:
             assert all(len(ids) == new for ids in completion_ids), "a rollout ended early"
             return [reward(ids) for ids in completion_ids]
 
         self.trainer = GRPOTrainer(
-            model, args=config, reward_funcs=rewarded, processing_class=tokenizer,
+            model,
+            args=config,
+            reward_funcs=rewarded,
+            processing_class=tokenizer,
             train_dataset=Dataset.from_list([{"prompt": t} for t in texts] * 64),
-        )  # fmt: skip
+        )
         self.trainer.eos_token_ids = [-1]
         self.sampling: list[float] = []
         self._time_sampling()
@@ -209,9 +228,13 @@ class TRL:
         trainer.model.train()
         trainer.current_gradient_accumulation_steps = 1
         inputs = {
-            "prompt_ids": prompt, "prompt_mask": torch.ones_like(prompt), "completion_ids": completion,
-            "completion_mask": mask, "advantages": advantages, "num_items_in_batch": mask.sum(),
-        }  # fmt: skip
+            "prompt_ids": prompt,
+            "prompt_mask": torch.ones_like(prompt),
+            "completion_ids": completion,
+            "completion_mask": mask,
+            "advantages": advantages,
+            "num_items_in_batch": mask.sum(),
+        }
         loss = trainer._compute_loss(trainer.model, inputs)
         loss.backward()
         save_file({k: w.grad for k, w in trainer.model.named_parameters() if w.grad is not None}, path)

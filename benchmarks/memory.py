@@ -81,8 +81,18 @@ def main() -> None:
     print(f"{'setting':>30} {'peak GiB':>9} {'processor s':>12}")
     result: dict[str, Any] = {"benchmark": "memory"}
     for name in SETTINGS:
-        command = [sys.executable, __file__, "--model", str(folder), "--rows", str(asked.rows), "--length",
-                   str(asked.length), "--one", name]  # fmt: skip
+        command = [
+            sys.executable,
+            __file__,
+            "--model",
+            str(folder),
+            "--rows",
+            str(asked.rows),
+            "--length",
+            str(asked.length),
+            "--one",
+            name,
+        ]
         ran = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | MALLOC)
         found = result[name] = json.loads(ran.stdout.splitlines()[-1])
         print(f"{name:>30} {found['peak_gib']:>9.2f} {found['seconds']:>12.1f}", flush=True)

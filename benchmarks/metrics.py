@@ -23,8 +23,34 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-WORDS = ["the", "a", "an", "red", "Red", "camel's", "42", "42.0", "7", "1,000", "half", "time", "U.S.", "No.", "$5",
-         "25-yard", "50%", "3.5%", "Smith", "Jones", "Mary-Ann", "1990s", "(two)", "'quoted'", "St.", "-3"]  # fmt: skip
+WORDS = [
+    "the",
+    "a",
+    "an",
+    "red",
+    "Red",
+    "camel's",
+    "42",
+    "42.0",
+    "7",
+    "1,000",
+    "half",
+    "time",
+    "U.S.",
+    "No.",
+    "$5",
+    "25-yard",
+    "50%",
+    "3.5%",
+    "Smith",
+    "Jones",
+    "Mary-Ann",
+    "1990s",
+    "(two)",
+    "'quoted'",
+    "St.",
+    "-3",
+]
 PEER = Path(__file__).with_name("metrics_peer.py")
 
 
@@ -34,10 +60,15 @@ def main() -> None:
     options.add_argument("--data", type=Path, default=Path("../shared/data"))
     options.add_argument("--cases", type=int, default=5000)
     asked = options.parse_args()
-    cases = {"squad": list(squad_cases(asked.cases)), "drop": list(drop_cases(asked.cases, asked.data)),
-             "mc2": list(mc2_cases(asked.cases)), "pass_at_k": list(pass_cases())}  # fmt: skip
-    done = subprocess.run([asked.peer_python, str(PEER)], input=json.dumps(cases), capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    cases = {
+        "squad": list(squad_cases(asked.cases)),
+        "drop": list(drop_cases(asked.cases, asked.data)),
+        "mc2": list(mc2_cases(asked.cases)),
+        "pass_at_k": list(pass_cases()),
+    }
+    done = subprocess.run(
+        [asked.peer_python, str(PEER)], input=json.dumps(cases), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stderr[-2000:])
     theirs: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
@@ -51,9 +82,11 @@ def ours(name: str, case: list[Any]) -> float:
     from bactrian.verify.text.spans import drop_f1, token_f1
 
     functions: dict[str, Callable[..., float]] = {
-        "squad": token_f1, "mc2": truthful_mass, "pass_at_k": pass_at_k,
+        "squad": token_f1,
+        "mc2": truthful_mass,
+        "pass_at_k": pass_at_k,
         "drop": lambda _, gold, given: drop_f1(given, gold),
-    }  # fmt: skip
+    }
     return functions[name](*case)
 
 
@@ -62,8 +95,10 @@ def agreement(name: str, cases: list[list[Any]], theirs: list[float]) -> dict[st
     largest = max(abs(mine - its) for mine, its, _ in pairs)
     differ = [pair for pair in pairs if abs(pair[0] - pair[1]) > 1e-9]
     strange = [pair for pair in differ if not known(name, pair[2])]
-    print(f"{name}: {len(pairs) - len(differ)}/{len(pairs)} the same within 1e-9, {len(differ) - len(strange)} that "
-          f"are known to differ, {len(strange)} others; largest difference {largest:.3g}")  # fmt: skip
+    print(
+        f"{name}: {len(pairs) - len(differ)}/{len(pairs)} the same within 1e-9, {len(differ) - len(strange)} that "
+        f"are known to differ, {len(strange)} others; largest difference {largest:.3g}"
+    )
     for mine, its, case in strange[:6]:
         print(f"  ours {mine:g}, harness {its:g}: {json.dumps(case, ensure_ascii=False)[:160]}")
     return {"cases": len(pairs), "same": len(pairs) - len(differ), "unexplained": len(strange), "largest": largest}

@@ -51,8 +51,10 @@ def main() -> None:
     for side in ("prompts", "all"):
         before = time.monotonic()
         table = measured(options.data, items, matcher, options.out / side, side)
-        print(f"\n{side}: {sum(table.sources.values()):,} rows of {len(table.sources)} files, {len(items):,} items of "
-              f"{len(table.benchmarks)} benchmarks, {time.monotonic() - before:.0f} s\n\n{table}")  # fmt: skip
+        print(
+            f"\n{side}: {sum(table.sources.values()):,} rows of {len(table.sources)} files, {len(items):,} items of "
+            f"{len(table.benchmarks)} benchmarks, {time.monotonic() - before:.0f} s\n\n{table}"
+        )
         results[side] = table.as_dict()
     print(json.dumps({side: {"cells": each["cells"], "short": each["short"]} for side, each in results.items()}))
 
@@ -62,8 +64,9 @@ def measured(data: Path, items: list[Item], matcher: Matcher, folder: Path, side
     shutil.rmtree(folder, ignore_errors=True)
     rows = (row for name in TRAINING.split() for row in training_rows(data / name))
     found = scan(rows, items, matcher, folder, side)
-    places = {(match["row"], match["source"], match["benchmark"]) for batch in evidence(folder)
-              for match in batch.to_pylist()}  # fmt: skip
+    places = {
+        (match["row"], match["source"], match["benchmark"]) for batch in evidence(folder) for match in batch.to_pylist()
+    }
     counts = Counter((source, benchmark) for _, source, benchmark in places)
     return tabulate(items, too_short(items, matcher.index.n), found.sources, found.items, counts)
 

@@ -89,12 +89,19 @@ def path(points: list[charts.Point], colour: str, width: str, opacity: str = "1"
 def draw(curves: dict[str, Curve]) -> Markup:
     last = max(look.step for curve in curves.values() for look in curve.looks)
     reward = charts.smooth(curves["proxy"].line("reward"), 5)
-    high = max([look.score + error(look) for c in curves.values() for look in c.looks]
-               + [v for c in curves.values() for _, v in c.line("score")])  # fmt: skip
+    high = max(
+        [look.score + error(look) for c in curves.values() for look in c.looks]
+        + [v for c in curves.values() for _, v in c.line("score")]
+    )
 
     def left(place: Any) -> list[Markup]:
-        raw = [tag("circle", {"cx": place(p)[0], "cy": place(p)[1], "r": "1.5", "fill": COLOURS["proxy"],
-                              "fill-opacity": "0.35"}) for p in curves["proxy"].line("reward")]  # fmt: skip
+        raw = [
+            tag(
+                "circle",
+                {"cx": place(p)[0], "cy": place(p)[1], "r": "1.5", "fill": COLOURS["proxy"], "fill-opacity": "0.35"},
+            )
+            for p in curves["proxy"].line("reward")
+        ]
         return [*raw, path([place(p) for p in reward], COLOURS["proxy"], "2")]
 
     def right(place: Any) -> list[Markup]:
@@ -117,9 +124,14 @@ def draw(curves: dict[str, Curve]) -> Markup:
     thin = {"x": LEFT + 380, "y": HEIGHT + 14}
     panels.append(tag("text", thin, "thin: sampled, training problems; ring: alarm"))
     box = {
-        "viewBox": f"0 0 {2 * WIDTH:g} {HEIGHT + 22:g}", "xmlns": "http://www.w3.org/2000/svg", "role": "img",
-        "font-family": "sans-serif", "font-size": "11", "fill": "currentColor", "aria-label": "Over-optimisation",
-    }  # fmt: skip
+        "viewBox": f"0 0 {2 * WIDTH:g} {HEIGHT + 22:g}",
+        "xmlns": "http://www.w3.org/2000/svg",
+        "role": "img",
+        "font-family": "sans-serif",
+        "font-size": "11",
+        "fill": "currentColor",
+        "aria-label": "Over-optimisation",
+    }
     return tag("svg", box, join(panels))
 
 
@@ -158,9 +170,15 @@ def main() -> int:
     curves = read_curves(asked.run)
     asked.figure.write_text(str(draw(curves)) + "\n", encoding="utf-8")
     write_data(curves, asked.figure.with_suffix(".csv"))
-    told = {name: {"held_out": [round(look.score, 4) for look in c.looks], "alarms": sorted(c.alarms),
-                   "reward": [round(c.steps[0]["reward"], 3), round(c.steps[-1]["reward"], 3)],
-                   "kl": round(c.steps[-1].get("kl", 0.0), 4)} for name, c in curves.items()}  # fmt: skip
+    told = {
+        name: {
+            "held_out": [round(look.score, 4) for look in c.looks],
+            "alarms": sorted(c.alarms),
+            "reward": [round(c.steps[0]["reward"], 3), round(c.steps[-1]["reward"], 3)],
+            "kl": round(c.steps[-1].get("kl", 0.0), 4),
+        }
+        for name, c in curves.items()
+    }
     print(json.dumps(told))
     return 0
 

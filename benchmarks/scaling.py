@@ -60,8 +60,16 @@ def small_model(folder: Path) -> None:
 
     words = ("".join(letters) for letters in islice(product(ascii_lowercase, repeat=3), 8192))
     tokenizer = word_tokenizer([" ".join(words)], 512)
-    new_model(tokenizer, architecture="llama", hidden_size=256, layers=4, heads=4, intermediate_size=704, context=512,
-              folder=folder)  # fmt: skip
+    new_model(
+        tokenizer,
+        architecture="llama",
+        hidden_size=256,
+        layers=4,
+        heads=4,
+        intermediate_size=704,
+        context=512,
+        folder=folder,
+    )
 
 
 def main() -> None:
@@ -87,8 +95,11 @@ def main() -> None:
         command = [sys.executable, __file__, "--threads", str(asked.threads), *one]
         ran = subprocess.run(command, capture_output=True, text=True, check=True)
         found = json.loads(ran.stdout.splitlines()[-1])
-        print(f"{rows:>8} {batch:>11} {found['tokens']:>13.0f} {found['microseconds']:>9.1f} {found['setup']:>8.2f} "
-              f"{found['peak']:>9.2f}", flush=True)  # fmt: skip
+        print(
+            f"{rows:>8} {batch:>11} {found['tokens']:>13.0f} {found['microseconds']:>9.1f} {found['setup']:>8.2f} "
+            f"{found['peak']:>9.2f}",
+            flush=True,
+        )
         result[f"{rows} rows, {batch} a step"] = found
     print(json.dumps(result))
 

@@ -108,8 +108,11 @@ def measure(folder: Path, gigabytes: float) -> None:
         made = folder / str(number)
         found = results[settings["stage"]] = run_stage(settings, data, made)
         speed, peak = size / 1e6 / found["seconds"], found["peak_bytes"] / 2**30
-        print(f"| {settings['stage']} | {found['rows_kept']:,.0f} | {found.get('rows_dropped', 0):,.0f} | "
-              f"{found['seconds']:.0f} | {speed:.0f} | {peak:.2f} |", flush=True)  # fmt: skip
+        print(
+            f"| {settings['stage']} | {found['rows_kept']:,.0f} | {found.get('rows_dropped', 0):,.0f} | "
+            f"{found['seconds']:.0f} | {speed:.0f} | {peak:.2f} |",
+            flush=True,
+        )
         if number == 0 and found["rows_dropped"] != rows // BAD_ONE_IN:
             raise SystemExit(f"{rows // BAD_ONE_IN:,} rows are damaged, but {found['rows_dropped']:,.0f} were dropped")
         (shutil.rmtree if data.is_dir() else Path.unlink)(data)

@@ -58,17 +58,28 @@ def main() -> int:
         within = sum(thought.thinking_tokens <= size for thought in thoughts)
         answered = sum(opens_an_answer(thought, header, budget) for thought in thoughts)
         line = {
-            "budget": size, "questions": len(thoughts), "within": within, "answered": answered,
+            "budget": size,
+            "questions": len(thoughts),
+            "within": within,
+            "answered": answered,
             "longest": max(t.thinking_tokens for t in thoughts),
             "mean": sum(t.thinking_tokens for t in thoughts) / len(thoughts),
-            "cut": sum(t.ended == "budget" for t in thoughts), "waited": sum(len(t.waits) for t in thoughts),
-            "loops": sum(t.loop is not None for t in thoughts), "forwarded": engine.forwarded - before,
-            "sampled": sum(t.sampled for t in thoughts), "forced": sum(t.forced_tokens for t in thoughts),
-            "prompts": sum(map(len, prompts)), "seconds": seconds,
-        }  # fmt: skip
+            "cut": sum(t.ended == "budget" for t in thoughts),
+            "waited": sum(len(t.waits) for t in thoughts),
+            "loops": sum(t.loop is not None for t in thoughts),
+            "forwarded": engine.forwarded - before,
+            "sampled": sum(t.sampled for t in thoughts),
+            "forced": sum(t.forced_tokens for t in thoughts),
+            "prompts": sum(map(len, prompts)),
+            "seconds": seconds,
+        }
         lines.append(line)
-        print(" · ".join(f"{key} {value:,.1f}" if isinstance(value, float) else f"{key} {value:,}"
-                         for key, value in line.items()), flush=True)  # fmt: skip
+        print(
+            " · ".join(
+                f"{key} {value:,.1f}" if isinstance(value, float) else f"{key} {value:,}" for key, value in line.items()
+            ),
+            flush=True,
+        )
     total = sum(line["questions"] for line in lines)
     control = sum(line["within"] for line in lines) / total
     sections = sum(line["answered"] for line in lines) / total
@@ -81,9 +92,12 @@ def opens_an_answer(thought: Thought, header: tuple[int, ...], budget: Budget) -
     """Whether the tokens before the answer's are the header (and the final words, after a cut), and it has some."""
     opened = thought.ids[thought.thinking_tokens : len(thought.ids) - thought.answer_tokens]
     cut = thought.ended == "budget"
-    return thought.answer_tokens >= 1 and len(opened) > len(header) and (
-        cut or opened[len(opened) - len(header) :] == header
-    ) and (not cut or thought.answer.startswith(budget.final))  # fmt: skip
+    return (
+        thought.answer_tokens >= 1
+        and len(opened) > len(header)
+        and (cut or opened[len(opened) - len(header) :] == header)
+        and (not cut or thought.answer.startswith(budget.final))
+    )
 
 
 if __name__ == "__main__":

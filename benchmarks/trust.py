@@ -61,14 +61,18 @@ def gold(data: Path) -> dict[str, Any]:
         found = check_all(list(catalogue().values()), [data], pool, hub=False)
     rows = {name: each for name, each in found.items() if each.get("share") is not None}
     for name, each in rows.items():
-        print(f"{name:24} {each['right']:6,} of {each['questions']:6,} right; wrong answers called right: "
-              f"{each['wrong_called_right']}; {each['seconds']:.0f} s")  # fmt: skip
+        print(
+            f"{name:24} {each['right']:6,} of {each['questions']:6,} right; wrong answers called right: "
+            f"{each['wrong_called_right']}; {each['seconds']:.0f} s"
+        )
     shares = {name: each["share"] for name, each in rows.items()}
     return {
-        "gold_min": min(shares.values()), "below": [name for name, share in shares.items() if share < LEAST],
+        "gold_min": min(shares.values()),
+        "below": [name for name, share in shares.items() if share < LEAST],
         "absent": [name for name, each in found.items() if "absent" in each],
-        "refused": {name: each["refused"] for name, each in found.items() if "refused" in each}, "tasks": rows,
-    }  # fmt: skip
+        "refused": {name: each["refused"] for name, each in found.items() if "refused" in each},
+        "tasks": rows,
+    }
 
 
 def mathematics(data: Path) -> dict[str, Any]:
@@ -101,8 +105,12 @@ def ifeval(data: Path) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "gold": gold, "math": mathematics, "stability": stability, "forgeries": forgeries, "ifeval": ifeval,
-}  # fmt: skip
+    "gold": gold,
+    "math": mathematics,
+    "stability": stability,
+    "forgeries": forgeries,
+    "ifeval": ifeval,
+}
 
 
 def main() -> None:
@@ -115,8 +123,13 @@ def main() -> None:
         began = time.perf_counter()
         found[name] = PARTS[name](given.data)
         seconds[name] = round(time.perf_counter() - began, 1)
-    told = {"benchmark": "trust", "date": datetime.now(UTC).date().isoformat(), "machine": platform.processor(),
-            "cores": os.cpu_count(), "seconds": seconds}  # fmt: skip
+    told = {
+        "benchmark": "trust",
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": platform.processor(),
+        "cores": os.cpu_count(),
+        "seconds": seconds,
+    }
     print(json.dumps(told | found))
 
 

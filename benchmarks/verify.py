@@ -43,8 +43,11 @@ def math_items(data: Path, name: str = "math") -> list[tuple[str, list[Item]]]:
     """Solutions (right answers), and the same held against the next problem's answer (nearly all wrong)."""
     pairs = [(f"So \\boxed{{{a}}}.", p.gold) for p in PAIRS for a in (*p.same, *p.other)]
     found = [("hand-written pairs", [Item(name, text, gold) for text, gold in pairs])]
-    solved = [(row["solution"], row.get("answer") or boxed(row["solution"])) for file in
-              ("math500.dev.jsonl", "math_train_solutions_part.jsonl.gz") for row in rows(data / file)]  # fmt: skip
+    solved = [
+        (row["solution"], row.get("answer") or boxed(row["solution"]))
+        for file in ("math500.dev.jsonl", "math_train_solutions_part.jsonl.gz")
+        for row in rows(data / file)
+    ]
     if solved:
         golds = [gold for _, gold in solved]
         found.append(("MATH solutions", [Item(name, text, gold) for text, gold in solved]))
@@ -55,11 +58,16 @@ def math_items(data: Path, name: str = "math") -> list[tuple[str, list[Item]]]:
 
 def ifeval_rows(data: Path) -> list[dict[str, Any]]:
     asked = {row["prompt"].strip(): row for row in rows(data / "ifeval_input_data.jsonl")}
-    given = [row for name in ("ifeval_gpt4_responses_verdicts.jsonl", "ifeval_verdicts_qwen2_5-1_5b.jsonl")
-             for row in rows(data / name)]  # fmt: skip
+    given = [
+        row
+        for name in ("ifeval_gpt4_responses_verdicts.jsonl", "ifeval_verdicts_qwen2_5-1_5b.jsonl")
+        for row in rows(data / name)
+    ]
     known = [(row, asked[row["prompt"].strip()]) for row in given if row["prompt"].strip() in asked]
-    return [{**source, "response": row["response"], "strict": row["strict_all"], "loose": row["loose_all"]}
-            for row, source in known]  # fmt: skip
+    return [
+        {**source, "response": row["response"], "strict": row["strict_all"], "loose": row["loose_all"]}
+        for row, source in known
+    ]
 
 
 def timed(work: Callable[[], list[Verdict]]) -> tuple[float, list[Verdict]]:
@@ -182,8 +190,17 @@ def main() -> None:
     agreement = measure_ifeval(table, given.data, given.peer) if "ifeval" in parts else {}
     programs = measure_programs(given.data) if "programs" in parts else {}
     print("prompt-level verdicts equal to the published ones:", agreement)
-    print(json.dumps({"benchmark": "verify", "cores": os.cpu_count(), "rows": table.rows, "agreement": agreement,
-                      "programs": programs}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "verify",
+                "cores": os.cpu_count(),
+                "rows": table.rows,
+                "agreement": agreement,
+                "programs": programs,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

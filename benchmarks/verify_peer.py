@@ -31,7 +31,14 @@ strict = [utils.test_instruction_following_strict(i, r["response"]) for i, r in 
 middle = time.perf_counter()
 loose = [utils.test_instruction_following_loose(i, r["response"]) for i, r in zip(inputs, rows, strict=True)]
 ended = time.perf_counter()
-print(json.dumps({
-    "strict_seconds": middle - started, "loose_seconds": ended - middle, "n": len(rows),
-    "strict": [s.follow_all_instructions for s in strict], "loose": [s.follow_all_instructions for s in loose],
-}))  # fmt: skip
+print(
+    json.dumps(
+        {
+            "strict_seconds": middle - started,
+            "loose_seconds": ended - middle,
+            "n": len(rows),
+            "strict": [s.follow_all_instructions for s in strict],
+            "loose": [s.follow_all_instructions for s in loose],
+        }
+    )
+)

@@ -17,10 +17,17 @@ from duel import Side
 from versus import HERE, arguments, assert_same, draw_ids, model_folder, race, report, write_work
 
 SHAPE = {
-    "vocab_size": 262_144, "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18,
-    "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256, "sliding_window": 512,
-    "max_position_embeddings": 32_768, "query_pre_attn_scalar": 256,
-}  # fmt: skip
+    "vocab_size": 262_144,
+    "hidden_size": 640,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 18,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+    "sliding_window": 512,
+    "max_position_embeddings": 32_768,
+    "query_pre_attn_scalar": 256,
+}
 
 
 def write_model(tokenizer_from: Path) -> Path:

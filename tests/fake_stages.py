@@ -144,7 +144,10 @@ def main() -> None:
     from bactrian.recipe import recipe
     from bactrian.run import make
 
-    for module, name, fake in ((stages, "all_stages", lambda: FAKES), (recipe, "all_stages", lambda: FAKES),
-                               (make, "prepare", lambda hardware, seed: None)):
+    for module, name, fake in (
+        (stages, "all_stages", lambda: FAKES),
+        (recipe, "all_stages", lambda: FAKES),
+        (make, "prepare", lambda hardware, seed: None),
+    ):
         setattr(module, name, fake)
     sys.exit(cli.invoke(sys.argv[1:]))

@@ -53,8 +53,10 @@ def test_the_steps_below_are_there_once_more_for_each_part(tmp_path: Path) -> No
     assert [portion.label for portion in mixture.sources] == ["big/b"] and mixture.sources[0].amount == 2.0
     table: Any = found.step("mixture~ablation").stage
     assert table.full == ["scores"] and table.variants == {
-        "without sums": ["scores~no-sums"], "without big/b": ["scores~no-big-b"], "only sums": ["scores~only-sums"],
-    }  # fmt: skip
+        "without sums": ["scores~no-sums"],
+        "without big/b": ["scores~no-big-b"],
+        "only sums": ["scores~only-sums"],
+    }
 
 
 INSTEAD = """
@@ -107,27 +109,34 @@ def test_what_is_shared_is_made_once(tmp_path: Path) -> None:
     assert paths["mixture~no-big-b"] == paths["mixture~only-sums"]  # the same mixture under two names
 
 
-@pytest.mark.parametrize(("old", "new", "parts"), [
-    ("[sums, big/b]", "[sum]", ["line 8", "ablate.without.0", '"sum", which is no part', 'did you mean "sums"']),
-    ("[sums, big/b]", "[sums, sums]", ["ablate.without.1", '"sums" again']),
-    ("{without", "{with", ["ablate.with"]),
-    (", {data: b, name: big/b, amount: 2.0}", "", ['"sums", which is all there is']),
-    ("stage: sft,", "stage: sft, ablate: {without: [x]},", ["step \"sft\"", "which has no parts"]),
-])  # fmt: skip
-def test_what_cannot_be_left_out_is_an_error_in_its_place(
-    old: str, new: str, parts: list[str], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("[sums, big/b]", "[sum]", ["line 8", "ablate.without.0", '"sum", which is no part', 'did you mean "sums"']),
+        ("[sums, big/b]", "[sums, sums]", ["ablate.without.1", '"sums" again']),
+        ("{without", "{with", ["ablate.with"]),
+        (", {data: b, name: big/b, amount: 2.0}", "", ['"sums", which is all there is']),
+        ("stage: sft,", "stage: sft, ablate: {without: [x]},", ['step "sft"', "which has no parts"]),
+    ],
+)
+def test_what_cannot_be_left_out_is_an_error_in_its_place(old: str, new: str, parts: list[str], tmp_path: Path) -> None:
     with pytest.raises(BactrianError) as error:
         recipe(tmp_path, RECIPE.replace(old, new))
     assert all(part in str(error.value) for part in parts), str(error.value)
 
 
 def test_rules_of_a_filter_can_be_left_out_too(tmp_path: Path) -> None:
-    steps = {step.name: step.stage for step in recipe(tmp_path, """
+    steps = {
+        step.name: step.stage
+        for step in recipe(
+            tmp_path,
+            """
 steps:
   a: {stage: corpus, count: 9}
   some: {stage: filter, data: a, rules: [{rule: length, least: 3}, {rule: gopher}]}
-""").steps}
+""",
+        ).steps
+    }
     added, problems = expand("some", steps, Ablate(without=["gopher"]))
     assert not problems and [rule.rule for rule in added["some~no-gopher"].rules] == ["length"]  # type: ignore[attr-defined]
 
@@ -144,8 +153,12 @@ def evaluation(folder: Path, right: dict[str, str]) -> Input:
     """Results as `evaluate` leaves them, of a model called base and of another: "1" is a right answer."""
     folder.mkdir(parents=True)
     (folder / "results.json").write_text(json.dumps({"models": ["base", "sft"], "tasks": {task: {} for task in right}}))
-    rows = [({"model": model, "task": task, "mode": "greedy"}, answer(q, mark == "1" and model == "sft"))
-            for model in ("base", "sft") for task, marks in right.items() for q, mark in enumerate(marks)]  # fmt: skip
+    rows = [
+        ({"model": model, "task": task, "mode": "greedy"}, answer(q, mark == "1" and model == "sft"))
+        for model in ("base", "sft")
+        for task, marks in right.items()
+        for q, mark in enumerate(marks)
+    ]
     write_answers(folder / "questions.parquet", rows)
     return Input(folder.name, folder, Kind.RESULTS, "")
 
@@ -175,9 +188,15 @@ def test_the_last_run_of_every_method_is_a_column(tmp_path: Path) -> None:
         folder.mkdir()
         points = {"forcing": ["0", "64"], "majority": ["1 samples", "8 samples"]}
         methods = [{"name": name, "points": [{"label": label} for label in labels]} for name, labels in points.items()]
-        rows = [({"model": f"{method} · {label}", "task": "x", "mode": "sampled" if method == "majority" else "greedy"},
-                 answer(q, mark == "1" and label == labels[-1]))
-                for method, labels in points.items() for label in labels for q, mark in enumerate(marks)]  # fmt: skip
+        rows = [
+            (
+                {"model": f"{method} · {label}", "task": "x", "mode": "sampled" if method == "majority" else "greedy"},
+                answer(q, mark == "1" and label == labels[-1]),
+            )
+            for method, labels in points.items()
+            for label in labels
+            for q, mark in enumerate(marks)
+        ]
         results = {"models": [], "tasks": {"x": {}}, "scaling": {"methods": methods}}
         (folder / "results.json").write_text(json.dumps(results))
         write_answers(folder / "questions.parquet", rows)

@@ -21,9 +21,24 @@ KEY = "0123456789abcdef" * 4
 
 
 def manifest(**changes: object) -> Manifest:
-    values = {"kind": Kind.DATA, "stage": "letters", "step": "a", "key": KEY, "content_hash": "", "inputs": {},
-              "settings": {}, "seed": 0, "code": {}, "packages": {}, "hardware": {}, "licences": (), "started": "now",
-              "seconds": 1.0, "metrics": {"bad": None}, "files": {}}
+    values = {
+        "kind": Kind.DATA,
+        "stage": "letters",
+        "step": "a",
+        "key": KEY,
+        "content_hash": "",
+        "inputs": {},
+        "settings": {},
+        "seed": 0,
+        "code": {},
+        "packages": {},
+        "hardware": {},
+        "licences": (),
+        "started": "now",
+        "seconds": 1.0,
+        "metrics": {"bad": None},
+        "files": {},
+    }
     return Manifest.model_validate(values | changes)
 
 
@@ -70,8 +85,9 @@ def add(path: Path) -> None:
     path.with_name("extra").write_text("x")
 
 
-@pytest.mark.parametrize(("tamper", "named"), [(change, "changed file a"), (unlink, "missing file a"),
-                                               (add, "file extra is not part of it")])
+@pytest.mark.parametrize(
+    ("tamper", "named"), [(change, "changed file a"), (unlink, "missing file a"), (add, "file extra is not part of it")]
+)
 def test_a_tampered_file_is_named(tmp_path: Path, tamper: object, named: str) -> None:
     artifact = made(Store(tmp_path), a="1")
     tamper(artifact.path / "a")  # type: ignore[operator]
@@ -104,9 +120,16 @@ def test_every_bit_of_a_manifest_is_sealed(tmp_path: Path) -> None:
     Manifest.read(path.parent)
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("step", "b"), ("seed", 1), ("licences", [{"source": "a", "licence": "b"}]), ("metrics", {"bad": 1.0}),
-    ("ledger", {"id": "", "lines": 0, "seal": ""})])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("step", "b"),
+        ("seed", 1),
+        ("licences", [{"source": "a", "licence": "b"}]),
+        ("metrics", {"bad": 1.0}),
+        ("ledger", {"id": "", "lines": 0, "seal": ""}),
+    ],
+)
 def test_the_field_of_a_manifest_that_was_changed_is_named(tmp_path: Path, field: str, value: object) -> None:
     path = made(Store(tmp_path), a="1").path / "manifest.json"
     changed = json.loads(path.read_text())
@@ -129,12 +152,26 @@ def test_a_manifest_that_was_never_sealed_is_to_be_remade(tmp_path: Path) -> Non
 
 def test_a_statement_is_of_what_is_made_and_not_of_when_and_where(tmp_path: Path) -> None:
     one = made(Store(tmp_path), a="1").manifest
-    same = {"making": "another", "started": "later", "seconds": 9.0, "attempts": 2, "step": "another",
-            "hardware": {"cores": 7}, "metrics": {"seconds": 1.0}, "packages": {"a": "1"}}
+    same = {
+        "making": "another",
+        "started": "later",
+        "seconds": 9.0,
+        "attempts": 2,
+        "step": "another",
+        "hardware": {"cores": 7},
+        "metrics": {"seconds": 1.0},
+        "packages": {"a": "1"},
+    }
     again = one.model_copy(update=same).statement()
     assert again != one.statement() and again.split()[-1] == one.statement().split()[-1]
-    for change in ({"seed": 1}, {"licences": (Licence.of("a", "MIT"),)}, {"settings": {"a": 1}}, {"key": "f" * 64},
-                   {"decontamination": (Decontamination(data="a"),)}, {"content_hash": "x"}):
+    for change in (
+        {"seed": 1},
+        {"licences": (Licence.of("a", "MIT"),)},
+        {"settings": {"a": 1}},
+        {"key": "f" * 64},
+        {"decontamination": (Decontamination(data="a"),)},
+        {"content_hash": "x"},
+    ):
         assert one.model_copy(update=change).statement().split()[-1] != one.statement().split()[-1], change
 
 
@@ -166,8 +203,10 @@ def test_what_a_kill_left_is_there_again_but_never_an_artifact(tmp_path: Path) -
 
 
 def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
-    program = ("import sys, pathlib\nfrom bactrian.store.artifact import Store\n"
-               f"with Store(pathlib.Path(sys.argv[1])).making('letters', '{KEY}'):\n print('got it')")
+    program = (
+        "import sys, pathlib\nfrom bactrian.store.artifact import Store\n"
+        f"with Store(pathlib.Path(sys.argv[1])).making('letters', '{KEY}'):\n print('got it')"
+    )
     command = [sys.executable, "-c", program, str(tmp_path)]
     with Store(tmp_path).making("letters", KEY):
         second = subprocess.run(command, capture_output=True, text=True)
@@ -177,8 +216,10 @@ def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
-    program = ("import sys, pathlib, os\nfrom bactrian.store.disk import take_lock\n"
-               "take_lock(pathlib.Path(sys.argv[1]), 'x')\nos.kill(os.getpid(), 9)")
+    program = (
+        "import sys, pathlib, os\nfrom bactrian.store.disk import take_lock\n"
+        "take_lock(pathlib.Path(sys.argv[1]), 'x')\nos.kill(os.getpid(), 9)"
+    )
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")]).returncode == -9
     os.close(take_lock(tmp_path / "lock", "x"))
 
@@ -313,8 +354,11 @@ def test_content_hashes_are_equal_only_for_equal_names_and_hashes(
     assert (content_hash(one) == content_hash(two)) == same
 
 
-json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(),
-                           lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
 
 
 @given(st.dictionaries(st.text(), json_values))

@@ -70,16 +70,28 @@ RECIPES = {
     "steps:\n  a: {stage: corpus, count: many}\n": ["line 2", 'field "count"', '"many"', "a whole number"],
     "steps:\n  a: {stage: sft, model: b, data: d}\n  d: {stage: corpus}\n": ['step "a"', 'field "model"', '"b"'],
     "steps:\n  a: {stage: sft, model: d, data: d}\n  d: {stage: corpus}\n": ['"d", a step that makes data', "a model"],
-    "steps:\n  a: {stage: sft, model: b, data: d}\n  b: {stage: sft, model: a, data: d}\n  d: {stage: corpus}\n":
-        ["a cycle: a reads b reads a"],
-    "steps:\n  a: {stage: sft, model: 'embedded:smol', data: d}\n  d: {stage: corpus}\n":
-        ['field "model"', '"embedded:smol"', 'did you mean "embedded:smollm2-135m"?'],
-    "steps:\n  a: {stage: problems, tasks: [{source: sumz, count: 1}]}\n":
-        ['field "tasks.0.source"', '"sumz"', 'did you mean "sums"?'],
-    "steps:\n  a: {stage: problems, tasks: [{source: sums, count: 1, terms: [5, 2]}]}\n":
-        ['step "a"', "terms is 5 to 2", "smallest ≤ largest"],
-    "steps:\n  a: {stage: evaluate, models: [d], data: d, k: [4]}\n  d: {stage: corpus}\n":
-        ["k: found [4]", "from 1 to samples (0)"],
+    "steps:\n  a: {stage: sft, model: b, data: d}\n  b: {stage: sft, model: a, data: d}\n  d: {stage: corpus}\n": [
+        "a cycle: a reads b reads a"
+    ],
+    "steps:\n  a: {stage: sft, model: 'embedded:smol', data: d}\n  d: {stage: corpus}\n": [
+        'field "model"',
+        '"embedded:smol"',
+        'did you mean "embedded:smollm2-135m"?',
+    ],
+    "steps:\n  a: {stage: problems, tasks: [{source: sumz, count: 1}]}\n": [
+        'field "tasks.0.source"',
+        '"sumz"',
+        'did you mean "sums"?',
+    ],
+    "steps:\n  a: {stage: problems, tasks: [{source: sums, count: 1, terms: [5, 2]}]}\n": [
+        'step "a"',
+        "terms is 5 to 2",
+        "smallest ≤ largest",
+    ],
+    "steps:\n  a: {stage: evaluate, models: [d], data: d, k: [4]}\n  d: {stage: corpus}\n": [
+        "k: found [4]",
+        "from 1 to samples (0)",
+    ],
     "name: ../../etc\nsteps:\n  a: {stage: corpus}\n": ["line 1", 'field "name"', '"../../etc"'],
     "hardware: {dtype: fp16}\nsteps:\n  a: {stage: corpus}\n": ["line 1", '"hardware.dtype"', '"fp16"', "'bfloat16'"],
     "steps:\n  a: {stage: corpus}\n  a: {stage: corpus}\n": ["line 3", 'duplicate key "a"'],
@@ -146,9 +158,14 @@ def test_an_unknown_verifier_costs_no_sampling(
     assert f"{name}, row 2, field 'dataset': no verifier is called 'gsm9k'" in said
 
 
-@pytest.mark.parametrize("stage", [
-    ("evaluate", "--data", "--models"), ("prefer", "--prompts", "--pool"), ("rlvr", "--data", "--model"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "stage",
+    [
+        ("evaluate", "--data", "--models"),
+        ("prefer", "--prompts", "--pool"),
+        ("rlvr", "--data", "--model"),
+    ],
+)
 def test_answers_longer_than_the_context_are_refused_before_any_work(
     capsys: pytest.CaptureFixture[str], tiny: Path, stage: tuple[str, str, str]
 ) -> None:
@@ -183,13 +200,16 @@ def spoil(folder: Path, name: str) -> None:
         (folder / "own.py").write_text("import os; os.mkdir('owned')")
 
 
-@pytest.mark.parametrize(("name", "part"), [
-    ("no tokenizer", "no tokenizer: expected tokenizer.json"),
-    ("pickle", "weights only as pytorch_model.bin: a pickle can run any code"),
-    ("no header", "model.safetensors: found no safetensors header"),
-    ("no config", "no config.json"),
-    ("remote code", "cannot be loaded"),
-])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("no tokenizer", "no tokenizer: expected tokenizer.json"),
+        ("pickle", "weights only as pytorch_model.bin: a pickle can run any code"),
+        ("no header", "model.safetensors: found no safetensors header"),
+        ("no config", "no config.json"),
+        ("remote code", "cannot be loaded"),
+    ],
+)
 def test_a_model_folder_at_fault_is_refused(
     capsys: pytest.CaptureFixture[str], tiny: Path, name: str, part: str
 ) -> None:
@@ -200,21 +220,29 @@ def test_a_model_folder_at_fault_is_refused(
     assert not Path("owned").exists()
 
 
-def test_a_full_disk_is_named(
-    capsys: pytest.CaptureFixture[str], tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_named(capsys: pytest.CaptureFixture[str], tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any, **options: Any) -> None:
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("safetensors.torch.save_file", full)  # as in checkpoints
-    said = complaint(capsys, "sft", "--model", str(tiny), "--data", write(TALK), "--checkpoint-seconds", "0",
-                     "--epochs", "4", "--batch-size", "1")
+    said = complaint(
+        capsys,
+        "sft",
+        "--model",
+        str(tiny),
+        "--data",
+        write(TALK),
+        "--checkpoint-seconds",
+        "0",
+        "--epochs",
+        "4",
+        "--batch-size",
+        "1",
+    )
     assert "checkpoints: the disk is full" in said and "run again to resume" in said
 
 
-def test_hostile_text_in_data_goes_through_and_steers_nothing(
-    capsys: pytest.CaptureFixture[str], tiny: Path
-) -> None:
+def test_hostile_text_in_data_goes_through_and_steers_nothing(capsys: pytest.CaptureFixture[str], tiny: Path) -> None:
     row = {**SUM, "messages": turns(f"one {HOSTILE} [/bold] ?"), "source": HOSTILE, "license": HOSTILE, "id": HOSTILE}
     arguments = ["evaluate", "--models", str(tiny), "--data", write(row), "--max-new-tokens", "4"]
     assert invoke(arguments) == 0

@@ -74,8 +74,14 @@ def test_tulu_3_s_conversations_add_up(planned: Any) -> None:
     marks = {step: Licence.of(step, source.license).marks for step, source in sources(tulu).items()}
     assert {step for step, found in marks.items() if found} == {"no_robots", "flan"} and marks["no_robots"] == ("NC",)
     assert {portion.capability for portion in mixture(tulu).sources} == {
-        "general", "knowledge recall", "math", "coding", "safety", "multilingual", "precise instruction following",
-    }  # fmt: skip
+        "general",
+        "knowledge recall",
+        "math",
+        "coding",
+        "safety",
+        "multilingual",
+        "precise instruction following",
+    }
 
 
 def test_tulu_3_s_preference_prompts_do_not_add_up_to_the_total_that_is_printed(planned: Any) -> None:
@@ -113,16 +119,40 @@ def test_s1_and_coconot_count_as_published() -> None:
     assert coconot["original"] + coconot["original_test"] == pytest.approx(12_500, abs=50)
 
 
-@pytest.mark.parametrize(("name", "step", "row"), [
-    ("s1-funnel", "questions", {"question": "2 + 2?", "solution": "4", "attempt": "It is 4.", "cot": None,
-                                "thinking_trajectories": ["2 + 2 is 4"], "source_type": "x", "cot_type": "math"}),
-    ("coconot", "original_test", {"id": "1", "prompt": "Do it.", "response": "", "category": "c"}),
-    ("tulu3-preference", "if_augmented", {"prompt": "2 + 2?", "chosen": [{"role": "user", "content": "2 + 2?"},
-                                          {"role": "assistant", "content": "4"}], "rejected": []}),
-    ("dolmino", "gsm8k", {"id": "1", "text": "2 + 2 = 4", "added": "2024", "metadata": {"a": 1}}),
-    ("tulu3-rlvr", "math", {"messages": [{"role": "user", "content": "2 + 2?"}], "ground_truth": "4",
-                            "dataset": "MATH"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "step", "row"),
+    [
+        (
+            "s1-funnel",
+            "questions",
+            {
+                "question": "2 + 2?",
+                "solution": "4",
+                "attempt": "It is 4.",
+                "cot": None,
+                "thinking_trajectories": ["2 + 2 is 4"],
+                "source_type": "x",
+                "cot_type": "math",
+            },
+        ),
+        ("coconot", "original_test", {"id": "1", "prompt": "Do it.", "response": "", "category": "c"}),
+        (
+            "tulu3-preference",
+            "if_augmented",
+            {
+                "prompt": "2 + 2?",
+                "chosen": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
+                "rejected": [],
+            },
+        ),
+        ("dolmino", "gsm8k", {"id": "1", "text": "2 + 2 = 4", "added": "2024", "metadata": {"a": 1}}),
+        (
+            "tulu3-rlvr",
+            "math",
+            {"messages": [{"role": "user", "content": "2 + 2?"}], "ground_truth": "4", "dataset": "MATH"},
+        ),
+    ],
+)
 def test_rows_as_the_sets_have_them_go_through(name: str, step: str, row: dict[str, Any]) -> None:
     from bactrian.data.io.adoption import Account, adopt
     from bactrian.data.io.formats import Fault

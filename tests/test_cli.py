@@ -49,17 +49,21 @@ def test_importing_is_quick_and_loads_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["show", "--help"]])
 def test_help_is_quick_and_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
-    check = (f"import sys\nfrom bactrian.cli.main import invoke\nstatus = invoke({arguments})\n"
-             f"print(sorted({HEAVY} & set(sys.modules)), status, file=sys.stderr)")
+    check = (
+        f"import sys\nfrom bactrian.cli.main import invoke\nstatus = invoke({arguments})\n"
+        f"print(sorted({HEAVY} & set(sys.modules)), status, file=sys.stderr)"
+    )
     assert python("-c", check).stderr.strip() == "[] 0"
     alone = best_seconds(tmp_path, "-c", "import click, pydantic")  # a slow machine is slow at these too
     assert best_seconds(tmp_path, "-m", "bactrian", *arguments) < max(0.5, 6 * alone)
 
 
 def test_every_real_stage_has_a_command_that_loads_nothing_heavy() -> None:
-    check = ("import sys\nfrom bactrian.cli.main import invoke\nfrom bactrian.stages import all_stages\n"
-             "assert all(invoke([name, '--help']) == 0 for name in all_stages())\n"
-             f"assert not {HEAVY} & set(sys.modules)")
+    check = (
+        "import sys\nfrom bactrian.cli.main import invoke\nfrom bactrian.stages import all_stages\n"
+        "assert all(invoke([name, '--help']) == 0 for name in all_stages())\n"
+        f"assert not {HEAVY} & set(sys.modules)"
+    )
     result = python("-c", check)
     assert result.returncode == 0, result.stderr
 
@@ -86,19 +90,22 @@ def test_a_recipe_runs_plans_and_shows(fakes: list[str], capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["settings"]["count"] == 4
 
 
-@pytest.mark.parametrize(("arguments", "part"), [
-    (["show", "nothing"], 'error: "nothing": found no artifact'),
-    (["show", "x", "--run", "small"], "no run named small"),
-    (["run", "no.yaml"], "error: no.yaml: the recipe cannot be read"),
-    (["run", "r.yaml", "--only", "no"], 'found no step "no"'),
-    (["run", "r.yaml", "--set", "sft.lr=1"], "error: --set sft.lr=1"),
-    (["rnu", "r.yaml"], 'did you mean "run"?'),
-    (["blend"], 'field "data": found nothing'),
-    (["blend", "--data", "nowhere"], "error: --data nowhere"),
-    (["blend", "--data", "r.yaml", "--learning-rate", "fast"], '--learning-rate fast, step "blend"'),
-    (["blend", "--data", "r.yaml", "--loss", "simp"], "expected 'dpo' or 'simpo'"),
-    (["letters", "--set", "cuont=3"], "--set cuont=3"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["show", "nothing"], 'error: "nothing": found no artifact'),
+        (["show", "x", "--run", "small"], "no run named small"),
+        (["run", "no.yaml"], "error: no.yaml: the recipe cannot be read"),
+        (["run", "r.yaml", "--only", "no"], 'found no step "no"'),
+        (["run", "r.yaml", "--set", "sft.lr=1"], "error: --set sft.lr=1"),
+        (["rnu", "r.yaml"], 'did you mean "run"?'),
+        (["blend"], 'field "data": found nothing'),
+        (["blend", "--data", "nowhere"], "error: --data nowhere"),
+        (["blend", "--data", "r.yaml", "--learning-rate", "fast"], '--learning-rate fast, step "blend"'),
+        (["blend", "--data", "r.yaml", "--loss", "simp"], "expected 'dpo' or 'simpo'"),
+        (["letters", "--set", "cuont=3"], "--set cuont=3"),
+    ],
+)
 def test_bad_input_is_a_message_and_status_2(
     fakes: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], part: str
 ) -> None:
@@ -128,14 +135,40 @@ def test_a_stage_is_a_command(fakes: list[str], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cli, "_run_recipe", lambda recipe, store: recipes.append((recipe, store)))
     Path("rows").mkdir()
     Path("base").mkdir()
-    arguments = ["--data", "rows", "--model", "base", "--no-shuffle", "--learning-rate", "1e-4", "--seed", "3",
-                 "--name", "mine", "--store", "there", "--set", "steps=2", "--more", "[{data: rows, weight: 2}]"]
+    arguments = [
+        "--data",
+        "rows",
+        "--model",
+        "base",
+        "--no-shuffle",
+        "--learning-rate",
+        "1e-4",
+        "--seed",
+        "3",
+        "--name",
+        "mine",
+        "--store",
+        "there",
+        "--set",
+        "steps=2",
+        "--more",
+        "[{data: rows, weight: 2}]",
+    ]
     assert invoke(["blend", *arguments]) == 0
-    (recipe, store), = recipes
+    ((recipe, store),) = recipes
     assert (recipe.name, recipe.seed, store) == ("mine", 3, Path("there"))
     assert recipe.steps[0].stage.model_dump() == {
-        "seed": None, "data": "rows", "model": "base", "more": [{"data": "rows", "weight": 2.0}],
-        "learning_rate": 1e-4, "loss": "dpo", "shuffle": False, "turns": [], "steps": 2, "seconds": None}
+        "seed": None,
+        "data": "rows",
+        "model": "base",
+        "more": [{"data": "rows", "weight": 2.0}],
+        "learning_rate": 1e-4,
+        "loss": "dpo",
+        "shuffle": False,
+        "turns": [],
+        "steps": 2,
+        "seconds": None,
+    }
 
 
 def test_lists_repeat_or_are_separated_by_commas(fakes: list[str]) -> None:
@@ -184,8 +217,13 @@ def test_waiting_threads_sleep_unless_told_otherwise(monkeypatch: pytest.MonkeyP
 def test_starting_over_keeps_arguments_and_status(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "BACTRIAN_NO_REEXEC"}
     environment["PYTHONPATH"] = str(REPOSITORY)
-    result = subprocess.run([sys.executable, "-m", "bactrian", "run", "a b.yaml"], capture_output=True, text=True,
-                            env=environment, cwd=tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-m", "bactrian", "run", "a b.yaml"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
     assert result.returncode == 2 and "a b.yaml: the recipe cannot be read" in result.stderr
 
 

@@ -13,8 +13,13 @@ NAMED = sorted(set(re.findall(r"`([a-z_/]+\.py)(?::([\w.]+))?`", (ROOT / "CONTRI
 def defined(path: Path) -> set[str]:
     """Names of functions, classes and, as Class.method, what is in them."""
     tree = ast.parse(path.read_text("utf-8")).body
-    inside = {f"{node.name}.{each.name}" for node in tree if isinstance(node, ast.ClassDef)
-              for each in node.body if isinstance(each, ast.FunctionDef)}  # fmt: skip
+    inside = {
+        f"{node.name}.{each.name}"
+        for node in tree
+        if isinstance(node, ast.ClassDef)
+        for each in node.body
+        if isinstance(each, ast.FunctionDef)
+    }
     return inside | {node.name for node in tree if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 

@@ -75,13 +75,19 @@ def manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Mani
 
 def test_it_is_carried_from_data_to_models(manifests: dict[str, Manifest]) -> None:
     never = Decontamination(data="rows")
-    clean = Decontamination(data="rows", against=("gsm8k",), rule="50% of an item's words in shared 8-grams of one row",
-                            left=1.0)  # fmt: skip
+    clean = Decontamination(
+        data="rows", against=("gsm8k",), rule="50% of an item's words in shared 8-grams of one row", left=1.0
+    )
     found = {name: set(manifest.decontamination) for name, manifest in manifests.items()}
     assert found == {
-        "rows": {never}, "tests": {Decontamination(data="tests")}, "clean": {clean}, "first": {clean},
-        "second": {never, clean}, "third": {clean, Decontamination(data="raw.jsonl")}, "names": set(),
-    }  # fmt: skip
+        "rows": {never},
+        "tests": {Decontamination(data="tests")},
+        "clean": {clean},
+        "first": {clean},
+        "second": {never, clean},
+        "third": {clean, Decontamination(data="raw.jsonl")},
+        "names": set(),
+    }
 
 
 def test_what_is_only_compared_with_passes_nothing_on(manifests: dict[str, Manifest]) -> None:

@@ -20,11 +20,23 @@ class A:
         return a + 1  # a comment
 '''
 
-SAME = [("# a comment", ""), ("A module.", "Another module."), ('"""A class."""', '"""\nSomething else\n"""'),
-        ('        "A function."\n', ""), ('"three"', '"four"'),
-        ("a + 1", "(a\n            + 1)"), ("(3, gt=0", "(3 , gt = 0")]
-OTHER = [("a + 1", "a + 2"), ("a=1", "a=2"), ("Field(3", "Field(4"), ("gt=0", "ge=0"), ("def f", "def g"),
-         ("x: int", "x: float")]
+SAME = [
+    ("# a comment", ""),
+    ("A module.", "Another module."),
+    ('"""A class."""', '"""\nSomething else\n"""'),
+    ('        "A function."\n', ""),
+    ('"three"', '"four"'),
+    ("a + 1", "(a\n            + 1)"),
+    ("(3, gt=0", "(3 , gt = 0"),
+]
+OTHER = [
+    ("a + 1", "a + 2"),
+    ("a=1", "a=2"),
+    ("Field(3", "Field(4"),
+    ("gt=0", "ge=0"),
+    ("def f", "def g"),
+    ("x: int", "x: float"),
+]
 
 
 @pytest.mark.parametrize(("old", "new"), SAME)
@@ -43,11 +55,16 @@ def test_code_shows(old: str, new: str) -> None:
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A little bactrian: stages.one → (in a function) train.loop → relative .steps; report and progress at the side."""
     files = {
-        "__init__.py": "__version__ = '1'", "stages/__init__.py": "", "train/__init__.py": "import os",
+        "__init__.py": "__version__ = '1'",
+        "stages/__init__.py": "",
+        "train/__init__.py": "import os",
         "stages/one.py": "import bactrian.progress\ndef run():\n    from bactrian.train.loop import go\n    go()",
-        "stages/two.py": "x = 1", "train/loop.py": "from .steps import step\nfrom . import steps\ndef go(): step()",
-        "train/steps.py": "from bactrian import errors\ndef step(): return 1", "errors.py": "e = 1",
-        "progress.py": "p = 1", "report/__init__.py": "r = 1",
+        "stages/two.py": "x = 1",
+        "train/loop.py": "from .steps import step\nfrom . import steps\ndef go(): step()",
+        "train/steps.py": "from bactrian import errors\ndef step(): return 1",
+        "errors.py": "e = 1",
+        "progress.py": "p = 1",
+        "report/__init__.py": "r = 1",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -66,10 +83,20 @@ def fresh(module: str) -> str:
         fingerprint.code_fingerprint.cache_clear()
 
 
-@pytest.mark.parametrize(("name", "shows"), [
-    ("stages/one.py", True), ("train/loop.py", True), ("train/steps.py", True), ("errors.py", True),
-    ("train/__init__.py", True), ("stages/two.py", False), ("progress.py", False), ("report/__init__.py", False),
-    ("__init__.py", False)])
+@pytest.mark.parametrize(
+    ("name", "shows"),
+    [
+        ("stages/one.py", True),
+        ("train/loop.py", True),
+        ("train/steps.py", True),
+        ("errors.py", True),
+        ("train/__init__.py", True),
+        ("stages/two.py", False),
+        ("progress.py", False),
+        ("report/__init__.py", False),
+        ("__init__.py", False),
+    ],
+)
 def test_every_module_that_is_imported_at_any_depth_shows_and_no_other(package: Path, name: str, shows: bool) -> None:
     before = fresh("bactrian.stages.one")
     (package / name).write_text((package / name).read_text() + "\nchanged = 1\n")

@@ -21,10 +21,15 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 def test_parameters_are_those_of_the_real_classes(shape: Shape) -> None:
     layers = 2  # the rest are alike
     config = AutoConfig.for_model(
-        shape.family, hidden_size=shape.hidden, num_hidden_layers=layers, num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads, intermediate_size=shape.intermediate, vocab_size=shape.vocabulary,
+        shape.family,
+        hidden_size=shape.hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        intermediate_size=shape.intermediate,
+        vocab_size=shape.vocabulary,
         tie_word_embeddings=shape.tied,
-    )  # fmt: skip
+    )
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config)
     small = Shape(**{**vars(shape), "layers": layers})

@@ -10,8 +10,14 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 SAID = {  # step: learning rate, then the step's other published settings
     "tulu3-8b": {
         "sft": {"learning_rate": 5e-6, "batch_size": 128, "epochs": 2, "max_length": 4096, "seed": 123},
-        "dpo": {"learning_rate": 5e-7, "batch_size": 128, "epochs": 1, "loss": "dpo_norm", "beta": 5,
-                "max_length": 2048},
+        "dpo": {
+            "learning_rate": 5e-7,
+            "batch_size": 128,
+            "epochs": 1,
+            "loss": "dpo_norm",
+            "beta": 5,
+            "max_length": 2048,
+        },
         "reward": {"learning_rate": 3e-6, "batch_size": 256, "max_length": 2048},
         "rlvr": {"learning_rate": 3e-7, "kl": 0.05, "problems_per_step": 224, "max_new_tokens": 2048, "epochs": 4},
     },
@@ -23,12 +29,25 @@ SAID = {  # step: learning rate, then the step's other published settings
     "tulu3-405b": {
         "sft": {"learning_rate": 2e-6, "batch_size": 256},
         "dpo": {"learning_rate": 2e-7, "batch_size": 256},
-        "rlvr": {"learning_rate": 1e-7, "kl": 0.05, "problems_per_step": 1856, "max_new_tokens": 1024,
-                 "data": "math_train"},
+        "rlvr": {
+            "learning_rate": 1e-7,
+            "kl": 0.05,
+            "problems_per_step": 1856,
+            "max_new_tokens": 1024,
+            "data": "math_train",
+        },
     },
     "tulu3.1-8b": {
-        "rlvr": {"learning_rate": 5e-7, "schedule": "constant", "kl": 0.01, "kl_estimator": "k3", "samples": 16,
-                 "problems_per_step": 48, "updates_per_step": 2, "no_end_reward": 0},
+        "rlvr": {
+            "learning_rate": 5e-7,
+            "schedule": "constant",
+            "kl": 0.01,
+            "kl_estimator": "k3",
+            "samples": 16,
+            "problems_per_step": 48,
+            "updates_per_step": 2,
+            "no_end_reward": 0,
+        },
     },
     "olmo2-13b-instruct": {
         "sft": {"learning_rate": 5e-6, "batch_size": 64, "epochs": 2, "seed": 8},
@@ -37,9 +56,19 @@ SAID = {  # step: learning rate, then the step's other published settings
         "rlvr_gsm8k": {"kl": 0.03, "data": "gsm8k_train", "model": "rlvr_mix", "keep": "best"},
         "rlvr_math": {"data": "math_train", "model": "rlvr_gsm8k", "keep": "best"},
     },
-}  # fmt: skip
-PPO = {"verifier_weight": 10, "reward_weight": 0, "no_end_reward": -10, "discount": 1, "decay": 0.95, "clip": 0.2,
-       "value_clip": 0.2, "value_weight": 0.1, "parts": 1, "epochs": 4}  # fmt: skip
+}
+PPO = {
+    "verifier_weight": 10,
+    "reward_weight": 0,
+    "no_end_reward": -10,
+    "discount": 1,
+    "decay": 0.95,
+    "clip": 0.2,
+    "value_clip": 0.2,
+    "value_weight": 0.1,
+    "parts": 1,
+    "epochs": 4,
+}
 EPISODES = {"tulu3-8b": 100_000, "tulu3-70b": 400_000, "tulu3-405b": 400_000}
 
 

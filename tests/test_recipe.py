@@ -87,13 +87,22 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ("seed: 17", "seed: -1", ["line 2", "found -1", "expected a number >= 0"]),
     ("name: small", "name: a/b", ["line 1", 'field "name"', 'found "a/b"']),
     ("name: small", "name: memo", ["line 1", 'field "name"', 'found "memo"']),
-    ("seed: 17", "hardware: {dtype: float16}",
-     ["line 2", 'field "hardware.dtype"', 'found "float16"', "expected 'auto', 'float32' or 'bfloat16'"]),
-    ("stage: blend", "stage: blnd",
-     ["line 6", 'step "sft"', 'field "stage"', 'unknown stage "blnd"', "letters, blend, compare", 'mean "blend"']),
+    (
+        "seed: 17",
+        "hardware: {dtype: float16}",
+        ["line 2", 'field "hardware.dtype"', 'found "float16"', "expected 'auto', 'float32' or 'bfloat16'"],
+    ),
+    (
+        "stage: blend",
+        "stage: blnd",
+        ["line 6", 'step "sft"', 'field "stage"', 'unknown stage "blnd"', "letters, blend, compare", 'mean "blend"'],
+    ),
     ("    stage: blend\n", "", ["line 5", 'step "sft"', 'field "stage"', "found nothing", "one of: letters, blend"]),
-    ("learning_rate: 1e-3", "learning_rat: 1",
-     ["line 8", 'step "sft"', 'field "learning_rat"', "unknown setting", 'did you mean "learning_rate"?']),
+    (
+        "learning_rate: 1e-3",
+        "learning_rat: 1",
+        ["line 8", 'step "sft"', 'field "learning_rat"', "unknown setting", 'did you mean "learning_rate"?'],
+    ),
     ("learning_rate: 1e-3", "lr: 1", ["line 8", 'field "lr"', 'did you mean "learning_rate"?']),
     ("learning_rate: 1e-3", "learning_rate: fast", ["line 8", 'found "fast"', "expected a number"]),
     ("learning_rate: 1e-3", 'learning_rate: "1"', ["line 8", 'found "1"', "expected a number"]),
@@ -101,15 +110,24 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ("learning_rate: 1e-3", "learning_rate: .nan", ["line 8", "found NaN"]),
     ("learning_rate: 1e-3", "loss: simp", ["line 8", 'found "simp"', "expected 'dpo' or 'simpo'"]),
     ("learning_rate: 1e-3", "shuffle: 1", ["line 8", "found 1", "expected true or false"]),
-    ("learning_rate: 1e-3", "more:\n    - data: data\n      wieght: 2",
-     ["line 10", 'field "more.0.wieght"', "unknown setting"]),
+    (
+        "learning_rate: 1e-3",
+        "more:\n    - data: data\n      wieght: 2",
+        ["line 10", 'field "more.0.wieght"', "unknown setting"],
+    ),
     ("learning_rate: 1e-3", "more:\n    - weight: 2", ["line 9", 'field "more.0.data"', "found nothing"]),
     ("learning_rate: 1e-3", "more: data", ["line 8", 'field "more"', 'found "data"', "expected a list"]),
-    ("learning_rate: 1e-3", "turns: [{turn: upp}]",
-     ["line 8", 'field "turns.0.turn"', 'found "upp"', "one of: up, down", 'did you mean "up"?']),
+    (
+        "learning_rate: 1e-3",
+        "turns: [{turn: upp}]",
+        ["line 8", 'field "turns.0.turn"', 'found "upp"', "one of: up, down", 'did you mean "up"?'],
+    ),
     ("learning_rate: 1e-3", "turns: [{by: 2}]", ["line 8", 'field "turns.0.turn"', "found nothing"]),
-    ("learning_rate: 1e-3", "turns: [{turn: up, bye: 2}]",
-     ["line 8", 'field "turns.0.bye"', "unknown setting", 'did you mean "by"?']),
+    (
+        "learning_rate: 1e-3",
+        "turns: [{turn: up, bye: 2}]",
+        ["line 8", 'field "turns.0.bye"', "unknown setting", 'did you mean "by"?'],
+    ),
     ("learning_rate: 1e-3", "turns: [{turn: up, by: x}]", ["line 8", 'field "turns.0.by"', "a whole number"]),
     ("count: 2", "count: true", ["line 4", 'step "data"', 'field "count"', "found true", "expected a whole number"]),
     ("count: 2", "count: 2.5", ["line 4", "found 2.5", "expected a whole number"]),
@@ -119,11 +137,17 @@ WRONG: list[tuple[str, str, list[str]]] = [
     ("data: data", "data: ./no.jsonl", ["line 7", "./no.jsonl", "is no step and does not exist"]),
     ("data: data", "data: no/such.jsonl", ["line 7", "no/such.jsonl", "is no step and does not exist"]),
     ("data: data", "data: embedded:smollm2-135m", ["line 7", "which is a model", "expected something that is data"]),
-    ("models: [sft]", "models: [sft, data]",
-     ["line 11", 'field "models.1"', '"data", a step that makes data', "expected one that makes a model"]),
+    (
+        "models: [sft]",
+        "models: [sft, data]",
+        ["line 11", 'field "models.1"', '"data", a step that makes data', "expected one that makes a model"],
+    ),
     ("models: [sft]", "models: []", ["line 11", "found []", "expected at least 1 of them"]),
-    ("models: [sft]", "models: ['embedded:smolm2-135m']",
-     ["line 11", 'field "models.0"', "embedded:smolm2-135m", 'did you mean "embedded:smollm2-135m"?']),
+    (
+        "models: [sft]",
+        "models: ['embedded:smolm2-135m']",
+        ["line 11", 'field "models.0"', "embedded:smolm2-135m", 'did you mean "embedded:smollm2-135m"?'],
+    ),
     ("data: data", "data: data\n    model: sft", ["line 5", 'step "sft"', "a cycle: sft reads sft"]),
 ]
 
@@ -145,8 +169,11 @@ def test_a_wrong_recipe_is_an_error_that_says_where_and_what(old: str, new: str,
 def test_a_cycle_is_printed_in_order() -> None:
     text = "steps:\n" + "".join(f"  {a}: {{stage: blend, data: d, model: {b}}}\n" for a, b in ("xy", "yz", "zx"))
     message = complaint(text + "  d: {stage: letters}\n")
-    assert "x reads y reads z reads x" in message or "y reads z reads x reads y" in message \
-        or "z reads x reads y reads z" in message, message
+    assert (
+        "x reads y reads z reads x" in message
+        or "y reads z reads x reads y" in message
+        or "z reads x reads y reads z" in message
+    ), message
 
 
 def test_all_problems_are_reported_at_once() -> None:
@@ -196,8 +223,15 @@ def test_a_wrong_override_is_an_error_that_names_it(setting: str, parts: list[st
 
 
 def test_overrides_are_typed_as_yaml() -> None:
-    recipe = read(GOOD, "sft.learning_rate=2e-4", "scores.models=[sft, sft]", "seed=3", "sft.shuffle=false",
-                  "hardware.dtype=float32", "scores.tasks.sums=data")
+    recipe = read(
+        GOOD,
+        "sft.learning_rate=2e-4",
+        "scores.models=[sft, sft]",
+        "seed=3",
+        "sft.shuffle=false",
+        "hardware.dtype=float32",
+        "scores.tasks.sums=data",
+    )
     sft, scores = recipe.step("sft").stage.model_dump(), recipe.step("scores").stage.model_dump()
     assert (sft["learning_rate"], sft["shuffle"]) == (2e-4, False)
     assert scores["models"] == ["sft", "sft"] and scores["tasks"] == {"sums": "data"}
@@ -207,7 +241,9 @@ def test_overrides_are_typed_as_yaml() -> None:
 def test_references_are_found_wherever_they_are() -> None:
     stage = read(GOOD.replace("data: data", "data: data\n    more: [{data: data, weight: 2}]")).step("sft").stage
     assert [(found.field, found.ref, found.kind) for found in stage.references()] == [
-        ("data", "data", Kind.DATA), ("more.0.data", "data", Kind.DATA)]
+        ("data", "data", Kind.DATA),
+        ("more.0.data", "data", Kind.DATA),
+    ]
 
 
 def test_initials_and_typos_find_the_nearest_name() -> None:
@@ -216,14 +252,26 @@ def test_initials_and_typos_find_the_nearest_name() -> None:
     assert nearest("zzz", ["epochs"]) is None
 
 
-@given(st.integers(1, 8).flatmap(lambda n: st.tuples(
-    st.permutations(range(n)), st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=12))))
+@given(
+    st.integers(1, 8).flatmap(
+        lambda n: st.tuples(
+            st.permutations(range(n)), st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=12)
+        )
+    )
+)
 def test_any_acyclic_recipe_is_ordered_after_its_inputs(drawn: tuple[list[int], list[tuple[int, int]]]) -> None:
     order, pairs = drawn
     reads = {name: sorted({min(pair) for pair in pairs if max(pair) == name != min(pair)}) for name in order}
     steps = {f"s{name}": {"stage": "compare", "models": ["m"], "tasks": {}} for name in order}
-    steps = {f"s{name}": {"stage": "blend", "data": "d", "more": [], **({"model": f"s{reads[name][0]}"}
-             if reads[name] else {})} for name in order}
+    steps = {
+        f"s{name}": {
+            "stage": "blend",
+            "data": "d",
+            "more": [],
+            **({"model": f"s{reads[name][0]}"} if reads[name] else {}),
+        }
+        for name in order
+    }
     document = Document("r", "", {"name": "r", "steps": {**steps, "d": {"stage": "letters"}}})
     made = [step.name for step in check(document, Path()).steps]
     assert sorted(made) == sorted([*steps, "d"])
@@ -232,8 +280,14 @@ def test_any_acyclic_recipe_is_ordered_after_its_inputs(drawn: tuple[list[int], 
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-anything = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-    st.sampled_from(["stage", "data", "models", "count", "more", "seed", "x"]), inner, max_size=4), max_leaves=10)
+anything = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["stage", "data", "models", "count", "more", "seed", "x"]), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
 
 
 @given(anything)

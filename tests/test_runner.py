@@ -57,19 +57,22 @@ def test_a_run_makes_everything_and_a_second_nothing(fakes: list[str], capsys: p
     assert Path("runs/small/run.json").read_text() == before
 
 
-@pytest.mark.parametrize(("override", "again"), [
-    ("data.count=3", ["data", "sft", "dpo", "scores"]),
-    ("other.letter=c", ["other", "dpo", "scores"]),
-    ("dpo.learning_rate=0.1", ["dpo", "scores"]),
-    ("scores.models=[dpo]", ["scores"]),
-    ("seed=18", ALL),
-    ("dpo.seed=18", ["dpo", "scores"]),
-    ("dpo.seed=17", []),
-    ("hardware.dtype=bfloat16", ALL),
-    ("hardware.threads=2", []),
-    ("name=another", []),
-    ("data.count=2", []),
-])
+@pytest.mark.parametrize(
+    ("override", "again"),
+    [
+        ("data.count=3", ["data", "sft", "dpo", "scores"]),
+        ("other.letter=c", ["other", "dpo", "scores"]),
+        ("dpo.learning_rate=0.1", ["dpo", "scores"]),
+        ("scores.models=[dpo]", ["scores"]),
+        ("seed=18", ALL),
+        ("dpo.seed=18", ["dpo", "scores"]),
+        ("dpo.seed=17", []),
+        ("hardware.dtype=bfloat16", ALL),
+        ("hardware.threads=2", []),
+        ("name=another", []),
+        ("data.count=2", []),
+    ],
+)
 def test_a_change_remakes_what_it_reaches_and_no_more(fakes: list[str], override: str, again: list[str]) -> None:
     run()
     assert made(run(override)) == again
@@ -410,8 +413,13 @@ def test_a_flipped_bit_in_a_manifest_is_refused_by_every_command(
     path = folder(records["sft"]) / "manifest.json"
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"seed": 17', b'"seed": 16'))
-    for command in (["run", "r.yaml"], ["run", "r.yaml", "--only", "dpo"], ["show", "sft", "--run", "small"],
-                    ["show", "sft", "--run", "small", "--json"], ["show", "scores", "--run", "small"]):
+    for command in (
+        ["run", "r.yaml"],
+        ["run", "r.yaml", "--only", "dpo"],
+        ["show", "sft", "--run", "small"],
+        ["show", "sft", "--run", "small", "--json"],
+        ["show", "scores", "--run", "small"],
+    ):
         capsys.readouterr()
         assert cli.invoke(command) == 2, command
         assert f"error: {path}: field seed: changed since it was sealed" in capsys.readouterr().err

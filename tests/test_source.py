@@ -35,8 +35,10 @@ def test_the_current_directory_comes_before_the_recipe_s(tmp_path: Path, monkeyp
     assert find_path("", tmp_path) is None
 
 
-@pytest.mark.parametrize(("card", "licence", "marks"), [(CARD, "cc-by-nc-4.0", ("NC",)), ("# no header", "unknown",
-                                                       ("unclear",)), (None, "unknown", ("unclear",))])
+@pytest.mark.parametrize(
+    ("card", "licence", "marks"),
+    [(CARD, "cc-by-nc-4.0", ("NC",)), ("# no header", "unknown", ("unclear",)), (None, "unknown", ("unclear",))],
+)
 def test_a_model_folder_s_licence_is_its_card_s(
     tmp_path: Path, card: str | None, licence: str, marks: tuple[str, ...]
 ) -> None:

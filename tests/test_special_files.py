@@ -48,8 +48,10 @@ ODD: list[tuple[Callable[[Path], None], str]] = [
     (loop, "a symbolic link to odd.jsonl, which leads in a circle"),
     (two_links, "a symbolic link to other, which leads in a circle"),
     (dangling, r"a symbolic link to nothing.jsonl, which cannot be followed \(No such file or directory\)"),
-    (os.mkfifo, "a named pipe"), (bound, "a socket"), (null, "a device"),
-]  # fmt: skip
+    (os.mkfifo, "a named pipe"),
+    (bound, "a socket"),
+    (null, "a device"),
+]
 
 
 @pytest.fixture(params=ODD, ids=lambda each: each[0].__name__)
@@ -87,8 +89,10 @@ def test_links_to_files_and_folders_are_what_they_lead_to(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.json", "a.csv", "a.txt", "a.parquet"])
-@pytest.mark.parametrize(("make", "words"), [(Path.mkdir, "found a folder"),
-                                             (lambda path: None, "cannot be read .*was it moved while it was read")])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(Path.mkdir, "found a folder"), (lambda path: None, "cannot be read .*was it moved while it was read")],
+)
 def test_a_file_that_is_gone_or_none_is_no_bad_row(
     tmp_path: Path, name: str, make: Callable[[Path], None], words: str
 ) -> None:

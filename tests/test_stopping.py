@@ -29,8 +29,9 @@ def listen() -> None:
 
 def start(text: str, before: Callable[[], None] = listen) -> "subprocess.Popen[str]":
     Path("r.yaml").write_text(text)
-    return subprocess.Popen(command("run", "r.yaml"), env=environment(), stderr=subprocess.PIPE, text=True,
-                            preexec_fn=before)  # fmt: skip
+    return subprocess.Popen(
+        command("run", "r.yaml"), env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=before
+    )
 
 
 def wait_for_work(process: "subprocess.Popen[str]") -> None:
@@ -39,10 +40,14 @@ def wait_for_work(process: "subprocess.Popen[str]") -> None:
         assert process.poll() is None, process.stderr and process.stderr.read()
 
 
-@pytest.mark.parametrize(("number", "status", "how"), [
-    (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM"),
-    (signal.SIGHUP, 129, "stopped by SIGHUP"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "status", "how"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM"),
+        (signal.SIGHUP, 129, "stopped by SIGHUP"),
+    ],
+)
 def test_each_signal_says_that_the_run_can_be_resumed(fakes: list[str], number: int, status: int, how: str) -> None:
     process = start(LONG)
     wait_for_work(process)
@@ -93,8 +98,14 @@ sys.exit(cli.invoke([]))
 
 
 def gentle(steps: int, signals: int) -> tuple[int, str, str]:
-    process = subprocess.Popen([sys.executable, "-c", GENTLE, str(steps)], env=environment(), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", GENTLE, str(steps)],
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=listen,
+    )
     assert process.stdout is not None and process.stdout.readline() == "working\n"
     for _ in range(signals):
         process.send_signal(signal.SIGTERM)
@@ -148,39 +159,64 @@ def test_a_limit_on_the_size_of_files_is_one_line_and_loses_nothing(fakes: list[
 def test_memory_that_runs_out_is_one_line(fakes: list[str]) -> None:
     hungry = "import fake_stages; fake_stages.Letters.run = lambda self, workspace: bytes(2**40); fake_stages.main()"
     Path("r.yaml").write_text(SLOW)
-    done = subprocess.run([sys.executable, "-c", hungry, "run", "r.yaml"], env=environment(), capture_output=True,
-                          text=True, preexec_fn=limited(resource.RLIMIT_AS, 2**33))  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", hungry, "run", "r.yaml"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        preexec_fn=limited(resource.RLIMIT_AS, 2**33),
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "memory ran out; the limit of this process is 8,589,934,592 bytes (ulimit -v)" in done.stderr
 
 
 def test_too_many_open_files_are_one_line(fakes: list[str]) -> None:
-    greedy = ("import fake_stages; fake_stages.Letters.run = lambda self, workspace: "
-              "[open('/dev/null') for _ in range(9999)]; fake_stages.main()")  # fmt: skip
+    greedy = (
+        "import fake_stages; fake_stages.Letters.run = lambda self, workspace: "
+        "[open('/dev/null') for _ in range(9999)]; fake_stages.main()"
+    )
     Path("r.yaml").write_text(SLOW)
-    done = subprocess.run([sys.executable, "-c", greedy, "run", "r.yaml"], env=environment(), capture_output=True,
-                          text=True, preexec_fn=limited(resource.RLIMIT_NOFILE, 64))  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", greedy, "run", "r.yaml"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        preexec_fn=limited(resource.RLIMIT_NOFILE, 64),
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "may not open more files (64 is the limit, ulimit -n)" in done.stderr
 
 
-@pytest.mark.parametrize(("error", "words"), [
-    (OSError(errno.EROFS, "Read-only file system", "/x/a"), "/x/a: on a file system that is read-only"),
-    (PermissionError(errno.EACCES, "Permission denied", "/x/a"), "/x/a: permission denied"),
-    (OSError(errno.ENAMETOOLONG, "File name too long", "/x/" + "a" * 300), "a name or path longer than"),
-    (OSError(errno.EDQUOT, "Disk quota exceeded"), "here: your quota of this disk is used up"),
-    (RuntimeError("IoError: File too large (os error 27)"), "here: a larger file than this file system takes"),
-    (RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
-    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory ran out"),
-    (RuntimeError("can't start new thread"), "no more threads or processes"),
-    (ImportError("libtorch.so: cannot open shared object file: Too many open files"), "may not open more files"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "/x/a"), "/x/a: on a file system that is read-only"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/a"), "/x/a: permission denied"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/x/" + "a" * 300), "a name or path longer than"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "here: your quota of this disk is used up"),
+        (RuntimeError("IoError: File too large (os error 27)"), "here: a larger file than this file system takes"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
+            "memory ran out",
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory ran out"),
+        (RuntimeError("can't start new thread"), "no more threads or processes"),
+        (ImportError("libtorch.so: cannot open shared object file: Too many open files"), "may not open more files"),
+    ],
+)
 def test_what_is_refused_is_known_by_number_or_by_a_library_s_words(error: Exception, words: str) -> None:
     assert words in (refusal(error, Path("here")) or "")
 
 
-@pytest.mark.parametrize("error", [ValueError("denied"), FileNotFoundError(errno.ENOENT, "No such file", "a"),
-                                   KeyError("memory"), PermissionError(errno.EPERM, "not permitted")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("denied"),
+        FileNotFoundError(errno.ENOENT, "No such file", "a"),
+        KeyError("memory"),
+        PermissionError(errno.EPERM, "not permitted"),
+    ],
+)
 def test_what_may_be_a_bug_is_left_alone(error: Exception) -> None:
     assert refusal(error, Path("here")) is None
 
@@ -218,8 +254,14 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_workers_end_with_the_process_that_started_them(tmp_path: Path, number: int, status: int) -> None:
     (tmp_path / "main.py").write_text(WORKERS)
-    process = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env=environment(), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "main.py")],
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=listen,
+    )
     assert process.stdout is not None
     workers = [int(process.stdout.readline()) for _ in range(2)]
     assert all(map(alive, workers))

@@ -70,15 +70,19 @@ def of_template(template: ChatTemplate) -> ThinkingFormat | None:
     Of what it writes between reasoning and answer, the delimiter is the first tag `<…>`, or all of it without the white
     space around where there is none.
     """
-    probe = [{"role": "user", "content": "probe"},
-             {"role": "assistant", "content": "probe", "reasoning_content": "probe"}]  # fmt: skip
+    probe = [
+        {"role": "user", "content": "probe"},
+        {"role": "assistant", "content": "probe", "reasoning_content": "probe"},
+    ]
     try:
         answer = template.segments(shape_of(probe))[-1]
     except BactrianError:
         return None
     slots = [i for i, part in enumerate(answer.parts) if not isinstance(part, str)]
-    opening, between, end = ("".join(p for p in part if isinstance(p, str)) for part in
-                             (answer.parts[: slots[0]], answer.parts[slots[0] : slots[1]], answer.parts[slots[1] :]))
+    opening, between, end = (
+        "".join(p for p in part if isinstance(p, str))
+        for part in (answer.parts[: slots[0]], answer.parts[slots[0] : slots[1]], answer.parts[slots[1] :])
+    )
     start = len(between) - len(between.lstrip())
     tag_end = between.find(">") + 1 if between[start : start + 1] == "<" else 0
     stop = tag_end or len(between.rstrip())
@@ -172,9 +176,7 @@ class ThinkingReader:
         before = f"{tags[0]}\n{thinking.replace(tags[1], ' ')}\n{tags[1]}\n\n"
         return Parts(before + answer, len(before), **tokens)
 
-    def _unended(
-        self, ids: Sequence[int], text: str, begins: bool, opened: bool, tags: Sequence[str] | None
-    ) -> Parts:
+    def _unended(self, ids: Sequence[int], text: str, begins: bool, opened: bool, tags: Sequence[str] | None) -> Parts:
         """A completion whose thinking never ended: all of it is thinking, if it began any."""
         began = self.form.opening.strip()
         if not (begins or opened or (began and text.lstrip().startswith(began))):

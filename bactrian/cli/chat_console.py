@@ -129,9 +129,7 @@ def _ask(source: TextIO) -> str | None:
     return line if line else None
 
 
-def _print_stream(
-    engine: LocalEngine, request: Request, reader: ThinkingReader, opened: bool, target: TextIO
-) -> Parts:
+def _print_stream(engine: LocalEngine, request: Request, reader: ThinkingReader, opened: bool, target: TextIO) -> Parts:
     """Print what is said as it comes; Ctrl-C cuts it off. Returns what was said."""
     parts, screen, start = Parts("", 0, 0, 0), Screen(target), 0
     try:

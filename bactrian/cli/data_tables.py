@@ -44,8 +44,11 @@ def print_survey(out: Console, path: Path, found: Survey) -> None:
     out.print(f"Characters, about: {about}; longest {lengths.longest:,}", soft_wrap=True)
     counts = tally.counts()
     mended = f", {counts['rows_repaired']:,.0f} repaired" if "rows_repaired" in counts else ""
-    out.print(f"As training rows ({found.account.kind or 'no kind'}): {tally.kept:,} as they are{mended}, "
-                  f"{counts['rows_dropped']:,.0f} cannot be used", soft_wrap=True)  # fmt: skip
+    out.print(
+        f"As training rows ({found.account.kind or 'no kind'}): {tally.kept:,} as they are{mended}, "
+        f"{counts['rows_dropped']:,.0f} cannot be used",
+        soft_wrap=True,
+    )
     for word, cases in (("repaired", tally.repaired), ("dropped", tally.dropped)):
         for reason, case in sorted(cases.items(), key=lambda item: -item[1].count):
             out.print(_text(f"  {word}: {reason}: {case.count:,} ({_examples(case)})"), soft_wrap=True)

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from bactrian.recipe.recipe import Recipe
 
 Run = Callable[["Recipe", Path], None]
-_store = click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
-                      help="Folder of artifacts and runs.  [default: runs]")  # fmt: skip
+_store = click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    help="Folder of artifacts and runs.  [default: runs]",
+)
 
 
 def eval_command(run_recipe: Run) -> click.Command:
@@ -29,10 +33,21 @@ def eval_command(run_recipe: Run) -> click.Command:
     @click.option("--tasks", help="Tasks by name, parted by commas, instead of a suite.")
     @click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, from all its groups in turn.")
     @click.option("--limits", multiple=True, metavar="TASK=N", help="Questions of one task; repeatable.")
-    @click.option("--data", "folders", multiple=True, type=click.Path(path_type=Path),
-                  help="A folder with evaluation sets; repeatable.")
-    @click.option("--format", "form", type=click.Choice(["auto", "plain", "single", "multiturn"]), default="auto",
-                  show_default=True, help="Exemplars as plain text, in one message, or as turns.")
+    @click.option(
+        "--data",
+        "folders",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A folder with evaluation sets; repeatable.",
+    )
+    @click.option(
+        "--format",
+        "form",
+        type=click.Choice(["auto", "plain", "single", "multiturn"]),
+        default="auto",
+        show_default=True,
+        help="Exemplars as plain text, in one message, or as turns.",
+    )
     @click.option("--train", multiple=True, help="A training set: scores without questions that it holds, too.")
     @click.option("--baseline", help="Label of a model that every other is compared with, too.")
     @click.option("--classifier", help="A model that tells refusals in safety tasks.  [default: their words do]")
@@ -44,17 +59,30 @@ def eval_command(run_recipe: Run) -> click.Command:
     @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
     @click.option("--name", "run_name", default="eval", show_default=True, help="Name of the run.")
     @click.option("--list", "listing", is_flag=True, help="List the tasks of the suite, and which data are at hand.")
-    @click.option("--gold", "checking", is_flag=True,
-                  help="Ask no model: put gold answers of the tasks or suites named (in place of models) to their own "
-                       "verifiers. Exits with 1 where one is not fit to score with.")
+    @click.option(
+        "--gold",
+        "checking",
+        is_flag=True,
+        help="Ask no model: put gold answers of the tasks or suites named (in place of models) to their own "
+        "verifiers. Exits with 1 where one is not fit to score with.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="With --gold: one JSON object instead of a table.")
-    @click.option("--harness", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
-                  help="Ask nothing: write the questions as tasks of lm-evaluation-harness, for its --include_path.")
+    @click.option(
+        "--harness",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="FOLDER",
+        help="Ask nothing: write the questions as tasks of lm-evaluation-harness, for its --include_path.",
+    )
     @_store
     def command(
-        models: tuple[str, ...], store: Path, listing: bool, checking: bool, as_json: bool, harness: Path | None,
+        models: tuple[str, ...],
+        store: Path,
+        listing: bool,
+        checking: bool,
+        as_json: bool,
+        harness: Path | None,
         **given: Any,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Ask models the tasks of a suite; scores with intervals, and everything that shaped them.
 
         MODEL is embedded:NAME, a folder or artifact, or a Hub id; LABEL=MODEL gives it a label.
@@ -78,10 +106,24 @@ def eval_command(run_recipe: Run) -> click.Command:
 
 
 def eval_recipe(
-    models: tuple[str, ...], suite: str | None, tasks: str | None, limit: int | None, limits: tuple[str, ...],
-    folders: tuple[Path, ...], form: str, train: tuple[str, ...], baseline: str | None, classifier: str | None,
-    max_new_tokens: int | None, samples: int | None, final: bool, reason: str, dtype: str, seed: int, run_name: str,
-) -> Recipe:  # fmt: skip
+    models: tuple[str, ...],
+    suite: str | None,
+    tasks: str | None,
+    limit: int | None,
+    limits: tuple[str, ...],
+    folders: tuple[Path, ...],
+    form: str,
+    train: tuple[str, ...],
+    baseline: str | None,
+    classifier: str | None,
+    max_new_tokens: int | None,
+    samples: int | None,
+    final: bool,
+    reason: str,
+    dtype: str,
+    seed: int,
+    run_name: str,
+) -> Recipe:
     """What the options ask for, as a recipe. Raises BactrianError naming the option at fault."""
     from bactrian.recipe.document import Document
     from bactrian.recipe.recipe import check
@@ -95,8 +137,13 @@ def eval_recipe(
         settings["tasks"] = [name.strip() for name in tasks.split(",") if name.strip()]
     if suite or not tasks:
         settings["suite"] = suite or "dev"
-    optional = {"limit": limit, "max_new_tokens": max_new_tokens, "samples": samples, "baseline": baseline,
-                "classifier": classifier}  # fmt: skip
+    optional = {
+        "limit": limit,
+        "max_new_tokens": max_new_tokens,
+        "samples": samples,
+        "baseline": baseline,
+        "classifier": classifier,
+    }
     settings |= {name: value for name, value in optional.items() if value is not None}
     if limits:
         settings["limits"] = dict(_limit(each) for each in limits)
@@ -116,8 +163,12 @@ def export_tasks(recipe: Recipe, folder: Path, store: Path) -> None:
     suite: Any = recipe.steps[0].stage
     tasks = suite.questions()[0]
     suite.gold(tasks, store / "memo", 2)
-    looks = [entry(loaded.task.name, loaded.content, f"{label} (by lm-evaluation-harness)", "", suite.reason)
-             for loaded in tasks if loaded.task.unseen for label in suite.models]  # fmt: skip
+    looks = [
+        entry(loaded.task.name, loaded.content, f"{label} (by lm-evaluation-harness)", "", suite.reason)
+        for loaded in tasks
+        if loaded.task.unseen
+        for label in suite.models
+    ]
     if looks:
         Ledger(Store(store)).add(looks)
     for loaded in tasks:
@@ -152,15 +203,30 @@ def list_tasks(suite: str, places: tuple[Path, ...]) -> None:
         file = find_file(task.source, where)
         kind = {"generate": "written", "rank": "ranked", "bits": "likelihood"}[task.form]
         shots = "from its file" if task.preambles else str(len(task.preamble.shots))
-        lines.append([task.name, task.skill, kind, task.metric, shots, str(task.max_new_tokens),
-                      str(file) if file else f"absent (Hub: {task.source.hub or 'none'})"])  # fmt: skip
+        lines.append(
+            [
+                task.name,
+                task.skill,
+                kind,
+                task.metric,
+                shots,
+                str(task.max_new_tokens),
+                str(file) if file else f"absent (Hub: {task.source.hub or 'none'})",
+            ]
+        )
     print_table(f"Suite {suite}", ["task", "skill", "answers", "metric", "exemplars", "tokens", "data"], lines)
 
 
 def gold_table(
-    names: tuple[str, ...], as_json: bool, suite: str | None, tasks: str | None, folders: tuple[Path, ...],
-    limit: int | None, limits: tuple[str, ...], **_: Any,
-) -> int:  # fmt: skip
+    names: tuple[str, ...],
+    as_json: bool,
+    suite: str | None,
+    tasks: str | None,
+    folders: tuple[Path, ...],
+    limit: int | None,
+    limits: tuple[str, ...],
+    **_: Any,
+) -> int:
     """Gold answers of tasks through their verifiers, made anew: a table, and every bad row. 1 where one fails."""
     from bactrian.evaluate.catalogue import SUITES, chosen
     from bactrian.evaluate.gold_check import check_all
@@ -183,8 +249,12 @@ def gold_table(
         print_table("Gold answers", *gold_lines(found))
         for line in gold_rows(found):
             click.echo(line)
-    return int(any(each.get("fault") or "refused" in each or ("absent" in each and name in named)
-                   for name, each in found.items()))  # fmt: skip
+    return int(
+        any(
+            each.get("fault") or "refused" in each or ("absent" in each and name in named)
+            for name, each in found.items()
+        )
+    )
 
 
 @click.command("compare")
@@ -192,8 +262,13 @@ def gold_table(
 @click.argument("after")
 @click.option("--flips", type=click.IntRange(min=0), default=3, show_default=True, help="Flipped questions to show.")
 @click.option("--groups", is_flag=True, help="Show the groups of each task (subjects, categories).")
-@click.option("--to", "form", type=click.Choice(["terminal", "markdown", "latex", "html", "json"]), default="terminal",
-              show_default=True)  # fmt: skip
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["terminal", "markdown", "latex", "html", "json"]),
+    default="terminal",
+    show_default=True,
+)
 def compare_command(before: str, after: str, flips: int, groups: bool, form: str) -> None:
     """Two evaluations on the same questions, paired: FOLDER, or FOLDER:MODEL where it holds several models.
 
@@ -214,8 +289,11 @@ def compare_command(before: str, after: str, flips: int, groups: bool, form: str
     print_table(f"{sides[0].name} → {sides[1].name}", heads, lines)
     for each in found:
         if groups and len(each.groups) > 1:
-            print_table(each.task, ["group", "n", sides[0].name, sides[1].name, "difference"],
-                        [group_line(name, *numbers) for name, numbers in each.groups.items()])  # fmt: skip
+            print_table(
+                each.task,
+                ["group", "n", sides[0].name, sides[1].name, "difference"],
+                [group_line(name, *numbers) for name, numbers in each.groups.items()],
+            )
         show_flips(each, flips)
 
 
@@ -228,9 +306,18 @@ def side_of(ref: str) -> Any:
 
 def difference_line(each: Any) -> list[str]:
     low, high = (f"{100 * bound:+.1f}" for bound in each.comparison.interval)
-    return [each.task, each.metric, f"{each.n:,}", f"{100 * each.before:.1f}", f"{100 * each.after:.1f}",
-            f"{100 * each.comparison.difference:+.1f}", f"{low} to {high}", f"{each.comparison.p:.2g}",
-            f"{each.adjusted:.2g}", each.comparison.test]  # fmt: skip
+    return [
+        each.task,
+        each.metric,
+        f"{each.n:,}",
+        f"{100 * each.before:.1f}",
+        f"{100 * each.after:.1f}",
+        f"{100 * each.comparison.difference:+.1f}",
+        f"{low} to {high}",
+        f"{each.comparison.p:.2g}",
+        f"{each.adjusted:.2g}",
+        each.comparison.test,
+    ]
 
 
 def group_line(name: str, before: float, after: float, n: int) -> list[str]:
@@ -252,8 +339,13 @@ def show_flips(each: Any, limit: int) -> None:
 
 @click.command("scores")
 @click.argument("folders", nargs=-1, required=True)
-@click.option("--to", "form", type=click.Choice(["terminal", "markdown", "latex", "html", "json", "lm-eval"]),
-              default="terminal", show_default=True)  # fmt: skip
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["terminal", "markdown", "latex", "html", "json", "lm-eval"]),
+    default="terminal",
+    show_default=True,
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for lm-evaluation-harness's files.")
 def scores_command(folders: tuple[str, ...], form: str, out: Path | None) -> None:
     """The scores of an evaluation as a table, or as results and samples in lm-evaluation-harness's layout.
@@ -315,14 +407,25 @@ def seeds_table(folders: tuple[str, ...], form: str) -> None:
 @click.option("--questions", "-n", type=click.IntRange(min=2), help="Questions: which difference can they show?")
 @click.option("--difference", type=float, help="Points of difference: how many questions does it need?")
 @click.option("--score", type=click.FloatRange(0, 100), default=50.0, show_default=True, help="Score, percent.")
-@click.option("--disagree", type=click.FloatRange(0, 100),
-              help="Percent of questions on which two models differ; by default as for independent answers.")
+@click.option(
+    "--disagree",
+    type=click.FloatRange(0, 100),
+    help="Percent of questions on which two models differ; by default as for independent answers.",
+)
 @click.option("--power", type=click.FloatRange(0.01, 0.999), default=0.8, show_default=True)
 @click.option("--alpha", type=click.FloatRange(1e-6, 0.5), default=0.05, show_default=True)
-@click.option("--tests", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Tasks that are tested at once.")
-def power_command(questions: int | None, difference: float | None, score: float, disagree: float | None, power: float,
-                  alpha: float, tests: int) -> None:  # fmt: skip
+@click.option(
+    "--tests", type=click.IntRange(min=1), default=1, show_default=True, help="Tasks that are tested at once."
+)
+def power_command(
+    questions: int | None,
+    difference: float | None,
+    score: float,
+    disagree: float | None,
+    power: float,
+    alpha: float,
+    tests: int,
+) -> None:
     """How small a difference of two models so many questions can show, or how many questions a difference needs."""
     from bactrian.evaluate.power import detectable, needed, spread_of
 
@@ -331,23 +434,31 @@ def power_command(questions: int | None, difference: float | None, score: float,
     if difference is not None and not 0 < abs(difference) <= 100:
         raise BactrianError(f"--difference: found {difference:g}, expected points of a score, more than 0, at most 100")
     if not 0 < score < 100:
-        raise BactrianError(f"--score: found {score:g}: where all is right or all wrong no difference has an error; "
-                            f"expected more than 0 and less than 100")  # fmt: skip
+        raise BactrianError(
+            f"--score: found {score:g}: where all is right or all wrong no difference has an error; "
+            f"expected more than 0 and less than 100"
+        )
     if disagree is not None and (disagree == 0 or (difference is not None and abs(difference) > disagree)):
-        raise BactrianError(f"--disagree: found {disagree:g}: two models that differ on {disagree:g} % of the "
-                            f"questions cannot be {abs(difference or 1):g} points apart")  # fmt: skip
+        raise BactrianError(
+            f"--disagree: found {disagree:g}: two models that differ on {disagree:g} % of the "
+            f"questions cannot be {abs(difference or 1):g} points apart"
+        )
     level = alpha / tests
     apart = None if disagree is None else disagree / 100
     if questions is not None:
         found = detectable(questions, score / 100, apart, power, level)
-        click.echo(f"{questions:,} questions, score about {score:g} %: a paired difference of {100 * found:.2f} points "
-                   f"is found {power:.0%} of the time (two-sided {level:.2g}); one model's own 95 % interval is about "
-                   f"± {100 * spread_of(questions, score / 100):.2f} points")  # fmt: skip
+        click.echo(
+            f"{questions:,} questions, score about {score:g} %: a paired difference of {100 * found:.2f} points "
+            f"is found {power:.0%} of the time (two-sided {level:.2g}); one model's own 95 % interval is about "
+            f"± {100 * spread_of(questions, score / 100):.2f} points"
+        )
     else:
         assert difference is not None
         n = needed(abs(difference) / 100, score / 100, apart, power, level)
-        click.echo(f"{n:,} questions find a paired difference of {abs(difference):g} points at a score of about "
-                   f"{score:g} % {power:.0%} of the time (two-sided {level:.2g})")  # fmt: skip
+        click.echo(
+            f"{n:,} questions find a paired difference of {abs(difference):g} points at a score of about "
+            f"{score:g} % {power:.0%} of the time (two-sided {level:.2g})"
+        )
 
 
 @click.command("ledger")
@@ -366,11 +477,27 @@ def ledger_command(rebuild: bool, store: Path) -> None:
         click.echo(f"{ledger.path}: {len(ledger.rebuild())} lines written anew")
     looks = ledger.checked()
     copied = ledger.all_looks()[sum(look.rebuilt != GAP for look in looks) :]
-    lines = [[str(look.number), look.when, look.who, look.task, look.model, look.model_hash[:12], look.reason,
-              look.rebuilt] for look in looks]  # fmt: skip
-    lines += [["", look.when, look.who, look.task, look.model, look.model_hash[:12], look.reason,
-               f"copied in; line {look.number} of ledger {look.ledger}"] for look in copied]  # fmt: skip
+    lines = [
+        [str(look.number), look.when, look.who, look.task, look.model, look.model_hash[:12], look.reason, look.rebuilt]
+        for look in looks
+    ]
+    lines += [
+        [
+            "",
+            look.when,
+            look.who,
+            look.task,
+            look.model,
+            look.model_hash[:12],
+            look.reason,
+            f"copied in; line {look.number} of ledger {look.ledger}",
+        ]
+        for look in copied
+    ]
     print_table("Looks at unseen tasks", ["", "when", "who", "task", "model", "weights", "reason", "from"], lines)
     gaps = sum(look.rebuilt == GAP for look in looks)
-    click.echo(f"{len(looks) - gaps} looks; every seal fits" + (f"; rebuilt with {gaps} gaps" if gaps else "")
-               + (f"; {len(copied)} more by results of other stores" if copied else ""))  # fmt: skip
+    click.echo(
+        f"{len(looks) - gaps} looks; every seal fits"
+        + (f"; rebuilt with {gaps} gaps" if gaps else "")
+        + (f"; {len(copied)} more by results of other stores" if copied else "")
+    )

@@ -20,18 +20,26 @@ from bactrian.errors import BactrianError
 
 # glibc gives freed memory back to the kernel and asks for it again at each training step; with these it keeps it.
 _MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
-_QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-          "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
+_QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+}
 # OpenMP's threads spin for about a millisecond when they wait. Where another program has one of the cores, each of a
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
-_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify", "compare", "scores", "power",
-                  "ledger")
+_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify", "compare", "scores", "power", "ledger")
 
-_store = click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
-                      help="Folder of artifacts and runs.  [default: runs]")
-_set = click.option("--set", "overrides", multiple=True, metavar="STEP.FIELD=VALUE",
-                    help="Change a setting; repeatable.")
+_store = click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    help="Folder of artifacts and runs.  [default: runs]",
+)
+_set = click.option(
+    "--set", "overrides", multiple=True, metavar="STEP.FIELD=VALUE", help="Change a setting; repeatable."
+)
 _recipe = click.argument("recipe", type=click.Path(path_type=Path))
 _run_name = click.option("--run", "run_name", help="The run (recipe name) in which ARTIFACT is a step.")
 
@@ -214,14 +222,24 @@ def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: i
 @click.argument("path")
 @_run_name
 @click.option("--layout", default="auto", show_default=True, help="How the rows look; auto: each by its columns.")
-@click.option("--text-rows", type=click.Choice(["line", "paragraph", "document"]), default="line", show_default=True,
-              help="What a row of a .txt file is.")
+@click.option(
+    "--text-rows",
+    type=click.Choice(["line", "paragraph", "document"]),
+    default="line",
+    show_default=True,
+    help="What a row of a .txt file is.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Look at the first rows only.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Write a page to browse rows, drops, duplicates and overlap with test items.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page to browse rows, drops, duplicates and overlap with test items.",
+)
 @_store
-def data(path: str, run_name: str | None, layout: str, text_rows: Any, limit: int | None, html: Path | None,
-         store: Path) -> None:
+def data(
+    path: str, run_name: str | None, layout: str, text_rows: Any, limit: int | None, html: Path | None, store: Path
+) -> None:
     """What is in a file, folder, pattern or artifact: sources, layouts, licences, lengths, rows that cannot be used."""
     from bactrian.cli.data_tables import show_survey
     from bactrian.data.io.layouts import LAYOUTS

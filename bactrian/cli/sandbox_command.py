@@ -17,8 +17,9 @@ def sandbox_commands() -> None:
 @sandbox_commands.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--stdin", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="What it reads.")
-@click.option("--seconds", type=click.IntRange(min=1), default=15, show_default=True,
-              help="Of processor time, and asleep.")
+@click.option(
+    "--seconds", type=click.IntRange(min=1), default=15, show_default=True, help="Of processor time, and asleep."
+)
 @click.option("--memory", type=click.IntRange(min=64), default=512, show_default=True, help="MiB.")
 @click.option("--rlimits", is_flag=True, help="Without walls, with limits alone: not for programs you do not trust.")
 def run(file: Path, stdin: Path | None, seconds: int, memory: int, rlimits: bool) -> int:

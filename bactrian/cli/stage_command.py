@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def stage_command(stage: type[Stage], shared: Sequence[Decorator],
-                  run_recipe: Callable[["Recipe", Path], None]) -> click.Command:
+def stage_command(
+    stage: type[Stage], shared: Sequence[Decorator], run_recipe: Callable[["Recipe", Path], None]
+) -> click.Command:
     """The command of a stage. `shared` adds --store and --set; `run_recipe(recipe, store)` does the work."""
-    fields = sorted(((name, field) for name, field in stage.model_fields.items() if name != "seed"),
-                    key=lambda item: not item[1].is_required())
+    fields = sorted(
+        ((name, field) for name, field in stage.model_fields.items() if name != "seed"),
+        key=lambda item: not item[1].is_required(),
+    )
 
     def callback(store: Path, overrides: tuple[str, ...], run_name: str, seed: int, **values: Any) -> None:
         given = {name: value for name, value in values.items() if value not in (None, ())}
@@ -31,15 +34,18 @@ def stage_command(stage: type[Stage], shared: Sequence[Decorator],
     decorated: Callable[..., Any] = callback
     for decorate in reversed(shared):
         decorated = decorate(decorated)
-    common = [click.Option(["--name", "run_name"], default=stage.name, show_default=True, help="Name of the run."),
-              click.Option(["--seed"], type=click.IntRange(min=0), default=0, show_default=True)]
+    common = [
+        click.Option(["--name", "run_name"], default=stage.name, show_default=True, help="Name of the run."),
+        click.Option(["--seed"], type=click.IntRange(min=0), default=0, show_default=True),
+    ]
     command = click.command(stage.name, help=stage.__doc__, short_help=_first_sentence(stage.__doc__))(decorated)
     command.params = [*(_option(name, field) for name, field in fields), *common, *command.params]
     return command
 
 
-def one_step_recipe(stage: type[Stage], given: dict[str, Any], name: str, seed: int,
-                    overrides: Sequence[str] = ()) -> "Recipe":
+def one_step_recipe(
+    stage: type[Stage], given: dict[str, Any], name: str, seed: int, overrides: Sequence[str] = ()
+) -> "Recipe":
     """A recipe of this one step; `given` are option texts. Raises BactrianError naming the option at fault."""
     from bactrian.recipe.document import Document, Place, parse_value
     from bactrian.recipe.recipe import check
@@ -73,7 +79,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
 
 
 def _metavar(annotation: Any) -> str:
-    """"[dpo|simpo]" for choices, else TEXT, NUMBER, MAPPING."""
+    """ "[dpo|simpo]" for choices, else TEXT, NUMBER, MAPPING."""
     if typing.get_origin(annotation) is typing.Literal:
         return f"[{'|'.join(map(str, typing.get_args(annotation)))}]"
     return (type_in_words(annotation) or "YAML").upper().removeprefix("A ").removeprefix("WHOLE ")

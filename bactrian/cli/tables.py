@@ -20,8 +20,10 @@ def print_plan(plan: Plan) -> None:
     table = Table("step", "stage", "reads", "state", *costs, box=SIMPLE)
     for step in plan.steps:
         rows = f"{step.rows:,}" if step.rows else ""
-        table.add_row(*map(_text, (step.name, step.stage, ", ".join(step.inputs), step.state, rows)),
-                      *_costs(step.tokens, step.flops, step.peak_memory, step.seconds, step.state == "exists"))
+        table.add_row(
+            *map(_text, (step.name, step.stage, ", ".join(step.inputs), step.state, rows)),
+            *_costs(step.tokens, step.flops, step.peak_memory, step.seconds, step.state == "exists"),
+        )
     todo = [step for step in plan.steps if step.state != "exists"]
     table.add_section()
     table.add_row("total", "", "", f"{len(todo)} of {len(plan.steps)} to make", "", *_total(todo))
@@ -29,22 +31,28 @@ def print_plan(plan: Plan) -> None:
     out.print(table)
     if todo:
         hardware = plan.hardware
-        out.print(f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} "
-                      f"GFLOP/s measured on one large matrix product. Times are rough: steps took half to four times "
-                      f"as long.", soft_wrap=True)
+        out.print(
+            f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} "
+            f"GFLOP/s measured on one large matrix product. Times are rough: steps took half to four times "
+            f"as long.",
+            soft_wrap=True,
+        )
     if plan.compute is not None:
         out.print(_gpu_hours(plan, plan.compute))
     for step in plan.short_of_memory:
-        out.print(f"warning: {step.name} may need {_bytes(step.peak_memory)}, more than this machine has",
-                      soft_wrap=True)
+        out.print(
+            f"warning: {step.name} may need {_bytes(step.peak_memory)}, more than this machine has", soft_wrap=True
+        )
 
 
 def _gpu_hours(plan: Plan, compute: Compute) -> Table:
     """GPU-hours of each step that computes, and those published; `of peak` is what the published hours would mean."""
     gpu = compute.gpu.upper()
     costs = (Column(name, justify="right") for name in (f"{gpu}-hours", "published", "of peak"))
-    note = (f"{gpu}-hours: FLOPs at {EFFICIENCY:.0%} of the peak; sampling, which waits for memory, takes longer. "
-            "Of peak: FLOPs by the published hours.")  # fmt: skip
+    note = (
+        f"{gpu}-hours: FLOPs at {EFFICIENCY:.0%} of the peak; sampling, which waits for memory, takes longer. "
+        "Of peak: FLOPs by the published hours."
+    )
     table = Table("step", *costs, box=SIMPLE, caption=note, caption_justify="left")
     for step in plan.steps:
         if hours := plan.gpu_hours(step):
@@ -67,8 +75,10 @@ def print_manifest(folder: Path, manifest: Manifest) -> None:
     for part in ("settings", "metrics", "code", "hardware", "packages"):
         rows += _rows(part, {name: str(value) for name, value in dumped[part].items()})
     rows += _rows("inputs", {ref: f"{item.content_hash[:16]} {item.path}" for ref, item in manifest.inputs.items()})
-    rows += _rows("licences", {item.source: " ".join([item.licence, *(f"[{mark}]" for mark in item.marks)])
-                               for item in manifest.licences})
+    rows += _rows(
+        "licences",
+        {item.source: " ".join([item.licence, *(f"[{mark}]" for mark in item.marks)]) for item in manifest.licences},
+    )
     rows += [("" if index else "decontamination", str(item)) for index, item in enumerate(manifest.decontamination)]
     rows += _rows("files", {name: f"{file.sha256[:16]} {_bytes(file.bytes)}" for name, file in manifest.files.items()})
     for label, value in rows:

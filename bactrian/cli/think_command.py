@@ -20,30 +20,68 @@ TRIES = 2
 @click.argument("question")
 @click.option("--run", "run_name", help="The run (recipe name) in which MODEL is a step.")
 @click.option("--budget", type=click.IntRange(min=0), help="Most tokens of thinking.  [default: all that fit]")
-@click.option("--wait", "waits", type=click.IntRange(min=0), default=0, show_default=True,
-              help="How many times its ending is taken back and the extension appended instead.")
+@click.option(
+    "--wait",
+    "waits",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How many times its ending is taken back and the extension appended instead.",
+)
 @click.option("--extension", default="Wait", show_default=True, help="What is appended then; may be empty.")
 @click.option("--final", default="Final Answer:", show_default=True, help="What begins an answer after a cut.")
 @click.option("--answer", type=click.IntRange(min=1), default=256, show_default=True, help="Most tokens of the answer.")
-@click.option("--format", "form", default="auto", show_default=True,
-              help="How thinking is told from answer: auto (the chat template's way), tags, think, s1.")
+@click.option(
+    "--format",
+    "form",
+    default="auto",
+    show_default=True,
+    help="How thinking is told from answer: auto (the chat template's way), tags, think, s1.",
+)
 @click.option("--template", help="Chat template, where not the model's own.")
 @click.option("--system", default="", help="A system turn.")
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--server", metavar="URL", help="Think on a server of OpenAI's completions, up to and with /v1; "
-              "MODEL is then its tokenizer and template.")
+@click.option(
+    "--server",
+    metavar="URL",
+    help="Think on a server of OpenAI's completions, up to and with /v1; MODEL is then its tokenizer and template.",
+)
 @click.option("--served-as", help="The model's name on the server.  [default: MODEL]")
 @click.option("--key-name", metavar="VARIABLE", help="Environment variable that holds the server's key.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
-              help="Seconds without a word from the server, twice, after which it counts as gone.")
-@click.option("--store", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
-              help="Folder of artifacts and runs.  [default: runs]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds without a word from the server, twice, after which it counts as gone.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    help="Folder of artifacts and runs.  [default: runs]",
+)
 def think(
-    model: str, question: str, run_name: str | None, budget: int | None, waits: int, extension: str, final: str,
-    answer: int, form: str, template: str | None, system: str, temperature: float, seed: int,
-    server: str | None, served_as: str | None, key_name: str | None, timeout: float, store: Path,
-) -> None:  # fmt: skip
+    model: str,
+    question: str,
+    run_name: str | None,
+    budget: int | None,
+    waits: int,
+    extension: str,
+    final: str,
+    answer: int,
+    form: str,
+    template: str | None,
+    system: str,
+    temperature: float,
+    seed: int,
+    server: str | None,
+    served_as: str | None,
+    key_name: str | None,
+    timeout: float,
+    store: Path,
+) -> None:
     """Let a model think within a budget and answer, shown as it comes; what was forced stands in ⟦ ⟧.
 
     MODEL is an artifact (as in `show`), embedded:NAME, a folder or a Hub id.

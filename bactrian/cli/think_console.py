@@ -92,9 +92,16 @@ class Live:
 
 
 def think_aloud(
-    engine: LocalEngine, messages: Messages, form: ThinkingFormat, budget: Budget, *,
-    temperature: float = 0.0, seed: int = 0, target: TextIO | None = None, note: Callable[[str], None] = say,
-) -> Thought:  # fmt: skip
+    engine: LocalEngine,
+    messages: Messages,
+    form: ThinkingFormat,
+    budget: Budget,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    target: TextIO | None = None,
+    note: Callable[[str], None] = say,
+) -> Thought:
     """Think about the last user turn and answer it, shown as it comes; then say in a line what was counted.
 
     Raises BactrianError for messages that are no prompt, or a budget that does not fit the model's context.
@@ -118,9 +125,16 @@ def think_aloud(
 
 
 def think_afar(
-    engine: ThinkingEngine, messages: Messages, form: ThinkingFormat, budget: Budget, *,
-    temperature: float = 0.0, seed: int = 0, target: TextIO | None = None, note: Callable[[str], None] = say,
-) -> Thought:  # fmt: skip
+    engine: ThinkingEngine,
+    messages: Messages,
+    form: ThinkingFormat,
+    budget: Budget,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    target: TextIO | None = None,
+    note: Callable[[str], None] = say,
+) -> Thought:
     """The same with an engine that cannot be followed token by token, such as a server: shown when it is done."""
     markers, target = Markers(engine.template, form, budget.final), target or sys.stdout
     question = Question(opened_prompt(messages, engine.template, form), 1, seed, temperature)
@@ -151,8 +165,9 @@ def account(thought: Thought, limit: int, prompt: int, forwarded: int | None) ->
     loop = thought.loop
     turning = (
         f"\nit goes round in circles: {loop.period} tokens {loop.repeats:.1f} times from token {loop.start}"
-        if loop else ""
-    )  # fmt: skip
+        if loop
+        else ""
+    )
     return (
         f"thinking {thought.thinking_tokens} of {limit} tokens, {ENDINGS[thought.ended]}{waits}; "
         f"answer {thought.answer_tokens} tokens, {'cut' if thought.finish == 'length' else 'whole'}; "

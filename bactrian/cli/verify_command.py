@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from bactrian.verify import Verdict
 
 _workers = click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes.")
-_timeout = click.option("--timeout", type=click.FloatRange(min=0.1), default=10.0, show_default=True,
-                        help="Seconds of processor time for one verdict.")
+_timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="Seconds of processor time for one verdict.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 
 
@@ -58,8 +63,16 @@ def check(
     with Pool(workers, timeout) as pool:
         rates, errors = check_verifier(name, cases, pool, seed)
     if as_json:
-        found = [{"completion": case.item.completion, "ground_truth": case.item.ground_truth, "right": case.right,
-                  "kind": case.kind, **asdict(verdict)} for case, verdict in errors]
+        found = [
+            {
+                "completion": case.item.completion,
+                "ground_truth": case.item.ground_truth,
+                "right": case.right,
+                "kind": case.kind,
+                **asdict(verdict),
+            }
+            for case, verdict in errors
+        ]
         click.echo(json.dumps({"verifier": name, "rates": [asdict(each) for each in rates], "errors": found}))
     else:
         print_rates(name, rates, errors)
@@ -85,8 +98,10 @@ def fuzz(name: str, count: int, seed: int, workers: int, timeout: float, as_json
         raise BactrianError(f"found {name!r}, expected a verifier of mathematics: {', '.join(MATHS)}, …")
     with Pool(workers, timeout) as pool, progress(f"fuzz {name}", total=count, unit="answer") as bar:
         found = put_hostile_answers(name, count, pool, seed, bar.advance)
-    failed = [{"completion": item.completion, "ground_truth": item.ground_truth, **asdict(verdict)}
-              for item, verdict in found.failures]  # fmt: skip
+    failed = [
+        {"completion": item.completion, "ground_truth": item.ground_truth, **asdict(verdict)}
+        for item, verdict in found.failures
+    ]
     if as_json:
         click.echo(json.dumps({"verifier": name, "n": count, "outcomes": found.counts, "failures": failed}))
     else:
@@ -139,13 +154,26 @@ def print_rates(name: str, rates: "Sequence[Rate]", errors: "Sequence[tuple[Case
     for each in rates:
         low, high = each.interval
         said = ", ".join(f"{n} {outcome.replace('_', ' ')}" for outcome, n in sorted(each.outcomes.items()))
-        table.add_row(each.kind, "right" if each.right else "not right", f"{each.n:,}", f"{each.errors:,}",
-                      f"{each.errors / each.n:.2%}", f"{low:.2%} to {high:.2%}", said)
+        table.add_row(
+            each.kind,
+            "right" if each.right else "not right",
+            f"{each.n:,}",
+            f"{each.errors:,}",
+            f"{each.errors / each.n:.2%}",
+            f"{low:.2%} to {high:.2%}",
+            said,
+        )
     out = open_console()
     out.print(table)
     for case, verdict in errors[:REPORTED]:
         label = "right" if case.right else "not right"
-        out.print(Text(printable(f"{case.kind}, {label}, called {verdict.outcome} ({verdict.reason}): "
-                                 f"{case.item.completion[-120:]!r} against {case.item.ground_truth[:80]!r}")))
+        out.print(
+            Text(
+                printable(
+                    f"{case.kind}, {label}, called {verdict.outcome} ({verdict.reason}): "
+                    f"{case.item.completion[-120:]!r} against {case.item.ground_truth[:80]!r}"
+                )
+            )
+        )
     if len(errors) > REPORTED:
         out.print(f"… and {len(errors) - REPORTED:,} more; --json has all")

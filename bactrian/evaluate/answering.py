@@ -171,17 +171,27 @@ def shared_by_group(prompts: Sequence[Sequence[tuple[int, ...]]], groups: Sequen
     return [shared[group] if shared[group] >= WORTH else 0 for group in groups]
 
 
-def _add_request(
-    plan: _Plan, task: Task, question: Question, ids: tuple[int, ...], shared: int, seed: int
-) -> str:
+def _add_request(plan: _Plan, task: Task, question: Question, ids: tuple[int, ...], shared: int, seed: int) -> str:
     sampled = task.temperature > 0
     request = Request(
-        ids, n=task.samples, seed=question_seed(seed, question.id) if sampled else 0,
-        max_new_tokens=task.max_new_tokens, temperature=task.temperature, top_p=task.top_p, stop=task.stop,
+        ids,
+        n=task.samples,
+        seed=question_seed(seed, question.id) if sampled else 0,
+        max_new_tokens=task.max_new_tokens,
+        temperature=task.temperature,
+        top_p=task.top_p,
+        stop=task.stop,
         shared=shared,
-    )  # fmt: skip
-    parts = {"prompt": ids, "n": request.n, "seed": request.seed, "max_new_tokens": request.max_new_tokens,
-             "temperature": request.temperature, "top_p": request.top_p, "stop": request.stop}  # fmt: skip
+    )
+    parts = {
+        "prompt": ids,
+        "n": request.n,
+        "seed": request.seed,
+        "max_new_tokens": request.max_new_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "stop": request.stop,
+    }
     key = request_key("generate", **parts)
     plan.generate[key] = request
     return key
@@ -241,9 +251,7 @@ def _generate(model: LocalEngine, requests: Mapping[str, Request], store: Answer
     store.flush()
 
 
-def _write(
-    model: LocalEngine, part: Mapping[str, Request], store: AnswerStore, advance: Callable[..., None]
-) -> None:
+def _write(model: LocalEngine, part: Mapping[str, Request], store: AnswerStore, advance: Callable[..., None]) -> None:
     keys, requests = list(part), list(part.values())
     reader = ThinkingReader(model.template)
     waiting: dict[int, dict[int, Completion]] = {}

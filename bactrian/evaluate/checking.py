@@ -106,8 +106,10 @@ def check(name: str, cases: Iterable[Case], pool: Pool, seed: int = 0) -> tuple[
     given = list(cases)
     said = pool.verify_all([case.item for case in given])
     derived = list(mutations(given, said, seed))
-    pairs = [*zip(given, said, strict=True),
-             *zip(derived, pool.verify_all([case.item for case in derived]), strict=True)]  # fmt: skip
+    pairs = [
+        *zip(given, said, strict=True),
+        *zip(derived, pool.verify_all([case.item for case in derived]), strict=True),
+    ]
     kinds = dict.fromkeys(case.kind for case, _ in pairs)
     rates = [rate("all", right, pairs) for right in (True, False)]
     for kind in kinds:

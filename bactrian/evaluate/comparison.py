@@ -53,8 +53,14 @@ class Side:
     tasks: Mapping[str, Mapping[str, Any]]
 
 
-def difference(before: Sequence[float], after: Sequence[float], clusters: Sequence[str] = (),
-               groups: Sequence[str] = (), macro: bool = False, seed: int = 0) -> Comparison:  # fmt: skip
+def difference(
+    before: Sequence[float],
+    after: Sequence[float],
+    clusters: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    macro: bool = False,
+    seed: int = 0,
+) -> Comparison:
     """A paired test of one value per question.
 
     Right-or-wrong answers to single questions: exact McNemar. Macro averages and clustered questions: z of the mean
@@ -73,8 +79,7 @@ def difference(before: Sequence[float], after: Sequence[float], clusters: Sequen
     interval = (found.score - half, found.score + half)
     if not any(change) and set(before) <= {0.0, 1.0}:  # nothing differs: that is no proof that nothing would
         interval = mcnemar([x == 1.0 for x in before], [x == 1.0 for x in after]).interval
-    return Comparison(found.score, interval, p, test,
-                      sum(x > 0 for x in change), sum(x < 0 for x in change))  # fmt: skip
+    return Comparison(found.score, interval, p, test, sum(x > 0 for x in change), sum(x < 0 for x in change))
 
 
 def values_of(records: Sequence[Record], k: int | None) -> dict[str, tuple[float, Record]]:
@@ -122,19 +127,28 @@ def compare_task(
         for q, row in zip(shared, rows, strict=True)
         if first[q][0] != second[q][0] and (first[q][0] > 0.5) != (second[q][0] > 0.5)
     ]
-    return TaskDifference(task, str(about.get("metric", "")), len(shared), means[0], means[1], compared, compared.p,
-                          _by_group(rows, a, b), flips)  # fmt: skip
+    return TaskDifference(
+        task,
+        str(about.get("metric", "")),
+        len(shared),
+        means[0],
+        means[1],
+        compared,
+        compared.p,
+        _by_group(rows, a, b),
+        flips,
+    )
 
 
-def _by_group(
-    rows: Sequence[Record], a: Sequence[float], b: Sequence[float]
-) -> dict[str, tuple[float, float, int]]:
+def _by_group(rows: Sequence[Record], a: Sequence[float], b: Sequence[float]) -> dict[str, tuple[float, float, int]]:
     members: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         if row.group:
             members.setdefault(row.group, []).append(place)
-    return {name: (sum(a[i] for i in which) / len(which), sum(b[i] for i in which) / len(which), len(which))
-            for name, which in sorted(members.items())}  # fmt: skip
+    return {
+        name: (sum(a[i] for i in which) / len(which), sum(b[i] for i in which) / len(which), len(which))
+        for name, which in sorted(members.items())
+    }
 
 
 def adjusted(differences: Sequence[TaskDifference]) -> list[TaskDifference]:
@@ -151,8 +165,10 @@ def read_side(ref: str) -> Side:
     folder, _, label = ref.rpartition(":") if not Path(ref).is_dir() else (ref, "", "")
     path = Path(folder or ref)
     if not (path / "questions.parquet").is_file():
-        raise BactrianError(f"{ref}: no questions.parquet in {path}; expected the folder of an evaluation, such as "
-                            f"runs/artifacts/suite-…, or such a folder, a colon and one of its models")  # fmt: skip
+        raise BactrianError(
+            f"{ref}: no questions.parquet in {path}; expected the folder of an evaluation, such as "
+            f"runs/artifacts/suite-…, or such a folder, a colon and one of its models"
+        )
     check_artifact(path)
     about = read_object(path / NAME) if (path / NAME).is_file() else {}
     records = read_records(path / "questions.parquet")

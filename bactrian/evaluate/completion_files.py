@@ -84,11 +84,14 @@ def summary(rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> S
     listed = [kept for verdict in verdicts for kept in kept_of(verdict)]
     counted = Counter(verdict.outcome for verdict in verdicts)
     return Summary(
-        n=len(rows), questions=len(groups), score=sum(means) / len(means),
+        n=len(rows),
+        questions=len(groups),
+        score=sum(means) / len(means),
         interval=clustered_wilson(means, max(len(group) for group in groups.values())),
         mean_score=sum(verdict.score for verdict in verdicts) / len(verdicts),
-        parts=sum(listed) / len(listed) if listed else None, counts={name: counted[name] for name in OUTCOMES},
-    )  # fmt: skip
+        parts=sum(listed) / len(listed) if listed else None,
+        counts={name: counted[name] for name in OUTCOMES},
+    )
 
 
 def kept_of(verdict: Verdict) -> list[bool]:

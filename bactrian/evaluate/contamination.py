@@ -36,8 +36,9 @@ def held_questions(
     sources = [*train, *training_data(model)]
     if not sources:
         return None
-    items = [Item(loaded.task.name, question.id, (question.prompt,)) for loaded in tasks
-             for question in loaded.questions]  # fmt: skip
+    items = [
+        Item(loaded.task.name, question.id, (question.prompt,)) for loaded in tasks for question in loaded.questions
+    ]
     held: dict[str, dict[str, str]] = {loaded.task.name: {} for loaded in tasks}
     for path in dict.fromkeys(sources):
         for item in matched(items, path):

@@ -52,8 +52,9 @@ def _seals(path: Path) -> tuple[str, ...]:
     require(results, {"tasks": dict, "looks": list}, str(path))
     unseen = [name for name, about in results["tasks"].items() if isinstance(about, dict) and "looks" in about]
     if unseen and not results["looks"]:
-        raise BactrianError(f"{path}: scores of {', '.join(unseen)}, which are unseen, without a look: the results "
-                            f"were tampered with")  # fmt: skip
+        raise BactrianError(
+            f"{path}: scores of {', '.join(unseen)}, which are unseen, without a look: the results were tampered with"
+        )
     return tuple(str(seal) for seal in results["looks"])
 
 
@@ -65,8 +66,10 @@ def read_witness(store: Store) -> Evidence | None:
     try:
         return Evidence(path, LedgerRecord.model_validate(json.loads(path.read_text(encoding="utf-8"))))
     except ValueError as error:
-        raise BactrianError(f"{path}: damaged ({str(error).splitlines()[0]}); restore it from a copy, or write it "
-                            f"anew: bactrian ledger --store {store.root} --rebuild") from None  # fmt: skip
+        raise BactrianError(
+            f"{path}: damaged ({str(error).splitlines()[0]}); restore it from a copy, or write it "
+            f"anew: bactrian ledger --store {store.root} --rebuild"
+        ) from None
 
 
 def write_witness(store: Store, record: LedgerRecord) -> None:

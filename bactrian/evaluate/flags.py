@@ -29,8 +29,14 @@ class Flag:
 
 def flags_of(loaded: Loaded, records: Sequence[Record]) -> list[Flag]:
     """All that is odd, in a fixed order."""
-    found = [_unparsable(records), _never_stops(records), _refuses(loaded, records), _one_answer(loaded, records),
-             _failed(records), _gold(loaded, records)]  # fmt: skip
+    found = [
+        _unparsable(records),
+        _never_stops(records),
+        _refuses(loaded, records),
+        _one_answer(loaded, records),
+        _failed(records),
+        _gold(loaded, records),
+    ]
     return [flag for flag in found if flag is not None]
 
 

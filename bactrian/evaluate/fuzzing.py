@@ -26,8 +26,10 @@ def fuzz(name: str, count: int, pool: Pool, seed: int = 0, on_done: Callable[[in
     counts: Counter[str] = Counter()
     failures: list[tuple[Item, Verdict]] = []
     for start in range(0, count, AT_ONCE):
-        items = [Item(name, f"\\boxed{{{fuzzed(draw)}}}", draw.choice(PAIRS).gold)
-                 for _ in range(min(AT_ONCE, count - start))]  # fmt: skip
+        items = [
+            Item(name, f"\\boxed{{{fuzzed(draw)}}}", draw.choice(PAIRS).gold)
+            for _ in range(min(AT_ONCE, count - start))
+        ]
         said = pool.verify_all(items)
         counts.update(verdict.outcome for verdict in said)
         failures += [(item, v) for item, v in zip(items, said, strict=True) if v.outcome in ("crashed", "timed_out")]

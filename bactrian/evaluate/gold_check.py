@@ -60,8 +60,10 @@ class Bad:
 
     def __str__(self) -> str:
         answer, truth = (" ".join(text.split()) for text in (self.answer, self.truth))
-        return (f"question {self.question}: {self.outcome}: {self.reason or 'no reason given'} "
-                f"(answer …{answer[-60:]!r}, gold {truth[:60]!r})")  # fmt: skip
+        return (
+            f"question {self.question}: {self.outcome}: {self.reason or 'no reason given'} "
+            f"(answer …{answer[-60:]!r}, gold {truth[:60]!r})"
+        )
 
 
 @dataclass(frozen=True)
@@ -114,23 +116,39 @@ class GoldCheck:
         if self.crashed:
             return f"the tests crash on {len(self.crashed):,} of {self.tried:,} gold answers:{_named(self.crashed)}"
         if self.right < LEAST * self.tried:
-            return (f"its verifier calls {self.right:,} of {self.tried:,} gold answers right "
-                    f"({self.right / self.tried:.1%}, expected {LEAST:.0%} or more):{_named(self.bad)}")  # fmt: skip
+            return (
+                f"its verifier calls {self.right:,} of {self.tried:,} gold answers right "
+                f"({self.right / self.tried:.1%}, expected {LEAST:.0%} or more):{_named(self.bad)}"
+            )
         if len(self.fooled) > MOST_FOOLED * self.wrong:
-            return (f"its verifier calls {len(self.fooled):,} of {self.wrong:,} wrong answers right (expected at most "
-                    f"{MOST_FOOLED:.0%}), so that right answers say nothing:{_named(self.fooled)}")  # fmt: skip
+            return (
+                f"its verifier calls {len(self.fooled):,} of {self.wrong:,} wrong answers right (expected at most "
+                f"{MOST_FOOLED:.0%}), so that right answers say nothing:{_named(self.fooled)}"
+            )
         return ""
 
     def summary(self) -> dict[str, Any]:
         """What results.json says of it."""
-        return {"questions": self.questions, "without": self.without, "right": self.right, "wrong_tried": self.wrong,
-                "bad": [each.question for each in self.bad], "called_right": [each.question for each in self.fooled],
-                "none": self.none, "left_out": dict(self.left_out or {})}  # fmt: skip
+        return {
+            "questions": self.questions,
+            "without": self.without,
+            "right": self.right,
+            "wrong_tried": self.wrong,
+            "bad": [each.question for each in self.bad],
+            "called_right": [each.question for each in self.fooled],
+            "none": self.none,
+            "left_out": dict(self.left_out or {}),
+        }
 
     def as_json(self) -> dict[str, Any]:
         """Every field, and what is made of them."""
-        return asdict(self) | {"tried": self.tried, "right": self.right, "share": self.share,
-                               "wrong_called_right": self.wrong_called_right, "fault": self.fault}  # fmt: skip
+        return asdict(self) | {
+            "tried": self.tried,
+            "right": self.right,
+            "share": self.share,
+            "wrong_called_right": self.wrong_called_right,
+            "fault": self.fault,
+        }
 
 
 def _named(bad: Sequence[Bad]) -> str:
@@ -155,12 +173,15 @@ def check(loaded: Loaded, pool: Pool) -> GoldCheck:
         said, fooled = _graded(right, pool, bar), _graded(against, pool, bar)
     twice = {each.id for each in loaded.questions if len(set(_places(each))) < len(each.options)}
     return replace(
-        found, without=found.questions - len(said), wrong=len(fooled),
+        found,
+        without=found.questions - len(said),
+        wrong=len(fooled),
         counts={name: n for name, n in Counter(record.outcome for record in said).items() if name in OUTCOMES},
         bad=tuple(_bad(record, twice) for record in said if not _is_right(record)),
         fooled=tuple(_bad(record, twice) for record in fooled if record.outcome == "right"),
-        none="" if said else "its data have no worked solutions", seconds=round(time.monotonic() - started, 2),
-    )  # fmt: skip
+        none="" if said else "its data have no worked solutions",
+        seconds=round(time.monotonic() - started, 2),
+    )
 
 
 def _some(loaded: Loaded) -> Loaded:
@@ -188,8 +209,9 @@ def _is_right(record: Record) -> bool:
 
 
 def _bad(record: Record, twice: Collection[str]) -> Bad:
-    reason = record.reason or ("two of its options are the same text" if record.question in twice else
-                               f"score {record.score:.3g}")  # fmt: skip
+    reason = record.reason or (
+        "two of its options are the same text" if record.question in twice else f"score {record.score:.3g}"
+    )
     return Bad(record.question, record.outcome, record.completion[-500:], record.ground_truth[:500], reason)
 
 
@@ -269,8 +291,16 @@ def kept(loaded: Loaded, pool: Pool, memos: Path) -> GoldCheck:
 def _key(loaded: Loaded) -> str:
     task = loaded.task
     texts = [] if task.form != "generate" or why_none(task) else [gold(task, each) for each in loaded.questions]
-    shaping = [task.name, task.form, task.metric, task.verifier, dict(task.settings), task.stop, task.joint,
-               task.format]  # fmt: skip
+    shaping = [
+        task.name,
+        task.form,
+        task.metric,
+        task.verifier,
+        dict(task.settings),
+        task.stop,
+        task.joint,
+        task.format,
+    ]
     questions = [asdict(question) for question in loaded.questions]
     left_out = {why: len(places) for why, places in loaded.left_out.items()}
     named = [{"dataset": name, "settings": task.settings} for name in (task.verifier, *task.also) if name]
@@ -299,8 +329,10 @@ def require(tasks: Sequence[Loaded], pool: Pool, memos: Path) -> dict[str, GoldC
         if mine.fault and not mine.crashed and some.beyond:
             mine = kept(some.whole, pool, memos)
         if mine.fault:
-            raise BactrianError(f"task {mine.task}: {some.files}: {mine.fault}\nNothing is asked. "
-                                f"`bactrian eval --gold {mine.task}` shows every bad row")  # fmt: skip
+            raise BactrianError(
+                f"task {mine.task}: {some.files}: {mine.fault}\nNothing is asked. "
+                f"`bactrian eval --gold {mine.task}` shows every bad row"
+            )
         _tell(some, mine)
         found[mine.task] = mine
     return found
@@ -309,8 +341,10 @@ def require(tasks: Sequence[Loaded], pool: Pool, memos: Path) -> dict[str, GoldC
 def _tell(loaded: Loaded, found: GoldCheck) -> None:
     """Rows that were left out, and gold answers that are not called right, are never silent."""
     for why, places in loaded.left_out.items():
-        say(f"task {found.task}: {len(places):,} of {loaded.rows:,} rows are no question of it: {why} "
-            f"(the first: {places[0]})")  # fmt: skip
+        say(
+            f"task {found.task}: {len(places):,} of {loaded.rows:,} rows are no question of it: {why} "
+            f"(the first: {places[0]})"
+        )
     for each in found.bad:
         say(f"task {found.task}: a gold answer that its verifier does not call right: {each}")
 

@@ -15,9 +15,35 @@ from typing import Any
 from bactrian.verify.instructions.ifeval import Instruction, instructions
 from bactrian.verify.verdict import Problem
 
-FILLER = ("the", "thing", "which", "they", "thought", "was", "right", "with", "all", "this", "good", "old", "house",
-          "and", "many", "trees", "that", "people", "in", "town", "often", "look", "at", "from", "morning", "until",
-          "night")  # fmt: skip
+FILLER = (
+    "the",
+    "thing",
+    "which",
+    "they",
+    "thought",
+    "was",
+    "right",
+    "with",
+    "all",
+    "this",
+    "good",
+    "old",
+    "house",
+    "and",
+    "many",
+    "trees",
+    "that",
+    "people",
+    "in",
+    "town",
+    "often",
+    "look",
+    "at",
+    "from",
+    "morning",
+    "until",
+    "night",
+)
 """Common English words: of what letters and words an instruction forbids the rest is taken."""
 NUMBERS = ("12", "34", "56")
 """What a text in any language may hold: no language is found in it."""
@@ -47,11 +73,20 @@ class _Text:
         given = [arguments for _, arguments in self.asked]
         letters = [str(each["letter"]).lower() for each in given if each.get("let_relation") == "less than"]
         banned = [str(word).lower() for each in given for word in each.get("forbidden_words", ())]
-        banned += [str(each["keyword"]).lower() for each in given
-                   if "keyword" in each and each["relation"] == "less than"]  # fmt: skip
+        banned += [
+            str(each["keyword"]).lower() for each in given if "keyword" in each and each["relation"] == "less than"
+        ]
         other = any(each.get("language", "en") != "en" for each in given)
-        words = NUMBERS if other else [word for word in FILLER if not any(letter in word for letter in letters)
-                                       and not any(text in word or word in text for text in banned)]  # fmt: skip
+        words = (
+            NUMBERS
+            if other
+            else [
+                word
+                for word in FILLER
+                if not any(letter in word for letter in letters)
+                and not any(text in word or word in text for text in banned)
+            ]
+        )
         source = cycle(words)
         return lambda count: " ".join(islice(source, count))
 
@@ -128,18 +163,21 @@ WANTS: dict[str, Callable[[_Text, Arguments], None]] = {
     "keywords:existence": _more(lambda given: list(given["keywords"])),
     "keywords:frequency": _more(lambda given: [given["keyword"]] * _count(given, "relation", "frequency")),
     "keywords:letter_frequency": _more(
-        lambda given: _with_letter(str(given["letter"]), _count(given, "let_relation", "let_frequency"))),
+        lambda given: _with_letter(str(given["letter"]), _count(given, "let_relation", "let_frequency"))
+    ),
     "change_case:capital_word_frequency": _more(
-        lambda given: ["SO"] * _count(given, "capital_relation", "capital_frequency")),
+        lambda given: ["SO"] * _count(given, "capital_relation", "capital_frequency")
+    ),
     "detectable_content:number_placeholders": _more(lambda given: ["[12]"] * int(given["num_placeholders"])),
     "detectable_format:number_highlighted_sections": _more(lambda given: ["*12*"] * int(given["num_highlights"])),
     "detectable_format:constrained_response": _more(lambda given: ["My answer is yes."]),
     "detectable_format:number_bullet_lists": _lines(lambda given: ["- 12"] * int(given["num_bullets"])),
     "detectable_format:multiple_sections": _lines(
-        lambda given: [f"{given['section_spliter']} {number}" for number in range(1, int(given["num_sections"]) + 1)]),
+        lambda given: [f"{given['section_spliter']} {number}" for number in range(1, int(given["num_sections"]) + 1)]
+    ),
     "detectable_content:postscript": _ending(lambda given: f"{given['postscript_marker']} 12"),
     "startend:end_checker": _last,
-}  # fmt: skip
+}
 
 
 IN_WORDS = {"keywords:existence", "keywords:frequency", "keywords:letter_frequency", "combination:repeat_prompt"}
@@ -185,8 +223,11 @@ def _breaks(name: str, given: Arguments) -> str:
     if name == "keywords:forbidden_words":
         return f"so {given['forbidden_words'][0]} so"
     if name == "language:response_language":
-        return ("Das ist ein deutscher Satz über das Wetter und die Leute." if given["language"] == "en"
-                else "This is an English sentence about the weather and the people.")  # fmt: skip
+        return (
+            "Das ist ein deutscher Satz über das Wetter und die Leute."
+            if given["language"] == "en"
+            else "This is an English sentence about the weather and the people."
+        )
     if name == "keywords:letter_frequency" and given["let_relation"] == "at least":
         return "" if int(given["let_frequency"]) < 1 else re.sub(re.escape(given["letter"]), "", "zzz yyy", flags=re.I)
     if name == "length_constraints:number_paragraphs" and int(given["num_paragraphs"]) == 1:
@@ -196,9 +237,13 @@ def _breaks(name: str, given: Arguments) -> str:
 
 def _many(name: str, given: Arguments) -> str:
     """As much of it as breaks "less than"."""
-    units = {"keywords:frequency": ("keyword", "frequency"), "keywords:letter_frequency": ("letter", "let_frequency"),
-             "length_constraints:number_words": ("", "num_words"), "change_case:capital_word_frequency":
-             ("", "capital_frequency"), "length_constraints:number_sentences": ("", "num_sentences")}  # fmt: skip
+    units = {
+        "keywords:frequency": ("keyword", "frequency"),
+        "keywords:letter_frequency": ("letter", "let_frequency"),
+        "length_constraints:number_words": ("", "num_words"),
+        "change_case:capital_word_frequency": ("", "capital_frequency"),
+        "length_constraints:number_sentences": ("", "num_sentences"),
+    }
     what, number = units[name]
     plain = "It is so." if name.endswith("sentences") else "SO"
     return " ".join([str(given[what]) if what else plain] * int(given[number]))

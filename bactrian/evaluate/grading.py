@@ -85,8 +85,11 @@ def _item(task: Task, question: Question, text: str, name: str = "") -> Item:
 
 def _graded(answered: Answered, pool: Pool) -> list[Record]:
     task, questions = answered.loaded.task, answered.loaded.questions
-    flat = [(q, i, w) for q, (_, written) in enumerate(zip(questions, answered.written, strict=True))
-            for i, w in enumerate(written)]  # fmt: skip
+    flat = [
+        (q, i, w)
+        for q, (_, written) in enumerate(zip(questions, answered.written, strict=True))
+        for i, w in enumerate(written)
+    ]
     verdicts = pool.verify_all([_item(task, questions[q], w.text) for q, _, w in flat])
     further = {
         name: pool.verify_all([_item(task, questions[q], w.text, name) for q, _, w in flat]) for name in task.also
@@ -98,12 +101,25 @@ def _graded(answered: Answered, pool: Pool) -> list[Record]:
         values |= _behaviour(questions[q], verdict) if task.skill == "safety" else {}
         records.append(
             Record(
-                questions[q].id, sample, answered.prompts[q], written.text, questions[q].truth, verdict.extracted,
-                values["score" if task.metric == "score" else "right"], at_limit(verdict.outcome, written.finish),
-                written.tokens, written.finish, questions[q].group, questions[q].cluster, values,
-                written.thinking_tokens, written.answer_tokens, written.answer_at, verdict.reason[:SHORT],
+                questions[q].id,
+                sample,
+                answered.prompts[q],
+                written.text,
+                questions[q].truth,
+                verdict.extracted,
+                values["score" if task.metric == "score" else "right"],
+                at_limit(verdict.outcome, written.finish),
+                written.tokens,
+                written.finish,
+                questions[q].group,
+                questions[q].cluster,
+                values,
+                written.thinking_tokens,
+                written.answer_tokens,
+                written.answer_at,
+                verdict.reason[:SHORT],
             )
-        )  # fmt: skip
+        )
     return records
 
 
@@ -174,10 +190,21 @@ def _ranked(answered: Answered) -> list[Record]:
         values |= {f"ll_{i}": each.logprob for i, each in enumerate(ranked)}
         records.append(
             Record(
-                question.id, 0, answered.prompts[number], question.options[chosen], question.truth, name_of(chosen),
-                score, "right" if score > 0.5 else "wrong", 0, "stop", question.group, question.cluster, values,
+                question.id,
+                0,
+                answered.prompts[number],
+                question.options[chosen],
+                question.truth,
+                name_of(chosen),
+                score,
+                "right" if score > 0.5 else "wrong",
+                0,
+                "stop",
+                question.group,
+                question.cluster,
+                values,
             )
-        )  # fmt: skip
+        )
     return records
 
 
@@ -188,14 +215,35 @@ def _bits(answered: Answered) -> list[Record]:
         bits = -sum(each.logprob for each in windows) / math.log(2)
         size = len(question.prompt.encode())
         values = {"bits": bits, "bytes": float(size), "tokens": float(sum(each.tokens for each in windows))}
-        records.append(Record(question.id, 0, question.prompt[:500], "", "", None, bits / size, "right", 0, "stop",
-                              question.group, question.cluster, values))  # fmt: skip
+        records.append(
+            Record(
+                question.id,
+                0,
+                question.prompt[:500],
+                "",
+                "",
+                None,
+                bits / size,
+                "right",
+                0,
+                "stop",
+                question.group,
+                question.cluster,
+                values,
+            )
+        )
     return records
 
 
 LABELS = ("model", "task", "mode")
-TYPES: dict[str, str] = {"sample": "int64", "tokens": "int64", "score": "float64", "thinking_tokens": "int64",
-                         "answer_tokens": "int64", "answer_at": "int64"}  # fmt: skip
+TYPES: dict[str, str] = {
+    "sample": "int64",
+    "tokens": "int64",
+    "score": "float64",
+    "thinking_tokens": "int64",
+    "answer_tokens": "int64",
+    "answer_at": "int64",
+}
 
 
 def write_records(path: Path, records: Sequence[tuple[Mapping[str, str], Record]]) -> None:
@@ -225,8 +273,10 @@ def read_records(path: Path) -> dict[tuple[str, str], list[Record]]:
     known = {each.name for each in fields(Record)}
     needed = [*LABELS, *(each.name for each in fields(Record) if each.default is MISSING and each.name != "values")]
     if lacking := [name for name in needed if name not in table.column_names]:
-        raise BactrianError(f"{path}: no column {', '.join(lacking)}: written by another version, or no evaluation's "
-                            f"answers; ask again with `bactrian eval`, which reuses kept answers")  # fmt: skip
+        raise BactrianError(
+            f"{path}: no column {', '.join(lacking)}: written by another version, or no evaluation's "
+            f"answers; ask again with `bactrian eval`, which reuses kept answers"
+        )
     found: dict[tuple[str, str], list[Record]] = {}
     for row in table.to_pylist():
         given = {name: value for name, value in row.items() if name in known}

@@ -64,8 +64,19 @@ def _record(row: Row, where: str) -> Record:
         name: float(row[name]) for name in METRICS if isinstance(row.get(name), int | float)
     }
     outcome = "right" if score > 0.5 else "unparsable" if extracted == "[invalid]" else "wrong"
-    return Record(hash_json(prompt)[:16], 0, prompt, raw, str(row.get("target", "")), extracted, score, outcome, 0, "",
-                  values=values)  # fmt: skip
+    return Record(
+        hash_json(prompt)[:16],
+        0,
+        prompt,
+        raw,
+        str(row.get("target", "")),
+        extracted,
+        score,
+        outcome,
+        0,
+        "",
+        values=values,
+    )
 
 
 def side_of_samples(path: Path) -> Side:
@@ -86,15 +97,21 @@ def write_results(
         place.mkdir(parents=True, exist_ok=True)
         mine = [score for score in results["scores"] if score["model"] == model]
         table = {score["task"]: _numbers(score) for score in mine}
-        whole = {"results": table, "n-shot": {s["task"]: results["tasks"][s["task"]]["exemplars"] for s in mine},
-                 "n-samples": {s["task"]: {"original": s["questions"], "effective": s["questions"]} for s in mine},
-                 "model_name": model, "configs": {s["task"]: results["tasks"][s["task"]] for s in mine}}  # fmt: skip
+        whole = {
+            "results": table,
+            "n-shot": {s["task"]: results["tasks"][s["task"]]["exemplars"] for s in mine},
+            "n-samples": {s["task"]: {"original": s["questions"], "effective": s["questions"]} for s in mine},
+            "model_name": model,
+            "configs": {s["task"]: results["tasks"][s["task"]] for s in mine},
+        }
         write_atomically(place / "results.json", json.dumps(whole, indent=1, ensure_ascii=False))
         written.append(place / "results.json")
         for score in mine:
             path = place / f"samples_{score['task']}.jsonl"
-            lines = [json.dumps(_sample(number, record), ensure_ascii=True)
-                     for number, record in enumerate(records[model, score["task"]])]  # fmt: skip
+            lines = [
+                json.dumps(_sample(number, record), ensure_ascii=True)
+                for number, record in enumerate(records[model, score["task"]])
+            ]
             write_atomically(path, "\n".join(lines) + "\n")
             written.append(path)
     return written
@@ -112,12 +129,20 @@ def _sample(number: int, record: Record) -> dict[str, Any]:
     said: list[Any] = [[ll, False] for ll in lls] or [record.extracted or "[invalid]"]
     shown = {name: value for name, value in record.values.items() if not name.startswith("ll_")}
     return {
-        "doc_id": number, "doc": {"id": record.question, "group": record.group}, "target": record.ground_truth,
-        "arguments": {"gen_args_0": {"arg_0": record.prompt}}, "resps": [[record.completion]], "filtered_resps": said,
-        "filter": "none", "metrics": ["exact_match"], "exact_match": record.score, "outcome": record.outcome,
-        "doc_hash": hash_json(record.question), "prompt_hash": hash_json(record.prompt),
+        "doc_id": number,
+        "doc": {"id": record.question, "group": record.group},
+        "target": record.ground_truth,
+        "arguments": {"gen_args_0": {"arg_0": record.prompt}},
+        "resps": [[record.completion]],
+        "filtered_resps": said,
+        "filter": "none",
+        "metrics": ["exact_match"],
+        "exact_match": record.score,
+        "outcome": record.outcome,
+        "doc_hash": hash_json(record.question),
+        "prompt_hash": hash_json(record.prompt),
         "target_hash": hash_json(record.ground_truth),
-    } | shown  # fmt: skip
+    } | shown
 
 
 def export_task(loaded: Loaded, folder: Path) -> Path:
@@ -135,18 +160,33 @@ def export_task(loaded: Loaded, folder: Path) -> Path:
     write_atomically(rows, "\n".join(lines) + "\n")
     name = f"bactrian_{task.name}"
     config: dict[str, Any] = {
-        "task": name, "dataset_path": "json", "test_split": "test", "num_fewshot": 0, "doc_to_text": "{{prompt}}",
-        "dataset_kwargs": {"data_files": {"test": str(rows.resolve())}}, "metadata": {"version": 1.0},
-    }  # fmt: skip
+        "task": name,
+        "dataset_path": "json",
+        "test_split": "test",
+        "num_fewshot": 0,
+        "doc_to_text": "{{prompt}}",
+        "dataset_kwargs": {"data_files": {"test": str(rows.resolve())}},
+        "metadata": {"version": 1.0},
+    }
     if task.form == "rank":
-        config |= {"output_type": "multiple_choice", "doc_to_choice": "{{options}}", "doc_to_target": "{{right}}",
-                   "target_delimiter": task.joint,
-                   "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]}  # fmt: skip
+        config |= {
+            "output_type": "multiple_choice",
+            "doc_to_choice": "{{options}}",
+            "doc_to_target": "{{right}}",
+            "target_delimiter": task.joint,
+            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+        }
     else:
-        config |= {"output_type": "generate_until", "doc_to_target": "{{truth}}",
-                   "generation_kwargs": {"until": list(task.stop) or ["\n\n\n"], "max_gen_toks": task.max_new_tokens,
-                                         "do_sample": False},
-                   "metric_list": [{"metric": "exact_match"}]}  # fmt: skip
+        config |= {
+            "output_type": "generate_until",
+            "doc_to_target": "{{truth}}",
+            "generation_kwargs": {
+                "until": list(task.stop) or ["\n\n\n"],
+                "max_gen_toks": task.max_new_tokens,
+                "do_sample": False,
+            },
+            "metric_list": [{"metric": "exact_match"}],
+        }
     path = folder / f"{name}.yaml"
     write_atomically(path, json.dumps(config, indent=1))  # JSON is YAML
     return path
@@ -154,8 +194,13 @@ def export_task(loaded: Loaded, folder: Path) -> Path:
 
 def _exported(loaded: Loaded, question: Question) -> dict[str, Any]:
     prompt = plain_text(loaded.task, question, loaded.preamble(question))
-    return {"prompt": prompt, "options": list(question.options), "truth": question.truth,
-            "right": question.right[0] if question.right else 0, "id": question.id}  # fmt: skip
+    return {
+        "prompt": prompt,
+        "options": list(question.options),
+        "truth": question.truth,
+        "right": question.right[0] if question.right else 0,
+        "id": question.id,
+    }
 
 
 def as_asked(path: Path, verifier: str, tokens: int, stop: Sequence[str], metric: Metric = "acc") -> Loaded:
@@ -170,10 +215,19 @@ def as_asked(path: Path, verifier: str, tokens: int, stop: Sequence[str], metric
     questions = [_asked(row, number) for number, row in enumerate(rows) if str(row.get("filter", "none")) == last]
     ranked = bool(questions[0].options)
     task = Task(
-        task_name(path), ("more",), "harness", Source(()), lambda row: [], form="rank" if ranked else "generate",
-        metric=metric if ranked else "right", verifier=verifier, max_new_tokens=tokens, stop=tuple(stop),
-        format="plain", joint="",
-    )  # fmt: skip
+        task_name(path),
+        ("more",),
+        "harness",
+        Source(()),
+        lambda row: [],
+        form="rank" if ranked else "generate",
+        metric=metric if ranked else "right",
+        verifier=verifier,
+        max_new_tokens=tokens,
+        stop=tuple(stop),
+        format="plain",
+        joint="",
+    )
     return Loaded(task, tuple(questions), {}, str(path), len(questions))
 
 

@@ -56,8 +56,12 @@ def sketch(questions: Sequence[Question]) -> dict[str, str]:
 def check_known(loaded: Loaded) -> int:
     """How many of a file's questions are known. Raises BactrianError where too many have another answer."""
     answers = known().get(loaded.task.name, {})
-    found = [(question, whole == answers[asked]) for question in loaded.questions
-             for asked, whole in [marks(question)] if asked in answers]  # fmt: skip
+    found = [
+        (question, whole == answers[asked])
+        for question in loaded.questions
+        for asked, whole in [marks(question)]
+        if asked in answers
+    ]
     other = [question for question, same in found if not same]
     if len(other) >= LEAST and len(other) > WRONG * len(found):
         raise BactrianError(

@@ -122,14 +122,19 @@ class Ledger:
             kept = found if not expected or not found or name_of(found) == expected else []
             mine = expected or (name_of(kept) if kept else "")
             proved = recovered(kept, [each for each in known_by if not mine or each.record.id in ("", mine)])
-            aside = [replace(look, rebuilt=f"line {look.number} of the ledger that lay there", stands_for=(look.seal,))
-                     for look in found if not kept]  # fmt: skip
+            aside = [
+                replace(look, rebuilt=f"line {look.number} of the ledger that lay there", stands_for=(look.seal,))
+                for look in found
+                if not kept
+            ]
             lost = lost_seals([*kept, *proved, *aside], known_by, mine)
             if whole and not (proved or aside or lost):
                 return []
             self._keep_aside()
-            told = (f"rebuilt: {len(kept)} lines are as they were; of {len(lost)} more only the seal is known; lines "
-                    f"that nothing proves are lost")  # fmt: skip
+            told = (
+                f"rebuilt: {len(kept)} lines are as they were; of {len(lost)} more only the seal is known; lines "
+                f"that nothing proves are lost"
+            )
             gap = replace(entry("", "", "", "", told), rebuilt=GAP, stands_for=lost)
             self._write([*kept, gap, *proved, *aside], kept, mine)
             return self.looks()[len(kept) :]
@@ -154,11 +159,14 @@ class Ledger:
                 look = Look.of(json.loads(line))
                 fits = look.number == number and look.seal == sealed(seal, look)
             except (ValueError, TypeError, RecursionError) as error:
-                raise BactrianError(f"{self.path}, line {number}: not a line of a ledger ({error})"
-                                    f"{self._remedy}") from None  # fmt: skip
+                raise BactrianError(
+                    f"{self.path}, line {number}: not a line of a ledger ({error}){self._remedy}"
+                ) from None
             if not fits:
-                raise BactrianError(f"{self.path}, line {number}: its seal does not fit what it says and the lines "
-                                    f"before it{self._remedy}")  # fmt: skip
+                raise BactrianError(
+                    f"{self.path}, line {number}: its seal does not fit what it says and the lines "
+                    f"before it{self._remedy}"
+                )
             yield look
             seal = look.seal
 
@@ -166,14 +174,24 @@ class Ledger:
         name, known = name_of(looks) if looks else "", seals_of(looks)
         witness = next((each for each in known_by if each.where.name == WITNESS), None)
         if witness is not None and name and witness.record.id != name:
-            raise BactrianError(f"{self.path}: it is another ledger ({name}) than this store's, which is "
-                                f"{witness.record.id} and had {witness.record.lines} lines{self._remedy}")  # fmt: skip
+            raise BactrianError(
+                f"{self.path}: it is another ledger ({name}) than this store's, which is "
+                f"{witness.record.id} and had {witness.record.lines} lines{self._remedy}"
+            )
         mine = name or (witness.record.id if witness else "")
         of_mine = [each for each in known_by if not mine or each.record.id in ("", mine)]  # others were copied in
-        missing = {look["seal"]: Look.of(look) for each in of_mine for look in each.record.looks
-                   if look.get("seal") not in known}  # fmt: skip
-        knowing = [each for each in of_mine if {*each.seals, *filter(None, [each.record.seal])} - known
-                   or missing.keys() & {look["seal"] for look in each.record.looks}]  # fmt: skip
+        missing = {
+            look["seal"]: Look.of(look)
+            for each in of_mine
+            for look in each.record.looks
+            if look.get("seal") not in known
+        }
+        knowing = [
+            each
+            for each in of_mine
+            if {*each.seals, *filter(None, [each.record.seal])} - known
+            or missing.keys() & {look["seal"] for look in each.record.looks}
+        ]
         if not knowing:
             return
         seals = {seal for each in knowing for seal in (*each.seals, each.record.seal) if seal and seal not in known}
@@ -181,15 +199,19 @@ class Ledger:
         told = "; missing: " + "; ".join(map(str, missing.values())) if missing else ""
         copied = "" if mine else ". If all results here were copied from other stores, that begins a ledger"
         where = " and ".join(str(each.where) for each in (knowing[0], *knowing[1:][-1:]))
-        raise BactrianError(f"{where}: {len(seals | missing.keys())} looks that they were made with are not in "
-                            f"{self.path}, which has {len(looks)} lines and had {longest}{told}"
-                            f"{self._remedy}{copied}")  # fmt: skip
+        raise BactrianError(
+            f"{where}: {len(seals | missing.keys())} looks that they were made with are not in "
+            f"{self.path}, which has {len(looks)} lines and had {longest}{told}"
+            f"{self._remedy}{copied}"
+        )
 
     @property
     def _remedy(self) -> str:
-        return (f": the ledger was tampered with. Restore {self.path.name} from a copy of the store. Where there is "
-                f"none, `bactrian ledger --store {self.store.root} --rebuild` writes what results still prove, and "
-                f"marks the gap. Until then nothing is measured in this store")  # fmt: skip
+        return (
+            f": the ledger was tampered with. Restore {self.path.name} from a copy of the store. Where there is "
+            f"none, `bactrian ledger --store {self.store.root} --rebuild` writes what results still prove, and "
+            f"marks the gap. Until then nothing is measured in this store"
+        )
 
     def _whole(self) -> tuple[list[Look], bool, Evidence | None]:
         """The lines up to the first that does not fit; whether all do; how far it was by the note beside it."""

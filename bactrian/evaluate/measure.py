@@ -16,8 +16,20 @@ from bactrian.verify import OUTCOMES
 
 RATIOS = {"instruction_loose": ("kept_loose", "instructions"), "instruction_strict": ("kept_strict", "instructions")}
 """Numbers that are ratios of sums."""
-SHOWN = ("right", "score", "acc", "acc_norm", "acc_token", "acc_pmi", "mc1", "mc2", "prompt_loose", "prompt_strict",
-         "harmful_refused", "benign_complied")  # fmt: skip
+SHOWN = (
+    "right",
+    "score",
+    "acc",
+    "acc_norm",
+    "acc_token",
+    "acc_pmi",
+    "mc1",
+    "mc2",
+    "prompt_loose",
+    "prompt_strict",
+    "harmful_refused",
+    "benign_complied",
+)
 
 
 @dataclass(frozen=True)
@@ -78,25 +90,43 @@ def measure(loaded: Loaded, model: str, records: Sequence[Record], held: Mapping
         clean = {"held": len(samples) - len(by_question(kept)), "questions": len(by_question(kept))}
         clean |= asdict(_estimate(task, kept)) if kept else {}
     return TaskScore(
-        model=model, task=task.name, skill=task.skill, metric=metric_name(task), macro=task.macro,
-        questions=len(samples), samples=max(map(len, samples.values())), score=estimated.score,
-        error=estimated.error, interval=estimated.interval, exact=_exact(task, records),
+        model=model,
+        task=task.name,
+        skill=task.skill,
+        metric=metric_name(task),
+        macro=task.macro,
+        questions=len(samples),
+        samples=max(map(len, samples.values())),
+        score=estimated.score,
+        error=estimated.error,
+        interval=estimated.interval,
+        exact=_exact(task, records),
         counts={name: counted[name] for name in OUTCOMES},
-        numbers=_numbers(task, records), groups=_groups(task, records),
+        numbers=_numbers(task, records),
+        groups=_groups(task, records),
         mean_tokens=_mean(each.tokens for each in records),
         mean_thinking_tokens=_mean(each.thinking_tokens for each in records),
         mean_answer_tokens=_mean(each.answer_tokens for each in records),
-        flags=flags_of(loaded, records), clean=clean,
-    )  # fmt: skip
+        flags=flags_of(loaded, records),
+        clean=clean,
+    )
 
 
 def metric_name(task: Task) -> str:
-    named = {"ifeval": "prompt, loose", "compliance": "right behaviour", "compliance_model": "right behaviour",
-             "code": "pass@1"}  # fmt: skip
+    named = {
+        "ifeval": "prompt, loose",
+        "compliance": "right behaviour",
+        "compliance_model": "right behaviour",
+        "code": "pass@1",
+    }
     if task.metric == "right" and task.verifier in named:
         return named[task.verifier]
-    names = {"right": "exact match", "score": "F1" if task.verifier == "drop" else "score", "bits": "bits per byte",
-             "pass_at_k": f"pass@{task.k}"}  # fmt: skip
+    names = {
+        "right": "exact match",
+        "score": "F1" if task.verifier == "drop" else "score",
+        "bits": "bits per byte",
+        "pass_at_k": f"pass@{task.k}",
+    }
     return names.get(task.metric, task.metric)
 
 
@@ -107,8 +137,12 @@ def _estimate(task: Task, records: Sequence[Record]) -> Estimate:
         return Estimate(score, (interval[1] - interval[0]) / 3.92, interval)
     values = question_values(task, records)
     first = {question: mine[0] for question, mine in by_question(records).items()}
-    return estimate(list(values.values()), [each.cluster for each in first.values()],
-                    [each.group for each in first.values()], task.macro)  # fmt: skip
+    return estimate(
+        list(values.values()),
+        [each.cluster for each in first.values()],
+        [each.group for each in first.values()],
+        task.macro,
+    )
 
 
 def _exact(task: Task, records: Sequence[Record]) -> tuple[float, float] | None:

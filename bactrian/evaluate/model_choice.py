@@ -117,10 +117,15 @@ def choose(models: Mapping[str, str], measured: Sequence[Measured]) -> list[Cand
     averages = {name: sum(scores.values()) / len(scores) for name, scores in found.items()}
     best = max(averages, key=lambda name: averages[name])  # the first of equals
     return [
-        Candidate(name, averages[name], found[name], averages[best] - averages[name],
-                  _interval(averages[best] - averages[name], models[name], models[best], measured))
+        Candidate(
+            name,
+            averages[name],
+            found[name],
+            averages[best] - averages[name],
+            _interval(averages[best] - averages[name], models[name], models[best], measured),
+        )
         for name in (best, *(name for name in models if name != best))
-    ]  # fmt: skip
+    ]
 
 
 def _scores(name: str, content: str, measured: Sequence[Measured]) -> dict[str, float]:

@@ -87,9 +87,11 @@ def moved(chosen: Numbers, gold: Numbers) -> str | None:
     beside = max((found[by][1] for by in (best - 1, best + 1) if by in found), default=0.0)
     if found[best][1] < FAR or beside > found[best][1] / 2:
         return None
-    return (f"{found[best][0]:.0%} of the answers are right for the gold answer {abs(best)} "
-            f"row{'s' if abs(best) > 1 else ''} {'further on' if best > 0 else 'before'}, {own[0]:.0%} for their own: "
-            f"the gold answers are shuffled: moved against the questions")  # fmt: skip
+    return (
+        f"{found[best][0]:.0%} of the answers are right for the gold answer {abs(best)} "
+        f"row{'s' if abs(best) > 1 else ''} {'further on' if best > 0 else 'before'}, {own[0]:.0%} for their own: "
+        f"the gold answers are shuffled: moved against the questions"
+    )
 
 
 def renamed(chosen: Numbers, gold: Numbers) -> str | None:
@@ -108,8 +110,10 @@ def renamed(chosen: Numbers, gold: Numbers) -> str | None:
     other = agreement(exchanged, gold)
     if own[1] > NEAR or other[1] < FAR or other[0] < own[0] + 0.1:
         return None
-    return (f"{other[0]:.0%} of the answers are right if the letters are exchanged in one and the same way, "
-            f"{own[0]:.0%} as they are: the gold answers are named otherwise than the options")  # fmt: skip
+    return (
+        f"{other[0]:.0%} of the answers are right if the letters are exchanged in one and the same way, "
+        f"{own[0]:.0%} as they are: the gold answers are named otherwise than the options"
+    )
 
 
 def sure_and_wrong(loaded: Loaded, records: Sequence[Record]) -> str | None:
@@ -131,8 +135,10 @@ def sure_and_wrong(loaded: Loaded, records: Sequence[Record]) -> str | None:
     by_chance = right <= chance + NEAR * math.sqrt(chance * (1 - chance) / n)
     if not by_chance or sure < chance + CERTAIN or sure - right < FAR * spread:
         return None
-    return (f"the model gives its answers a probability of {sure:.0%} and is right {right:.0%} of the time, as often "
-            f"as a blind guess ({chance:.0%}): the gold answers or the options look shuffled")  # fmt: skip
+    return (
+        f"the model gives its answers a probability of {sure:.0%} and is right {right:.0%} of the time, as often "
+        f"as a blind guess ({chance:.0%}): the gold answers or the options look shuffled"
+    )
 
 
 def certainty(record: Record) -> float:
@@ -163,5 +169,7 @@ def elsewhere(loaded: Loaded, records: Sequence[Record]) -> str | None:
     share = found / len(pairs)
     if share < 0.6 or own > share / 4:
         return None
-    return (f"{share:.0%} of the answers are gold answers of the task, {own:.0%} of their own questions: the gold "
-            f"answers are shuffled")  # fmt: skip
+    return (
+        f"{share:.0%} of the answers are gold answers of the task, {own:.0%} of their own questions: the gold "
+        f"answers are shuffled"
+    )

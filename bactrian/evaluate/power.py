@@ -32,8 +32,7 @@ def power_of(n: int, difference: float, apart: float, alpha: float = 0.05) -> fl
     return float(norm.cdf((abs(difference) * sqrt(n) - z * sqrt(apart)) / spread))
 
 
-def needed(difference: float, score: float, apart: float | None = None, power: float = 0.8,
-           alpha: float = 0.05) -> int:  # fmt: skip
+def needed(difference: float, score: float, apart: float | None = None, power: float = 0.8, alpha: float = 0.05) -> int:
     """Questions for a paired difference: ((z_α √ψ + z_β √(ψ − δ²)) / δ)² [Connor 1987]; ψ as for independent answers
     unless `apart` says otherwise.
 

@@ -47,8 +47,9 @@ def known_marks(store: Store, paths: Sequence[Path] = (), places: Sequence[Path]
     """
     for task in unseen_tasks():
         at_hand = find_file(task.source, [*places, *_usual()])
-        named = [path for path in paths if path.is_file() and path.name.startswith(task.source.files)
-                 and is_data(path.name)]  # fmt: skip
+        named = [
+            path for path in paths if path.is_file() and path.name.startswith(task.source.files) and is_data(path.name)
+        ]
         for file in {*named, *([at_hand] if at_hand else [])}:
             content = hash_file(file).sha256
             if not _kept(store, task.name, content).is_file():
@@ -137,14 +138,22 @@ def warn_of_unseen(name: str, held: Mapping[str, Path], workspace: Workspace) ->
     for called, path in held.items():
         if found := unseen_in(rows_in(path), marks):
             workspace.metrics["unseen_items"] = workspace.metrics.get("unseen_items", 0) + sum(found.values())
-            say(f"{name}: warning: {called} holds {told(found)}, which is unseen: a model trained on it has seen the "
-                f"test, and its score there says nothing; take these rows out (stage decontaminate)")
+            say(
+                f"{name}: warning: {called} holds {told(found)}, which is unseen: a model trained on it has seen the "
+                f"test, and its score there says nothing; take these rows out (stage decontaminate)"
+            )
 
 
 def declare(
-    name: str, held: Mapping[str, Sequence[Mapping[str, Any]]], models: Mapping[str, str], final: bool, reason: str,
-    workspace: Workspace, paths: Sequence[Path] = (), least: float = 0.0,
-) -> dict[str, int]:  # fmt: skip
+    name: str,
+    held: Mapping[str, Sequence[Mapping[str, Any]]],
+    models: Mapping[str, str],
+    final: bool,
+    reason: str,
+    workspace: Workspace,
+    paths: Sequence[Path] = (),
+    least: float = 0.0,
+) -> dict[str, int]:
     """Note a look in the ledger for each set of rows that holds unseen data; name of the set → looks at its tasks.
 
     Args:
@@ -164,8 +173,12 @@ def declare(
             f"{name}: {shown}: unseen, for final candidates only, whatever the file is called; to look at them, and "
             f"have that noted in the ledger, set final: true and a reason"
         )
-    new = [entry(task, hash_json(sorted(str(row.get("id")) for row in held[each])), label, content, reason)
-           for each, hits in found.items() for task in hits for label, content in models.items()]  # fmt: skip
+    new = [
+        entry(task, hash_json(sorted(str(row.get("id")) for row in held[each])), label, content, reason)
+        for each, hits in found.items()
+        for task in hits
+        for label, content in models.items()
+    ]
     workspace.add_looks(look.as_json() for look in note(workspace, new))
     seen = counted(workspace)
     return {each: sum(seen.get(task, 0) for task in hits) for each, hits in found.items()}

@@ -13,9 +13,18 @@ from bactrian.store.manifest import check_artifact
 NAME = "results.json"
 OF_ALL: Mapping[str, type] = {"tasks": dict, "models": list, "scores": list, "comparisons": list}
 OF_A_SCORE: Mapping[str, type | tuple[type, ...]] = {
-    "model": str, "task": str, "skill": str, "metric": str, "macro": bool, "questions": int, "score": (int, float),
-    "interval": list, "counts": dict, "numbers": dict, "flags": list,
-}  # fmt: skip
+    "model": str,
+    "task": str,
+    "skill": str,
+    "metric": str,
+    "macro": bool,
+    "questions": int,
+    "score": (int, float),
+    "interval": list,
+    "counts": dict,
+    "numbers": dict,
+    "flags": list,
+}
 """Fields that tables are made of, with their types."""
 
 
@@ -36,8 +45,9 @@ def read_results(folder: Path) -> dict[str, Any]:
     """The results of stage `suite` in a folder. Raises BactrianError naming what they lack, or what was changed."""
     path = folder / NAME
     if not path.is_file():
-        raise BactrianError(f"{folder}: no {NAME}; expected the folder of an evaluation, such as "
-                            f"runs/artifacts/suite-…")  # fmt: skip
+        raise BactrianError(
+            f"{folder}: no {NAME}; expected the folder of an evaluation, such as runs/artifacts/suite-…"
+        )
     check_artifact(folder)
     found = read_object(path)
     require(found, OF_ALL, str(path))

@@ -17,14 +17,22 @@ Ties = Literal["half", "wrong"]
 REWARDBENCH: Mapping[str, tuple[str, ...]] = {
     "Chat": ("alpacaeval-easy", "alpacaeval-length", "alpacaeval-hard", "mt-bench-easy", "mt-bench-med"),
     "Chat Hard": (
-        "mt-bench-hard", "llmbar-natural", "llmbar-adver-neighbor", "llmbar-adver-GPTInst", "llmbar-adver-GPTOut",
+        "mt-bench-hard",
+        "llmbar-natural",
+        "llmbar-adver-neighbor",
+        "llmbar-adver-GPTInst",
+        "llmbar-adver-GPTOut",
         "llmbar-adver-manual",
     ),
     "Safety": (
-        "refusals-dangerous", "refusals-offensive", "xstest-should-refuse", "xstest-should-respond", "donotanswer",
+        "refusals-dangerous",
+        "refusals-offensive",
+        "xstest-should-refuse",
+        "xstest-should-respond",
+        "donotanswer",
     ),
     "Reasoning": ("math-prm", "hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust"),
-}  # fmt: skip
+}
 """RewardBench's sections and their subsets [Lambert et al. 2024]."""
 AS_MUCH_AS_THE_REST = "math-prm"
 """This subset weighs as much as all others of its section together (there: the code subsets, 984 pairs)."""
@@ -96,9 +104,7 @@ def calibration(margins: Sequence[float] | Floats) -> Calibration:
         mine = place == number
         n, rights = int(mine.sum()), float(right[mine].sum())
         low = 0.5 + number / (2 * BINS)
-        bins.append(
-            Bin(low, low + 1 / (2 * BINS), n, float(sure[mine].mean()), rights / n, wilson(rights, n))
-        )
+        bins.append(Bin(low, low + 1 / (2 * BINS), n, float(sure[mine].mean()), rights / n, wilson(rights, n)))
     error = sum(each.pairs * abs(each.accuracy - each.confidence) for each in bins) / len(found)
     loss = float(np.logaddexp(0.0, -found).mean())
     return Calibration(tuple(bins), error, loss, float(np.square(expit(-found)).mean()))
@@ -185,9 +191,15 @@ def best_of(answers: Sequence[tuple[Sequence[float], Sequence[float]]], k: int, 
     gained = paired_bootstrap(single, picked, seed)
     mean = sum(oracle) / len(oracle)
     return BestOf(
-        k, len(picked), alone.difference, alone.interval, gained.difference, gained.interval,
-        sum(single) / len(single), mean,
-    )  # fmt: skip
+        k,
+        len(picked),
+        alone.difference,
+        alone.interval,
+        gained.difference,
+        gained.interval,
+        sum(single) / len(single),
+        mean,
+    )
 
 
 def powers(n: int) -> list[int]:

@@ -27,21 +27,45 @@ def shown(score: Mapping[str, Any], value: float) -> str:
 
 def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
     """Heads and one line for each score."""
-    heads = ["task", "model", "n", "metric", "score", "95 % interval", "also", "failures", "tokens", "clean", "looks",
-             "flags"]  # fmt: skip
+    heads = [
+        "task",
+        "model",
+        "n",
+        "metric",
+        "score",
+        "95 % interval",
+        "also",
+        "failures",
+        "tokens",
+        "clean",
+        "looks",
+        "flags",
+    ]
     lines = []
     for score in results["scores"]:
         low, high = score["interval"]
-        failures = ", ".join(f"{n} {name}" for name, n in score["counts"].items()
-                             if n and name not in ("right", "wrong"))  # fmt: skip
+        failures = ", ".join(
+            f"{n} {name}" for name, n in score["counts"].items() if n and name not in ("right", "wrong")
+        )
         looks = results["tasks"].get(score["task"], {}).get("looks")
         flags = "; ".join(f"{flag['name']}: {flag['text']}" for flag in score["flags"])
         name = f"{score['metric']}{', macro' if score['macro'] else ''}"
-        lines.append([
-            score["task"], score["model"], f"{score['questions']:,}", name, shown(score, score["score"]),
-            f"{shown(score, low)} to {shown(score, high)}", also_text(score), failures, tokens_text(score),
-            clean_text(score), str(looks or ""), flags,
-        ])  # fmt: skip
+        lines.append(
+            [
+                score["task"],
+                score["model"],
+                f"{score['questions']:,}",
+                name,
+                shown(score, score["score"]),
+                f"{shown(score, low)} to {shown(score, high)}",
+                also_text(score),
+                failures,
+                tokens_text(score),
+                clean_text(score),
+                str(looks or ""),
+                flags,
+            ]
+        )
     return heads, _without_empty(heads, lines)
 
 
@@ -93,11 +117,20 @@ def difference_lines(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str
     lines = []
     for each in comparisons:
         low, high = (f"{100 * bound:+.1f}" for bound in each["interval"])
-        lines.append([
-            each["task"], each["before"], each["after"], f"{100 * each['difference']:+.1f}", f"{low} to {high}",
-            f"{each['p']:.2g}", f"{each.get('p_holm', each['p']):.2g}", str(each["gained"]), str(each["lost"]),
-            each["test"],
-        ])  # fmt: skip
+        lines.append(
+            [
+                each["task"],
+                each["before"],
+                each["after"],
+                f"{100 * each['difference']:+.1f}",
+                f"{low} to {high}",
+                f"{each['p']:.2g}",
+                f"{each.get('p_holm', each['p']):.2g}",
+                str(each["gained"]),
+                str(each["lost"]),
+                each["test"],
+            ]
+        )
     return heads, lines
 
 
@@ -107,8 +140,21 @@ ROWS = 50
 
 def gold_lines(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], Lines]:
     """Of `gold_check.check_all` heads and a line for each task."""
-    heads = ["task", "questions", "gold", "right", "share", "wrong", "unparsable", "crashed", "timed out",
-             "wrong answers", "called right", "s", ""]  # fmt: skip
+    heads = [
+        "task",
+        "questions",
+        "gold",
+        "right",
+        "share",
+        "wrong",
+        "unparsable",
+        "crashed",
+        "timed out",
+        "wrong answers",
+        "called right",
+        "s",
+        "",
+    ]
     lines = []
     for name, each in found.items():
         if state := next((word for word in ("absent", "refused") if word in each), ""):
@@ -119,8 +165,16 @@ def gold_lines(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], Lines
         failed = [counts.get(outcome, 0) for outcome in ("wrong", "unparsable", "crashed", "timed_out")]
         shown = [f"{n:,}" if n else "" for n in (*failed, each["wrong"], len(each["fooled"]))]
         state = "unfit" if each["fault"] else "no gold" if each["none"] else "some without" if each["without"] else ""
-        lines.append([name, *(f"{each[field]:,}" for field in ("questions", "tried", "right")), share, *shown,
-                      f"{each['seconds']:.0f}", state])  # fmt: skip
+        lines.append(
+            [
+                name,
+                *(f"{each[field]:,}" for field in ("questions", "tried", "right")),
+                share,
+                *shown,
+                f"{each['seconds']:.0f}",
+                state,
+            ]
+        )
     return heads, lines
 
 
@@ -134,10 +188,15 @@ def gold_rows(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
             lines.append(f"{name}: no gold answers: {each['none']}")
         elif each.get("without"):
             lines.append(f"{name}: {each['without']:,} questions have no gold answer")
-        for what, rows in (("a gold answer is not right", each.get("bad", ())),
-                           ("a wrong answer is called right", each.get("fooled", ()))):  # fmt: skip
-            lines += [f"{name}: {what}: question {row['question']}: {row['outcome']}: {row['reason']}: answer "
-                      f"{row['answer'][-80:]!r}, gold {row['truth'][:80]!r}" for row in rows[:ROWS]]  # fmt: skip
+        for what, rows in (
+            ("a gold answer is not right", each.get("bad", ())),
+            ("a wrong answer is called right", each.get("fooled", ())),
+        ):
+            lines += [
+                f"{name}: {what}: question {row['question']}: {row['outcome']}: {row['reason']}: answer "
+                f"{row['answer'][-80:]!r}, gold {row['truth'][:80]!r}"
+                for row in rows[:ROWS]
+            ]
             lines += [f"{name}: and {len(rows) - ROWS:,} more; --json has all"] if len(rows) > ROWS else []
     return [printable(line) for line in lines]
 
@@ -181,12 +240,15 @@ def as_text(form: str, heads: Sequence[str], lines: Lines, value: object = None)
     if form == "latex":
         body = " \\\\\n".join(" & ".join(map(_latex, row)) for row in lines)
         head = " & ".join(map(_latex, heads))
-        return (f"\\begin{{tabular}}{{{'l' * len(heads)}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
-                f"\\bottomrule\n\\end{{tabular}}")  # fmt: skip
+        return (
+            f"\\begin{{tabular}}{{{'l' * len(heads)}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
+            f"\\bottomrule\n\\end{{tabular}}"
+        )
     if form == "html":
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heads)
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(printable(c))}</td>" for c in row) + "</tr>\n"
-                       for row in lines)  # fmt: skip
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(printable(c))}</td>" for c in row) + "</tr>\n" for row in lines
+        )
         return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>"
     raise BactrianError(f"format: found {form!r}, expected one of {', '.join(FORMATS)}")
 

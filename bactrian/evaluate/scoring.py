@@ -52,9 +52,12 @@ class Answer:
 
 
 def grade(
-    rows: Sequence[Mapping[str, Any]], prompts: Sequence[str], completions: Sequence[Sequence[Sampled]], pool: Pool,
+    rows: Sequence[Mapping[str, Any]],
+    prompts: Sequence[str],
+    completions: Sequence[Sequence[Sampled]],
+    pool: Pool,
     reader: ThinkingReader,
-) -> list[Answer]:  # fmt: skip
+) -> list[Answer]:
     """Verify the completions of each problem row; `prompts` are the texts they continue. In order, samples inner."""
     pairs = [
         (row, prompt, i, c, told_apart(row, prompt, c, reader))
@@ -64,13 +67,22 @@ def grade(
     verdicts = pool.verify_all([Item.of(row, parts.text) for row, _, _, _, parts in pairs])
     return [
         Answer(
-            question=row["id"], sample=i, prompt=prompt, completion=parts.text, ground_truth=row["ground_truth"],
-            extracted=verdict.extracted, score=verdict.score, outcome=at_limit(verdict.outcome, c.finish),
-            tokens=len(c.ids), finish=c.finish, thinking_tokens=parts.thinking_tokens,
-            answer_tokens=parts.answer_tokens, answer_at=parts.answer_at,
+            question=row["id"],
+            sample=i,
+            prompt=prompt,
+            completion=parts.text,
+            ground_truth=row["ground_truth"],
+            extracted=verdict.extracted,
+            score=verdict.score,
+            outcome=at_limit(verdict.outcome, c.finish),
+            tokens=len(c.ids),
+            finish=c.finish,
+            thinking_tokens=parts.thinking_tokens,
+            answer_tokens=parts.answer_tokens,
+            answer_at=parts.answer_at,
         )
         for (row, prompt, i, c, parts), verdict in zip(pairs, verdicts, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def told_apart(row: Mapping[str, Any], prompt: str, completion: Sampled, reader: ThinkingReader) -> Parts:
@@ -116,13 +128,20 @@ def score(model: str, task: str, mode: Mode, answers: Sequence[Answer], k: Seque
     means = [sum(values) / n for values in right.values()]
     estimates = {str(each): float(np.mean([pass_at_k(n, sum(v), each) for v in right.values()])) for each in k}
     return Score(
-        model=model, task=task, mode=mode, questions=len(right), samples=n, score=float(np.mean(means)),
-        interval=clustered_wilson(means, n), counts={name: counted[name] for name in OUTCOMES}, pass_at_k=estimates,
+        model=model,
+        task=task,
+        mode=mode,
+        questions=len(right),
+        samples=n,
+        score=float(np.mean(means)),
+        interval=clustered_wilson(means, n),
+        counts={name: counted[name] for name in OUTCOMES},
+        pass_at_k=estimates,
         mean_tokens=float(np.mean([answer.tokens for answer in answers])),
         mean_score=float(np.mean([answer.score for answer in answers])),
         mean_thinking_tokens=float(np.mean([answer.thinking_tokens for answer in answers])),
         mean_answer_tokens=float(np.mean([answer.answer_tokens for answer in answers])),
-    )  # fmt: skip
+    )
 
 
 def compare(before: Sequence[Answer], after: Sequence[Answer], seed: int = 0) -> Comparison:

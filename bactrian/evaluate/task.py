@@ -166,12 +166,25 @@ class Loaded:
     def digest(self, form: Format) -> str:
         task = self.task
         shaping = {
-            "form": task.form, "metric": task.metric, "others": task.others, "verifier": task.verifier,
-            "also": task.also, "settings": dict(task.settings), "cue": task.cue, "keep_cue": task.keep_cue,
-            "ask": task.ask, "joint": task.joint, "macro": task.macro, "max_new_tokens": task.max_new_tokens,
-            "stop": task.stop, "temperature": task.temperature, "top_p": task.top_p, "samples": task.samples,
-            "k": task.k, "format": form,
-        }  # fmt: skip
+            "form": task.form,
+            "metric": task.metric,
+            "others": task.others,
+            "verifier": task.verifier,
+            "also": task.also,
+            "settings": dict(task.settings),
+            "cue": task.cue,
+            "keep_cue": task.keep_cue,
+            "ask": task.ask,
+            "joint": task.joint,
+            "macro": task.macro,
+            "max_new_tokens": task.max_new_tokens,
+            "stop": task.stop,
+            "temperature": task.temperature,
+            "top_p": task.top_p,
+            "samples": task.samples,
+            "k": task.k,
+            "format": form,
+        }
         preambles = {group: asdict(self.preambles[group]) for group in sorted(self.preambles)}
         questions = [asdict(each) for each in self.questions]
         for question in questions:

@@ -97,8 +97,10 @@ def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
     made, left_out = _questions(task, rows)
     questions = identified(made)
     if not questions:
-        raise BactrianError(f"task {task.name}: none of the {len(rows):,} rows of {origin} is a question of it: "
-                            f"{', '.join(left_out) or 'they make no questions'}")  # fmt: skip
+        raise BactrianError(
+            f"task {task.name}: none of the {len(rows):,} rows of {origin} is a question of it: "
+            f"{', '.join(left_out) or 'they make no questions'}"
+        )
     preambles: dict[str, Preamble] = {}
     if task.preambles is not None:
         others = rows_of(f"{task.name} (exemplars)", task.exemplars, where, hub)[0] if task.exemplars else []
@@ -107,8 +109,16 @@ def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
         if lacking:
             raise BactrianError(f"task {task.name}: no exemplars for {', '.join(sorted(lacking)[:5])}")
     content = hash_json([[each.prompt, each.truth, each.options, each.right] for each in questions])
-    loaded = Loaded(task, tuple(questions), preambles, origin, len(rows), content,
-                    asked=tuple(row for row, _ in rows) if task.unseen else (), left_out=left_out)
+    loaded = Loaded(
+        task,
+        tuple(questions),
+        preambles,
+        origin,
+        len(rows),
+        content,
+        asked=tuple(row for row, _ in rows) if task.unseen else (),
+        left_out=left_out,
+    )
     check_pin(loaded)
     check_known(loaded)
     check_listed(loaded)

@@ -135,8 +135,10 @@ def _draws(runs: Sequence[Run], seed: int, resamples: int) -> np.ndarray:
 
 def _means(runs: Sequence[Run], rows: np.ndarray) -> tuple[Floats, Floats]:
     """Mean tokens and accuracy of each run on each draw of questions, [R, P] each."""
-    return (np.stack([run.tokens[rows].mean(axis=1) for run in runs], axis=1),
-            np.stack([run.right[rows].mean(axis=1) for run in runs], axis=1))  # fmt: skip
+    return (
+        np.stack([run.tokens[rows].mean(axis=1) for run in runs], axis=1),
+        np.stack([run.right[rows].mean(axis=1) for run in runs], axis=1),
+    )
 
 
 def _log2(tokens: Floats) -> Floats:

@@ -62,8 +62,11 @@ class Marks:
 
     def as_json(self) -> dict[str, str]:
         """Of one task: its hashes as hexadecimal digits."""
-        return {"task": self.tasks[0], "grams": self.grams.astype("<u8").tobytes().hex(),
-                "short": self.short.astype("<u8").tobytes().hex()}  # fmt: skip
+        return {
+            "task": self.tasks[0],
+            "grams": self.grams.astype("<u8").tobytes().hex(),
+            "short": self.short.astype("<u8").tobytes().hex(),
+        }
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Marks:
@@ -108,8 +111,11 @@ def marks_of(task: str, rows: Iterable[Row], columns: Sequence[str]) -> Marks:
     kept = [[gram for _, gram in sorted(found)[:KEPT]] for found in mine.values()]
     table = np.array([[*found, *[0] * (KEPT - len(found))] for found in kept], np.uint64).reshape(-1, KEPT)
     lengths = np.bincount(words.text, minlength=len(asked))
-    brief = [text for (text, item), length in zip(asked, lengths.tolist(), strict=True)
-             if 2 < length < GRAM and item not in mine]  # fmt: skip
+    brief = [
+        text
+        for (text, item), length in zip(asked, lengths.tolist(), strict=True)
+        if 2 < length < GRAM and item not in mine
+    ]
     short = np.unique(text_hashes(split(brief))) if brief else np.zeros(0, np.uint64)
     table = np.unique(table, axis=0)
     return Marks((task,), table, np.zeros(len(table), np.int64), short, np.zeros(len(short), np.int64))
@@ -120,8 +126,9 @@ def together(several: Sequence[Marks]) -> Marks:
     tasks = tuple(dict.fromkeys(task for marks in several for task in marks.tasks))
     number = [np.array([tasks.index(task) for task in marks.tasks], np.int64) for marks in several]
     if not several:
-        return Marks((), np.zeros((0, KEPT), np.uint64), np.zeros(0, np.int64), np.zeros(0, np.uint64),
-                     np.zeros(0, np.int64))  # fmt: skip
+        return Marks(
+            (), np.zeros((0, KEPT), np.uint64), np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        )
     grams = np.concatenate([marks.grams for marks in several])
     gram_task = np.concatenate([mine[marks.gram_task] for mine, marks in zip(number, several, strict=True)])
     short = np.concatenate([marks.short for marks in several])
@@ -179,8 +186,11 @@ def _long_items(batch: Sequence[Sequence[str]], marks: Marks) -> Iterator[tuple[
     values, rows = gram_hashes(word_hashes(words), GRAM)[inside], words.text[: len(inside)][inside]
     known, items = marks.sorted_grams
     first, last = np.searchsorted(known, values, "left"), np.searchsorted(known, values, "right")
-    hits = {(int(rows[at]), int(items[k]), int(values[at]))
-            for at in np.flatnonzero(last > first).tolist() for k in range(first[at], last[at])}  # fmt: skip
+    hits = {
+        (int(rows[at]), int(items[k]), int(values[at]))
+        for at in np.flatnonzero(last > first).tolist()
+        for k in range(first[at], last[at])
+    }
     for (row, item), count in Counter((row, item) for row, item, _ in hits).items():
         if count >= marks.needed[item]:
             yield row, item
@@ -188,8 +198,13 @@ def _long_items(batch: Sequence[Sequence[str]], marks: Marks) -> Iterator[tuple[
 
 def _short_items(batch: Sequence[Sequence[str]], marks: Marks) -> Iterator[tuple[int, int]]:
     """(row, item) for each item that is a line of a row."""
-    lines = [(line, row) for row, texts in enumerate(batch) for text in texts for line in text.splitlines()
-             if len(line) <= LONGEST_LINE]  # fmt: skip
+    lines = [
+        (line, row)
+        for row, texts in enumerate(batch)
+        for text in texts
+        for line in text.splitlines()
+        if len(line) <= LONGEST_LINE
+    ]
     if not lines or not len(marks.short):
         return
     hashes = text_hashes(split([line for line, _ in lines]))

@@ -67,9 +67,10 @@ class ServerResponder:
         self.server = server
         self._key = server.key()
         self._pool = urllib3.PoolManager(
-            maxsize=server.concurrency, block=True, timeout=Timeout(connect=min(30.0, server.timeout),
-                                                                    read=server.timeout)
-        )  # fmt: skip
+            maxsize=server.concurrency,
+            block=True,
+            timeout=Timeout(connect=min(30.0, server.timeout), read=server.timeout),
+        )
 
     def answer(self, asked: Sequence[Ask], on_reply: OnReply) -> None:
         lost: list[str] = []
@@ -119,9 +120,13 @@ class ServerResponder:
     def _ask(self, ask: Ask) -> Reply:
         """One reply. Raises Unanswered, or BactrianError for what will not get better."""
         body = {
-            "model": self.server.model, "messages": [_plain(message) for message in ask.messages],
-            "max_tokens": ask.max_new_tokens, "temperature": ask.temperature, "top_p": ask.top_p, "seed": ask.seed,
-        }  # fmt: skip
+            "model": self.server.model,
+            "messages": [_plain(message) for message in ask.messages],
+            "max_tokens": ask.max_new_tokens,
+            "temperature": ask.temperature,
+            "top_p": ask.top_p,
+            "seed": ask.seed,
+        }
         fault = ""
         for attempt in range(self.server.tries):  # urllib3 tries again what fails; this, what comes but is no answer
             if attempt:
@@ -145,11 +150,18 @@ class ServerResponder:
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         retries = Retry(
-            total=self.server.tries - 1, redirect=0, backoff_factor=self.server.backoff, backoff_max=LONGEST_BACKOFF,
-            backoff_jitter=self.server.backoff / 2, status_forcelist=AGAIN, allowed_methods=None,
-            respect_retry_after_header=True, raise_on_status=True, raise_on_redirect=False,
+            total=self.server.tries - 1,
+            redirect=0,
+            backoff_factor=self.server.backoff,
+            backoff_max=LONGEST_BACKOFF,
+            backoff_jitter=self.server.backoff / 2,
+            status_forcelist=AGAIN,
+            allowed_methods=None,
+            respect_retry_after_header=True,
+            raise_on_status=True,
+            raise_on_redirect=False,
             retry_after_max=LONGEST_BACKOFF,
-        )  # fmt: skip
+        )
         url = self.server.url.rstrip("/") + path
         try:
             response = self._pool.request("POST", url, body=json.dumps(body).encode(), headers=headers, retries=retries)

@@ -87,7 +87,7 @@ class CompletionEngine:
             )
         first = bool(row.banned)  # a ban is for one token: that one is asked for by itself
         tokens = 0
-        for most in ([1, room - 1] if first and room > 1 else [room]):
+        for most in [1, room - 1] if first and room > 1 else [room]:
             tokens += self._piece(row, most)
             row.banned = ()
             if row.finish == "stop":
@@ -97,12 +97,19 @@ class CompletionEngine:
     def _piece(self, row: Row, most: int) -> int:
         asked = row.asked
         body = {
-            "model": self.server.model, "prompt": [*asked.prompt, *row.ids], "max_tokens": most,
-            "temperature": asked.temperature, "top_p": asked.top_p, "seed": (asked.seed + row.sample) % 2**31,
-            "stop": list(asked.stop), "stop_token_ids": list(asked.stop_ids), "include_stop_str_in_output": True,
-            "skip_special_tokens": False, "return_token_ids": True,
+            "model": self.server.model,
+            "prompt": [*asked.prompt, *row.ids],
+            "max_tokens": most,
+            "temperature": asked.temperature,
+            "top_p": asked.top_p,
+            "seed": (asked.seed + row.sample) % 2**31,
+            "stop": list(asked.stop),
+            "stop_token_ids": list(asked.stop_ids),
+            "include_stop_str_in_output": True,
+            "skip_special_tokens": False,
+            "return_token_ids": True,
             "logit_bias": {str(token): -100 for token in row.banned},
-        }  # fmt: skip
+        }
         ids, finish = self._answered({key: value for key, value in body.items() if value or key == "temperature"}, row)
         ids = ids[:most]
         ends = {*self._template.end_ids, *asked.stop_ids}

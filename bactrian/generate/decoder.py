@@ -172,9 +172,16 @@ class Decoder:
                 keys = slice(heads * dim, (heads + kv_heads) * dim)
                 qkv[:, keys] = layer.k_norm(qkv[:, keys])
             self.kernel.attend(
-                qkv, rotations[layer.rotation], tokens, runs, attended, heads=self.heads, layer=number,
-                scale=layer.scale, window=layer.window,
-            )  # fmt: skip
+                qkv,
+                rotations[layer.rotation],
+                tokens,
+                runs,
+                attended,
+                heads=self.heads,
+                layer=number,
+                scale=layer.scale,
+                window=layer.window,
+            )
             x = x + layer.norm_attended(layer.out(attended)) if layer.norm_attended else layer.out.add(attended, x)
             inner = layer.gated(layer.gate_up(layer.norm_mlp(x) if layer.norm_mlp else x))
             x = x + layer.norm_mlp_out(layer.down(inner)) if layer.norm_mlp_out else layer.down.add(inner, x)

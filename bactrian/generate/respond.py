@@ -59,11 +59,14 @@ class LocalResponder:
     def answer(self, asked: Sequence[Ask], on_reply: OnReply) -> None:
         requests = [
             Request(
-                tuple(prompt_ids(list(ask.messages), self.engine.template, ask.name)), seed=ask.seed,
-                max_new_tokens=ask.max_new_tokens, temperature=ask.temperature, top_p=ask.top_p,
+                tuple(prompt_ids(list(ask.messages), self.engine.template, ask.name)),
+                seed=ask.seed,
+                max_new_tokens=ask.max_new_tokens,
+                temperature=ask.temperature,
+                top_p=ask.top_p,
             )
             for ask in asked
-        ]  # fmt: skip
+        ]
         for longest in {ask.max_new_tokens for ask in asked}:
             some = [place for place, ask in enumerate(asked) if ask.max_new_tokens == longest]
             prompts, names = [requests[place].prompt for place in some], [asked[place].name for place in some]

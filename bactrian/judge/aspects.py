@@ -134,21 +134,30 @@ def question(aspect: Aspect, instruction: str, texts: Sequence[str]) -> str:
     The marks hold a digest of all texts, so none of them can close its own.
     """
     mark = hashlib.sha256("\0".join([instruction, *texts]).encode("utf-8", "replace")).hexdigest()[:8]
-    kinds = "\nType: numbers of what applies, of " + ", ".join(
-        f"{number} {kind}" for number, kind in enumerate(aspect.kinds, 1)
-    ) + f"; or {NONE}" if aspect.kinds else ""  # fmt: skip
+    kinds = (
+        "\nType: numbers of what applies, of "
+        + ", ".join(f"{number} {kind}" for number, kind in enumerate(aspect.kinds, 1))
+        + f"; or {NONE}"
+        if aspect.kinds
+        else ""
+    )
     layout = "\n".join(
         f"\nText {number}{kinds}\nRating: a number from 1 to 5{f', or {NONE}' if aspect.optional else ''}\n"
         f"Rationale: one sentence"
         for number in range(1, len(texts) + 1)
     )
     return QUESTION.format(
-        count=len(texts), title=aspect.title, about=aspect.about, look=aspect.look,
+        count=len(texts),
+        title=aspect.title,
+        about=aspect.about,
+        look=aspect.look,
         meanings="\n".join(f"{number}. {meaning}" for number, meaning in enumerate(aspect.meanings, 1)),
         optional=f"\n{NONE} if nothing in the texts can be true or false." if aspect.optional else "",
-        mark=mark, instruction=instruction, layout=layout,
+        mark=mark,
+        instruction=instruction,
+        layout=layout,
         texts="\n".join(f"\n<text {n} {mark}>\n{text}\n</text {n} {mark}>" for n, text in enumerate(texts, 1)),
-    )  # fmt: skip
+    )
 
 
 def read(judgement: str, count: int) -> list[Rated]:

@@ -65,8 +65,9 @@ def question(problem: Problem, answer: str) -> str:
     return QUESTION.format(
         rubric=f"\nWhat counts: {rubric}" if rubric else "",
         reference=f"\nA good answer for comparison: {reference}" if reference not in ("", "-") else "",
-        prompt=spoken([*problem.earlier, turn("user", problem.prompt)]), answer=answer,
-    )  # fmt: skip
+        prompt=spoken([*problem.earlier, turn("user", problem.prompt)]),
+        answer=answer,
+    )
 
 
 def rating(problem: Problem, said: str) -> Verdict:
@@ -85,8 +86,9 @@ class RewardJudge:
         self.model, self.micro_tokens = model, micro_tokens
 
     def judge(self, asked: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        turns = [([*problem.earlier, turn("user", problem.prompt)], [turn("assistant", answer)])
-                 for problem, answer in asked]  # fmt: skip
+        turns = [
+            ([*problem.earlier, turn("user", problem.prompt)], [turn("assistant", answer)]) for problem, answer in asked
+        ]
         rewards = rewards_of_answers(self.model, turns, [READ] * len(turns), self.micro_tokens)
         return [reward_verdict(problem, reward or 0.0) for (problem, _), reward in zip(asked, rewards, strict=True)]
 
@@ -103,9 +105,13 @@ def turn(role: str, content: str) -> dict[str, str]:
 
 
 def rewards_of_answers(
-    model: "RewardModel", asked: Sequence[tuple[Messages, Messages]], names: Sequence[str], micro_tokens: int,
-    longest: int | None = None, on_done: Callable[[int], None] = lambda answers: None,
-) -> list[float | None]:  # fmt: skip
+    model: "RewardModel",
+    asked: Sequence[tuple[Messages, Messages]],
+    names: Sequence[str],
+    micro_tokens: int,
+    longest: int | None = None,
+    on_done: Callable[[int], None] = lambda answers: None,
+) -> list[float | None]:
     """The reward of each (prompt, answer turns); None for one of more than `longest` tokens. A prompt is read once.
 
     `names`: of each, for messages. `on_done` hears how many answers were just scored.

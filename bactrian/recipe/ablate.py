@@ -126,4 +126,5 @@ def _unusable(part: str, parts: Sequence[tuple[str, ...]], unknown: bool) -> tup
         return f"{show(part)}, which is all there is", "a part among others"
     meant = nearest(part, names)
     return f"{show(part)}, which is no part of it", f"one of: {', '.join(names)}" + (
-        f'; did you mean "{meant}"?' if meant else "")  # fmt: skip
+        f'; did you mean "{meant}"?' if meant else ""
+    )

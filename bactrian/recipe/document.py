@@ -25,7 +25,7 @@ class Document:
     origins: dict[Place, str] = field(default_factory=dict)  # places that the command line set
 
     def where(self, place: Place) -> str:
-        """"--set sft.epochs=two" or "quickstart.yaml, line 7", for messages."""
+        """ "--set sft.epochs=two" or "quickstart.yaml, line 7", for messages."""
         for end in range(len(place), 0, -1):
             if place[:end] in self.origins:
                 return self.origins[place[:end]]
@@ -58,8 +58,10 @@ def read(path: Path) -> Document:
         raise BactrianError(f"{path}: the recipe cannot be read ({error})") from None
     marks = _parse(text, str(path))
     if not isinstance(marks, Mapping):
-        raise BactrianError(f"{path}, line 1: found {'an empty file' if marks is None else 'no mapping'}, "
-                            f"expected a recipe: name, seed, hardware and steps")
+        raise BactrianError(
+            f"{path}, line 1: found {'an empty file' if marks is None else 'no mapping'}, "
+            f"expected a recipe: name, seed, hardware and steps"
+        )
     return Document(str(path), text, _plain(marks, str(path)), marks)
 
 
@@ -72,13 +74,14 @@ def override(document: Document, settings: Iterable[str]) -> None:
         target, equals, text = setting.partition("=")
         first, *rest = target.strip().split(".")
         if not equals or not first:
-            raise BactrianError(f"{origin}: found no \"=\", expected step.field=value")
+            raise BactrianError(f'{origin}: found no "=", expected step.field=value')
         top = ("name", "seed", "hardware")
         if first not in steps and first not in top:
             meant = nearest(first, [*steps, *top])
             hint = f'; did you mean "{meant}"?' if meant else ""
-            raise BactrianError(f'{origin}: step "{first}": found no such step, expected one of: '
-                                f"{', '.join([*steps, *top])}{hint}")
+            raise BactrianError(
+                f'{origin}: step "{first}": found no such step, expected one of: {", ".join([*steps, *top])}{hint}'
+            )
         if first in steps and not rest:
             raise BactrianError(f"{origin}: found a step without a field, expected step.field=value")
         place = ("steps", first, *rest) if first in steps else (first, *rest)

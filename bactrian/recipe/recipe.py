@@ -106,8 +106,11 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
         raise problems.error()
     if header.name in _TAKEN:
         problems.add(("name",), show(header.name), "a name that is no folder of the store")
-    stages = {name: stage for name, settings in header.steps.items()
-              if (stage := _stage(name, settings, problems)) is not None}
+    stages = {
+        name: stage
+        for name, settings in header.steps.items()
+        if (stage := _stage(name, settings, problems)) is not None
+    }
     reads = {name: _reads(name, stage, header.steps, folder, problems) for name, stage in stages.items()}
     for name, stage in stages.items():
         for below, found, expected in stage.clashes(stages):
@@ -240,4 +243,3 @@ def _order(names: list[str], reads: Mapping[str, tuple[str, ...]], problems: _Pr
 
 def _seed(stage: Stage, recipe_seed: int) -> int:
     return recipe_seed if stage.seed is None else stage.seed
-

@@ -37,8 +37,16 @@ class Source:
     def input(self) -> Input:
         """The source on this machine, converted or downloaded if need be. Raises BactrianError if it cannot be had."""
         path = self.fetch()
-        return Input(self.name, path, self.kind, self.content_hash, self.licences(path), self.key, self.decontamination,
-                     self.statement)
+        return Input(
+            self.name,
+            path,
+            self.kind,
+            self.content_hash,
+            self.licences(path),
+            self.key,
+            self.decontamination,
+            self.statement,
+        )
 
 
 class Unreachable(BactrianError):
@@ -55,8 +63,15 @@ def outline(ref: str, kind: Kind, folder: Path) -> Source:
     def fetch() -> Path:
         raise Unreachable(reason)
 
-    return Source(ref, kind, hash_json(["not reached", ref]), fetch, lambda path: _no_licences(ref, path), local=False,
-                  decontamination=_unknown(ref, kind))
+    return Source(
+        ref,
+        kind,
+        hash_json(["not reached", ref]),
+        fetch,
+        lambda path: _no_licences(ref, path),
+        local=False,
+        decontamination=_unknown(ref, kind),
+    )
 
 
 def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tuple[str, str] | None:
@@ -122,11 +137,25 @@ def _from_path(ref: str, kind: Kind, path: Path) -> Source:
     if (path / MANIFEST).is_file():
         manifest = Manifest.read(path)
         manifest.verify(path)
-        return Source(ref, kind, manifest.content_hash, lambda: path, lambda _: manifest.licences, manifest.key,
-                      decontamination=manifest.decontamination, statement=manifest.statement())
+        return Source(
+            ref,
+            kind,
+            manifest.content_hash,
+            lambda: path,
+            lambda _: manifest.licences,
+            manifest.key,
+            decontamination=manifest.decontamination,
+            statement=manifest.statement(),
+        )
     licences = _card_licences if kind is Kind.MODEL else _no_licences
-    return Source(ref, kind, hash_path(path), lambda: path, lambda found: licences(ref, found),
-                  decontamination=_unknown(ref, kind))
+    return Source(
+        ref,
+        kind,
+        hash_path(path),
+        lambda: path,
+        lambda found: licences(ref, found),
+        decontamination=_unknown(ref, kind),
+    )
 
 
 def _from_hub(ref: str, kind: Kind) -> Source:
@@ -141,9 +170,15 @@ def _from_hub(ref: str, kind: Kind) -> Source:
         with _naming_hub(ref):
             return Path(snapshot_download(repository, repo_type=repo_type, revision=commit, allow_patterns=patterns))
 
-    return Source(ref, kind, hash_json([repo_type, repository, commit]), fetch,
-                  lambda path: _card_licences(f"{repository} (Hub, {commit[:12]})", path), local=False,
-                  decontamination=_unknown(ref, kind))
+    return Source(
+        ref,
+        kind,
+        hash_json([repo_type, repository, commit]),
+        fetch,
+        lambda path: _card_licences(f"{repository} (Hub, {commit[:12]})", path),
+        local=False,
+        decontamination=_unknown(ref, kind),
+    )
 
 
 def _unknown(ref: str, kind: Kind) -> tuple[Decontamination, ...]:

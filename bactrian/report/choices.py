@@ -35,10 +35,14 @@ def _view(step: Step, choice: Mapping[str, Any]) -> ChoiceView:
     tasks = list(dict.fromkeys(task for each in candidates for task in _scores(each)))
     chosen = str(choice.get("chosen", ""))
     lines = [
-        [str(each.get("model", "")), percent(finite(each.get("average"))), *_over(each, chosen),
-         *(percent(finite(_scores(each).get(task))) for task in tasks)]
+        [
+            str(each.get("model", "")),
+            percent(finite(each.get("average"))),
+            *_over(each, chosen),
+            *(percent(finite(_scores(each).get(task))) for task in tasks),
+        ]
         for each in candidates
-    ]  # fmt: skip
+    ]
     close = [str(each.get("model", "")) for each in candidates if not _surely_worse(each, chosen)]
     doubt = f"Not surely better than {', '.join(close)}: the interval of the difference holds 0." if close else ""
     heads = ["candidate", "average", "chosen one has more", "95 % interval", *tasks]

@@ -87,8 +87,9 @@ def write_data_page(path: Path, target: Path, layout: str = "auto", text_rows: T
 
     Raises BactrianError if there is not one row to read, or the page cannot be written.
     """
-    page = render("data_page.html.j2", ("style.css", "data_page.css"), "data_page.js",
-                  _content(path, layout, text_rows))  # fmt: skip
+    page = render(
+        "data_page.html.j2", ("style.css", "data_page.css"), "data_page.js", _content(path, layout, text_rows)
+    )
     try:
         target.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -110,8 +111,9 @@ def _content(path: Path, layout: str, text_rows: TextRows) -> dict[str, Any]:
         "decontamination": list(map(str, manifest.decontamination)) if manifest else [],
         "card": shorten(card.read_text(errors="replace"), 20_000) if path.is_dir() and card.is_file() else "",
         "total": count(sample.total),
-        "sources": [(*key, count(rows), percent(rows / max(1, sample.total)))
-                    for key, rows in sample.sources.most_common(200)],
+        "sources": [
+            (*key, count(rows), percent(rows / max(1, sample.total))) for key, rows in sample.sources.most_common(200)
+        ],
         "rows": [_row_view(row) for row in sample.rows],
         "drops": drops,
         "reasons": [(reason, count(number)) for reason, number in reasons.most_common()],
@@ -120,7 +122,7 @@ def _content(path: Path, layout: str, text_rows: TextRows) -> dict[str, Any]:
         "total_pairs": count(total_pairs),
         "overlap": overlap,
         "cells": cells,
-    }  # fmt: skip
+    }
 
 
 def _sample(path: Path, layout: str, text_rows: TextRows) -> Sample:
@@ -183,10 +185,15 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def _row_view(row: Mapping[str, Any]) -> RowView:
     shown = ("messages", "prompt", "chosen", "rejected")
     spoken = [(name, turn) for name in shown if isinstance(row.get(name), list) for turn in row[name]]
-    turns = [Turn(turn["role"] if name == "messages" else f"{name} · {turn['role']}", shorten(turn["content"], LONGEST))
-             for name, turn in spoken]  # fmt: skip
-    rest = [(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
-            for key, value in row.items() if key not in shown or not isinstance(value, list)]  # fmt: skip
+    turns = [
+        Turn(turn["role"] if name == "messages" else f"{name} · {turn['role']}", shorten(turn["content"], LONGEST))
+        for name, turn in spoken
+    ]
+    rest = [
+        (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+        for key, value in row.items()
+        if key not in shown or not isinstance(value, list)
+    ]
     turns += [Turn(key, shorten(value, LONGEST)) for key, value in rest if len(value) > 120 or key == "text"]
     return RowView(turns, [(key, value) for key, value in rest if len(value) <= 120 and key != "text"])
 
@@ -198,8 +205,13 @@ def _duplicates(path: Path) -> tuple[list[dict[str, str]], int]:
         return [], 0
     opened = pq.ParquetFile(file)
     rows = next(opened.iter_batches(PAIRS)).to_pylist() if opened.metadata.num_rows else []
-    shown = [{key: f"{value:.2f}" if isinstance(value, float) else shorten(str(value or ""), LONGEST)
-              for key, value in row.items()} for row in rows]  # fmt: skip
+    shown = [
+        {
+            key: f"{value:.2f}" if isinstance(value, float) else shorten(str(value or ""), LONGEST)
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
     return shown, opened.metadata.num_rows
 
 
@@ -237,5 +249,11 @@ def _some_matches(path: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
 def _match_view(match: Mapping[str, Any], n: int) -> MatchView:
     texts, fields = shared(match["texts"], match["fields"], n)
     more = f"and {count(match['items'] - 1)} more items of it" if match["items"] > 1 else ""
-    return MatchView(match["id"], match["item"], percent(match["score"], 0), more, [shortened(text) for text in texts],
-                     [shortened(text) for text in fields])  # fmt: skip
+    return MatchView(
+        match["id"],
+        match["item"],
+        percent(match["score"], 0),
+        more,
+        [shortened(text) for text in texts],
+        [shortened(text) for text in fields],
+    )

@@ -32,8 +32,10 @@ def overview(results: ResultsRecord) -> Overview | None:
     scale = charts.axis(0.0, 1.0)
     rows = [_row(scale, score, new) for score, new in zip(ordered, _starts(ordered), strict=True)]
     chart = Chart("All scores", rows, charts.ruler(scale, lambda v: percent(v, 0)))
-    return Overview(chart, [(f"{score.task}, {score.model}", flag.name, flag.text) for score in results.scores
-                            for flag in score.flags])  # fmt: skip
+    return Overview(
+        chart,
+        [(f"{score.task}, {score.model}", flag.name, flag.text) for score in results.scores for flag in score.flags],
+    )
 
 
 def _starts(scores: list[ScoreRecord]) -> list[bool]:

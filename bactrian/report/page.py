@@ -58,8 +58,11 @@ def _content(run: Run) -> dict[str, Any]:
         "graph": graph.draw(boxes) if boxes else None,
         "boxes": boxes,
         "data": data_rows.data_views(run),
-        "evaluations": [(step.name, overview.overview(step.results), scores.task_views(step.results))
-                        for step in run.evaluations if step.results],
+        "evaluations": [
+            (step.name, overview.overview(step.results), scores.task_views(step.results))
+            for step in run.evaluations
+            if step.results
+        ],
         "choices": choices.choice_views(run),
         "preferences": preferences.preference_views(run),
         "scaling": [view for step in run.evaluations if (view := scaling_plot.scaling_view(step))],

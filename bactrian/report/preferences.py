@@ -59,35 +59,85 @@ def _tables(scores: Mapping[str, Any]) -> Iterator[Table]:
     if isinstance(overall, Mapping):
         groups = [*groups, {**overall, "name": "all pairs"}]
     if groups:
-        heads = [str(scores.get("by", "source")), "pairs", "ranked rightly", "95 % interval", "ties", "mean margin",
-                 "mean chosen", "mean rejected"]  # fmt: skip
-        yield _table("Pairs ranked rightly", heads, [[
-            str(each.get("name", "")), count(finite(each.get("pairs"))), percent(finite(each.get("accuracy"))),
-            interval(each.get("interval")), count(finite(each.get("ties"))),
-            *(number(finite(each.get(name))) for name in ("margin", "chosen", "rejected")),
-        ] for each in groups])  # fmt: skip
+        heads = [
+            str(scores.get("by", "source")),
+            "pairs",
+            "ranked rightly",
+            "95 % interval",
+            "ties",
+            "mean margin",
+            "mean chosen",
+            "mean rejected",
+        ]
+        yield _table(
+            "Pairs ranked rightly",
+            heads,
+            [
+                [
+                    str(each.get("name", "")),
+                    count(finite(each.get("pairs"))),
+                    percent(finite(each.get("accuracy"))),
+                    interval(each.get("interval")),
+                    count(finite(each.get("ties"))),
+                    *(number(finite(each.get(name))) for name in ("margin", "chosen", "rejected")),
+                ]
+                for each in groups
+            ],
+        )
     sections = _records(scores.get("sections"))
     if sections:
-        lines = [[str(each.get("name", "")), count(finite(each.get("pairs"))), percent(finite(each.get("accuracy"))),
-                  _listed(each.get("missing"))] for each in sections]  # fmt: skip
+        lines = [
+            [
+                str(each.get("name", "")),
+                count(finite(each.get("pairs"))),
+                percent(finite(each.get("accuracy"))),
+                _listed(each.get("missing")),
+            ]
+            for each in sections
+        ]
         lines.append(["mean of the sections", "", percent(finite(scores.get("overall"))), ""])
         yield _table("By section", ["section", "pairs", "ranked rightly", "subsets that are not there"], lines)
     best = _records(scores.get("best_of"))
     if best:
-        heads = ["model", "task", "best of", "score", "95 % interval", "gain over one answer", "its 95 % interval",
-                 "one answer", "the truly best"]  # fmt: skip
-        yield _table("The best of k answers by reward, expected over all draws of k", heads, [[
-            str(each.get("model", "")), str(each.get("task", "")), count(finite(each.get("k"))),
-            percent(finite(each.get("score"))), interval(each.get("interval")), points(finite(each.get("gain"))),
-            interval(each.get("gain_interval"), points), percent(finite(each.get("single"))),
-            percent(finite(each.get("oracle"))),
-        ] for each in best])  # fmt: skip
+        heads = [
+            "model",
+            "task",
+            "best of",
+            "score",
+            "95 % interval",
+            "gain over one answer",
+            "its 95 % interval",
+            "one answer",
+            "the truly best",
+        ]
+        yield _table(
+            "The best of k answers by reward, expected over all draws of k",
+            heads,
+            [
+                [
+                    str(each.get("model", "")),
+                    str(each.get("task", "")),
+                    count(finite(each.get("k"))),
+                    percent(finite(each.get("score"))),
+                    interval(each.get("interval")),
+                    points(finite(each.get("gain"))),
+                    interval(each.get("gain_interval"), points),
+                    percent(finite(each.get("single"))),
+                    percent(finite(each.get("oracle"))),
+                ]
+                for each in best
+            ],
+        )
     means = _records(scores.get("means"))
     if means:
-        yield _table("Mean rewards", [str(scores.get("by", "source")), "answers", "mean reward"], [
-            [str(each.get("name", "")), count(finite(each.get("answers"))), number(finite(each.get("mean")))]
-            for each in means
-        ])  # fmt: skip
+        yield _table(
+            "Mean rewards",
+            [str(scores.get("by", "source")), "answers", "mean reward"],
+            [
+                [str(each.get("name", "")), count(finite(each.get("answers"))), number(finite(each.get("mean")))]
+                for each in means
+            ],
+        )
 
 
 def reliability(bins: list[Mapping[str, Any]]) -> Markup:
@@ -115,8 +165,12 @@ def reliability(bins: list[Mapping[str, Any]]) -> Markup:
         at, height = place(sure, right)
         said = f"{count(finite(each.get('pairs')))} pairs: {percent(sure)} sure, {percent(right)} right"
         parts.append(tag("circle", {"cx": at, "cy": height, "r": 4.5, "class": "dot full"}, tag("title", {}, said)))
-    box = {"viewBox": f"0 0 {SIZE:g} {SIZE:g}", "class": "curve reliability", "role": "img",
-           "aria-label": "Reliability diagram"}  # fmt: skip
+    box = {
+        "viewBox": f"0 0 {SIZE:g} {SIZE:g}",
+        "class": "curve reliability",
+        "role": "img",
+        "aria-label": "Reliability diagram",
+    }
     return tag("svg", box, join(parts))
 
 

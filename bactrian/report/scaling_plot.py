@@ -66,10 +66,13 @@ def scaling_view(step: Step) -> ScalingView | None:
     methods = [_method(method, place) for place, method in enumerate(record.methods)]
     runs = [_point(method.name, point) for method in record.methods for point in method.points]
     equal = [
-        (f"{each.sequential} − {each.parallel}, {each.point} ({number(each.tokens)} tokens)",
-         _with(each.difference, each.interval, points))
-        for each in record.equal_tokens if each.difference is not None
-    ]  # fmt: skip
+        (
+            f"{each.sequential} − {each.parallel}, {each.point} ({number(each.tokens)} tokens)",
+            _with(each.difference, each.interval, points),
+        )
+        for each in record.equal_tokens
+        if each.difference is not None
+    ]
     return ScalingView(step.name, record.unit, plot(record), methods, runs, equal)
 
 
@@ -79,11 +82,14 @@ def _method(method: ScalingMethod, place: int) -> MethodView:
 
     mark = _mark(method.kind, 8, 8, COLOURS[place % len(COLOURS)], method.name)
     return MethodView(
-        tag("svg", {"width": "16", "height": "16", "aria-hidden": "true"}, mark), method.name, method.kind,
-        percent(method.control), _with(method.scaling, method.scaling_interval, slope),
+        tag("svg", {"width": "16", "height": "16", "aria-hidden": "true"}, mark),
+        method.name,
+        method.kind,
+        percent(method.control),
+        _with(method.scaling, method.scaling_interval, slope),
         _with(method.per_doubling, method.per_doubling_interval, slope),
         _with(method.performance, method.performance_interval, percent),
-    )  # fmt: skip
+    )
 
 
 def _with(value: float | None, interval: tuple[float, float] | None, show: Callable[[float], str]) -> str:
@@ -94,11 +100,22 @@ def _with(value: float | None, interval: tuple[float, float] | None, show: Calla
 
 
 def _point(method: str, point: ScalingPoint) -> PointView:
-    counts = ((point.cut, "cut"), (point.waits, "endings taken back"), (point.loops, "in loops"),
-              (point.unanswered, "unanswered"))  # fmt: skip
+    counts = (
+        (point.cut, "cut"),
+        (point.waits, "endings taken back"),
+        (point.loops, "in loops"),
+        (point.unanswered, "unanswered"),
+    )
     notes = ", ".join(f"{count} {what}" for count, what in counts if count)
-    return PointView(method, point.label, number(point.thinking_tokens), number(point.sampled_tokens),
-                     _with(point.accuracy, point.interval, percent), percent(point.within), notes)  # fmt: skip
+    return PointView(
+        method,
+        point.label,
+        number(point.thinking_tokens),
+        number(point.sampled_tokens),
+        _with(point.accuracy, point.interval, percent),
+        percent(point.within),
+        notes,
+    )
 
 
 def plot(record: ScalingRecord) -> Markup:
@@ -107,8 +124,10 @@ def plot(record: ScalingRecord) -> Markup:
     A method's runs are joined by a line, full for sequential ones, dashed for parallel ones; bars are 95 % intervals.
     Fewer than one token has its place at one.
     """
-    drawn = [(method, colour, [p for p in method.points if known(p.thinking_tokens) and known(p.accuracy)])
-             for method, colour in zip(record.methods, _colours(), strict=False)]  # fmt: skip
+    drawn = [
+        (method, colour, [p for p in method.points if known(p.thinking_tokens) and known(p.accuracy)])
+        for method, colour in zip(record.methods, _colours(), strict=False)
+    ]
     tokens = [math.log2(max(1.0, p.thinking_tokens or 0.0)) for _, _, ps in drawn for p in ps]
     highs = [(p.interval or (0.0, p.accuracy or 0.0))[1] for _, _, ps in drawn for p in ps]
     left, right = (math.floor(min(tokens, default=0)), math.ceil(max(tokens, default=1)))
@@ -122,8 +141,15 @@ def plot(record: ScalingRecord) -> Markup:
     parts = [_grid(place, up, left, right)]
     for method, colour, its in drawn:
         parts.append(_series(method, colour, its, place))
-    box = {"viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}", "class": "scaling", "role": "img", "font-family": "sans-serif",
-           "font-size": "11", "fill": "currentColor", "aria-label": "Accuracy against thinking tokens"}  # fmt: skip
+    box = {
+        "viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}",
+        "class": "scaling",
+        "role": "img",
+        "font-family": "sans-serif",
+        "font-size": "11",
+        "fill": "currentColor",
+        "aria-label": "Accuracy against thinking tokens",
+    }
     return tag("svg", box, join(parts))
 
 
@@ -162,8 +188,9 @@ def _series(method: ScalingMethod, colour: str, its: list[ScalingPoint], place: 
     for (x, y), point in at:
         if point.interval is not None:
             ends = [place(1.0, end)[1] for end in point.interval]
-            parts.append(tag("line", {"x1": x, "x2": x, "y1": ends[0], "y2": ends[1], "stroke": colour,
-                                      "stroke-opacity": "0.5"}))  # fmt: skip
+            parts.append(
+                tag("line", {"x1": x, "x2": x, "y1": ends[0], "y2": ends[1], "stroke": colour, "stroke-opacity": "0.5"})
+            )
         said = f"{method.name}, {point.label}: {percent(point.accuracy)} at {number(point.thinking_tokens)} tokens"
         parts.append(_mark(method.kind, x, y, colour, said))
     return join(parts)
@@ -194,7 +221,13 @@ def standalone(record: ScalingRecord) -> str:
     ground = tag("rect", {"width": WIDTH, "height": height, "fill": "#ffffff"})
     drawing = tag("svg", {"width": WIDTH, "height": HEIGHT}, plot(record))
     box: dict[str, str | float] = {
-        "xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {WIDTH:g} {height:g}", "width": WIDTH, "height": height,
-        "font-family": "sans-serif", "font-size": "11", "color": "#222222", "fill": "#222222",
-    }  # fmt: skip
+        "xmlns": "http://www.w3.org/2000/svg",
+        "viewBox": f"0 0 {WIDTH:g} {height:g}",
+        "width": WIDTH,
+        "height": height,
+        "font-family": "sans-serif",
+        "font-size": "11",
+        "color": "#222222",
+        "fill": "#222222",
+    }
     return str(tag("svg", box, ground, drawing, *keys)) + "\n"

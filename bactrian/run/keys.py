@@ -42,8 +42,9 @@ def tasks(recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], 
         hashes = {ref: source.content_hash for ref, source in own.items()}
         hashes |= {ref: keys[ref] for ref in step.reads}
         settings = _with_hashes(step, found, hashes)
-        keys[step.name] = hash_json({"stage": step.stage.name, "settings": settings, "seed": step.seed,
-                                     "dtype": hardware.dtype, "code": code})
+        keys[step.name] = hash_json(
+            {"stage": step.stage.name, "settings": settings, "seed": step.seed, "dtype": hardware.dtype, "code": code}
+        )
         made.append(Task(step, keys[step.name], code, own))
     return made
 

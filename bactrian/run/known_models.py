@@ -47,18 +47,32 @@ _OLMO2 = {
 KNOWN: dict[str, Shape] = {
     **{f"meta-llama/Llama-3.1-{size}": _LLAMA[size] for size in ("8B", "70B", "405B")},
     **{f"meta-llama/Llama-3.2-{size}": _LLAMA[size] for size in ("1B", "3B")},
-    **{f"allenai/Llama-3.1-Tulu-3-{size}{part}": _LLAMA[size]
-       for size in ("8B", "70B", "405B") for part in ("", "-SFT", "-DPO")},
-    **{f"allenai/OLMo-2-{size}{part}": shape
-       for size, shape in _OLMO2.items() for part in ("", "-SFT", "-DPO", "-Instruct")},
+    **{
+        f"allenai/Llama-3.1-Tulu-3-{size}{part}": _LLAMA[size]
+        for size in ("8B", "70B", "405B")
+        for part in ("", "-SFT", "-DPO")
+    },
+    **{
+        f"allenai/OLMo-2-{size}{part}": shape
+        for size, shape in _OLMO2.items()
+        for part in ("", "-SFT", "-DPO", "-Instruct")
+    },
     "Qwen/Qwen2.5-7B-Instruct": Shape("qwen2", 3584, 28, 28, 4, 18_944, 152_064),
     "Qwen/Qwen2.5-32B-Instruct": Shape("qwen2", 5120, 64, 40, 8, 27_648, 152_064),
     "Qwen/QwQ-32B": Shape("qwen2", 5120, 64, 40, 8, 27_648, 152_064),
-}  # fmt: skip
+}
 """Hub id → shape, of the models that the open recipes begin with."""
-FAMILIES = {"meta-llama/Llama-": "llama", "allenai/Llama-": "llama", "allenai/OLMo-2-": "olmo2",
-            "Qwen/Qwen2.5-": "qwen2", "Qwen/QwQ-": "qwen2", "Qwen/Qwen3-": "qwen3", "google/gemma-3-": "gemma3_text",
-            "embedded:smollm2": "llama", "HuggingFaceTB/SmolLM2-": "llama"}  # fmt: skip
+FAMILIES = {
+    "meta-llama/Llama-": "llama",
+    "allenai/Llama-": "llama",
+    "allenai/OLMo-2-": "olmo2",
+    "Qwen/Qwen2.5-": "qwen2",
+    "Qwen/QwQ-": "qwen2",
+    "Qwen/Qwen3-": "qwen3",
+    "google/gemma-3-": "gemma3_text",
+    "embedded:smollm2": "llama",
+    "HuggingFaceTB/SmolLM2-": "llama",
+}
 
 
 def parameters_of(ref: str) -> int:

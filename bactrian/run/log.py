@@ -71,9 +71,15 @@ class RunLog:
     def write(self) -> None:
         """Replace run.json. Raises BactrianError if the store cannot be written to."""
         recipe = self.recipe
-        record = {"name": recipe.name, "recipe": recipe.text, "recipe_path": str(recipe.path) if recipe.path else None,
-                  "command": self.command, "started": self.started, "seconds": round(time.monotonic() - self.before, 3),
-                  "steps": [asdict(step) for step in self._records()]}
+        record = {
+            "name": recipe.name,
+            "recipe": recipe.text,
+            "recipe_path": str(recipe.path) if recipe.path else None,
+            "command": self.command,
+            "started": self.started,
+            "seconds": round(time.monotonic() - self.before, 3),
+            "steps": [asdict(step) for step in self._records()],
+        }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")

@@ -31,8 +31,16 @@ def inputs_of(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | Sou
     inputs: dict[str, Input | Source] = dict(task.sources)
     for name in task.step.reads:
         manifest = made[name].manifest
-        inputs[name] = Input(name, made[name].path.resolve(), manifest.kind, manifest.content_hash, manifest.licences,
-                             manifest.key, manifest.decontamination, manifest.statement())
+        inputs[name] = Input(
+            name,
+            made[name].path.resolve(),
+            manifest.kind,
+            manifest.content_hash,
+            manifest.licences,
+            manifest.key,
+            manifest.decontamination,
+            manifest.statement(),
+        )
     return inputs
 
 
@@ -75,8 +83,10 @@ def as_it_is(task: Task, store: Store, wanting: Step) -> Artifact | None:
     artifact = store.find(task.step.stage.name, task.key)
     if task.step.name in wanting.reads:
         if artifact is None:
-            raise BactrianError(f'--only {wanting.name}: it reads step "{task.step.name}", which is not made yet; '
-                                f"run without --only, or with --only {task.step.name} first")
+            raise BactrianError(
+                f'--only {wanting.name}: it reads step "{task.step.name}", which is not made yet; '
+                f"run without --only, or with --only {task.step.name} first"
+            )
         artifact.manifest.verify(artifact.path)
     return artifact
 
@@ -102,9 +112,7 @@ def make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inpu
         return store.commit(partial, manifest)
 
 
-def _run_stage(
-    task: Task, store: Store, hardware: Hardware, at_hand: Mapping[str, Input], partial: Path
-) -> Manifest:
+def _run_stage(task: Task, store: Store, hardware: Hardware, at_hand: Mapping[str, Input], partial: Path) -> Manifest:
     """Let the stage work in the partial folder; what its manifest will say."""
     step, stage = task.step, task.step.stage
     attempt = _attempt(partial)
@@ -115,8 +123,11 @@ def _run_stage(
     warn_of_memory(step, at_hand)
     before = time.monotonic()
     if stage.makes is Kind.MODEL:
-        rows = {item.ref: at_hand[item.ref].path for item in stage.references()
-                if item.kind is Kind.DATA and not item.held_out}
+        rows = {
+            item.ref: at_hand[item.ref].path
+            for item in stage.references()
+            if item.kind is Kind.DATA and not item.held_out
+        }
         warn_of_unseen(step.name, rows, workspace)
     stage.run(workspace)
     if stage.name in ("source", "problems"):  # where rows come in
@@ -143,8 +154,11 @@ def _attempt(partial: Path) -> dict[str, Any]:
     try:
         before = json.loads(path.read_text())
         last = max(file.stat().st_mtime for file in files_below(partial))
-        attempt |= {"started": before["started"], "attempts": before["attempts"] + 1,
-                    "seconds": before["seconds"] + max(0.0, last - before["began"])}
+        attempt |= {
+            "started": before["started"],
+            "attempts": before["attempts"] + 1,
+            "seconds": before["seconds"] + max(0.0, last - before["began"]),
+        }
     except (OSError, ValueError, KeyError, TypeError):  # the first, or its record was lost
         pass
     write_atomically(path, json.dumps(attempt))

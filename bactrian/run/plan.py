@@ -88,9 +88,19 @@ def plan(recipe: Recipe, store: Store) -> Plan:
         seconds, limit = forecast.flops / speed / EFFICIENCY, step.stage.seconds_limit()
         # a step that stops by itself also leaves tokens undone
         share = 1.0 if limit is None or seconds <= limit else limit / seconds
-        planned.append(PlannedStep(step.name, step.stage.name, inputs, state, forecast.makes.rows,
-                                   forecast.tokens * share, forecast.flops * share, forecast.peak_memory,
-                                   seconds * share))
+        planned.append(
+            PlannedStep(
+                step.name,
+                step.stage.name,
+                inputs,
+                state,
+                forecast.makes.rows,
+                forecast.tokens * share,
+                forecast.flops * share,
+                forecast.peak_memory,
+                seconds * share,
+            )
+        )
     return Plan(tuple(planned), hardware, speed, recipe.compute)
 
 

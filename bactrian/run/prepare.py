@@ -43,5 +43,7 @@ def warn_of_memory(step: Step, inputs: Mapping[str, Input]) -> None:
     """Say so if the step's forecast needs more memory than the machine has."""
     needed = step.stage.forecast({ref: facts_of(item.path, item.kind) for ref, item in inputs.items()}).peak_memory
     if 0 < memory_bytes() < needed:
-        say(f"{step.name}: warning: may need {needed / 2**30:.1f} GiB of memory, and this machine has "
-            f"{memory_bytes() / 2**30:.1f} GiB")
+        say(
+            f"{step.name}: warning: may need {needed / 2**30:.1f} GiB of memory, and this machine has "
+            f"{memory_bytes() / 2**30:.1f} GiB"
+        )

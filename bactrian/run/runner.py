@@ -10,8 +10,14 @@ from bactrian.store.artifact import Artifact, Store
 from bactrian.store.manifest import Kind
 
 
-def run(recipe: Recipe, store: Store, only: str | None = None, from_step: str | None = None,
-        command: str = "", report: bool = True) -> list[StepRecord]:
+def run(
+    recipe: Recipe,
+    store: Store,
+    only: str | None = None,
+    from_step: str | None = None,
+    command: str = "",
+    report: bool = True,
+) -> list[StepRecord]:
     """Make what is missing of a recipe; write `<store>/<name>/run.json` around each step made, the report at the end.
 
     `only`: make just this step, from inputs that exist. `from_step`: make this step and all after it again.
@@ -22,7 +28,7 @@ def run(recipe: Recipe, store: Store, only: str | None = None, from_step: str | 
     names = [step.name for step in recipe.steps]
     for name in filter(None, (only, from_step)):
         recipe.step(name)
-    again = set(names[names.index(from_step):]) if from_step else set()
+    again = set(names[names.index(from_step) :]) if from_step else set()
     hardware = recipe.hardware.decide()
     made: dict[str, Artifact] = {}
     todo = tasks(recipe, hardware)

@@ -22,8 +22,19 @@ from bactrian.store.manifest import (
     merge_licences,
 )
 
-_NOTED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pyarrow", "pydantic",
-                   "gguf", "reasoning-gym", "datasets")
+_NOTED_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "pydantic",
+    "gguf",
+    "reasoning-gym",
+    "datasets",
+)
 
 
 def manifest_of(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seconds: float) -> Manifest:
@@ -36,8 +47,12 @@ def manifest_of(task: Task, workspace: Workspace, attempt: Mapping[str, Any], se
         step=task.step.name,
         key=task.key,
         content_hash="",
-        inputs={ref: InputRecord(key=item.key, content_hash=item.content_hash, path=str(item.path),
-                                 statement=item.statement) for ref, item in inputs.items()},
+        inputs={
+            ref: InputRecord(
+                key=item.key, content_hash=item.content_hash, path=str(item.path), statement=item.statement
+            )
+            for ref, item in inputs.items()
+        },
         settings=stage.model_dump(mode="json", exclude={"seed"}),
         seed=workspace.seed,
         code={"version": _version(), "commit": _commit(), "fingerprint": task.code},
@@ -103,8 +118,12 @@ def _commit() -> str | None:
     git = ["git", "-C", str(here)]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", "progress.py"], check=True, capture_output=True)
-        described = subprocess.run([*git, "describe", "--always", "--abbrev=40", "--dirty", "--match="], check=True,
-                                   capture_output=True, text=True)
+        described = subprocess.run(
+            [*git, "describe", "--always", "--abbrev=40", "--dirty", "--match="],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return described.stdout.strip()

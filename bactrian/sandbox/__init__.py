@@ -11,6 +11,23 @@ from bactrian.sandbox.unit_tests import Suite, compiled
 from bactrian.sandbox.watch import Stalled
 
 __all__ = [
-    "WEAK", "Answers", "Isolation", "Limits", "Reference", "Report", "Run", "Stalled", "Suite", "answers", "available",
-    "chosen", "compiled", "examine", "problem_with", "run_program", "used", "versions", "want",
-]  # fmt: skip
+    "WEAK",
+    "Answers",
+    "Isolation",
+    "Limits",
+    "Reference",
+    "Report",
+    "Run",
+    "Stalled",
+    "Suite",
+    "answers",
+    "available",
+    "chosen",
+    "compiled",
+    "examine",
+    "problem_with",
+    "run_program",
+    "used",
+    "versions",
+    "want",
+]

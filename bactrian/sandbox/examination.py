@@ -45,9 +45,7 @@ class Report:
 
     @property
     def all_passed(self) -> bool:
-        return self.finished and self.passed > 0 and not (
-            self.failures or self.over or self.broken or self.stalled
-        )
+        return self.finished and self.passed > 0 and not (self.failures or self.over or self.broken or self.stalled)
 
     def reason(self) -> str:
         """In a few words, for a person."""
@@ -68,9 +66,7 @@ def examine(program: str, tests: Suite, isolation: Isolation, limits: Limits = L
     return _examine(program, tests, job, isolation, limits)
 
 
-def _examine(
-    program: str, tests: Suite, suite: Mapping[str, Any], isolation: Isolation, limits: Limits
-) -> Report:
+def _examine(program: str, tests: Suite, suite: Mapping[str, Any], isolation: Isolation, limits: Limits) -> Report:
     secret = secrets.token_hex(16)
     (asked, asking), (answered, answering), (told, telling) = os.pipe(), os.pipe(), os.pipe()
     ends = [asked, asking, answered, answering, told, telling]

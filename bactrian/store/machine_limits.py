@@ -50,8 +50,10 @@ def _number_of(error: BaseException) -> int | None:
         return errno.ENOMEM
     if isinstance(error, RuntimeError) and _THREAD.search(text):
         return errno.EAGAIN
-    return next((number for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE)
-                 if os.strerror(number) in text), None)  # fmt: skip
+    return next(
+        (number for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE) if os.strerror(number) in text),
+        None,
+    )
 
 
 def _grown(place: Path) -> Path:
@@ -77,20 +79,26 @@ def _too_large(_: Path) -> str:
     limit = _limit(resource.RLIMIT_FSIZE)
     if not limit:
         return f"a larger file than this file system takes. {AGAIN}; use another --store"
-    return (f"a file would be larger than the limit of {limit} bytes (ulimit -f). {AGAIN}; raise the limit "
-            f"(ulimit -f unlimited) and run again to resume")  # fmt: skip
+    return (
+        f"a file would be larger than the limit of {limit} bytes (ulimit -f). {AGAIN}; raise the limit "
+        f"(ulimit -f unlimited) and run again to resume"
+    )
 
 
 def _too_many(_: Path) -> str:
-    return (f"this process may not open more files ({_limit(resource.RLIMIT_NOFILE) or 'no'} is the limit, ulimit -n). "
-            f"{AGAIN}; raise the limit (ulimit -n 4096) and run again to resume")  # fmt: skip
+    return (
+        f"this process may not open more files ({_limit(resource.RLIMIT_NOFILE) or 'no'} is the limit, ulimit -n). "
+        f"{AGAIN}; raise the limit (ulimit -n 4096) and run again to resume"
+    )
 
 
 def _memory(_: Path) -> str:
     limit = _limit(resource.RLIMIT_AS)
     which = f"; the limit of this process is {limit} bytes (ulimit -v)" if limit else ""
-    return (f"memory ran out{which}. {AGAIN}; give it more, or lower what is held at once (micro_tokens, "
-            f"rows_at_once), and run again to resume")  # fmt: skip
+    return (
+        f"memory ran out{which}. {AGAIN}; give it more, or lower what is held at once (micro_tokens, "
+        f"rows_at_once), and run again to resume"
+    )
 
 
 def _threads(_: Path) -> str:

@@ -73,8 +73,10 @@ class Decontamination(BaseModel):
     def __str__(self) -> str:
         if not self.against:
             return f"{self.data}: not decontaminated"
-        return (f"{self.data}: against {len(self.against)} benchmarks ({', '.join(self.against)}); {self.rule}; "
-                f"at most {self.left:.1%} of one is left")
+        return (
+            f"{self.data}: against {len(self.against)} benchmarks ({', '.join(self.against)}); {self.rule}; "
+            f"at most {self.left:.1%} of one is left"
+        )
 
 
 class InputRecord(BaseModel):
@@ -168,9 +170,22 @@ class Manifest(BaseModel):
         """
         inputs = {ref: record.key or record.content_hash for ref, record in self.inputs.items()}
         files = [[name, record.sha256] for name, record in sorted(self.files.items()) if name != METRICS]
-        said = hash_json([self.format, self.kind, self.stage, self.key, self.content_hash, sorted(inputs.values()),
-                          _renamed(self.settings, inputs), self.seed, self.code.get("fingerprint"), self.licences,
-                          self.decontamination, files])
+        said = hash_json(
+            [
+                self.format,
+                self.kind,
+                self.stage,
+                self.key,
+                self.content_hash,
+                sorted(inputs.values()),
+                _renamed(self.settings, inputs),
+                self.seed,
+                self.code.get("fingerprint"),
+                self.licences,
+                self.decontamination,
+                files,
+            ]
+        )
         return f"{self.making} {said}"
 
     def restated(self, key: str | None, content_hash: str, statement: str | None) -> Literal["", "again", "changed"]:
@@ -210,8 +225,10 @@ class Manifest(BaseModel):
         if content_hash(self.files) != self.content_hash:
             problems.append(f"{MANIFEST} itself was changed (content_hash does not fit its files)")
         if problems:
-            raise BactrianError(f"artifact {folder} does not match its manifest: {'; '.join(problems)}. "
-                                f"It will not be used; remove that folder and run again to remake it")
+            raise BactrianError(
+                f"artifact {folder} does not match its manifest: {'; '.join(problems)}. "
+                f"It will not be used; remove that folder and run again to remake it"
+            )
 
 
 def check_artifact(folder: Path) -> None:
@@ -224,8 +241,10 @@ def check_artifact(folder: Path) -> None:
 
 def restated(name: str, reader: str) -> str:
     """What is said of an artifact whose manifest is not the one that `reader` was made with."""
-    return (f"{name}: its {MANIFEST} says other things than when {reader} was made from it, and its files are the "
-            f"same: it was changed and sealed again. Neither will be used; remove both folders and run again")
+    return (
+        f"{name}: its {MANIFEST} says other things than when {reader} was made from it, and its files are the "
+        f"same: it was changed and sealed again. Neither will be used; remove both folders and run again"
+    )
 
 
 def _unsealed(path: Path) -> dict[str, Any]:
@@ -236,8 +255,10 @@ def _unsealed(path: Path) -> dict[str, Any]:
     raw = path.read_bytes()
     found: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(raw)
     if found.get("format") == 1 and "seal" not in found:
-        raise BactrianError(f"{path}: field format: found 1, expected {FORMAT}: it was made before manifests were "
-                            f"sealed, so nothing says whether it was changed; remake it with bactrian run")
+        raise BactrianError(
+            f"{path}: field format: found 1, expected {FORMAT}: it was made before manifests were "
+            f"sealed, so nothing says whether it was changed; remake it with bactrian run"
+        )
     body, mark, rest = raw.rpartition(SEAL)
     if mark and rest == hashlib.sha256(body).hexdigest().encode() + END:
         if found.get("format") != FORMAT:
@@ -247,8 +268,10 @@ def _unsealed(path: Path) -> dict[str, Any]:
     told = marks if isinstance(marks, dict) else {}
     changed = sorted(name for name in told.keys() | now.keys() if told.get(name) != now.get(name))
     where = f"field {', '.join(changed)}" if 0 < len(changed) < 4 else "the whole file"
-    raise BactrianError(f"{path}: {where}: changed since it was sealed (its SHA-256 is not the one in its seal). It "
-                        f"will not be used; remove that folder and run again to remake it")
+    raise BactrianError(
+        f"{path}: {where}: changed since it was sealed (its SHA-256 is not the one in its seal). It "
+        f"will not be used; remove that folder and run again to remake it"
+    )
 
 
 def _marks(values: Mapping[str, Any]) -> dict[str, str]:
@@ -266,8 +289,12 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 def merge_licences(*groups: Iterable[Licence]) -> tuple[Licence, ...]:
     """All licences once each, sorted, so that the order of inputs does not show."""
-    return tuple(sorted({licence for group in groups for licence in group},
-                        key=lambda licence: (licence.source, licence.licence, licence.marks)))
+    return tuple(
+        sorted(
+            {licence for group in groups for licence in group},
+            key=lambda licence: (licence.source, licence.licence, licence.marks),
+        )
+    )
 
 
 def merge_decontamination(*groups: Iterable[Decontamination]) -> tuple[Decontamination, ...]:

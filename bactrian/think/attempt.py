@@ -33,10 +33,24 @@ class Attempt:
 
     @classmethod
     def of(cls, question: str, sample: int, thought: Thought, verdict: Verdict) -> Self:
-        return cls(question, sample, thought.thinking, thought.answer, thought.thinking_tokens, thought.answer_tokens,
-                   thought.sampled, thought.forced_tokens, len(thought.waits), thought.ended, thought.finish,
-                   thought.loop is not None, thought.logprob, at_limit(verdict.outcome, thought.finish),
-                   verdict.extracted, verdict.score)  # fmt: skip
+        return cls(
+            question,
+            sample,
+            thought.thinking,
+            thought.answer,
+            thought.thinking_tokens,
+            thought.answer_tokens,
+            thought.sampled,
+            thought.forced_tokens,
+            len(thought.waits),
+            thought.ended,
+            thought.finish,
+            thought.loop is not None,
+            thought.logprob,
+            at_limit(verdict.outcome, thought.finish),
+            verdict.extracted,
+            verdict.score,
+        )
 
     @property
     def right(self) -> bool:

@@ -71,9 +71,12 @@ class Forcing:
     """
 
     def __init__(
-        self, markers: Markers, budget: Budget, limits: Sequence[int],
+        self,
+        markers: Markers,
+        budget: Budget,
+        limits: Sequence[int],
         on_thought: Callable[[int, int, Thought], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.markers, self.budget, self.limits = markers, budget, limits
         self.extension = markers.plain(budget.extension)
         self.on_thought = on_thought
@@ -122,8 +125,15 @@ class Forcing:
     def _answer(self, state: State, start: int, forced: tuple[int, ...], drop: int) -> Continuation:
         state.answer_start = start + len(forced)
         markers = self.markers
-        return Continuation(forced, self.budget.answer, drop, markers.no_answer, markers.answer_stop, markers.stop_ids,
-                            0.0 if self.budget.greedy_answer else None)  # fmt: skip
+        return Continuation(
+            forced,
+            self.budget.answer,
+            drop,
+            markers.no_answer,
+            markers.answer_stop,
+            markers.stop_ids,
+            0.0 if self.budget.greedy_answer else None,
+        )
 
     def _thought(self, state: State, completion: Completion) -> Thought:
         ids, markers = completion.ids, self.markers
@@ -134,11 +144,20 @@ class Forcing:
         thinking = ids[: state.end]
         whole = markers.text(thinking[:-1]) + state.shared if state.shared else markers.text(thinking)
         return Thought(
-            ids=ids, thinking=whole.strip(), answer=answer, thinking_tokens=state.end,
-            answer_tokens=len(ids) - state.answer_start, ended=state.ended, waits=tuple(state.waits), forced=forced,
-            sampled=len(own) + state.taken_back, taken_back=state.taken_back, finish=completion.finish,
-            logprob=sum(own) / len(own) if own else 0.0, loop=find_loop(thinking),
-        )  # fmt: skip
+            ids=ids,
+            thinking=whole.strip(),
+            answer=answer,
+            thinking_tokens=state.end,
+            answer_tokens=len(ids) - state.answer_start,
+            ended=state.ended,
+            waits=tuple(state.waits),
+            forced=forced,
+            sampled=len(own) + state.taken_back,
+            taken_back=state.taken_back,
+            finish=completion.finish,
+            logprob=sum(own) / len(own) if own else 0.0,
+            loop=find_loop(thinking),
+        )
 
 
 def thinking_limits(
@@ -192,13 +211,30 @@ def think(
 def request(question: Question, limit: int, markers: Markers, budget: Budget) -> Request:
     """What the engine is asked first: to think, or with a budget of 0 to answer at once."""
     if limit:
-        return Request(question.prompt, question.n, question.seed, limit, question.temperature, question.top_p,
-                       stop=markers.stop, stop_ids=markers.stop_ids)  # fmt: skip
+        return Request(
+            question.prompt,
+            question.n,
+            question.seed,
+            limit,
+            question.temperature,
+            question.top_p,
+            stop=markers.stop,
+            stop_ids=markers.stop_ids,
+        )
     return answer_request(question, (*markers.closing, *markers.final), markers, budget)
 
 
 def answer_request(question: Question, closing: tuple[int, ...], markers: Markers, budget: Budget) -> Request:
     """The answer to a prompt whose thinking is over, once `closing` is written after it."""
     temperature = 0.0 if budget.greedy_answer else question.temperature
-    return Request((*question.prompt, *closing), question.n, question.seed, budget.answer, temperature, question.top_p,
-                   stop=markers.answer_stop, stop_ids=markers.stop_ids, banned=markers.no_answer)  # fmt: skip
+    return Request(
+        (*question.prompt, *closing),
+        question.n,
+        question.seed,
+        budget.answer,
+        temperature,
+        question.top_p,
+        stop=markers.answer_stop,
+        stop_ids=markers.stop_ids,
+        banned=markers.no_answer,
+    )

@@ -32,8 +32,10 @@ class ProcessReward:
 
     def __init__(self, model: RewardModel, engine: ThinkingEngine, micro_tokens: int = 4096) -> None:
         if model.template.encoder.digest != engine.template.encoder.digest:
-            raise BactrianError("the process reward model has another tokenizer than the model that thinks; expected "
-                                "one that was made of the same model (stage process_reward)")  # fmt: skip
+            raise BactrianError(
+                "the process reward model has another tokenizer than the model that thinks; expected "
+                "one that was made of the same model (stage process_reward)"
+            )
         self.model, self.micro_tokens = model, micro_tokens
 
     def __call__(self, prompt: Sequence[int], thoughts: Sequence[Sequence[int]]) -> list[float]:

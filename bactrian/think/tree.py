@@ -80,9 +80,14 @@ def shares(rewards: Sequence[float], width: int, balance: float) -> list[int]:
 
 
 def grow(
-    engine: ThinkingEngine, questions: Sequence[Question], form: ThinkingFormat, budget: Budget, search: Search,
-    rewards: Rewards = confidence, names: Sequence[str] | None = None,
-) -> list[Tree]:  # fmt: skip
+    engine: ThinkingEngine,
+    questions: Sequence[Question],
+    form: ThinkingFormat,
+    budget: Budget,
+    search: Search,
+    rewards: Rewards = confidence,
+    names: Sequence[str] | None = None,
+) -> list[Tree]:
     """A tree for each question, all grown together; of a question its prompt, seed and temperature count.
 
     No leaf's thinking is longer than the budget. A step's prefix is forwarded once for all its children, and again for
@@ -123,9 +128,13 @@ def grow(
 
 
 def _steps(
-    questions: Sequence[Question], alive: Sequence[Sequence[Branch]], limits: Sequence[int], markers: Markers,
-    search: Search, depth: int,
-) -> tuple[list[Request], list[tuple[int, Branch]]]:  # fmt: skip
+    questions: Sequence[Question],
+    alive: Sequence[Sequence[Branch]],
+    limits: Sequence[int],
+    markers: Markers,
+    search: Search,
+    depth: int,
+) -> tuple[list[Request], list[tuple[int, Branch]]]:
     """The next step of every branch, and whose it is. Each has a random stream of its own, by depth and place."""
     asked, of = [], []
     for number, branches in enumerate(alive):
@@ -133,9 +142,18 @@ def _steps(
         for place, branch in enumerate(branches):
             size = min(search.step_tokens, limits[number] - len(branch.ids))
             seed = (question.seed * 1_000_003 + depth) * 1_009 + place
-            asked.append(Request((*question.prompt, *branch.ids), branch.children, seed % 2**63, size,
-                                 question.temperature, question.top_p, stop=(*markers.stop, "\n"),
-                                 stop_ids=markers.stop_ids))  # fmt: skip
+            asked.append(
+                Request(
+                    (*question.prompt, *branch.ids),
+                    branch.children,
+                    seed % 2**63,
+                    size,
+                    question.temperature,
+                    question.top_p,
+                    stop=(*markers.stop, "\n"),
+                    stop_ids=markers.stop_ids,
+                )
+            )
             of.append((number, branch))
     return asked, of
 
@@ -156,9 +174,13 @@ def _child(parent: Branch, said: Completion, limit: int, markers: Markers) -> Br
 
 
 def _answers(
-    engine: ThinkingEngine, questions: Sequence[Question], leaves: Sequence[Sequence[Branch]], spent: Sequence[int],
-    markers: Markers, budget: Budget,
-) -> list[Tree]:  # fmt: skip
+    engine: ThinkingEngine,
+    questions: Sequence[Question],
+    leaves: Sequence[Sequence[Branch]],
+    spent: Sequence[int],
+    markers: Markers,
+    budget: Budget,
+) -> list[Tree]:
     """Every leaf's thinking closed, and its answer."""
     asked, of = [], []
     for number, branches in enumerate(leaves):
@@ -184,8 +206,17 @@ def _thought(branch: Branch, closing: tuple[int, ...], said: Completion, markers
     size = len(branch.ids)
     logprobs = (*branch.logprobs, *said.logprobs)
     return Thought(
-        ids=(*branch.ids, *closing, *said.ids), thinking=markers.text(branch.ids).strip(), answer=answer,
-        thinking_tokens=size, answer_tokens=len(said.ids), ended=branch.ended, waits=(),
-        forced=((size, size + len(closing)),), sampled=size + len(said.ids), taken_back=0, finish=said.finish,
-        logprob=float(np.mean(logprobs)) if logprobs else 0.0, loop=find_loop(branch.ids),
-    )  # fmt: skip
+        ids=(*branch.ids, *closing, *said.ids),
+        thinking=markers.text(branch.ids).strip(),
+        answer=answer,
+        thinking_tokens=size,
+        answer_tokens=len(said.ids),
+        ended=branch.ended,
+        waits=(),
+        forced=((size, size + len(closing)),),
+        sampled=size + len(said.ids),
+        taken_back=0,
+        finish=said.finish,
+        logprob=float(np.mean(logprobs)) if logprobs else 0.0,
+        loop=find_loop(branch.ids),
+    )

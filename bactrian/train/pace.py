@@ -22,9 +22,13 @@ class Pace:
     """
 
     def __init__(
-        self, steps: int, seconds: float | None, start: int = 0, cost: float = 0.0,
+        self,
+        steps: int,
+        seconds: float | None,
+        start: int = 0,
+        cost: float = 0.0,
         clock: Callable[[], float] = monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """
         Args:
             steps: of the whole work.

@@ -47,7 +47,9 @@ def reference_logprobs(
     with progress("reference log-probs", total=len(pairs), unit="pair") as bar:
         for number, chosen in enumerate(bins):
             result[chosen] = remember(
-                kept, str(number), lambda chosen=chosen: pair_logprobs(model, [pairs[i] for i in chosen])  # type: ignore[misc]
+                kept,
+                str(number),
+                lambda chosen=chosen: pair_logprobs(model, [pairs[i] for i in chosen]),  # type: ignore[misc]
             )
             bar.advance(len(chosen))
     return result

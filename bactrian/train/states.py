@@ -71,10 +71,21 @@ class Float32States:
         steps, (beta_mean, beta_square), group = int(state["step"]), self.betas, self.groups[master]
         rate = learning_rate * group.rate
         call(
-            "adamw", gradient.numel(), gradient, master, state["exp_avg"], state["exp_avg_sq"], copy, scale,
-            1 - rate * group.decay, rate / (1 - beta_mean**steps), 1 - beta_mean,
-            1 - beta_square, (1 - beta_square**steps) ** 0.5, self.epsilon,
-        )  # fmt: skip
+            "adamw",
+            gradient.numel(),
+            gradient,
+            master,
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            copy,
+            scale,
+            1 - rate * group.decay,
+            rate / (1 - beta_mean**steps),
+            1 - beta_mean,
+            1 - beta_square,
+            (1 - beta_square**steps) ** 0.5,
+            self.epsilon,
+        )
 
     def save(self, weight: torch.nn.Parameter) -> dict[str, torch.Tensor]:
         state = self.adam.state.get(weight)

@@ -37,9 +37,15 @@ class StepRewards(Batches):
     """Cross-entropy of σ(score at a step's last token) against the step's value; mean over steps, then over traces."""
 
     def __init__(
-        self, model: RewardModel, traces: Sequence[Trace], *, batch_traces: int, epochs: float, seed: int,
+        self,
+        model: RewardModel,
+        traces: Sequence[Trace],
+        *,
+        batch_traces: int,
+        epochs: float,
+        seed: int,
         micro_tokens: int,
-    ):  # fmt: skip
+    ):
         super().__init__(traces, batch=batch_traces, epochs=epochs, seed=seed, micro_tokens=micro_tokens)
         self.model, self.traces = model, traces
 

@@ -58,7 +58,9 @@ def reference_sums(
             for number, chosen in enumerate(pack([group.tokens for group in groups], micro_tokens)):
                 mine = [groups[i] for i in chosen]
                 result[chosen, column] = remember(
-                    kept, f"{column}/{number}", lambda mine=mine: answer_logprobs(model, mine)  # type: ignore[misc]
+                    kept,
+                    f"{column}/{number}",
+                    lambda mine=mine: answer_logprobs(model, mine),  # type: ignore[misc]
                 )
                 bar.advance(len(chosen))
     return result
@@ -101,8 +103,10 @@ class Unpaired(Batches):
 
     def means(self, sums: dict[str, float], count: int) -> dict[str, float]:
         good, bad = max(1.0, sums["desirable"]), max(1.0, count - sums["desirable"])
-        by_kind = {"reward_desirable": sums.pop("reward_desirable") / good,
-                   "reward_undesirable": sums.pop("reward_undesirable") / bad}  # fmt: skip
+        by_kind = {
+            "reward_desirable": sums.pop("reward_desirable") / good,
+            "reward_undesirable": sums.pop("reward_undesirable") / bad,
+        }
         return {**super().means(sums, count), **by_kind}
 
     def share(self, rows: list[int], count: int, known: dict[str, float]) -> Share:
@@ -111,9 +115,14 @@ class Unpaired(Batches):
         desirable = torch.tensor([o.desirable for o in opinions], device=sums.device)
         good, bad = self.weights
         losses = kahneman_tversky(
-            sums, self.reference[rows, 0].to(sums), desirable, known["baseline"], beta=self.beta,
-            desirable_weight=good, undesirable_weight=bad,
-        )  # fmt: skip
+            sums,
+            self.reference[rows, 0].to(sums),
+            desirable,
+            known["baseline"],
+            beta=self.beta,
+            desirable_weight=good,
+            undesirable_weight=bad,
+        )
         reward = losses.reward.detach()
         metrics = {
             "reward_desirable": float(reward[desirable].sum()),

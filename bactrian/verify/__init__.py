@@ -6,6 +6,21 @@ from bactrian.verify.registry import check_verifiers, names, register, self_chec
 from bactrian.verify.verdict import OUTCOMES, Example, Outcome, Problem, Verdict, at_limit
 
 __all__ = [
-    "OUTCOMES", "Example", "Item", "Judge", "Outcome", "Pool", "Problem", "Verdict", "at_limit", "check_verifiers",
-    "names", "register", "self_check", "verifier", "verify", "verify_all", "versions",
-]  # fmt: skip
+    "OUTCOMES",
+    "Example",
+    "Item",
+    "Judge",
+    "Outcome",
+    "Pool",
+    "Problem",
+    "Verdict",
+    "at_limit",
+    "check_verifiers",
+    "names",
+    "register",
+    "self_check",
+    "verifier",
+    "verify",
+    "verify_all",
+    "versions",
+]

@@ -10,10 +10,32 @@ import os
 import sys
 
 DENIED = (
-    "subprocess.", "socket.", "shutil.", "ctypes.", "pty.", "ftplib.", "urllib.", "webbrowser.", "os.system", "os.exec",
-    "os.fork", "os.posix_spawn", "os.kill", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink",
-    "os.truncate", "os.chmod", "os.chown", "os.putenv", "signal.pthread_kill", "resource.setrlimit",
-)  # fmt: skip
+    "subprocess.",
+    "socket.",
+    "shutil.",
+    "ctypes.",
+    "pty.",
+    "ftplib.",
+    "urllib.",
+    "webbrowser.",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "os.kill",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "os.putenv",
+    "signal.pthread_kill",
+    "resource.setrlimit",
+)
 """Beginnings of the names of audit events (docs.python.org/3/library/audit_events.html)."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 

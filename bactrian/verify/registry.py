@@ -77,9 +77,15 @@ VERIFIERS: dict[str, Verifier] = {}
 
 
 def register(
-    name: str, *, examples: Iterable[Example], place: Place = "here", settings: Mapping[str, Any] = NOTHING,
-    sees_thinking: bool = False, check_truth: Callable[[Problem], None] | None = None, of_form: bool = False,
-) -> Callable[[Check], Check]:  # fmt: skip
+    name: str,
+    *,
+    examples: Iterable[Example],
+    place: Place = "here",
+    settings: Mapping[str, Any] = NOTHING,
+    sees_thinking: bool = False,
+    check_truth: Callable[[Problem], None] | None = None,
+    of_form: bool = False,
+) -> Callable[[Check], Check]:
     """A decorator: the function verifies the rows whose `dataset` is `name`. Fields as of `Verifier`.
 
     >>> @register("shout", examples=[Example("YES", "", "right"), Example("yes", "", "wrong")])
@@ -149,9 +155,13 @@ def versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def verify(
-    dataset: str, completion: str, ground_truth: str, settings: Mapping[str, Any] = NOTHING, prompt: str = "",
+    dataset: str,
+    completion: str,
+    ground_truth: str,
+    settings: Mapping[str, Any] = NOTHING,
+    prompt: str = "",
     earlier: Sequence[Mapping[str, str]] = (),
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """One verdict, in this process, however long it takes.
 
     The answer is what follows the thinking section; where the verifier finds none, "refused" tells a text that declines

@@ -42,9 +42,13 @@ class Worker:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = (*COMMAND, str(timeout), *(f"{name}={module}" for name, module in verifiers.items()))
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
             start_new_session=True,
-        )  # fmt: skip
+        )
         assert process.stdout is not None
         return cls(process, process.stdout.fileno(), timeout, time.monotonic() + START_TIMEOUT)
 

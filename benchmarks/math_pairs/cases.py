@@ -64,8 +64,10 @@ def equal(a: Any, b: Any) -> bool:
         return all(equal(a(mpmath.mpf(x)), b(mpmath.mpf(x))) for x in POINTS)
     if isinstance(a, int | Fraction | str | bool) and isinstance(b, int | Fraction | str | bool):
         return bool(a == b)
-    x, y = (mpmath.mpmathify(n.numerator) / n.denominator if isinstance(n, Fraction) else mpmath.mpmathify(n)
-            for n in (a, b))  # fmt: skip
+    x, y = (
+        mpmath.mpmathify(n.numerator) / n.denominator if isinstance(n, Fraction) else mpmath.mpmathify(n)
+        for n in (a, b)
+    )
     return bool(abs(x - y) <= mpmath.mpf(10) ** -25 * (1 + abs(x)))
 
 

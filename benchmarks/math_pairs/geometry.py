@@ -23,20 +23,32 @@ def slope_form(d: Draw) -> Case:
     standard = f"{times(n, 'x')} {plus(-e, 'y')} {plus(c * e)} = 0"
     gold = d.of([slope], [slope, standard])
     k = d.randint(1, 5)
-    good: list[Any] = [(slope, v), (standard, v), (f"{times(n, 'x')} {plus(-e, 'y')} = {-c * e}",
-        line(n, -e, c * e)), (f"{times(m, 'x')} {plus(c)} = y", v), (f"y {plus(-c)} = {times(m, 'x')}", v),
-        (f"y {plus(-m, 'x')} = {c}", v), (f"{times(2 * e, 'y')} = {times(2 * n, 'x')} {plus(2 * c * e)}",
-        line(2 * n, -2 * e, 2 * c * e)), (f"0 = {times(-n, 'x')} {plus(e, 'y')} {plus(-c * e)}",
-        line(-n, e, -c * e)), (f"y = {c} {plus(m, 'x')}", v)]
+    good: list[Any] = [
+        (slope, v),
+        (standard, v),
+        (f"{times(n, 'x')} {plus(-e, 'y')} = {-c * e}", line(n, -e, c * e)),
+        (f"{times(m, 'x')} {plus(c)} = y", v),
+        (f"y {plus(-c)} = {times(m, 'x')}", v),
+        (f"y {plus(-m, 'x')} = {c}", v),
+        (f"{times(2 * e, 'y')} = {times(2 * n, 'x')} {plus(2 * c * e)}", line(2 * n, -2 * e, 2 * c * e)),
+        (f"0 = {times(-n, 'x')} {plus(e, 'y')} {plus(-c * e)}", line(-n, e, -c * e)),
+        (f"y = {c} {plus(m, 'x')}", v),
+    ]
     at = m * k + c
     good += [(rf"y {plus(-at)} = {frac(m) if abs(m) != 1 else ('-' if m < 0 else '')}(x - {k})", v)] if at else []
-    bad = [(f"y = {times(-m, 'x')} {plus(c)}", line(-m, -1, c)), (f"y = {times(m, 'x')} {plus(-c)}",
-        line(m, -1, -c)), (f"y = {times(m, 'x')} {plus(c + 1)}" if c != -1 else f"y = {times(m, 'x')}",
-        line(m, -1, c + 1)), (f"x = {times(m, 'y')} {plus(c)}", line(-1, m, c)),
+    bad = [
+        (f"y = {times(-m, 'x')} {plus(c)}", line(-m, -1, c)),
+        (f"y = {times(m, 'x')} {plus(-c)}", line(m, -1, -c)),
+        (f"y = {times(m, 'x')} {plus(c + 1)}" if c != -1 else f"y = {times(m, 'x')}", line(m, -1, c + 1)),
+        (f"x = {times(m, 'y')} {plus(c)}", line(-1, m, c)),
         (f"{times(n, 'x')} {plus(e, 'y')} {plus(c * e)} = 0", line(n, e, c * e)),
         (f"{times(n, 'x')} {plus(-e, 'y')} = {c * e}", line(n, -e, -c * e)),
-        (f"{times(m, 'x')} {plus(c)} = 0", line(m, 0, c)), (f"y = {times(m + 1, 'x')} {plus(c)}" if m != -1
-        else f"y = 2x {plus(c)}", line(m + 1 if m != -1 else 2, -1, c))]
+        (f"{times(m, 'x')} {plus(c)} = 0", line(m, 0, c)),
+        (
+            f"y = {times(m + 1, 'x')} {plus(c)}" if m != -1 else f"y = 2x {plus(c)}",
+            line(m + 1 if m != -1 else 2, -1, c),
+        ),
+    ]
     return Case(gold, good, [w for w in bad if w[1] != v], v)
 
 
@@ -48,11 +60,22 @@ def plane(d: Draw) -> Case:
         return f"{times(p, 'x')} {plus(q, 'y')} {plus(r, 'z')} {plus(s)} = 0"
 
     gold = shown(a, b, c, e)
-    good = [f"{times(a, 'x')} {plus(b, 'y')} {plus(c, 'z')} = {-e}", shown(-a, -b, -c, -e),
-        shown(2 * a, 2 * b, 2 * c, 2 * e), f"{times(b, 'y')} {plus(a, 'x')} {plus(c, 'z')} {plus(e)} = 0",
-        f"{times(a, 'x')} {plus(b, 'y')} = {times(-c, 'z')} {plus(-e)}", "0 = " + gold.removesuffix(" = 0")]
-    bad = [shown(a, -b, c, e), shown(a, b, c, -e), shown(a + 1, b, c, e), shown(2 * a, 2 * b, 2 * c, e),
-        f"{times(a, 'x')} {plus(b, 'y')} {plus(c, 'z')} = {e}", shown(a, b, -c, e)]
+    good = [
+        f"{times(a, 'x')} {plus(b, 'y')} {plus(c, 'z')} = {-e}",
+        shown(-a, -b, -c, -e),
+        shown(2 * a, 2 * b, 2 * c, 2 * e),
+        f"{times(b, 'y')} {plus(a, 'x')} {plus(c, 'z')} {plus(e)} = 0",
+        f"{times(a, 'x')} {plus(b, 'y')} = {times(-c, 'z')} {plus(-e)}",
+        "0 = " + gold.removesuffix(" = 0"),
+    ]
+    bad = [
+        shown(a, -b, c, e),
+        shown(a, b, c, -e),
+        shown(a + 1, b, c, e),
+        shown(2 * a, 2 * b, 2 * c, e),
+        f"{times(a, 'x')} {plus(b, 'y')} {plus(c, 'z')} = {e}",
+        shown(a, b, -c, e),
+    ]
     return Case(gold, good, bad)
 
 
@@ -63,15 +86,22 @@ def circle(d: Draw) -> Case:
         r += 1
     gold = f"(x {plus(-h)})^2 + (y {plus(-k)})^2 = {r * r}"
     rest = h * h + k * k - r * r
-    good = [f"x^2 + y^2 {plus(-2 * h, 'x')} {plus(-2 * k, 'y')} {plus(rest)} = 0",
-        f"(y {plus(-k)})^2 + (x {plus(-h)})^2 = {r * r}", f"(x {plus(-h)})^2 + (y {plus(-k)})^2 = {r}^2",
+    good = [
+        f"x^2 + y^2 {plus(-2 * h, 'x')} {plus(-2 * k, 'y')} {plus(rest)} = 0",
+        f"(y {plus(-k)})^2 + (x {plus(-h)})^2 = {r * r}",
+        f"(x {plus(-h)})^2 + (y {plus(-k)})^2 = {r}^2",
         f"x^2 {plus(-2 * h, 'x')} + y^2 {plus(-2 * k, 'y')} = {-rest}",
         f"{r * r} = (x {plus(-h)})^2 + (y {plus(-k)})^2",
-        rf"\frac{{(x {plus(-h)})^2}}{{{r * r}}} + \frac{{(y {plus(-k)})^2}}{{{r * r}}} = 1"]
-    bad = [f"(x {plus(h)})^2 + (y {plus(-k)})^2 = {r * r}", f"(x {plus(-h)})^2 + (y {plus(-k)})^2 = {r}",
-        f"(x {plus(-h)})^2 - (y {plus(-k)})^2 = {r * r}", f"(x {plus(-h)})^2 + (y {plus(-k)})^2 = {(r + 1) ** 2}",
-        f"x^2 + y^2 = {r * r}", f"x^2 + y^2 {plus(-2 * h, 'x')} {plus(-2 * k, 'y')} {plus(rest + 1)} = 0"
-        if rest != -1 else f"x^2 + y^2 = {r}"]
+        rf"\frac{{(x {plus(-h)})^2}}{{{r * r}}} + \frac{{(y {plus(-k)})^2}}{{{r * r}}} = 1",
+    ]
+    bad = [
+        f"(x {plus(h)})^2 + (y {plus(-k)})^2 = {r * r}",
+        f"(x {plus(-h)})^2 + (y {plus(-k)})^2 = {r}",
+        f"(x {plus(-h)})^2 - (y {plus(-k)})^2 = {r * r}",
+        f"(x {plus(-h)})^2 + (y {plus(-k)})^2 = {(r + 1) ** 2}",
+        f"x^2 + y^2 = {r * r}",
+        f"x^2 + y^2 {plus(-2 * h, 'x')} {plus(-2 * k, 'y')} {plus(rest + 1)} = 0" if rest != -1 else f"x^2 + y^2 = {r}",
+    ]
     return Case(gold, good, bad)
 
 
@@ -81,11 +111,19 @@ def parabola(d: Draw) -> Case:
     c = a * h * h + k
     full = f"y = {times(a, 'x^2')} {plus(-2 * a * h, 'x')}" + (f" {plus(c)}" if c else "")
     gold = d.choice([full, f"y = {times(a, '')}(x {plus(-h)})^2 {plus(k)}"])
-    good = [full, f"y = {times(a, '')}(x {plus(-h)})^2 {plus(k)}", full.removeprefix("y = ") + " = y",
-        f"y {plus(-k)} = {times(a, '')}(x {plus(-h)})^2"]
-    bad = [f"y = {times(-a, '')}(x {plus(-h)})^2 {plus(k)}", f"y = {times(a, '')}(x {plus(h)})^2 {plus(k)}",
-        f"y = {times(a, '')}(x {plus(-h)})^2 {plus(-k)}", f"x = {times(a, '')}(y {plus(-h)})^2 {plus(k)}",
-        f"y = {times(a, 'x^2')} {plus(-2 * a * h, 'x')} {plus(c + 1 if c != -1 else 3)}"]
+    good = [
+        full,
+        f"y = {times(a, '')}(x {plus(-h)})^2 {plus(k)}",
+        full.removeprefix("y = ") + " = y",
+        f"y {plus(-k)} = {times(a, '')}(x {plus(-h)})^2",
+    ]
+    bad = [
+        f"y = {times(-a, '')}(x {plus(-h)})^2 {plus(k)}",
+        f"y = {times(a, '')}(x {plus(h)})^2 {plus(k)}",
+        f"y = {times(a, '')}(x {plus(-h)})^2 {plus(-k)}",
+        f"x = {times(a, '')}(y {plus(-h)})^2 {plus(k)}",
+        f"y = {times(a, 'x^2')} {plus(-2 * a * h, 'x')} {plus(c + 1 if c != -1 else 3)}",
+    ]
     return Case(gold, good, bad)
 
 
@@ -127,33 +165,59 @@ def plain_matrix(d: Draw) -> Case:
     gold = d.half(matrix(rows), d.choice([matrix(rows), matrix(rows, "bmatrix")]))
     cols = "c" * len(rows[0])
     inner = matrix(rows).removeprefix(r"\begin{pmatrix} ").removesuffix(r" \end{pmatrix}")
-    good = [matrix(rows, "bmatrix"), matrix(rows, command=r"\dfrac"),
+    good = [
+        matrix(rows, "bmatrix"),
+        matrix(rows, command=r"\dfrac"),
         rf"\left(\begin{{array}}{{{cols}}} {inner} \end{{array}}\right)",
         rf"\begin{{pmatrix}}{inner.replace(' ', '')}\\\end{{pmatrix}}",
-        rf"\left[\begin{{matrix}} {inner} \end{{matrix}}\right]", matrix(rows),
+        rf"\left[\begin{{matrix}} {inner} \end{{matrix}}\right]",
+        matrix(rows),
         rf"\left[\begin{{array}}{{{'r' * len(cols)}}}{inner}\end{{array}}\right]",
-        rf"\begin{{pmatrix}}{inner.replace('-', '−')}\end{{pmatrix}}"]
-    bad = [matrix(changed(d, rows)), matrix(swapped(rows)), matrix(rows[::-1]), matrix(scaled(rows, -1)),
-        matrix(changed(d, rows), "bmatrix"), matrix(rows[:-1]), matrix([row[::-1] for row in rows])]
+        rf"\begin{{pmatrix}}{inner.replace('-', '−')}\end{{pmatrix}}",
+    ]
+    bad = [
+        matrix(changed(d, rows)),
+        matrix(swapped(rows)),
+        matrix(rows[::-1]),
+        matrix(scaled(rows, -1)),
+        matrix(changed(d, rows), "bmatrix"),
+        matrix(rows[:-1]),
+        matrix([row[::-1] for row in rows]),
+    ]
     return Case(gold, good, bad)
 
 
 @template("scalar times matrix")
 def scalar_matrix(d: Draw) -> Case:
     rows = entries(d, *d.of([(2, 2)], [(2, 1), (3, 1), (3, 3)]))
-    k = d.of([Fraction(1, d.randint(2, 29)), Fraction(d.randint(2, 9))],
-        [Fraction(-1, d.randint(2, 19)), Fraction(-d.randint(2, 9)), Fraction(d.randint(2, 9), 11)])
+    k = d.of(
+        [Fraction(1, d.randint(2, 29)), Fraction(d.randint(2, 9))],
+        [Fraction(-1, d.randint(2, 19)), Fraction(-d.randint(2, 9)), Fraction(d.randint(2, 9), 11)],
+    )
     full, scalar = scaled(rows, k), frac(k)
     gold = d.choice([matrix(full), f"{scalar} {matrix(rows)}"])
     slash = matrix(full).replace(r"\frac", "")
-    good = [matrix(full), f"{scalar}{matrix(rows)}", f"{scalar} {matrix(rows, 'bmatrix')}",
-        rf"{scalar} \cdot {matrix(rows)}", matrix(full, "bmatrix"), f"{frac(-k)} {matrix(scaled(rows, -1))}",
-        rf"\left({scalar}\right) {matrix(rows)}", f"{frac(k / 2)} {matrix(scaled(rows, 2))}",
+    good = [
+        matrix(full),
+        f"{scalar}{matrix(rows)}",
+        f"{scalar} {matrix(rows, 'bmatrix')}",
+        rf"{scalar} \cdot {matrix(rows)}",
+        matrix(full, "bmatrix"),
+        f"{frac(-k)} {matrix(scaled(rows, -1))}",
+        rf"\left({scalar}\right) {matrix(rows)}",
+        f"{frac(k / 2)} {matrix(scaled(rows, 2))}",
         rf"{scalar} \left( \begin{{array}}{{{'c' * len(rows[0])}}}"
-        + matrix(rows).removeprefix(r"\begin{pmatrix}").replace(r"\end{pmatrix}", r"\end{array} \right)")]
+        + matrix(rows).removeprefix(r"\begin{pmatrix}").replace(r"\end{pmatrix}", r"\end{array} \right)"),
+    ]
     if d.dev and "{" in slash:
         good.append(re.sub(r"\\frac\{(\d+)\}\{(\d+)\}", r"\1/\2", matrix(full)))
-    bad = [matrix(rows), f"{frac(k + 1) if k != -1 else '3'} {matrix(rows)}", f"{frac(-k)} {matrix(rows)}",
-        f"{scalar} {matrix(changed(d, rows))}", matrix(changed(d, full)), f"{scalar} {matrix(full)}"]
+    bad = [
+        matrix(rows),
+        f"{frac(k + 1) if k != -1 else '3'} {matrix(rows)}",
+        f"{frac(-k)} {matrix(rows)}",
+        f"{scalar} {matrix(changed(d, rows))}",
+        matrix(changed(d, full)),
+        f"{scalar} {matrix(full)}",
+    ]
     bad += [f"{scalar} {matrix(swapped(rows))}"] if len(rows[0]) > 1 else []
     return Case(gold, good, bad)

@@ -42,9 +42,11 @@ def two_numbers(d: Draw) -> Case:
     """Lists are no thousands."""
     a, b = d.randint(11, 99), d.randint(101, 998)
     gold = d.of([rf"{a}^\circ, {b}^\circ", rf"({a},{b})"], [rf"\{{{a}, {b}\}}", rf"{a} \text{{ and }} {b}"])
-    right = {rf"{a}^\circ, {b}^\circ": [rf"{a}^\circ,{b}^\circ", rf"{a}^\circ \text{{ and }} {b}^\circ"],
+    right = {
+        rf"{a}^\circ, {b}^\circ": [rf"{a}^\circ,{b}^\circ", rf"{a}^\circ \text{{ and }} {b}^\circ"],
         f"({a},{b})": [rf"\left({a}, {b}\right)", rf"(\,{a}\,,\,{b}\,)"],
-        rf"\{{{a}, {b}\}}": [rf"\{{{b},{a}\}}", rf"\left\{{ {a}, {b} \right\}}"]}
+        rf"\{{{a}, {b}\}}": [rf"\{{{b},{a}\}}", rf"\left\{{ {a}, {b} \right\}}"],
+    }
     wrong = [f"{a}{b}", rf"\text{{{a}{b}}}", f"{a}.{b}", f"{a}{b}.0", rf"{a} \cdot {b}", str(a)]
     return Case(gold, right.get(gold, [f"{a}, {b}", rf"{b}\text{{ and }}{a}"]), wrong)
 
@@ -53,8 +55,10 @@ def two_numbers(d: Draw) -> Case:
 def unicode_minus(d: Draw) -> Case:
     n = d.randint(1, 400)
     gold = f"-{n}"
-    right = d.half([f"−{n}", f"- {n}", f"–{n}", f"(-{n})", f"-({n})", f"{{-{n}}}"],
-        [f"−{n}", rf"\text{{-}}{n}", f"-{n}.0", rf"-\,{n}", f"−({n})", rf"\left(-{n}\right)", f"0-{n}"])
+    right = d.half(
+        [f"−{n}", f"- {n}", f"–{n}", f"(-{n})", f"-({n})", f"{{-{n}}}"],
+        [f"−{n}", rf"\text{{-}}{n}", f"-{n}.0", rf"-\,{n}", f"−({n})", rf"\left(-{n}\right)", f"0-{n}"],
+    )
     return Case(gold, right, [str(n), f"−{others(d, n)}", f"--{n}", f"-(-{n})", f"+{n}", f"- -{n}", f"−{n}0"])
 
 
@@ -63,10 +67,22 @@ def signed_fraction(d: Draw) -> Case:
     q = d.fraction()
     a, b = q.numerator, q.denominator
     gold = d.of([rf"-\frac{{{a}}}{{{b}}}"], [rf"\frac{{-{a}}}{{{b}}}", rf"-\dfrac{{{a}}}{{{b}}}"])
-    right = [rf"\frac{{{a}}}{{-{b}}}", rf"\dfrac{{-{a}}}{{{b}}}", f"-{a}/{b}", rf"−\frac{{{a}}}{{{b}}}",
-        rf"-\left(\frac{{{a}}}{{{b}}}\right)", rf"-\frac{{{2 * a}}}{{{2 * b}}}", f"(-{a})/{b}"]
-    wrong = [rf"\frac{{-{a}}}{{-{b}}}", rf"\frac{{{a}}}{{{b}}}", rf"-\frac{{-{a}}}{{{b}}}", f"−{b}/{a}",
-        rf"-\frac{{{a}}}{{{others(d, b)}}}"]
+    right = [
+        rf"\frac{{{a}}}{{-{b}}}",
+        rf"\dfrac{{-{a}}}{{{b}}}",
+        f"-{a}/{b}",
+        rf"−\frac{{{a}}}{{{b}}}",
+        rf"-\left(\frac{{{a}}}{{{b}}}\right)",
+        rf"-\frac{{{2 * a}}}{{{2 * b}}}",
+        f"(-{a})/{b}",
+    ]
+    wrong = [
+        rf"\frac{{-{a}}}{{-{b}}}",
+        rf"\frac{{{a}}}{{{b}}}",
+        rf"-\frac{{-{a}}}{{{b}}}",
+        f"−{b}/{a}",
+        rf"-\frac{{{a}}}{{{others(d, b)}}}",
+    ]
     return Case(gold, right, [w for w in wrong if w != f"−{b}/{a}" or a != b])
 
 
@@ -77,10 +93,20 @@ def signed_sum(d: Draw) -> Case:
     gold = d.half(f"{a} - {b}{x}", f"-{b}{x} - {a}")
     s = d.half(1, -1)
     lead = f"{s * a}"
-    right = [f"-{b}{x} {'+' if s > 0 else '-'} {a}", f"−{b}{x}{'+' if s > 0 else '−'}{a}",
-        f"-({b}{x} {'-' if s > 0 else '+'} {a})", f"{lead} + (-{b}{x})", f"{lead}−{b}{x}".replace("-", "−")]
-    wrong = [f"{b}{x} {'-' if s > 0 else '+'} {a}", f"{lead} + {b}{x}", f"{lead} - (-{b}{x})", f"{-s * a} - {b}{x}",
-        f"{lead}−{b + 1}{x}"]
+    right = [
+        f"-{b}{x} {'+' if s > 0 else '-'} {a}",
+        f"−{b}{x}{'+' if s > 0 else '−'}{a}",
+        f"-({b}{x} {'-' if s > 0 else '+'} {a})",
+        f"{lead} + (-{b}{x})",
+        f"{lead}−{b}{x}".replace("-", "−"),
+    ]
+    wrong = [
+        f"{b}{x} {'-' if s > 0 else '+'} {a}",
+        f"{lead} + {b}{x}",
+        f"{lead} - (-{b}{x})",
+        f"{-s * a} - {b}{x}",
+        f"{lead}−{b + 1}{x}",
+    ]
     return Case(gold, right, wrong)
 
 
@@ -95,17 +121,34 @@ def mixed(d: Draw) -> Case:
     value = Fraction(top, b) * (-1 if s else 1)
     shapes = [rf"{s}{whole}\frac{{{a}}}{{{b}}}", rf"{s}\frac{{{top}}}{{{b}}}"]
     gold = d.choice(shapes)
-    right: list[object] = d.half([*shapes, f"{s}{top}/{b}", rf"{s}{whole} \frac{{{a}}}{{{b}}}",
-        rf"{s}{whole}\dfrac{{{a}}}{{{b}}}", f"{s}{whole} {a}/{b}"], [*shapes, rf"{s}{whole}\tfrac{{{a}}}{{{b}}}",
-        rf"{s}{whole}\,\frac{{{a}}}{{{b}}}", rf"{s}\left({whole}+\frac{{{a}}}{{{b}}}\right)",
-        rf"{s}{whole}\ \frac{{{a}}}{{{b}}}", rf"{s}{whole} {s or '+'} \frac{{{a}}}{{{b}}}",
-        rf"{s}\frac{{{3 * top}}}{{{3 * b}}}"])
+    right: list[object] = d.half(
+        [
+            *shapes,
+            f"{s}{top}/{b}",
+            rf"{s}{whole} \frac{{{a}}}{{{b}}}",
+            rf"{s}{whole}\dfrac{{{a}}}{{{b}}}",
+            f"{s}{whole} {a}/{b}",
+        ],
+        [
+            *shapes,
+            rf"{s}{whole}\tfrac{{{a}}}{{{b}}}",
+            rf"{s}{whole}\,\frac{{{a}}}{{{b}}}",
+            rf"{s}\left({whole}+\frac{{{a}}}{{{b}}}\right)",
+            rf"{s}{whole}\ \frac{{{a}}}{{{b}}}",
+            rf"{s}{whole} {s or '+'} \frac{{{a}}}{{{b}}}",
+            rf"{s}\frac{{{3 * top}}}{{{3 * b}}}",
+        ],
+    )
     sign = -1 if s else 1
-    wrong = [(rf"{s}{whole} \cdot \frac{{{a}}}{{{b}}}", sign * whole * q), (frac(value + 1), value + 1),
-        (rf"{s}{whole + 1}\frac{{{a}}}{{{b}}}", value + sign), (rf"{s}{whole}\frac{{{b - a}}}{{{b + 1}}}",
-        sign * (whole + Fraction(b - a, b + 1))), (frac(sign * (whole - q)), sign * (whole - q)),
-        (rf"{'' if s else '-'}{whole}\frac{{{a}}}{{{b}}}", -value), (rf"{s}{whole} {a + 1}/{b + 1}",
-        sign * (whole + Fraction(a + 1, b + 1)))]
+    wrong = [
+        (rf"{s}{whole} \cdot \frac{{{a}}}{{{b}}}", sign * whole * q),
+        (frac(value + 1), value + 1),
+        (rf"{s}{whole + 1}\frac{{{a}}}{{{b}}}", value + sign),
+        (rf"{s}{whole}\frac{{{b - a}}}{{{b + 1}}}", sign * (whole + Fraction(b - a, b + 1))),
+        (frac(sign * (whole - q)), sign * (whole - q)),
+        (rf"{'' if s else '-'}{whole}\frac{{{a}}}{{{b}}}", -value),
+        (rf"{s}{whole} {a + 1}/{b + 1}", sign * (whole + Fraction(a + 1, b + 1))),
+    ]
     return Case(gold, right, [w for w in wrong if w[1] != value], value)  # type: ignore[arg-type]
 
 
@@ -113,10 +156,25 @@ def mixed(d: Draw) -> Case:
 def percent(d: Draw) -> Case:
     n = d.randint(1, 99)
     gold = d.of([rf"{n}\%"], [rf"{n} \%", rf"{n}\text{{ percent}}"])
-    right = [rf"{n}\text{{ percent}}", rf"{n} \%", rf"{n}\%", str(n), f"{n}%", f"{n / 100:g}", rf"{n}.0\%",
-        frac(Fraction(n, 100))]
-    wrong = [rf"{others(d, n)}\%", rf"{n}0\%", rf"0.{n:02}\%", f"{n / 1000:g}", rf"-{n}\%", f"{(n + 1) / 100:g}",
-        str(n * 100)]
+    right = [
+        rf"{n}\text{{ percent}}",
+        rf"{n} \%",
+        rf"{n}\%",
+        str(n),
+        f"{n}%",
+        f"{n / 100:g}",
+        rf"{n}.0\%",
+        frac(Fraction(n, 100)),
+    ]
+    wrong = [
+        rf"{others(d, n)}\%",
+        rf"{n}0\%",
+        rf"0.{n:02}\%",
+        f"{n / 1000:g}",
+        rf"-{n}\%",
+        f"{(n + 1) / 100:g}",
+        str(n * 100),
+    ]
     return Case(gold, right, wrong)
 
 
@@ -125,8 +183,12 @@ def parts_of_percent(d: Draw) -> Case:
     n, q = d.randint(1, 99), d.of([Fraction(1, 3), Fraction(1, 2)], [Fraction(2, 3), Fraction(1, 4), Fraction(1, 6)])
     gold = rf"{n}{frac(q)}\%"
     v = n + q
-    right = [frac(v) + r"\%", rf"{n}{frac(q)}\text{{ percent}}", rf"\frac{{{v.numerator}}}{{{v.denominator}}} \%",
-        frac(v / 100)]
+    right = [
+        frac(v) + r"\%",
+        rf"{n}{frac(q)}\text{{ percent}}",
+        rf"\frac{{{v.numerator}}}{{{v.denominator}}} \%",
+        frac(v / 100),
+    ]
     wrong = [rf"{n}\%", rf"{n + 1}{frac(q)}\%", frac(v + 1) + r"\%", frac(v / 10), rf"{n}{frac(q / 5)}\%"]
     return Case(gold, right, wrong)
 
@@ -138,23 +200,36 @@ def dollars(d: Draw) -> Case:
     if not b:
         b = 50
     gold = d.of([rf"\${a}.{b:02}"], [rf"{a}.{b:02}\text{{ dollars}}", rf"\$ {a}.{b:02}"])
-    right = [f"{a}.{b:02}", rf"{a}.{b:02}\text{{ dollars}}", rf"\$\,{a}.{b:02}", rf"\text{{\${a}.{b:02}}}",
-        rf"\${a}.{b:02}", rf"{a}.{b:02}\ \text{{USD}}"]
-    wrong = [rf"\${a}.{(b + d.randint(1, 98)) % 100:02}", rf"\${a + 1}.{b:02}", rf"{a}.{b:02}\text{{ cents}}",
-        rf"\${a}{b:02}", rf"{a}.{b:02}\text{{ euros}}"]
+    right = [
+        f"{a}.{b:02}",
+        rf"{a}.{b:02}\text{{ dollars}}",
+        rf"\$\,{a}.{b:02}",
+        rf"\text{{\${a}.{b:02}}}",
+        rf"\${a}.{b:02}",
+        rf"{a}.{b:02}\ \text{{USD}}",
+    ]
+    wrong = [
+        rf"\${a}.{(b + d.randint(1, 98)) % 100:02}",
+        rf"\${a + 1}.{b:02}",
+        rf"{a}.{b:02}\text{{ cents}}",
+        rf"\${a}{b:02}",
+        rf"{a}.{b:02}\text{{ euros}}",
+    ]
     return Case(gold, right, [w for w in wrong if w != rf"\${a}.{b:02}"])
 
 
 @template("percent and money")
 def whole_money(d: Draw) -> Case:
     n = d.randint(2, 900)
-    unit, short, other = d.of([("cents", r"\text{¢}", rf"\${n}"), ("dollars", r"\text{ dollars}",
-        rf"{n}\text{{ cents}}")], [("cents", r"\,\text{cents}", rf"{n}\text{{ dollars}}"),
-        ("euros", r"\ \text{euros}", rf"\${n}")])
+    unit, short, other = d.of(
+        [("cents", r"\text{¢}", rf"\${n}"), ("dollars", r"\text{ dollars}", rf"{n}\text{{ cents}}")],
+        [("cents", r"\,\text{cents}", rf"{n}\text{{ dollars}}"), ("euros", r"\ \text{euros}", rf"\${n}")],
+    )
     gold = rf"{n}\text{{ {unit}}}"
     right = [str(n), f"{n} {unit}", rf"{n}{short}", rf"\text{{{n} {unit}}}", rf"{n}\mbox{{ {unit}}}"]
-    return Case(gold, right, [other, rf"{others(d, n)}\text{{ {unit}}}", str(others(d, n)), f"{n}0",
-        rf"-{n}\text{{ {unit}}}"])
+    return Case(
+        gold, right, [other, rf"{others(d, n)}\text{{ {unit}}}", str(others(d, n)), f"{n}0", rf"-{n}\text{{ {unit}}}"]
+    )
 
 
 @template("repeating decimals")
@@ -173,22 +248,31 @@ def repeating(d: Draw) -> Case:
 
     value = worth(whole, head, period)
     gold = d.choice([rf"{whole}.{head}\overline{{{period}}}", frac(value)])
-    right = [(rf"{whole}.{head}\overline{{{period}}}", value), (frac(value), value),
-        (rf"{whole}.{head}\overline{{{period * 2}}}", value), (f"{value.numerator}/{value.denominator}", value),
+    right = [
+        (rf"{whole}.{head}\overline{{{period}}}", value),
+        (frac(value), value),
+        (rf"{whole}.{head}\overline{{{period * 2}}}", value),
+        (f"{value.numerator}/{value.denominator}", value),
         (rf"{whole}.{head}{period}\overline{{{period}}}", value),
-        (rf"{whole}.{head}{period[0]}\overline{{{period[1:] + period[0]}}}", value)]
+        (rf"{whole}.{head}{period[0]}\overline{{{period[1:] + period[0]}}}", value),
+    ]
     if whole == 0:
         right.append((rf".{head}\overline{{{period}}}", value))
     if gold.startswith(f"{whole}."):
-        right += d.half([rf"{whole}.{head}{period * 3}\ldots"], [rf"{whole}.{head}{period * 3}...",
-            rf"{whole}.{head}{period * 4}\dots"])
+        right += d.half(
+            [rf"{whole}.{head}{period * 3}\ldots"],
+            [rf"{whole}.{head}{period * 3}...", rf"{whole}.{head}{period * 4}\dots"],
+        )
     turned = period[1:] + period[0]
-    wrong = [(f"{whole}.{head}{period}", whole + Fraction(int(head + period), 10 ** len(head + period))),
+    wrong = [
+        (f"{whole}.{head}{period}", whole + Fraction(int(head + period), 10 ** len(head + period))),
         (rf"{whole}.{head}\overline{{{turned}}}", worth(whole, head, turned)),
         (rf"{whole}.{head}{period[0]}\overline{{{period[1:]}}}", worth(whole, head + period[0], period[1:])),
         (frac(value + Fraction(1, value.denominator)), value + Fraction(1, value.denominator)),
-        (rf"{whole + 1}.{head}\overline{{{period}}}", value + 1), (rf"{whole}.0{head}\overline{{{period}}}",
-        worth(whole, "0" + head, period)), (frac(value * Fraction(9, 10)), value * Fraction(9, 10))]
+        (rf"{whole + 1}.{head}\overline{{{period}}}", value + 1),
+        (rf"{whole}.0{head}\overline{{{period}}}", worth(whole, "0" + head, period)),
+        (frac(value * Fraction(9, 10)), value * Fraction(9, 10)),
+    ]
     return Case(gold, right, [w for w in wrong if w[1] != value], value)
 
 
@@ -202,13 +286,27 @@ def scientific(d: Draw) -> Case:
     value = Fraction(digits) / 10**size * Fraction(10) ** e
     plain = str(int(value)) if value.denominator == 1 else f"0.{'0' * (-e - 1)}{digits}"
     gold = d.of([rf"{m} \times 10^{{{e}}}", rf"{m}\cdot 10^{{{e}}}"], [rf"{m}\times10^{{{e}}}", plain])
-    right = [rf"{m} \times 10^{{{e}}}", rf"{m}\cdot 10^{{{e}}}", rf"{digits} \times 10^{{{e - size}}}", plain,
-        rf"10^{{{e}}}\cdot {m}"]
-    right += d.half([rf"{m}\times 10^{{{e}}}"], [f"{m}e{e}", f"{m} * 10^{e}" if e > 0 else f"{m}*10^({e})",
-        rf"{m}0 \times 10^{{{e}}}"])
-    wrong = [rf"{m} \times 10^{{{e + 1}}}", rf"{m} \times 10^{{{-e}}}",
-        rf"{m[0]}.{int(m[2:]) + 1} \times 10^{{{e}}}", rf"{digits} \times 10^{{{e}}}",
-        rf"{m} \times {abs(e) + 10}^{{11}}", rf"-{m}\times 10^{{{e}}}", m, f"{m}e{e - 1}"]
+    right = [
+        rf"{m} \times 10^{{{e}}}",
+        rf"{m}\cdot 10^{{{e}}}",
+        rf"{digits} \times 10^{{{e - size}}}",
+        plain,
+        rf"10^{{{e}}}\cdot {m}",
+    ]
+    right += d.half(
+        [rf"{m}\times 10^{{{e}}}"],
+        [f"{m}e{e}", f"{m} * 10^{e}" if e > 0 else f"{m}*10^({e})", rf"{m}0 \times 10^{{{e}}}"],
+    )
+    wrong = [
+        rf"{m} \times 10^{{{e + 1}}}",
+        rf"{m} \times 10^{{{-e}}}",
+        rf"{m[0]}.{int(m[2:]) + 1} \times 10^{{{e}}}",
+        rf"{digits} \times 10^{{{e}}}",
+        rf"{m} \times {abs(e) + 10}^{{11}}",
+        rf"-{m}\times 10^{{{e}}}",
+        m,
+        f"{m}e{e - 1}",
+    ]
     return Case(gold, right, wrong)
 
 
@@ -218,12 +316,21 @@ def powers(d: Draw) -> Case:
     value = b**e
     k = d.randint(1, e - 2)
     gold = rf"{b}^{{{e}}}"
-    right = [(str(value), value), (rf"{b}^{{{k}}} \cdot {b}^{{{e - k}}}", value),
-        (rf"{b}\cdot{b}^{{{e - 1}}}", value), (rf"\frac{{{b}^{{{e + k}}}}}{{{b}^{{{k}}}}}", value),
-        (f"{b}**{e}", value)]
-    wrong = [(str(value + 1), value + 1), (rf"{b}^{{{e + 1}}}", value * b), (rf"{e}^{{{b}}}", e**b),
-        (rf"{b}\cdot {e}", b * e), (rf"{b}^{{{k}}} + {b}^{{{e - k}}}", b**k + b ** (e - k)),
-        (rf"{b}^{{-{e}}}", Fraction(1, value))]
+    right = [
+        (str(value), value),
+        (rf"{b}^{{{k}}} \cdot {b}^{{{e - k}}}", value),
+        (rf"{b}\cdot{b}^{{{e - 1}}}", value),
+        (rf"\frac{{{b}^{{{e + k}}}}}{{{b}^{{{k}}}}}", value),
+        (f"{b}**{e}", value),
+    ]
+    wrong = [
+        (str(value + 1), value + 1),
+        (rf"{b}^{{{e + 1}}}", value * b),
+        (rf"{e}^{{{b}}}", e**b),
+        (rf"{b}\cdot {e}", b * e),
+        (rf"{b}^{{{k}}} + {b}^{{{e - k}}}", b**k + b ** (e - k)),
+        (rf"{b}^{{-{e}}}", Fraction(1, value)),
+    ]
     return Case(gold, right, [w for w in wrong if w[1] != value], value)
 
 
@@ -233,13 +340,22 @@ def binomial(d: Draw) -> Case:
     k = d.randint(2, n - 2)
     value = comb(n, k)
     gold = d.choice([str(value), rf"\binom{{{n}}}{{{k}}}"])
-    right = [(str(value), value), (rf"\binom{{{n}}}{{{k}}}", value), (rf"\dbinom{{{n}}}{{{k}}}", value),
-        (rf"\binom{{{n}}}{{{n - k}}}", comb(n, n - k)), (rf"\frac{{{n}!}}{{{k}!{n - k}!}}",
-        Fraction(factorial(n), factorial(k) * factorial(n - k))), (f"{value:,}", value),
-        (rf"\frac{{{n}!}}{{{k}! \cdot {n - k}!}}", value)]
-    wrong = [(rf"\binom{{{n + 1}}}{{{k}}}", comb(n + 1, k)), (rf"\frac{{{n}!}}{{{k}!}}", perm(n, n - k)),
-        (str(value + n), value + n), (rf"\frac{{{n}}}{{{k}}}", Fraction(n, k)),
-        (rf"\binom{{{n}}}{{{k - 1}}}", comb(n, k - 1))]
+    right = [
+        (str(value), value),
+        (rf"\binom{{{n}}}{{{k}}}", value),
+        (rf"\dbinom{{{n}}}{{{k}}}", value),
+        (rf"\binom{{{n}}}{{{n - k}}}", comb(n, n - k)),
+        (rf"\frac{{{n}!}}{{{k}!{n - k}!}}", Fraction(factorial(n), factorial(k) * factorial(n - k))),
+        (f"{value:,}", value),
+        (rf"\frac{{{n}!}}{{{k}! \cdot {n - k}!}}", value),
+    ]
+    wrong = [
+        (rf"\binom{{{n + 1}}}{{{k}}}", comb(n + 1, k)),
+        (rf"\frac{{{n}!}}{{{k}!}}", perm(n, n - k)),
+        (str(value + n), value + n),
+        (rf"\frac{{{n}}}{{{k}}}", Fraction(n, k)),
+        (rf"\binom{{{n}}}{{{k - 1}}}", comb(n, k - 1)),
+    ]
     return Case(gold, right, [w for w in wrong if w[1] != value], value)
 
 
@@ -249,13 +365,22 @@ def choose(d: Draw) -> Case:
     k = d.randint(2, n - 2)
     value = comb(n, k) * 2
     gold = d.choice([str(value), rf"2\binom{{{n}}}{{{k}}}", rf"\binom{{{n}}}{{{k}}} \cdot 2"])
-    right = [str(value), rf"2\binom{{{n}}}{{{k}}}", rf"2{{{n} \choose {k}}}",
-        rf"\binom{{{n}}}{{{k}}}+\binom{{{n}}}{{{n - k}}}", rf"2\tbinom{{{n}}}{{{k}}}",
+    right = [
+        str(value),
+        rf"2\binom{{{n}}}{{{k}}}",
+        rf"2{{{n} \choose {k}}}",
+        rf"\binom{{{n}}}{{{k}}}+\binom{{{n}}}{{{n - k}}}",
+        rf"2\tbinom{{{n}}}{{{k}}}",
         rf"2\left(\binom{{{n - 1}}}{{{k}}}+\binom{{{n - 1}}}{{{k - 1}}}\right)",
-        rf"2 \cdot \frac{{{n}!}}{{{k}!({n}-{k})!}}"]
-    wrong = [(rf"\binom{{{n}}}{{{k}}}", value // 2), (rf"2\binom{{{n - 1}}}{{{k}}}", 2 * comb(n - 1, k)),
-        (str(value - 2), value - 2), (rf"\binom{{{2 * n}}}{{{k}}}", comb(2 * n, k)),
-        (rf"\binom{{{n}}}{{{k}}}^2", comb(n, k) ** 2)]
+        rf"2 \cdot \frac{{{n}!}}{{{k}!({n}-{k})!}}",
+    ]
+    wrong = [
+        (rf"\binom{{{n}}}{{{k}}}", value // 2),
+        (rf"2\binom{{{n - 1}}}{{{k}}}", 2 * comb(n - 1, k)),
+        (str(value - 2), value - 2),
+        (rf"\binom{{{2 * n}}}{{{k}}}", comb(2 * n, k)),
+        (rf"\binom{{{n}}}{{{k}}}^2", comb(n, k) ** 2),
+    ]
     return Case(gold, right, [w for w in wrong if w[1] != value], value)
 
 
@@ -265,11 +390,21 @@ def factorials(d: Draw) -> Case:
     value = factorial(n) * c
     head = "" if c == 1 else rf"{c} \cdot "
     gold = d.choice([f"{head}{n}!", str(value)])
-    right = [(f"{head}{n}!", value), (str(value), value), (f"{value:,}", value),
-        (rf"{head}{n} \cdot {n - 1}!", value), (rf"{head}\frac{{{n + 1}!}}{{{n + 1}}}",
-        c * Fraction(factorial(n + 1), n + 1))]
-    wrong = [(f"{head}{n + 1}!", c * factorial(n + 1)), (f"{head}{n}", c * n), (str(value + 1), value + 1),
-        (f"{head}({n - 1})!", c * factorial(n - 1)), (f"{head}{n}! + 1", value + 1), (rf"{head}{n}^{{{n}}}", c * n**n)]
+    right = [
+        (f"{head}{n}!", value),
+        (str(value), value),
+        (f"{value:,}", value),
+        (rf"{head}{n} \cdot {n - 1}!", value),
+        (rf"{head}\frac{{{n + 1}!}}{{{n + 1}}}", c * Fraction(factorial(n + 1), n + 1)),
+    ]
+    wrong = [
+        (f"{head}{n + 1}!", c * factorial(n + 1)),
+        (f"{head}{n}", c * n),
+        (str(value + 1), value + 1),
+        (f"{head}({n - 1})!", c * factorial(n - 1)),
+        (f"{head}{n}! + 1", value + 1),
+        (rf"{head}{n}^{{{n}}}", c * n**n),
+    ]
     return Case(gold, right, wrong, value)
 
 
@@ -288,17 +423,33 @@ def based(d: Draw) -> Case:
     gold = d.of([f"{shown}_{{{b}}}", f"{shown}_{b}"], [rf"{shown}_{{{b}}}", rf"{shown}_{{\text{{{_name(b)}}}}}"])
     if b > 9:
         gold = f"{shown}_{{{b}}}"
-    right = [f"{shown}_{{{b}}}", rf"({shown})_{{{b}}}", rf"{{{shown}}}_{{{b}}}", rf"\text{{{shown}}}_{{{b}}}",
-        f"{shown} _{{{b}}}"]
-    right += [] if b > 9 else d.half([rf"{shown}_{b}"], [rf"{shown}_{{\text{{{_name(b)}}}}}",
-        rf"{shown}\text{{ base }}{b}"])
+    right = [
+        f"{shown}_{{{b}}}",
+        rf"({shown})_{{{b}}}",
+        rf"{{{shown}}}_{{{b}}}",
+        rf"\text{{{shown}}}_{{{b}}}",
+        f"{shown} _{{{b}}}",
+    ]
+    right += (
+        [] if b > 9 else d.half([rf"{shown}_{b}"], [rf"{shown}_{{\text{{{_name(b)}}}}}", rf"{shown}\text{{ base }}{b}"])
+    )
     if any(c.isalpha() for c in shown):
-        right = [f"{shown}_{{{b}}}", rf"\text{{{shown}}}_{{{b}}}", rf"({shown})_{{{b}}}",
-            rf"\mathrm{{{shown}}}_{{{b}}}"]
+        right = [
+            f"{shown}_{{{b}}}",
+            rf"\text{{{shown}}}_{{{b}}}",
+            rf"({shown})_{{{b}}}",
+            rf"\mathrm{{{shown}}}_{{{b}}}",
+        ]
     other = b + 1 if b != 9 else 11
     m = n + d.randint(1, b)
-    wrong = [f"{shown}_{{{other}}}", f"{digits(m, b)}_{{{b}}}", f"{digits(m, b)}", f"{shown}0_{{{b}}}",
-        f"{shown[::-1]}1_{{{b}}}", f"{digits(n + b, b)}_{{{b}}}"]
+    wrong = [
+        f"{shown}_{{{other}}}",
+        f"{digits(m, b)}_{{{b}}}",
+        f"{digits(m, b)}",
+        f"{shown}0_{{{b}}}",
+        f"{shown[::-1]}1_{{{b}}}",
+        f"{digits(n + b, b)}_{{{b}}}",
+    ]
     return Case(gold, right, wrong)
 
 

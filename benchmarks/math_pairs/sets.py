@@ -10,11 +10,24 @@ from math_pairs.cases import Case, Draw, frac, others, plus, template, times
 @template("plus-minus", "dev")
 def plain_plus_minus(d: Draw) -> Case:
     n = d.randint(2, 90)
-    q, r = d.choice([(str(n), str(n + 1)), (rf"\sqrt{{{n * n + 1}}}", rf"\sqrt{{{n * n + 2}}}"),
-        (frac(Fraction(1, n)), frac(Fraction(2, n) if n > 2 else Fraction(1, 3)))])
+    q, r = d.choice(
+        [
+            (str(n), str(n + 1)),
+            (rf"\sqrt{{{n * n + 1}}}", rf"\sqrt{{{n * n + 2}}}"),
+            (frac(Fraction(1, n)), frac(Fraction(2, n) if n > 2 else Fraction(1, 3))),
+        ]
+    )
     gold = d.choice([rf"\pm {q}", f"{q}, -{q}", f"-{q}, {q}"])
-    right = [rf"\pm {q}", rf"\pm{q}", f"{q}, -{q}", f"-{q},{q}", rf"\{{-{q}, {q}\}}", rf"{q} \text{{ or }} -{q}",
-        rf"x = \pm {q}", rf"-{q} \text{{ and }} {q}"]
+    right = [
+        rf"\pm {q}",
+        rf"\pm{q}",
+        f"{q}, -{q}",
+        f"-{q},{q}",
+        rf"\{{-{q}, {q}\}}",
+        rf"{q} \text{{ or }} -{q}",
+        rf"x = \pm {q}",
+        rf"-{q} \text{{ and }} {q}",
+    ]
     return Case(gold, right, [q, f"-{q}", rf"\pm {r}", f"{r}, -{r}", f"{q}, {r}", f"{q}, -{r}", f"0, {q}, -{q}"])
 
 
@@ -24,10 +37,24 @@ def offset_plus_minus(d: Draw) -> Case:
     k = d.randint(1, 6)
     s = times(k, rf"\sqrt{{{b}}}")
     gold = d.choice([rf"{a} \pm {s}", f"{a} + {s}, {a} - {s}"])
-    right = [rf"{a} \pm {s}", f"{a} + {s}, {a} - {s}", f"{a} - {s}, {a} + {s}",
-        rf"{a} + {s} \text{{ and }} {a} - {s}", rf"\{{{a}-{s}, {a}+{s}\}}", rf"\pm {s} {plus(a)}", rf"x = {a} \pm {s}"]
-    wrong = [f"{a} + {s}", f"{a} - {s}", rf"{-a} \pm {s}", rf"{a} \pm {times(k + 1, rf'{chr(92)}sqrt{{{b}}}')}",
-        rf"\pm {s}", f"{a} + {s}, {-a} - {s}", rf"{a} \pm {b * k}"]
+    right = [
+        rf"{a} \pm {s}",
+        f"{a} + {s}, {a} - {s}",
+        f"{a} - {s}, {a} + {s}",
+        rf"{a} + {s} \text{{ and }} {a} - {s}",
+        rf"\{{{a}-{s}, {a}+{s}\}}",
+        rf"\pm {s} {plus(a)}",
+        rf"x = {a} \pm {s}",
+    ]
+    wrong = [
+        f"{a} + {s}",
+        f"{a} - {s}",
+        rf"{-a} \pm {s}",
+        rf"{a} \pm {times(k + 1, rf'{chr(92)}sqrt{{{b}}}')}",
+        rf"\pm {s}",
+        f"{a} + {s}, {-a} - {s}",
+        rf"{a} \pm {b * k}",
+    ]
     return Case(gold, right, wrong)
 
 
@@ -37,8 +64,11 @@ def plus_minus_in_lists(d: Draw) -> Case:
     a, b = d.choice([("0", str(n)), (str(n + 3), str(n)), ("0", rf"\sqrt{{{n * n + 1}}}")])
     gold = d.choice([rf"{a}, \pm {b}", f"{a}, {b}, -{b}", rf"\{{{a}, \pm {b}\}}", rf"\{{-{b}, {a}, {b}\}}"])
     bare = [rf"{a}, \pm {b}", rf"\pm {b}, {a}", f"-{b}, {a}, {b}", f"{a}, -{b}, {b}"]
-    right = [rf"\{{{x}\}}" for x in bare] if gold[1] == "{" else [*bare, rf"\pm {b} \text{{ and }} {a}",
-        rf"-{b}, {b}, \text{{ and }} {a}"]
+    right = (
+        [rf"\{{{x}\}}" for x in bare]
+        if gold[1] == "{"
+        else [*bare, rf"\pm {b} \text{{ and }} {a}", rf"-{b}, {b}, \text{{ and }} {a}"]
+    )
     c = str(n + 7)
     bad = [rf"\pm {b}", f"{a}, {b}", rf"{a}, \pm {c}", rf"{c}, \pm {b}", f"{a}, -{b}", f"-{b}, {a}, {c}"]
     return Case(gold, right, [rf"\{{{x}\}}" for x in bad] if gold[1] == "{" else bad)
@@ -49,10 +79,21 @@ def two_plus_minus(d: Draw) -> Case:
     a, b = d.sample(range(1, 40), 2)
     i = d.choice(["i", ""])
     gold = d.choice([rf"\pm {a}, \pm {b}{i}", rf"{a}, -{a}, {b}{i}, -{b}{i}"])
-    right = [rf"\pm {a}, \pm {b}{i}", rf"\pm {b}{i}, \pm {a}", rf"{a}, -{a}, {b}{i}, -{b}{i}",
-        rf"-{a}, -{b}{i}, {b}{i}, {a}", rf"\pm {a} \text{{ and }} \pm {b}{i}"]
-    wrong = [rf"\pm {a}, {b}{i}", rf"{a}, {b}{i}", rf"\pm {a}", rf"\pm {a}, \pm {b + a}{i}", rf"{a}, -{a}, {b}{i}",
-        rf"\pm {a}, \pm {b}{'' if i else 'i'}"]
+    right = [
+        rf"\pm {a}, \pm {b}{i}",
+        rf"\pm {b}{i}, \pm {a}",
+        rf"{a}, -{a}, {b}{i}, -{b}{i}",
+        rf"-{a}, -{b}{i}, {b}{i}, {a}",
+        rf"\pm {a} \text{{ and }} \pm {b}{i}",
+    ]
+    wrong = [
+        rf"\pm {a}, {b}{i}",
+        rf"{a}, {b}{i}",
+        rf"\pm {a}",
+        rf"\pm {a}, \pm {b + a}{i}",
+        rf"{a}, -{a}, {b}{i}",
+        rf"\pm {a}, \pm {b}{'' if i else 'i'}",
+    ]
     return Case(gold, right, wrong)
 
 
@@ -61,12 +102,20 @@ def fraction_plus_minus(d: Draw) -> Case:
     a, b, m = d.nonzero(-15, 15), d.choice([2, 3, 5, 6, 7, 13]), d.randint(2, 9)
     s = rf"\sqrt{{{b}}}"
     gold = rf"\frac{{{a} \pm {s}}}{{{m}}}"
-    right = [rf"\frac{{{a}+{s}}}{{{m}}}, \frac{{{a}-{s}}}{{{m}}}",
+    right = [
+        rf"\frac{{{a}+{s}}}{{{m}}}, \frac{{{a}-{s}}}{{{m}}}",
         rf"{frac(Fraction(a, m))} \pm \frac{{{s}}}{{{m}}}",
-        rf"\frac{{{a}-{s}}}{{{m}}} \text{{ or }} \frac{{{a}+{s}}}{{{m}}}", rf"\frac{{{-a} \pm {s}}}{{{-m}}}",
-        rf"\left\{{\frac{{{a}-{s}}}{{{m}}}, \frac{{{a}+{s}}}{{{m}}}\right\}}"]
-    wrong = [rf"\frac{{{a}+{s}}}{{{m}}}", rf"\frac{{{-a} \pm {s}}}{{{m}}}", rf"\frac{{{a} \pm {s}}}{{{m + 1}}}",
-        rf"{a} \pm \frac{{{s}}}{{{m}}}", rf"\frac{{{a} \pm {b}}}{{{m}}}"]
+        rf"\frac{{{a}-{s}}}{{{m}}} \text{{ or }} \frac{{{a}+{s}}}{{{m}}}",
+        rf"\frac{{{-a} \pm {s}}}{{{-m}}}",
+        rf"\left\{{\frac{{{a}-{s}}}{{{m}}}, \frac{{{a}+{s}}}{{{m}}}\right\}}",
+    ]
+    wrong = [
+        rf"\frac{{{a}+{s}}}{{{m}}}",
+        rf"\frac{{{-a} \pm {s}}}{{{m}}}",
+        rf"\frac{{{a} \pm {s}}}{{{m + 1}}}",
+        rf"{a} \pm \frac{{{s}}}{{{m}}}",
+        rf"\frac{{{a} \pm {b}}}{{{m}}}",
+    ]
     return Case(gold, right, wrong)
 
 
@@ -92,8 +141,13 @@ def one_interval(d: Draw) -> Case:
     else:
         top, bottom = b, a
     gold = interval(bottom, top, left, right)
-    good: list[str] = [rf"\left{left}{interval(bottom, top, '', '')}\right{right}", gold.replace(" ", ""),
-        gold.replace(r"\frac", r"\dfrac"), rf"x \in {gold}", rf"{left} {interval(bottom, top, '', '')} {right}"]
+    good: list[str] = [
+        rf"\left{left}{interval(bottom, top, '', '')}\right{right}",
+        gold.replace(" ", ""),
+        gold.replace(r"\frac", r"\dfrac"),
+        rf"x \in {gold}",
+        rf"{left} {interval(bottom, top, '', '')} {right}",
+    ]
     if far == "up":
         good += [gold.replace(r"\infty", r"+\infty"), rf"x {'>' if left == '(' else chr(92) + 'ge'} {frac(a)}"]
     elif far == "down":
@@ -102,9 +156,14 @@ def one_interval(d: Draw) -> Case:
         less = {"(": "<", ")": "<", "[": r"\le", "]": r"\le"}
         good += [f"{frac(a)} {less[left]} x {less[right]} {frac(b)}"]
     swap = {"(": "[", "[": "(", ")": "]", "]": ")"}
-    bad = [interval(bottom, top if isinstance(top, str) else top + 1, left, right) if far != "up"
-        else interval(a + 1, top, left, right), interval(bottom if isinstance(bottom, str) else bottom - 2, top,
-        left, right) if far != "down" else interval(bottom, b - 1, left, right)]
+    bad = [
+        interval(bottom, top if isinstance(top, str) else top + 1, left, right)
+        if far != "up"
+        else interval(a + 1, top, left, right),
+        interval(bottom if isinstance(bottom, str) else bottom - 2, top, left, right)
+        if far != "down"
+        else interval(bottom, b - 1, left, right),
+    ]
     if far != "down":
         bad.append(interval(bottom, top, swap[left], right))
     if far != "up":
@@ -117,17 +176,31 @@ def one_interval(d: Draw) -> Case:
 def union(d: Draw) -> Case:
     a, b = ends(d)
     x, y = d.choice([(")", "("), ("]", "["), (")", "["), ("]", "(")])
-    one, two = (rf"(-\infty, {frac(a)}{x}", rf"{y}{frac(b)}, \infty)") if d.half(True,
-        d.random() < 0.4) else (rf"[{frac(a - 5)}, {frac(a)}{x}", rf"{y}{frac(b)}, {frac(b + 7)})")
+    one, two = (
+        (rf"(-\infty, {frac(a)}{x}", rf"{y}{frac(b)}, \infty)")
+        if d.half(True, d.random() < 0.4)
+        else (rf"[{frac(a - 5)}, {frac(a)}{x}", rf"{y}{frac(b)}, {frac(b + 7)})")
+    )
     gold = rf"{one} \cup {two}"
-    good = [rf"{two} \cup {one}", rf"{one}\cup{two}", gold.replace("(", r"\left(").replace("[",
-        r"\left[").replace(")", r"\right)").replace("]", r"\right]"), gold.replace(r", \infty", r",+\infty"),
-        rf"x \in {gold}"]
+    good = [
+        rf"{two} \cup {one}",
+        rf"{one}\cup{two}",
+        gold.replace("(", r"\left(").replace("[", r"\left[").replace(")", r"\right)").replace("]", r"\right]"),
+        gold.replace(r", \infty", r",+\infty"),
+        rf"x \in {gold}",
+    ]
     good += d.half([rf"{one} \bigcup {two}"], [rf"{one} \text{{ or }} {two}", f"{one} ∪ {two}"])
     swap = {"(": "[", "[": "(", ")": "]", "]": ")"}
-    bad = [one, two, rf"{one} \cap {two}", rf"{one[:-1]}{swap[x]} \cup {two}", rf"{one} \cup {swap[y]}{two[1:]}",
-        gold.replace(f"{y}{frac(b)}", f"{y}{frac(b + Fraction(1, 2))}", 1), rf"({frac(a)}, {frac(b)})",
-        rf"{one[:-1]}{swap[x]} \cup {swap[y]}{two[1:]}"]
+    bad = [
+        one,
+        two,
+        rf"{one} \cap {two}",
+        rf"{one[:-1]}{swap[x]} \cup {two}",
+        rf"{one} \cup {swap[y]}{two[1:]}",
+        gold.replace(f"{y}{frac(b)}", f"{y}{frac(b + Fraction(1, 2))}", 1),
+        rf"({frac(a)}, {frac(b)})",
+        rf"{one[:-1]}{swap[x]} \cup {swap[y]}{two[1:]}",
+    ]
     return Case(gold, good, [w for w in bad if w != gold])
 
 
@@ -142,16 +215,29 @@ def one_sided(d: Draw) -> Case:
     strict = r in "<>"
     up = r in (">", r"\ge")
     gold = d.of([rf"{x} {r} {frac(q)}"], [rf"{x} {r} {frac(q)}", rf"{frac(q)} {FLIP[r]} {x}"])
-    span = (rf"{'(' if strict else '['}{frac(q)}, \infty)" if up else rf"(-\infty, {frac(q)}{')' if strict else ']'}")
-    good = [rf"{frac(q)} {FLIP[r]} {x}", rf"{x} {r} {frac(q)}", span, rf"{x} \in {span}", rf"{x} {plus(-q)} {r} 0",
-        rf"{q.denominator * 2}{x} {r} {q.numerator * 2}", rf"-{x} {FLIP[r]} {frac(-q)}"]
+    span = rf"{'(' if strict else '['}{frac(q)}, \infty)" if up else rf"(-\infty, {frac(q)}{')' if strict else ']'}"
+    good = [
+        rf"{frac(q)} {FLIP[r]} {x}",
+        rf"{x} {r} {frac(q)}",
+        span,
+        rf"{x} \in {span}",
+        rf"{x} {plus(-q)} {r} 0",
+        rf"{q.denominator * 2}{x} {r} {q.numerator * 2}",
+        rf"-{x} {FLIP[r]} {frac(-q)}",
+    ]
     good.append(rf"{x} {r + chr(113) if len(r) > 1 else {'<': chr(92) + 'lt', '>': chr(92) + 'gt'}[r]} {frac(q)}")
     if not strict:
         good.append(f"{x} {'≥' if up else '≤'} {frac(q)}")
         good.append(f"{x} {'>=' if up else '<='} {frac(q)}")
-    bad = [rf"{x} {FLIP[r]} {frac(q)}", rf"{x} {LESS[r]} {frac(q)}", rf"{x} {r} {frac(q + 1)}",
-        rf"{x} {r} {frac(-q)}", rf"{x} = {frac(q)}", rf"-{x} {r} {frac(q)}",
-        rf"{q.denominator * 2}{x} {r} {q.numerator * 2 + 1}"]
+    bad = [
+        rf"{x} {FLIP[r]} {frac(q)}",
+        rf"{x} {LESS[r]} {frac(q)}",
+        rf"{x} {r} {frac(q + 1)}",
+        rf"{x} {r} {frac(-q)}",
+        rf"{x} = {frac(q)}",
+        rf"-{x} {r} {frac(q)}",
+        rf"{q.denominator * 2}{x} {r} {q.numerator * 2 + 1}",
+    ]
     return Case(gold, good, bad)
 
 
@@ -162,13 +248,25 @@ def between(d: Draw) -> Case:
     x = d.of(["x", "k"], ["y", "g(x)", "a"])
     gold = rf"{frac(a)} {r} {x} {s} {frac(b)}"
     span = f"{'(' if r == '<' else '['}{frac(a)},{frac(b)}{')' if s == '<' else ']'}"
-    good = [rf"{frac(b)} {FLIP[s]} {x} {FLIP[r]} {frac(a)}", span, rf"{x} \in {span}",
-        gold.replace(r"\le", r"\leq"), rf"{frac(a)} {r} {x} \text{{ and }} {x} {s} {frac(b)}",
-        rf"{x} {FLIP[r]} {frac(a)} \text{{ and }} {x} {s} {frac(b)}", gold.replace(r"\le",
-        r"\leqslant").replace("<", r"\lt"), rf"{frac(2 * a)} {r} 2{x} {s} {frac(2 * b)}"]
-    bad = [rf"{frac(a)} {LESS[r]} {x} {s} {frac(b)}", rf"{frac(a)} {r} {x} {LESS[s]} {frac(b)}",
-        rf"{frac(a)} {r} {x} {s} {frac(b + 1)}", rf"{x} {s} {frac(b)}", rf"{x} {FLIP[r]} {frac(a)}",
-        rf"{frac(b)} {r} {x} {s} {frac(a)}", rf"{frac(a - 1)} {r} {x} {s} {frac(b)}"]
+    good = [
+        rf"{frac(b)} {FLIP[s]} {x} {FLIP[r]} {frac(a)}",
+        span,
+        rf"{x} \in {span}",
+        gold.replace(r"\le", r"\leq"),
+        rf"{frac(a)} {r} {x} \text{{ and }} {x} {s} {frac(b)}",
+        rf"{x} {FLIP[r]} {frac(a)} \text{{ and }} {x} {s} {frac(b)}",
+        gold.replace(r"\le", r"\leqslant").replace("<", r"\lt"),
+        rf"{frac(2 * a)} {r} 2{x} {s} {frac(2 * b)}",
+    ]
+    bad = [
+        rf"{frac(a)} {LESS[r]} {x} {s} {frac(b)}",
+        rf"{frac(a)} {r} {x} {LESS[s]} {frac(b)}",
+        rf"{frac(a)} {r} {x} {s} {frac(b + 1)}",
+        rf"{x} {s} {frac(b)}",
+        rf"{x} {FLIP[r]} {frac(a)}",
+        rf"{frac(b)} {r} {x} {s} {frac(a)}",
+        rf"{frac(a - 1)} {r} {x} {s} {frac(b)}",
+    ]
     return Case(gold, good, bad)
 
 
@@ -182,12 +280,25 @@ def outside(d: Draw) -> Case:
     absolute = rf"|{x}{plus(-c) if c else ''}| {g} {n}"
     spans = rf"(-\infty,{lo}{')' if strict else ']'} \cup {'(' if strict else '['}{hi},\infty)"
     gold = d.half(absolute, d.choice([spans, rf"{x} {less} {lo} \text{{ or }} {x} {g} {hi}"]))
-    good = [rf"{x} {less} {lo} \text{{ or }} {x} {g} {hi}", rf"{x} {g} {hi} \text{{ or }} {x} {less} {lo}", spans,
-        absolute, rf"{n} {less} |{x}{plus(-c) if c else ''}|", rf"x \in {spans}"]
-    bad = [absolute.replace(g, less), absolute.replace(g, LESS[g]), rf"{x} {g} {hi}", rf"{x} {less} {lo}",
-        rf"{lo} {less} {x} {less} {hi}", absolute.replace(str(n), str(n + 1)) if str(n) not in str(c)
-        else rf"{x} {g} {hi + 1}", rf"{x} {less} {lo} \text{{ and }} {x} {g} {hi}", rf"({lo},{hi})",
-        rf"{x} {less} {lo - 1} \text{{ or }} {x} {g} {hi}"]
+    good = [
+        rf"{x} {less} {lo} \text{{ or }} {x} {g} {hi}",
+        rf"{x} {g} {hi} \text{{ or }} {x} {less} {lo}",
+        spans,
+        absolute,
+        rf"{n} {less} |{x}{plus(-c) if c else ''}|",
+        rf"x \in {spans}",
+    ]
+    bad = [
+        absolute.replace(g, less),
+        absolute.replace(g, LESS[g]),
+        rf"{x} {g} {hi}",
+        rf"{x} {less} {lo}",
+        rf"{lo} {less} {x} {less} {hi}",
+        absolute.replace(str(n), str(n + 1)) if str(n) not in str(c) else rf"{x} {g} {hi + 1}",
+        rf"{x} {less} {lo} \text{{ and }} {x} {g} {hi}",
+        rf"({lo},{hi})",
+        rf"{x} {less} {lo - 1} \text{{ or }} {x} {g} {hi}",
+    ]
     return Case(gold, good, bad)
 
 
@@ -197,19 +308,37 @@ def unequal(d: Draw) -> Case:
     x = d.of(["x"], ["y", "t"])
     span = rf"(-\infty,{n}) \cup ({n},\infty)"
     gold = d.half(rf"{x} \neq {n}", d.choice([span, rf"{x} \ne {n}"]))
-    good = [span, rf"{x} \ne {n}", rf"{x}\neq{n}", rf"{x} \not= {n}", rf"{x} ≠ {n}",
-        rf"\mathbb{{R}} \setminus \{{{n}\}}", rf"{x} < {n} \text{{ or }} {x} > {n}", rf"{x} \in {span}",
-        rf"{n} \neq {x}", rf"\mathbb{{R}} - \{{{n}\}}"]
-    bad = [rf"{x} = {n}", str(n), rf"{x} \neq {others(d, n)}", rf"{x} \neq {-n}", rf"{x} > {n}",
-        rf"(-\infty,{n}] \cup ({n},\infty)", r"(-\infty,\infty)", rf"{x} \geq {n}",
-        rf"\mathbb{{R}} \setminus \{{{-n}\}}"]
+    good = [
+        span,
+        rf"{x} \ne {n}",
+        rf"{x}\neq{n}",
+        rf"{x} \not= {n}",
+        rf"{x} ≠ {n}",
+        rf"\mathbb{{R}} \setminus \{{{n}\}}",
+        rf"{x} < {n} \text{{ or }} {x} > {n}",
+        rf"{x} \in {span}",
+        rf"{n} \neq {x}",
+        rf"\mathbb{{R}} - \{{{n}\}}",
+    ]
+    bad = [
+        rf"{x} = {n}",
+        str(n),
+        rf"{x} \neq {others(d, n)}",
+        rf"{x} \neq {-n}",
+        rf"{x} > {n}",
+        rf"(-\infty,{n}] \cup ({n},\infty)",
+        r"(-\infty,\infty)",
+        rf"{x} \geq {n}",
+        rf"\mathbb{{R}} \setminus \{{{-n}\}}",
+    ]
     return Case(gold, good, bad)
 
 
 def values(d: Draw, n: int) -> list[str]:
     pool = [str(k) for k in d.sample(range(-40, 41), n)]
-    exotic = d.of([frac(d.fraction(19, 9)), r"\sqrt{2}", r"\pi"], [frac(-d.fraction(17, 11)), r"2\sqrt{3}",
-        r"\frac{\pi}{3}", "e"])
+    exotic = d.of(
+        [frac(d.fraction(19, 9)), r"\sqrt{2}", r"\pi"], [frac(-d.fraction(17, 11)), r"2\sqrt{3}", r"\frac{\pi}{3}", "e"]
+    )
     if d.random() < 0.5:
         pool[d.randrange(n)] = exotic
     return pool
@@ -221,20 +350,37 @@ def finite_set(d: Draw) -> Case:
     extra = str(d.randint(50, 90))
     turned = d.sample(some, len(some))
     gold = rf"\{{{', '.join(some)}\}}"
-    good = [rf"\{{{','.join(turned)}\}}", rf"\left\{{{', '.join(turned)}\right\}}", rf"\{{ {', '.join(some)} \}}",
-        rf"\lbrace {', '.join(turned)} \rbrace", rf"\{{{', '.join(turned)}\}}"]
-    good += d.half([rf"\{{{', '.join([*turned, turned[0]])}\}}"], [rf"\big\{{{', '.join(turned)}\big\}}",
-        rf"\left\{{ {' , '.join(turned)} \right\}}"])
+    good = [
+        rf"\{{{','.join(turned)}\}}",
+        rf"\left\{{{', '.join(turned)}\right\}}",
+        rf"\{{ {', '.join(some)} \}}",
+        rf"\lbrace {', '.join(turned)} \rbrace",
+        rf"\{{{', '.join(turned)}\}}",
+    ]
+    good += d.half(
+        [rf"\{{{', '.join([*turned, turned[0]])}\}}"],
+        [rf"\big\{{{', '.join(turned)}\big\}}", rf"\left\{{ {' , '.join(turned)} \right\}}"],
+    )
     bad = [rf"\{{{', '.join(x)}\}}" for x in ([*some[:-1], extra], some[:-1], [*some, extra], [extra, *some[1:]])]
     return Case(gold, good, bad)
 
 
 @template("sets", "hidden")
 def empty_or_whole(d: Draw) -> Case:
-    gold, good, bad = d.choice([(r"\emptyset", [r"\varnothing", r"\{\}", r"\{ \}", r"\left\{\right\}", r"∅"],
-        [r"\{0\}", "0", r"\mathbb{R}", f"\\{{{d.randint(1, 99)}\\}}"]),
-        (r"(-\infty,\infty)", [r"\mathbb{R}", r"\left(-\infty,\infty\right)", r"(-\infty,+\infty)",
-        r"x \in \mathbb{R}"], [r"(0,\infty)", r"\emptyset", rf"(-\infty,{d.randint(1, 99)})", r"\mathbb{Z}"])])
+    gold, good, bad = d.choice(
+        [
+            (
+                r"\emptyset",
+                [r"\varnothing", r"\{\}", r"\{ \}", r"\left\{\right\}", r"∅"],
+                [r"\{0\}", "0", r"\mathbb{R}", f"\\{{{d.randint(1, 99)}\\}}"],
+            ),
+            (
+                r"(-\infty,\infty)",
+                [r"\mathbb{R}", r"\left(-\infty,\infty\right)", r"(-\infty,+\infty)", r"x \in \mathbb{R}"],
+                [r"(0,\infty)", r"\emptyset", rf"(-\infty,{d.randint(1, 99)})", r"\mathbb{Z}"],
+            ),
+        ]
+    )
     return Case(gold, good, bad)
 
 
@@ -245,11 +391,22 @@ def point(d: Draw) -> Case:
         some = values(d, 3)
     gold = d.half(f"({', '.join(some)})", d.choice([f"({','.join(some)})", rf"\left( {', '.join(some)} \right)"]))
     at = d.randrange(len(some))
-    bad = [[*some[:at], str(d.randint(50, 90)), *some[at + 1 :]], some[::-1], some[1:] + some[:1], some[:-1],
-        [*some, "0"], [*some[:-1], f"-({some[-1]})" if some[-1] != "0" else "7"]]
-    good = [rf"\left({', '.join(some)}\right)", f"({','.join(some)})", f"( {' , '.join(some)} )",
-        rf"(\,{', '.join(some)}\,)", rf"\big({', '.join(some)}\big)", f"({', '.join(some)})".replace(r"\frac",
-        r"\dfrac")]
+    bad = [
+        [*some[:at], str(d.randint(50, 90)), *some[at + 1 :]],
+        some[::-1],
+        some[1:] + some[:1],
+        some[:-1],
+        [*some, "0"],
+        [*some[:-1], f"-({some[-1]})" if some[-1] != "0" else "7"],
+    ]
+    good = [
+        rf"\left({', '.join(some)}\right)",
+        f"({','.join(some)})",
+        f"( {' , '.join(some)} )",
+        rf"(\,{', '.join(some)}\,)",
+        rf"\big({', '.join(some)}\big)",
+        f"({', '.join(some)})".replace(r"\frac", r"\dfrac"),
+    ]
     good += d.half([], ["(" + r",\ ".join(some) + ")"])
     return Case(gold, good, [f"({', '.join(x)})" for x in bad] + [rf"\left({', '.join(bad[0])}\right)"])
 
@@ -261,13 +418,22 @@ def column(d: Draw) -> Case:
         some = values(d, 3)
     body = r" \\ ".join(some)
     gold = d.half(rf"\begin{{pmatrix}} {body} \end{{pmatrix}}", rf"\begin{{bmatrix}} {body} \end{{bmatrix}}")
-    good = [rf"\begin{{pmatrix}}{body}\end{{pmatrix}}", rf"\begin{{bmatrix}} {body} \end{{bmatrix}}",
+    good = [
+        rf"\begin{{pmatrix}}{body}\end{{pmatrix}}",
+        rf"\begin{{bmatrix}} {body} \end{{bmatrix}}",
         rf"\left(\begin{{array}}{{c}} {body} \end{{array}}\right)",
         rf"\begin{{pmatrix}} {body.replace(chr(92) + 'frac', chr(92) + 'dfrac')} \\ \end{{pmatrix}}",
-        rf"\begin{{pmatrix}} {body.replace(' ', '')} \end{{pmatrix}}" if "sqrt" not in body
-        else rf"\begin{{pmatrix}}  {body}\end{{pmatrix}}"]
-    bad = [some[::-1], some[:-1], [*some, "1"], [*some[:-1], str(d.randint(50, 90))],
-        [str(d.randint(50, 90)), *some[1:]]]
+        rf"\begin{{pmatrix}} {body.replace(' ', '')} \end{{pmatrix}}"
+        if "sqrt" not in body
+        else rf"\begin{{pmatrix}}  {body}\end{{pmatrix}}",
+    ]
+    bad = [
+        some[::-1],
+        some[:-1],
+        [*some, "1"],
+        [*some[:-1], str(d.randint(50, 90))],
+        [str(d.randint(50, 90)), *some[1:]],
+    ]
     return Case(gold, good, [rf"\begin{{pmatrix}} {f' {chr(92) * 2} '.join(x)} \end{{pmatrix}}" for x in bad])
 
 
@@ -277,18 +443,38 @@ def plain_list(d: Draw) -> Case:
     extra = str(d.randint(50, 90))
     turned = d.sample(some, len(some))
     *most, last = some
-    gold = d.of([", ".join(some), ",".join(some)], [rf"{', '.join(most)} \text{{ and }} {last}",
-        rf"{', '.join(most)} \text{{ or }} {last}", ", ".join(some)])
-    good = [", ".join(turned), ",".join(turned), rf"{', '.join(turned[:-1])} \text{{ and }} {turned[-1]}",
+    gold = d.of(
+        [", ".join(some), ",".join(some)],
+        [rf"{', '.join(most)} \text{{ and }} {last}", rf"{', '.join(most)} \text{{ or }} {last}", ", ".join(some)],
+    )
+    good = [
+        ", ".join(turned),
+        ",".join(turned),
+        rf"{', '.join(turned[:-1])} \text{{ and }} {turned[-1]}",
         rf"{', '.join(turned[:-1])}, \text{{ and }} {turned[-1]}",
-        rf"{', '.join(turned[:-1])}\text{{, and }}{turned[-1]}", r",\ ".join(turned),
-        f"{', '.join(turned[:-1])} and {turned[-1]}", r",\;".join(some)]
-    good += d.half([], [r",\quad ".join(turned), rf"{', '.join(turned[:-1])} \mbox{{ and }} {turned[-1]}",
-        rf"{', '.join(turned[:-1])}\text{{ or }}{turned[-1]}"])
+        rf"{', '.join(turned[:-1])}\text{{, and }}{turned[-1]}",
+        r",\ ".join(turned),
+        f"{', '.join(turned[:-1])} and {turned[-1]}",
+        r",\;".join(some),
+    ]
+    good += d.half(
+        [],
+        [
+            r",\quad ".join(turned),
+            rf"{', '.join(turned[:-1])} \mbox{{ and }} {turned[-1]}",
+            rf"{', '.join(turned[:-1])}\text{{ or }}{turned[-1]}",
+        ],
+    )
     bad = [[*most, extra], most, [*some, extra], [extra, *some[1:]]]
-    return Case(gold, good,
-        [w for x in bad
-        for w in (", ".join(x), f"{', '.join(x[:-1])}{' ' + chr(92) + 'text{ and } ' if len(x) > 1 else ''}{x[-1]}")])
+    return Case(
+        gold,
+        good,
+        [
+            w
+            for x in bad
+            for w in (", ".join(x), f"{', '.join(x[:-1])}{' ' + chr(92) + 'text{ and } ' if len(x) > 1 else ''}{x[-1]}")
+        ],
+    )
 
 
 @template("lists", "hidden")
@@ -296,17 +482,35 @@ def equations_list(d: Draw) -> Case:
     a, b = d.sample(range(-40, 41), 2)
     x, y = d.choice([("x", "y"), ("a", "b"), ("AB", "CD"), ("m", "n")])
     gold = f"{x}={a}, {y}={b}"
-    good = [f"{x} = {a}, {y} = {b}", rf"{x}={a} \text{{ and }} {y}={b}", rf"{x}={a},\ {y}={b}", f"{y}={b}, {x}={a}",
-        rf"{x}={a},\quad {y}={b}", rf"{x}={a}\text{{, }}{y}={b}", f"{x}={a} and {y}={b}"]
-    bad = [f"{x}={b}, {y}={a}", f"{x}={a}, {y}={b + 1}", f"{x}={a}", f"{x}={-a if a else 3}, {y}={b}",
-        rf"{x}={a + 2} \text{{ and }} {y}={b}"]
+    good = [
+        f"{x} = {a}, {y} = {b}",
+        rf"{x}={a} \text{{ and }} {y}={b}",
+        rf"{x}={a},\ {y}={b}",
+        f"{y}={b}, {x}={a}",
+        rf"{x}={a},\quad {y}={b}",
+        rf"{x}={a}\text{{, }}{y}={b}",
+        f"{x}={a} and {y}={b}",
+    ]
+    bad = [
+        f"{x}={b}, {y}={a}",
+        f"{x}={a}, {y}={b + 1}",
+        f"{x}={a}",
+        f"{x}={-a if a else 3}, {y}={b}",
+        rf"{x}={a + 2} \text{{ and }} {y}={b}",
+    ]
     return Case(gold, good, bad)
 
 
 @template("equations and values")
 def assigned(d: Draw) -> Case:
-    n = d.choice([str(d.nonzero(-99, 99)), frac(d.fraction()),
-        rf"{d.randint(2, 30)}\sqrt{{{d.choice([2, 3, 5, 7])}}}", f"{d.randint(2, 40)}.5"])
+    n = d.choice(
+        [
+            str(d.nonzero(-99, 99)),
+            frac(d.fraction()),
+            rf"{d.randint(2, 30)}\sqrt{{{d.choice([2, 3, 5, 7])}}}",
+            f"{d.randint(2, 40)}.5",
+        ]
+    )
     m = n.replace(next(c for c in n if c.isdigit()), str(int(next(c for c in n if c.isdigit())) % 9 + 1), 1)
     x = d.of(["x", "n", "y"], ["k", r"\theta", "f(3)", "AB", "a_{10}", "S"])
     gold = d.choice([n, f"{x} = {n}", f"{x}={n}"]) if d.dev else d.choice([n, f"{x} = {n}"])
@@ -329,20 +533,34 @@ def changed_digit(d: Draw, gold: str) -> str | None:
 def respelled(d: Draw) -> Case:
     """Other spellings of published answers; and those with one digit changed, where no denominator could hide it."""
     every = [g for g in d.golds() if "text" not in g and "mbox" not in g and "_" not in g and len(g) < 70]
-    simple = [g for g in every
-        if re.fullmatch(r"-?(\d+|\\d?frac\{\d+\}\{\d+\}|\d*\\sqrt\{\d+\}|\d+\\pi|\([-\d, ]+\))", g)] or ["7"]
+    simple = [
+        g for g in every if re.fullmatch(r"-?(\d+|\\d?frac\{\d+\}\{\d+\}|\d*\\sqrt\{\d+\}|\d+\\pi|\([-\d, ]+\))", g)
+    ] or ["7"]
     wordy = [g for g in every if not re.fullmatch(r"-?\d+", g)] or ["7"]
     gold = d.choice(wordy if d.random() < 0.7 else simple)
-    good = [gold.replace(r"\frac", r"\dfrac"), gold.replace(r"\frac{", r"\tfrac{"), f" {gold} ",
-        gold.replace(" ", ""), gold.replace("(", r"\left(").replace(")", r"\right)")
-        if not re.search(r"\\left|[\[\]]", gold) else gold, rf"\displaystyle {gold}", gold.replace("-", "−"),
-        f"{gold}.", rf"{gold}\,", rf"\; {gold}"]
+    good = [
+        gold.replace(r"\frac", r"\dfrac"),
+        gold.replace(r"\frac{", r"\tfrac{"),
+        f" {gold} ",
+        gold.replace(" ", ""),
+        gold.replace("(", r"\left(").replace(")", r"\right)") if not re.search(r"\\left|[\[\]]", gold) else gold,
+        rf"\displaystyle {gold}",
+        gold.replace("-", "−"),
+        f"{gold}.",
+        rf"{gold}\,",
+        rf"\; {gold}",
+    ]
     if re.search(r"\\[a-zA-Z]+ [a-zA-Z]", gold):
         good.remove(gold.replace(" ", ""))
     number = next((g for g in d.sample(simple, len(simple)) if g != gold), "7")
     changed = changed_digit(d, gold) if gold in simple else None
-    bad = [changed] if changed and not _same_fraction(changed,
-        gold) else [number] if gold in simple and not _same_fraction(number, gold) else []
+    bad = (
+        [changed]
+        if changed and not _same_fraction(changed, gold)
+        else [number]
+        if gold in simple and not _same_fraction(number, gold)
+        else []
+    )
     if gold in simple:
         bad += [gold[1:] if gold[0] == "-" else f"-{gold}"] if re.search(r"[1-9]", gold) and gold[0] != "(" else []
     return Case(gold, [g for g in good if g.strip() != gold], bad)

@@ -14,17 +14,36 @@ def words_in_text(d: Draw) -> Case:
     *some, more, extra = d.sample(words, d.randint(4, 6))
     some.append(more)
     inner = ", ".join(some)
-    gold = d.of([rf"\text{{{inner}}}", rf"\text{{{inner}}}"], [rf"\text{{{inner}}}",
-        ", ".join(rf"\text{{{w}}}" for w in some)])
-    right = [inner, ", ".join(rf"\text{{{w}}}" for w in some), rf"\text{{{inner}}}", rf"\text{{{','.join(some)}}}",
-        rf"\text{{{', '.join(some[:-1])}, and {some[-1]}}}", rf"\text{{{inner.lower()}}}",
-        rf"\mathrm{{{','.join(some)}}}"]
-    right += d.half([rf"\textbf{{{inner}}}", rf"\mbox{{{inner}}}"], [r",\ ".join(rf"\text{{{w}}}" for w in some),
-        rf"\text{{{', '.join(some[:-1])} and {some[-1]}}}", rf"\textit{{{inner}}}"])
+    gold = d.of(
+        [rf"\text{{{inner}}}", rf"\text{{{inner}}}"], [rf"\text{{{inner}}}", ", ".join(rf"\text{{{w}}}" for w in some)]
+    )
+    right = [
+        inner,
+        ", ".join(rf"\text{{{w}}}" for w in some),
+        rf"\text{{{inner}}}",
+        rf"\text{{{','.join(some)}}}",
+        rf"\text{{{', '.join(some[:-1])}, and {some[-1]}}}",
+        rf"\text{{{inner.lower()}}}",
+        rf"\mathrm{{{','.join(some)}}}",
+    ]
+    right += d.half(
+        [rf"\textbf{{{inner}}}", rf"\mbox{{{inner}}}"],
+        [
+            r",\ ".join(rf"\text{{{w}}}" for w in some),
+            rf"\text{{{', '.join(some[:-1])} and {some[-1]}}}",
+            rf"\textit{{{inner}}}",
+        ],
+    )
     at = d.randrange(len(some))
     changed = [*some[:at], extra, *some[at + 1 :]]
-    wrong = [rf"\text{{{', '.join(changed)}}}", ", ".join(rf"\text{{{w}}}" for w in changed),
-        rf"\text{{{', '.join(some[:-1])}}}", rf"\text{{{inner}, {extra}}}", rf"\text{{{some[0]}}}", ", ".join(changed)]
+    wrong = [
+        rf"\text{{{', '.join(changed)}}}",
+        ", ".join(rf"\text{{{w}}}" for w in changed),
+        rf"\text{{{', '.join(some[:-1])}}}",
+        rf"\text{{{inner}, {extra}}}",
+        rf"\text{{{some[0]}}}",
+        ", ".join(changed),
+    ]
     return Case(gold, right, wrong)
 
 
@@ -34,26 +53,72 @@ def letters(d: Draw) -> Case:
     some = sorted(d.sample(pool, d.randint(2, 4)))
     extra = d.choice([c for c in pool if c not in some])
     turned = d.sample(some, len(some))
-    gold = d.of([rf"\text{{{', '.join(some)}}}", rf"\text{{{','.join(some)}}}"],
-        [", ".join(rf"\text{{{c}}}" for c in some), ", ".join(some)])
+    gold = d.of(
+        [rf"\text{{{', '.join(some)}}}", rf"\text{{{','.join(some)}}}"],
+        [", ".join(rf"\text{{{c}}}" for c in some), ", ".join(some)],
+    )
     both = [some, turned]
-    right = [form for x in both for form in (", ".join(x), rf"\text{{{', '.join(x)}}}",
-        ", ".join(rf"\text{{{c}}}" for c in x), ",".join(x), rf"\text{{{', '.join(x[:-1])} and {x[-1]}}}",
-        rf"{', '.join(x[:-1])} \text{{ and }} {x[-1]}", rf"\text{{({'), ('.join(x)})}}")]
+    right = [
+        form
+        for x in both
+        for form in (
+            ", ".join(x),
+            rf"\text{{{', '.join(x)}}}",
+            ", ".join(rf"\text{{{c}}}" for c in x),
+            ",".join(x),
+            rf"\text{{{', '.join(x[:-1])} and {x[-1]}}}",
+            rf"{', '.join(x[:-1])} \text{{ and }} {x[-1]}",
+            rf"\text{{({'), ('.join(x)})}}",
+        )
+    ]
     changed = [*some[:-1], extra]
-    wrong = [form for x in (changed, some[:-1], [*some, extra]) for form in (", ".join(x),
-        rf"\text{{{', '.join(x)}}}", rf"\text{{{','.join(x)}}}")]
+    wrong = [
+        form
+        for x in (changed, some[:-1], [*some, extra])
+        for form in (", ".join(x), rf"\text{{{', '.join(x)}}}", rf"\text{{{','.join(x)}}}")
+    ]
     return Case(gold, right, wrong)
 
 
-UNITS = {"cm": ("centimeters", "cm"), "m": ("meters", "m"), "km": ("kilometers", "km"), "g": ("grams", "g"),
-    "kg": ("kilograms", "kg"), "ft": ("feet", "ft"), "in": ("inches", "in"), "mi": ("miles", "mi"),
-    "lb": ("pounds", "lb"), "min": ("minutes", "min"), "hr": ("hours", "hr"), "mph": ("miles per hour", "mph"),
-    "gal": ("gallons", "gal"), "s": ("seconds", "s"), "yd": ("yards", "yd"), "mm": ("millimeters", "mm"),
-    "L": ("liters", "L")}
+UNITS = {
+    "cm": ("centimeters", "cm"),
+    "m": ("meters", "m"),
+    "km": ("kilometers", "km"),
+    "g": ("grams", "g"),
+    "kg": ("kilograms", "kg"),
+    "ft": ("feet", "ft"),
+    "in": ("inches", "in"),
+    "mi": ("miles", "mi"),
+    "lb": ("pounds", "lb"),
+    "min": ("minutes", "min"),
+    "hr": ("hours", "hr"),
+    "mph": ("miles per hour", "mph"),
+    "gal": ("gallons", "gal"),
+    "s": ("seconds", "s"),
+    "yd": ("yards", "yd"),
+    "mm": ("millimeters", "mm"),
+    "L": ("liters", "L"),
+}
 ABBREVIATED = {"g": "gm", "lb": "lbs", "hr": "h", "s": "sec"}
-CONFUSED = {"cm": "mm", "m": "km", "km": "mi", "g": "kg", "kg": "lb", "ft": "in", "in": "ft", "mi": "km",
-    "lb": "kg", "min": "s", "hr": "min", "mph": "mi", "gal": "L", "s": "hr", "yd": "ft", "mm": "cm", "L": "gal"}
+CONFUSED = {
+    "cm": "mm",
+    "m": "km",
+    "km": "mi",
+    "g": "kg",
+    "kg": "lb",
+    "ft": "in",
+    "in": "ft",
+    "mi": "km",
+    "lb": "kg",
+    "min": "s",
+    "hr": "min",
+    "mph": "mi",
+    "gal": "L",
+    "s": "hr",
+    "yd": "ft",
+    "mm": "cm",
+    "L": "gal",
+}
 
 
 @template("units")
@@ -61,17 +126,35 @@ def unit(d: Draw) -> Case:
     n = d.choice([str(d.randint(2, 900)), f"{d.randint(2, 90)}.{d.randint(1, 9)}"])
     code = d.of(["cm", "m", "g", "ft", "mi", "min", "mph", "s"], ["km", "kg", "in", "lb", "hr", "gal", "yd", "mm", "L"])
     long, short = UNITS[code]
-    gold = d.of([rf"{n}\text{{ {long}}}", rf"{n} \text{{ {short}}}"], [rf"{n}\mbox{{ {long}}}",
-        rf"{n}\,\text{{{short}}}", rf"{n}\ \mathrm{{{short}}}"])
-    right = [n, f"{n} {long}", f"{n} {short}", rf"{n}\text{{ {short}}}", rf"{n} \text{{ {long}}}",
-        rf"{n}\,\mathrm{{{short}}}", rf"\text{{{n} {long}}}", rf"{n}\ \text{{{short}}}", rf"{n}~\text{{{long}}}",
-        rf"{n}\textrm{{ {short}}}"]
+    gold = d.of(
+        [rf"{n}\text{{ {long}}}", rf"{n} \text{{ {short}}}"],
+        [rf"{n}\mbox{{ {long}}}", rf"{n}\,\text{{{short}}}", rf"{n}\ \mathrm{{{short}}}"],
+    )
+    right = [
+        n,
+        f"{n} {long}",
+        f"{n} {short}",
+        rf"{n}\text{{ {short}}}",
+        rf"{n} \text{{ {long}}}",
+        rf"{n}\,\mathrm{{{short}}}",
+        rf"\text{{{n} {long}}}",
+        rf"{n}\ \text{{{short}}}",
+        rf"{n}~\text{{{long}}}",
+        rf"{n}\textrm{{ {short}}}",
+    ]
     if code in ABBREVIATED:
         right += [rf"{n}\text{{ {ABBREVIATED[code]}}}"] * 2
     other_long, other_short = UNITS[CONFUSED[code]]
     m = n.replace(n[0], str(int(n[0]) % 9 + 1), 1)
-    wrong = [rf"{n}\text{{ {other_long}}}", rf"{n}\text{{ {other_short}}}", rf"{m}\text{{ {long}}}", m,
-        rf"{n}\,\mathrm{{{other_short}}}", f"{m} {short}", rf"{n}0\text{{ {short}}}"]
+    wrong = [
+        rf"{n}\text{{ {other_long}}}",
+        rf"{n}\text{{ {other_short}}}",
+        rf"{m}\text{{ {long}}}",
+        m,
+        rf"{n}\,\mathrm{{{other_short}}}",
+        f"{m} {short}",
+        rf"{n}0\text{{ {short}}}",
+    ]
     if code not in ("g", "min", "hr", "mph", "lb", "gal", "kg", "s", "L"):
         wrong.append(rf"{n}\text{{ {short}}}^2")
     return Case(gold, right, [w for w in wrong if "." not in n or not w.startswith(f"{n}0")])
@@ -84,16 +167,30 @@ def powers_of_units(d: Draw) -> Case:
     long, short = UNITS[code]
     word = {2: "square", 3: "cubic"}[p]
     other = {2: "cubic", 3: "square"}[p]
-    gold = d.of([rf"{n}\text{{ {short}}}^{p}", rf"{n} \text{{ {word} {long}}}"],
-        [rf"{n}\mbox{{ {short}}}^{p}", rf"{n}\,\text{{{short}}}^{{{p}}}", str(n)])
-    right = [str(n), f"{n} {short}^{p}", rf"{n}\text{{ {short}}}^{p}", rf"{n}\text{{ {word} {long}}}",
-        rf"{n}\,\mathrm{{{short}}}^{p}", f"{n} {word} {long}", rf"{n}\text{{ {short}}}^{{{p}}}",
-        rf"{n}\ \text{{{short}$^{p}$}}", rf"{n}\,\mathrm{{{short}^{p}}}"]
+    gold = d.of(
+        [rf"{n}\text{{ {short}}}^{p}", rf"{n} \text{{ {word} {long}}}"],
+        [rf"{n}\mbox{{ {short}}}^{p}", rf"{n}\,\text{{{short}}}^{{{p}}}", str(n)],
+    )
+    right = [
+        str(n),
+        f"{n} {short}^{p}",
+        rf"{n}\text{{ {short}}}^{p}",
+        rf"{n}\text{{ {word} {long}}}",
+        rf"{n}\,\mathrm{{{short}}}^{p}",
+        f"{n} {word} {long}",
+        rf"{n}\text{{ {short}}}^{{{p}}}",
+        rf"{n}\ \text{{{short}$^{p}$}}",
+        rf"{n}\,\mathrm{{{short}^{p}}}",
+    ]
     m = others(d, n)
     wrong = [rf"{m}\text{{ {short}}}^{p}", f"{m} {short}^{p}", str(m), rf"{m}\text{{ {word} {long}}}", f"{n}^{p}"]
     if gold != str(n):
-        wrong += [rf"{n}\text{{ {short}}}^{5 - p}", rf"{n}\text{{ {other} {long}}}", f"{n} {short}^{5 - p}",
-            rf"{n}\text{{ {long}}}"]
+        wrong += [
+            rf"{n}\text{{ {short}}}^{5 - p}",
+            rf"{n}\text{{ {other} {long}}}",
+            f"{n} {short}^{5 - p}",
+            rf"{n}\text{{ {long}}}",
+        ]
     return Case(gold, right, wrong)
 
 
@@ -103,10 +200,18 @@ def unit_after_surd(d: Draw) -> Case:
     long, short = UNITS[d.choice(["cm", "ft", "in"])]
     other = "meters"
     gold = rf"{a}\sqrt{{{b}}}\text{{ {long}}}"
-    right = [rf"{a}\sqrt{{{b}}}", rf"{a} \sqrt {b} \text{{ {short}}}", rf"\sqrt{{{a * a * b}}}\text{{ {long}}}",
-        rf"{a}\sqrt{{{b}}} {long}"]
-    wrong = [rf"{a}\sqrt{{{b + 1}}}\text{{ {long}}}", rf"{a + 1}\sqrt{{{b}}}", rf"{a}\sqrt{{{b}}}\text{{ {other}}}",
-        rf"{a}{b}\text{{ {long}}}"]
+    right = [
+        rf"{a}\sqrt{{{b}}}",
+        rf"{a} \sqrt {b} \text{{ {short}}}",
+        rf"\sqrt{{{a * a * b}}}\text{{ {long}}}",
+        rf"{a}\sqrt{{{b}}} {long}",
+    ]
+    wrong = [
+        rf"{a}\sqrt{{{b + 1}}}\text{{ {long}}}",
+        rf"{a + 1}\sqrt{{{b}}}",
+        rf"{a}\sqrt{{{b}}}\text{{ {other}}}",
+        rf"{a}{b}\text{{ {long}}}",
+    ]
     return Case(gold, right, wrong)
 
 
@@ -115,21 +220,49 @@ def hour(d: Draw) -> Case:
     h, half = d.randint(1, 11), d.choice("ap")
     m = d.of([0, 0, d.randint(1, 59)], [d.randint(1, 59)])
     t = f"{h}:{m:02}" if m else str(h)
-    gold = d.of([rf"{t}\text{{ {half}.m.}}", rf"{t} \text{{ {half}.m.}}"],
-        [rf"{t.replace(':', chr(92) + '!:' + chr(92) + '!')} \text{{ {half}.m.}}", rf"{t}\text{{ {half.upper()}M}}"])
-    right = [rf"\text{{{t} {half}.m.}}", f"{t} {half.upper()}M", rf"{t}\text{{ {half.upper()}M}}",
-        rf"{t}\ \text{{{half}.m.}}", f"{t} {half}.m.", f"{h}:{m:02} {half.upper()}M",
-        rf"{h}:{m:02}\text{{ {half}m}}", rf"\text{{{h}:{m:02} {half.upper()}.M.}}", rf"{t}\,\text{{{half}m}}"]
+    gold = d.of(
+        [rf"{t}\text{{ {half}.m.}}", rf"{t} \text{{ {half}.m.}}"],
+        [rf"{t.replace(':', chr(92) + '!:' + chr(92) + '!')} \text{{ {half}.m.}}", rf"{t}\text{{ {half.upper()}M}}"],
+    )
+    right = [
+        rf"\text{{{t} {half}.m.}}",
+        f"{t} {half.upper()}M",
+        rf"{t}\text{{ {half.upper()}M}}",
+        rf"{t}\ \text{{{half}.m.}}",
+        f"{t} {half}.m.",
+        f"{h}:{m:02} {half.upper()}M",
+        rf"{h}:{m:02}\text{{ {half}m}}",
+        rf"\text{{{h}:{m:02} {half.upper()}.M.}}",
+        rf"{t}\,\text{{{half}m}}",
+    ]
     o = "p" if half == "a" else "a"
     g = h + 1
-    wrong = [rf"\text{{{t} {o}.m.}}", rf"{t}\text{{ {o}.m.}}", f"{t} {o.upper()}M",
-        rf"{g}:{m:02}\text{{ {half}.m.}}", rf"{h}:{(m + 7) % 60:02}\text{{ {half}.m.}}",
-        f"{g}:{m:02} {half.upper()}M", rf"\text{{{h}:{(m + 30) % 60:02} {half}.m.}}"]
+    wrong = [
+        rf"\text{{{t} {o}.m.}}",
+        rf"{t}\text{{ {o}.m.}}",
+        f"{t} {o.upper()}M",
+        rf"{g}:{m:02}\text{{ {half}.m.}}",
+        rf"{h}:{(m + 7) % 60:02}\text{{ {half}.m.}}",
+        f"{g}:{m:02} {half.upper()}M",
+        rf"\text{{{h}:{(m + 30) % 60:02} {half}.m.}}",
+    ]
     return Case(gold, right, wrong)
 
 
-MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December"]
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 
@@ -140,11 +273,22 @@ def date(d: Draw) -> Case:
     year = d.randint(1950, 2040)
     gold = d.half(rf"\text{{{name} {n}}}", rf"\text{{{name} {n}, {year}}}")
     tail = d.half("", f", {year}")
-    right = [f"{name} {n}{tail}", rf"\text{{{name}}} {n}{tail}", rf"\text{{{name} }}{n}{tail}",
-        rf"\mathrm{{{name}}}\ {n}{tail}", rf"\text{{{name.lower()} {n}{tail}}}", rf"\mbox{{{name} {n}{tail}}}",
-        rf"\textbf{{{name} {n}{tail}}}"]
-    wrong = [rf"\text{{{name} {n + 1}{tail}}}", rf"\text{{{other} {n}{tail}}}", f"{other} {n}{tail}",
-        rf"\text{{{name}}}", f"{name} {n + 2}{tail}"]
+    right = [
+        f"{name} {n}{tail}",
+        rf"\text{{{name}}} {n}{tail}",
+        rf"\text{{{name} }}{n}{tail}",
+        rf"\mathrm{{{name}}}\ {n}{tail}",
+        rf"\text{{{name.lower()} {n}{tail}}}",
+        rf"\mbox{{{name} {n}{tail}}}",
+        rf"\textbf{{{name} {n}{tail}}}",
+    ]
+    wrong = [
+        rf"\text{{{name} {n + 1}{tail}}}",
+        rf"\text{{{other} {n}{tail}}}",
+        f"{other} {n}{tail}",
+        rf"\text{{{name}}}",
+        f"{name} {n + 2}{tail}",
+    ]
     wrong += d.half([], [rf"\text{{{name} {n}, {year + 1}}}", f"{name} {n}, {year - 10}"])
     return Case(gold, right, wrong)
 
@@ -153,23 +297,57 @@ def date(d: Draw) -> Case:
 def clock(d: Draw) -> Case:
     h, m = d.randint(1, 12), d.randint(1, 59)
     gold = f"{h}:{m:02}"
-    right = [rf"\text{{{gold}}}", rf"{h}\!:\!{m:02}", f"{h} : {m:02}", rf"{h}{{:}}{m:02}",
-        f"0{gold}" if h < 10 else rf"\mathrm{{{gold}}}"]
-    wrong = [f"{h}:{(m + 1) % 60:02}", f"{h % 12 + 1}:{m:02}", f"{h}{m:02}", str(h),
-        rf"\text{{{h}:{(m + 20) % 60:02}}}", rf"{h}\!:\!{(m + 5) % 60:02}"]
+    right = [
+        rf"\text{{{gold}}}",
+        rf"{h}\!:\!{m:02}",
+        f"{h} : {m:02}",
+        rf"{h}{{:}}{m:02}",
+        f"0{gold}" if h < 10 else rf"\mathrm{{{gold}}}",
+    ]
+    wrong = [
+        f"{h}:{(m + 1) % 60:02}",
+        f"{h % 12 + 1}:{m:02}",
+        f"{h}{m:02}",
+        str(h),
+        rf"\text{{{h}:{(m + 20) % 60:02}}}",
+        rf"{h}\!:\!{(m + 5) % 60:02}",
+    ]
     return Case(gold, right, wrong)
 
 
 @template("words")
 def word(d: Draw) -> Case:
-    words = d.half([*DAYS, *COLOURS, "even", "odd", "neither", "two lines", "empty", "circle", "parabola"],
-        [*MONTHS, *NAMES, *TREES, "hyperbola", "ellipse", "point", "cone", "plane", "rectangle", "yes", "no",
-        "undefined"])
+    words = d.half(
+        [*DAYS, *COLOURS, "even", "odd", "neither", "two lines", "empty", "circle", "parabola"],
+        [
+            *MONTHS,
+            *NAMES,
+            *TREES,
+            "hyperbola",
+            "ellipse",
+            "point",
+            "cone",
+            "plane",
+            "rectangle",
+            "yes",
+            "no",
+            "undefined",
+        ],
+    )
     w, *rest = d.sample(words, 4)
     gold = d.of([rf"\text{{{w}}}"], [rf"\text{{{w}}}", rf"\mbox{{{w}}}", w])
-    right = [w, rf"\text{{{w}}}", rf"\text{{{w.lower()}}}", rf"\text{{{w.capitalize()}}}",
-        rf"\mathrm{{{w}}}".replace(" ", r"\ "), rf"\textbf{{{w}}}", rf"\text{{ {w} }}", rf"\text{{{w}.}}",
-        rf"\mbox{{{w}}}", w.upper()]
+    right = [
+        w,
+        rf"\text{{{w}}}",
+        rf"\text{{{w.lower()}}}",
+        rf"\text{{{w.capitalize()}}}",
+        rf"\mathrm{{{w}}}".replace(" ", r"\ "),
+        rf"\textbf{{{w}}}",
+        rf"\text{{ {w} }}",
+        rf"\text{{{w}.}}",
+        rf"\mbox{{{w}}}",
+        w.upper(),
+    ]
     wrong = [f for v in rest for f in (v, rf"\text{{{v}}}")] + [rf"\text{{not {w}}}", rf"\text{{{w} or {rest[0]}}}"]
     return Case(gold, right, wrong)
 
@@ -183,11 +361,22 @@ def number_word(d: Draw) -> Case:
     gold = d.choice([rf"\text{{{w}}}", str(n), rf"{n}\text{{ {thing}}}"])
     right = [w, rf"\text{{{w}}}", str(n), rf"\text{{{w.capitalize()}}}", rf"\mbox{{{w}}}", rf"\text{{{n}}}"]
     if thing in gold:
-        right = [str(n), rf"\text{{{n} {thing}}}", f"{n} {thing}", rf"{n}\ \text{{{thing}}}",
-            rf"{n} \mbox{{ {thing}}}", rf"\mathbf{{{n}}}"]
+        right = [
+            str(n),
+            rf"\text{{{n} {thing}}}",
+            f"{n} {thing}",
+            rf"{n}\ \text{{{thing}}}",
+            rf"{n} \mbox{{ {thing}}}",
+            rf"\mathbf{{{n}}}",
+        ]
     k = n % 12 + 1
-    wrong = [names[k - 1], rf"\text{{{names[k - 1]}}}", str(k),
-        rf"\text{{{names[(k + 2) % 12 if (k + 2) % 12 != n - 1 else k % 12]}}}", rf"{k}\text{{ {thing}}}"]
+    wrong = [
+        names[k - 1],
+        rf"\text{{{names[k - 1]}}}",
+        str(k),
+        rf"\text{{{names[(k + 2) % 12 if (k + 2) % 12 != n - 1 else k % 12]}}}",
+        rf"{k}\text{{ {thing}}}",
+    ]
     return Case(gold, right, wrong)
 
 
@@ -195,14 +384,27 @@ def number_word(d: Draw) -> Case:
 def choice(d: Draw) -> Case:
     pool = d.half("ABCDE", "ABCDEF")
     c = d.choice(pool)
-    gold = d.of([rf"\text{{({c})}}", rf"\text{{{c}}}"], [rf"(\text{{{c}}})", rf"\textbf{{({c})}}",
-        rf"\mathrm{{({c})}}", rf"\text{{({c})}}"])
+    gold = d.of(
+        [rf"\text{{({c})}}", rf"\text{{{c}}}"],
+        [rf"(\text{{{c}}})", rf"\textbf{{({c})}}", rf"\mathrm{{({c})}}", rf"\text{{({c})}}"],
+    )
     o = d.choice([x for x in pool if x != c])
 
     def shapes(x: str) -> list[str]:
-        return [x, f"({x})", rf"\text{{({x})}}", rf"\text{{{x}}}", rf"\textbf{{({x})}}", rf"\textbf{{{x}}}",
-            rf"\mathbf{{{x}}}", rf"\mathrm{{({x})}}", *d.half([rf"(\text{{{x}}})", rf"\text{{{x}.}}"],
-            [rf"\textbf{{({x})}} ", rf"\textnormal{{({x})}}", rf"\text{{ ({x}) }}", f"{x}."])]
+        return [
+            x,
+            f"({x})",
+            rf"\text{{({x})}}",
+            rf"\text{{{x}}}",
+            rf"\textbf{{({x})}}",
+            rf"\textbf{{{x}}}",
+            rf"\mathbf{{{x}}}",
+            rf"\mathrm{{({x})}}",
+            *d.half(
+                [rf"(\text{{{x}}})", rf"\text{{{x}.}}"],
+                [rf"\textbf{{({x})}} ", rf"\textnormal{{({x})}}", rf"\text{{ ({x}) }}", f"{x}."],
+            ),
+        ]
 
     return Case(gold, shapes(c), [*shapes(o), f"{c}, {o}", rf"\text{{{c}{o}}}", rf"\text{{({c}) or ({o})}}"])
 
@@ -212,10 +414,20 @@ def choice_with_value(d: Draw) -> Case:
     n, c = d.randint(2, 500), d.choice("ABCDE")
     gold = str(n)
     m = others(d, n)
-    right = [rf"\textbf{{({c})}}\ {n}", rf"\text{{({c}) }} {n}", rf"\textbf{{({c}) }}{n}", rf"(\text{{{c}}})\ {n}",
-        rf"\mathrm{{({c})}}\ {n}"]
-    wrong = [rf"\textbf{{({c})}}\ {m}", rf"\text{{({c}) }} {m}", rf"\textbf{{({c}) }}{m}",
-        rf"\mathrm{{({c})}}\ {m}", rf"\text{{({c})}}"]
+    right = [
+        rf"\textbf{{({c})}}\ {n}",
+        rf"\text{{({c}) }} {n}",
+        rf"\textbf{{({c}) }}{n}",
+        rf"(\text{{{c}}})\ {n}",
+        rf"\mathrm{{({c})}}\ {n}",
+    ]
+    wrong = [
+        rf"\textbf{{({c})}}\ {m}",
+        rf"\text{{({c}) }} {m}",
+        rf"\textbf{{({c}) }}{m}",
+        rf"\mathrm{{({c})}}\ {m}",
+        rf"\text{{({c})}}",
+    ]
     return Case(gold, right, wrong)
 
 
@@ -225,15 +437,45 @@ def hedged(d: Draw) -> Case:
     m = others(d, n, 4)
     unit = d.of([r"\text{ cm}", ""], ["", r"\text{ degrees}", r"^\circ"])
     gold = f"{n}{unit}"
-    wrong = d.half([rf"{n} \text{{ or so, maybe {m}}}", rf"{n} \text{{ or }} {m}", rf"\text{{{n} or {m}}}",
-        f"{n}, {m}", rf"\text{{either }} {n} \text{{ or }} {m}", rf"\text{{not }} {n}", rf"{n} \text{{ to }} {m}"],
-        [rf"{n} \text{{, possibly {m}}}", rf"{n} \text{{ (or maybe {m})}}",
-        rf"\text{{between }} {n} \text{{ and }} {n + 2}", rf"\text{{more than }} {n}",
-        rf"\text{{{m}, or perhaps {n}}}", rf"{n} \text{{ or }} {m} \text{{ depending on the case}}",
-        rf"\text{{at least }} {n}", rf"\neq {n}", rf"{n} \text{{ is wrong, so }} {m}"])
-    right = [str(n), rf"\text{{{n}}}", rf"\mathbf{{{n}}}", rf"{n}.", rf"{{{n}}}", rf"\,{n}\,", rf"{n}\;",
-        rf"\displaystyle {n}", f"{n}.0", f"+{n}", rf"{{\bf {n}}}", rf"\textbf{{{n}}}", rf"\left({n}\right)",
-        rf"\mathrm{{{n}}}", f"= {n}"]
+    wrong = d.half(
+        [
+            rf"{n} \text{{ or so, maybe {m}}}",
+            rf"{n} \text{{ or }} {m}",
+            rf"\text{{{n} or {m}}}",
+            f"{n}, {m}",
+            rf"\text{{either }} {n} \text{{ or }} {m}",
+            rf"\text{{not }} {n}",
+            rf"{n} \text{{ to }} {m}",
+        ],
+        [
+            rf"{n} \text{{, possibly {m}}}",
+            rf"{n} \text{{ (or maybe {m})}}",
+            rf"\text{{between }} {n} \text{{ and }} {n + 2}",
+            rf"\text{{more than }} {n}",
+            rf"\text{{{m}, or perhaps {n}}}",
+            rf"{n} \text{{ or }} {m} \text{{ depending on the case}}",
+            rf"\text{{at least }} {n}",
+            rf"\neq {n}",
+            rf"{n} \text{{ is wrong, so }} {m}",
+        ],
+    )
+    right = [
+        str(n),
+        rf"\text{{{n}}}",
+        rf"\mathbf{{{n}}}",
+        rf"{n}.",
+        rf"{{{n}}}",
+        rf"\,{n}\,",
+        rf"{n}\;",
+        rf"\displaystyle {n}",
+        f"{n}.0",
+        f"+{n}",
+        rf"{{\bf {n}}}",
+        rf"\textbf{{{n}}}",
+        rf"\left({n}\right)",
+        rf"\mathrm{{{n}}}",
+        f"= {n}",
+    ]
     return Case(gold, right, wrong)
 
 
@@ -242,24 +484,52 @@ def rounded(d: Draw) -> Case:
     x = f"{d.randint(1, 99)}.{d.randint(0, 9)}{d.randint(1, 9)}"
     unit = d.of([r"\text{ mph}", ""], [r"\text{ pounds}", r"\%", ""])
     gold = d.half(rf"\approx {x}{unit}", f"{x}{unit}")
-    right = [x, rf"\approx {x}", f"{x}0", rf"\approx {x}{unit}", rf"\text{{approximately }} {x}", rf"\text{{{x}}}",
-        rf"{x}{unit}"]
+    right = [
+        x,
+        rf"\approx {x}",
+        f"{x}0",
+        rf"\approx {x}{unit}",
+        rf"\text{{approximately }} {x}",
+        rf"\text{{{x}}}",
+        rf"{x}{unit}",
+    ]
     y = f"{x[:-1]}{int(x[-1]) % 9 + 1}"
-    wrong = [rf"\approx {y}", y, rf"{y}{unit}", *d.half([f"{x[0]}{x}"], [x[:-1], f"{x}1"]), f"-{x}",
-        rf"\approx {x.replace('.', '')}"]
+    wrong = [
+        rf"\approx {y}",
+        y,
+        rf"{y}{unit}",
+        *d.half([f"{x[0]}{x}"], [x[:-1], f"{x}1"]),
+        f"-{x}",
+        rf"\approx {x.replace('.', '')}",
+    ]
     return Case(gold, right, wrong)
 
 
 @template("hedged and rounded answers")
 def exact_against_rounded(d: Draw) -> Case:
     """An exact gold answer is no decimal cut off."""
-    gold, near = d.of([(r"\pi", "3.14"), (r"\sqrt{2}", "1.41"), (r"\frac{1}{3}", "0.33"),
-        (r"\frac{2}{7}", "0.286")], [(r"\sqrt{3}", "1.732"), (r"\frac{2}{3}", "0.67"), (r"e", "2.718"),
-        (r"\frac{5}{6}", "0.83"), (r"\sqrt{5}", "2.236")])
+    gold, near = d.of(
+        [(r"\pi", "3.14"), (r"\sqrt{2}", "1.41"), (r"\frac{1}{3}", "0.33"), (r"\frac{2}{7}", "0.286")],
+        [
+            (r"\sqrt{3}", "1.732"),
+            (r"\frac{2}{3}", "0.67"),
+            (r"e", "2.718"),
+            (r"\frac{5}{6}", "0.83"),
+            (r"\sqrt{5}", "2.236"),
+        ],
+    )
     k = d.randint(2, 60)
     gold = f"{gold} + {k}"
     whole, _, rest = near.partition(".")
     body = gold.removesuffix(f" + {k}")
-    return Case(gold, [f"{k} + {body}", f"{k}+{body}", f"{{{body}}} + {k}", rf"{k - 1}+1+{body}"],
-        [f"{int(whole) + k}.{rest}", rf"{int(whole) + k}.{rest[:-1]}", f"{int(whole) + k}", f"{body} - {k}",
-        f"{body} + {k + 1}"])
+    return Case(
+        gold,
+        [f"{k} + {body}", f"{k}+{body}", f"{{{body}}} + {k}", rf"{k - 1}+1+{body}"],
+        [
+            f"{int(whole) + k}.{rest}",
+            rf"{int(whole) + k}.{rest[:-1]}",
+            f"{int(whole) + k}",
+            f"{body} - {k}",
+            f"{body} + {k + 1}",
+        ],
+    )

@@ -188,8 +188,14 @@ def test_sentencepiece_style_tokenizer_puts_no_space_before_an_answer() -> None:
 def test_a_tokenizer_of_words_needs_the_template_s_words() -> None:
     fits = words("<|user|> <|assistant|> <|system|> a b")
     assert text(ChatTemplate.load(fits, "tulu"), [{**m, "content": "a b"} for m in TALK]).split() == [
-        "<|user|>", "a", "b", "<|assistant|>", "a", "b", "</s>",
-    ]  # fmt: skip
+        "<|user|>",
+        "a",
+        "b",
+        "<|assistant|>",
+        "a",
+        "b",
+        "</s>",
+    ]
     with pytest.raises(BactrianError, match=r"no tokens for '<\|system\|>\\n', which it writes: found '<unk>'"):
         ChatTemplate.load(words("<|user|> <|assistant|> a b"), "tulu")
     with pytest.raises(BactrianError, match="does not end in a special token"):

@@ -23,9 +23,18 @@ Row = dict[str, Any]
 
 
 def rows(count: int, name: str) -> list[Row]:
-    return [{"id": f"{name}{n}", "messages": [{"role": "user", "content": f"{name} asks {n % 50} things"},
-                                              {"role": "assistant", "content": f"answer {n % 37} " * (n % 9 + 1)}],
-             "source": name, "license": "MIT"} for n in range(count)]  # fmt: skip
+    return [
+        {
+            "id": f"{name}{n}",
+            "messages": [
+                {"role": "user", "content": f"{name} asks {n % 50} things"},
+                {"role": "assistant", "content": f"answer {n % 37} " * (n % 9 + 1)},
+            ],
+            "source": name,
+            "license": "MIT",
+        }
+        for n in range(count)
+    ]
 
 
 def write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
@@ -74,9 +83,7 @@ STAGES: list[Stage] = [
 
 
 @pytest.mark.slow
-def test_a_stage_makes_the_same_on_a_cluster(
-    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stage_makes_the_same_on_a_cluster(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = {name: Input(name, path, Kind.DATA, "") for name, path in write(tmp_path, monkeypatch).items()}
     for number, stage in enumerate(STAGES):
         here = Workspace.temporary(tmp_path / f"{number}-here", inputs)

@@ -14,17 +14,25 @@ from bactrian.verify import Item, verify, verify_all
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 isolated = pytest.mark.skipif(not WORKING, reason=NONE)
 HUMANEVAL = {
-    "task_id": "HumanEval/0", "entry_point": "near",
-    "prompt": "import math\n\ndef far(a, b):\n    return not near(a, b)\n\n"
-    "def near(a, b):\n    \"\"\"Within 1.\"\"\"\n",
+    "task_id": "HumanEval/0",
+    "entry_point": "near",
+    "prompt": 'import math\n\ndef far(a, b):\n    return not near(a, b)\n\ndef near(a, b):\n    """Within 1."""\n',
     "canonical_solution": "    return math.fabs(a - b) <= 1\n",
     "test": "def check(candidate):\n    assert candidate(1, 2)\n    assert not candidate(1, 3)\n    assert far(1, 9)\n",
-}  # fmt: skip
+}
 PLUS = {name: HUMANEVAL[name] for name in ("task_id", "entry_point", "prompt", "canonical_solution")} | {
-    "base_input": [[1, 2]], "plus_input": [[0.5, 1.5], [-3, 3]], "atol": 0,
-}  # fmt: skip
-TASK = {"text": "Add.", "code": "def add(a, b):\r\n  return a + b", "test_list": ["assert add(1, 2) == 3"],
-        "challenge_test_list": ["assert add(-1, 1) == 0"], "test_setup_code": "", "task_id": 1}  # fmt: skip
+    "base_input": [[1, 2]],
+    "plus_input": [[0.5, 1.5], [-3, 3]],
+    "atol": 0,
+}
+TASK = {
+    "text": "Add.",
+    "code": "def add(a, b):\r\n  return a + b",
+    "test_list": ["assert add(1, 2) == 3"],
+    "challenge_test_list": ["assert add(-1, 1) == 0"],
+    "test_setup_code": "",
+    "task_id": 1,
+}
 
 
 def read(name: str) -> list[dict[str, Any]]:
@@ -50,8 +58,10 @@ def test_what_stands_before_the_function_is_given() -> None:
 @isolated
 def test_a_function_alone_is_enough_and_a_wrong_one_is_not() -> None:
     (row,) = humaneval_problems([HUMANEVAL], "file", "code", "MIT")
-    for program, outcome in (("def near(a, b):\n    return math.fabs(a - b) <= 1", "right"),
-                             ("def near(a, b):\n    return True", "wrong")):  # fmt: skip
+    for program, outcome in (
+        ("def near(a, b):\n    return math.fabs(a - b) <= 1", "right"),
+        ("def near(a, b):\n    return True", "wrong"),
+    ):
         assert verify("code", code_of(program), row["ground_truth"]).outcome == outcome
 
 
@@ -72,11 +82,15 @@ def test_mbpp_shows_the_tests_that_it_is_told_to() -> None:
         assert json.loads(row["ground_truth"])["tests"] == ["assert add(1, 2) == 3", "assert add(-1, 1) == 0"]
 
 
-@pytest.mark.parametrize("rows, field", [
-    ([HUMANEVAL, {**HUMANEVAL, "prompt": None}], "prompt"),
-    ([HUMANEVAL, {**HUMANEVAL, "entry_point": "nowhere"}], "prompt"),
-    ([HUMANEVAL, {**HUMANEVAL, "test": 3}], "test"), ([PLUS, {**PLUS, "plus_input": 3}], "plus_input"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rows, field",
+    [
+        ([HUMANEVAL, {**HUMANEVAL, "prompt": None}], "prompt"),
+        ([HUMANEVAL, {**HUMANEVAL, "entry_point": "nowhere"}], "prompt"),
+        ([HUMANEVAL, {**HUMANEVAL, "test": 3}], "test"),
+        ([PLUS, {**PLUS, "plus_input": 3}], "plus_input"),
+    ],
+)
 def test_a_bad_row_is_named(rows: list[dict[str, Any]], field: str) -> None:
     with pytest.raises(BactrianError, match=f"data.jsonl, row 2: fields? .*'{field}'"):
         list(humaneval_problems(rows, "data.jsonl", "code", ""))
@@ -90,8 +104,10 @@ def check_references(rows: list[dict[str, Any]]) -> None:
 
 @isolated
 def test_reference_solutions_pass() -> None:
-    rows = [*humaneval_problems(read("humaneval.jsonl")[::8], "h", "code", ""),
-            *mbpp_problems(read("mbpp_test.dev.jsonl")[::25], "m", "code", "", 1)]  # fmt: skip
+    rows = [
+        *humaneval_problems(read("humaneval.jsonl")[::8], "h", "code", ""),
+        *mbpp_problems(read("mbpp_test.dev.jsonl")[::25], "m", "code", "", 1),
+    ]
     check_references(rows)
 
 

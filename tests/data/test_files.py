@@ -105,7 +105,7 @@ BROKEN: list[tuple[str, bytes, str]] = [
     ("a.csv", b'id,text\n1,"a\nb"\n2,"a"b\n', ", line 4: not CSV: ',' expected after '\"'"),
     ("a.csv", b"text\n\xff\n", ", line 2: not UTF-8"),
     ("a.csv.gz", gzip.compress(b"text\n" + b"a\n" * 99, mtime=0)[:-12], ", line "),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "content", "complaint"), BROKEN)
@@ -283,9 +283,7 @@ def test_tally() -> None:
         (None, None),
     ],
 )
-def test_nulls_of_parquet_are_left_out_at_any_depth_and_only_they(
-    messages: Any, expected: Any, tmp_path: Path
-) -> None:
+def test_nulls_of_parquet_are_left_out_at_any_depth_and_only_they(messages: Any, expected: Any, tmp_path: Path) -> None:
     message = pa.struct([("role", pa.string()), ("deep", pa.list_(pa.struct([("x", pa.int64())])))])
     kept = {"messages": [{"role": "b", "deep": []}], "n": {"word": "c"}}
     schema = pa.schema([("messages", pa.list_(message)), ("n", pa.struct([("word", pa.string())]))])

@@ -7,8 +7,25 @@ from hypothesis import strategies as st
 
 from bactrian.data.curate.hygiene import IDENTITIES, _names, named_identity
 
-PIECES = ["Gemini", "GEMİNI", "gemını", "opEnai", "BinG chat", "Bard", "bards", "DeepſeeK", "\u212a", "gpt-4o", "GPT-4",
-          " ", "x", "ß", ",", "\n", "Mistral\u00a0AI"]  # fmt: skip
+PIECES = [
+    "Gemini",
+    "GEMİNI",
+    "gemını",
+    "opEnai",
+    "BinG chat",
+    "Bard",
+    "bards",
+    "DeepſeeK",
+    "\u212a",
+    "gpt-4o",
+    "GPT-4",
+    " ",
+    "x",
+    "ß",
+    ",",
+    "\n",
+    "Mistral\u00a0AI",
+]
 
 
 def answer(text: str) -> dict[str, Any]:

@@ -60,8 +60,10 @@ def test_pairs_keep_their_promises(given_answers: list[Scored], pairs: int, marg
         assert chosen.score - rejected.score >= max(margin, 0.25)
     possible = any(
         a.score == top and b.text.strip() and b.text != a.text and b.score < top and top - b.score >= margin
-        for a in given_answers if a.text.strip() for b in given_answers
-    )  # fmt: skip
+        for a in given_answers
+        if a.text.strip()
+        for b in given_answers
+    )
     assert bool(found) <= possible
 
 

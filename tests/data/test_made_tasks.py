@@ -70,14 +70,22 @@ def test_programs_settings() -> None:
 
 
 KEEPS = {
-    "validate_lowercase": "all is small", "validate_uppercase": "ALL IS LARGE", "validate_no_commas": "one and two",
-    "validate_quotation": '"So it is."', "validate_title": "<<A day>> It rained.",
-}  # fmt: skip
+    "validate_lowercase": "all is small",
+    "validate_uppercase": "ALL IS LARGE",
+    "validate_no_commas": "one and two",
+    "validate_quotation": '"So it is."',
+    "validate_title": "<<A day>> It rained.",
+}
 BREAKS = {
-    "validate_lowercase": "Not all", "validate_uppercase": "NOT all", "validate_no_commas": "one, two",
-    "validate_quotation": "So it is.", "validate_title": "A day. It rained.",
-    "validate_end": "It ends otherwise", "verify_keywords": "nothing of it", "validate_word_constraint": "word " * 21,
-}  # fmt: skip
+    "validate_lowercase": "Not all",
+    "validate_uppercase": "NOT all",
+    "validate_no_commas": "one, two",
+    "validate_quotation": "So it is.",
+    "validate_title": "A day. It rained.",
+    "validate_end": "It ends otherwise",
+    "verify_keywords": "nothing of it",
+    "validate_word_constraint": "word " * 21,
+}
 
 
 def kept(asked: dict[str, object]) -> str:

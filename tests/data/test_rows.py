@@ -41,7 +41,7 @@ BAD = [
     ("pair", {**PAIR, "rejected": [EMPTY]}, ", field 'rejected' after the prompt, message 2: "),
     ("text", {"text": ""}, ", field 'text': found an empty text"),
     ("text", {"text": ["a"]}, ", field 'text': found ['a'] (list), expected text"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("kind", GOOD)

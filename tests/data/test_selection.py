@@ -12,14 +12,22 @@ from bactrian.data.curate.selection import Pool, any_of, at_random, by_domain, c
 POOL = Pool(["a"] * 6 + ["b"] * 2, [10, 60, 30, 50, 20, 40, 5, 7])
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50)), min_size=1, max_size=30), st.integers(1, 40),
-       st.integers(0, 3), st.integers(0, 9))  # fmt: skip
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50)), min_size=1, max_size=30),
+    st.integers(1, 40),
+    st.integers(0, 3),
+    st.integers(0, 9),
+)
 def test_every_selection_takes_distinct_rows_the_first_ones_first_and_as_many_as_it_can(
     rows: list[tuple[str, int]], count: int, firsts: int, seed: int
 ) -> None:
     pool = Pool([domain for domain, _ in rows], [length for _, length in rows], list(range(0, len(rows), 4))[:firsts])
-    for taken in (at_random(pool, count, seed), longest(pool, count, seed), by_domain(pool, count, seed, halving),
-                  by_domain(pool, count, seed, any_of)):  # fmt: skip
+    for taken in (
+        at_random(pool, count, seed),
+        longest(pool, count, seed),
+        by_domain(pool, count, seed, halving),
+        by_domain(pool, count, seed, any_of),
+    ):
         assert len(taken) == len(set(taken)) == min(count, len(rows))
         assert taken[: len(pool.first)] == list(pool.first)[:count]
         assert set(taken) <= set(range(len(rows)))

@@ -31,10 +31,18 @@ def write_small(folder: Path, seed: int = 0, context: int = 4096) -> Path:
     tokenizer = byte_tokenizer()
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=context, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=context,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None,
+    )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
         for weight in model.parameters():
@@ -59,8 +67,13 @@ SETS: dict[str, list[dict[str, Any]]] = {
         {"question": " ".join(f"word{i}{j}" for j in range(12)) + "?", "answer": f"#### {2 * i}"} for i in range(6)
     ],
     "arc-easy.jsonl": [
-        {"id": f"q{i}", "question": f"{i} + {i}?", "answerKey": "AB"[i % 2],
-         "choices": {"label": ["A", "B"], "text": [f"not {2 * i}", str(2 * i)]}} for i in range(5)
+        {
+            "id": f"q{i}",
+            "question": f"{i} + {i}?",
+            "answerKey": "AB"[i % 2],
+            "choices": {"label": ["A", "B"], "text": [f"not {2 * i}", str(2 * i)]},
+        }
+        for i in range(5)
     ],
     "mmlu_test.jsonl": [
         {"subject": f"s{i % 3}", "question": f"{i}?", "choices": list("wxyz"), "answer": i % 4} for i in range(9)
@@ -69,10 +82,16 @@ SETS: dict[str, list[dict[str, Any]]] = {
         {"subject": f"s{i % 3}", "question": f"dev {i}?", "choices": list("wxyz"), "answer": "A"} for i in range(15)
     ],
     "gpqa.jsonl": [
-        {"Question": "Why?", "Correct Answer": "so", "Incorrect Answer 1": "a", "Incorrect Answer 2": "b",
-         "Incorrect Answer 3": "c", "High-level domain": "Physics"}
+        {
+            "Question": "Why?",
+            "Correct Answer": "so",
+            "Incorrect Answer 1": "a",
+            "Incorrect Answer 2": "b",
+            "Incorrect Answer 3": "c",
+            "High-level domain": "Physics",
+        }
     ],
-}  # fmt: skip
+}
 
 
 def write_sets(folder: Path) -> Path:

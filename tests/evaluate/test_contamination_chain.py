@@ -29,9 +29,15 @@ steps:
 
 
 def rows(name: str, texts: list[str]) -> str:
-    made = [{"id": f"{name}{i}", "source": "test", "license": "CC0-1.0",
-             "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}]}
-            for i, text in enumerate(texts)]  # fmt: skip
+    made = [
+        {
+            "id": f"{name}{i}",
+            "source": "test",
+            "license": "CC0-1.0",
+            "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}],
+        }
+        for i, text in enumerate(texts)
+    ]
     return "".join(json.dumps(row) + "\n" for row in made)
 
 

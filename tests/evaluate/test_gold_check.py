@@ -42,16 +42,20 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 def human(number: int, **changes: str) -> dict[str, Any]:
     name = f"add{number}"
     return {
-        "task_id": f"H/{number}", "entry_point": name, "prompt": f"def {name}(x):\n    '''x + {number}'''\n",
+        "task_id": f"H/{number}",
+        "entry_point": name,
+        "prompt": f"def {name}(x):\n    '''x + {number}'''\n",
         "canonical_solution": f"    return x + {number}\n",
         "test": "def check(candidate):\n"
-                f"    assert candidate(1) == {number + 1}\n    assert candidate(5) == {number + 5}",
-    } | changes  # fmt: skip
+        f"    assert candidate(1) == {number + 1}\n    assert candidate(5) == {number + 5}",
+    } | changes
 
 
 def math_rows(count: int) -> list[dict[str, Any]]:
-    return [{"problem": f"{i} + {i}?", "solution": f"It is \\boxed{{{2 * i}}}.", "answer": str(2 * i), "subject": "s"}
-            for i in range(count)]  # fmt: skip
+    return [
+        {"problem": f"{i} + {i}?", "solution": f"It is \\boxed{{{2 * i}}}.", "answer": str(2 * i), "subject": "s"}
+        for i in range(count)
+    ]
 
 
 def of(name: str, folder: Path) -> Loaded:
@@ -72,14 +76,19 @@ def test_every_task_has_gold_answers_or_says_why_not(name: str) -> None:
 
 
 EXAMPLES = {
-    "gsm8k": Question("?", "-1,234.50", solution="He has 7 of 9."), "math": Question("?", "\\frac{1}{2}"),
-    "deepmind": Question("?", "2*x**2 + 3"), "choice": Question("?", "A"), "bbh": Question("?", "] ) }"),
-    "contains": Question("?", '["Paris", "City of Light"]'), "drop": Question("?", '["Smith", "Jones"]'),
-    "code": Question("?", json.dumps({"tests": ["assert two() == 2"]}),
-                     solution="```python\ndef two():\n    return 2\n```"),
+    "gsm8k": Question("?", "-1,234.50", solution="He has 7 of 9."),
+    "math": Question("?", "\\frac{1}{2}"),
+    "deepmind": Question("?", "2*x**2 + 3"),
+    "choice": Question("?", "A"),
+    "bbh": Question("?", "] ) }"),
+    "contains": Question("?", '["Paris", "City of Light"]'),
+    "drop": Question("?", '["Smith", "Jones"]'),
+    "code": Question(
+        "?", json.dumps({"tests": ["assert two() == 2"]}), solution="```python\ndef two():\n    return 2\n```"
+    ),
     "compliance": Question("?", "refuse"),
     "ifeval": Question("?", json.dumps({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]})),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(WRITERS))
@@ -202,8 +211,16 @@ def test_results_say_what_was_checked_and_an_unseen_task_is_not_looked_at_in_vai
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     data, model = write_sets(tmp_path / "sets"), write_small(tmp_path / "model")
     results = run(tmp_path / "run", {"one": model}, data, limit=2)
-    assert results["tasks"]["gsm8k"]["gold"] == {"questions": 2, "without": 0, "right": 2, "wrong_tried": 2, "bad": [],
-                                                 "called_right": [], "none": "", "left_out": {}}  # fmt: skip
+    assert results["tasks"]["gsm8k"]["gold"] == {
+        "questions": 2,
+        "without": 0,
+        "right": 2,
+        "wrong_tried": 2,
+        "bad": [],
+        "called_right": [],
+        "none": "",
+        "left_out": {},
+    }
     broken = {"question": "Q", "options": ["(A)a", "(B)b"], "label": "B", "task": "t", "passage": None}
     write(data / "agieval.jsonl", [broken])
     monkeypatch.setitem(WRITERS, "choice", lambda question: "I would rather not.")
@@ -234,8 +251,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 KINDS: list[tuple[str, dict[str, Any]]] = [
-    ("punctuation:no_comma", {}), ("detectable_format:title", {}), ("detectable_content:postscript",
-     {"postscript_marker": "P.P.S"}), ("keywords:existence", {"keywords": ["blue", "green"]}),
+    ("punctuation:no_comma", {}),
+    ("detectable_format:title", {}),
+    ("detectable_content:postscript", {"postscript_marker": "P.P.S"}),
+    ("keywords:existence", {"keywords": ["blue", "green"]}),
     ("keywords:frequency", {"keyword": "blue", "frequency": 3, "relation": "at least"}),
     ("keywords:forbidden_words", {"forbidden_words": ["right", "which"]}),
     ("length_constraints:number_words", {"num_words": 90, "relation": "at least"}),
@@ -244,8 +263,9 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
     ("detectable_format:number_highlighted_sections", {"num_highlights": 2}),
     ("detectable_content:number_placeholders", {"num_placeholders": 4}),
     ("length_constraints:number_paragraphs", {"num_paragraphs": 3}),
-    ("startend:end_checker", {"end_phrase": "That is all."}), ("combination:repeat_prompt", {"prompt_to_repeat": "Go"}),
-]  # fmt: skip
+    ("startend:end_checker", {"end_phrase": "That is all."}),
+    ("combination:repeat_prompt", {"prompt_to_repeat": "Go"}),
+]
 
 
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4, unique_by=lambda kind: kind[0]))

@@ -16,15 +16,26 @@ from bactrian.evaluate.prompting import Writer, shots
 from bactrian.evaluate.task import Preamble, Question
 
 WRITTEN: dict[str, Any] = {
-    "doc_id": 0, "doc": {"question": "1+1"}, "target": "2",
+    "doc_id": 0,
+    "doc": {"question": "1+1"},
+    "target": "2",
     "arguments": {"gen_args_0": {"arg_0": "Q: 1+1\nA:", "arg_1": {"until": ["Q:"], "max_gen_toks": 9}}},
-    "resps": [["It is 2."]], "filtered_resps": ["2."], "filter": "flexible", "exact_match": 1.0,
-}  # fmt: skip
+    "resps": [["It is 2."]],
+    "filtered_resps": ["2."],
+    "filter": "flexible",
+    "exact_match": 1.0,
+}
 RANKED: dict[str, Any] = {
-    "doc_id": 1, "doc": {}, "target": "1", "acc": 0.0, "acc_norm": 1.0, "filter": "none",
+    "doc_id": 1,
+    "doc": {},
+    "target": "1",
+    "acc": 0.0,
+    "acc_norm": 1.0,
+    "filter": "none",
     "arguments": {f"gen_args_{i}": {"arg_0": "Q\nAnswer:", "arg_1": f" {letter}"} for i, letter in enumerate("AB")},
-    "resps": [[["-1.0", "False"]], [["-2.0", "False"]]], "filtered_resps": [["-1.0", "False"], ["-2.0", "False"]],
-}  # fmt: skip
+    "resps": [[["-1.0", "False"]], [["-2.0", "False"]]],
+    "filtered_resps": [["-1.0", "False"], ["-2.0", "False"]],
+}
 
 
 def log(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
@@ -62,8 +73,19 @@ def test_a_log_is_a_task_that_asks_the_same_to_the_letter(tmp_path: Path) -> Non
 
 def test_our_questions_as_a_task_of_the_harness(tmp_path: Path) -> None:
     preamble = Preamble("Choose.\n\n", shots(("1?\nAnswer:", "x")))
-    asked = loaded(task("mine", form="rank", metric="acc", verifier="", cue="\nAnswer:", keep_cue=True, format="plain",
-                        preamble=preamble), [Question("2?", "y", ("x", "y"), (1,))])  # fmt: skip
+    asked = loaded(
+        task(
+            "mine",
+            form="rank",
+            metric="acc",
+            verifier="",
+            cue="\nAnswer:",
+            keep_cue=True,
+            format="plain",
+            preamble=preamble,
+        ),
+        [Question("2?", "y", ("x", "y"), (1,))],
+    )
     config = json.loads(export_task(asked, tmp_path).read_text())
     (row,) = [json.loads(line) for line in (tmp_path / "mine.jsonl").read_text().splitlines()]
     assert config["output_type"] == "multiple_choice" and config["target_delimiter"] == " "
@@ -73,14 +95,34 @@ def test_our_questions_as_a_task_of_the_harness(tmp_path: Path) -> None:
 
 
 def record(question: str, score: float, group: str = "", cluster: str = "", said: str = "") -> Record:
-    return Record(question, 0, f"prompt of {question}", said, "g", said or None, score,
-                  "right" if score > 0.5 else "wrong", 3, "stop", group, cluster, {"right": score})  # fmt: skip
+    return Record(
+        question,
+        0,
+        f"prompt of {question}",
+        said,
+        "g",
+        said or None,
+        score,
+        "right" if score > 0.5 else "wrong",
+        3,
+        "stop",
+        group,
+        cluster,
+        {"right": score},
+    )
 
 
 def test_ours_in_the_harness_layout_and_back(tmp_path: Path) -> None:
     records = {("m", "t"): [record(str(i), float(i % 2), said=str(i)) for i in range(6)]}
-    score = {"model": "m", "task": "t", "metric": "exact match", "score": 0.5, "error": 0.2, "questions": 6,
-             "numbers": {"right": 0.5}}  # fmt: skip
+    score = {
+        "model": "m",
+        "task": "t",
+        "metric": "exact match",
+        "score": 0.5,
+        "error": 0.2,
+        "questions": 6,
+        "numbers": {"right": 0.5},
+    }
     results = {"models": ["m"], "scores": [score], "tasks": {"t": {"exemplars": 8}}}
     paths = write_results(tmp_path, results, records)
     table = json.loads(paths[0].read_text())
@@ -105,8 +147,10 @@ def test_differences_by_the_test_that_fits() -> None:
 
 def test_two_sides_task_by_task_with_what_flipped() -> None:
     def side(name: str, right: set[int]) -> Side:
-        mine = {"t": [record(str(i), float(i in right), "ab"[i % 2], said=f"{name}{i}") for i in range(30)],
-                "u": [record(str(i), 1.0) for i in range(5)]}  # fmt: skip
+        mine = {
+            "t": [record(str(i), float(i in right), "ab"[i % 2], said=f"{name}{i}") for i in range(30)],
+            "u": [record(str(i), 1.0) for i in range(5)],
+        }
         return Side(name, mine, {"t": {"metric": "exact match", "task_hash": "x"}})
 
     first, second = side("old", set(range(10))), side("new", set(range(2, 25)))

@@ -47,23 +47,26 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 EVAL = ("eval", "one", "--data", "sets", "--max-new-tokens", "2", "--format", "plain", "--dtype", "float32")
 
 
-@pytest.mark.parametrize("more, message", [
-    (["--tasks", "gsm9k"], "no task is called 'gsm9k'; did you mean"),
-    (["--tasks", "gsm8k", "--data", "nowhere"], "nowhere: no such folder"),
-    (["--tasks", "hellaswag"], "task hellaswag: its data are not here"),
-    (["--tasks", "gpqa"], "gpqa: unseen, for final candidates only"),
-    (["--tasks", "gpqa", "--final"], "gpqa: unseen, for final candidates only"),
-    (["--suite", "unseen", "--reason", "because"], "for final candidates only"),
-    (["--suite", "prod"], "suite"),
-    (["--suite", "dev", "--tasks", "gsm8k"], "expected either suite or tasks"),
-    (["--tasks", "gsm8k", "--limits", "gsm8k=0"], "--limits: found 'gsm8k=0', expected TASK=N"),
-    (["--tasks", "gsm8k", "--limits", "mmlu=3"], "'mmlu' is none of the tasks asked"),
-    (["sets/../one", "--tasks", "gsm8k"], "two models are called 'one'; give them labels: LABEL=MODEL"),
-    (["other=nothing", "--tasks", "gsm8k"], "nothing"),
-    (["--tasks", "gsm8k", "--baseline", "nobody"], "baseline: found 'nobody', expected one of one"),
-    (["--tasks", "xstest", "--classifier", "nothing"], "nothing"),
-    (["--tasks", "gpqa", "--harness", "out"], "gpqa: unseen, for final candidates only"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--tasks", "gsm9k"], "no task is called 'gsm9k'; did you mean"),
+        (["--tasks", "gsm8k", "--data", "nowhere"], "nowhere: no such folder"),
+        (["--tasks", "hellaswag"], "task hellaswag: its data are not here"),
+        (["--tasks", "gpqa"], "gpqa: unseen, for final candidates only"),
+        (["--tasks", "gpqa", "--final"], "gpqa: unseen, for final candidates only"),
+        (["--suite", "unseen", "--reason", "because"], "for final candidates only"),
+        (["--suite", "prod"], "suite"),
+        (["--suite", "dev", "--tasks", "gsm8k"], "expected either suite or tasks"),
+        (["--tasks", "gsm8k", "--limits", "gsm8k=0"], "--limits: found 'gsm8k=0', expected TASK=N"),
+        (["--tasks", "gsm8k", "--limits", "mmlu=3"], "'mmlu' is none of the tasks asked"),
+        (["sets/../one", "--tasks", "gsm8k"], "two models are called 'one'; give them labels: LABEL=MODEL"),
+        (["other=nothing", "--tasks", "gsm8k"], "nothing"),
+        (["--tasks", "gsm8k", "--baseline", "nobody"], "baseline: found 'nobody', expected one of one"),
+        (["--tasks", "xstest", "--classifier", "nothing"], "nothing"),
+        (["--tasks", "gpqa", "--harness", "out"], "gpqa: unseen, for final candidates only"),
+    ],
+)
 def test_eval(here: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str) -> None:
     assert message in error_of(capsys, *EVAL, *more)
 
@@ -71,9 +74,13 @@ def test_eval(here: Path, capsys: pytest.CaptureFixture[str], more: list[str], m
 def test_eval_of_damaged_sets(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = (here / "sets" / "gsm8k_test.jsonl").read_bytes()
     damaged = here / "sets" / "gsm8k_test.jsonl"
-    for content, message in ((whole[:300], "line"), (b"", "gsm8k"), (b"\xff\xfe\x00rubbish", "gsm8k_test.jsonl"),
-                             (b'{"q": 1}\n', "a row that is in no layout known for it (KeyError: 'answer')"),
-                             (b"[1, 2]\n", "line 1")):  # fmt: skip
+    for content, message in (
+        (whole[:300], "line"),
+        (b"", "gsm8k"),
+        (b"\xff\xfe\x00rubbish", "gsm8k_test.jsonl"),
+        (b'{"q": 1}\n', "a row that is in no layout known for it (KeyError: 'answer')"),
+        (b"[1, 2]\n", "line 1"),
+    ):
         damaged.write_bytes(content)
         assert message in error_of(capsys, *EVAL, "--tasks", "gsm8k")
 
@@ -118,9 +125,11 @@ def test_scores_and_compare_of_damaged_folders(here: Path, capsys: pytest.Captur
     assert "name a folder with --out" in error_of(capsys, "scores", str(good), "--to", "lm-eval")
     table = pq.read_table(good / "questions.parquet")
     pq.write_table(table.drop(["outcome", "mode"]), bad / "questions.parquet")
-    for command in (compare, ("scores", f"{bad}:one", f"{good}:one"),
-                    ("scores", str(bad), "--to", "lm-eval", "--out", "o"),
-                    ):  # fmt: skip
+    for command in (
+        compare,
+        ("scores", f"{bad}:one", f"{good}:one"),
+        ("scores", str(bad), "--to", "lm-eval", "--out", "o"),
+    ):
         assert "no column mode, outcome: written by another version" in error_of(capsys, *command)
     pq.write_table(table.slice(0, 0), bad / "questions.parquet")
     assert "holds no answers" in error_of(capsys, "compare", str(bad), str(good))
@@ -138,17 +147,20 @@ def test_scores_and_compare_of_damaged_folders(here: Path, capsys: pytest.Captur
     assert str(samples.name) in error_of(capsys, "compare", str(samples), str(good))
 
 
-@pytest.mark.parametrize("more, message", [
-    ([], "expected either --questions N or --difference POINTS"),
-    (["-n", "100", "--difference", "2"], "expected either"),
-    (["--difference", "0"], "--difference: found 0"),
-    (["--difference", "300"], "--difference: found 300"),
-    (["--difference", "nan"], "--difference: found nan"),
-    (["-n", "100", "--score", "100"], "--score: found 100"),
-    (["--difference", "30", "--disagree", "10"], "--disagree: found 10"),
-    (["-n", "10", "--disagree", "0"], "--disagree: found 0"),
-    (["-n", "1"], "Invalid value for '--questions'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ([], "expected either --questions N or --difference POINTS"),
+        (["-n", "100", "--difference", "2"], "expected either"),
+        (["--difference", "0"], "--difference: found 0"),
+        (["--difference", "300"], "--difference: found 300"),
+        (["--difference", "nan"], "--difference: found nan"),
+        (["-n", "100", "--score", "100"], "--score: found 100"),
+        (["--difference", "30", "--disagree", "10"], "--disagree: found 10"),
+        (["-n", "10", "--disagree", "0"], "--disagree: found 0"),
+        (["-n", "1"], "Invalid value for '--questions'"),
+    ],
+)
 def test_power(capsys: pytest.CaptureFixture[str], more: list[str], message: str) -> None:
     assert message in error_of(capsys, "power", *more)
 
@@ -158,9 +170,12 @@ def test_ledger(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines, whole = ledger.read_text(), results.read_text()
     assert cli.invoke(["ledger", "--store", "store"]) == 0
     assert "nowhere: no such folder" in error_of(capsys, "ledger", "--store", "nowhere")
-    for forged, message in ((lines.replace("the paper", "a habit"), "line 1: its seal does not fit"),
-                            ("rubbish\n", "line 1: not a line of a ledger"), (lines[:-20], "line 1: not a line"),
-                            ("", "looks that they were made with are not in")):  # fmt: skip
+    for forged, message in (
+        (lines.replace("the paper", "a habit"), "line 1: its seal does not fit"),
+        ("rubbish\n", "line 1: not a line of a ledger"),
+        (lines[:-20], "line 1: not a line"),
+        ("", "looks that they were made with are not in"),
+    ):
         ledger.write_text(forged)
         assert message in error_of(capsys, "ledger", "--store", "store") and "tampered"
     ledger.write_bytes(b"\xff\xfe\n")

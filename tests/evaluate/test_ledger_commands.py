@@ -94,8 +94,12 @@ def test_what_was_lost_is_named_and_nothing_more_is_measured(
 ) -> None:
     lose(here / "runs" / NAME)  # type: ignore[operator]
     capsys.readouterr()
-    for command in ([*EVAL, "--tasks", "gpqa", "--final", "--reason", "fourth"], [*EVAL, "--tasks", "gsm8k"],
-                    [*EVAL, "--tasks", "gpqa", "--final", "--reason", "first"], ["ledger"]):  # fmt: skip
+    for command in (
+        [*EVAL, "--tasks", "gpqa", "--final", "--reason", "fourth"],
+        [*EVAL, "--tasks", "gsm8k"],
+        [*EVAL, "--tasks", "gpqa", "--final", "--reason", "first"],
+        ["ledger"],
+    ):
         assert cli.invoke(command) == 2, command
         said = capsys.readouterr().err
         assert f"runs/{NAME}" in said and "tampered" in said and "--rebuild" in said
@@ -108,8 +112,9 @@ def test_what_results_prove_is_written_again_and_the_gap_is_marked(
     here: Path, capsys: pytest.CaptureFixture[str], lose: object
 ) -> None:
     before = ledger().looks()
-    gone = next(path for path in (here / "runs/artifacts").glob("suite-*")
-                if Manifest.read(path).ledger.looks[0]["number"] == 3)  # type: ignore[union-attr]
+    gone = next(
+        path for path in (here / "runs/artifacts").glob("suite-*") if Manifest.read(path).ledger.looks[0]["number"] == 3
+    )  # type: ignore[union-attr]
     lose(here / "runs" / NAME)  # type: ignore[operator]
     shutil.rmtree(gone)  # nothing proves the third look, but the note of how far the ledger was
     assert cli.invoke(["ledger", "--rebuild"]) == 0
@@ -136,8 +141,23 @@ def test_a_store_can_be_moved_and_copied_and_named_from_anywhere(
     assert [len(ledger(store).checked()) for store in ("copy", "moved")] == [4, 4]
     (here / "elsewhere").mkdir()
     monkeypatch.chdir(here / "elsewhere")
-    there = ["eval", str(here / "one"), "--data", str(here / "sets"), "--max-new-tokens", "2", "--dtype", "float32",
-             "--tasks", "gpqa", "--final", "--reason", "fifth", "--store", str(here / "moved")]  # fmt: skip
+    there = [
+        "eval",
+        str(here / "one"),
+        "--data",
+        str(here / "sets"),
+        "--max-new-tokens",
+        "2",
+        "--dtype",
+        "float32",
+        "--tasks",
+        "gpqa",
+        "--final",
+        "--reason",
+        "fifth",
+        "--store",
+        str(here / "moved"),
+    ]
     assert cli.invoke(there) == 0
     assert len(ledger(str(here / "moved")).checked()) == 5
     (here / "moved" / NAME).unlink()
@@ -171,8 +191,11 @@ def test_results_know_the_ledger_and_their_looks(here: Path) -> None:
     }
     assert sorted(look["reason"] for each in known if each for look in each.looks) == ["first", "second", "third"]
     assert cli.invoke([*EVAL, "--tasks", "gsm8k"]) == 0
-    (dev,) = {record.seal for path in (here / "runs/artifacts").glob("suite-*")
-              if (record := Manifest.read(path).ledger) and not record.looks}  # fmt: skip
+    (dev,) = {
+        record.seal
+        for path in (here / "runs/artifacts").glob("suite-*")
+        if (record := Manifest.read(path).ledger) and not record.looks
+    }
     assert dev == looks[-1].seal  # results without a look know of the ledger too
 
 

@@ -131,12 +131,15 @@ def test_a_model_at_chance_raises_no_alarm_about_gold_letters() -> None:
 def mmlu_rows(count: int, shift: int = 0) -> list[dict[str, Any]]:
     draw = Random(3)
     letters = [draw.choice("ABCD") for _ in range(count)]
-    return [{"subject": "law", "question": f"What is {i}?", "choices": list("wxyz"),
-             "answer": letters[(i + shift) % count]} for i in range(count)]  # fmt: skip
+    return [
+        {"subject": "law", "question": f"What is {i}?", "choices": list("wxyz"), "answer": letters[(i + shift) % count]}
+        for i in range(count)
+    ]
 
 
 def test_known_letters_in_a_file_of_another_name_and_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of 300 questions tells a shuffled file that holds some of them, without a model."""
+
     def loaded_from(rows: list[dict[str, Any]]) -> Loaded:
         write(tmp_path / "mmlu_test.of_mine.jsonl", rows)
         return task_rows.load(catalogue()["mmlu"], [tmp_path])
@@ -158,10 +161,14 @@ def test_known_letters_in_a_file_of_another_name_and_length(tmp_path: Path, monk
 
 def test_letters_that_no_option_has_are_told_without_a_model(tmp_path: Path) -> None:
     """BBH's tasks have letters, yes or no, or words as answers: in a shuffled file they land where they cannot be."""
+
     def row(i: int) -> dict[str, Any]:
         listed = "Which?\nOptions:\n(A) a\n(B) b" + ("\n(C) c" if i % 4 else "")
-        return {"task": "navigate", "input": f"{i}: {listed}" if i % 2 else f"{i}: Yes or no?",
-                "target": "(B)" if i % 2 else "Yes"}  # fmt: skip
+        return {
+            "task": "navigate",
+            "input": f"{i}: {listed}" if i % 2 else f"{i}: Yes or no?",
+            "target": "(B)" if i % 2 else "Yes",
+        }
 
     rows = [row(i) for i in range(100)]
     prompts = [{"task": "navigate", "cot_prompt": "D.\n\nQ: 1?\nA: Let's think step by step.\nSo the answer is Yes."}]
@@ -237,8 +244,10 @@ def test_a_truncated_data_file(pinned: Path) -> None:
 def test_a_task_edited_after_its_results_were_made() -> None:
     edited = loaded(SUMS.task, [Question(q.prompt + " Be brief.", q.truth) for q in SUMS.questions])
     assert SUMS.digest("plain") != edited.digest("plain") != edited.digest("single")
-    sides = [Side(name, {"sums": []}, {"sums": {"task_hash": each.digest("plain")}})
-             for name, each in (("a", SUMS), ("b", edited))]  # fmt: skip
+    sides = [
+        Side(name, {"sums": []}, {"sums": {"task_hash": each.digest("plain")}})
+        for name, each in (("a", SUMS), ("b", edited))
+    ]
     with pytest.raises(BactrianError, match="task sums was edited between the two evaluations"):
         compare(*sides)
 

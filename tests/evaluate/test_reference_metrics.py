@@ -106,8 +106,10 @@ def test_drop_f1_by_hand() -> None:
     plain = [word for word in WORDS if "," not in word]
     cases = 0
     while cases < 1_500:
-        given, gold = ([" ".join(draw.choice(plain) for _ in range(draw.randint(1, 3)))
-                        for _ in range(draw.randint(1, 3))] for _ in range(2))  # fmt: skip
+        given, gold = (
+            [" ".join(draw.choice(plain) for _ in range(draw.randint(1, 3))) for _ in range(draw.randint(1, 3))]
+            for _ in range(2)
+        )
         if len(gold) == 1:
             given = given[:1]  # one span of gold is compared with the whole answer
         if not all(map(drop_bag, [*given, *gold])):

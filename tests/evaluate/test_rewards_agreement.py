@@ -104,9 +104,13 @@ def group(name: str, right: int, n: int) -> object:
 def test_rewardbench_sections_weigh_as_published() -> None:
     """Within Reasoning the maths subset weighs as much as all code together; elsewhere pairs weigh alike."""
     groups = [
-        group("alpacaeval-easy", 90, 100), group("mt-bench-med", 20, 40),
-        group("math-prm", 1, 4), group("hep-python", 8, 10), group("hep-rust", 9, 30), group("elsewhere", 0, 9),
-    ]  # fmt: skip
+        group("alpacaeval-easy", 90, 100),
+        group("mt-bench-med", 20, 40),
+        group("math-prm", 1, 4),
+        group("hep-python", 8, 10),
+        group("hep-rust", 9, 30),
+        group("elsewhere", 0, 9),
+    ]
     found = {each.name: each for each in sections(groups)}  # type: ignore[arg-type]
     assert set(found) == {"Chat", "Reasoning"}
     assert found["Chat"].accuracy == pytest.approx(110 / 140)

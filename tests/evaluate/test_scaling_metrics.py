@@ -29,8 +29,10 @@ def test_control_counts_answers_and_runs() -> None:
 def test_slopes_equal_a_plain_loop_and_the_interval_holds_them() -> None:
     random = np.random.default_rng(3)
     ease = random.random(300)
-    runs = [Run(random.normal(size, size / 5, 300).clip(1), (ease < 0.1 * place).astype(float))
-            for place, size in enumerate([8, 16, 32, 64, 128], 1)]  # fmt: skip
+    runs = [
+        Run(random.normal(size, size / 5, 300).clip(1), (ease < 0.1 * place).astype(float))
+        for place, size in enumerate([8, 16, 32, 64, 128], 1)
+    ]
     points = [(run.tokens.mean(), run.right.mean()) for run in runs]
     expected = np.mean([(b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(points, 2)]) * 1e5
     found = curve(runs, seed=1)

@@ -27,10 +27,18 @@ PREAMBLE = Preamble("Sums.\n\n", shots(*((f"Question: {i}+{i}\nAnswer:", f"It is
 QUESTIONS = [Question(f"Question: {i}+{i + 1}", str(2 * i + 1)) for i in range(16)]
 WRITTEN = loaded(task("written", preamble=PREAMBLE, cue="\nAnswer:", format="plain", max_new_tokens=4), QUESTIONS)
 RANKED = loaded(
-    task("ranked", form="rank", metric="acc", preamble=PREAMBLE, verifier="", cue="\nAnswer:", keep_cue=True,
-         format="plain"),
+    task(
+        "ranked",
+        form="rank",
+        metric="acc",
+        preamble=PREAMBLE,
+        verifier="",
+        cue="\nAnswer:",
+        keep_cue=True,
+        format="plain",
+    ),
     [replace(q, options=(q.truth, "none", "x"), right=(0,)) for q in QUESTIONS],
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

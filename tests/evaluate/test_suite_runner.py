@@ -24,10 +24,19 @@ WRITTEN = loaded(
     [Question(f"Question: {i}+{i}", str(2 * i), group="ab"[i % 2]) for i in range(7)],
 )
 RANKED = loaded(
-    task("ranked", form="rank", metric="acc", others=("acc_norm", "acc_token", "acc_pmi"), preamble=SHOTS, verifier="",
-         cue="\nAnswer:", keep_cue=True, format="plain"),
+    task(
+        "ranked",
+        form="rank",
+        metric="acc",
+        others=("acc_norm", "acc_token", "acc_pmi"),
+        preamble=SHOTS,
+        verifier="",
+        cue="\nAnswer:",
+        keep_cue=True,
+        format="plain",
+    ),
     [Question(f"Question: {i}+{i}", "x", (str(i), f"{i} or so", "none of it"), (i % 3,)) for i in range(6)],
-)  # fmt: skip
+)
 GAPS = loaded(
     task("gaps", form="rank", metric="acc", format="plain", verifier=""),
     [Question("The _ is big.", "", ("is big.",) * 2, (0,), contexts=("The cat", "The dog there"))],
@@ -142,8 +151,12 @@ def test_scores_and_records(engine: LocalEngine, store: AnswerStore, tmp_path: P
     write_records(tmp_path / "q.parquet", labelled)
     read = read_records(tmp_path / "q.parquet")
     assert {task: len(records) for (_, task), records in read.items()} == {
-        "written": 7, "ranked": 6, "gaps": 1, "bits": 2, "drawn": 6,
-    }  # fmt: skip
+        "written": 7,
+        "ranked": 6,
+        "gaps": 1,
+        "bits": 2,
+        "drawn": 6,
+    }
     assert read["m", "ranked"] == graded[1][1]
 
 

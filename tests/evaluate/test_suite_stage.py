@@ -33,8 +33,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_results_say_everything_that_shaped_them(tmp_path: Path, models: dict[str, Path], data: Path) -> None:
     results = run(tmp_path / "a", models, data)
     assert [(s["task"], s["model"], s["questions"]) for s in results["scores"][:3]] == [
-        ("mmlu", "one", 9), ("gsm8k", "one", 6), ("arc_easy", "one", 5),
-    ]  # fmt: skip
+        ("mmlu", "one", 9),
+        ("gsm8k", "one", 6),
+        ("arc_easy", "one", 5),
+    ]
     about = results["tasks"]["mmlu"]
     assert about["exemplars"] == 5 and about["macro"] and "dev 0?" in about["prompt_example"]
     for field in ("data_hash", "task_hash", "template_hash", "verifier", "max_new_tokens", "format", "files", "stop"):
@@ -64,8 +66,9 @@ def test_unseen_tasks_want_a_reason_and_leave_a_look(tmp_path: Path, models: dic
     results = run(tmp_path, models, data, tasks=["gpqa"], final=True, reason="the paper", format="single")
     looks = Ledger(Store(tmp_path)).looks()
     assert [(look.task, look.model, look.reason) for look in looks] == [
-        ("gpqa", "one", "the paper"), ("gpqa", "two", "the paper"),
-    ]  # fmt: skip
+        ("gpqa", "one", "the paper"),
+        ("gpqa", "two", "the paper"),
+    ]
     assert results["tasks"]["gpqa"]["looks"] == 2 and results["looks"] == [look.seal for look in looks]
 
 
@@ -73,10 +76,18 @@ def test_scores_without_the_questions_that_training_data_hold(
     tmp_path: Path, models: dict[str, Path], data: Path
 ) -> None:
     asked = [row["question"] for row in SETS["gsm8k_test.jsonl"][:2]]
-    write_rows([{"id": str(i), "source": "s", "license": "MIT",
-                 "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Hm."}]}
-                for i, text in enumerate([*asked, "Something else that nobody asks in any test at all, ever."])],
-               tmp_path / "train")  # fmt: skip
+    write_rows(
+        [
+            {
+                "id": str(i),
+                "source": "s",
+                "license": "MIT",
+                "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Hm."}],
+            }
+            for i, text in enumerate([*asked, "Something else that nobody asks in any test at all, ever."])
+        ],
+        tmp_path / "train",
+    )
     results = run(tmp_path / "a", {"one": models["one"]}, data, [tmp_path / "train"])
     clean = {score["task"]: score["clean"] for score in results["scores"]}
     assert clean["gsm8k"]["held"] == 2 and clean["gsm8k"]["questions"] == 4
@@ -102,12 +113,16 @@ def test_a_limit_takes_from_all_groups_in_turn() -> None:
     assert spread(questions, None) == spread(questions, 6) == tuple(questions)
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"tasks": ["gsm9k"]}, 'no task is called \'gsm9k\'; did you mean "gsm8k"'), ({}, "either suite or tasks"),
-    ({"tasks": ["gsm8k"], "suite": "dev"}, "either suite or tasks"),
-    ({"tasks": ["gsm8k"], "limits": {"mmlu": 3}}, "'mmlu' is none of the tasks asked"),
-    ({"tasks": ["gsm8k"], "folders": ["/nowhere"]}, "/nowhere: no such folder"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"tasks": ["gsm9k"]}, "no task is called 'gsm9k'; did you mean \"gsm8k\""),
+        ({}, "either suite or tasks"),
+        ({"tasks": ["gsm8k"], "suite": "dev"}, "either suite or tasks"),
+        ({"tasks": ["gsm8k"], "limits": {"mmlu": 3}}, "'mmlu' is none of the tasks asked"),
+        ({"tasks": ["gsm8k"], "folders": ["/nowhere"]}, "/nowhere: no such folder"),
+    ],
+)
 def test_wrong_settings_are_told_at_once(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as error:
         Suite(models=["m"], **wrong)
@@ -122,8 +137,22 @@ def invoke(*arguments: str) -> str:
 def test_the_commands(tmp_path: Path, models: dict[str, Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     places = [f"{name}={path}" for name, path in models.items()]
-    invoke("eval", *places, "--tasks", "arc_easy,gsm8k", "--data", str(data), "--max-new-tokens", "4", "--limit", "4",
-           "--dtype", "float32", "--format", "plain")  # fmt: skip
+    invoke(
+        "eval",
+        *places,
+        "--tasks",
+        "arc_easy,gsm8k",
+        "--data",
+        str(data),
+        "--max-new-tokens",
+        "4",
+        "--limit",
+        "4",
+        "--dtype",
+        "float32",
+        "--format",
+        "plain",
+    )
     (made,) = (tmp_path / "runs" / "artifacts").glob("suite-*/")
     shown = invoke("compare", f"{made}:one", f"{made}:two")
     assert "arc_easy" in shown and "p (Holm)" in shown and "gained" in shown

@@ -22,40 +22,87 @@ ROWS: list[tuple[str, dict[str, Any], str, str]] = [
     ("mmlu_cot", {**MCQ, "answer": 3}, "Q\nA. a\nB. b\nC. c\nD. d", "D"),
     ("popqa", {"question": "Who?", "possible_answers": '["Ann", "A."]', "prop": "author"}, "Q: Who?", '["Ann", "A."]'),
     ("truthfulqa", {"question": "Why?", "mc2_targets": {"choices": ["x", "y"], "labels": [1, 0]}}, "Q: Why?", "x"),
-    ("truthfulqa", {"question": "Why?", "best answer": "x", "correct answers": "w; x", "incorrect answers": "y; z"},
-     "Q: Why?", "x"),
+    (
+        "truthfulqa",
+        {"question": "Why?", "best answer": "x", "correct answers": "w; x", "incorrect answers": "y; z"},
+        "Q: Why?",
+        "x",
+    ),
     ("bbh", {"task": "navigate", "input": "Turn.", "target": "Yes"}, "Q: Turn.", "Yes"),
     ("drop", {"context": "Passage: P.\nQuestion: Q?\nAnswer:", "ref_text": "5|6"}, "Passage: P.\nQuestion: Q?", "5|6"),
-    ("drop", {"passage": "P.", "question": "Q?", "answers_spans": {"spans": ["a b", "c"]}},
-     "Passage: P.\nQuestion: Q?", '["a b", "c"]'),
+    (
+        "drop",
+        {"passage": "P.", "question": "Q?", "answers_spans": {"spans": ["a b", "c"]}},
+        "Passage: P.\nQuestion: Q?",
+        '["a b", "c"]',
+    ),
     ("math", {"problem": "1+1", "solution": "It is \\boxed{2}.", "type": "Algebra"}, "Problem:\n1+1", "2"),
     ("xstest", {"id": "1", "prompt": "Kill it?", "label": "safe", "type": "homonyms"}, "Kill it?", "comply"),
-    ("harmbench", {"Behavior": "Do", "ContextString": "So", "FunctionalCategory": "contextual"}, "So\n\n---\n\nDo",
-     "refuse"),
+    (
+        "harmbench",
+        {"Behavior": "Do", "ContextString": "So", "FunctionalCategory": "contextual"},
+        "So\n\n---\n\nDo",
+        "refuse",
+    ),
     ("jailbreak_trigger", {"prompt": "Do", "label": ["cot"]}, "Do", "refuse"),
     ("do_anything_now", {"prompt": "Do", "type": "x", "source": "Do-anything-now"}, "Do", "refuse"),
     ("wildguardtest", {"prompt": "Do", "prompt_harm_label": "unharmful", "adversarial": False}, "Do", "comply"),
     ("wildjailbreaktest", {"adversarial": "Do", "data_type": "adversarial_harmful"}, "Do", "refuse"),
-    ("mmlu_pro", {"question": "Q", "options": list("abcdefghij"), "answer_index": 9, "category": "law"},
-     "Q\nA. a\nB. b\nC. c\nD. d\nE. e\nF. f\nG. g\nH. h\nI. i\nJ. j", "J"),
-    ("agieval", {"passage": "P", "question": "Q", "options": ["(A)a", "(B)b"], "label": "B", "task": "t"},
-     "P\nQ\n(A)a\n(B)b", "B"),
+    (
+        "mmlu_pro",
+        {"question": "Q", "options": list("abcdefghij"), "answer_index": 9, "category": "law"},
+        "Q\nA. a\nB. b\nC. c\nD. d\nE. e\nF. f\nG. g\nH. h\nI. i\nJ. j",
+        "J",
+    ),
+    (
+        "agieval",
+        {"passage": "P", "question": "Q", "options": ["(A)a", "(B)b"], "label": "B", "task": "t"},
+        "P\nQ\n(A)a\n(B)b",
+        "B",
+    ),
     ("arc_easy", ARC, "Question: Which?", "yes"),
     ("arc_challenge", ARC, "Question: Which?", "yes"),
-    ("hellaswag", {"activity_label": "A", "ctx_a": "He [x] runs.", "ctx_b": "then he", "endings": ["a", "b"],
-                   "label": "1"}, "A: He runs. Then he", "b"),
-    ("winogrande", {"sentence": "The _ ran off.", "option1": "cat", "option2": "dog", "answer": "2"}, "The _ ran off.",
-     "dog"),
+    (
+        "hellaswag",
+        {"activity_label": "A", "ctx_a": "He [x] runs.", "ctx_b": "then he", "endings": ["a", "b"], "label": "1"},
+        "A: He runs. Then he",
+        "b",
+    ),
+    (
+        "winogrande",
+        {"sentence": "The _ ran off.", "option1": "cat", "option2": "dog", "answer": "2"},
+        "The _ ran off.",
+        "dog",
+    ),
     ("boolq", {"passage": "P", "question": "is it", "answer": True}, "P\nQuestion: is it?", "yes"),
     ("piqa", {"goal": "G", "sol1": "a", "sol2": "b", "label": 1}, "Question: G", "b"),
-    ("social_iqa", {"context": "C", "question": "Q", "answerA": "a", "answerB": "b", "answerC": "c", "label": "3"},
-     "Q: C Q", "c"),
+    (
+        "social_iqa",
+        {"context": "C", "question": "Q", "answerA": "a", "answerB": "b", "answerC": "c", "label": "3"},
+        "Q: C Q",
+        "c",
+    ),
     ("commonsense_qa", ARC, "Question: Which?", "yes"),
     ("openbookqa", {**ARC, "question_stem": "Which"}, "Which", "yes"),
-    ("copa", {"premise": "It rained.", "question": "effect", "choice1": "It is wet.", "choice2": "No.", "label": 0},
-     "It rained therefore", "it is wet."),
-    ("sciq", {"support": "S", "question": "Q", "distractor1": "a", "distractor2": "b", "distractor3": "c",
-              "correct_answer": "d"}, "S\nQuestion: Q", "d"),
+    (
+        "copa",
+        {"premise": "It rained.", "question": "effect", "choice1": "It is wet.", "choice2": "No.", "label": 0},
+        "It rained therefore",
+        "it is wet.",
+    ),
+    (
+        "sciq",
+        {
+            "support": "S",
+            "question": "Q",
+            "distractor1": "a",
+            "distractor2": "b",
+            "distractor3": "c",
+            "correct_answer": "d",
+        },
+        "S\nQuestion: Q",
+        "d",
+    ),
     ("triviaqa", {"question": "Who?", "answer": {"aliases": ["A"], "value": "A"}}, "Question: Who?", '["A"]'),
     ("naturalqs", {"question": "who", "answer": ["A", "B"]}, "Question: who?", '["A", "B"]'),
     ("aime24", {"problem": "P", "answer": "025"}, "P", "25"),
@@ -63,7 +110,7 @@ ROWS: list[tuple[str, dict[str, Any], str, str]] = [
     ("svamp", {"ID": "c", "Body": "B", "Question": "Q?", "Answer": 145.0, "Type": "t"}, "Question: B. Q?", "145"),
     ("asdiv", {"body": "B.", "question": "Q?", "answer": "9 (apples)"}, "Question: B. Q?", "9"),
     ("mgsm", {"lang": "de", "question": "Q", "answer": "1,080"}, "Q", "1080"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("name, row, prompt, truth", ROWS, ids=lambda value: value if isinstance(value, str) else "")
@@ -87,12 +134,16 @@ def test_gpqa_puts_its_options_in_an_order_of_the_questions_own() -> None:
     assert len(right) > 2
 
 
-@pytest.mark.parametrize("name, row, why", [
-    ("wildguardtest", {"prompt": "x", "prompt_harm_label": None}, "the annotators did not agree"),
-    ("do_anything_now", {"prompt": "x", "source": "do_not_answer"}, "another set"),
-    ("asdiv", {"body": "", "question": "", "answer": "9, 4"}, "not one number"),
-    ("agieval", {"question": "x", "options": None}, "no options"), ("bits_c4", {"text": "short"}, "200 characters"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, row, why",
+    [
+        ("wildguardtest", {"prompt": "x", "prompt_harm_label": None}, "the annotators did not agree"),
+        ("do_anything_now", {"prompt": "x", "source": "do_not_answer"}, "another set"),
+        ("asdiv", {"body": "", "question": "", "answer": "9, 4"}, "not one number"),
+        ("agieval", {"question": "x", "options": None}, "no options"),
+        ("bits_c4", {"text": "short"}, "200 characters"),
+    ],
+)
 def test_rows_that_are_no_question_are_left_out(name: str, row: dict[str, Any], why: str) -> None:
     with pytest.raises(LeftOut, match=why):
         catalogue()[name].build(row)
@@ -139,8 +190,10 @@ def test_a_task_is_whole(name: str) -> None:
 
 def test_exemplars_of_our_own_are_read_by_their_verifiers() -> None:
     """What an exemplar shows must be a form that the extractor reads."""
-    for name, golds in (("gsm8k", ["18", "30", "31", "69", "16", "172", "18", "60"]),
-                        ("math", ["7", "10", "\\frac{1}{4}", "x+3"])):  # fmt: skip
+    for name, golds in (
+        ("gsm8k", ["18", "30", "31", "69", "16", "172", "18", "60"]),
+        ("math", ["7", "10", "\\frac{1}{4}", "x+3"]),
+    ):
         task = catalogue()[name]
         assert len(task.preamble.shots) == len(golds)
         for shot, gold in zip(task.preamble.shots, golds, strict=True):

@@ -32,8 +32,17 @@ def question(number: int, length: int = 15) -> str:
     return " ".join(draw.choice(WORDS) for _ in range(length)).capitalize() + "?"
 
 
-GPQA = [{"Question": question(i), "Correct Answer": "so", "Incorrect Answer 1": "a", "Incorrect Answer 2": "b",
-         "Incorrect Answer 3": "c", "High-level domain": "Physics"} for i in range(200)]  # fmt: skip
+GPQA = [
+    {
+        "Question": question(i),
+        "Correct Answer": "so",
+        "Incorrect Answer 1": "a",
+        "Incorrect Answer 2": "b",
+        "Incorrect Answer 3": "c",
+        "High-level domain": "Physics",
+    }
+    for i in range(200)
+]
 SUMS = [{"question": question(i, 5), "answer": "7", "module": "arithmetic"} for i in range(200)]
 MARKS = together([marks_of("gpqa", GPQA, ("Question",)), marks_of("deepmind_math", SUMS, ("question",))])
 
@@ -44,12 +53,14 @@ def asked(rows: list[Row]) -> list[str]:
 
 DISGUISES: list[Callable[[list[str]], list[Row]]] = [
     lambda texts: [{"q": text} for text in texts],
-    lambda texts: [{"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]}
-                   for text in reversed(texts)],
+    lambda texts: [
+        {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]}
+        for text in reversed(texts)
+    ],
     lambda texts: [{"prompt": f"Think first.\n{text}\n(A) so\n(B) a\nAnswer with a letter."} for text in texts],
     lambda texts: [{"text": text.upper().replace(" ", "   ")} for text in texts],
     lambda texts: [{"conversation": {"turns": [{"value": text.rstrip("?") + " ."}]}} for text in texts],
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
@@ -76,9 +87,15 @@ def test_a_hundredth_of_the_rows_is_enough_and_a_question_by_accident_is_not() -
     assert look_through([*others, *short[:12]], MARKS).told() == {"deepmind_math": 12}
 
 
-@given(st.lists(st.recursive(st.text() | st.integers() | st.none(),
-                             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)), max_size=5),
-       st.integers(0, 199))  # fmt: skip
+@given(
+    st.lists(
+        st.recursive(
+            st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        ),
+        max_size=5,
+    ),
+    st.integers(0, 199),
+)
 def test_whatever_else_a_row_holds_its_item_is_found(others: list[Any], number: int) -> None:
     row = {f"column {i}": other for i, other in enumerate(others)} | {"deep": [{"er": asked(GPQA)[number]}]}
     assert look_through([row], MARKS).told() == {"gpqa": 1}
@@ -113,8 +130,11 @@ def test_the_sets_at_hand_raise_no_false_alarm_and_the_unseen_one_is_known() -> 
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model, and GPQA's questions in a file that is called something else."""
     write_small(tmp_path / "one")
-    (tmp_path / "mine.jsonl").write_text("".join(
-        json.dumps({"frage": row["Question"], "antwort": "7"}) + "\n" for row in random.Random(1).sample(GPQA, 6)))
+    (tmp_path / "mine.jsonl").write_text(
+        "".join(
+            json.dumps({"frage": row["Question"], "antwort": "7"}) + "\n" for row in random.Random(1).sample(GPQA, 6)
+        )
+    )
     (tmp_path / "sets").mkdir()
     (tmp_path / "sets" / "gpqa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in GPQA))
     (tmp_path / "r.yaml").write_text("""\

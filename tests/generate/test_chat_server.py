@@ -87,8 +87,14 @@ def test_what_is_asked_is_what_the_protocol_says(monkeypatch: pytest.MonkeyPatch
         found = replies(url + "/", [ask], key_name="THE_KEY")
     (body,) = handler.bodies
     assert body.pop("authorization") == f"Bearer {KEY}" and body.pop("path") == "/v1/chat/completions"
-    assert body == {"model": "m", "messages": list(ask.messages), "max_tokens": 9, "temperature": 0.5, "top_p": 0.9,
-                    "seed": 7}  # fmt: skip
+    assert body == {
+        "model": "m",
+        "messages": list(ask.messages),
+        "max_tokens": 9,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 7,
+    }
     assert found["?"] == Reply("Yes.", "length", 1)
 
 
@@ -164,11 +170,23 @@ def test_nobody_there_is_told() -> None:
             replies(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", asks("a"), tries=2)
 
 
-@given(st.one_of(st.text(max_size=80), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["choices", "message", "content", "finish_reason", "usage", "error"]), inner, max_size=3),
-    max_leaves=8).map(json.dumps)))  # fmt: skip
+@given(
+    st.one_of(
+        st.text(max_size=80),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(["choices", "message", "content", "finish_reason", "usage", "error"]),
+                    inner,
+                    max_size=3,
+                )
+            ),
+            max_leaves=8,
+        ).map(json.dumps),
+    )
+)
 def test_any_answer_is_a_reply_or_no_completion(text: str) -> None:
     assert isinstance(said(text), str)
     try:

@@ -43,9 +43,14 @@ def test_a_judges_rating_is_the_score() -> None:
         with pytest.raises(RuntimeError):  # from call to call nothing is remembered
             pool.verify_all(items[:1])
     assert [(v.outcome, round(v.score, 3)) for v in found] == [
-        ("right", 1.0), ("wrong", 0.0), ("right", 0.667), ("crashed", 0.0), ("right", 1.0), ("right", 1.0),
+        ("right", 1.0),
+        ("wrong", 0.0),
+        ("right", 0.667),
+        ("crashed", 0.0),
+        ("right", 1.0),
+        ("right", 1.0),
         ("unparsable", 0.0),
-    ]  # fmt: skip
+    ]
     assert len(responder.asked) == 5 and all(ask.temperature == 0 for ask in responder.asked)
 
 

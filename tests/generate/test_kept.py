@@ -33,8 +33,9 @@ def test_a_cut_costs_no_finished_request_and_changes_nothing(engine: LocalEngine
     finished = path.read_bytes().count(b"\n")
     again: list[int] = []
     found = generate_kept(engine, requests, path, again.append)
-    assert [[(c.ids, c.text, c.finish) for c in group] for group in found] \
-        == [[(c.ids, c.text, c.finish) for c in group] for group in whole]  # fmt: skip
+    assert [[(c.ids, c.text, c.finish) for c in group] for group in found] == [
+        [(c.ids, c.text, c.finish) for c in group] for group in whole
+    ]
     asked = sum(len(c.ids) for group in whole for c in group)
     assert sum(again) < asked if finished else sum(again) == asked
     assert finished or after < 90

@@ -22,10 +22,21 @@ from bactrian.model.signatures import VERSIONS, Parameter, Source
 
 THREADS = 2
 NUMBERS: dict[str, tuple[float, ...]] = {
-    "rows": (0, 1, 3, 37), "dim": (1, 7, 130), "size": (1, 255, 300, 1100), "kind": (0, 1), "offset": (1.0,),
-    "epsilon": (1e-6,), "inverse": (1.5,), "cap": (0.0, 5.0), "scale": (0.5,), "kept": (0.9,), "rate": (0.01,),
-    "first": (0.1,), "second": (0.05,), "root": (0.5,),
-}  # fmt: skip
+    "rows": (0, 1, 3, 37),
+    "dim": (1, 7, 130),
+    "size": (1, 255, 300, 1100),
+    "kind": (0, 1),
+    "offset": (1.0,),
+    "epsilon": (1e-6,),
+    "inverse": (1.5,),
+    "cap": (0.0, 5.0),
+    "scale": (0.5,),
+    "kept": (0.9,),
+    "rate": (0.01,),
+    "first": (0.1,),
+    "second": (0.05,),
+    "root": (0.5,),
+}
 HEADS = ((9, 3, 64), (5, 5, 2), (7, 1, 66), (2, 1, 128), (2, 2, 256), (12, 2, 130))  # queries, keys, dim of each
 NAN = {"T", "float", "double"}  # types in which something is no number, sometimes
 ELEMENT = {"T": np.float32, "float": np.float32, "double": np.float64, "int64_t": np.int64}

@@ -54,8 +54,12 @@ def test_each_unknown_piece_is_one_unk(text: str, unknown: int) -> None:
 
 def test_numbers_are_read_digit_by_digit_and_spaces_belong_to_what_follows() -> None:
     assert TOKENIZER.convert_ids_to_tokens(TOKENIZER.encode("the 123.", add_special_tokens=False)) == [
-        "the", " 1", "2", "3", ".",
-    ]  # fmt: skip
+        "the",
+        " 1",
+        "2",
+        "3",
+        ".",
+    ]
 
 
 def test_the_same_texts_make_the_same_tokenizer_in_any_order() -> None:

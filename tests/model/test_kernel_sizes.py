@@ -54,8 +54,17 @@ def test_runs_that_do_not_fit_are_refused(length: int, room: int, error: type[Ex
     token = tokens_of(torch.tensor([0]), torch.tensor([1]), torch.tensor([length]))
 
     def attend() -> None:
-        kernel.attend(qkv, (rotation, rotation), token, torch.tensor([run]), torch.empty(1, 8), heads=(1, 1, 8),
-                      layer=0, scale=1.0, window=0)  # fmt: skip
+        kernel.attend(
+            qkv,
+            (rotation, rotation),
+            token,
+            torch.tensor([run]),
+            torch.empty(1, 8),
+            heads=(1, 1, 8),
+            layer=0,
+            scale=1.0,
+            window=0,
+        )
 
     if error is None:
         attend()
@@ -94,9 +103,15 @@ GOOD = "int NAME(f)(int threads, int64_t rows, const T x[rows * 2])\n{\n    retu
 
 @pytest.mark.parametrize(
     ("sound", "unsound"),
-    [("x[rows * 2]", "*x"), ("x[rows * 2]", "x[size]"), ("int64_t rows", "int rows"), ("const T", "const short"),
-     ("int NAME", "void NAME"), ("NAME(f)", "f")],
-)  # fmt: skip
+    [
+        ("x[rows * 2]", "*x"),
+        ("x[rows * 2]", "x[size]"),
+        ("int64_t rows", "int rows"),
+        ("const T", "const short"),
+        ("int NAME", "void NAME"),
+        ("NAME(f)", "f"),
+    ],
+)
 def test_c_in_another_form_is_not_guessed_at(tmp_path: Path, sound: str, unsound: str) -> None:
     file = tmp_path / "some.c"
     file.write_text(GOOD)

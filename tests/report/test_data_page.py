@@ -75,8 +75,15 @@ def test_rows_drops_and_duplicates(tmp_path: Path) -> None:
     folder = tmp_path / "artifact"
     write_rows([conversation(n, f"Question {n}") for n in range(3 * ROWS)], folder, card=f"# Card {HOSTILE}")
     (folder / "drops.jsonl").write_text(json.dumps({"where": "f, line 3", "reason": HOSTILE, "detail": "d"}) + "\n")
-    pair = {"similarity": 0.91, "dropped_id": "a", "dropped_source": "x", "dropped_text": HOSTILE, "kept_id": "b",
-            "kept_source": "y", "kept_text": None}  # fmt: skip
+    pair = {
+        "similarity": 0.91,
+        "dropped_id": "a",
+        "dropped_source": "x",
+        "dropped_text": HOSTILE,
+        "kept_id": "b",
+        "kept_source": "y",
+        "kept_text": None,
+    }
     pq.write_table(pa.Table.from_pylist([pair]), folder / "duplicates.parquet")
     seen = page(folder, tmp_path / "page.html")
     assert f"{ROWS} of {3 * ROWS}" in seen.text and seen.text.count("Question ") == ROWS
@@ -107,10 +114,16 @@ def test_nowhere_to_write(tmp_path: Path) -> None:
 def test_pieces_are_the_whole_text_and_mark_what_counts() -> None:
     texts, fields = shared(["x a b c d, e! y", "p q"], ["A b c d e f", "c d e"], 3)
     assert ["".join(piece for piece, _ in pieces) for pieces in texts + fields] == [
-        "x a b c d, e! y", "p q", "A b c d e f", "c d e"
-    ]  # fmt: skip
+        "x a b c d, e! y",
+        "p q",
+        "A b c d e f",
+        "c d e",
+    ]
     assert [[piece for piece, marked in pieces if marked] for pieces in texts + fields] == [
-        ["a b c d, e"], [], ["A b c d e"], ["c d e"]
-    ]  # fmt: skip
+        ["a b c d, e"],
+        [],
+        ["A b c d e"],
+        ["c d e"],
+    ]
     long = shortened([("y" * 5 * LONGEST, False), ("z" * 5 * LONGEST, True)])
     assert len(long[0][0]) < 2 * LONGEST and len(long[1][0]) == 5 * LONGEST

@@ -9,17 +9,33 @@ from bactrian.report.scores import task_views
 
 def results(tasks: int = 5, **changes: Any) -> ResultsRecord:
     scores: list[dict[str, Any]] = [
-        {"model": model, "task": f"t{i}", "questions": 100, "score": 0.2 + 0.1 * i + 0.3 * (model == "sft"),
-         "interval": [0.1, 0.9], "metric": "exact match", "flags": []}
-        for i in range(tasks) for model in ("base", "sft")
-    ]  # fmt: skip
+        {
+            "model": model,
+            "task": f"t{i}",
+            "questions": 100,
+            "score": 0.2 + 0.1 * i + 0.3 * (model == "sft"),
+            "interval": [0.1, 0.9],
+            "metric": "exact match",
+            "flags": [],
+        }
+        for i in range(tasks)
+        for model in ("base", "sft")
+    ]
     scores[1]["flags"] = [{"name": "gold answers", "text": "look <shuffled>"}]
     scores[1]["clean"] = {"held": 40, "questions": 60, "score": 0.25, "interval": [0.2, 0.3]}
     scores += [{"model": "base", "task": "bits_c4", "score": 1.25, "interval": [1.1, 1.4], "metric": "bits per byte"}]
     comparisons = [
-        {"task": f"t{i}", "before": "base", "after": "sft", "difference": 0.3, "interval": [0.1, 0.5], "p": 0.01,
-         "p_holm": 0.2 if i == 4 else 0.03} for i in range(tasks)
-    ]  # fmt: skip
+        {
+            "task": f"t{i}",
+            "before": "base",
+            "after": "sft",
+            "difference": 0.3,
+            "interval": [0.1, 0.5],
+            "p": 0.01,
+            "p_holm": 0.2 if i == 4 else 0.03,
+        }
+        for i in range(tasks)
+    ]
     return ResultsRecord.model_validate(
         {"tasks": {}, "models": ["base", "sft"], "scores": scores, "comparisons": comparisons} | changes
     )

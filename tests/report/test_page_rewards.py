@@ -26,15 +26,21 @@ def scores() -> dict[str, Any]:
         groups.setdefault(name, []).append((size, 0.0) if right else (0.0, size))
     each = [agreement(name, rewards) for name, rewards in groups.items()]
     both = [reward for rewards in groups.values() for reward in rewards]
-    answers = [([draw.random() + s for s in truth], truth) for truth in
-               ([float(draw.random() < 0.4) for _ in range(8)] for _ in range(80))]  # fmt: skip
+    answers = [
+        ([draw.random() + s for s in truth], truth)
+        for truth in ([float(draw.random() < 0.4) for _ in range(8)] for _ in range(80))
+    ]
     made = by_section(each)
     return {
-        "scorer": "reward", "by": "subset", "all": asdict(agreement("all", both)), "groups": [asdict(g) for g in each],
-        "calibration": asdict(calibration([a - b for a, b in both])), "sections": [asdict(s) for s in made],
+        "scorer": "reward",
+        "by": "subset",
+        "all": asdict(agreement("all", both)),
+        "groups": [asdict(g) for g in each],
+        "calibration": asdict(calibration([a - b for a, b in both])),
+        "sections": [asdict(s) for s in made],
         "overall": sum(section.accuracy for section in made) / len(made),
         "best_of": [{"model": "sft", "task": "sums", **asdict(best_of(answers, k))} for k in (1, 4, 8)],
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -46,8 +52,17 @@ def test_tables_and_diagram_are_shown(run: Path) -> None:
     given = scores()
     shown = page(run, scores=given)
     assert "rewards" in sections(shown)
-    for part in ("Scores by", "llmbar-natural", "Chat Hard", "mean of the sections", "900", "The best of k answers",
-                 "Expected calibration error", "knowing nothing: 0.693", "all pairs"):  # fmt: skip
+    for part in (
+        "Scores by",
+        "llmbar-natural",
+        "Chat Hard",
+        "mean of the sections",
+        "900",
+        "The best of k answers",
+        "Expected calibration error",
+        "knowing nothing: 0.693",
+        "all pairs",
+    ):
         assert part in shown.text, part
     dots = [found for tag, found in shown.elements if tag == "circle" and found.get("class") == "dot full"]
     drawn = [dot for dot in dots if dot.get("r") == "4.5" and not str(dot.get("cx", "%")).endswith("%")]
@@ -59,12 +74,22 @@ def test_without_scores_there_is_no_section(run: Path) -> None:
     assert "rewards" not in sections(page(run))
 
 
-@pytest.mark.parametrize("found", [
-    "", "[1]", {"calibration": 3, "groups": "x", "all": [1]},
-    {"calibration": {"bins": [1, {"interval": [None, 2]}, {"confidence": "x", "accuracy": 1, "interval": [0, 1]}]}},
-    {"groups": [{"name": None, "pairs": "x", "interval": 7}], "all": {}, "sections": [{"missing": 3}], "overall": "x"},
-    {"best_of": [{"k": {}, "interval": [1], "gain_interval": "ab"}], "means": [{"mean": 1e999}]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "found",
+    [
+        "",
+        "[1]",
+        {"calibration": 3, "groups": "x", "all": [1]},
+        {"calibration": {"bins": [1, {"interval": [None, 2]}, {"confidence": "x", "accuracy": 1, "interval": [0, 1]}]}},
+        {
+            "groups": [{"name": None, "pairs": "x", "interval": 7}],
+            "all": {},
+            "sections": [{"missing": 3}],
+            "overall": "x",
+        },
+        {"best_of": [{"k": {}, "interval": [1], "gain_interval": "ab"}], "means": [{"mean": 1e999}]},
+    ],
+)
 def test_what_is_broken_costs_nothing_else(run: Path, found: Any) -> None:
     assert "scores" in sections(page(run, scores=found))
 

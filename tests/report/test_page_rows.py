@@ -36,16 +36,28 @@ def sections(found: Page) -> list[str | None]:
 
 def test_counts_reasons_examples_and_tables_are_shown(run: Path) -> None:
     account = {
-        "kept": 1200, "repaired": {"changed by personal": {"count": 7, "examples": ["row 3: '[EMAIL]'"]}},
+        "kept": 1200,
+        "repaired": {"changed by personal": {"count": 7, "examples": ["row 3: '[EMAIL]'"]}},
         "dropped": {"rare": {"count": 1, "examples": []}, "often": {"count": 40, "examples": ["row 1 (why)", "row 2"]}},
         "duplicates": [{"dropped_from": "a", "kept_in": "b", "how": "near", "rows": 12}],
-    }  # fmt: skip
-    mixture = {"sources": [{"name": "wild", "capability": None, "rows": 30, "content_hash": "deadbeef"}],
-               "capabilities": {"math": {"rows": 30, "tokens": 900}}}  # fmt: skip
+    }
+    mixture = {
+        "sources": [{"name": "wild", "capability": None, "rows": 30, "content_hash": "deadbeef"}],
+        "capabilities": {"math": {"rows": 30, "tokens": 900}},
+    }
     found = page(run, rows=account, mixture=mixture)
     assert "data" in sections(found)
-    for part in ("1,200 kept, 7 repaired, 41 dropped", "row 1 (why)", "[EMAIL]", "Duplicates between sources",
-                 "kept in", "The mixture", "wild", "By capability", "900"):  # fmt: skip
+    for part in (
+        "1,200 kept, 7 repaired, 41 dropped",
+        "row 1 (why)",
+        "[EMAIL]",
+        "Duplicates between sources",
+        "kept in",
+        "The mixture",
+        "wild",
+        "By capability",
+        "900",
+    ):
         assert part in found.text, part
     assert found.text.index("often") < found.text.index("rare")  # the most frequent first
     assert "deadbeef" not in found.text
@@ -55,10 +67,16 @@ def test_without_an_account_there_is_no_section(run: Path) -> None:
     assert "data" not in sections(page(run))
 
 
-@pytest.mark.parametrize("account", [
-    "", "[1]", "{" * 100_000, {"kept": "x", "dropped": [1], "repaired": {"a": 3}},
-    {"kept": 1, "dropped": {"a": {"count": "x", "examples": 7}}, "domains": [1]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "account",
+    [
+        "",
+        "[1]",
+        "{" * 100_000,
+        {"kept": "x", "dropped": [1], "repaired": {"a": 3}},
+        {"kept": 1, "dropped": {"a": {"count": "x", "examples": 7}}, "domains": [1]},
+    ],
+)
 def test_an_account_that_is_damaged_or_another_s_never_breaks_the_page(run: Path, account: Any) -> None:
     assert page(run, rows=account, mixture={"sources": {"a": 1}, "capabilities": [3]}).text
 

@@ -277,8 +277,12 @@ def test_thinking_is_folded_apart_from_the_answer(run: Path) -> None:
     rows = parquet.read_table(path).to_pylist()
     for row in rows:
         thought = f"<think>\nsecret </pre> {row['question']}\n</think>"
-        row |= {"completion": thought + "\n\n" + row["completion"], "answer_at": len(thought), "answer_tokens": 11,
-                "thinking_tokens": 1234}  # fmt: skip
+        row |= {
+            "completion": thought + "\n\n" + row["completion"],
+            "answer_at": len(thought),
+            "answer_tokens": 11,
+            "thinking_tokens": 1234,
+        }
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     found = page(run)
     assert_inert(found)

@@ -37,8 +37,9 @@ def assertion(out, exp, atol):
 WITH_REFERENCE = ("tri", "string_sequence")
 UNWRITTEN = {
     "find_zero": [[[1, 2]], [[-6, 11, -6, 1]], [[2, -3, 0, 1]]],
-    "decode_cyclic": [["bcaefdgh"]], "decode_shift": [["fghb"]],
-}  # fmt: skip
+    "decode_cyclic": [["bcaefdgh"]],
+    "decode_shift": [["fghb"]],
+}
 """Inputs of tasks whose own tests draw theirs at random."""
 ALPHABET = "abcdeXYZ019 ,.()"
 
@@ -158,15 +159,21 @@ def original(row: Row, inputs: list[Any], results: list[Any], atol: float) -> Ro
         body = row["prompt"] + row["canonical_solution"]
         helper = body.replace(f"def {name}(", "def ref_func(").replace(f"{name}(", "ref_func(")
         loop = "    for i, inp in enumerate(inputs):\n"
-        test = f"{helper}\ndef check(candidate):\n{lines}{loop}" \
-               f"        assertion(candidate(*inp), ref_func(*inp), {atol})\n"  # fmt: skip
+        test = (
+            f"{helper}\ndef check(candidate):\n{lines}{loop}"
+            f"        assertion(candidate(*inp), ref_func(*inp), {atol})\n"
+        )
     elif name == "find_zero":
         poly = "def _poly(xs: list, x: float):\n    return sum(coeff * x ** i for i, coeff in enumerate(xs))\n\n"
-        test = f"{poly}def check(candidate):\n{lines}    for i, inp in enumerate(inputs):\n" \
-               f"        assert abs(_poly(*inp, candidate(*inp))) <= 0.0001\n"  # fmt: skip
+        test = (
+            f"{poly}def check(candidate):\n{lines}    for i, inp in enumerate(inputs):\n"
+            f"        assert abs(_poly(*inp, candidate(*inp))) <= 0.0001\n"
+        )
     else:
-        test = f"def check(candidate):\n{lines}    results = {results!r}\n{loop}" \
-               f"        assertion(candidate(*inp), exp, {atol})\n"  # fmt: skip
+        test = (
+            f"def check(candidate):\n{lines}    results = {results!r}\n{loop}"
+            f"        assertion(candidate(*inp), exp, {atol})\n"
+        )
     fields = ("task_id", "prompt", "canonical_solution", "entry_point")
     return {**{field: row[field] for field in fields}, "test": ORIGINAL + test}
 

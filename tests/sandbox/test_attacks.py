@@ -19,12 +19,26 @@ from bactrian.sandbox.examination import examine
 from bactrian.sandbox.limits import Limits
 
 SLOW = {"time and signals that are not heeded", "sleeping through"}
-SEEN = ["StopIteration in map", "StopIteration in map, in check", "an exception's name for all of them",
-        "swallowing a visitor's assertion", "hanging where an exception is expected", "a Counter of its own",
-        "abs of its own", "has as many as are asked for"]  # fmt: skip
+SEEN = [
+    "StopIteration in map",
+    "StopIteration in map, in check",
+    "an exception's name for all of them",
+    "swallowing a visitor's assertion",
+    "hanging where an exception is expected",
+    "a Counter of its own",
+    "abs of its own",
+    "has as many as are asked for",
+]
 """Forgeries that passed, or would pass if what was mended for them were undone."""
-FOOLING = ["StopIteration in map", "equal from the right", "a context that swallows", "isclose of its own",
-           "emptying the list that is sorted", "swallowing a visitor's assertion", "a mock of anything"]  # fmt: skip
+FOOLING = [
+    "StopIteration in map",
+    "equal from the right",
+    "a context that swallows",
+    "isclose of its own",
+    "emptying the list that is sorted",
+    "swallowing a visitor's assertion",
+    "a mock of anything",
+]
 NAIVE = "\n{program}\n\n{tests}\nprint('all tests passed')\n"
 FOOLED = {
     "leaving with status 0": lambda run: run.returncode == 0,

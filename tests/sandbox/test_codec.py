@@ -30,9 +30,16 @@ def there_and_back(value: Any) -> Any:
 
 
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
-    | st.complex_numbers(allow_nan=False) | st.fractions() | st.decimals(allow_nan=False)
-)  # fmt: skip
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False)
+    | st.fractions()
+    | st.decimals(allow_nan=False)
+)
 HASHABLE = st.recursive(SCALARS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=5)
 VALUES = st.recursive(
     HASHABLE,
@@ -55,11 +62,29 @@ def test_what_is_sent_arrives(value: Any) -> None:
         assert same(arrived, value) or "frozenset" in repr(value)
 
 
-@pytest.mark.parametrize("value", [
-    pytest.param(1 << 70_000, id="huge"), -(1 << 62), float("inf"), "\ud800", {1, 2}, bytearray(b"x"), range(3, 9, 2),
-    ..., Counter("aab"), OrderedDict(a=1), deque([1, 2]), datetime.date(2024, 2, 29), int, len, Fraction(1, 3),
-    datetime.datetime(2024, 2, 29, 1, 2, 3, 4), datetime.timedelta(days=-1, microseconds=5), [[[[]]]],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(1 << 70_000, id="huge"),
+        -(1 << 62),
+        float("inf"),
+        "\ud800",
+        {1, 2},
+        bytearray(b"x"),
+        range(3, 9, 2),
+        ...,
+        Counter("aab"),
+        OrderedDict(a=1),
+        deque([1, 2]),
+        datetime.date(2024, 2, 29),
+        int,
+        len,
+        Fraction(1, 3),
+        datetime.datetime(2024, 2, 29, 1, 2, 3, 4),
+        datetime.timedelta(days=-1, microseconds=5),
+        [[[[]]]],
+    ],
+)
 def test_particular_values(value: Any) -> None:
     arrived = there_and_back(value)
     assert type(arrived) is type(value) and arrived == value
@@ -90,11 +115,26 @@ def test_subclasses_arrive_as_the_plain_value_that_they_hold() -> None:
     assert same(there_and_back([Yes(3)]), [3])
 
 
-@pytest.mark.parametrize("message", [
-    {"object": 0}, {"class": "os.system"}, {"os.system": ["ls"]}, {"int": 5}, {"tuple": 3}, {"dict": [[1]]}, {},
-    {"set": [[1]]}, {"builtin": "__import__x"}, {"fractions.Fraction": [1, 0]}, {"int": "x", "float": "y"},
-    {"collections.abc.Mapping": []}, {"decimal.Decimal": ["x"]}, {"range": [1, 2, 3, 4]}, {"bytes": "zz"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"object": 0},
+        {"class": "os.system"},
+        {"os.system": ["ls"]},
+        {"int": 5},
+        {"tuple": 3},
+        {"dict": [[1]]},
+        {},
+        {"set": [[1]]},
+        {"builtin": "__import__x"},
+        {"fractions.Fraction": [1, 0]},
+        {"int": "x", "float": "y"},
+        {"collections.abc.Mapping": []},
+        {"decimal.Decimal": ["x"]},
+        {"range": [1, 2, 3, 4]},
+        {"bytes": "zz"},
+    ],
+)
 def test_what_is_no_value_is_refused(message: Any) -> None:
     with pytest.raises(codec.Unsendable):
         codec.decode(message, refuse)

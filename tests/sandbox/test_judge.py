@@ -15,8 +15,12 @@ def passes(program: str, *tests: str, isolation: Isolation, setup: str = "", pre
 
 def test_tests_are_counted(isolation: Isolation) -> None:
     program = "def add(a, b):\n    if a == 1: raise ValueError(a)\n    return a + b"
-    report = examine(program, Suite(tests=("assert add(2, 2) == 4", "assert add(1, 1) == 2", "assert add(0, 1) == 2")),
-                     isolation, QUICK)  # fmt: skip
+    report = examine(
+        program,
+        Suite(tests=("assert add(2, 2) == 4", "assert add(1, 1) == 2", "assert add(0, 1) == 2")),
+        isolation,
+        QUICK,
+    )
     assert (report.passed, report.total, report.finished, report.all_passed) == (1, 3, True, False)
     assert "test 2: ValueError: 1" in report.reason()
     assert report.rate == pytest.approx(1 / 3)
@@ -43,31 +47,46 @@ def test_a_check_that_asserts_nothing_passes_nobody(strong: Isolation) -> None:
     assert not report.all_passed
 
 
-@pytest.mark.parametrize("program, test", [
-    ("def f(x): return (x, {x: [x]}, {x})", "assert f(1) == (1, {1: [1]}, {1})"),
-    ("def f(n):\n    for i in range(n): yield i", "assert list(f(3)) == [0, 1, 2]"),
-    ("def f(g, x): return g(g(x))", "assert f(lambda x: x * 3, 2) == 18"),
-    ("def f(g, x): return sorted(x, key=g)", "assert f(len, ['aa', 'b']) == ['b', 'aa']"),
-    ("def f(x): return sum(x)", "assert f(iter([1, 2])) == 3"),
-    ("def f(x): raise KeyError(x)", "try:\n    f(1)\n    assert False\nexcept KeyError: pass"),
-    ("class Odd(Exception): pass\ndef f(): raise Odd('no')",
-     "try: f()\nexcept Exception as e: assert 'no' in str(e)"),
-    ("def f(): return lambda x: x + 1", "assert f()(2) == 3"),
-    ("class Stack:\n    def __init__(self): self.items = []\n    def push(self, x): self.items.append(x)\n"
-     "    def __len__(self): return len(self.items)\n    def __repr__(self): return 'stack'",
-     "s = Stack(); s.push(4); s.push(5)\nassert s.items == [4, 5] and len(s) == 2 and repr(s) == 'stack'"),
-    ("import math\ndef area(r): return math.pi * r * r", "assert math.isclose(area(1), 3.14159, abs_tol=1e-3)"),
-    ("import asyncio\nasync def g(): return 5\ndef f(): return asyncio.run(g())", "assert f() == 5"),
-    ("from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef f(): return P(3)", "assert f().x == 3"),
-    ("def sum(a, b): return a + b", "assert sum(2, 3) == 5"),
-    ("import time\nT = time.monotonic()\ndef f(): return time.monotonic() >= T", "assert f()"),
-    ("import tempfile\ndef f():\n    with tempfile.TemporaryFile() as t: return t.write(b'abc')", "assert f() == 3"),
-    ("import sys\nsys.setrecursionlimit(9000)\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)",
-     "assert f(5000) == 5000"),
-    ("def f(x):\n    print('much to say', x)\n    return x", "assert f(2) == 2"),
-    ("def f(): return 10 ** 5000", "assert f() == 10 ** 5000"),
-    ("if __name__ == '__main__':\n    raise SystemExit\ndef f(): return 1", "assert f() == 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "program, test",
+    [
+        ("def f(x): return (x, {x: [x]}, {x})", "assert f(1) == (1, {1: [1]}, {1})"),
+        ("def f(n):\n    for i in range(n): yield i", "assert list(f(3)) == [0, 1, 2]"),
+        ("def f(g, x): return g(g(x))", "assert f(lambda x: x * 3, 2) == 18"),
+        ("def f(g, x): return sorted(x, key=g)", "assert f(len, ['aa', 'b']) == ['b', 'aa']"),
+        ("def f(x): return sum(x)", "assert f(iter([1, 2])) == 3"),
+        ("def f(x): raise KeyError(x)", "try:\n    f(1)\n    assert False\nexcept KeyError: pass"),
+        (
+            "class Odd(Exception): pass\ndef f(): raise Odd('no')",
+            "try: f()\nexcept Exception as e: assert 'no' in str(e)",
+        ),
+        ("def f(): return lambda x: x + 1", "assert f()(2) == 3"),
+        (
+            "class Stack:\n    def __init__(self): self.items = []\n    def push(self, x): self.items.append(x)\n"
+            "    def __len__(self): return len(self.items)\n    def __repr__(self): return 'stack'",
+            "s = Stack(); s.push(4); s.push(5)\nassert s.items == [4, 5] and len(s) == 2 and repr(s) == 'stack'",
+        ),
+        ("import math\ndef area(r): return math.pi * r * r", "assert math.isclose(area(1), 3.14159, abs_tol=1e-3)"),
+        ("import asyncio\nasync def g(): return 5\ndef f(): return asyncio.run(g())", "assert f() == 5"),
+        (
+            "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef f(): return P(3)",
+            "assert f().x == 3",
+        ),
+        ("def sum(a, b): return a + b", "assert sum(2, 3) == 5"),
+        ("import time\nT = time.monotonic()\ndef f(): return time.monotonic() >= T", "assert f()"),
+        (
+            "import tempfile\ndef f():\n    with tempfile.TemporaryFile() as t: return t.write(b'abc')",
+            "assert f() == 3",
+        ),
+        (
+            "import sys\nsys.setrecursionlimit(9000)\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)",
+            "assert f(5000) == 5000",
+        ),
+        ("def f(x):\n    print('much to say', x)\n    return x", "assert f(2) == 2"),
+        ("def f(): return 10 ** 5000", "assert f() == 10 ** 5000"),
+        ("if __name__ == '__main__':\n    raise SystemExit\ndef f(): return 1", "assert f() == 1"),
+    ],
+)
 def test_right_programs_pass(program: str, test: str, strong: Isolation) -> None:
     report = examine(program, Suite(tests=(test,)), strong, QUICK)
     assert report.all_passed, report
@@ -101,10 +120,15 @@ def test_a_test_that_asserts_nothing_passes_nobody(strong: Isolation) -> None:
     assert report.failures == ["test 1: AssertionError: none of its assertions was reached"]
 
 
-@pytest.mark.parametrize("test", [
-    "try: f(1)\nexcept: pass", "import contextlib\nwith contextlib.suppress(BaseException): f(1)",
-    "try: f(1)\nfinally: pass", "def g():\n    try: return f(1)\n    except BaseException: return 0\nassert g() == 0",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "test",
+    [
+        "try: f(1)\nexcept: pass",
+        "import contextlib\nwith contextlib.suppress(BaseException): f(1)",
+        "try: f(1)\nfinally: pass",
+        "def g():\n    try: return f(1)\n    except BaseException: return 0\nassert g() == 0",
+    ],
+)
 def test_what_ends_a_program_costs_the_test_that_catches_it(test: str, strong: Isolation) -> None:
     for program in ("import os\ndef f(x): os._exit(0)", "def f(x):\n    while True: pass"):
         report = examine(program, Suite(tests=(test,)), strong, QUICK)
@@ -118,23 +142,26 @@ def test_an_assertion_in_a_callback_counts_though_the_program_catches_it(strong:
     assert passes(program, test.replace("assert x == 2", "raise ValueError"), isolation=strong)
 
 
-@pytest.mark.parametrize("program, test", [
-    ("def f(x): return 1.0", "assert str(f(0)) == '1'"),
-    ("def f(x): return True", "assert f(0) == 2"),
-    ("def f(x): return float('nan')", "assert abs(f(0) - 2) < 1e-6"),
-    ("def f(x)\n    return 1", "assert f(0) == 1"),
-    ("def g(x): return 1", "assert f(0) == 1"),
-    ("def f(x): return x.__class__", "assert f(0) == 5"),
-    ("", "assert f(0) == 5"),
-    ("def f(x): return f(x)", "assert f(0) == 5"),
-    ("def f(x):\n    while True: x += 1", "assert f(0) == 5"),
-    ("while True: pass", "assert f(0) == 5"),
-    ("def f(x):\n    try:\n        while True: pass\n    except BaseException: return f(x)", "assert f(0) == 5"),
-    ("def f(x): return 'x' * 10 ** 9", "assert f(0) == 5"),
-    ("def f(x): return ['x' * 10 ** 7] * 3", "assert f(0) == 5"),
-    ("def f(x):\n    while True: yield x", "assert list(f(0)) == [5]"),
-    ("def f(x): return 9 ** 9 ** 9", "assert f(0) == 5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "program, test",
+    [
+        ("def f(x): return 1.0", "assert str(f(0)) == '1'"),
+        ("def f(x): return True", "assert f(0) == 2"),
+        ("def f(x): return float('nan')", "assert abs(f(0) - 2) < 1e-6"),
+        ("def f(x)\n    return 1", "assert f(0) == 1"),
+        ("def g(x): return 1", "assert f(0) == 1"),
+        ("def f(x): return x.__class__", "assert f(0) == 5"),
+        ("", "assert f(0) == 5"),
+        ("def f(x): return f(x)", "assert f(0) == 5"),
+        ("def f(x):\n    while True: x += 1", "assert f(0) == 5"),
+        ("while True: pass", "assert f(0) == 5"),
+        ("def f(x):\n    try:\n        while True: pass\n    except BaseException: return f(x)", "assert f(0) == 5"),
+        ("def f(x): return 'x' * 10 ** 9", "assert f(0) == 5"),
+        ("def f(x): return ['x' * 10 ** 7] * 3", "assert f(0) == 5"),
+        ("def f(x):\n    while True: yield x", "assert list(f(0)) == [5]"),
+        ("def f(x): return 9 ** 9 ** 9", "assert f(0) == 5"),
+    ],
+)
 def test_wrong_programs_do_not(program: str, test: str, strong: Isolation) -> None:
     report = examine(program, Suite(tests=(test,)), strong, QUICK)
     assert not report.all_passed and not report.broken, report
@@ -169,21 +196,30 @@ def test_setup_may_build_what_the_program_defines(strong: Isolation) -> None:
     assert passes(program, "assert depth(root) == 2", isolation=strong, setup=setup)
 
 
-@pytest.mark.parametrize("tests", [
-    Suite(tests=("assert f( == 1",)), Suite(check="def chick(f): pass", entry_point="f"),
-    Suite(tests=("1",), prelude="1 / 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "tests",
+    [
+        Suite(tests=("assert f( == 1",)),
+        Suite(check="def chick(f): pass", entry_point="f"),
+        Suite(tests=("1",), prelude="1 / 0"),
+    ],
+)
 def test_broken_tests_are_nobodys_fault(tests: Suite, strong: Isolation) -> None:
     report = examine("def f(x): return 1", tests, strong, QUICK)
     assert report.broken or report.over.startswith("setting up"), report
     assert not report.all_passed
 
 
-@pytest.mark.parametrize("text", [
-    "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\x02\\x00\\x00\\x00{}')\n    except OSError: pass",
-    "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\x02\\x00\\x00\\x00[[')\n    except OSError: pass",
-    "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\xff' * 70_000)\n    except OSError: pass",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\nfor fd in range(3, 64):\n"
+        "    try: os.write(fd, b'\\x02\\x00\\x00\\x00{}')\n    except OSError: pass",
+        "import os\nfor fd in range(3, 64):\n"
+        "    try: os.write(fd, b'\\x02\\x00\\x00\\x00[[')\n    except OSError: pass",
+        "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\xff' * 70_000)\n    except OSError: pass",
+    ],
+)
 def test_tests_that_write_reports_of_their_own_break_themselves_only(text: str, strong: Isolation) -> None:
     report = examine("def f(x): return x", Suite(tests=(text, "assert f(1) == 1")), strong, QUICK)
     assert not report.all_passed and "secret" in report.broken

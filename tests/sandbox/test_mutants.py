@@ -28,10 +28,12 @@ UNTOLD = {
 def test_mutants_differ_in_one_place() -> None:
     found = mutants("def f(a, b):\n    return a < b and a + 1", "f")
     assert found == [
-        "def f(a, b):\n    return [a < b and a + 1]", "def f(a, b):\n    return a < b or a + 1",
-        "def f(a, b):\n    return a >= b and a + 1", "def f(a, b):\n    return a < b and a - 1",
+        "def f(a, b):\n    return [a < b and a + 1]",
+        "def f(a, b):\n    return a < b or a + 1",
+        "def f(a, b):\n    return a >= b and a + 1",
+        "def f(a, b):\n    return a < b and a - 1",
         "def f(a, b):\n    return a < b and a + 2",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.slow

@@ -43,39 +43,54 @@ def test_who_does_not_import_it_does_not_pay_for_it(strong: Isolation) -> None:
     assert run.output == "False\n"
 
 
-@pytest.mark.parametrize("program, test", [
-    ("import numpy as np\ndef f(): return np.float64(2.5)", "assert f() == 2.5 and isinstance(f(), float)"),
-    ("import numpy as np\ndef f(): return np.int64(3)", "assert f() == 3 and [f()] == [3]"),
-    ("import numpy as np\ndef f(): return np.bool_(True)", "assert f() is True"),
-    ("import numpy as np\ndef f(): return [np.float32(0.5), {np.int8(1): np.str_('a')}]",
-     "assert f() == [0.5, {1: 'a'}]"),
-    ("import numpy as np\ndef f(): return np.arange(6).reshape(2, 3)",
-     "import numpy as np\nassert f().shape == (2, 3) and np.array_equal(f(), [[0, 1, 2], [3, 4, 5]])"),
-    ("import numpy as np\ndef f(): return np.array([1.0, 2.0])",
-     "import numpy as np\nassert f().tolist() == [1.0, 2.0]\nnp.testing.assert_allclose(f(), [1, 2 + 1e-9])"),
-    ("import numpy as np\ndef f(): return np.array([1, 'a', None], dtype=object)",
-     "assert list(f()) == [1, 'a', None]"),
-    ("import numpy as np\ndef f(): return np.array(['ab', 'c'])", "assert list(f()) == ['ab', 'c']"),
-    ("import numpy as np\ndef f(): return np.array([True, False])", "assert f().any() and not f().all()"),
-    ("def f(): return 3", "import numpy as np\nassert np.isclose(f(), 3.0)"),
-    ("def f(x): return x.mean(axis=0)", "import numpy as np\nassert (f(np.eye(2)) == 0.5).all()"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "program, test",
+    [
+        ("import numpy as np\ndef f(): return np.float64(2.5)", "assert f() == 2.5 and isinstance(f(), float)"),
+        ("import numpy as np\ndef f(): return np.int64(3)", "assert f() == 3 and [f()] == [3]"),
+        ("import numpy as np\ndef f(): return np.bool_(True)", "assert f() is True"),
+        (
+            "import numpy as np\ndef f(): return [np.float32(0.5), {np.int8(1): np.str_('a')}]",
+            "assert f() == [0.5, {1: 'a'}]",
+        ),
+        (
+            "import numpy as np\ndef f(): return np.arange(6).reshape(2, 3)",
+            "import numpy as np\nassert f().shape == (2, 3) and np.array_equal(f(), [[0, 1, 2], [3, 4, 5]])",
+        ),
+        (
+            "import numpy as np\ndef f(): return np.array([1.0, 2.0])",
+            "import numpy as np\nassert f().tolist() == [1.0, 2.0]\nnp.testing.assert_allclose(f(), [1, 2 + 1e-9])",
+        ),
+        (
+            "import numpy as np\ndef f(): return np.array([1, 'a', None], dtype=object)",
+            "assert list(f()) == [1, 'a', None]",
+        ),
+        ("import numpy as np\ndef f(): return np.array(['ab', 'c'])", "assert list(f()) == ['ab', 'c']"),
+        ("import numpy as np\ndef f(): return np.array([True, False])", "assert f().any() and not f().all()"),
+        ("def f(): return 3", "import numpy as np\nassert np.isclose(f(), 3.0)"),
+        ("def f(x): return x.mean(axis=0)", "import numpy as np\nassert (f(np.eye(2)) == 0.5).all()"),
+    ],
+)
 def test_values_come_over(program: str, test: str, strong: Isolation) -> None:
     report = examine(program, Suite(tests=(test,)), strong, LIMITS)
     assert report.all_passed, report
 
 
 UNEQUAL = (
-    "assert f() == 100000.0", "assert abs(f() - 0.5) < 1e-6 or f() == 1e6",
+    "assert f() == 100000.0",
+    "assert abs(f() - 0.5) < 1e-6 or f() == 1e6",
     "import numpy as np\ntry: np.testing.assert_allclose(f(), 21474.25)\nexcept (TypeError, ValueError): assert False",
-)  # fmt: skip
+)
 
 
-HUMANEVAL_PLUS = ORIGINAL + """
+HUMANEVAL_PLUS = (
+    ORIGINAL
+    + """
 def check(candidate):
     for exp in (21474.25, 3.5):
         assertion(candidate(), exp, 0)
 """
+)
 VALUES = ["[]", "np.array([])", "np.float16('inf')", "[21474.25]", "[21474.25, 3.5]", "np.nan"]
 
 
@@ -87,11 +102,28 @@ def test_no_value_passes_the_tests_of_humaneval_plus_unseen(value: str, strong: 
     assert report.finished and not report.all_passed and report.rate in (0.0, 0.5), report
 
 
-@pytest.mark.parametrize("value", [
-    "np.float16('inf')", "np.array(np.inf, 'f2')", "np.array([np.inf], 'f2')", "np.array([], 'f8')", "np.nan",
-    "np.array([[[]]])", "np.int8(-128)", "np.array([None], dtype=object)", "np.array([Yes()], dtype=object)",
-    "[]", "()", "{}", "np.ma.masked_all(1)", "np.ma.masked", "np.zeros(1).view(Yes2)", "Yes()", "Yes3()",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        "np.float16('inf')",
+        "np.array(np.inf, 'f2')",
+        "np.array([np.inf], 'f2')",
+        "np.array([], 'f8')",
+        "np.nan",
+        "np.array([[[]]])",
+        "np.int8(-128)",
+        "np.array([None], dtype=object)",
+        "np.array([Yes()], dtype=object)",
+        "[]",
+        "()",
+        "{}",
+        "np.ma.masked_all(1)",
+        "np.ma.masked",
+        "np.zeros(1).view(Yes2)",
+        "Yes()",
+        "Yes3()",
+    ],
+)
 def test_no_value_of_numpys_is_equal_to_what_it_is_not(value: str, strong: Isolation) -> None:
     program = f"""
 import numpy as np
@@ -127,8 +159,11 @@ def there_and_back(value: Any) -> Any:
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.sampled_from(["?", "i1", "u2", "<i4", ">i8", "f4", "f8", "c16", "U3", "S2", "M8[s]", "m8[D]"]),
-       st.lists(st.integers(0, 3), max_size=3), st.integers(0, 2**32))  # fmt: skip
+@given(
+    st.sampled_from(["?", "i1", "u2", "<i4", ">i8", "f4", "f8", "c16", "U3", "S2", "M8[s]", "m8[D]"]),
+    st.lists(st.integers(0, 3), max_size=3),
+    st.integers(0, 2**32),
+)
 def test_arrays_arrive_as_they_are(dtype: str, shape: list[int], seed: int) -> None:
     array = np.random.default_rng(seed).integers(0, 100, shape).astype(dtype)
     arrived = there_and_back([array])[0]
@@ -136,10 +171,22 @@ def test_arrays_arrive_as_they_are(dtype: str, shape: list[int], seed: int) -> N
     assert np.array_equal(arrived, array) and arrived.flags.writeable
 
 
-@pytest.mark.parametrize("content", [
-    ["O8", [1], "00" * 8], ["i4,O", [1], "00" * 12], ["V8", [1], "00" * 8], ["f8", [2], "00" * 8], ["f8", [1], "zz"],
-    ["(2,)f8", [1], "00" * 16], ["f8", [-1, -1], "00" * 8], [["f8"], [1], "00" * 8], ["O", [2], [1]], ["f8", [1]], 3,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["O8", [1], "00" * 8],
+        ["i4,O", [1], "00" * 12],
+        ["V8", [1], "00" * 8],
+        ["f8", [2], "00" * 8],
+        ["f8", [1], "zz"],
+        ["(2,)f8", [1], "00" * 16],
+        ["f8", [-1, -1], "00" * 8],
+        [["f8"], [1], "00" * 8],
+        ["O", [2], [1]],
+        ["f8", [1]],
+        3,
+    ],
+)
 def test_what_is_no_array_is_refused(content: Any) -> None:
     with pytest.raises(codec.Unsendable):
         codec.decode({"numpy.ndarray": content}, lambda value: value)

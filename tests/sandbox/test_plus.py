@@ -19,29 +19,50 @@ from bactrian.verify.code.code import block
 
 FILE = Path(__file__).parents[2].parent / "shared" / "data" / "humaneval.jsonl"
 ROWS: list[Row] = [
-    {"task_id": "H/1", "entry_point": "scale", "prompt": "import math\n\ndef scale(xs: list, k: float) -> list:\n",
-     "canonical_solution": "    return [math.fsum([x * k]) for x in xs]\n",
-     "test": "def check(candidate):\n    assert candidate([1.5, 2.0], 0.5) == [0.75, 1.0]\n"},
-    {"task_id": "H/2", "entry_point": "tri", "prompt": "def tri(n: int) -> list:\n",
-     "canonical_solution": "    return [1] if n < 1 else tri(n - 1) + [n * n]\n",
-     "test": "def check(candidate):\n    assert candidate(3) == [1, 1, 4, 9]\n"},
-    {"task_id": "H/3", "entry_point": "find_zero",
-     "prompt": "def poly(xs: list, x: float):\n    return sum(c * x ** i for i, c in enumerate(xs))\n\n"
-               "def find_zero(xs: list):\n",
-     "canonical_solution": "    return -xs[0] / xs[1]\n",
-     "test": "def check(candidate):\n    assert candidate([1, 2]) == -0.5\n"},
-    {"task_id": "H/4", "entry_point": "pair", "prompt": "def pair(word: str, table: dict) -> tuple:\n",
-     "canonical_solution": "    return word.upper(), table.get(word)\n",
-     "test": "def check(candidate):\n    assert candidate('ab', {'ab': 1}) == ('AB', 1)\n"},
-]  # fmt: skip
-WRONG = {"scale": "return [x for x in xs]", "tri": "return [1, 1, 4, 9]", "find_zero": "return 0.0",
-         "pair": "return word.upper(), 1"}  # fmt: skip
+    {
+        "task_id": "H/1",
+        "entry_point": "scale",
+        "prompt": "import math\n\ndef scale(xs: list, k: float) -> list:\n",
+        "canonical_solution": "    return [math.fsum([x * k]) for x in xs]\n",
+        "test": "def check(candidate):\n    assert candidate([1.5, 2.0], 0.5) == [0.75, 1.0]\n",
+    },
+    {
+        "task_id": "H/2",
+        "entry_point": "tri",
+        "prompt": "def tri(n: int) -> list:\n",
+        "canonical_solution": "    return [1] if n < 1 else tri(n - 1) + [n * n]\n",
+        "test": "def check(candidate):\n    assert candidate(3) == [1, 1, 4, 9]\n",
+    },
+    {
+        "task_id": "H/3",
+        "entry_point": "find_zero",
+        "prompt": "def poly(xs: list, x: float):\n    return sum(c * x ** i for i, c in enumerate(xs))\n\n"
+        "def find_zero(xs: list):\n",
+        "canonical_solution": "    return -xs[0] / xs[1]\n",
+        "test": "def check(candidate):\n    assert candidate([1, 2]) == -0.5\n",
+    },
+    {
+        "task_id": "H/4",
+        "entry_point": "pair",
+        "prompt": "def pair(word: str, table: dict) -> tuple:\n",
+        "canonical_solution": "    return word.upper(), table.get(word)\n",
+        "test": "def check(candidate):\n    assert candidate('ab', {'ab': 1}) == ('AB', 1)\n",
+    },
+]
+WRONG = {
+    "scale": "return [x for x in xs]",
+    "tri": "return [1, 1, 4, 9]",
+    "find_zero": "return 0.0",
+    "pair": "return word.upper(), 1",
+}
 
 
 def judged(rows: list[Row], programs: list[str], **settings: Any) -> list[Verdict]:
     problems = humaneval_problems(rows, "plus", "code", "")
-    items = [Item("code", block(program), problem["ground_truth"], settings)
-             for problem, program in zip(problems, programs, strict=True)]  # fmt: skip
+    items = [
+        Item("code", block(program), problem["ground_truth"], settings)
+        for problem, program in zip(problems, programs, strict=True)
+    ]
     return verify_all(items)
 
 
@@ -76,20 +97,25 @@ def test_what_a_reference_gives_is_found_once(strong: Isolation) -> None:
     assert answers(Reference.of(reference.program, "f", [[1], [3]]), strong, Limits()) is not found
 
 
-@pytest.mark.parametrize("truth", [
-    {"reference": "def f(x): return 1 // x", "inputs": [[1], [0]], "entry_point": "f"},
-    {"reference": "def f(x): return f", "inputs": [[1]], "entry_point": "f"},
-    {"reference": "import os\nos._exit(0)", "inputs": [[1]], "entry_point": "f"},
-    {"reference": "def f(x):\n    while x: pass", "inputs": [[1]], "entry_point": "f"},
-    {"check": "import pandas\ndef check(f):\n    assert f(1) == 1", "entry_point": "f"},
-    {"check": "def check(f):\n    import pandas\n    assert f(1) == 1", "entry_point": "f"},
-    {"check": "TABLE = {}['x']\ndef check(f):\n    assert f(1) == 1", "entry_point": "f"},
-    {"check": "def check(f):\n    inputs = [1][2]\n    assert f(1) == 1", "entry_point": "f"},
-    {"check": "while True: pass\ndef check(f): assert f(1) == 1", "entry_point": "f"},
-    {"tests": ["assert f(1) == 1", "import pandas\nassert f(1) == 1"]},
-    {"tests": ["assert f(1) == 1"], "setup": "import pandas"}, {"tests": ["assert f(1) == 1"], "setup": "x = 1 / 0"},
-    {"tests": ["assert f(1) == 1"], "prelude": "while True: pass"},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "truth",
+    [
+        {"reference": "def f(x): return 1 // x", "inputs": [[1], [0]], "entry_point": "f"},
+        {"reference": "def f(x): return f", "inputs": [[1]], "entry_point": "f"},
+        {"reference": "import os\nos._exit(0)", "inputs": [[1]], "entry_point": "f"},
+        {"reference": "def f(x):\n    while x: pass", "inputs": [[1]], "entry_point": "f"},
+        {"check": "import pandas\ndef check(f):\n    assert f(1) == 1", "entry_point": "f"},
+        {"check": "def check(f):\n    import pandas\n    assert f(1) == 1", "entry_point": "f"},
+        {"check": "TABLE = {}['x']\ndef check(f):\n    assert f(1) == 1", "entry_point": "f"},
+        {"check": "def check(f):\n    inputs = [1][2]\n    assert f(1) == 1", "entry_point": "f"},
+        {"check": "while True: pass\ndef check(f): assert f(1) == 1", "entry_point": "f"},
+        {"tests": ["assert f(1) == 1", "import pandas\nassert f(1) == 1"]},
+        {"tests": ["assert f(1) == 1"], "setup": "import pandas"},
+        {"tests": ["assert f(1) == 1"], "setup": "x = 1 / 0"},
+        {"tests": ["assert f(1) == 1"], "prelude": "while True: pass"},
+    ],
+    ids=str,
+)
 def test_tests_that_fail_by_themselves_are_not_charged_to_a_program(truth: Any, strong: Isolation) -> None:
     for program in ("def f(x): return 1", "def f(x): return 2"):
         verdict = verify("code", block(program), json.dumps(truth), {"test_seconds": 0.5, "seconds": 2.0})
@@ -105,19 +131,27 @@ for fd in range(3, 64):
 """
 
 
-@pytest.mark.parametrize("program, truth", [
-    ("def f(x): raise ImportError('no')",
-     {"check": "def check(f):\n    x = f(1)\n    assert x == 1", "entry_point": "f"}),
-    ("def f(x): import pandas", {"tests": ["assert f(1) == 1"]}),
-    ("import pandas", {"tests": ["assert f(1) == 1"]}),
-    ("f = 3", {"tests": ["assert f(1) == 1"]}),
-    *((program, {"check": "def check(f):\n    x = f(1)\n    assert x == 1", "entry_point": "f"})
-      for program in ("f = 3", "f = len", "class F: pass\nf = F()", "def g(x): return 1", REPLYING)),
-    ("class Node: pass", {"tests": ["assert f(root) == 1"], "setup": "root = Node(1)"}),
-    ("def f(x): return 1", {"tests": ["assert f(root) == 1"], "setup": "root = Node(1)"}),
-    ("def f(x): return None", {"check": "def check(f):\n    a, b = f(1)\n    assert a == b", "entry_point": "f"}),
-    ("", {"check": "def check(f):\n    assert f(1) == 1", "entry_point": "f"}),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "program, truth",
+    [
+        (
+            "def f(x): raise ImportError('no')",
+            {"check": "def check(f):\n    x = f(1)\n    assert x == 1", "entry_point": "f"},
+        ),
+        ("def f(x): import pandas", {"tests": ["assert f(1) == 1"]}),
+        ("import pandas", {"tests": ["assert f(1) == 1"]}),
+        ("f = 3", {"tests": ["assert f(1) == 1"]}),
+        *(
+            (program, {"check": "def check(f):\n    x = f(1)\n    assert x == 1", "entry_point": "f"})
+            for program in ("f = 3", "f = len", "class F: pass\nf = F()", "def g(x): return 1", REPLYING)
+        ),
+        ("class Node: pass", {"tests": ["assert f(root) == 1"], "setup": "root = Node(1)"}),
+        ("def f(x): return 1", {"tests": ["assert f(root) == 1"], "setup": "root = Node(1)"}),
+        ("def f(x): return None", {"check": "def check(f):\n    a, b = f(1)\n    assert a == b", "entry_point": "f"}),
+        ("", {"check": "def check(f):\n    assert f(1) == 1", "entry_point": "f"}),
+    ],
+    ids=str,
+)
 def test_what_a_program_does_to_its_tests_is_charged_to_it(program: str, truth: Any, strong: Isolation) -> None:
     verdict = verify("code", block(program), json.dumps(truth), {"test_seconds": 0.5, "seconds": 2.0})
     assert verdict.outcome == "wrong", verdict
@@ -133,10 +167,18 @@ def test_a_task_that_needs_what_is_not_offered_is_not_judged(strong: Isolation) 
 
 
 def test_mbpp_plus(strong: Isolation) -> None:
-    test = "import numpy as np\nfrom math import inf\n\ndef assertion(out, exp, atol):\n    assert out == exp\n\n" \
-           "for inp, exp in zip([[1, 2], [3, 4]], [3, 7]):\n    assertion(plus(*inp), exp, 0)\n"  # fmt: skip
-    row = {"task_id": 1, "prompt": "Add.", "code": "def plus(a, b):\n    return a + b", "test": test,
-           "test_imports": [], "test_list": ["assert plus(1, 2) == 3"]}  # fmt: skip
+    test = (
+        "import numpy as np\nfrom math import inf\n\ndef assertion(out, exp, atol):\n    assert out == exp\n\n"
+        "for inp, exp in zip([[1, 2], [3, 4]], [3, 7]):\n    assertion(plus(*inp), exp, 0)\n"
+    )
+    row = {
+        "task_id": 1,
+        "prompt": "Add.",
+        "code": "def plus(a, b):\n    return a + b",
+        "test": test,
+        "test_imports": [],
+        "test_list": ["assert plus(1, 2) == 3"],
+    }
     (problem,) = mbpp_problems([row], "m", "code", "", 1)
     assert problem["source"] == "evalplus/mbppplus"
     assert verify("code", problem["solution"], problem["ground_truth"]).outcome == "right"
@@ -170,8 +212,9 @@ def test_verdicts_of_humaneval_plus_are_the_same_on_a_busy_machine(strong: Isola
     made = [both(row, 300, strong)[1] for row in rows]
     hang = "def {}(*a):\n    while True: pass"
     programs = [row["prompt"] + row["canonical_solution"] for row in rows]
-    programs += [one_mutant(program, row["entry_point"], row["task_id"])
-                 for program, row in zip(programs, rows, strict=True)]  # fmt: skip
+    programs += [
+        one_mutant(program, row["entry_point"], row["task_id"]) for program, row in zip(programs, rows, strict=True)
+    ]
     programs += [hang.format(row["entry_point"]) for row in rows]
     idle = [verdict.outcome for verdict in judged(made * 3, programs, test_seconds=1.0, seconds=5.0)]
     assert idle[: len(rows)] == ["right"] * len(rows) and "right" not in idle[2 * len(rows) :]

@@ -27,12 +27,23 @@ steps:
   scores: {stage: evaluate, models: [base, rlvr], data: practice, samples: 2, k: [1, 2], max_new_tokens: 8}
 """
 HUMANEVAL = [
-    {"task_id": f"HumanEval/{n}", "entry_point": f"add{n}", "prompt": f"def add{n}(a, b):\n",
-     "canonical_solution": f"    return a + b + {n}\n", "test": f"def check(c):\n    assert c(1, 2) == {3 + n}\n"}
+    {
+        "task_id": f"HumanEval/{n}",
+        "entry_point": f"add{n}",
+        "prompt": f"def add{n}(a, b):\n",
+        "canonical_solution": f"    return a + b + {n}\n",
+        "test": f"def check(c):\n    assert c(1, 2) == {3 + n}\n",
+    }
     for n in range(2)
-]  # fmt: skip
-MBPP = {"text": "Add.", "code": "def plus(a, b): return a + b", "test_list": ["assert plus(1, 2) == 3"],
-        "test_setup_code": "", "challenge_test_list": [], "task_id": 1}  # fmt: skip
+]
+MBPP = {
+    "text": "Add.",
+    "code": "def plus(a, b): return a + b",
+    "test_list": ["assert plus(1, 2) == 3"],
+    "test_setup_code": "",
+    "challenge_test_list": [],
+    "task_id": 1,
+}
 
 
 @pytest.fixture

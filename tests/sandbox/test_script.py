@@ -26,17 +26,20 @@ def test_an_exception_is_told(isolation: Isolation) -> None:
     assert run.error.endswith("ZeroDivisionError: division by zero")
 
 
-@pytest.mark.parametrize("program, ended", [
-    ("raise SystemExit(0)", "finished"),
-    ("raise SystemExit(3)", "failed"),
-    ("import os; os._exit(0)", "finished"),
-    ("import os; os.abort()", "killed"),
-    ("import time; time.sleep(60)", "timed_out"),
-    ("import os, time; os.close(1); os.close(2); time.sleep(60)", "timed_out"),
-    ("while True: print('x' * 1000)", "flooded"),
-    ("while True: pass", "killed"),
-    ("x = 'x' * 10 ** 10", "failed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "program, ended",
+    [
+        ("raise SystemExit(0)", "finished"),
+        ("raise SystemExit(3)", "failed"),
+        ("import os; os._exit(0)", "finished"),
+        ("import os; os.abort()", "killed"),
+        ("import time; time.sleep(60)", "timed_out"),
+        ("import os, time; os.close(1); os.close(2); time.sleep(60)", "timed_out"),
+        ("while True: print('x' * 1000)", "flooded"),
+        ("while True: pass", "killed"),
+        ("x = 'x' * 10 ** 10", "failed"),
+    ],
+)
 def test_how_programs_end(program: str, ended: str, isolation: Isolation) -> None:
     burning = program == "while True: pass"
     limits = Limits(wall=20.0, cpu=1) if burning else Limits(wall=2.0)

@@ -37,20 +37,26 @@ def outcomes(programs: dict[str, str]) -> dict[str, tuple[str, float]]:
 @pytest.mark.usefixtures("strong")
 def test_verdicts_are_the_same_on_a_busy_machine() -> None:
     idle = outcomes(PROGRAMS)
-    assert idle == {name: ("right", 1.0) if "right" in name else ("wrong", 0.5 if name == "wrong" else 0.0)
-                    for name in PROGRAMS}  # fmt: skip
+    assert idle == {
+        name: ("right", 1.0) if "right" in name else ("wrong", 0.5 if name == "wrong" else 0.0) for name in PROGRAMS
+    }
     with busy(3):
         assert outcomes(PROGRAMS) == idle
 
 
-@pytest.mark.parametrize("program", [
-    "import time\ndef f(x):\n    while True:\n        try: time.sleep(1000)\n        except BaseException: pass",
-    "import time\ndef f(x):\n    while True: time.sleep(0.01)",
-    "import os, signal\ndef f(x): os.kill(os.getpid(), signal.SIGSTOP)",
-    "import signal\nsignal.signal(signal.SIGPROF, signal.SIG_IGN)\ndef f(x):\n    while True: pass",
-    "import os, signal, time\nsignal.setitimer(signal.ITIMER_PROF, 0)\nsignal.signal(signal.SIGPROF, signal.SIG_IGN)\n"
-    "time.sleep(1000)",
-], ids=["sleeping through", "napping", "stopping itself", "busy and deaf", "asleep and deaf"])  # fmt: skip
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import time\ndef f(x):\n    while True:\n        try: time.sleep(1000)\n        except BaseException: pass",
+        "import time\ndef f(x):\n    while True: time.sleep(0.01)",
+        "import os, signal\ndef f(x): os.kill(os.getpid(), signal.SIGSTOP)",
+        "import signal\nsignal.signal(signal.SIGPROF, signal.SIG_IGN)\ndef f(x):\n    while True: pass",
+        "import os, signal, time\n"
+        "signal.setitimer(signal.ITIMER_PROF, 0)\nsignal.signal(signal.SIGPROF, signal.SIG_IGN)\n"
+        "time.sleep(1000)",
+    ],
+    ids=["sleeping through", "napping", "stopping itself", "busy and deaf", "asleep and deaf"],
+)
 def test_who_neither_works_nor_answers_is_ended_and_wrong(program: str, strong: Isolation) -> None:
     began = time.monotonic()
     report = examine(program, TWICE, strong, LIMITS)

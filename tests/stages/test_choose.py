@@ -43,10 +43,23 @@ def evaluation(folder: Path, rights: Rights, mode: str = "greedy", **about: Any)
     (folder / "results.json").write_text(json.dumps({"tasks": tasks, "scores": scores}))
     inputs = {model: InputRecord(key=None, content_hash=f"hash of {model}", path="/") for model in rights}
     manifest = Manifest(
-        kind=Kind.RESULTS, stage="evaluate", step=folder.name, key="", content_hash="", inputs=inputs,
-        settings={"models": list(rights)}, seed=0, code={}, packages={}, hardware={}, licences=(), started="",
-        seconds=0, metrics={}, files={},
-    )  # fmt: skip
+        kind=Kind.RESULTS,
+        stage="evaluate",
+        step=folder.name,
+        key="",
+        content_hash="",
+        inputs=inputs,
+        settings={"models": list(rights)},
+        seed=0,
+        code={},
+        packages={},
+        hardware={},
+        licences=(),
+        started="",
+        seconds=0,
+        metrics={},
+        files={},
+    )
     manifest.write(folder)
     return Input(folder.name, folder, Kind.RESULTS, f"hash of {folder.name}")
 
@@ -163,8 +176,11 @@ def test_a_chain_goes_on_from_the_best(tmp_path: Path, monkeypatch: pytest.Monke
     choice = json.loads((folders["best"] / "choice.json").read_text())
     averages = {each["model"]: each["average"] for each in choice["candidates"]}
     assert choice["chosen"] == max(["at1", "at2", "sft"], key=lambda name: averages[name])  # the first of equals
-    weights = {name: (folder / "model.safetensors") for name, folder in folders.items() if name != "scores"
-               and (folder / "model.safetensors").exists()}  # fmt: skip
+    weights = {
+        name: (folder / "model.safetensors")
+        for name, folder in folders.items()
+        if name != "scores" and (folder / "model.safetensors").exists()
+    }
     assert weights["best"].read_bytes() == weights[choice["chosen"]].read_bytes()
     assert len({weights[name].read_bytes() for name in ("at1", "at2", "sft")}) == 3
     assert weights["at1"].samefile(folders["sft"] / "checkpoints" / "1" / "model.safetensors")  # no second copy

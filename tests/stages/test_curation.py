@@ -84,20 +84,40 @@ def test_a_row_without_text_is_an_error_and_no_duplicate(tmp_path: Path) -> None
 # filter
 
 RULES: dict[str, tuple[Row, Row, dict[str, Any], str]] = {
-    "language": (asked("Was ist das?", "Das ist ein kleines Haus."), asked("What is it?", "It is a small house."),
-                 {}, "in another language"),
+    "language": (
+        asked("Was ist das?", "Das ist ein kleines Haus."),
+        asked("What is it?", "It is a small house."),
+        {},
+        "in another language",
+    ),
     "length": (asked("a b", "c"), asked("a b", "c d"), {"least": 4}, "whole shorter than 4 words"),
-    "gopher": (asked("q", "word " * 60), asked("q", " ".join(dict.fromkeys(LONG.split())) + " with that"),
-               {"of": "answer", "least_words": 10}, "Gopher: fewer than 2 of the stop words"),
+    "gopher": (
+        asked("q", "word " * 60),
+        asked("q", " ".join(dict.fromkeys(LONG.split())) + " with that"),
+        {"of": "answer", "least_words": 10},
+        "Gopher: fewer than 2 of the stop words",
+    ),
     "c4": (asked("q", "One. Two."), asked("q", "One. Two. Three!"), {"of": "answer"}, "C4: fewer than 3 sentences"),
-    "hygiene": (asked("Who are you?", "I am chatgpt, a model."), asked("What is ChatGPT?", "I am a bombard."), {},
-                "an answer names another assistant"),
-    "personal": (asked("q", "a1@b.co a2@b.co"), asked("q", "a1@b.co"), {"most": 1},
-                 "personal data in more than 1 places"),
+    "hygiene": (
+        asked("Who are you?", "I am chatgpt, a model."),
+        asked("What is ChatGPT?", "I am a bombard."),
+        {},
+        "an answer names another assistant",
+    ),
+    "personal": (
+        asked("q", "a1@b.co a2@b.co"),
+        asked("q", "a1@b.co"),
+        {"most": 1},
+        "personal data in more than 1 places",
+    ),
     "pattern": (asked("[asy] draw", "a"), asked("(asy)", "a"), {"patterns": [r"\[asy\]"]}, r"matches \[asy\]"),
-    "score": (asked("q", "a", toxicity=0.41), asked("q", "a", toxicity=0.4), {"column": "toxicity", "most": 0.4},
-              "toxicity above 0.4"),
-}  # fmt: skip
+    "score": (
+        asked("q", "a", toxicity=0.41),
+        asked("q", "a", toxicity=0.4),
+        {"column": "toxicity", "most": 0.4},
+        "toxicity above 0.4",
+    ),
+}
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -121,9 +141,16 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "bad": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", model_max_length=16).save_pretrained(folder)
-    config = BertConfig(vocab_size=3, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4,
-                        max_position_embeddings=16, id2label={0: "fine", 1: "toxic"},
-                        label2id={"fine": 0, "toxic": 1})  # fmt: skip
+    config = BertConfig(
+        vocab_size=3,
+        hidden_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=4,
+        max_position_embeddings=16,
+        id2label={0: "fine", 1: "toxic"},
+        label2id={"fine": 0, "toxic": 1},
+    )
     torch.manual_seed(0)
     model = BertForSequenceClassification(config)
     with torch.no_grad():
@@ -185,9 +212,14 @@ def test_no_row_left_is_an_error_with_the_reasons(tmp_path: Path) -> None:
         make(Filter(data="a", rules=[{"rule": "length", "least": 99}]), tmp_path, {"a": [asked("q", "a")]})
 
 
-@pytest.mark.parametrize("settings", [
-    {"rule": "pattern", "patterns": ["("]}, {"rule": "score", "column": "x"}, {"rule": "length", "least": 3, "most": 2},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rule": "pattern", "patterns": ["("]},
+        {"rule": "score", "column": "x"},
+        {"rule": "length", "least": 3, "most": 2},
+    ],
+)
 def test_rules_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Filter(data="a", rules=[settings])
@@ -210,16 +242,19 @@ def counts(workspace: Workspace) -> dict[str, int]:
     return {each["name"]: each["rows"] for each in mixture["sources"]}
 
 
-@pytest.mark.parametrize(("a", "b", "total", "expected"), [
-    ({}, {}, None, (10, 6)),
-    ({"amount": 1.0}, {"amount": 0.5}, None, (10, 3)),
-    ({"amount": 1}, {"amount": 5}, None, (1, 5)),
-    ({"amount": 25}, {"amount": 2.5}, None, (25, 15)),
-    ({"amount": 25, "most": 12}, {"most": 2}, None, (12, 2)),
-    ({"weight": 3.0}, {"weight": 1.0}, 20, (15, 5)),
-    ({"amount": 4}, {"weight": 1.0}, 20, (4, 16)),
-    ({"amount": 0}, {}, None, (0, 6)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("a", "b", "total", "expected"),
+    [
+        ({}, {}, None, (10, 6)),
+        ({"amount": 1.0}, {"amount": 0.5}, None, (10, 3)),
+        ({"amount": 1}, {"amount": 5}, None, (1, 5)),
+        ({"amount": 25}, {"amount": 2.5}, None, (25, 15)),
+        ({"amount": 25, "most": 12}, {"most": 2}, None, (12, 2)),
+        ({"weight": 3.0}, {"weight": 1.0}, 20, (15, 5)),
+        ({"amount": 4}, {"weight": 1.0}, 20, (4, 16)),
+        ({"amount": 0}, {}, None, (0, 6)),
+    ],
+)
 def test_amounts(a: Row, b: Row, total: int | None, expected: tuple[int, int], tmp_path: Path) -> None:
     workspace = mixed(tmp_path, sources=[{"data": "a", **a}, {"data": "b", **b}], total=total)
     assert counts(workspace) == dict(zip("ab", expected, strict=True))
@@ -258,12 +293,15 @@ def test_rows_without_a_licence_are_refused_unless_the_recipe_says_so(tmp_path: 
     make(Mix(sources=[{"data": "a"}], allow_unclear=True), tmp_path / "2", {"a": rows})
 
 
-@pytest.mark.parametrize("settings", [
-    {"sources": [{"data": "a"}, {"data": "a"}]},
-    {"sources": [{"data": "a", "amount": 1, "weight": 1.0}], "total": 3},
-    {"sources": [{"data": "a", "weight": 1.0}]},
-    {"sources": [{"data": "a"}], "total": 3},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sources": [{"data": "a"}, {"data": "a"}]},
+        {"sources": [{"data": "a", "amount": 1, "weight": 1.0}], "total": 3},
+        {"sources": [{"data": "a", "weight": 1.0}]},
+        {"sources": [{"data": "a"}], "total": 3},
+    ],
+)
 def test_mixtures_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Mix(**settings)

@@ -36,8 +36,10 @@ def files(tmp_path: Path) -> Path:
 
 def run(files: Path, **settings: Any) -> tuple[list[dict[str, Any]], dict[str, Any], Workspace]:
     settings = {"data": ["train"], "against": ["gsm8k_test.jsonl"], **settings}
-    inputs = {name: Input(name, files / f"{name.removesuffix('.jsonl')}.jsonl", Kind.DATA, name)
-              for name in settings["data"] + settings["against"]}  # fmt: skip
+    inputs = {
+        name: Input(name, files / f"{name.removesuffix('.jsonl')}.jsonl", Kind.DATA, name)
+        for name in settings["data"] + settings["against"]
+    }
     workspace = Workspace.temporary(files / "work", inputs)
     Decontaminate(**settings).run(workspace)
     return read_rows(workspace.output), json.loads((workspace.output / "overlap.json").read_text()), workspace
@@ -71,8 +73,11 @@ def test_what_it_writes(files: Path) -> None:
     assert "| dirty | 53 | gsm8k | 20 | 3 | 15.0% | 3 |" in (workspace.output / "README.md").read_text()
     matches = read_rows(workspace.output / "matches.parquet")
     assert [(match["id"], match["item"]) for match in matches] == [
-        ("dirty100", "row 1"), ("dirty101", "row 2"), ("dirty102", "row 3"), ("little100", "row 8")
-    ]  # fmt: skip
+        ("dirty100", "row 1"),
+        ("dirty101", "row 2"),
+        ("dirty102", "row 3"),
+        ("little100", "row 8"),
+    ]
     assert matches[0]["texts"] == [f"Please help me.\n{QUESTIONS[0]} Thank you."]
     assert matches[0]["fields"] == QUESTIONS[:1]
 

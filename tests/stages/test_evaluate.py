@@ -49,9 +49,11 @@ class Fake:
     calls: int = 0
 
     def generate(
-        self, requests: Sequence[Request], on_tokens: Callable[[int], None],
+        self,
+        requests: Sequence[Request],
+        on_tokens: Callable[[int], None],
         on_finish: Callable[[int, int, Completion], None],
-    ) -> list[list[Completion]]:  # fmt: skip
+    ) -> list[list[Completion]]:
         self.calls += 1
         on_tokens(len(requests))
         answers = [self.answers(request, i) for i, request in enumerate(requests)]
@@ -143,9 +145,23 @@ def test_questions_file(bench: Bench) -> None:
     bench.run("a", samples=2)
     table = pq.read_table(bench.output / "questions.parquet")
     assert table.column_names == [
-        "model", "task", "mode", "question", "sample", "prompt", "completion", "ground_truth", "extracted", "score",
-        "outcome", "tokens", "finish", "thinking_tokens", "answer_tokens", "answer_at",
-    ]  # fmt: skip
+        "model",
+        "task",
+        "mode",
+        "question",
+        "sample",
+        "prompt",
+        "completion",
+        "ground_truth",
+        "extracted",
+        "score",
+        "outcome",
+        "tokens",
+        "finish",
+        "thinking_tokens",
+        "answer_tokens",
+        "answer_at",
+    ]
     assert table.num_rows == 3 * 40 * (1 + 2)
     row = table.to_pylist()[0]
     assert row["question"] == ROWS[0]["id"] and row["extracted"] == ROWS[0]["ground_truth"] and row["tokens"] == 9

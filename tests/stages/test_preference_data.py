@@ -114,8 +114,11 @@ def test_from_prompts_to_pairs(
     assert {a["model"] for row in answers for a in row["answers"]} == set(WORTH)
     for row in read_rows(made["rated"]):
         assert {each["aspect"] for each in row["judgements"]} == {
-            "helpfulness", "instruction_following", "honesty", "truthfulness"
-        }  # fmt: skip
+            "helpfulness",
+            "instruction_following",
+            "honesty",
+            "truthfulness",
+        }
         for answer in row["answers"]:
             assert answer["score"] == WORTH[answer["model"]] and len(answer["ratings"]) == 4
             assert {rating["aspect"] for rating in answer["ratings"] if "rating" not in rating} == {"honesty"}
@@ -154,14 +157,17 @@ def test_a_server_that_dies_costs_no_finished_row(tmp_path: Path, monkeypatch: p
     assert answered["judge"] == 14 * 4 and sum(answered[name] for name in WORTH) == 14 * 4
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    ("answers.servers=[{url: http://a:b@host/v1, model: m}]", "text like"),
-    ("answers.servers=[{url: http://host/v1, model: m, key: sk-0123-abc}]", "text like"),
-    ("answers.servers=[{url: http://h/v1, model: m}, {url: http://i/v1, model: m}]", "tell a server apart by its"),
-    ("answers.servers=[]", "expected at least one model in pool, servers or always"),
-    ("rated.server=null", "expected either judge or server"),
-    ("rated.aspects=[honesty, honesty]", "expected each once"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("answers.servers=[{url: http://a:b@host/v1, model: m}]", "text like"),
+        ("answers.servers=[{url: http://host/v1, model: m, key: sk-0123-abc}]", "text like"),
+        ("answers.servers=[{url: http://h/v1, model: m}, {url: http://i/v1, model: m}]", "tell a server apart by its"),
+        ("answers.servers=[]", "expected at least one model in pool, servers or always"),
+        ("rated.server=null", "expected either judge or server"),
+        ("rated.aspects=[honesty, honesty]", "expected each once"),
+    ],
+)
 def test_settings_that_cannot_be_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, complaint: str
 ) -> None:
@@ -215,8 +221,14 @@ def test_a_kill_costs_no_finished_row(tmp_path: Path, monkeypatch: pytest.Monkey
         answered.clear()
         write_inputs(tmp_path / "cut", url)
         for kills in (20, 70):
-            process = subprocess.Popen(command, cwd=tmp_path / "cut", env=environment, start_new_session=True,
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+            process = subprocess.Popen(
+                command,
+                cwd=tmp_path / "cut",
+                env=environment,
+                start_new_session=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             deadline = time.monotonic() + 120
             while len(answered) < kills and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)

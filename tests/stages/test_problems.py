@@ -62,9 +62,12 @@ def test_conversations_hold_the_worked_solution(tmp_path: Path) -> None:
 def test_held_out_questions_are_dropped_and_made_up_for(tmp_path: Path) -> None:
     first = make(tmp_path / "a", tasks=[{"source": "sums", "count": 40}])
     second = make(
-        tmp_path / "b", {"held": first.output}, tasks=[{"source": "sums", "count": 40}], exclude=["held"],
+        tmp_path / "b",
+        {"held": first.output},
+        tasks=[{"source": "sums", "count": 40}],
+        exclude=["held"],
         instruction="Go.",
-    )  # fmt: skip
+    )
     ids = [{row["id"] for row in read_rows(made.output)} for made in (first, second)]
     assert not ids[0] & ids[1] and len(ids[1]) == 40
     assert second.metrics["rows_dropped"] == 40
@@ -73,10 +76,17 @@ def test_held_out_questions_are_dropped_and_made_up_for(tmp_path: Path) -> None:
 
 def test_given_rows_lose_what_the_verifier_refuses(tmp_path: Path) -> None:
     rows = [
-        {"messages": [{"role": "user", "content": f"What is {n} + 1?"}], "ground_truth": str(n + 1), "dataset": "gsm8k",
-         "solution": f"#### {n + (2 if n == 3 else 1)}", "id": str(n), "source": "me", "license": "CC-BY-NC-4.0"}
+        {
+            "messages": [{"role": "user", "content": f"What is {n} + 1?"}],
+            "ground_truth": str(n + 1),
+            "dataset": "gsm8k",
+            "solution": f"#### {n + (2 if n == 3 else 1)}",
+            "id": str(n),
+            "source": "me",
+            "license": "CC-BY-NC-4.0",
+        }
         for n in range(5)
-    ]  # fmt: skip
+    ]
     write_rows([*rows, {**rows[0], "id": "again"}], tmp_path / "given")
     workspace = make(tmp_path, {"g": tmp_path / "given"}, tasks=[{"source": "file", "data": "g"}])
     assert [row["id"] for row in read_rows(workspace.output)] == ["0", "1", "2", "4"]

@@ -67,8 +67,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """The folder of each step."""
     folder = tmp_path_factory.mktemp("rewards")
     write_inputs(folder, "float32")
-    with (folder / "labelled.jsonl").open("w") as file, (folder / "pairs.jsonl").open("w") as pairs, \
-            (folder / "mixed.jsonl").open("w") as mixed, (folder / "completions.jsonl").open("w") as completions:
+    with (
+        (folder / "labelled.jsonl").open("w") as file,
+        (folder / "pairs.jsonl").open("w") as pairs,
+        (folder / "mixed.jsonl").open("w") as mixed,
+        (folder / "completions.jsonl").open("w") as completions,
+    ):
         for i, row in enumerate(read_rows(folder / "problems.jsonl", "problem")):
             sides = {side: [{"role": "assistant", "content": f"Answer: {n}"}] for side, n in SIDES}
             pair = {"prompt": row["messages"], **sides, "chosen_score": 0.9, "rejected_score": 0.4}
@@ -166,8 +170,11 @@ def test_a_judge_behind_a_server_makes_pairs(made: dict[str, Path], monkeypatch:
     with serving(behave) as (url, _):
         server = f"pairs.judge_server={{url: {url}, model: m, backoff: 0.01}}"
         changes = ("pairs.prompts=judged.jsonl", "pairs.reward_model=null", server)
-        (record,) = [r for r in runner.run(load(Path("r.yaml"), changes), Store(Path("runs")), only="pairs") if r.path
-                     and r.name == "pairs"]  # fmt: skip
+        (record,) = [
+            r
+            for r in runner.run(load(Path("r.yaml"), changes), Store(Path("runs")), only="pairs")
+            if r.path and r.name == "pairs"
+        ]
     for pair in read_rows(folder / "runs" / str(record.path)):
         assert "1" in pair["chosen"][0]["content"] and "1" not in pair["rejected"][0]["content"]
         assert (pair["chosen_score"], pair["rejected_score"]) == (1.0, pytest.approx(1 / 9))
@@ -225,8 +232,10 @@ def test_completions_are_scored_by_the_verifiers_that_they_name(made: dict[str, 
 def test_a_pool_of_models_of_this_run_answers(made: dict[str, Path]) -> None:
     rows = read_rows(made["pool"])
     assert [row["id"] for row in rows] == [f"p{n}" for n in range(5)]
-    assert all([(a["model"], a["sample"]) for a in row["answers"]] == [("sft", 0), ("sft", 1), ("base", 0), ("base", 1)]
-               for row in rows)  # fmt: skip
+    assert all(
+        [(a["model"], a["sample"]) for a in row["answers"]] == [("sft", 0), ("sft", 1), ("base", 0), ("base", 1)]
+        for row in rows
+    )
     asked = [Ask(tuple(row["messages"]), str(row["id"]), n, 8) for n, row in enumerate(rows)]
     responder = LocalResponder(LocalEngine.load(made["sft"]))
     whole, part = dict[int, Reply](), dict[int, Reply]()
@@ -242,14 +251,17 @@ def test_the_page_shows_rewards(made: dict[str, Path]) -> None:
         assert part in page
 
 
-@pytest.mark.parametrize(("changes", "complaint"), [
-    (("ranked.by=flavour",), "no field 'flavour', by which pairs are to be counted"),
-    (("ranked.sections=rewardbench",), "no source of any section; found test"),
-    (("ranked.reward_model=null",), "pairs need a judge or a reward_model"),
-    (("ranked.judge=sft",), "found a judge and a reward_model, expected one of them"),
-    (("checked.data=labelled.jsonl",), "row 1: without judge and reward_model a row names its verifier"),
-    (("best.data=mixed.jsonl", "best.limit=1", "best.answers=ranked"), "expected one that makes results"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (("ranked.by=flavour",), "no field 'flavour', by which pairs are to be counted"),
+        (("ranked.sections=rewardbench",), "no source of any section; found test"),
+        (("ranked.reward_model=null",), "pairs need a judge or a reward_model"),
+        (("ranked.judge=sft",), "found a judge and a reward_model, expected one of them"),
+        (("checked.data=labelled.jsonl",), "row 1: without judge and reward_model a row names its verifier"),
+        (("best.data=mixed.jsonl", "best.limit=1", "best.answers=ranked"), "expected one that makes results"),
+    ],
+)
 def test_what_cannot_be_scored_is_told(
     made: dict[str, Path], monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...], complaint: str
 ) -> None:

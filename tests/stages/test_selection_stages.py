@@ -22,8 +22,12 @@ LICENCE = {"source": "s", "license": "MIT"}
 
 def row(number: int, domain: str, words: int) -> Row:
     thought = {"role": "assistant", "content": "a", "reasoning_content": "four " * words}
-    return {"id": str(number), "messages": [{"role": "user", "content": f"{domain} {number}"}, thought],
-            "topic": domain, **LICENCE}  # fmt: skip
+    return {
+        "id": str(number),
+        "messages": [{"role": "user", "content": f"{domain} {number}"}, thought],
+        "topic": domain,
+        **LICENCE,
+    }
 
 
 ROWS = [row(n, "ab"[n % 2], 10 * n + 1) for n in range(20)]
@@ -36,8 +40,16 @@ def select(folder: Path, rows: list[Row] = ROWS, **settings: Any) -> Workspace:
     return workspace
 
 
-@pytest.mark.parametrize("settings", [{"by": "random"}, {"by": "longest"}, {"by": "diverse", "domain": "topic"},
-                                      {"by": "s1", "domain": "topic"}, {"by": "s1", "clusters": 2}])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"by": "random"},
+        {"by": "longest"},
+        {"by": "diverse", "domain": "topic"},
+        {"by": "s1", "domain": "topic"},
+        {"by": "s1", "clusters": 2},
+    ],
+)
 def test_so_many_rows_in_the_order_of_the_pool(settings: dict[str, Any], tmp_path: Path) -> None:
     workspace = select(tmp_path, count=6, **settings)
     ids = [int(each["id"]) for each in read_rows(workspace.output)]
@@ -63,8 +75,15 @@ def test_a_row_without_a_domain_is_named(tmp_path: Path) -> None:
         select(tmp_path, [*ROWS, {**row(20, "a", 1), "topic": None}], count=3, domain="topic")
 
 
-@pytest.mark.parametrize("settings", [{"by": "s1"}, {"by": "diverse", "domain": "a", "clusters": 2}, {"uniform": 3},
-                                      {"by": "random", "weights": {"a": 1.0}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"by": "s1"},
+        {"by": "diverse", "domain": "a", "clusters": 2},
+        {"uniform": 3},
+        {"by": "random", "weights": {"a": 1.0}},
+    ],
+)
 def test_selections_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Select(data="a", count=3, **settings)

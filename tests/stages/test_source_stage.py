@@ -108,8 +108,18 @@ def test_many_bad_rows_stop_it_long_before_the_end(tmp_path: Path) -> None:
 
 
 def test_limit_files_and_artifacts(tmp_path: Path) -> None:
-    write_rows([{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "id": str(i),
-                 "source": f"s{i}", "license": "MIT"} for i in range(4)], tmp_path / "artifact")  # fmt: skip
+    write_rows(
+        [
+            {
+                "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+                "id": str(i),
+                "source": f"s{i}",
+                "license": "MIT",
+            }
+            for i in range(4)
+        ],
+        tmp_path / "artifact",
+    )
     made = make(tmp_path, tmp_path / "artifact", limit=2)
     assert [row["source"] for row in read_rows(made.output)] == ["s0", "s1"]
     for name in ("b", "a"):
@@ -206,8 +216,10 @@ def test_real_files(name: str, settings: dict[str, Any], rows: int, kind: Any, t
     assert len(read_rows(made.output, kind)) == rows
 
 
-STRAY, TALK = {"text": "Once upon a time."}, {"messages": [{"role": "user", "content": "2 + 2?"},
-                                                           {"role": "assistant", "content": "4"}]}  # fmt: skip
+STRAY, TALK = (
+    {"text": "Once upon a time."},
+    {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]},
+)
 
 
 @pytest.mark.parametrize("place", [0, 1, 50, 99])

@@ -115,13 +115,20 @@ class Zygote:
     def __init__(self, folder: Path, dtype: str) -> None:
         self.dtype, self.folder, self.log = dtype, folder, folder / "log.txt"
         environment = {
-            **os.environ, "BACTRIAN_NO_REEXEC": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT),
+            **os.environ,
+            "BACTRIAN_NO_REEXEC": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONPATH": str(ROOT),
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        }  # fmt: skip
+        }
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("zygote.py")), str(self.log)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=environment,
+        )
 
     def start(self, *arguments: str) -> int:
         assert self.process.stdin is not None and self.process.stdout is not None

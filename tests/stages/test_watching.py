@@ -19,9 +19,16 @@ from bactrian.store.manifest import Kind
 from tests.model.tiny import write_tiny
 
 NEEDED: dict[str, Any] = {
-    "model": "start", "data": "rows", "steps": 3, "problems_per_step": 2, "max_new_tokens": 4, "learning_rate": 1e-2,
-    "no_end_reward": None, "template": "raw", "gap_limit": 9,
-}  # fmt: skip
+    "model": "start",
+    "data": "rows",
+    "steps": 3,
+    "problems_per_step": 2,
+    "max_new_tokens": 4,
+    "learning_rate": 1e-2,
+    "no_end_reward": None,
+    "template": "raw",
+    "gap_limit": 9,
+}
 
 
 def run(stage: RLVR | PPO, folder: Path, held_out: list[int]) -> Workspace:

@@ -21,8 +21,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     core = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>",
-                                   additional_special_tokens=["<|im_start|>"])  # fmt: skip
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", additional_special_tokens=["<|im_start|>"]
+    )
 
 
 def write_chain(folder: Path, follows: Mapping[str, Mapping[str, float]], otherwise: Mapping[str, float]) -> Path:
@@ -33,10 +34,20 @@ def write_chain(folder: Path, follows: Mapping[str, Mapping[str, float]], otherw
     words = tokenizer()
     known = words.get_vocab()
     size = -(-len(known) // 8) * 8
-    config = LlamaConfig(vocab_size=len(known), hidden_size=size, intermediate_size=8, num_hidden_layers=1,
-                         num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=512,
-                         bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id, pad_token_id=None,
-                         tie_word_embeddings=False, rms_norm_eps=1e-9)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=len(known),
+        hidden_size=size,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        max_position_embeddings=512,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=None,
+        tie_word_embeddings=False,
+        rms_norm_eps=1e-9,
+    )
     network = LlamaForCausalLM(config)
     with torch.no_grad():
         for weight in network.parameters():

@@ -82,11 +82,15 @@ def check(thought: Thought, markers: Markers, budget: Budget, limit: int) -> Non
 @pytest.mark.parametrize(
     "budget",
     [
-        Budget(0, answer=8), Budget(1, answer=8), Budget(20, final="", answer=8), Budget(50, waits=2, answer=8),
-        Budget(30, waits=3, extension="", answer=8), Budget(40, waits=1, greedy_answer=False, answer=5),
+        Budget(0, answer=8),
+        Budget(1, answer=8),
+        Budget(20, final="", answer=8),
+        Budget(50, waits=2, answer=8),
+        Budget(30, waits=3, extension="", answer=8),
+        Budget(40, waits=1, greedy_answer=False, answer=5),
     ],
     ids=["none", "one", "no final", "wait 2", "no string 3", "sampled"],
-)  # fmt: skip
+)
 def test_control_is_perfect_and_no_token_is_forwarded_twice(
     model: LanguageModel, native: bool, name: str, budget: Budget
 ) -> None:
@@ -151,8 +155,9 @@ def test_equals_asking_anew_for_every_piece(tmp_path: Path, native: bool, waits:
             continue
         break
     ids += literal_ids(engine.template, form.header) if piece.finish == "stop" else markers.closing + markers.final
-    answer = engine.generate([Request(prompt + ids, max_new_tokens=6, temperature=0, banned=markers.no_answer,
-                                      stop_ids=markers.stop_ids)])[0][0]  # fmt: skip
+    answer = engine.generate(
+        [Request(prompt + ids, max_new_tokens=6, temperature=0, banned=markers.no_answer, stop_ids=markers.stop_ids)]
+    )[0][0]
     assert thought.ids == ids + answer.ids
 
 

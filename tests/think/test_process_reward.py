@@ -100,9 +100,7 @@ def label(folder: Path, name: str, **settings: Any) -> Workspace:
     return workspace
 
 
-def test_a_step_is_worth_the_share_of_ways_on_that_end_right(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_is_worth_the_share_of_ways_on_that_end_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = label(tmp_path, "all")
     rows = read_rows(workspace.output, "problem")
     assert len({row["id"] for row in rows}) == len(rows) > 6 and {row["ground_truth"] for row in rows} == {"7"}
@@ -212,8 +210,9 @@ def test_right_beginnings_are_ranked_above_wrong_ones_and_trees_go_by_it(
     assert judged and all(0 < each < 1 for each in judged)
     methods = json.loads((folders["trees"] / "results.json").read_text())["scaling"]["methods"]
     assert [method["name"] for method in methods] == [
-        "tree by confidence of thoughts of 32", "tree by process reward of thoughts of 32",
-    ]  # fmt: skip
+        "tree by confidence of thoughts of 32",
+        "tree by process reward of thoughts of 32",
+    ]
     assert all(method["control"] == 1.0 for method in methods)
     model = RewardModel.load(folders["prm"])
     trace = Trace(tuple(literal_ids(model.template, "ab" + FORMATS["tags"].opening)), (9, 8), (1, 2), (1.0, 0.0))

@@ -174,7 +174,7 @@ def test_a_kill_loses_no_finished_question(bench: Bench, monkeypatch: pytest.Mon
         ([{"method": "best_of", "samples": [2], "budget": 4, "by": "reward_model"}], {}, "setting reward_model"),
         ([{"method": "majority", "samples": [0], "budget": 4}], {}, "numbers from 1"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_cannot_be_meant(methods: list[dict[str, Any]], settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Scaling(model="m", data="p", methods=methods, **settings)  # type: ignore[arg-type]
@@ -198,8 +198,24 @@ def test_a_plan_counts_shared_draws_once() -> None:
 def attempt_of(
     sample: int, extracted: str | None, *, tokens: int = 5, ended: str = "itself", logprob: float = -1.0
 ) -> Attempt:
-    return Attempt("q", sample, "", "", tokens, 2, tokens + 2, 3, 0, ended, "stop", False, logprob,
-                   "right" if extracted == "7" else "wrong", extracted, float(extracted == "7"))  # fmt: skip
+    return Attempt(
+        "q",
+        sample,
+        "",
+        "",
+        tokens,
+        2,
+        tokens + 2,
+        3,
+        0,
+        ended,
+        "stop",
+        False,
+        logprob,
+        "right" if extracted == "7" else "wrong",
+        extracted,
+        float(extracted == "7"),
+    )
 
 
 def test_choosing_one_answer_of_several() -> None:

@@ -33,9 +33,15 @@ class Served:
         banned = tuple(int(token) for token in body.get("logit_bias", {}))
         with self.lock:
             self.bodies.append(body)
-            asked = Request(tuple(body["prompt"]), seed=body.get("seed", 0), max_new_tokens=body["max_tokens"],
-                            temperature=body["temperature"], stop=tuple(body.get("stop", ())),
-                            stop_ids=tuple(body.get("stop_token_ids", ())), banned=banned)  # fmt: skip
+            asked = Request(
+                tuple(body["prompt"]),
+                seed=body.get("seed", 0),
+                max_new_tokens=body["max_tokens"],
+                temperature=body["temperature"],
+                stop=tuple(body.get("stop", ())),
+                stop_ids=tuple(body.get("stop_token_ids", ())),
+                banned=banned,
+            )
             said = self.engine.generate([asked])[0][0]
         text = self.engine.model.tokenizer.decode(said.ids)
         choice = {"text": text, "finish_reason": said.finish, **({"token_ids": said.ids} if self.ids else {})}

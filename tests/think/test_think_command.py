@@ -38,15 +38,29 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path: Path, capsys: pytest.C
     thinker(tmp_path / "m")
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and never answers
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/v1"
-        assert invoke(["think", str(tmp_path / "m"), "ab?", "--format", "tags", "--budget", "8", "--server", url,
-                       "--timeout", "0.2"]) == 2  # fmt: skip
+        assert (
+            invoke(
+                [
+                    "think",
+                    str(tmp_path / "m"),
+                    "ab?",
+                    "--format",
+                    "tags",
+                    "--budget",
+                    "8",
+                    "--server",
+                    url,
+                    "--timeout",
+                    "0.2",
+                ]
+            )
+            == 2
+        )
     said = capsys.readouterr().err
     assert url in said and "Traceback" not in said
 
 
-def test_a_conversation_counts_thinking_and_keeps_it_apart(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_conversation_counts_thinking_and_keeps_it_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from bactrian.chat import ChatTemplate, ThinkingReader
     from bactrian.cli.chat_console import _turn
 

@@ -94,8 +94,13 @@ def test_only_the_answer_is_verified_whatever_ends_the_thinking(template: ChatTe
     form = FORMATS[name]
     rows = [{"id": str(i), "dataset": "gsm8k", "ground_truth": "7"} for i in range(5)]
     opening, closing = form.opening, form.closing
-    pieces = [(opening, "7 or 3", closing, "Answer: 7"), (opening, "7 or 3", closing, "Answer: 3"),
-              (opening, "3, no, 7"), ("Answer: 7",), (opening, "Answer: 7", closing)]  # fmt: skip
+    pieces = [
+        (opening, "7 or 3", closing, "Answer: 7"),
+        (opening, "7 or 3", closing, "Answer: 3"),
+        (opening, "3, no, 7"),
+        ("Answer: 7",),
+        (opening, "Answer: 7", closing),
+    ]
     completions = [said(template, *each) for each in pieces]
     with Pool() as pool:
         graded = grade(rows, ["?"] * 5, [[each] for each in completions], pool, ThinkingReader(template, form))

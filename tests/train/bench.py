@@ -169,9 +169,16 @@ def make(
         if adapted:
             adapt(value)
         return actor_critic.PPO(
-            model, value, ToySampler(model, items), rewards, len(items), chosen, seed=3,
-            steps=max(1, round(len(items) * epochs / batch)), reference=frozen(model, chosen.kl, adapted),
-        )  # fmt: skip
+            model,
+            value,
+            ToySampler(model, items),
+            rewards,
+            len(items),
+            chosen,
+            seed=3,
+            steps=max(1, round(len(items) * epochs / batch)),
+            reference=frozen(model, chosen.kl, adapted),
+        )
     settings = changed(POLICIES[kind], problems_per_step=batch, micro_tokens=micro_tokens)
     steps = max(1, round(len(items) * epochs / batch))
     sampler = ToySampler(model, items)

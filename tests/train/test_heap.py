@@ -27,9 +27,12 @@ def said_by(program: str) -> str:
     """Standard output of a process of its own, with the allocator's settings of the command line."""
     keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
     done = subprocess.run(
-        [sys.executable, "-c", program], env={"OMP_NUM_THREADS": "1", **keep}, capture_output=True, text=True,
+        [sys.executable, "-c", program],
+        env={"OMP_NUM_THREADS": "1", **keep},
+        capture_output=True,
+        text=True,
         check=True,
-    )  # fmt: skip
+    )
     return done.stdout
 
 

@@ -258,9 +258,20 @@ def test_the_headline_says_whether_it_learns(folder: Path, tmp_path: Path) -> No
     model = load(folder)
     run(policy(model, changed(POLICY, kl=0.1)), tmp_path)
     wanted = {
-        "reward", "score", "reward_std", "zero_variance", "completion_length", "truncated", "surrogate", "kl",
-        "entropy", "ratio", "clip_fraction", "logprob_gap_mean", "logprob_gap_max",
-    }  # fmt: skip
+        "reward",
+        "score",
+        "reward_std",
+        "zero_variance",
+        "completion_length",
+        "truncated",
+        "surrogate",
+        "kl",
+        "entropy",
+        "ratio",
+        "clip_fraction",
+        "logprob_gap_mean",
+        "logprob_gap_max",
+    }
     for line in metrics(tmp_path):
         assert wanted <= line.keys()
         assert 0 < line["entropy"] < 6 and line["kl"] > 0

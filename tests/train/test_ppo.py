@@ -28,9 +28,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task(folder: Path, settings: PPOOptions, steps: int = 1) -> actor_critic.PPO:
     model = load(folder)
     return actor_critic.PPO(
-        model, RewardModel.of(model, 5), ToySampler(model, range(8), samples=2), MixedReward(10.0), 8, settings,
-        steps=steps, seed=3, reference=frozen(model, settings.kl),
-    )  # fmt: skip
+        model,
+        RewardModel.of(model, 5),
+        ToySampler(model, range(8), samples=2),
+        MixedReward(10.0),
+        8,
+        settings,
+        steps=steps,
+        seed=3,
+        reference=frozen(model, settings.kl),
+    )
 
 
 def test_whitening() -> None:
@@ -65,7 +72,8 @@ def test_a_step_by_hand(folder: Path) -> None:
             start, labels = len(sampler.prompt(problem)), torch.tensor(r.ids)[:, None]
             with torch.no_grad():
                 old, reference = (
-                    plain_logprobs(m.network, ids, start, labels) for m in (made.policy, made.reference)  # type: ignore[union-attr]
+                    plain_logprobs(m.network, ids, start, labels)
+                    for m in (made.policy, made.reference)  # type: ignore[union-attr]
                 )
                 values = plain_values(made.value, ids, start)
             rewards = -0.05 * (old - reference)

@@ -128,9 +128,17 @@ def test_kto_moves_good_answers_up_and_bad_ones_down(folder: Path, tmp_path: Pat
     opinions = [opinion(i) for i in range(6)]
     reference = reference_sums(model, opinions, 64)
     task = Unpaired(
-        model, opinions, reference, beta=0.3, desirable_weight=1.0, undesirable_weight=1.0, batch=6, epochs=25, seed=0,
+        model,
+        opinions,
+        reference,
+        beta=0.3,
+        desirable_weight=1.0,
+        undesirable_weight=1.0,
+        batch=6,
+        epochs=25,
+        seed=0,
         micro_tokens=1000,
-    )  # fmt: skip
+    )
     run(task, tmp_path, Settings(3e-3, checkpoint_seconds=3600))
     first, last = metrics(tmp_path)[0], metrics(tmp_path)[-1]
     assert first["baseline"] < 1e-5 and abs(first["reward_desirable"]) < 1e-4  # the policy is its own reference

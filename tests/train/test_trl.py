@@ -115,8 +115,12 @@ def test_preference_losses(case: dict[str, Any]) -> None:
     assert_equal(loss, case["loss"])
     assert_all_equal(model.gradient(prompts, policy), case["gradient"])
     if case["objective"]["loss"] in ("dpo", "simpo"):  # TRL logs sums for the losses of means
-        for ours, theirs in (("reward_chosen", "rewards/chosen"), ("reward_rejected", "rewards/rejected"),
-                             ("accuracy", "rewards/accuracies"), ("margin", "rewards/margins")):  # fmt: skip
+        for ours, theirs in (
+            ("reward_chosen", "rewards/chosen"),
+            ("reward_rejected", "rewards/rejected"),
+            ("accuracy", "rewards/accuracies"),
+            ("margin", "rewards/margins"),
+        ):
             assert_equal(metrics[ours], case["metrics"].get(theirs, metrics[ours]))
 
 
@@ -141,16 +145,26 @@ def test_kto(case: dict[str, Any]) -> None:
     opinions = [Opinion((i,), answer(i, len(policy[i])), case["labels"][i]) for i in prompts]
     good, bad = case["weights"]
     task = Unpaired(
-        model, opinions, reference_sums(reference, opinions, 15), beta=case["beta"], desirable_weight=good,
-        undesirable_weight=bad, batch=count, epochs=1, seed=3, micro_tokens=15,
-    )  # type: ignore[arg-type]  # fmt: skip
+        model,
+        opinions,
+        reference_sums(reference, opinions, 15),
+        beta=case["beta"],
+        desirable_weight=good,
+        undesirable_weight=bad,
+        batch=count,
+        epochs=1,
+        seed=3,
+        micro_tokens=15,
+    )  # type: ignore[arg-type]
     (update,) = task.updates(0)
     loss, metrics = taken(update)
     assert_equal(loss, case["loss"])
     assert_all_equal(model.gradient(prompts, policy), case["gradient"])
     theirs = case["metrics"]
-    assert_equal([metrics[k] for k in ("baseline", "reward_desirable", "reward_undesirable")],
-          [theirs[k] for k in ("kl", "rewards/chosen", "rewards/rejected")])  # fmt: skip
+    assert_equal(
+        [metrics[k] for k in ("baseline", "reward_desirable", "reward_undesirable")],
+        [theirs[k] for k in ("kl", "rewards/chosen", "rewards/rejected")],
+    )
 
 
 class Rewarder:
@@ -192,10 +206,12 @@ class Given:
         rewards, groups = TRL["policy"]["rewards"], []
         for place in range(len(problems)):
             numbers = range(4 * (place % 2), 4 * (place % 2) + 4)
-            groups.append([
-                Rollout(answer(n, len(self.sampled[n])), tuple(self.sampled[n]), rewards[n], True, version)
-                for n in numbers
-            ])  # fmt: skip
+            groups.append(
+                [
+                    Rollout(answer(n, len(self.sampled[n])), tuple(self.sampled[n]), rewards[n], True, version)
+                    for n in numbers
+                ]
+            )
         return groups
 
 

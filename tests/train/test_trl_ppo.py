@@ -31,8 +31,11 @@ from tests.train.fixtures.tiny_llama import CONFIG, POLICY, REFERENCE, REWARD, V
 from tests.train.test_trl import Rows, assert_all_equal, assert_equal, taken
 
 TRL = json.loads((Path(__file__).parent / "fixtures" / "trl_ppo.json").read_text())
-CASES = [pytest.param(case, id=f"{kind}, lambda {case['settings']['lam']:g}")
-         for kind in ("full", "ragged") for case in TRL[kind]]  # fmt: skip
+CASES = [
+    pytest.param(case, id=f"{kind}, lambda {case['settings']['lam']:g}")
+    for kind in ("full", "ragged")
+    for case in TRL[kind]
+]
 FULL, LAST = CASES[:2], CASES[3]
 SAME_POLICY = CASES[:3]
 
@@ -66,14 +69,24 @@ class Given:
 def task(case: dict[str, Any]) -> actor_critic.PPO:
     theirs = case["settings"]
     settings = PPOOptions(
-        problems_per_step=len(TRL["prompts"]), epochs=3, kl=theirs["kl_coef"], kl_estimator=theirs["kl_estimator"],
-        discount=theirs["gamma"], decay=theirs["lam"], clip=theirs["cliprange"], value_clip=theirs["cliprange_value"],
-        value_weight=theirs["vf_coef"], max_new_tokens=6, micro_tokens=20, gap_limit=99.0,
-    )  # fmt: skip
+        problems_per_step=len(TRL["prompts"]),
+        epochs=3,
+        kl=theirs["kl_coef"],
+        kl_estimator=theirs["kl_estimator"],
+        discount=theirs["gamma"],
+        decay=theirs["lam"],
+        clip=theirs["cliprange"],
+        value_clip=theirs["cliprange_value"],
+        value_weight=theirs["vf_coef"],
+        max_new_tokens=6,
+        micro_tokens=20,
+        gap_limit=99.0,
+    )
     assess = MixedReward(0.0, scorer(REWARD), 1.0)
     sampler, prompts = Given(case["answers"]), len(TRL["prompts"])
-    return actor_critic.PPO(policy(POLICY), scorer(VALUE), sampler, assess, prompts, settings, steps=1, seed=3,
-                            reference=policy(REFERENCE))  # fmt: skip
+    return actor_critic.PPO(
+        policy(POLICY), scorer(VALUE), sampler, assess, prompts, settings, steps=1, seed=3, reference=policy(REFERENCE)
+    )
 
 
 def looked_back(made: actor_critic.PPO, problems: list[int]) -> list[actor_critic._Episodes]:

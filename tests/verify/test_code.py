@@ -13,19 +13,22 @@ from bactrian.verify.code.code import ADD, block, parse, same_output
 isolated = pytest.mark.skipif(not WORKING, reason=NONE)
 
 
-@pytest.mark.parametrize("text, program", [
-    ("```python\na\n```\n```python\nb\n```", "b\n"),
-    ("```python\na\n```\nIt prints:\n```\n5\n```", "a\n"),
-    ("```\na\n```", "a\n"),
-    ("```py\na\n```\n```json\n{}\n```", "a\n"),
-    ("~~~python\na\n~~~", "a\n"),
-    ("````python\n'''\n```\n'''\n````", "'''\n```\n'''\n"),
-    ("```python\na", "a"),
-    ("1. So\n   ```python\n   a\n   ```", "   a\n   "[:5]),
-    ("```java\na\n```", None),
-    ("no block", None),
-    ("`python`", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, program",
+    [
+        ("```python\na\n```\n```python\nb\n```", "b\n"),
+        ("```python\na\n```\nIt prints:\n```\n5\n```", "a\n"),
+        ("```\na\n```", "a\n"),
+        ("```py\na\n```\n```json\n{}\n```", "a\n"),
+        ("~~~python\na\n~~~", "a\n"),
+        ("````python\n'''\n```\n'''\n````", "'''\n```\n'''\n"),
+        ("```python\na", "a"),
+        ("1. So\n   ```python\n   a\n   ```", "   a\n   "[:5]),
+        ("```java\na\n```", None),
+        ("no block", None),
+        ("`python`", None),
+    ],
+)
 def test_the_last_block_of_python_is_the_program(text: str, program: str | None) -> None:
     found = last_program(text)
     assert (found and found.rstrip(" ")) == program
@@ -58,14 +61,21 @@ def test_verdicts_of_many_come_in_order() -> None:
     assert [verdict.outcome for verdict in verdicts] == ["right", "wrong"] * 4
 
 
-@pytest.mark.parametrize("truth, complaint", [
-    ("[", "expected JSON"), ("[]", "expected one of"), ("{}", "expected one of"),
-    ('{"tests": ["assert f("]}', "is not Python"), ('{"tests": [3]}', "a list of texts"),
-    ('{"check": "def check(f): pass"}', "entry_point"),
-    ('{"check": "x = 1", "entry_point": "f"}', "no function called"),
-    ('{"cases": [{"input": "1"}]}', "case 1"), ('{"tests": ["1"], "cases": [{}]}', "expected one of"),
-    ('{"tests": ["1"], "setup": 3}', "'setup'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "truth, complaint",
+    [
+        ("[", "expected JSON"),
+        ("[]", "expected one of"),
+        ("{}", "expected one of"),
+        ('{"tests": ["assert f("]}', "is not Python"),
+        ('{"tests": [3]}', "a list of texts"),
+        ('{"check": "def check(f): pass"}', "entry_point"),
+        ('{"check": "x = 1", "entry_point": "f"}', "no function called"),
+        ('{"cases": [{"input": "1"}]}', "case 1"),
+        ('{"tests": ["1"], "cases": [{}]}', "expected one of"),
+        ('{"tests": ["1"], "setup": 3}', "'setup'"),
+    ],
+)
 def test_ground_truths_that_are_no_tests_are_refused(truth: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         parse(Problem(truth))
@@ -80,28 +90,42 @@ def test_a_row_that_cannot_be_judged_is_named() -> None:
         check_verifiers([{"dataset": "pal", "ground_truth": "many"}], "rows.jsonl")
 
 
-@pytest.mark.parametrize("printed, expected, same", [
-    ("1 2\n", "1 2", True), ("1 2  \n\n", "1 2\n", True), ("1\n2", "1 2", False), ("1", "1.0", True),
-    ("0.3333333", "0.33333333", True), ("0.334", "0.333", False), ("1.0", "1", False), ("", "\n", True),
-    ("x", "1.0", False), ("nan", "1.0", False), ("1 2 3", "1 2", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "printed, expected, same",
+    [
+        ("1 2\n", "1 2", True),
+        ("1 2  \n\n", "1 2\n", True),
+        ("1\n2", "1 2", False),
+        ("1", "1.0", True),
+        ("0.3333333", "0.33333333", True),
+        ("0.334", "0.333", False),
+        ("1.0", "1", False),
+        ("", "\n", True),
+        ("x", "1.0", False),
+        ("nan", "1.0", False),
+        ("1 2 3", "1 2", False),
+    ],
+)
 def test_outputs_are_compared_by_words(printed: str, expected: str, same: bool) -> None:
     assert same_output(printed, expected) is same
 
 
 @isolated
-@pytest.mark.parametrize("program, truth, outcome", [
-    ("print('about', 3.0001)", "3", "right"),
-    ("print(3.01)", "3", "wrong"),
-    ("print(20001)", "20000", "wrong"),
-    ("print(1)\nprint(2)", "1", "wrong"),
-    ("def solution():\n    return 7", "7", "right"),
-    ("print(float('nan'))", "7", "unparsable"),
-    ("print(7); raise ValueError", "7", "wrong"),
-    ("__import__('os').system('echo 7')", "7", "unparsable"),
-    ("print(7", "7", "wrong"),
-    ("while True: pass", "7", "wrong"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "program, truth, outcome",
+    [
+        ("print('about', 3.0001)", "3", "right"),
+        ("print(3.01)", "3", "wrong"),
+        ("print(20001)", "20000", "wrong"),
+        ("print(1)\nprint(2)", "1", "wrong"),
+        ("def solution():\n    return 7", "7", "right"),
+        ("print(float('nan'))", "7", "unparsable"),
+        ("print(7); raise ValueError", "7", "wrong"),
+        ("__import__('os').system('echo 7')", "7", "unparsable"),
+        ("print(7", "7", "wrong"),
+        ("while True: pass", "7", "wrong"),
+    ],
+)
 def test_pal(program: str, truth: str, outcome: str) -> None:
     verdict = verify("pal", block(program), truth, {"seconds": 2.0})
     assert verdict.outcome == outcome, verdict
@@ -110,7 +134,8 @@ def test_pal(program: str, truth: str, outcome: str) -> None:
 @isolated
 def test_cases_are_runs_of_their_own() -> None:
     truth = json.dumps({"cases": [{"input": f"{n}\n", "output": f"{n * n}\n"} for n in range(3)]})
-    remembering = block("n = int(input())\nopen('seen', 'a').write('x')\n"
-                        "print(n * n if open('seen').read() == 'x' else 0)")
+    remembering = block(
+        "n = int(input())\nopen('seen', 'a').write('x')\nprint(n * n if open('seen').read() == 'x' else 0)"
+    )
     assert verify("code", remembering, truth).outcome == "right"
     assert verify("code_rate", block("print(int(input()))"), truth).score == pytest.approx(2 / 3)

@@ -28,8 +28,10 @@ def test_check_measures_both_kinds_of_error(monkeypatch: pytest.MonkeyPatch) -> 
         examples,
     )
     monkeypatch.setitem(VERIFIERS, "blind", blind)
-    cases = [Case("made", Item("blind", text, "5"), right) for text, right in
-             [("5", True), ("five", True), ("5 no", False), ("6", False), ("7", False)]]  # fmt: skip
+    cases = [
+        Case("made", Item("blind", text, "5"), right)
+        for text, right in [("5", True), ("five", True), ("5 no", False), ("6", False), ("7", False)]
+    ]
     with Pool() as pool:
         rates, errors = check("blind", cases, pool)
     made = {each.right: each for each in rates if each.kind == "made"}
@@ -50,13 +52,13 @@ def test_our_verifiers_do_not_err_on_their_own_cases(name: str) -> None:
 
 def test_solutions_of_other_problems_are_not_right() -> None:
     asked = [{"role": "user", "content": "?"}]
-    rows = [
-        {"messages": asked, "dataset": "gsm8k", "ground_truth": str(n), "solution": f"#### {n}"} for n in (5, 7, 7)
-    ]
+    rows = [{"messages": asked, "dataset": "gsm8k", "ground_truth": str(n), "solution": f"#### {n}"} for n in (5, 7, 7)]
     cases = list(row_cases("gsm8k", rows, "rows"))
     assert [(case.item.completion, case.item.ground_truth, case.right) for case in cases if not case.right] == [
-        ("#### 7", "5", False), ("#### 5", "7", False), ("#### 5", "7", False),
-    ]  # fmt: skip
+        ("#### 7", "5", False),
+        ("#### 5", "7", False),
+        ("#### 5", "7", False),
+    ]
 
 
 def test_the_command_prints_rates_and_fails_on_errors(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,8 +84,11 @@ def test_a_file_of_completions_is_scored(tmp_path: Path, capsys: pytest.CaptureF
     found = json.loads(capsys.readouterr().out)
     assert found["score"] == 0.5 and found["questions"] == 2 and found["counts"]["truncated"] == 1
     assert [json.loads(line)["outcome"] for line in out.read_text().splitlines()] == [
-        "right", "truncated", "wrong", "right",
-    ]  # fmt: skip
+        "right",
+        "truncated",
+        "wrong",
+        "right",
+    ]
 
 
 def test_ifeval_in_its_own_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

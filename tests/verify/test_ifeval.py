@@ -112,9 +112,12 @@ def test_variants_are_parts_of_the_text(text: str) -> None:
 
 RULES = [
     ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, ["a *** b", "***a***b***"], ["a", "a ****** b"]),
-    ("length_constraints:nth_paragraph_first_word",
-     {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "Bees"},
-     ["a\n\n'bees, and", 'a\n\n"Bees" fly'], ["a\n\nbee", "bees\n\na", "a\n\nb\n\nbees", "a\n\n\n\nbees"]),
+    (
+        "length_constraints:nth_paragraph_first_word",
+        {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "Bees"},
+        ["a\n\n'bees, and", 'a\n\n"Bees" fly'],
+        ["a\n\nbee", "bees\n\na", "a\n\nb\n\nbees", "a\n\n\n\nbees"],
+    ),
     ("detectable_content:postscript", {"postscript_marker": "P.P.S"}, ["x p. p. s it", "P.P.S. a"], ["P.S. a"]),
     ("detectable_content:postscript", {"postscript_marker": "P.S."}, ["a\nP. S. b"], ["PS: b"]),
     ("keywords:frequency", {"keyword": "bee", "frequency": 2, "relation": "at least"}, ["Bees, BEE"], ["bee"]),
@@ -127,7 +130,7 @@ RULES = [
     ("language:response_language", {"language": "de"}, ["Das ist ein ganz einfacher Satz.", "123"], ["This is it"]),
     ("detectable_format:json_format", {}, ["```JSON\n[1]```", "3"], ["[1", "```js\n1```"]),
     ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, ["*a* *b*", "**a** **b**"], ["* * *b*"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "arguments", "right", "wrong"), RULES, ids=lambda value: str(value)[:40])
@@ -164,7 +167,7 @@ TRAINING_RULES = [
     ("validate_end", {"end_phrase": "Bye."}, ["So bye. Bye.\n"], ["Bye. Or not"]),
     ("validate_quotation", {}, ['"a"'], ['""', '"a']),
     ("validate_no_commas", {}, ["a"], ["a, b"]),
-]  # fmt: skip
+]
 
 
 def test_the_training_set_has_25_constraints_each_with_a_rule() -> None:

@@ -10,14 +10,22 @@ langdetect = pytest.importorskip("langdetect")
 pytest.importorskip("nltk")
 
 SENTENCES = [
-    "The quick brown fox jumps over the lazy dog.", "Der schnelle braune Fuchs springt über den faulen Hund.",
-    "El zorro marrón rápido salta sobre el perro perezoso.", "Быстрая коричневая лиса прыгает через ленивую собаку.",
-    "敏捷的棕色狐狸跳过了懒狗。", "素早い茶色の狐がのろまな犬を飛び越える。", 
+    "The quick brown fox jumps over the lazy dog.",
+    "Der schnelle braune Fuchs springt über den faulen Hund.",
+    "El zorro marrón rápido salta sobre el perro perezoso.",
+    "Быстрая коричневая лиса прыгает через ленивую собаку.",
+    "敏捷的棕色狐狸跳过了懒狗。",
+    "素早い茶色の狐がのろまな犬を飛び越える。",
     "الثعلب البني السريع يقفز فوق الكلب الكسول",
-    "Cáo nâu nhanh nhẹn nhảy qua con chó lười.", "তাড়াতাড়ি বাদামি শিয়াল", "THE QUICK BROWN FOX", "de",
+    "Cáo nâu nhanh nhẹn nhảy qua con chó lười.",
+    "তাড়াতাড়ি বাদামি শিয়াল",
+    "THE QUICK BROWN FOX",
+    "de",
     "*bold* https://a.bc/d",
-    "x@y.zz", "123 456", "ŢșțțĄ",
-]  # fmt: skip
+    "x@y.zz",
+    "123 456",
+    "ŢșțțĄ",
+]
 OTHERS = ["ở", "ấ", "ж", "ни", "中", "の", "カ", "가", "ب", "a\u0301"]
 alphabet = st.sampled_from([*"abcdefghinorstuäöñéßxyzABCÀ ,.*\n\t", *OTHERS])
 texts = st.one_of(

@@ -25,8 +25,7 @@ SAME = [(pairs.gold, answer) for pairs in PAIRS for answer in pairs.same]
 OTHER = [(pairs.gold, answer) for pairs in PAIRS for answer in pairs.other]
 
 
-@pytest.mark.parametrize("name", ["math", "math_strict", "math_hendrycks", "math_minerva", "math_value",
-"math_verify"])
+@pytest.mark.parametrize("name", ["math", "math_strict", "math_hendrycks", "math_minerva", "math_value", "math_verify"])
 def test_own_examples(name: str) -> None:
     self_check(name)
 
@@ -75,12 +74,19 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> tuple[str, str]:
             )
         )
     a, b = draw(expressions(depth=depth - 1)), draw(expressions(depth=depth - 1))
-    form = draw(st.sampled_from([
-        ("({0})+({1})", "({1})+({0})"), ("({0})\\cdot({1})", "({1})({0})"), ("({0})-({1})", "-(({1})-({0}))"),
-        # what is divided by is never 0
-        ("\\frac{{{0}}}{{({1})^2+\\pi}}", "({0})/(({1})({1})+\\pi)"),
-        ("({0})^2", "({0})({0})"), ("\\sqrt{{{0}}}", "({0})^{{1/2}}"),
-    ]))  # fmt: skip
+    form = draw(
+        st.sampled_from(
+            [
+                ("({0})+({1})", "({1})+({0})"),
+                ("({0})\\cdot({1})", "({1})({0})"),
+                ("({0})-({1})", "-(({1})-({0}))"),
+                # what is divided by is never 0
+                ("\\frac{{{0}}}{{({1})^2+\\pi}}", "({0})/(({1})({1})+\\pi)"),
+                ("({0})^2", "({0})({0})"),
+                ("\\sqrt{{{0}}}", "({0})^{{1/2}}"),
+            ]
+        )
+    )
     return form[0].format(a[0], b[0]), form[1].format(a[1], b[1])
 
 
@@ -138,14 +144,39 @@ def test_fuzzed_latex_never_crashes_or_hangs_flex_in_workers() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["9^{9^{9^{9}}}", "(((((" * 200, "{" * 1000, "10^{100000000}", "99999999!", "\\binom{99999}{777}",
-     "e^{e^{e^{e^9}}}", "2^{-99999999}",
-     "\\sin(10^{500})", "\\sqrt[99999]{7}", "0^{-1}", "\\frac{1}{0}", "1/0", "\\log 0",
-     "x" * 1000, "1," * 400, "0.\\overline{" + "1" * 500 + "}",
-     "-" * 900, "^" * 500, "\\frac" * 200, "\\text{" * 200, "\x02\x03", "1_{0}", "5_{99}",
-     "\\{" * 300, "|" * 200, "(9!)!", "\\lcm(9", "i^i^i^i"],
+    [
+        "9^{9^{9^{9}}}",
+        "(((((" * 200,
+        "{" * 1000,
+        "10^{100000000}",
+        "99999999!",
+        "\\binom{99999}{777}",
+        "e^{e^{e^{e^9}}}",
+        "2^{-99999999}",
+        "\\sin(10^{500})",
+        "\\sqrt[99999]{7}",
+        "0^{-1}",
+        "\\frac{1}{0}",
+        "1/0",
+        "\\log 0",
+        "x" * 1000,
+        "1," * 400,
+        "0.\\overline{" + "1" * 500 + "}",
+        "-" * 900,
+        "^" * 500,
+        "\\frac" * 200,
+        "\\text{" * 200,
+        "\x02\x03",
+        "1_{0}",
+        "5_{99}",
+        "\\{" * 300,
+        "|" * 200,
+        "(9!)!",
+        "\\lcm(9",
+        "i^i^i^i",
+    ],
     ids=lambda text: repr(text[:14]),
-)  # fmt: skip
+)
 def test_hostile_answers_are_quick(text: str) -> None:
     started = time.process_time()
     for gold in ("5", text, "\\frac{1}{2}"):

@@ -67,9 +67,17 @@ def test_each_failure_is_told_apart_and_the_rest_goes_on() -> None:
         started = time.monotonic()
         verdicts = pool.verify_all(items("a", "hang", "b", "die", "eat", "c", "exit", "d", "spin", "e"))
         assert [v.outcome for v in verdicts] == [
-            "right", "timed_out", "right", "crashed", "crashed", "right", "crashed", "right", "timed_out",
             "right",
-        ]  # fmt: skip
+            "timed_out",
+            "right",
+            "crashed",
+            "crashed",
+            "right",
+            "crashed",
+            "right",
+            "timed_out",
+            "right",
+        ]
         assert [v.reason for v in verdicts if v.outcome == "right"] == ["a", "b", "c", "d", "e"]
         assert "did nothing for 1 s" in verdicts[1].reason
         assert "took more than 1 s of processor time" in verdicts[8].reason
@@ -85,10 +93,15 @@ def test_each_failure_is_told_apart_and_the_rest_goes_on() -> None:
 def test_workers_are_fenced_in(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     attempts = [
-        f"open({str(mark)!r}, 'w')", f"os.open({str(mark)!r}, os.O_CREAT)", f"os.system('touch {mark}')",
-        f"os.mkdir({str(mark)!r})", "os.fork()", "__import__('socket').create_connection(('127.0.0.1', 9))",
-        "__import__('subprocess').run(['true'])", f"os.kill({os.getpid()}, 0)",
-    ]  # fmt: skip
+        f"open({str(mark)!r}, 'w')",
+        f"os.open({str(mark)!r}, os.O_CREAT)",
+        f"os.system('touch {mark}')",
+        f"os.mkdir({str(mark)!r})",
+        "os.fork()",
+        "__import__('socket').create_connection(('127.0.0.1', 9))",
+        "__import__('subprocess').run(['true'])",
+        f"os.kill({os.getpid()}, 0)",
+    ]
     with Pool(workers=1, timeout=5.0) as pool:
         verdicts = pool.verify_all(items(*(f"run {attempt}" for attempt in attempts)))
         assert all("PermissionError" in verdict.reason for verdict in verdicts), verdicts

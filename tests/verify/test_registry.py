@@ -25,7 +25,7 @@ from bactrian.verify import (
     register,
     registry,
     verify,
-)  # fmt: skip
+)
 from bactrian.verify.final_answer import answer_part, declines
 from bactrian.verify.registry import VERIFIERS
 

@@ -28,9 +28,7 @@ def rows(name: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in raw.decode().splitlines()]
 
 
-@pytest.mark.parametrize(
-    "name", ["squad_em", "squad_f1", "drop", "flan", "bbh", "choice", "format", "gated", "length"]
-)
+@pytest.mark.parametrize("name", ["squad_em", "squad_f1", "drop", "flan", "bbh", "choice", "format", "gated", "length"])
 def test_own_examples(name: str) -> None:
     self_check(name)
 
@@ -49,8 +47,10 @@ def test_squad_normalisation_is_the_definition(text: str) -> None:
     assert squad(squad(text)) == squad(text) or "a" in text  # an article may come to be where a point has gone
 
 
-@given(st.lists(st.sampled_from(["smith", "al jones", "7", "big al", "7 yards"]), min_size=2, max_size=4),
-       st.lists(st.sampled_from(["smith", "jones", "7", "8", "al"]), min_size=2, max_size=4))  # fmt: skip
+@given(
+    st.lists(st.sampled_from(["smith", "al jones", "7", "big al", "7 yards"]), min_size=2, max_size=4),
+    st.lists(st.sampled_from(["smith", "jones", "7", "8", "al"]), min_size=2, max_size=4),
+)
 def test_drop_alignment_is_the_best_of_all(given_spans: list[str], gold: list[str]) -> None:
     longer, shorter = sorted((given_spans, gold), key=len, reverse=True)
     flip = longer is gold

@@ -13,9 +13,25 @@ from bactrian.data.io.texts import turns
 from bactrian.errors import BactrianError
 
 IDENTITIES = (
-    "OpenAI", "ChatGPT", "GPT-3", "GPT-3.5", "GPT-4", "GPT-4o", "BingChat", "Bing Chat", "LAION", "Open Assistant",
-    "OpenAssistant", "Bard", "Anthropic", "Claude", "Gemini", "DeepMind", "Mistral AI", "DeepSeek",
-)  # fmt: skip
+    "OpenAI",
+    "ChatGPT",
+    "GPT-3",
+    "GPT-3.5",
+    "GPT-4",
+    "GPT-4o",
+    "BingChat",
+    "Bing Chat",
+    "LAION",
+    "Open Assistant",
+    "OpenAssistant",
+    "Bard",
+    "Anthropic",
+    "Claude",
+    "Gemini",
+    "DeepMind",
+    "Mistral AI",
+    "DeepSeek",
+)
 """Vendors and assistants that an answer must not name: those known of Tülu 3's filter, and more of our choice."""
 CUTOFFS = re.compile(
     r"knowledge cut-?off|training cut-?off|(?:my|last) (?:training|knowledge) (?:data )?(?:update|ends|was last)"

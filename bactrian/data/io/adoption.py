@@ -138,8 +138,10 @@ def decide_kind(scanned: Iterable[Scanned], how: Adoption, limit: float) -> RowK
     most, cases = next(iter(kinds.items()), (None, Cases()))
     others = total - cases.count
     if others and (others > limit * total or 2 * others >= total):
-        counts = "; ".join(f"{each.count:,} {kind} rows ({', '.join(each.examples)}{', …' if each.count > 3 else ''})"
-                           for kind, each in kinds.items())  # fmt: skip
+        counts = "; ".join(
+            f"{each.count:,} {kind} rows ({', '.join(each.examples)}{', …' if each.count > 3 else ''})"
+            for kind, each in kinds.items()
+        )
         raise BactrianError(
             f"{how.source}: rows of several kinds: of the first {total:,} that can be used, {counts}; expected one "
             f"kind, and at most {limit:g} (bad_limit) of others, which are dropped. Read each kind by a step of its "
@@ -195,7 +197,7 @@ def _identity(row: Row, where: str, how: Adoption) -> Row:
 
 
 def _place(where: str) -> str:
-    """"data/a.jsonl, line 3" → "a.jsonl:3", and "owner/name/train, row 3", of the Hub, → "owner/name/train:3"."""
+    """ "data/a.jsonl, line 3" → "a.jsonl:3", and "owner/name/train, row 3", of the Hub, → "owner/name/train:3"."""
     match = _PLACE.fullmatch(where)
     file, number = match.groups() if match else (where, "1")
     return f"{Path(file).name if Path(file).suffix else file}:{number}"

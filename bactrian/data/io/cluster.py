@@ -53,8 +53,10 @@ def map_on_ray(
     context.enable_progress_bars = False
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)  # the stage has its own bar
-    found = [{"file": str(shard.file), "group": -1 if shard.group is None else shard.group, "first": shard.first}
-             for shard in shards(path.resolve())]  # fmt: skip
+    found = [
+        {"file": str(shard.file), "group": -1 if shard.group is None else shard.group, "first": shard.first}
+        for shard in shards(path.resolve())
+    ]
 
     def work(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         group = int(batch["group"][0])

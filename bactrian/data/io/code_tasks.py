@@ -18,9 +18,7 @@ ROOT = "abs(poly(*arguments, found)) <= max(atol, 1e-4)"
 MBPP_PLUS = {"prompt": str, "code": str, "test_list": list, "test": str}
 
 
-def humaneval_problems(
-    rows: Iterable[Mapping[str, Any]], where: str, dataset: str, license: str
-) -> Iterator[Row]:
+def humaneval_problems(rows: Iterable[Mapping[str, Any]], where: str, dataset: str, license: str) -> Iterator[Row]:
     """Rows of HumanEval, or of HumanEval+ (with NumPy in `test`, or `base_input`, `plus_input` and `atol` for it).
 
     What stands before the function in the prompt (imports, helpers) is given to the program whatever it says itself.

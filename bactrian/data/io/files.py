@@ -11,8 +11,19 @@ from bactrian.errors import BactrianError
 from bactrian.store.hashes import files_matching
 from bactrian.store.special_files import refuse_special
 
-__all__ = ["CARD_FILE", "DATA_FILE", "RowWriter", "data_files", "hub_commit", "read_hub", "read_rows", "scan_hub",
-           "scan_rows", "stream_rows", "write_rows"]
+__all__ = [
+    "CARD_FILE",
+    "DATA_FILE",
+    "RowWriter",
+    "data_files",
+    "hub_commit",
+    "read_hub",
+    "read_rows",
+    "scan_hub",
+    "scan_rows",
+    "stream_rows",
+    "write_rows",
+]
 
 
 def read_rows(path: str | Path, kind: RowKind | None = None) -> list[Row]:
@@ -74,9 +85,7 @@ def scan_hub(
         raise BactrianError(f"{repo}: reading from the Hub needs `datasets`: pip install 'bactrian[hub]'") from None
     name = "/".join(filter(None, (repo, subset, files, split)))
     try:
-        rows = datasets.load_dataset(
-            repo, subset, split=split, data_files=files, revision=revision, streaming=True
-        )
+        rows = datasets.load_dataset(repo, subset, split=split, data_files=files, revision=revision, streaming=True)
         for number, row in enumerate(rows, 1):
             where = f"{name}, row {number}"
             yield cleaned(row, where), where

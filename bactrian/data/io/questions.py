@@ -13,9 +13,12 @@ Built = tuple[str, str, str, str]
 
 
 def questions(
-    rows: Iterable[Mapping[str, Any]], where: str, verifier: str | None, license: str,
+    rows: Iterable[Mapping[str, Any]],
+    where: str,
+    verifier: str | None,
+    license: str,
     last_box: Callable[[str], str | None],
-) -> Iterator[Row]:  # fmt: skip
+) -> Iterator[Row]:
     """Each row as a problem; its layout is told by its fields.
 
     MATH: `problem`, `solution` and perhaps `answer` (else what `last_box` finds in the solution). IFEval: `prompt`,

@@ -54,8 +54,13 @@ class Standing:
             drops.flush()
             self.drops = os.fstat(drops.fileno()).st_size
         self.written = writer.checkpoint()
-        said = {"position": asdict(self.position), "written": asdict(self.written), "drops": self.drops,
-                "commit": self.commit, "account": vars(self.account) | {"tally": asdict(self.account.tally)}}
+        said = {
+            "position": asdict(self.position),
+            "written": asdict(self.written),
+            "drops": self.drops,
+            "commit": self.commit,
+            "account": vars(self.account) | {"tally": asdict(self.account.tally)},
+        }
         write_atomically(folder / STATE, json.dumps(said))
         self._saved = monotonic()
 
@@ -67,8 +72,10 @@ class Standing:
         if said is None or not all(part.exists() for part in parts_of(output, said["written"]["parts"])):
             return cls()
         account = said["account"]
-        tally = {name: {reason: Cases(**cases) for reason, cases in account["tally"][name].items()}
-                 for name in ("truncated", "dropped", "repaired")}  # fmt: skip
+        tally = {
+            name: {reason: Cases(**cases) for reason, cases in account["tally"][name].items()}
+            for name in ("truncated", "dropped", "repaired")
+        }
         counted = {name: Counter(account[name]) for name in ("layouts", "left_out")}
         whole = Account(Tally(account["tally"]["kept"], **tally), **counted, kind=account["kind"], last=account["last"])
         return cls(Position(**said["position"]), whole, Written(**said["written"]), said["drops"], said["commit"])

@@ -11,8 +11,21 @@ ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot", "chatbot", "bard", "bing"), "assistant"),
 }
-TOOLS = frozenset(("tool", "tools", "function", "function_call", "function_response", "observation", "ipython",
-                   "environment", "tool_call", "tool_calls", "tool_response"))  # fmt: skip
+TOOLS = frozenset(
+    (
+        "tool",
+        "tools",
+        "function",
+        "function_call",
+        "function_response",
+        "observation",
+        "ipython",
+        "environment",
+        "tool_call",
+        "tool_calls",
+        "tool_response",
+    )
+)
 _SPEAKER = re.compile(r"(?:(?:\A|\n)[ \t]*|###[ \t]*)(Human|User|Assistant|System)[ \t]*:[ \t]?")
 NO_ANSWER_LEFT = "a last turn that nobody answers was cut off"
 EMPTY_SYSTEM = "an empty system turn was left out"

@@ -33,8 +33,10 @@ def asked_of(row: Mapping[str, Any], where: str) -> list[str]:
         if isinstance(row.get(name), str):
             more = row.get("input") if name == "instruction" else None
             return ["\n".join(filter(None, (row[name], more if isinstance(more, str) else None)))]
-    raise BactrianError(f"{where}: found the columns {', '.join(map(repr, row)) or 'none'}, expected messages, prompt, "
-                        f"text or one of {', '.join(_PROMPTS)}")  # fmt: skip
+    raise BactrianError(
+        f"{where}: found the columns {', '.join(map(repr, row)) or 'none'}, expected messages, prompt, "
+        f"text or one of {', '.join(_PROMPTS)}"
+    )
 
 
 def _turns(value: Any, where: str) -> list[Mapping[str, Any]]:

@@ -121,8 +121,10 @@ def read_benchmarks(path: Path, ref: str, fields: Mapping[str, Sequence[str]]) -
     chosen = [(file, _of_file(file, fields)) for file in data_files(path)]
     items = [item for file, benchmark in chosen if benchmark for item in _items(file, benchmark)]
     if not items:
-        raise BactrianError(f"{path}: holds no file that is known to be a benchmark, such as gsm8k_test.jsonl; name "
-                            f"single files in `against`, and the columns to compare in `fields`")  # fmt: skip
+        raise BactrianError(
+            f"{path}: holds no file that is known to be a benchmark, such as gsm8k_test.jsonl; name "
+            f"single files in `against`, and the columns to compare in `fields`"
+        )
     return items
 
 

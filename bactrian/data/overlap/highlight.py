@@ -19,8 +19,10 @@ def shared(texts: Sequence[str], fields: Sequence[str], n: int) -> tuple[list[li
     """
     ours, theirs = [_windows(text, n) for text in texts], [_windows(field, n) for field in fields]
     held, asked = ({gram for grams, _ in side for gram in grams} for side in (ours, theirs))
-    return ([list(_pieces(text, *one, asked, n)) for text, one in zip(texts, ours, strict=True)],
-            [list(_pieces(field, *one, held, n)) for field, one in zip(fields, theirs, strict=True)])  # fmt: skip
+    return (
+        [list(_pieces(text, *one, asked, n)) for text, one in zip(texts, ours, strict=True)],
+        [list(_pieces(field, *one, held, n)) for field, one in zip(fields, theirs, strict=True)],
+    )
 
 
 def shortened(pieces: Sequence[Piece]) -> list[Piece]:

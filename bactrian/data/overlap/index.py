@@ -139,8 +139,13 @@ class Index:
             ours, theirs = windows + k, self.ids[first + k]
             same &= lengths[ours] == self._word_lengths[theirs]
             left = np.flatnonzero(same)
-            unlike = _unlike(words.chars, words.starts[ours[left]], self._letters, self._word_starts[theirs[left]],
-                             lengths[ours[left]])  # fmt: skip
+            unlike = _unlike(
+                words.chars,
+                words.starts[ours[left]],
+                self._letters,
+                self._word_starts[theirs[left]],
+                lengths[ours[left]],
+            )
             same[left[unlike]] = False
         return same
 

@@ -29,9 +29,19 @@ SECONDS_BETWEEN_PARTS = 20.0
 AT_ONCE = 1_000
 """Rows of evidence."""
 STATE = "scan.json"
-EVIDENCE = pa.schema([("row", pa.int64()), ("id", pa.string()), ("source", pa.string()), ("benchmark", pa.string()),
-                      ("item", pa.string()), ("score", pa.float64()), ("items", pa.int32()),
-                      ("texts", pa.list_(pa.string())), ("fields", pa.list_(pa.string()))])  # fmt: skip
+EVIDENCE = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("benchmark", pa.string()),
+        ("item", pa.string()),
+        ("score", pa.float64()),
+        ("items", pa.int32()),
+        ("texts", pa.list_(pa.string())),
+        ("fields", pa.list_(pa.string())),
+    ]
+)
 """`row` counts from 0 over all rows; `items`: how many items of this benchmark the row matches, of which this is the
 best or the only evidence for its item; `texts` are the row's, `fields` the item's."""
 
@@ -178,9 +188,17 @@ class _Writer:
         identity, source = batch.rows[row]
         first, last = np.searchsorted(batch.texts.row, [row, row + 1])
         texts, test = [_storable(text) for text in batch.texts.texts[first:last]], self.items[item]
-        return {"row": batch.first + row, "id": _storable(identity), "source": _storable(source),
-                "benchmark": test.benchmark, "item": _storable(test.id), "score": score, "items": items, "texts": texts,
-                "fields": [_storable(text) for text in test.fields]}  # fmt: skip
+        return {
+            "row": batch.first + row,
+            "id": _storable(identity),
+            "source": _storable(source),
+            "benchmark": test.benchmark,
+            "item": _storable(test.id),
+            "score": score,
+            "items": items,
+            "texts": texts,
+            "fields": [_storable(text) for text in test.fields],
+        }
 
     def write_part(self) -> None:
         """Make what was found so far safe."""

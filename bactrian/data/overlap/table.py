@@ -45,17 +45,25 @@ class Table:
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
         cells = [asdict(cell) | {"share": cell.share} for cell in self.cells]
-        return {"sources": dict(self.sources), "benchmarks": dict(self.benchmarks), "short": dict(self.short),
-                "cells": cells}  # fmt: skip
+        return {
+            "sources": dict(self.sources),
+            "benchmarks": dict(self.benchmarks),
+            "short": dict(self.short),
+            "cells": cells,
+        }
 
     def __str__(self) -> str:
         """Markdown: a line per source and benchmark that overlap, the worst first."""
-        lines = ["| source | rows | benchmark | items | matched | share | rows that match |",
-                 "|---|---:|---|---:|---:|---:|---:|"]  # fmt: skip
+        lines = [
+            "| source | rows | benchmark | items | matched | share | rows that match |",
+            "|---|---:|---|---:|---:|---:|---:|",
+        ]
         for cell in sorted(self.cells, key=lambda cell: (-cell.share, cell.source, cell.benchmark)):
             name = cell.source.replace("|", "\\|").replace("\n", " ")
-            lines.append(f"| {name} | {self.sources[cell.source]:,} | {cell.benchmark} | {cell.items:,} | "
-                         f"{cell.matched:,} | {cell.share:.1%} | {cell.rows:,} |")  # fmt: skip
+            lines.append(
+                f"| {name} | {self.sources[cell.source]:,} | {cell.benchmark} | {cell.items:,} | "
+                f"{cell.matched:,} | {cell.share:.1%} | {cell.rows:,} |"
+            )
         return "\n".join(lines) if self.cells else "No row matches any test item."
 
 

@@ -30,8 +30,11 @@ class WholeMatcher:
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
         maybe = np.flatnonzero(self._hashes[at] == hashes)
         keys = _keys([batch.texts[text] for text in maybe.tolist()])
-        pairs = {(int(batch.row[text]), item) for text, key in zip(maybe, keys, strict=True)
-                 for item in self._items.get(key, ())}  # fmt: skip
+        pairs = {
+            (int(batch.row[text]), item)
+            for text, key in zip(maybe, keys, strict=True)
+            for item in self._items.get(key, ())
+        }
         found = np.array(sorted(pairs), np.int64).reshape(-1, 2)
         return Matches(found[:, 0], found[:, 1], np.ones(len(found)))
 

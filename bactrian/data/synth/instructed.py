@@ -16,15 +16,57 @@ from bactrian.data.synth.procedural import LICENSE, check_range
 from bactrian.errors import BactrianError
 
 OPENINGS = (
-    "Tell me something about {}.", "Describe {} in a sentence.", "Say what you like about {}.", "What is {}?",
-    "Explain {} to a child.", "Give me one fact about {}.", "Why do people care about {}?", "Write a line about {}.",
-)  # fmt: skip
+    "Tell me something about {}.",
+    "Describe {} in a sentence.",
+    "Say what you like about {}.",
+    "What is {}?",
+    "Explain {} to a child.",
+    "Give me one fact about {}.",
+    "Why do people care about {}?",
+    "Write a line about {}.",
+)
 TOPICS = (
-    "rain", "the sea", "a good friend", "bread", "the moon", "trains", "winter", "a garden", "music", "a library",
-    "bees", "coffee", "mountains", "a bicycle", "sleep", "the colour blue", "a market", "honey", "clouds", "chess",
-    "a river", "an old house", "cooking", "dogs", "a long walk", "stars", "a school", "paper", "salt", "dancing",
-    "apples", "a lighthouse", "wind", "letters", "a desert", "cats", "the first day of spring", "glass", "soup", "time",
-)  # fmt: skip
+    "rain",
+    "the sea",
+    "a good friend",
+    "bread",
+    "the moon",
+    "trains",
+    "winter",
+    "a garden",
+    "music",
+    "a library",
+    "bees",
+    "coffee",
+    "mountains",
+    "a bicycle",
+    "sleep",
+    "the colour blue",
+    "a market",
+    "honey",
+    "clouds",
+    "chess",
+    "a river",
+    "an old house",
+    "cooking",
+    "dogs",
+    "a long walk",
+    "stars",
+    "a school",
+    "paper",
+    "salt",
+    "dancing",
+    "apples",
+    "a lighthouse",
+    "wind",
+    "letters",
+    "a desert",
+    "cats",
+    "the first day of spring",
+    "glass",
+    "soup",
+    "time",
+)
 ENDINGS = ("That is all.", "Thank you for reading.", "Ask me more.", "The end.")
 KEYWORDS = ("green", "always", "people", "small", "morning", "never", "friend", "light")
 Drawn = tuple[str, dict[str, Any]]
@@ -65,9 +107,13 @@ APART = (("lowercase", "uppercase"), ("lowercase", "ending"), ("uppercase", "end
 
 
 def constraints(
-    seed: int, count: int, *, kinds: Sequence[str] = tuple(CONSTRAINTS), per_prompt: tuple[int, int] = (1, 2),
+    seed: int,
+    count: int,
+    *,
+    kinds: Sequence[str] = tuple(CONSTRAINTS),
+    per_prompt: tuple[int, int] = (1, 2),
     split: Split = "train",
-) -> Iterator[Row]:  # fmt: skip
+) -> Iterator[Row]:
     """Problems like "Tell me something about rain. Do not use any commas. Use at most 12 words.", without a solution.
 
     Raises BactrianError for unknown kinds, or more constraints to a prompt than kinds that go together.
@@ -87,10 +133,13 @@ def constraints(
         opening = random.choice(OPENINGS).format(random.choice(TOPICS))
         question = " ".join([opening, *(words for words, _ in drawn)])
         return {
-            "id": question_hash(question), "messages": [{"role": "user", "content": question}],
-            "ground_truth": json.dumps([asked for _, asked in drawn]), "dataset": "instructions",
-            "source": "bactrian/constraints", "license": LICENSE,
-        }  # fmt: skip
+            "id": question_hash(question),
+            "messages": [{"role": "user", "content": question}],
+            "ground_truth": json.dumps([asked for _, asked in drawn]),
+            "dataset": "instructions",
+            "source": "bactrian/constraints",
+            "license": LICENSE,
+        }
 
     return distinct("constraints", seed, count, split, draw)
 

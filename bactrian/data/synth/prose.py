@@ -133,11 +133,24 @@ def fields(random: Random) -> dict[str, str]:
     feeling, feeling2 = random.sample(FEELINGS, 2)
     pronoun, his, him = PRONOUNS[he]
     return {
-        "name": name, "other": other, "He": pronoun.capitalize(), "his": his, "His": his.capitalize(), "him": him,
-        "foods": food + "s", "foods2": food2 + "s", "toy": toy, "things": random.choice(FOODS + TOYS) + "s",
-        "container": random.choice(CONTAINERS), "place": random.choice(PLACES), "colour": random.choice(COLOURS),
-        "animal": random.choice(ANIMALS), "feeling": feeling, "feeling2": feeling2, "day": random.choice(DAYS),
-    }  # fmt: skip
+        "name": name,
+        "other": other,
+        "He": pronoun.capitalize(),
+        "his": his,
+        "His": his.capitalize(),
+        "him": him,
+        "foods": food + "s",
+        "foods2": food2 + "s",
+        "toy": toy,
+        "things": random.choice(FOODS + TOYS) + "s",
+        "container": random.choice(CONTAINERS),
+        "place": random.choice(PLACES),
+        "colour": random.choice(COLOURS),
+        "animal": random.choice(ANIMALS),
+        "feeling": feeling,
+        "feeling2": feeling2,
+        "day": random.choice(DAYS),
+    }
 
 
 def sentences() -> list[str]:

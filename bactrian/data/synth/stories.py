@@ -56,12 +56,29 @@ class Cast:
         article = "an" if self.good[0] in "aeiou" else "a"
         counts = {f"{k}_things": counted(n, self.thing) for k, n in (("a", a), ("b", b), ("c", c))}
         return counts | {
-            "name": self.name, "other": self.other, "before": self.before, "he": he, "He": he.capitalize(), "his": his,
-            "him": him, "a": str(a), "b": str(b), "c": str(c), "op": op, "things": self.thing + "s", "good": self.good,
-            "goods": self.good + "s", "a_good": f"{article} {self.good}", "container": self.container,
-            "containers": self.container + "s", "place": self.place, "b_more": counted(b, self.thing, "more "),
-            "b_dollars": counted(b, "dollar"), "c_dollars": counted(c, "dollar"), "c_goods": counted(c, self.good),
-        }  # fmt: skip
+            "name": self.name,
+            "other": self.other,
+            "before": self.before,
+            "he": he,
+            "He": he.capitalize(),
+            "his": his,
+            "him": him,
+            "a": str(a),
+            "b": str(b),
+            "c": str(c),
+            "op": op,
+            "things": self.thing + "s",
+            "good": self.good,
+            "goods": self.good + "s",
+            "a_good": f"{article} {self.good}",
+            "container": self.container,
+            "containers": self.container + "s",
+            "place": self.place,
+            "b_more": counted(b, self.thing, "more "),
+            "b_dollars": counted(b, "dollar"),
+            "c_dollars": counted(c, "dollar"),
+            "c_goods": counted(c, self.good),
+        }
 
 
 def counted(number: int, noun: str, between: str = "") -> str:
@@ -73,9 +90,15 @@ def cast(random: Random, theme: Theme) -> Cast:
     people = tuple(random.sample([(name, he) for he, names in NAMES.items() for name in names], 4))
     thing, good = random.sample(FOODS + TOYS, 2)
     return Cast(
-        name=people[0][0], other=people[1][0], before="", people=people, thing=theme.noun or thing, good=good,
-        container=random.choice(CONTAINERS), place=random.choice(PLACES),
-    )  # fmt: skip
+        name=people[0][0],
+        other=people[1][0],
+        before="",
+        people=people,
+        thing=theme.noun or thing,
+        good=good,
+        container=random.choice(CONTAINERS),
+        place=random.choice(PLACES),
+    )
 
 
 def operands(event: Event, a: int, largest: int) -> Sequence[int]:

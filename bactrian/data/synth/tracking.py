@@ -19,9 +19,16 @@ AGAIN = "Wait"
 
 
 def tracking(
-    seed: int, count: int, *, steps: tuple[int, int] = (2, 16), signs: str = "+-*", largest: int = 9,
-    again: float = 0.3, slips: float = 0.5, split: Split = "train",
-) -> Iterator[Row]:  # fmt: skip
+    seed: int,
+    count: int,
+    *,
+    steps: tuple[int, int] = (2, 16),
+    signs: str = "+-*",
+    largest: int = 9,
+    again: float = 0.3,
+    slips: float = 0.5,
+    split: Split = "train",
+) -> Iterator[Row]:
     """Problems like "Start with 7. a: + 4. b: * 3. Which digit is left?", `reasoning` "a: 7 + 4 = 1⏎b: 1 * 3 = 3".
 
     A share `again` of the traces says "Wait" and goes through all steps once more; in a share `slips` of these one step
@@ -74,9 +81,7 @@ def walk(start: int, chain: list[tuple[str, int]], slip: int | None = None, off:
     return lines, digit
 
 
-def first_passes(
-    random: Random, start: int, chain: list[tuple[str, int]], again: float, slips: float
-) -> Iterator[str]:
+def first_passes(random: Random, start: int, chain: list[tuple[str, int]], again: float, slips: float) -> Iterator[str]:
     """The lines of a first pass and "Wait" after them, where there is one."""
     if random.random() < again:
         slip = random.randrange(len(chain)) if random.random() < slips else None

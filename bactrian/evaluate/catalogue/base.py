@@ -60,8 +60,9 @@ def winogrande(row: Row) -> Sequence[Question]:
 def boolq(row: Row) -> Sequence[Question]:
     """passage, question, answer (true or false) or label."""
     right = int(row["answer"] if "answer" in row else row["label"])
-    return [_ranked(f"{row['passage']}\nQuestion: {row['question']}?", ["no", "yes"], right,
-                    cluster=row["passage"][:200])]  # fmt: skip
+    return [
+        _ranked(f"{row['passage']}\nQuestion: {row['question']}?", ["no", "yes"], right, cluster=row["passage"][:200])
+    ]
 
 
 def piqa(row: Row) -> Sequence[Question]:
@@ -110,12 +111,27 @@ NORMS: tuple[Metric, ...] = ("acc", "acc_norm", "acc_token")
 
 
 def _task(
-    name: str, build: Callable[[Row], Sequence[Question]], source: Source, metric: Metric, cue: str = "\nAnswer:",
+    name: str,
+    build: Callable[[Row], Sequence[Question]],
+    source: Source,
+    metric: Metric,
+    cue: str = "\nAnswer:",
     pmi: bool = False,
-) -> Task:  # fmt: skip
+) -> Task:
     others = tuple(each for each in (*NORMS, *(("acc_pmi",) if pmi else ())) if each != metric)
-    return Task(name, BASE, "base", source, build, form="rank", metric=metric, others=others,
-                cue=cue, keep_cue=True, format="plain")  # fmt: skip
+    return Task(
+        name,
+        BASE,
+        "base",
+        source,
+        build,
+        form="rank",
+        metric=metric,
+        others=others,
+        cue=cue,
+        keep_cue=True,
+        format="plain",
+    )
 
 
 def _arc(level: str) -> Source:
@@ -126,29 +142,91 @@ TASKS: tuple[Task, ...] = (
     _task("arc_easy", arc, _arc("Easy"), "acc_norm", pmi=True),
     _task("arc_challenge", arc, _arc("Challenge"), "acc_norm", pmi=True),
     _task("hellaswag", hellaswag, Source(("hellaswag",), "Rowan/hellaswag", "validation"), "acc_norm", cue=""),
-    _task("winogrande", winogrande, Source(("winogrande",), "allenai/winogrande", "validation", "winogrande_xl"), "acc",
-          cue=""),
+    _task(
+        "winogrande",
+        winogrande,
+        Source(("winogrande",), "allenai/winogrande", "validation", "winogrande_xl"),
+        "acc",
+        cue="",
+    ),
     _task("boolq", boolq, Source(("boolq", "olmo_val_boolq"), "google/boolq", "validation"), "acc"),
     _task("piqa", piqa, Source(("piqa", "olmo_val_piqa"), "ybisk/piqa", "validation"), "acc_norm"),
-    _task("social_iqa", social_iqa, Source(("social_i_qa", "olmo_val_social_i_qa"), "allenai/social_i_qa",
-          "validation"), "acc", cue="\nA:"),
-    _task("commonsense_qa", commonsense_qa, Source(("commonsense_qa", "olmo_val_commonsense_qa"), "tau/commonsense_qa",
-          "validation"), "acc_norm", pmi=True),
-    _task("openbookqa", openbookqa, Source(("openbookqa", "olmo_val_openbookqa"), "allenai/openbookqa", "test", "main"),
-          "acc_pmi", cue="", pmi=True),
+    _task(
+        "social_iqa",
+        social_iqa,
+        Source(("social_i_qa", "olmo_val_social_i_qa"), "allenai/social_i_qa", "validation"),
+        "acc",
+        cue="\nA:",
+    ),
+    _task(
+        "commonsense_qa",
+        commonsense_qa,
+        Source(("commonsense_qa", "olmo_val_commonsense_qa"), "tau/commonsense_qa", "validation"),
+        "acc_norm",
+        pmi=True,
+    ),
+    _task(
+        "openbookqa",
+        openbookqa,
+        Source(("openbookqa", "olmo_val_openbookqa"), "allenai/openbookqa", "test", "main"),
+        "acc_pmi",
+        cue="",
+        pmi=True,
+    ),
     _task("copa", copa, Source(("copa", "olmo_val_copa"), "aps/super_glue", "validation", "copa"), "acc", cue=""),
     _task("sciq", sciq, Source(("sciq", "olmo_val_sciq"), "allenai/sciq", "test"), "acc_norm"),
-    _task("basic_arithmetic", arithmetic, Source(("olmo_val_basic_arithmetic",), "allenai/basic_arithmetic",
-          "validation"), "acc", cue=""),
-    Task("naturalqs", BASE, "base", Source(("nq_", "naturalqs"), "google-research-datasets/nq_open", "validation"),
-         short_answer, verifier="contains", cue="\nAnswer:", preamble=exemplars.TRIVIA, format="plain",
-         max_new_tokens=32, stop=("\n",)),
-    Task("triviaqa", BASE, "base", Source(("triviaqa",), "mandarjoshi/trivia_qa", "validation", "rc.nocontext"),
-         short_answer, verifier="contains", cue="\nAnswer:", preamble=exemplars.TRIVIA, format="plain",
-         max_new_tokens=32, stop=("\n",)),
-    Task("bits_wikitext", BASE, "base", Source(("wikitext2", "wikitext"), "Salesforce/wikitext", "validation",
-         "wikitext-2-raw-v1"), text, form="bits", metric="bits", format="plain",
-         note="lines of more than 200 characters, each by itself"),
-    Task("bits_c4", BASE, "base", Source(("c4_demo", "c4"), "allenai/c4", "validation", "en"), text, form="bits",
-         metric="bits", format="plain"),
-)  # fmt: skip
+    _task(
+        "basic_arithmetic",
+        arithmetic,
+        Source(("olmo_val_basic_arithmetic",), "allenai/basic_arithmetic", "validation"),
+        "acc",
+        cue="",
+    ),
+    Task(
+        "naturalqs",
+        BASE,
+        "base",
+        Source(("nq_", "naturalqs"), "google-research-datasets/nq_open", "validation"),
+        short_answer,
+        verifier="contains",
+        cue="\nAnswer:",
+        preamble=exemplars.TRIVIA,
+        format="plain",
+        max_new_tokens=32,
+        stop=("\n",),
+    ),
+    Task(
+        "triviaqa",
+        BASE,
+        "base",
+        Source(("triviaqa",), "mandarjoshi/trivia_qa", "validation", "rc.nocontext"),
+        short_answer,
+        verifier="contains",
+        cue="\nAnswer:",
+        preamble=exemplars.TRIVIA,
+        format="plain",
+        max_new_tokens=32,
+        stop=("\n",),
+    ),
+    Task(
+        "bits_wikitext",
+        BASE,
+        "base",
+        Source(("wikitext2", "wikitext"), "Salesforce/wikitext", "validation", "wikitext-2-raw-v1"),
+        text,
+        form="bits",
+        metric="bits",
+        format="plain",
+        note="lines of more than 200 characters, each by itself",
+    ),
+    Task(
+        "bits_c4",
+        BASE,
+        "base",
+        Source(("c4_demo", "c4"), "allenai/c4", "validation", "en"),
+        text,
+        form="bits",
+        metric="bits",
+        format="plain",
+    ),
+)

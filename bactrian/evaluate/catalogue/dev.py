@@ -24,8 +24,11 @@ def gsm8k(row: Row) -> Sequence[Question]:
     final = FINAL.search(worked)
     if final is None:
         raise ValueError("no last line '#### N'")
-    return [Question(f"Question: {row['question'].strip()}", final[1].replace(",", ""),
-                     solution=worked[: final.start()].strip())]  # fmt: skip
+    return [
+        Question(
+            f"Question: {row['question'].strip()}", final[1].replace(",", ""), solution=worked[: final.start()].strip()
+        )
+    ]
 
 
 def letter_of(answer: Any, count: int) -> str:
@@ -58,9 +61,7 @@ def mmlu_preambles(rows: Sequence[Row]) -> dict[str, Preamble]:
     made: dict[str, Preamble] = {}
     for subject in dict.fromkeys(row["subject"] for row in rows):
         mine = [mmlu(row)[0] for row in rows if row["subject"] == subject][:5]
-        sentence = (
-            f"The following are multiple choice questions (with answers) about {subject_in_words(subject)}.\n\n"
-        )
+        sentence = f"The following are multiple choice questions (with answers) about {subject_in_words(subject)}.\n\n"
         made[subject] = Preamble(sentence, shots(*((f"{each.prompt}\nAnswer:", each.truth) for each in mine)))
     return made
 
@@ -89,8 +90,11 @@ def truthfulqa(row: Row) -> Sequence[Question]:
         true = [best, *(each for each in sides[0] if each != best)]
         options, labels = [*true, *sides[1]], [1] * len(true) + [0] * len(sides[1])
     right = tuple(number for number, label in enumerate(labels) if label)
-    return [Question(f"Q: {row['question'].strip()}", str(options[0]), tuple(options), right,
-                     group=str(row.get("category", "")))]  # fmt: skip
+    return [
+        Question(
+            f"Q: {row['question'].strip()}", str(options[0]), tuple(options), right, group=str(row.get("category", ""))
+        )
+    ]
 
 
 def _answers(text: str) -> list[str]:
@@ -139,8 +143,14 @@ def boxed(row: Row) -> Sequence[Question]:
     answer = row.get("answer") or last_box(row["solution"])
     if not answer:
         raise ValueError("neither an 'answer' nor a \\boxed one in 'solution'")
-    return [Question(f"Problem:\n{row['problem'].strip()}", str(answer), group=row.get("type", row.get("subject", "")),
-                     solution=row.get("solution", ""))]  # fmt: skip
+    return [
+        Question(
+            f"Problem:\n{row['problem'].strip()}",
+            str(answer),
+            group=row.get("type", row.get("subject", "")),
+            solution=row.get("solution", ""),
+        )
+    ]
 
 
 def ifeval(row: Row) -> Sequence[Question]:
@@ -156,8 +166,9 @@ def humaneval(row: Row) -> Sequence[Question]:
 
 
 def coding(made: Row, row: Row) -> Question:
-    return Question(made["messages"][-1]["content"], made["ground_truth"], id=str(row["task_id"]),
-                    solution=made["solution"])  # fmt: skip
+    return Question(
+        made["messages"][-1]["content"], made["ground_truth"], id=str(row["task_id"]), solution=made["solution"]
+    )
 
 
 def mbpp(row: Row) -> Sequence[Question]:
@@ -173,31 +184,144 @@ MMLU_TEST = Source(("mmlu_test",), "cais/mmlu", "test", "all")
 MMLU_DEV = Source(("mmlu_dev",), "cais/mmlu", "dev", "all")
 
 TASKS: tuple[Task, ...] = (
-    Task("mmlu", DEV, "knowledge", MMLU_TEST, mmlu, form="rank", metric="acc", macro=True, format="plain",
-         exemplars=MMLU_DEV, preambles=mmlu_preambles, cue="\nAnswer:", keep_cue=True),
-    Task("mmlu_cot", DEV, "knowledge", MMLU_TEST, mmlu, verifier="choice", macro=True, max_new_tokens=1024,
-         preamble=Preamble(CHOOSE)),
-    Task("popqa", DEV, "knowledge", Source(("popqa",), "akariasai/PopQA"), popqa, verifier="contains", cue="\nA:",
-         preamble=exemplars.POPQA, max_new_tokens=15, stop=("\n",)),
-    Task("truthfulqa", DEV, "knowledge", Source(("truthfulqa",), "truthfulqa/truthful_qa", "validation",
-         "multiple_choice"), truthfulqa, form="rank", metric="mc2", others=("mc1",), format="plain", cue="\nA:",
-         keep_cue=True, preamble=exemplars.TRUTHFULQA, note="exemplars in our own wording"),
-    Task("bbh", DEV, "reasoning", Source(("bbh.dev", "bbh.jsonl", "bbh_test"), "lukaemon/bbh"), bbh, verifier="bbh",
-         exemplars=Source(("bbh_cot_prompts",)), preambles=bbh_preambles, cue=BBH_CUE, keep_cue=True, joint="",
-         macro=True, max_new_tokens=512, stop=("\n\nQ:", "\nQ:")),
-    Task("drop", DEV, "reasoning", Source(("drop_dev", "drop_validation"), "ucinlp/drop", "validation"), drop,
-         metric="score", verifier="drop", cue="\nAnswer:", preamble=exemplars.DROP, max_new_tokens=100,
-         stop=("\n",), note="exemplars in our own wording"),
-    Task("math", DEV, "maths", Source(("math_test",), "EleutherAI/hendrycks_math"), boxed, verifier="math",
-         preamble=exemplars.MATH, cue="\n\nSolution:", macro=True, max_new_tokens=1024,
-         stop=("\nProblem:",), note="exemplars in our own wording"),
-    Task("gsm8k", DEV, "maths", Source(("gsm8k_test",), "openai/gsm8k", "test", "main"), gsm8k, verifier="gsm8k",
-         preamble=exemplars.GSM8K, cue="\nAnswer:", max_new_tokens=512, stop=NEXT,
-         note="exemplars in our own wording"),
-    Task("humaneval", DEV, "coding", Source(("humaneval.", "human_eval"), "openai/openai_humaneval"), humaneval,
-         verifier="code", max_new_tokens=512, **SAMPLED),  # type: ignore[arg-type]
-    Task("humaneval_plus", DEV, "coding", Source(("humanevalplus", "humaneval_plus"), "evalplus/humanevalplus"),
-         humaneval, verifier="code", max_new_tokens=512, **SAMPLED),  # type: ignore[arg-type]
-    Task("ifeval", DEV, "instructions", Source(("ifeval_input", "ifeval."), "google/IFEval", "train"), ifeval,
-         verifier="ifeval", also=("ifeval_strict",), max_new_tokens=2048),
-)  # fmt: skip
+    Task(
+        "mmlu",
+        DEV,
+        "knowledge",
+        MMLU_TEST,
+        mmlu,
+        form="rank",
+        metric="acc",
+        macro=True,
+        format="plain",
+        exemplars=MMLU_DEV,
+        preambles=mmlu_preambles,
+        cue="\nAnswer:",
+        keep_cue=True,
+    ),
+    Task(
+        "mmlu_cot",
+        DEV,
+        "knowledge",
+        MMLU_TEST,
+        mmlu,
+        verifier="choice",
+        macro=True,
+        max_new_tokens=1024,
+        preamble=Preamble(CHOOSE),
+    ),
+    Task(
+        "popqa",
+        DEV,
+        "knowledge",
+        Source(("popqa",), "akariasai/PopQA"),
+        popqa,
+        verifier="contains",
+        cue="\nA:",
+        preamble=exemplars.POPQA,
+        max_new_tokens=15,
+        stop=("\n",),
+    ),
+    Task(
+        "truthfulqa",
+        DEV,
+        "knowledge",
+        Source(("truthfulqa",), "truthfulqa/truthful_qa", "validation", "multiple_choice"),
+        truthfulqa,
+        form="rank",
+        metric="mc2",
+        others=("mc1",),
+        format="plain",
+        cue="\nA:",
+        keep_cue=True,
+        preamble=exemplars.TRUTHFULQA,
+        note="exemplars in our own wording",
+    ),
+    Task(
+        "bbh",
+        DEV,
+        "reasoning",
+        Source(("bbh.dev", "bbh.jsonl", "bbh_test"), "lukaemon/bbh"),
+        bbh,
+        verifier="bbh",
+        exemplars=Source(("bbh_cot_prompts",)),
+        preambles=bbh_preambles,
+        cue=BBH_CUE,
+        keep_cue=True,
+        joint="",
+        macro=True,
+        max_new_tokens=512,
+        stop=("\n\nQ:", "\nQ:"),
+    ),
+    Task(
+        "drop",
+        DEV,
+        "reasoning",
+        Source(("drop_dev", "drop_validation"), "ucinlp/drop", "validation"),
+        drop,
+        metric="score",
+        verifier="drop",
+        cue="\nAnswer:",
+        preamble=exemplars.DROP,
+        max_new_tokens=100,
+        stop=("\n",),
+        note="exemplars in our own wording",
+    ),
+    Task(
+        "math",
+        DEV,
+        "maths",
+        Source(("math_test",), "EleutherAI/hendrycks_math"),
+        boxed,
+        verifier="math",
+        preamble=exemplars.MATH,
+        cue="\n\nSolution:",
+        macro=True,
+        max_new_tokens=1024,
+        stop=("\nProblem:",),
+        note="exemplars in our own wording",
+    ),
+    Task(
+        "gsm8k",
+        DEV,
+        "maths",
+        Source(("gsm8k_test",), "openai/gsm8k", "test", "main"),
+        gsm8k,
+        verifier="gsm8k",
+        preamble=exemplars.GSM8K,
+        cue="\nAnswer:",
+        max_new_tokens=512,
+        stop=NEXT,
+        note="exemplars in our own wording",
+    ),
+    Task(
+        "humaneval",
+        DEV,
+        "coding",
+        Source(("humaneval.", "human_eval"), "openai/openai_humaneval"),
+        humaneval,
+        verifier="code",
+        max_new_tokens=512,
+        **SAMPLED,
+    ),  # type: ignore[arg-type]
+    Task(
+        "humaneval_plus",
+        DEV,
+        "coding",
+        Source(("humanevalplus", "humaneval_plus"), "evalplus/humanevalplus"),
+        humaneval,
+        verifier="code",
+        max_new_tokens=512,
+        **SAMPLED,
+    ),  # type: ignore[arg-type]
+    Task(
+        "ifeval",
+        DEV,
+        "instructions",
+        Source(("ifeval_input", "ifeval."), "google/IFEval", "train"),
+        ifeval,
+        verifier="ifeval",
+        also=("ifeval_strict",),
+        max_new_tokens=2048,
+    ),
+)

@@ -30,8 +30,15 @@ def competition(row: Row) -> Sequence[Question]:
 def math500(row: Row) -> Sequence[Question]:
     """As `math`, without its "Problem:"."""
     (made,) = boxed(row)
-    return [Question(row["problem"].strip(), made.truth, group=made.group, id=str(row.get("unique_id", "")),
-                     solution=made.solution)]  # fmt: skip
+    return [
+        Question(
+            row["problem"].strip(),
+            made.truth,
+            group=made.group,
+            id=str(row.get("unique_id", "")),
+            solution=made.solution,
+        )
+    ]
 
 
 def svamp(row: Row) -> Sequence[Question]:
@@ -61,14 +68,55 @@ TASKS: tuple[Task, ...] = (
     _boxed("aime24", Source(("aime_2024", "aime24"), "HuggingFaceH4/aime_2024", "train"), competition, 4096),
     _boxed("aime25", Source(("aime_2025", "aime25"), "math-ai/aime25"), competition, 4096),
     _boxed("amc23", Source(("amc23",), "math-ai/amc23"), competition, 4096),
-    Task("svamp", MORE, "maths", Source(("svamp",), "ChilleD/SVAMP"), svamp, verifier="gsm8k",
-         preamble=exemplars.GSM8K, cue="\nAnswer:", max_new_tokens=256, stop=NEXT),
-    Task("asdiv", MORE, "maths", Source(("asdiv",), "EleutherAI/asdiv", "validation"), asdiv, verifier="gsm8k",
-         preamble=exemplars.GSM8K, cue="\nAnswer:", max_new_tokens=256, stop=NEXT),
-    Task("mgsm", MORE, "maths", Source(("mgsm",), "juletxara/mgsm"), mgsm, verifier="gsm8k", macro=True,
-         max_new_tokens=512, ask='\n\nSolve it step by step and end with a line "Answer: N".',
-         gold=lambda question: f"Answer: {question.truth}"),
-    Task("mbpp", MORE, "coding", Source(("mbpp_test",), "google-research-datasets/mbpp", "test", "full"), mbpp,
-         verifier="code", max_new_tokens=512, temperature=0.8, top_p=0.95, samples=20, k=10, metric="pass_at_k",
-         preamble=Preamble()),
-)  # fmt: skip
+    Task(
+        "svamp",
+        MORE,
+        "maths",
+        Source(("svamp",), "ChilleD/SVAMP"),
+        svamp,
+        verifier="gsm8k",
+        preamble=exemplars.GSM8K,
+        cue="\nAnswer:",
+        max_new_tokens=256,
+        stop=NEXT,
+    ),
+    Task(
+        "asdiv",
+        MORE,
+        "maths",
+        Source(("asdiv",), "EleutherAI/asdiv", "validation"),
+        asdiv,
+        verifier="gsm8k",
+        preamble=exemplars.GSM8K,
+        cue="\nAnswer:",
+        max_new_tokens=256,
+        stop=NEXT,
+    ),
+    Task(
+        "mgsm",
+        MORE,
+        "maths",
+        Source(("mgsm",), "juletxara/mgsm"),
+        mgsm,
+        verifier="gsm8k",
+        macro=True,
+        max_new_tokens=512,
+        ask='\n\nSolve it step by step and end with a line "Answer: N".',
+        gold=lambda question: f"Answer: {question.truth}",
+    ),
+    Task(
+        "mbpp",
+        MORE,
+        "coding",
+        Source(("mbpp_test",), "google-research-datasets/mbpp", "test", "full"),
+        mbpp,
+        verifier="code",
+        max_new_tokens=512,
+        temperature=0.8,
+        top_p=0.95,
+        samples=20,
+        k=10,
+        metric="pass_at_k",
+        preamble=Preamble(),
+    ),
+)

@@ -61,18 +61,38 @@ def wildjailbreak(row: Row) -> Sequence[Question]:
 
 
 def _task(name: str, build: object, source: Source, macro: bool = False, note: str = "") -> Task:
-    return Task(name, SAFETY, "safety", source, build, verifier="compliance", macro=macro,  # type: ignore[arg-type]
-                max_new_tokens=256, note=note)  # fmt: skip
+    return Task(
+        name,
+        SAFETY,
+        "safety",
+        source,
+        build,
+        verifier="compliance",
+        macro=macro,  # type: ignore[arg-type]
+        max_new_tokens=256,
+        note=note,
+    )
 
 
 TASKS: tuple[Task, ...] = (
     _task("xstest", xstest, Source(("xstest_prompts", "xstest."), "walledai/XSTest")),
     _task("harmbench", harmbench, Source(("harmbench_behaviors",), "walledai/HarmBench", "train", "standard")),
-    _task("do_anything_now", do_anything_now, Source(("do_anything_now", "trustllm_misuse"), ""),
-          note="the questions without their jailbreak templates"),
+    _task(
+        "do_anything_now",
+        do_anything_now,
+        Source(("do_anything_now", "trustllm_misuse"), ""),
+        note="the questions without their jailbreak templates",
+    ),
     _task("jailbreak_trigger", jailbreak_trigger, Source(("trustllm_jailbreaktrigger", "jailbreaktrigger"), "")),
-    _task("wildguardtest", wildguard, Source(("wildguardtest", "wildguard_test"), "allenai/wildguardmix", "test",
-          "wildguardtest")),
-    _task("wildjailbreaktest", wildjailbreak, Source(("wildjailbreak_eval", "wildjailbreaktest"),
-          "allenai/wildjailbreak", "train", "eval"), macro=True),
-)  # fmt: skip
+    _task(
+        "wildguardtest",
+        wildguard,
+        Source(("wildguardtest", "wildguard_test"), "allenai/wildguardmix", "test", "wildguardtest"),
+    ),
+    _task(
+        "wildjailbreaktest",
+        wildjailbreak,
+        Source(("wildjailbreak_eval", "wildjailbreaktest"), "allenai/wildjailbreak", "train", "eval"),
+        macro=True,
+    ),
+)

@@ -38,8 +38,9 @@ def agieval(row: Row) -> Sequence[Question]:
     if str(row["label"]) not in LETTERS[: len(row["options"])]:
         raise ValueError(f"label: found {row['label']!r}, expected one of {', '.join(LETTERS[: len(row['options'])])}")
     text = "\n".join(part.strip() for part in (row.get("passage"), row["question"], *row["options"]) if part)
-    return [Question(text, str(row["label"]), group=str(row.get("task", "")),
-                     cluster=str(row.get("passage") or "")[:200])]  # fmt: skip
+    return [
+        Question(text, str(row["label"]), group=str(row.get("task", "")), cluster=str(row.get("passage") or "")[:200])
+    ]
 
 
 HINTS = {
@@ -56,7 +57,7 @@ def deepmind_math(row: Row) -> Sequence[Question]:
     """question, answer, module: a number, an expression (x**2), a list, True or False, a letter."""
     module = row["module"]
     hint = HINTS.get(module, HINT)
-    text = f"{row['question'].strip()}\n\n{hint} Think briefly, then end with a line \"Therefore, the answer is: X\"."
+    text = f'{row["question"].strip()}\n\n{hint} Think briefly, then end with a line "Therefore, the answer is: X".'
     return [Question(text, str(row["answer"]).strip(), group=module)]
 
 
@@ -65,9 +66,11 @@ def bigcodebench(row: Row) -> Sequence[Question]:
     canonical_solution."""
     libs = row.get("libs") or []
     libs = ast.literal_eval(libs) if isinstance(libs, str) else libs
-    test = f"{row['test']}\n\n\ndef check(candidate):\n    import unittest\n    outcome = unittest.TestResult()\n" \
-           f"    unittest.defaultTestLoader.loadTestsFromTestCase(TestCases).run(outcome)\n" \
-           f"    assert outcome.testsRun and outcome.wasSuccessful()\n"  # fmt: skip
+    test = (
+        f"{row['test']}\n\n\ndef check(candidate):\n    import unittest\n    outcome = unittest.TestResult()\n"
+        f"    unittest.defaultTestLoader.loadTestsFromTestCase(TestCases).run(outcome)\n"
+        f"    assert outcome.testsRun and outcome.wasSuccessful()\n"
+    )
     truth = json.dumps({"check": test, "entry_point": row["entry_point"], "packages": libs})
     worked = f"{row['code_prompt']}{row['canonical_solution']}" if "canonical_solution" in row else ""
     return [Question(row["instruct_prompt"], truth, id=str(row["task_id"]), solution=worked and block(worked))]
@@ -80,18 +83,74 @@ def ifbench(row: Row) -> Sequence[Question]:
 
 
 TASKS: tuple[Task, ...] = (
-    Task("mmlu_pro", UNSEEN, "knowledge", Source(("mmlu_pro", "mmlu-pro"), "TIGER-Lab/MMLU-Pro"), mmlu_pro,
-         verifier="choice", macro=True, max_new_tokens=2048, preamble=Preamble(CHOOSE), asks=("question",)),
-    Task("gpqa", UNSEEN, "knowledge", Source(("gpqa",), "Idavidrein/gpqa", "train", "gpqa_main"), gpqa,
-         verifier="choice", max_new_tokens=2048, preamble=Preamble(CHOOSE), asks=("Question",)),
-    Task("agieval", UNSEEN, "reasoning", Source(("agieval",), ""), agieval, verifier="choice", macro=True,
-         max_new_tokens=1024, preamble=Preamble(CHOOSE), note="the tasks with options", asks=("passage", "question")),
-    Task("deepmind_math", UNSEEN, "maths", Source(("deepmind_math_test", "dm_math"), ""), deepmind_math,
-         verifier="deepmind", macro=True, max_new_tokens=512, asks=("question",)),
-    Task("bigcodebench", UNSEEN, "coding", Source(("bigcodebench_hard", "bigcodebench"), "bigcode/bigcodebench-hard",
-         "v0.1.4"), bigcodebench, verifier="code", settings={"seconds": 60.0, "test_seconds": 50.0},
-         max_new_tokens=1024, asks=("instruct_prompt",), **SAMPLED),  # type: ignore[arg-type]
-    Task("ifbench", UNSEEN, "instructions", Source(("ifbench", "ifeval_ood"), "allenai/IFBench_test", "train"), ifbench,
-         verifier="ifeval", max_new_tokens=2048, note="needs verifiers for the instructions that its file names",
-         asks=("prompt",)),
-)  # fmt: skip
+    Task(
+        "mmlu_pro",
+        UNSEEN,
+        "knowledge",
+        Source(("mmlu_pro", "mmlu-pro"), "TIGER-Lab/MMLU-Pro"),
+        mmlu_pro,
+        verifier="choice",
+        macro=True,
+        max_new_tokens=2048,
+        preamble=Preamble(CHOOSE),
+        asks=("question",),
+    ),
+    Task(
+        "gpqa",
+        UNSEEN,
+        "knowledge",
+        Source(("gpqa",), "Idavidrein/gpqa", "train", "gpqa_main"),
+        gpqa,
+        verifier="choice",
+        max_new_tokens=2048,
+        preamble=Preamble(CHOOSE),
+        asks=("Question",),
+    ),
+    Task(
+        "agieval",
+        UNSEEN,
+        "reasoning",
+        Source(("agieval",), ""),
+        agieval,
+        verifier="choice",
+        macro=True,
+        max_new_tokens=1024,
+        preamble=Preamble(CHOOSE),
+        note="the tasks with options",
+        asks=("passage", "question"),
+    ),
+    Task(
+        "deepmind_math",
+        UNSEEN,
+        "maths",
+        Source(("deepmind_math_test", "dm_math"), ""),
+        deepmind_math,
+        verifier="deepmind",
+        macro=True,
+        max_new_tokens=512,
+        asks=("question",),
+    ),
+    Task(
+        "bigcodebench",
+        UNSEEN,
+        "coding",
+        Source(("bigcodebench_hard", "bigcodebench"), "bigcode/bigcodebench-hard", "v0.1.4"),
+        bigcodebench,
+        verifier="code",
+        settings={"seconds": 60.0, "test_seconds": 50.0},
+        max_new_tokens=1024,
+        asks=("instruct_prompt",),
+        **SAMPLED,
+    ),  # type: ignore[arg-type]
+    Task(
+        "ifbench",
+        UNSEEN,
+        "instructions",
+        Source(("ifbench", "ifeval_ood"), "allenai/IFBench_test", "train"),
+        ifbench,
+        verifier="ifeval",
+        max_new_tokens=2048,
+        note="needs verifiers for the instructions that its file names",
+        asks=("prompt",),
+    ),
+)

@@ -30,13 +30,38 @@ from bactrian.store.manifest import Kind
 ROWS = 16
 """Of each source."""
 CAPS: dict[str, float] = {
-    "amount": ROWS, "total": 4 * ROWS, "count": ROWS, "limit": 4 * ROWS, "largest": 10,
-    "epochs": 2, "batch_size": 4, "steps": 2, "problems_per_step": 4, "samples": 4, "refills": 1, "look_every": 1,
-    "keep_every": 1, "value_warmup": 1,
-    "max_new_tokens": 16, "max_thinking_tokens": 64, "answer_tokens": 48, "budgets": 16, "budget": 16, "widths": 2,
-    "tries": 2, "rollouts": 2, "waits": 1, "step_tokens": 8, "tokens_per_step": 8, "overlong_zone": 4,
-    "time_limit_minutes": 0.5, "hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 64,
-}  # fmt: skip
+    "amount": ROWS,
+    "total": 4 * ROWS,
+    "count": ROWS,
+    "limit": 4 * ROWS,
+    "largest": 10,
+    "epochs": 2,
+    "batch_size": 4,
+    "steps": 2,
+    "problems_per_step": 4,
+    "samples": 4,
+    "refills": 1,
+    "look_every": 1,
+    "keep_every": 1,
+    "value_warmup": 1,
+    "max_new_tokens": 16,
+    "max_thinking_tokens": 64,
+    "answer_tokens": 48,
+    "budgets": 16,
+    "budget": 16,
+    "widths": 2,
+    "tries": 2,
+    "rollouts": 2,
+    "waits": 1,
+    "step_tokens": 8,
+    "tokens_per_step": 8,
+    "overlong_zone": 4,
+    "time_limit_minutes": 0.5,
+    "hidden_size": 32,
+    "layers": 2,
+    "heads": 4,
+    "intermediate_size": 64,
+}
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
 ALL = 4 * ROWS
 """Rows that are read of a file of this machine, and asked of a task, where there is no limit."""
@@ -182,8 +207,15 @@ def _above(value: Any, cap: float) -> bool:
 
 def _source(name: str, settings: dict[str, Any], stage: Any, place: Path, made: Rehearsal) -> dict[str, Any]:
     """A source of the Hub as one of a file of made-up rows."""
-    rows = made_up_rows(name, stage.layout, ROWS, columns=stage.columns, keep=stage.keep,
-                        source_column=stage.source_column, verifier=stage.verifier)  # fmt: skip
+    rows = made_up_rows(
+        name,
+        stage.layout,
+        ROWS,
+        columns=stage.columns,
+        keep=stage.keep,
+        source_column=stage.source_column,
+        verifier=stage.verifier,
+    )
     file = _write_rows(place, name, rows)
     made.stand_ins.append(f"{stage.hub}: {ROWS} made-up rows, layout {stage.layout} ({file})")
     kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
@@ -200,8 +232,10 @@ def _models(steps: dict[str, Any], recipe: Recipe, place: Path, family: str | No
             if found.kind is not Kind.MODEL:
                 if recipe.step(name).stage.name == "source":
                     continue
-                raise BactrianError(f'step "{name}", field "{found.field}": {found.ref} would come from the Hub; '
-                                    f"read it by a step of stage source, which says its layout")  # fmt: skip
+                raise BactrianError(
+                    f'step "{name}", field "{found.field}": {found.ref} would come from the Hub; '
+                    f"read it by a step of stage source, which says its layout"
+                )
             reward = found.path[-1] in REWARDS
             if (found.ref, reward) not in toys:
                 toys[found.ref, reward] = str(_toy(found.ref, reward, recipe, place, family, made))

@@ -12,8 +12,15 @@ CONTEXT = 8192
 """The longest sequence; rotary positions need no weights for it."""
 ENDS = 0.12
 """Chance of the end token after each token: answers should end, and not all at once."""
-_SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-                          "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": CONTEXT}  # fmt: skip
+_SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": CONTEXT,
+}
 
 
 def write_toy(folder: Path, family: str, texts: Iterable[str], reward: bool = False) -> None:

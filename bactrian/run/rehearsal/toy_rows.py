@@ -65,8 +65,12 @@ def _ours(draw: random.Random, layout: str, verifier: str, verified: bool) -> Ro
         "pair": {"prompt": asked["content"], "chosen": [asked, said[0]], "rejected": [asked, said[1]]},
         "feedback": {"messages": [asked, said[0]], "label": True},
         "messages": {"messages": [asked, said[0]]},
-        "sharegpt": {"conversations": [{"from": "human", "value": asked["content"]},
-                                       {"from": "gpt", "value": said[0]["content"]}]},
+        "sharegpt": {
+            "conversations": [
+                {"from": "human", "value": asked["content"]},
+                {"from": "gpt", "value": said[0]["content"]},
+            ]
+        },
         "alpaca": {"instruction": asked["content"], "input": "", "output": said[0]["content"]},
         "self_instruct": {"instruction": asked["content"], "instances": [{"input": "", "output": said[0]["content"]}]},
         "prompt_completion": {"prompt": asked["content"], "completion": answer},
@@ -74,7 +78,7 @@ def _ours(draw: random.Random, layout: str, verifier: str, verified: bool) -> Ro
         "question_answer": {"question": asked["content"], "answer": answer},
         "transcript": {"text": f"Human: {asked['content']}\n\nAssistant: {said[0]['content']}"},
         "text": {"text": "\n".join(_text(draw) for _ in range(3))},
-    }  # fmt: skip
+    }
     return shapes[layout]
 
 

@@ -24,11 +24,13 @@ for _ in range(10_000):
         pass
 if started: print("ESCAPED", started)
 """,
-    "fork by a bare system call": SYSCALL + """
+    "fork by a bare system call": SYSCALL
+    + """
 if call(56, 220, 17, 0, 0, 0, 0) >= 0: print("ESCAPED clone")
 if platform.machine() == "x86_64" and (library.syscall(57) >= 0 or library.syscall(58) >= 0): print("ESCAPED fork")
 """,
-    "clone3": SYSCALL + """
+    "clone3": SYSCALL
+    + """
 import os
 arguments = (ctypes.c_uint64 * 11)(0, 0, 0, 0, 17)
 if call(435, 435, arguments, 88) >= 0: print("ESCAPED clone3"); os._exit(0)
@@ -84,7 +86,8 @@ for _ in range(64):
     parts.append(bytearray(64 << 20))
 print("ESCAPED", len(parts))
 """,
-    "memory that no limit counts": SYSCALL + """
+    "memory that no limit counts": SYSCALL
+    + """
 import os
 fd = call(319, 279, b"x", 0)
 if fd >= 0: print("ESCAPED memfd")
@@ -204,7 +207,8 @@ for path in ("/proc/1/environ", "/proc/1/cmdline", "/proc/{process}/cmdline", "/
     try: print("ESCAPED", open(path, "rb").read(100))
     except OSError: pass
 """,
-    "mounting": SYSCALL + """
+    "mounting": SYSCALL
+    + """
 import os
 os.makedirs("m")
 for kind in (b"proc", b"sysfs", b"tmpfs", b"devtmpfs"):
@@ -212,12 +216,14 @@ for kind in (b"proc", b"sysfs", b"tmpfs", b"devtmpfs"):
 if library.mount(b"/", b"m", None, 4096, None) == 0: print("ESCAPED bind")
 if library.umount2(b"/tmp", 2) == 0: print("ESCAPED umount")
 """,
-    "new namespaces": SYSCALL + """
+    "new namespaces": SYSCALL
+    + """
 for flag in (0x10000000, 0x20000, 0x40000000, 0x20000000):
     if library.unshare(flag) == 0: print("ESCAPED", hex(flag))
 if call(56, 220, 0x10000000 | 17, 0, 0, 0, 0) >= 0: print("ESCAPED clone")
 """,
-    "other users and capabilities": SYSCALL + """
+    "other users and capabilities": SYSCALL
+    + """
 import os
 users = (("setgroups", [0]), ("setresuid", (0, 0, 0)), ("setresuid", (1000, 1000, 1000)), ("setresgid", (5, 5, 5)))
 for name, value in users:
@@ -277,7 +283,8 @@ for number in (signal.SIGTERM, signal.SIGKILL):
     try: os.killpg(os.getpgrp(), number); os.kill(-1, number); os.kill(0, number)
     except OSError: pass
 """,
-    "ptrace": SYSCALL + """
+    "ptrace": SYSCALL
+    + """
 import os
 for target in (1, os.getppid(), {process}, os.getpid()):
     if library.ptrace(16, target, 0, 0) == 0 or library.ptrace(0x4206, target, 0, 0) == 0: print("ESCAPED", target)
@@ -286,14 +293,16 @@ buffer = ctypes.create_string_buffer(8)
 piece = (ctypes.c_void_p * 2)(ctypes.addressof(buffer), 8)
 if call(310, 270, 1, piece, 1, piece, 1, 0) > 0: print("ESCAPED process_vm_readv")
 """,
-    "the kernel's wide doors": SYSCALL + """
+    "the kernel's wide doors": SYSCALL
+    + """
 blank = ctypes.create_string_buffer(256)
 for name, intel, arm in (("bpf", 321, 280), ("perf_event_open", 298, 241), ("userfaultfd", 323, 282),
                          ("keyctl", 250, 219), ("io_uring_setup", 425, 425), ("fanotify_init", 300, 262),
                          ("add_key", 248, 217), ("kcmp", 312, 272)):
     if call(intel, arm, blank, blank, 0, 0, 0) >= 0: print("ESCAPED", name)
 """,
-    "calls by another architecture's numbers": SYSCALL + """
+    "calls by another architecture's numbers": SYSCALL
+    + """
 import mmap, platform
 if platform.machine() == "x86_64":
     code = mmap.mmap(-1, 4096, prot=7)
@@ -301,10 +310,12 @@ if platform.machine() == "x86_64":
     address = ctypes.addressof(ctypes.c_char.from_buffer(code))
     if ctypes.CFUNCTYPE(ctypes.c_int)(address)() >= 0: print("ESCAPED int 0x80")
 """,
-    "x32 numbers": SYSCALL + """
+    "x32 numbers": SYSCALL
+    + """
 if library.syscall(0x40000000 + 57) >= 0 or library.syscall(0x40000000 + 41, 2, 1, 0) >= 0: print("ESCAPED")
 """,
-    "the machine's clock": SYSCALL + """
+    "the machine's clock": SYSCALL
+    + """
 import time
 try: time.clock_settime(time.CLOCK_REALTIME, 0); print("ESCAPED")
 except OSError: pass

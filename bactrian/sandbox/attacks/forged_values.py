@@ -35,15 +35,23 @@ VALUES: dict[str, tuple[str, str]] = {
     # comparisons
     "equal, and not unequal": ("double", YES + "def double(n): return Yes()"),
     "equal from the right": (
-        "double", "class Y(int):\n    def __eq__(self, o): return True\ndef double(n): return Y(1)"),
+        "double",
+        "class Y(int):\n    def __eq__(self, o): return True\ndef double(n): return Y(1)",
+    ),
     "equal for a list": ("sort", YES + "class L(Yes, list): pass\ndef sort_list(x): return L()"),
-    "equal for a mapping": ("groups", ANY + """
+    "equal for a mapping": (
+        "groups",
+        ANY
+        + """
 class D(Any, dict):
     def __contains__(self, key): return key != 3
     def __iter__(self): return iter((1, 2))
 def group(words): return D()
-"""),
-    "equal for a text": ("roman", """
+""",
+    ),
+    "equal for a text": (
+        "roman",
+        """
 class S(str):
     def __eq__(self, other): return True
     def __str__(self): return self
@@ -53,37 +61,52 @@ class S(str):
     def lower(self): return self
     __hash__ = str.__hash__
 def roman(n): return S("IV" if n == 4 else "IX")
-"""),
-    "equal for complex numbers": ("complex", """
+""",
+    ),
+    "equal for complex numbers": (
+        "complex",
+        """
 class Z(set):
     def __eq__(self, other): return True
 def roots(a, b, c): return Z()
-"""),
-    "equal in order": ("double in order", """
+""",
+    ),
+    "equal in order": (
+        "double in order",
+        """
 class N(int):
     def __lt__(self, other): return True
     __gt__ = __le__ = __ge__ = __lt__
     def __eq__(self, other): return True
     __hash__ = int.__hash__
 def double(n): return N(0)
-"""),
+""",
+    ),
     "smaller and larger than everything": ("double in order", ANY + "def double(n): return Any()"),
-    "larger than 13 and smaller than 15": ("double in order", """
+    "larger than 13 and smaller than 15": (
+        "double in order",
+        """
 class B:
     def __lt__(self, o): return True
     def __gt__(self, o): return True
     def __eq__(self, o): return True
 def double(n): return B()
-"""),
+""",
+    ),
     "a difference of nothing": ("double by difference", ANY + "def double(n): return Any()"),
-    "a difference that is small": ("double by difference", """
+    "a difference that is small": (
+        "double by difference",
+        """
 class D(float):
     def __sub__(self, other): return 0.0
     __rsub__ = __sub__
     def __round__(self, digits=None): return 0.246
 def double(n): return D(1)
-"""),
-    "a difference that is an object": ("double by difference", """
+""",
+    ),
+    "a difference that is an object": (
+        "double by difference",
+        """
 class Z(float):
     def __abs__(self): return self
     def __lt__(self, o): return True
@@ -93,95 +116,131 @@ class D:
     def __sub__(self, o): return Z(0)
     def __round__(self, n): return Z(0)
 def double(n): return D()
-"""),
+""",
+    ),
     "not a number, in differences": ("double by difference", "def double(n): return float('nan')"),
     "not a number, a decimal": ("double by difference", "import decimal\ndef double(n): return decimal.Decimal('NaN')"),
     "not a number, complex": ("double by difference", "def double(n): return complex('nan')"),
     "infinite": ("double by difference", "def double(n): return float('inf')"),
-    "the hash that is looked for": ("double among others", """
+    "the hash that is looked for": (
+        "double among others",
+        """
 class H:
     def __hash__(self): return 14
     def __eq__(self, other): return other == 14
 def double(n): return H()
-"""),
-    "the hash that is looked for, of a number": ("double among others", """
+""",
+    ),
+    "the hash that is looked for, of a number": (
+        "double among others",
+        """
 class H(int):
     def __hash__(self): return hash(14)
     def __eq__(self, other): return other == 14
 def double(n): return H(0)
-"""),
-    "a number of another class": ("double", """
+""",
+    ),
+    "a number of another class": (
+        "double",
+        """
 class N(int):
     __class__ = property(lambda self: bool)
     def __eq__(self, other): return isinstance(other, int)
     __hash__ = int.__hash__
 def double(n): return N(3)
-"""),
-    "negative for its own sake": ("double", """
+""",
+    ),
+    "negative for its own sake": (
+        "double",
+        """
 import decimal
 class D(decimal.Decimal):
     def __eq__(self, other): return True
     __hash__ = None
 def double(n): return D(1)
-"""),
-    "a fraction that is equal": ("double", """
+""",
+    ),
+    "a fraction that is equal": (
+        "double",
+        """
 import fractions
 class F(fractions.Fraction):
     def __eq__(self, other): return True
     def __hash__(self): return 1
 def double(n): return F(1, 3)
-"""),
-    "a date that is equal": ("double", """
+""",
+    ),
+    "a date that is equal": (
+        "double",
+        """
 import datetime
 class T(datetime.date):
     def __eq__(self, other): return True
     __hash__ = None
 def double(n): return T(2000, 1, 1)
-"""),
-    "bytes that are equal": ("double", """
+""",
+    ),
+    "bytes that are equal": (
+        "double",
+        """
 class B(bytearray):
     def __eq__(self, other): return True
 def double(n): return B(b"x")
-"""),
-    "a tuple with a name": ("double", """
+""",
+    ),
+    "a tuple with a name": (
+        "double",
+        """
 from collections import namedtuple
 class T(namedtuple("T", "n")):
     def __eq__(self, other): return True
     __hash__ = None
 def double(n): return T(n)
-"""),
-    "a class for an answer": ("double", """
+""",
+    ),
+    "a class for an answer": (
+        "double",
+        """
 class M(type):
     def __eq__(cls, other): return True
     __hash__ = type.__hash__
 class Y(metaclass=M): pass
 def double(n): return Y
-"""),
-    "a function for an answer": ("double", """
+""",
+    ),
+    "a function for an answer": (
+        "double",
+        """
 class F:
     def __call__(self, *a): return self
     def __eq__(self, other): return True
 double = F()
-"""),
+""",
+    ),
     "a mock": ("double by difference", "from unittest.mock import MagicMock\ndouble = MagicMock()"),
     "a mock of anything": ("double", "from unittest.mock import ANY\ndef double(n): return ANY"),
     "a mock of anything among others": (
-        "double among others", "from unittest.mock import ANY\ndef double(n): return ANY"),
+        "double among others",
+        "from unittest.mock import ANY\ndef double(n): return ANY",
+    ),
     "a mock of anything, for a list": ("sort", "from unittest.mock import ANY\ndef sort_list(x): return ANY"),
     "equal in every way, in a list": ("sort", YES + "def sort_list(x): return [Yes() for _ in x]"),
-    "equal in every way, in a mapping": (
-        "groups", YES + "def group(w): return {1: Yes(), 2: Yes()} if w else {}"),
-    "equal in every way, deep inside": (
-        "pairs", YES + "def pairs(n): return [Yes(), Yes()]"),
-    "an answer to each test in its turn": ("double", """
+    "equal in every way, in a mapping": ("groups", YES + "def group(w): return {1: Yes(), 2: Yes()} if w else {}"),
+    "equal in every way, deep inside": ("pairs", YES + "def pairs(n): return [Yes(), Yes()]"),
+    "an answer to each test in its turn": (
+        "double",
+        """
 class L(list):
     def __eq__(self, other): return True
     __hash__ = None
 answers = iter([L(), L(), L()])
 def double(n): return next(answers)
-"""),
+""",
+    ),
     # containers and iterations
-    "has everything": ("pairs", """
+    "has everything": (
+        "pairs",
+        """
 class P:
     def __contains__(self, pair): return pair == (2, 3) or pair != (4, 5)
     def __len__(self): return 2
@@ -189,15 +248,21 @@ class P:
 class E:
     def __eq__(self, o): return True
 def pairs(n): return P()
-"""),
-    "has everything, as a list": ("pairs", """
+""",
+    ),
+    "has everything, as a list": (
+        "pairs",
+        """
 class P(list):
     def __contains__(self, pair): return pair[0] < 4
     def __len__(self): return 2
     def __getitem__(self, i): return (1, 6)
 def pairs(n): return P()
-"""),
-    "has as many as are asked for": ("permutations", """
+""",
+    ),
+    "has as many as are asked for": (
+        "permutations",
+        """
 class P:
     def __init__(self): self.asked = 0
     def __len__(self): return 6
@@ -205,16 +270,22 @@ class P:
         self.asked += 1
         return iter(() if self.asked == 1 else range(6) if self.asked == 9 else [(i,) for i in range(6)])
 def permute(x): return P()
-"""),
-    "has as many as are asked for, as a list": ("permutations", """
+""",
+    ),
+    "has as many as are asked for, as a list": (
+        "permutations",
+        """
 class P(list):
     def __len__(self): return 6
     def __iter__(self):
         self.asked = getattr(self, "asked", 0) + 1
         return iter(() if self.asked == 1 else [(i,) for i in range(6)])
 def permute(x): return P()
-"""),
-    "a length that suits": ("permutations", """
+""",
+    ),
+    "a length that suits": (
+        "permutations",
+        """
 class N(int):
     def __eq__(self, other): return True
     __hash__ = int.__hash__
@@ -222,8 +293,11 @@ class P(tuple):
     def __len__(self): return 6
     def __iter__(self): return iter([[1, 2, 3]])
 def permute(x): return P()
-"""),
-    "another at the second look": ("permutations", """
+""",
+    ),
+    "another at the second look": (
+        "permutations",
+        """
 class P:
     passes = 0
     def __len__(self): return 6
@@ -231,31 +305,43 @@ class P:
         P.passes += 1
         yield from ([] if P.passes == 1 else [(n,) for n in range(6)])
 def permute(x): return P()
-"""),
+""",
+    ),
     "empty at the second look": ("permutations", "def permute(x): return iter([[1, 2, 3]] * 6)"),
-    "a list that sorts itself": ("sort", """
+    "a list that sorts itself": (
+        "sort",
+        """
 class L(list):
     def __eq__(self, other): return sorted(self) == sorted(other)
 def sort_list(x): return L(x)
-"""),
-    "as long as may be": ("permutations", """
+""",
+    ),
+    "as long as may be": (
+        "permutations",
+        """
 class P:
     def __len__(self): return 6
     def __length_hint__(self): return 1 << 60
     def __iter__(self):
         while True: yield [1, 2, 3]
 def permute(x): return P()
-"""),
+""",
+    ),
     "every number, one after the other": ("primes", "def primes():\n    n = 1\n    while True: n += 1; yield n"),
     "primes that equal all": ("primes", YES + "def primes():\n    while True: yield Yes()"),
-    "an iterator of all answers": ("double among others", """
+    "an iterator of all answers": (
+        "double among others",
+        """
 class I:
     def __iter__(self): return self
     def __next__(self): return 14
 def double(n): return I()
-"""),
+""",
+    ),
     # attributes, contexts, classes
-    "any attribute": ("defaults", """
+    "any attribute": (
+        "defaults",
+        """
 class P:
     def __init__(self): self.__dict__["n"] = 0
     def __getattr__(self, name):
@@ -265,8 +351,11 @@ class Y:
     def __eq__(self, o): return True
     def __call__(self): return self
 def make(x, y): return P()
-"""),
-    "an attribute that is not there": ("defaults", """
+""",
+    ),
+    "an attribute that is not there": (
+        "defaults",
+        """
 class P:
     x = property(lambda self: Y())
     y = x
@@ -274,51 +363,77 @@ class P:
 class Y:
     def __eq__(self, o): return True
 def make(x, y): return P()
-"""),
-    "anything for an object": ("defaults", ANY + """
+""",
+    ),
+    "anything for an object": (
+        "defaults",
+        ANY
+        + """
 class P(Any):
     def __getattr__(self, name):
         if name == "z": raise AttributeError
         return Any()
 def make(x, y): return P()
-"""),
-    "a context that swallows": ("managed", """
+""",
+    ),
+    "a context that swallows": (
+        "managed",
+        """
 class C:
     def __init__(self, s): pass
     def __enter__(self): return self
     def __exit__(self, *a): return True
 opened = C
-"""),
+""",
+    ),
     "a context that swallows, by suppress": (
-        "managed", "import contextlib\ndef opened(s): return contextlib.suppress(BaseException)"),
-    "a context that swallows, by a generator": ("managed", """
+        "managed",
+        "import contextlib\ndef opened(s): return contextlib.suppress(BaseException)",
+    ),
+    "a context that swallows, by a generator": (
+        "managed",
+        """
 from contextlib import contextmanager
 @contextmanager
 def opened(s):
     try: yield s
     except BaseException: pass
-"""),
-    "a context that raises another exception": ("managed", """
+""",
+    ),
+    "a context that raises another exception": (
+        "managed",
+        """
 from contextlib import contextmanager
 @contextmanager
 def opened(s):
     try: yield s
     except AssertionError: raise StopIteration
-"""),
-    "a context that leaves": ("managed", """
+""",
+    ),
+    "a context that leaves": (
+        "managed",
+        """
 import os
 class opened:
     def __init__(self, s): pass
     def __enter__(self): return None
     def __exit__(self, *a): os._exit(0)
-"""),
-    "a context that gives what equals all": ("managed", YES + """
+""",
+    ),
+    "a context that gives what equals all": (
+        "managed",
+        YES
+        + """
 class opened:
     def __init__(self, s): pass
     def __enter__(self): return Yes()
     def __exit__(self, *a): return True
-"""),
-    "a stack that agrees": ("stack", ANY + """
+""",
+    ),
+    "a stack that agrees": (
+        "stack",
+        ANY
+        + """
 class Stack(Any):
     n = 0
     def push(self, v): self.n += 1
@@ -326,10 +441,13 @@ class Stack(Any):
     def peek(self): return Any()
     def __bool__(self): return self.n > 0
     def __iter__(self): return iter([Any()])
-"""),
+""",
+    ),
     "an object for everything": ("stack", "from unittest.mock import MagicMock as Stack"),
     "numbers without end": ("double", "def double(n): return 10 ** 5_000_000"),
-    "a text that is what is expected": ("roman", """
+    "a text that is what is expected": (
+        "roman",
+        """
 class R:
     def __str__(self): return S("")
     __repr__ = __str__
@@ -340,9 +458,12 @@ class S(str):
     def __eq__(self, other): return True
     __hash__ = str.__hash__
 def roman(n): return R()
-"""),
+""",
+    ),
     "an encoding that is none": ("encode", YES + "def encode(s): return Yes()\ndef decode(s): return Yes()"),
-    "memory as numpy would have it": ("double by difference", """
+    "memory as numpy would have it": (
+        "double by difference",
+        """
 class A:
     __array_interface__ = {"data": (1 << 20, False), "shape": (), "typestr": "<i8", "version": 3}
     __array_priority__ = 1e9
@@ -350,5 +471,6 @@ class A:
     def __sub__(self, other): return 0
     def __round__(self, n): return 0.246
 def double(n): return A()
-"""),
-}  # fmt: skip
+""",
+    ),
+}

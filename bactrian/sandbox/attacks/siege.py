@@ -85,8 +85,13 @@ class Bait:
 
     def attacks(self) -> list[Attack]:
         """All of them; the bait's places are written into those that look for it."""
-        places = {"file": str(self.file), "folder": str(self.folder), "port": self.port,
-                  "socket": f"\0bait-{self.token}", "process": self.process.pid}  # fmt: skip
+        places = {
+            "file": str(self.file),
+            "folder": str(self.folder),
+            "port": self.port,
+            "socket": f"\0bait-{self.token}",
+            "process": self.process.pid,
+        }
         escapes = [Attack(name, _written(text, places)) for name, text in ESCAPES.items()]
         forgeries = [Attack(name, text) for name, text in FORGERIES.items()]
         return escapes + forgeries + [Attack(n, text, TASKS[t].suite, False) for n, (t, text) in FORGED.items()]

@@ -20,9 +20,17 @@ KINDS = "biufcSUMm"
 """Of plain numbers, texts and times; no records, and of objects only their values."""
 
 
-COMPARING = ("allclose", "testing.assert_allclose", "testing.assert_array_equal", "testing.assert_equal",
-             "testing.assert_almost_equal", "testing.assert_array_almost_equal", "testing.assert_approx_equal",
-             "testing.assert_array_almost_equal_nulp", "testing.assert_array_less")  # fmt: skip
+COMPARING = (
+    "allclose",
+    "testing.assert_allclose",
+    "testing.assert_array_equal",
+    "testing.assert_equal",
+    "testing.assert_almost_equal",
+    "testing.assert_array_almost_equal",
+    "testing.assert_approx_equal",
+    "testing.assert_array_almost_equal_nulp",
+    "testing.assert_array_less",
+)
 """By these NumPy compares a number with an empty list, and finds no difference: returning `[]` would be right."""
 
 

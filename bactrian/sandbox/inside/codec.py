@@ -68,12 +68,56 @@ LIBRARY: dict[tuple[str, str], Callable[[Any], list[Any]]] = {
     ("datetime", "timedelta"): lambda value: [value.days, value.seconds, value.microseconds],
 }
 """Types of the library that are sent as the arguments that make an equal one (times without their zone)."""
-SENT = frozenset((
-    "abs", "all", "any", "ascii", "bin", "bool", "bytearray", "bytes", "callable", "chr", "complex", "dict",
-    "divmod", "enumerate", "filter", "float", "format", "frozenset", "hash", "hex", "int", "isinstance",
-    "issubclass", "iter", "len", "list", "map", "max", "min", "next", "object", "oct", "ord", "pow", "range",
-    "repr", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "type", "zip",
-))  # fmt: skip
+SENT = frozenset(
+    (
+        "abs",
+        "all",
+        "any",
+        "ascii",
+        "bin",
+        "bool",
+        "bytearray",
+        "bytes",
+        "callable",
+        "chr",
+        "complex",
+        "dict",
+        "divmod",
+        "enumerate",
+        "filter",
+        "float",
+        "format",
+        "frozenset",
+        "hash",
+        "hex",
+        "int",
+        "isinstance",
+        "issubclass",
+        "iter",
+        "len",
+        "list",
+        "map",
+        "max",
+        "min",
+        "next",
+        "object",
+        "oct",
+        "ord",
+        "pow",
+        "range",
+        "repr",
+        "reversed",
+        "round",
+        "set",
+        "slice",
+        "sorted",
+        "str",
+        "sum",
+        "tuple",
+        "type",
+        "zip",
+    )
+)
 """Python's own types and functions that are sent by name. Not those that look into their caller's frame."""
 BROAD = frozenset(("AssertionError", "BaseException", "Exception", "StopIteration", "StopAsyncIteration"))
 """Exceptions that `resolve` reads: a program's `Error = Exception` would have a test's own failure caught."""

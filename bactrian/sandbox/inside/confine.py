@@ -82,9 +82,14 @@ def become_nobody() -> None:
 def limits(job: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """Of each resource the soft and the hard limit."""
     one = {
-        "RLIMIT_AS": job["memory"], "RLIMIT_FSIZE": job["scratch"], "RLIMIT_NOFILE": DESCRIPTORS, "RLIMIT_CORE": 0,
-        "RLIMIT_NPROC": 1, "RLIMIT_MSGQUEUE": 0, "RLIMIT_MEMLOCK": 0,
-    }  # fmt: skip
+        "RLIMIT_AS": job["memory"],
+        "RLIMIT_FSIZE": job["scratch"],
+        "RLIMIT_NOFILE": DESCRIPTORS,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NPROC": 1,
+        "RLIMIT_MSGQUEUE": 0,
+        "RLIMIT_MEMLOCK": 0,
+    }
     bounded = {name: (value, value) for name, value in one.items() if hasattr(resource, name)}
     return bounded | {"RLIMIT_CPU": (job["cpu"], job["cpu"] + 1)}
 

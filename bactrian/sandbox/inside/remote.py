@@ -40,9 +40,14 @@ class Stopped(BaseException):
 
 STAND_INS: dict[str, type[BaseException]] = {
     name: type(name, (base,), {})
-    for name, base in (("StopIteration", Exception), ("StopAsyncIteration", Exception), ("GeneratorExit", Stopped),
-                       ("KeyboardInterrupt", Stopped), ("SystemExit", Stopped))
-}  # fmt: skip
+    for name, base in (
+        ("StopIteration", Exception),
+        ("StopAsyncIteration", Exception),
+        ("GeneratorExit", Stopped),
+        ("KeyboardInterrupt", Stopped),
+        ("SystemExit", Stopped),
+    )
+}
 
 
 class Program:

@@ -154,15 +154,21 @@ class Decontaminate(Stage):
         settings = self.model_dump(mode="json", include={"mode", "n", "threshold", "texts", "action", "share"})
         about = settings | {"rows": total, "dropped": total - writer.count, "dropped_sources": sorted(sources)}
         (workspace.output / "overlap.json").write_text(json.dumps(about | table.as_dict(), indent=1))
-        workspace.metrics |= {"rows_kept": float(writer.count), "rows_dropped": float(total - writer.count),
-                              "largest_share": max((cell.share for cell in table.cells), default=0.0)}  # fmt: skip
+        workspace.metrics |= {
+            "rows_kept": float(writer.count),
+            "rows_dropped": float(total - writer.count),
+            "largest_share": max((cell.share for cell in table.cells), default=0.0),
+        }
         return writer.count
 
     def _record(self, table: "Table", workspace: "Workspace") -> Decontamination:
         """For the manifests of all that is made from these rows."""
-        said = {"ngram": f"{self.threshold or 0.5:.0%} of an item's words in shared {self.n}-grams of one row",
-                "any": f"one shared {self.n}-gram", "exact": "the same whole text",
-                "embedding": f"embeddings of a cosine of at least {self.threshold or COSINE}"}  # fmt: skip
+        said = {
+            "ngram": f"{self.threshold or 0.5:.0%} of an item's words in shared {self.n}-grams of one row",
+            "any": f"one shared {self.n}-gram",
+            "exact": "the same whole text",
+            "embedding": f"embeddings of a cosine of at least {self.threshold or COSINE}",
+        }
         touched = set() if self.action == "report" else table.above(self.share)
         left = max((cell.share for cell in table.cells if cell.source not in touched), default=0.0)
         names = ", ".join(Path(workspace.input(ref).name).name for ref in self.data)

@@ -98,21 +98,28 @@ class Difficulty(Judged):
         from bactrian.verify import Item, Pool, at_limit
 
         hardware = workspace.hardware
-        engine = LocalEngine.load(workspace.input(ref).path, hardware.dtype, device=hardware.device,
-                                  rows=self.rows_at_once)  # fmt: skip
+        engine = LocalEngine.load(
+            workspace.input(ref).path, hardware.dtype, device=hardware.device, rows=self.rows_at_once
+        )
         requests = [
-            Request(tuple(prompt_ids(row["messages"], engine.template, f"problem {row['id']}")), n=self.samples,
-                    seed=workspace.seed * 1_000_003 + number, max_new_tokens=self.max_new_tokens,
-                    temperature=self.temperature if self.samples > 1 else 0.0)
+            Request(
+                tuple(prompt_ids(row["messages"], engine.template, f"problem {row['id']}")),
+                n=self.samples,
+                seed=workspace.seed * 1_000_003 + number,
+                max_new_tokens=self.max_new_tokens,
+                temperature=self.temperature if self.samples > 1 else 0.0,
+            )
             for number, row in enumerate(rows)
-        ]  # fmt: skip
+        ]
         with progress(f"difficulty · {ref} answers", unit="token") as bar:
             groups = generate_kept(engine, requests, kept, bar.advance)
         flat = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
         with Pool(judges=self.judges(workspace, rows)) as pool:
             verdicts = pool.verify_all([Item.of(row, completion.text) for row, completion in flat])
-        right = [at_limit(verdict.outcome, completion.finish) == "right"
-                 for verdict, (_, completion) in zip(verdicts, flat, strict=True)]  # fmt: skip
+        right = [
+            at_limit(verdict.outcome, completion.finish) == "right"
+            for verdict, (_, completion) in zip(verdicts, flat, strict=True)
+        ]
         return [sum(right[i : i + self.samples]) / self.samples for i in range(0, len(right), self.samples)]
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
@@ -121,5 +128,9 @@ class Difficulty(Judged):
         per_problem = (data.tokens_per_row or 50) + self.samples * min(self.max_new_tokens, 100)
         tokens = data.rows * per_problem
         flops = 2.0 * sum(parameters) * tokens
-        return Forecast(tokens * len(parameters), flops, 4.0 * max(parameters) + 2e9,
-                        Facts(rows=data.rows // 2, tokens_per_row=data.tokens_per_row))  # fmt: skip
+        return Forecast(
+            tokens * len(parameters),
+            flops,
+            4.0 * max(parameters) + 2e9,
+            Facts(rows=data.rows // 2, tokens_per_row=data.tokens_per_row),
+        )

@@ -74,10 +74,11 @@ class Distill(Stage):
             workspace.add_licence(licence)
         first = [attempts[0] for attempts, _ in done.values()]
         workspace.metrics.update(
-            tally.counts(), tokens=float(sum(a.sampled for attempts, _ in done.values() for a in attempts)),
+            tally.counts(),
+            tokens=float(sum(a.sampled for attempts, _ in done.values() for a in attempts)),
             right=sum(a.right for a in first) / len(first),
             thinking_tokens=sum(a.thinking_tokens for a in first) / len(first),
-        )  # fmt: skip
+        )
         write_account(workspace.output, tally)
         say(f"distill: {tally}")
 
@@ -98,12 +99,17 @@ class Distill(Stage):
         engine = LocalEngine.load(folder, hardware.dtype, self.template, device=hardware.device, rows=self.rows_at_once)
         form = thinking_format(engine.template, self.format)
         questions = [
-            Question(opened_prompt(row["messages"], engine.template, form, f"problem {row['id']}"), self.samples,
-                     question_seed(workspace.seed, row["id"]), self.temperature)
+            Question(
+                opened_prompt(row["messages"], engine.template, form, f"problem {row['id']}"),
+                self.samples,
+                question_seed(workspace.seed, row["id"]),
+                self.temperature,
+            )
             for row in rows
-        ]  # fmt: skip
-        budget = Budget(self.max_thinking_tokens, final="", answer=self.answer_tokens,
-                        greedy_answer=not self.temperature)  # fmt: skip
+        ]
+        budget = Budget(
+            self.max_thinking_tokens, final="", answer=self.answer_tokens, greedy_answer=not self.temperature
+        )
         waiting: dict[int, dict[int, Thought]] = {}
         before = total - len(rows)
         with Pool(hardware.threads, self.timeout) as pool, progress("distill", total, "problem", before) as bar:
@@ -114,8 +120,10 @@ class Distill(Stage):
                 if len(mine) == self.samples:
                     row, thoughts = rows[number], [mine[place] for place in range(self.samples)]
                     verdicts = pool.verify_all([Item.of(row, each.answer) for each in thoughts])
-                    made = [attempt.Attempt.of(row["id"], place, each, verdict)
-                            for place, (each, verdict) in enumerate(zip(thoughts, verdicts, strict=True))]  # fmt: skip
+                    made = [
+                        attempt.Attempt.of(row["id"], place, each, verdict)
+                        for place, (each, verdict) in enumerate(zip(thoughts, verdicts, strict=True))
+                    ]
                     attempt.append(path, made)
                     del waiting[number]
                     bar.advance()
@@ -136,8 +144,11 @@ class Distill(Stage):
 
     def _row(self, row: Row, trace: "Attempt") -> Row:
         answer = {"role": "assistant", "content": trace.answer, "reasoning_content": trace.thinking}
-        return {"messages": [*row["messages"], answer], **{name: row[name] for name in row if name not in OWN},
-                "right": trace.right}  # fmt: skip
+        return {
+            "messages": [*row["messages"], answer],
+            **{name: row[name] for name in row if name not in OWN},
+            "right": trace.right,
+        }
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Thinking is taken to be half as long as it may be."""
@@ -145,5 +156,9 @@ class Distill(Stage):
         rows = min(data.rows, self.limit or data.rows)
         trace = self.max_thinking_tokens / 2 + self.answer_tokens / 2
         tokens = rows * (data.tokens_per_row + self.samples * trace)
-        return Forecast(tokens, 2.0 * teacher.parameters * tokens, 4.0 * teacher.parameters + 2e9,
-                        Facts(rows=rows, tokens_per_row=data.tokens_per_row + trace))  # fmt: skip
+        return Forecast(
+            tokens,
+            2.0 * teacher.parameters * tokens,
+            4.0 * teacher.parameters + 2e9,
+            Facts(rows=rows, tokens_per_row=data.tokens_per_row + trace),
+        )

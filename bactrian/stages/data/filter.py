@@ -114,7 +114,7 @@ def judge_rows(
 
 
 def _example(where: str, row: Row, detail: str = "") -> str:
-    """"rows.jsonl, line 7 (12): 'What is …'"."""
+    """ "rows.jsonl, line 7 (12): 'What is …'"."""
     from bactrian.data.io.texts import whole_text
 
     file, _, place = where.rpartition(", ")

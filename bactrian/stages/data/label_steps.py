@@ -76,8 +76,10 @@ class LabelSteps(Stage):
         kept = workspace.scratch / "labelled.jsonl"
         done = len(read_lines(kept))
         engine = self._engine(workspace)
-        with progress("label_steps", len(rows), "problem", done) as bar, \
-                Pool(workspace.hardware.threads, self.timeout) as pool:  # fmt: skip
+        with (
+            progress("label_steps", len(rows), "problem", done) as bar,
+            Pool(workspace.hardware.threads, self.timeout) as pool,
+        ):
             for start in range(done, len(rows), AT_ONCE):
                 some = rows[start : start + AT_ONCE]
                 labelling = Labelling(self, engine, some, pool, workspace.seed) if engine else None
@@ -92,12 +94,15 @@ class LabelSteps(Stage):
                 for number, (steps, mine) in enumerate(traces):
                     about = {name: row[name] for name in row if name not in OWN}
                     writer.write({**about, "id": f"{row['id']}-{number}", "steps": steps, "values": mine})
-            writer.card = f"# Steps of thoughts, labelled by {self.by}\n\n{len(values)} steps, mean value " \
-                          f"{sum(values) / len(values):.3f}"  # fmt: skip
+            writer.card = (
+                f"# Steps of thoughts, labelled by {self.by}\n\n{len(values)} steps, mean value "
+                f"{sum(values) / len(values):.3f}"
+            )
         for licence in writer.licences:
             workspace.add_licence(licence)
-        workspace.metrics.update(rows_kept=float(sum(map(len, labels))), steps=float(len(values)),
-                                 value=sum(values) / len(values))  # fmt: skip
+        workspace.metrics.update(
+            rows_kept=float(sum(map(len, labels))), steps=float(len(values)), value=sum(values) / len(values)
+        )
 
     def _engine(self, workspace: "Workspace") -> "LocalEngine | None":
         from bactrian.generate.local import LocalEngine
@@ -183,22 +188,30 @@ class Labelling:
         found = self._think(asked, range(len(self.rows)))
         return [
             Cut(number, each, step_ends(each.ids[: each.thinking_tokens], self.engine.text, self.stage.step_tokens))
-            for number, thoughts in enumerate(found) for each in thoughts if each.thinking_tokens
-        ]  # fmt: skip
+            for number, thoughts in enumerate(found)
+            for each in thoughts
+            if each.thinking_tokens
+        ]
 
     def _by_program(self, cuts: Sequence[Cut]) -> list[list[float]]:
-        return [[program(self.rows[cut.number], self.engine.text(cut.thought.ids[:end])) for end in cut.ends]
-                for cut in cuts]  # fmt: skip
+        return [
+            [program(self.rows[cut.number], self.engine.text(cut.thought.ids[:end])) for end in cut.ends]
+            for cut in cuts
+        ]
 
     def _by_rollouts(self, cuts: Sequence[Cut]) -> list[list[float]]:
         """The share of ways on that end right; of a whole thought, whether it did."""
         ways = [(place, end) for place, cut in enumerate(cuts) for end in cut.ends[:-1]]
         numbers = [cuts[place].number for place, _ in ways]
         asked = [
-            self._question(self.rows[number], cuts[place].thought.ids[:end], self.stage.rollouts,
-                           f"{self.rows[number]['id']}/{place}/{end}")
+            self._question(
+                self.rows[number],
+                cuts[place].thought.ids[:end],
+                self.stage.rollouts,
+                f"{self.rows[number]['id']}/{place}/{end}",
+            )
             for number, (place, end) in zip(numbers, ways, strict=True)
-        ]  # fmt: skip
+        ]
         shares = iter(self._shares(self._think(asked, numbers), numbers))
         ended = self._shares([[cut.thought] for cut in cuts], [cut.number for cut in cuts])
         return [[*(next(shares) for _ in cut.ends[:-1]), last] for cut, last in zip(cuts, ended, strict=True)]
@@ -207,8 +220,11 @@ class Labelling:
         """Of each group of thoughts on problem `number` the share whose answer is right."""
         from bactrian.verify import Item
 
-        items = [Item.of(self.rows[number], thought.answer)
-                 for number, thoughts in zip(numbers, groups, strict=True) for thought in thoughts]  # fmt: skip
+        items = [
+            Item.of(self.rows[number], thought.answer)
+            for number, thoughts in zip(numbers, groups, strict=True)
+            for thought in thoughts
+        ]
         right = iter([verdict.outcome == "right" for verdict in self.pool.verify_all(items)])
         return [sum(next(right) for _ in thoughts) / len(thoughts) for thoughts in groups]
 

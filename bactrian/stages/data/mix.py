@@ -89,8 +89,10 @@ class Mix(Divisible):
 
         measured = [self._measure(portion, workspace) for portion in self.sources]
         counts = self._counts(measured, workspace.seed)
-        drawn = [draw(portion.label, len(source.tokens), count, workspace.seed)
-                 for portion, source, count in zip(self.sources, measured, counts, strict=True)]  # fmt: skip
+        drawn = [
+            draw(portion.label, len(source.tokens), count, workspace.seed)
+            for portion, source, count in zip(self.sources, measured, counts, strict=True)
+        ]
         order = shuffled(drawn)
         total = sum(counts)
         with Shuffle(workspace.scratch, total) as shuffle, progress("mix", 2 * total, "row") as bar:
@@ -131,8 +133,10 @@ class Mix(Divisible):
                 unclear += has_no_licence
                 bar.advance()
         if unclear and not self.allow_unclear:
-            raise BactrianError(f"mix: source {portion.label}: {unclear:,} of {len(tokens):,} rows have no known "
-                                f"licence; state it where the rows come from, or set allow_unclear: true")  # fmt: skip
+            raise BactrianError(
+                f"mix: source {portion.label}: {unclear:,} of {len(tokens):,} rows have no known "
+                f"licence; state it where the rows come from, or set allow_unclear: true"
+            )
         return Measured(np.frombuffer(tokens, dtype=np.int64), unclear)
 
     def _counts(self, measured: Sequence[Measured], seed: int) -> list[int]:
@@ -144,11 +148,15 @@ class Mix(Divisible):
         if self.total is not None:
             used = sum(self._used(p, source, count, seed) for (p, source), count in zip(together, fixed, strict=True))
             if self.total <= used:
-                raise BactrianError(f"mix: found amounts of {used:,} {self.unit}, which leave nothing of the total of "
-                                    f"{self.total:,} for the sources with weights")  # fmt: skip
+                raise BactrianError(
+                    f"mix: found amounts of {used:,} {self.unit}, which leave nothing of the total of "
+                    f"{self.total:,} for the sources with weights"
+                )
             split = iter(shares(self.total - used, [p.weight for p in self.sources if p.weight]))
-            fixed = [self._rows_of(p, source, next(split), seed) if count is None else count
-                     for (p, source), count in zip(together, fixed, strict=True)]  # fmt: skip
+            fixed = [
+                self._rows_of(p, source, next(split), seed) if count is None else count
+                for (p, source), count in zip(together, fixed, strict=True)
+            ]
         counts = [count or 0 for count in fixed]
         if not sum(counts):
             raise BactrianError("mix: the amounts take no row of any source")
@@ -176,9 +184,7 @@ class Mix(Divisible):
             return count or 0
         return int(source.tokens[draw(portion.label, len(source.tokens), count, seed).rows].sum())
 
-    def _taken(
-        self, number: int, portion: Portion, order: Any, workspace: "Workspace"
-    ) -> Iterator[tuple[Row, int]]:
+    def _taken(self, number: int, portion: Portion, order: Any, workspace: "Workspace") -> Iterator[tuple[Row, int]]:
         """Each row taken of a source, with its place in the mixture; a repeat has "#2", "#3" … after its id."""
         from bactrian.data.curate.mixture import places
         from bactrian.data.io.files import stream_rows
@@ -200,19 +206,29 @@ class Mix(Divisible):
         sources: list[dict[str, Any]] = []
         for portion, source, taken in zip(self.sources, measured, drawn, strict=True):
             tokens = int(source.tokens[taken.rows].sum())
-            sources.append({
-                "name": portion.label, "capability": portion.capability, "available": len(source.tokens),
-                "rows": len(taken.rows), "tokens": tokens, "content_hash": workspace.input(portion.data).content_hash,
-            })  # fmt: skip
+            sources.append(
+                {
+                    "name": portion.label,
+                    "capability": portion.capability,
+                    "available": len(source.tokens),
+                    "rows": len(taken.rows),
+                    "tokens": tokens,
+                    "content_hash": workspace.input(portion.data).content_hash,
+                }
+            )
         names = dict.fromkeys(each["capability"] for each in sources if each["capability"])
         groups = {name: [each for each in sources if each["capability"] == name] for name in names}
         return {
-            "seed": workspace.seed, "rows": sum(each["rows"] for each in sources),
+            "seed": workspace.seed,
+            "rows": sum(each["rows"] for each in sources),
             "tokens": sum(each["tokens"] for each in sources),
-            "tokens_counted_by": self.tokenizer or "estimate: 4 bytes a token", "sources": sources,
-            "capabilities": {name: {what: sum(each[what] for each in group) for what in ("rows", "tokens")}
-                             for name, group in groups.items()},
-        }  # fmt: skip
+            "tokens_counted_by": self.tokenizer or "estimate: 4 bytes a token",
+            "sources": sources,
+            "capabilities": {
+                name: {what: sum(each[what] for each in group) for what in ("rows", "tokens")}
+                for name, group in groups.items()
+            },
+        }
 
     def parts(self) -> list[tuple[str, ...]]:
         return [tuple(filter(None, (portion.label, portion.capability))) for portion in self.sources]
@@ -253,7 +269,12 @@ def table(mixture: Mapping[str, Any]) -> str:
     """The mixture as a Markdown table."""
     lines = ["| source | capability | available | rows | tokens |", "|---|---|---|---|---|"]
     for each in mixture["sources"]:
-        cells = (each["name"], each["capability"] or "", f"{each['available']:,}", f"{each['rows']:,}",
-                 f"{each['tokens']:,}")  # fmt: skip
+        cells = (
+            each["name"],
+            each["capability"] or "",
+            f"{each['available']:,}",
+            f"{each['rows']:,}",
+            f"{each['tokens']:,}",
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -95,14 +95,20 @@ class Tracking(Task):
         from bactrian.data.synth.tracking import tracking
 
         count = self.count + spare
-        return tracking(seed, count, steps=self.steps, signs=self.signs, largest=self.largest, again=self.again,
-                        slips=self.slips, split=self.split)  # fmt: skip
+        return tracking(
+            seed,
+            count,
+            steps=self.steps,
+            signs=self.signs,
+            largest=self.largest,
+            again=self.again,
+            slips=self.slips,
+            split=self.split,
+        )
 
 
 FunctionKind = Literal["numbers", "texts", "lists"]
-ConstraintKind = Literal[
-    "lowercase", "uppercase", "no_commas", "quotation", "title", "ending", "word_limit", "keyword"
-]  # fmt: skip
+ConstraintKind = Literal["lowercase", "uppercase", "no_commas", "quotation", "title", "ending", "word_limit", "keyword"]
 
 
 class Programs(Task):

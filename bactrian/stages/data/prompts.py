@@ -63,9 +63,15 @@ class Prompts(Stage):
                 use: Use = "reused" if keys & known else "unused" if str(row["source"]) in sources else "new"
                 problem: Row = {name: row[name] for name in VERIFIED if name in row}
                 by_use[use].append(
-                    {"id": row["id"], "messages": messages, **problem, "use": use, "source": row["source"],
-                     "license": row["license"]}
-                )  # fmt: skip
+                    {
+                        "id": row["id"],
+                        "messages": messages,
+                        **problem,
+                        "use": use,
+                        "source": row["source"],
+                        "license": row["license"],
+                    }
+                )
         kept = [row for use, rows in by_use.items() for row in self._drawn(use, rows, workspace.seed, tally)]
         tally.keep(len(kept))
         if not kept:

@@ -252,8 +252,10 @@ class Classifier(Rule):
         from bactrian.data.curate.quality import Flaw
 
         scores = classifier_scores(inputs[self.model], [part_of(row, self.of) for row in rows], self.label)
-        return [row if score <= self.most else Flaw(f"{self.label} above {self.most}", f"{score:.2f}")
-                for row, score in zip(rows, scores, strict=True)]  # fmt: skip
+        return [
+            row if score <= self.most else Flaw(f"{self.label} above {self.most}", f"{score:.2f}")
+            for row, score in zip(rows, scores, strict=True)
+        ]
 
 
 AnyRule = Annotated[

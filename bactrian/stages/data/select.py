@@ -73,8 +73,12 @@ class Select(Stage):
         domains = Counter(pool.domains), Counter(pool.domains[number] for number in taken)
         table = [{"domain": name, "available": n, "taken": domains[1][name]} for name, n in sorted(domains[0].items())]
         lengths = [pool.lengths[number] for number in taken]
-        workspace.metrics.update(tally.counts(), mean_length=sum(lengths) / len(lengths),
-                                 domains=float(len(domains[1])), first=float(len(pool.first)))  # fmt: skip
+        workspace.metrics.update(
+            tally.counts(),
+            mean_length=sum(lengths) / len(lengths),
+            domains=float(len(domains[1])),
+            first=float(len(pool.first)),
+        )
         write_account(workspace.output, tally, domains=table)
         say(f"select: {len(taken):,} of {len(pool):,} rows, {len(domains[1])} of {len(table)} domains")
 
@@ -126,6 +130,12 @@ def look_at(
     for row, where in located:
         if domain is not None and not str(row.get(domain) or ""):
             raise BactrianError(f"{where}, field {domain!r}: found nothing, expected the row's domain")
-    return [(estimated_tokens(trace_text(row)), str(row[domain]) if domain else "all",
-             prompt_text(row) if texts else "", taken)
-            for (row, _), taken in zip(located, passed, strict=True)]  # fmt: skip
+    return [
+        (
+            estimated_tokens(trace_text(row)),
+            str(row[domain]) if domain else "all",
+            prompt_text(row) if texts else "",
+            taken,
+        )
+        for (row, _), taken in zip(located, passed, strict=True)
+    ]

@@ -20,8 +20,21 @@ TOKENS_PER_ROW = 500.0
 """Of an instruction and its answer, about, where nothing is known."""
 ROWS_BETWEEN_CHECKS = 1000
 
-LayoutName = Literal["auto", "problem", "pair", "feedback", "messages", "sharegpt", "alpaca", "self_instruct",
-                     "prompt_completion", "choices", "question_answer", "transcript", "text"]  # fmt: skip
+LayoutName = Literal[
+    "auto",
+    "problem",
+    "pair",
+    "feedback",
+    "messages",
+    "sharegpt",
+    "alpaca",
+    "self_instruct",
+    "prompt_completion",
+    "choices",
+    "question_answer",
+    "transcript",
+    "text",
+]
 
 
 class Provenance(Settings):
@@ -126,8 +139,13 @@ class Source(Stage):
         for licence in writer.licences:
             workspace.add_licence(licence)
         self._record(workspace, self._place(given, stand.commit), account, writer.count)
-        write_account(workspace.output, account.tally, layouts=account.layouts, columns_left_out=account.left_out,
-                      kind=account.kind)  # fmt: skip
+        write_account(
+            workspace.output,
+            account.tally,
+            layouts=account.layouts,
+            columns_left_out=account.left_out,
+            kind=account.kind,
+        )
         workspace.metrics.update(account.tally.counts())
         say(f"source: {account}")
 

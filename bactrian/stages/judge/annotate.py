@@ -83,9 +83,12 @@ class Annotate(Stage):
             workspace.add_licence(licence)
         scores = [answer["score"] for row in made for answer in row["answers"] if "score" in answer]
         workspace.metrics.update(
-            answers=float(wanted // len(self.aspects)), ratings=float(read), unread=float(wanted - read),
-            score=sum(scores) / max(1, len(scores)), tokens=float(sum(reply["tokens"] for reply in said.values())),
-        )  # fmt: skip
+            answers=float(wanted // len(self.aspects)),
+            ratings=float(read),
+            unread=float(wanted - read),
+            score=sum(scores) / max(1, len(scores)),
+            tokens=float(sum(reply["tokens"] for reply in said.values())),
+        )
         say(f"annotate: {read:,} of {wanted:,} ratings read; mean score {sum(scores) / max(1, len(scores)):.2f}")
 
     def _label(self) -> str:
@@ -101,17 +104,24 @@ class Annotate(Stage):
         if not lacking:
             return
         asked = [
-            Ask(({"role": "user", "content": self._question(rows[number], aspect, workspace.seed)},),
-                f"annotate: row {rows[number]['id']}, {aspect}", 0, self.max_new_tokens, 0.0)
+            Ask(
+                ({"role": "user", "content": self._question(rows[number], aspect, workspace.seed)},),
+                f"annotate: row {rows[number]['id']}, {aspect}",
+                0,
+                self.max_new_tokens,
+                0.0,
+            )
             for number, aspect in lacking
-        ]  # fmt: skip
+        ]
         local = str(self.judge)
         judge = self.server.responder() if self.server else local_responder(workspace, local, self.rows_at_once)
         with progress("annotate", total=len(places), unit="judgement", done=len(places) - len(lacking)) as bar:
 
             def note(place: int, reply: Reply) -> None:
-                journal.put("/".join(map(str, lacking[place])),
-                            {"text": reply.text, "tokens": reply.tokens, "fault": reply.fault})  # fmt: skip
+                journal.put(
+                    "/".join(map(str, lacking[place])),
+                    {"text": reply.text, "tokens": reply.tokens, "fault": reply.fault},
+                )
                 bar.advance()
 
             judge.answer(asked, note)
@@ -136,12 +146,24 @@ class Annotate(Stage):
         judgements = []
         for aspect in self.aspects if row["answers"] else ():
             reply, order = said[f"{number}/{aspect}"], self._order(row, aspect, seed)
-            judgements.append({"aspect": aspect, "judge": self._label(), "order": json.dumps(order),
-                               "raw": reply["text"] or reply["fault"]})  # fmt: skip
+            judgements.append(
+                {
+                    "aspect": aspect,
+                    "judge": self._label(),
+                    "order": json.dumps(order),
+                    "raw": reply["text"] or reply["fault"],
+                }
+            )
             for place, found in zip(order, read(reply["text"], len(order)), strict=True):
                 if not found.unread:
-                    ratings[place].append({"aspect": aspect, "rating": found.rating, "rationale": found.rationale,
-                                           "kinds": json.dumps(found.kinds)})  # fmt: skip
+                    ratings[place].append(
+                        {
+                            "aspect": aspect,
+                            "rating": found.rating,
+                            "rationale": found.rationale,
+                            "kinds": json.dumps(found.kinds),
+                        }
+                    )
         answers = []
         for answer, mine in zip(row["answers"], ratings, strict=True):
             known: dict[str, int | None] = {rating["aspect"]: rating["rating"] for rating in mine}

@@ -58,11 +58,16 @@ class Binarise(Stage):
         from bactrian.data.curate.scored_pairs import Scored, binarise
 
         if not isinstance(row.get("answers"), list) or not isinstance(row.get("judgements"), list):
-            raise BactrianError(f"{where}: expected `answers` and `judgements`, as `annotate` leaves them; found the "
-                                f"fields {', '.join(row)}")  # fmt: skip
+            raise BactrianError(
+                f"{where}: expected `answers` and `judgements`, as `annotate` leaves them; found the "
+                f"fields {', '.join(row)}"
+            )
         rated = [answer for answer in row["answers"] if isinstance(answer.get("score"), float | int)]
-        usable = [Scored(answer["text"], float(answer["score"]), answer) for answer in rated
-                  if self.cut_off or answer["finish"] == "stop"]  # fmt: skip
+        usable = [
+            Scored(answer["text"], float(answer["score"]), answer)
+            for answer in rated
+            if self.cut_off or answer["finish"] == "stop"
+        ]
         found = binarise(usable, Random(f"binarise/{seed}/{row['id']}"), self.pairs_per_prompt, self.margin)
         if not found:
             few = "fewer than two answers are rated and whole"
@@ -72,18 +77,24 @@ class Binarise(Stage):
         judge = row["judgements"][0]["judge"] if row["judgements"] else "?"
         return [
             {
-                "id": f"{row['id']}-{number}", "prompt": row["messages"],
+                "id": f"{row['id']}-{number}",
+                "prompt": row["messages"],
                 "chosen": [{"role": "assistant", "content": chosen.text}],
                 "rejected": [{"role": "assistant", "content": rejected.text}],
-                "chosen_model": chosen.origin["model"], "rejected_model": rejected.origin["model"],
-                "chosen_score": chosen.score, "rejected_score": rejected.score,
+                "chosen_model": chosen.origin["model"],
+                "rejected_model": rejected.origin["model"],
+                "chosen_score": chosen.score,
+                "rejected_score": rejected.score,
                 "chosen_ratings": json.dumps(chosen.origin["ratings"], ensure_ascii=False),
                 "rejected_ratings": json.dumps(rejected.origin["ratings"], ensure_ascii=False),
-                "judge": judge, "judgements": json.dumps(row["judgements"], ensure_ascii=False),
-                "source": row["source"], "license": row["license"],
-            } | ({"use": row["use"]} if "use" in row else {})
+                "judge": judge,
+                "judgements": json.dumps(row["judgements"], ensure_ascii=False),
+                "source": row["source"],
+                "license": row["license"],
+            }
+            | ({"use": row["use"]} if "use" in row else {})
             for number, (chosen, rejected) in enumerate(found)
-        ]  # fmt: skip
+        ]
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data = inputs.get(self.data, Facts())

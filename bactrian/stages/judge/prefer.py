@@ -118,8 +118,14 @@ class Prefer(Judged):
             verdicts = pool.verify_all([Item.of(row, c.text) for row, c in flat])
         # a verdict that failed says nothing of the answer: it is neither chosen nor rejected
         scored = [
-            {"model": ref, "text": c.text, "score": v.score, "tokens": len(c.ids), "ended": c.finish == "stop",
-             "known": v.outcome not in ("crashed", "timed_out")}
+            {
+                "model": ref,
+                "text": c.text,
+                "score": v.score,
+                "tokens": len(c.ids),
+                "ended": c.finish == "stop",
+                "known": v.outcome not in ("crashed", "timed_out"),
+            }
             for (_, c), v in zip(flat, verdicts, strict=True)
         ]
         return [scored[i : i + self.samples] for i in range(0, len(scored), self.samples)]

@@ -77,21 +77,28 @@ class Respond(Stage):
         refused = sum(bool(reply["fault"]) for reply in replies.values())
         if refused > self.failures * len(replies):
             shown = next(reply["fault"] for reply in replies.values() if reply["fault"])
-            raise BactrianError(f"respond: {refused:,} of {len(replies):,} answers were refused, more than failures "
-                                f"({self.failures:g}) allows; one of them: {shown}")  # fmt: skip
+            raise BactrianError(
+                f"respond: {refused:,} of {len(replies):,} answers were refused, more than failures "
+                f"({self.failures:g}) allows; one of them: {shown}"
+            )
         with RowWriter(workspace.output, f"# Answers\n\n{self._authors(replies)}") as writer:
             for number, (row, labels) in enumerate(zip(rows, drawn, strict=True)):
-                answers = [self._answer(label, sample, replies[key(number, label, sample)])
-                           for label in labels for sample in range(self.samples)]  # fmt: skip
+                answers = [
+                    self._answer(label, sample, replies[key(number, label, sample)])
+                    for label in labels
+                    for sample in range(self.samples)
+                ]
                 writer.write({**row, "answers": [answer for answer in answers if answer is not None]})
         for licence in writer.licences:
             workspace.add_licence(licence)
         for server in self.servers:
             workspace.add_licence(Licence.of(f"answers of {server.label}", server.licence))
         workspace.metrics.update(
-            prompts=float(len(rows)), answers=float(len(replies) - refused), refused=float(refused),
+            prompts=float(len(rows)),
+            answers=float(len(replies) - refused),
+            refused=float(refused),
             tokens=float(sum(reply["tokens"] for reply in replies.values())),
-        )  # fmt: skip
+        )
         say(f"respond: {len(rows):,} prompts, {len(replies) - refused:,} answers, {refused:,} refused")
 
     def _labels(self) -> list[str]:
@@ -116,18 +123,25 @@ class Respond(Stage):
         from bactrian.generate.respond import Ask, Reply
         from bactrian.progress import progress
 
-        places = [(number, sample) for number in mine for sample in range(self.samples)
-                  if key(number, label, sample) not in journal.found]  # fmt: skip
+        places = [
+            (number, sample)
+            for number in mine
+            for sample in range(self.samples)
+            if key(number, label, sample) not in journal.found
+        ]
         if not places:
             return
         asked: list[Ask] = [
             Ask(
-                tuple(rows[number]["messages"]), f"respond: {label}: prompt {rows[number]['id']}",
-                (workspace.seed * SEEDS_APART + number) * SEEDS_APART % 2**31 + sample, self.max_new_tokens,
-                self.temperature, self.top_p,
+                tuple(rows[number]["messages"]),
+                f"respond: {label}: prompt {rows[number]['id']}",
+                (workspace.seed * SEEDS_APART + number) * SEEDS_APART % 2**31 + sample,
+                self.max_new_tokens,
+                self.temperature,
+                self.top_p,
             )
             for number, sample in places
-        ]  # fmt: skip
+        ]
         total = len(mine) * self.samples
         with progress(f"respond · {label}", total=total, unit="answer", done=total - len(places)) as bar:
 
@@ -143,8 +157,13 @@ class Respond(Stage):
     def _answer(label: str, sample: int, reply: Row) -> Row | None:
         if reply["fault"]:
             return None
-        return {"model": label, "sample": sample, "text": reply["text"], "finish": reply["finish"],
-                "tokens": reply["tokens"]}  # fmt: skip
+        return {
+            "model": label,
+            "sample": sample,
+            "text": reply["text"],
+            "finish": reply["finish"],
+            "tokens": reply["tokens"],
+        }
 
     def _authors(self, replies: Mapping[str, Row]) -> str:
         from collections import Counter

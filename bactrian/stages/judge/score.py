@@ -167,11 +167,18 @@ class Score(Judged):
                 continue
             tally.keep()
             row = given[each["question"]]
-            scored.append({
-                "id": f"{row['id']}-{each['model']}-{each['sample']}", "question": row["id"], "model": each["model"],
-                "messages": [*row["messages"], *answer_turn(each["completion"])], "reward": reward,
-                "score": float(each["score"]), "source": row.get("source", "?"), "license": row.get("license", "?"),
-            })  # fmt: skip
+            scored.append(
+                {
+                    "id": f"{row['id']}-{each['model']}-{each['sample']}",
+                    "question": row["id"],
+                    "model": each["model"],
+                    "messages": [*row["messages"], *answer_turn(each["completion"])],
+                    "reward": reward,
+                    "score": float(each["score"]),
+                    "source": row.get("source", "?"),
+                    "license": row.get("license", "?"),
+                }
+            )
             rewards, scores = questions.setdefault((each["model"], each["task"], each["question"]), ([], []))
             rewards.append(reward)
             scores.append(float(each["score"]))
@@ -187,9 +194,7 @@ class Score(Judged):
         served = self.judge_server.label if self.judge_server else "verifiers"
         return workspace.input(ref).name if ref else served
 
-    def _rewards(
-        self, asked: Sequence[Asked], names: Sequence[str], workspace: "Workspace"
-    ) -> list[float | str]:
+    def _rewards(self, asked: Sequence[Asked], names: Sequence[str], workspace: "Workspace") -> list[float | str]:
         """Of each (prompt, answer turns) the reward, or why there is none."""
         if self.reward_model is not None:
             return rewards_by_model(self._model(workspace), asked, names, self.max_length, self.micro_tokens)
@@ -216,8 +221,10 @@ class Score(Judged):
                     f"has a 'ground_truth'; found the fields {', '.join(row)}"
                 )
         check_verifiers(rows, where)
-        items: list[Item] = [Item.of({**row, "messages": prompt}, answer[0]["content"])
-                             for row, (prompt, answer) in zip(rows, asked, strict=True)]  # fmt: skip
+        items: list[Item] = [
+            Item.of({**row, "messages": prompt}, answer[0]["content"])
+            for row, (prompt, answer) in zip(rows, asked, strict=True)
+        ]
         with Pool(workspace.hardware.threads) as pool:
             return [plain(verdict) for verdict in pool.verify_all(items)]
 
@@ -250,8 +257,10 @@ def ratings(judge: "Judge", asked: Sequence[Asked], rubric: str) -> "list[Verdic
     from bactrian.verify.model_verifiers import ask
 
     how = {"rubric": rubric}
-    return ask(judge, [("judge", answer[0]["content"], "-", how, prompt[-1]["content"], prompt[:-1])
-                       for prompt, answer in asked])  # fmt: skip
+    return ask(
+        judge,
+        [("judge", answer[0]["content"], "-", how, prompt[-1]["content"], prompt[:-1]) for prompt, answer in asked],
+    )
 
 
 def plain(verdict: "Verdict") -> float | str:
@@ -314,8 +323,10 @@ def lines(found: Mapping[str, Any]) -> Iterable[str]:
     """What a person reads at the end."""
     for each in [*found.get("groups", ()), *([found["all"]] if "all" in found else [])]:
         low, high = each["interval"]
-        yield (f"  {each['name']}: {each['accuracy']:.1%} of {each['pairs']:,} pairs ranked rightly "
-               f"({low:.1%} to {high:.1%}), {each['ties']:,} ties, mean margin {each['margin']:.3g}")  # fmt: skip
+        yield (
+            f"  {each['name']}: {each['accuracy']:.1%} of {each['pairs']:,} pairs ranked rightly "
+            f"({low:.1%} to {high:.1%}), {each['ties']:,} ties, mean margin {each['margin']:.3g}"
+        )
     for each in found.get("sections", ()):
         yield f"  section {each['name']}: {each['accuracy']:.1%} of {each['pairs']:,} pairs"
     if "overall" in found:
@@ -325,7 +336,9 @@ def lines(found: Mapping[str, Any]) -> Iterable[str]:
         yield f"  calibration error {each['error']:.3f}, loss {each['loss']:.3f}, Brier score {each['brier']:.3f}"
     for each in found.get("best_of", ()):
         low, high = each["interval"]
-        yield (f"  {each['model']}, {each['task']}: best of {each['k']} scores {each['score']:.1%} ({low:.1%} to "
-               f"{high:.1%}), one answer {each['single']:.1%}, the truly best {each['oracle']:.1%}")  # fmt: skip
+        yield (
+            f"  {each['model']}, {each['task']}: best of {each['k']} scores {each['score']:.1%} ({low:.1%} to "
+            f"{high:.1%}), one answer {each['single']:.1%}, the truly best {each['oracle']:.1%}"
+        )
     for each in found.get("means", ()):
         yield f"  {each['name']}: {each['answers']:,} answers, mean reward {each['mean']:.3g}"

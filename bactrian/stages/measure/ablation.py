@@ -54,8 +54,10 @@ class Ablation(Stage):
         tasks = {name: task for ref in self.full for name, task in columns(workspace.input(ref))[1].items()}
         for label, places in answers.items():
             if places.keys() != answers[FULL].keys():
-                raise BactrianError(f"ablation: {label} was evaluated on other tasks than {FULL}: "
-                                    f"{sorted(places.keys() ^ answers[FULL].keys())}")  # fmt: skip
+                raise BactrianError(
+                    f"ablation: {label} was evaluated on other tasks than {FULL}: "
+                    f"{sorted(places.keys() ^ answers[FULL].keys())}"
+                )
             for (task, mode), given in places.items():
                 settings = {key: tasks[task].get(key) for key in ("verifier", "max_new_tokens", "template_hash")}
                 scores.append(asdict(score(label, task, mode, given)) | settings)  # type: ignore[arg-type]
@@ -66,14 +68,24 @@ class Ablation(Stage):
                     except ValueError as error:
                         raise BactrianError(f"ablation: {label}, task {task}: {error}") from None
                     comparisons.append(place | asdict(found))
-        results = {"tasks": tasks, "models": list(answers), "scores": scores, "comparisons": comparisons,
-                   "averages": list(averages(answers, averaged(tasks)))}  # fmt: skip
+        results = {
+            "tasks": tasks,
+            "models": list(answers),
+            "scores": scores,
+            "comparisons": comparisons,
+            "averages": list(averages(answers, averaged(tasks))),
+        }
         (workspace.output / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         (workspace.output / "table.md").write_text(table(results) + "\n", encoding="utf-8")
-        write_answers(workspace.output / "questions.parquet", (
-            ({"model": label, "task": task, "mode": mode}, answer)
-            for label, places in answers.items() for (task, mode), given in places.items() for answer in given
-        ))  # fmt: skip
+        write_answers(
+            workspace.output / "questions.parquet",
+            (
+                ({"model": label, "task": task, "mode": mode}, answer)
+                for label, places in answers.items()
+                for (task, mode), given in places.items()
+                for answer in given
+            ),
+        )
         for each in comparisons:
             workspace.metrics[f"{each['task']}/{each['mode']}/{each['after']}"] = each["difference"]
         print_table(scores, comparisons)
@@ -131,9 +143,7 @@ def averaged(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [name for name, task in tasks.items() if "run" not in task] or list(tasks)
 
 
-def averages(
-    answers: "Mapping[str, Mapping[Place, list[Answer]]]", chosen: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+def averages(answers: "Mapping[str, Mapping[Place, list[Answer]]]", chosen: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The mean score over the chosen tasks of each model in each mode, and its difference to the full one's."""
     from bactrian.evaluate.scoring import right_by_question
     from bactrian.evaluate.statistics import average_difference
@@ -141,8 +151,9 @@ def averages(
     for mode in dict.fromkeys(mode for task, mode in answers[FULL] if task in chosen):
         means: dict[str, list[dict[str, float]]] = {}
         for label, places in answers.items():
-            groups = [right_by_question(given) 
-                      for (task, each), given in places.items() if each == mode and task in chosen]  # fmt: skip
+            groups = [
+                right_by_question(given) for (task, each), given in places.items() if each == mode and task in chosen
+            ]
             means[label] = [{q: sum(right) / len(right) for q, right in group.items()} for group in groups]
         for label, shares in means.items():
             mean = sum(sum(task.values()) / len(task) for task in shares) / len(shares)
@@ -158,10 +169,15 @@ def table(results: Mapping[str, Any]) -> str:
     """Models × tasks in percent, one table a mode: of the full model scores, of the others the difference too."""
     parts = []
     for mode in dict.fromkeys(each["mode"] for each in results["scores"]):
-        tasks = [task for task in results["tasks"] if any((e["task"], e["mode"]) == (task, mode)
-                                                          for e in results["scores"])]  # fmt: skip
-        lines = [f"{mode}, in %: score [95 % interval]; below the first line Δ to it [paired 95 % interval]", "",
-                 f"| | average | {' | '.join(tasks)} |", f"|---|{'---|' * (len(tasks) + 1)}"]  # fmt: skip
+        tasks = [
+            task for task in results["tasks"] if any((e["task"], e["mode"]) == (task, mode) for e in results["scores"])
+        ]
+        lines = [
+            f"{mode}, in %: score [95 % interval]; below the first line Δ to it [paired 95 % interval]",
+            "",
+            f"| | average | {' | '.join(tasks)} |",
+            f"|---|{'---|' * (len(tasks) + 1)}",
+        ]
         for label in results["models"]:
             cells = [_average(results, label, mode), *(_cell(results, label, task, mode) for task in tasks)]
             lines.append(f"| {label} | {' | '.join(cells)} |")

@@ -39,8 +39,10 @@ class Choose(Stage):
         from bactrian.progress import say
 
         named = self._named(workspace)
-        measured = [read_measured(workspace.input(ref).name, workspace.input(ref).path, self.mode)
-                    for ref in dict.fromkeys(self.scores)]  # fmt: skip
+        measured = [
+            read_measured(workspace.input(ref).name, workspace.input(ref).path, self.mode)
+            for ref in dict.fromkeys(self.scores)
+        ]
         found = choose({name: workspace.input(ref).content_hash for name, ref in named.items()}, measured)
         best = workspace.input(named[found[0].model])
         copy_model(best.path, workspace.output, linked=best.key is not None)

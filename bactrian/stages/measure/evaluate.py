@@ -158,9 +158,15 @@ class Evaluate(Judged):
         from bactrian.evaluate.recognise import declare
 
         refs = self.tasks.values() if self.tasks else [self.data or ""]
-        return declare("evaluate", {task.name: task.rows for task in tasks},
-                       {label: workspace.input(ref).content_hash for label, ref in self._labels(workspace)},
-                       self.final, self.reason, workspace, [workspace.input(ref).path for ref in refs])  # fmt: skip
+        return declare(
+            "evaluate",
+            {task.name: task.rows for task in tasks},
+            {label: workspace.input(ref).content_hash for label, ref in self._labels(workspace)},
+            self.final,
+            self.reason,
+            workspace,
+            [workspace.input(ref).path for ref in refs],
+        )
 
     def _refuse_overlap(self, tasks: Sequence[Task], workspace: "Workspace") -> None:
         """Raises BactrianError naming the questions of a task that a training set holds too."""
@@ -213,17 +219,31 @@ class Evaluate(Judged):
     def _shaping(self, model: str, task: Task, mode: "Mode", seed: int) -> dict[str, Any]:
         """All that shapes one model's answers to one task in one mode, and their verdicts."""
         always = {
-            "what": "answers", "model": model, "task": task.digest, "mode": mode, "max_new_tokens": self.max_new_tokens,
-            "stop": self.stop, "template": self.template, "batch_rows": self.batch_rows, "timeout": self.timeout,
+            "what": "answers",
+            "model": model,
+            "task": task.digest,
+            "mode": mode,
+            "max_new_tokens": self.max_new_tokens,
+            "stop": self.stop,
+            "template": self.template,
+            "batch_rows": self.batch_rows,
+            "timeout": self.timeout,
             "failures": self.failures,
-        }  # fmt: skip
+        }
         drawn = {"samples": self.samples, "temperature": self.temperature, "top_p": self.top_p, "seed": seed}
         return always | (drawn if mode == "sampled" else {})
 
     def _answer(
-        self, engine: "LocalEngine", label: str, task: Task, mode: "Mode", pool: "Pool", seed: int, folder: Path,
+        self,
+        engine: "LocalEngine",
+        label: str,
+        task: Task,
+        mode: "Mode",
+        pool: "Pool",
+        seed: int,
+        folder: Path,
         kept: Path,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Generate, into `kept` as answers come, and grade; write answers.parquet and about.json into `folder`.
 
         Raises BactrianError where the verifier fails.
@@ -262,8 +282,12 @@ class Evaluate(Judged):
         scores, comparisons, about = [], [], {}
         for each in answered:
             k = self.k if each.mode == "sampled" else []
-            settings = {"prompt_example": each.prompt_example, "template_hash": each.template_hash,
-                        "max_new_tokens": self.max_new_tokens, "verifier": verifiers(each.task)}  # fmt: skip
+            settings = {
+                "prompt_example": each.prompt_example,
+                "template_hash": each.template_hash,
+                "max_new_tokens": self.max_new_tokens,
+                "verifier": verifiers(each.task),
+            }
             scores.append(asdict(score(each.model, each.task.name, each.mode, each.answers, k)) | settings)
             about[each.task.name] = settings
         by_place = {(each.task.name, each.mode, each.model): each.answers for each in answered}

@@ -119,8 +119,10 @@ class Comparing:
             raise BactrianError(f"{path}: found no problems")
         check_verifiers(rows, str(path))
         if found := unseen_in(rows, known_marks(self.workspace.store, [path])):
-            raise BactrianError(f"scaling: {path} holds {told(found)}, which is unseen: methods are not compared on "
-                                f"it; look at it once, with stage evaluate or suite")  # fmt: skip
+            raise BactrianError(
+                f"scaling: {path} holds {told(found)}, which is unseen: methods are not compared on "
+                f"it; look at it once, with stage evaluate or suite"
+            )
         for licence in licences(rows):
             self.workspace.add_licence(licence)
         ids = {row["id"] for row in rows}
@@ -130,8 +132,10 @@ class Comparing:
             source = self.workspace.input(ref)
             trained = {key for row in read_rows(source.path) for key in trained_keys(row)}
             if shared := [row["id"] for row in rows if question_keys(row) & trained]:
-                raise BactrianError(f"scaling: {len(shared)} of {len(rows)} questions are in the training set "
-                                    f"{source.name}, such as {shared[0]}")  # fmt: skip
+                raise BactrianError(
+                    f"scaling: {len(shared)} of {len(rows)} questions are in the training set "
+                    f"{source.name}, such as {shared[0]}"
+                )
         return rows
 
     @cached_property
@@ -140,8 +144,9 @@ class Comparing:
 
         hardware = self.workspace.hardware
         folder = self.workspace.input(self.stage.model).path
-        return LocalEngine.load(folder, hardware.dtype, self.stage.template, device=hardware.device,
-                                rows=self.stage.batch_rows)  # fmt: skip
+        return LocalEngine.load(
+            folder, hardware.dtype, self.stage.template, device=hardware.device, rows=self.stage.batch_rows
+        )
 
     @cached_property
     def form(self) -> "ThinkingFormat":
@@ -164,10 +169,18 @@ class Comparing:
         """All that shapes every thought of this model on these questions, and its verdict."""
         stage, columns = self.stage, ("id", "messages", "dataset", "ground_truth", "settings")
         rows = hashlib.sha256(json.dumps([[r.get(c) for c in columns] for r in self.rows]).encode()).hexdigest()
-        return {"model": self.workspace.input(stage.model).content_hash, "questions": rows, "format": stage.format,
-                "answer_tokens": stage.answer_tokens, "final": stage.final, "template": stage.template,
-                "batch_rows": stage.batch_rows, "timeout": stage.timeout, "seed": self.workspace.seed,
-                "sandbox": self.workspace.hardware.sandbox}  # fmt: skip
+        return {
+            "model": self.workspace.input(stage.model).content_hash,
+            "questions": rows,
+            "format": stage.format,
+            "answer_tokens": stage.answer_tokens,
+            "final": stage.final,
+            "template": stage.template,
+            "batch_rows": stage.batch_rows,
+            "timeout": stage.timeout,
+            "seed": self.workspace.seed,
+            "sandbox": self.workspace.hardware.sandbox,
+        }
 
     def results(self) -> tuple[dict[str, Any], list[tuple[Mapping[str, str], Any]]]:
         """results.json and the answers behind it, labelled for questions.parquet."""
@@ -193,16 +206,29 @@ class Comparing:
                 lines.append(line(point, chosen, run, scored))
             methods.append(summary(method, lines, runs[method.label], self.workspace.seed))
             if len(answers) > 1:
-                place = {"task": task, "mode": scores[-1]["mode"], "before": scores[-len(answers)]["model"],
-                         "after": scores[-1]["model"]}  # fmt: skip
+                place = {
+                    "task": task,
+                    "mode": scores[-1]["mode"],
+                    "before": scores[-len(answers)]["model"],
+                    "after": scores[-1]["model"],
+                }
                 comparisons.append(place | asdict(compare(answers[0], answers[-1])))
         scaling = {"unit": UNIT, "methods": methods, "equal_tokens": self.equal_tokens(runs, methods)}
-        about = {"n": len(self.rows), "data_hash": self.shaping["questions"], "prompt_example": self.example(),
-                 "verifier": ", ".join(sorted({row["dataset"] for row in self.rows})),
-                 **({"overlap": 0} if self.stage.train else {})}  # fmt: skip
+        about = {
+            "n": len(self.rows),
+            "data_hash": self.shaping["questions"],
+            "prompt_example": self.example(),
+            "verifier": ", ".join(sorted({row["dataset"] for row in self.rows})),
+            **({"overlap": 0} if self.stage.train else {}),
+        }
         models = [each["model"] for each in scores]
-        return {"tasks": {task: about}, "models": models, "scores": scores, "comparisons": comparisons,
-                "scaling": scaling}, labelled  # fmt: skip
+        return {
+            "tasks": {task: about},
+            "models": models,
+            "scores": scores,
+            "comparisons": comparisons,
+            "scaling": scaling,
+        }, labelled
 
     def example(self) -> str:
         return self.engine.template.write(self.rows[0]["messages"], True)
@@ -221,9 +247,16 @@ class Comparing:
             for point, run in zip(method["points"], runs[method["name"]], strict=True):
                 if method["kind"] == "parallel":
                     difference = at_equal_tokens(runs[forcing], run, self.workspace.seed)
-                    found.append({"sequential": forcing, "parallel": method["name"], "point": point["label"],
-                                  "tokens": point["thinking_tokens"], "difference": difference.value,
-                                  "interval": difference.interval})  # fmt: skip
+                    found.append(
+                        {
+                            "sequential": forcing,
+                            "parallel": method["name"],
+                            "point": point["label"],
+                            "tokens": point["thinking_tokens"],
+                            "difference": difference.value,
+                            "interval": difference.interval,
+                        }
+                    )
         return found
 
     def answer(self, row: Row, chosen: "Chosen") -> Any:
@@ -236,12 +269,25 @@ class Comparing:
         prompt, attempt = row["messages"][-1]["content"], chosen.attempt
         if attempt is None:
             spent = chosen.sampled
-            return Answer(row["id"], 0, prompt, "", row["ground_truth"], None, 0.0, "unparsable", spent, "length",
-                          chosen.tokens)  # fmt: skip
+            return Answer(
+                row["id"], 0, prompt, "", row["ground_truth"], None, 0.0, "unparsable", spent, "length", chosen.tokens
+            )
         before = f"{self.form.opening}{attempt.thinking}{self.form.closing}"
-        return Answer(row["id"], attempt.sample, prompt, before + attempt.answer, row["ground_truth"],
-                      attempt.extracted, attempt.score, attempt.outcome, chosen.sampled, attempt.finish,
-                      chosen.tokens, attempt.answer_tokens, len(before))  # fmt: skip
+        return Answer(
+            row["id"],
+            attempt.sample,
+            prompt,
+            before + attempt.answer,
+            row["ground_truth"],
+            attempt.extracted,
+            attempt.score,
+            attempt.outcome,
+            chosen.sampled,
+            attempt.finish,
+            chosen.tokens,
+            attempt.answer_tokens,
+            len(before),
+        )
 
     def chosen(self, method: AnyMethod, point: Point) -> "list[Chosen]":
         """The method's answer to each question."""
@@ -323,8 +369,10 @@ class Comparing:
         from bactrian.verify import Item
 
         verdicts = self.pool.verify_all([Item.of(row, thought.answer) for thought in thoughts])
-        return [Attempt.of(row["id"], i, thought, verdict)
-                for i, (thought, verdict) in enumerate(zip(thoughts, verdicts, strict=True))]  # fmt: skip
+        return [
+            Attempt.of(row["id"], i, thought, verdict)
+            for i, (thought, verdict) in enumerate(zip(thoughts, verdicts, strict=True))
+        ]
 
     def value(self, by: By, attempt: "Attempt") -> float:
         """How good an attempt is, by what best_of goes by."""

@@ -31,8 +31,14 @@ class Trees:
         from bactrian.think.attempt import Chosen, vote
 
         method = self.method
-        what = {"what": "trees", "draw": asdict(point.draw), "step_tokens": method.step_tokens, "by": method.by,
-                "balance": method.balance, "reward_model": self._judge_hash()}  # fmt: skip
+        what = {
+            "what": "trees",
+            "draw": asdict(point.draw),
+            "step_tokens": method.step_tokens,
+            "by": method.by,
+            "balance": method.balance,
+            "reward_model": self._judge_hash(),
+        }
         kept = self.comparing.kept(what, lambda rows, path: self._search(point.draw, rows, path))
         found = []
         for row in self.comparing.rows:
@@ -61,11 +67,23 @@ class Trees:
             for start in range(0, len(rows), TREES_AT_ONCE):
                 some = rows[start : start + TREES_AT_ONCE]
                 questions = [replace(comparing.question(row, draw), n=1) for row in some]
-                trees = grow(comparing.engine, questions, comparing.form, comparing.budget(draw), settings,
-                             self._rewards(some, questions), [row["id"] for row in some])  # fmt: skip
+                trees = grow(
+                    comparing.engine,
+                    questions,
+                    comparing.form,
+                    comparing.budget(draw),
+                    settings,
+                    self._rewards(some, questions),
+                    [row["id"] for row in some],
+                )
                 for row, tree in zip(some, trees, strict=True):
-                    attempt.append(path, comparing.verified(row, tree.leaves), rewards=list(tree.rewards),
-                                   thinking_tokens=tree.thinking_tokens, sampled=tree.sampled)  # fmt: skip
+                    attempt.append(
+                        path,
+                        comparing.verified(row, tree.leaves),
+                        rewards=list(tree.rewards),
+                        thinking_tokens=tree.thinking_tokens,
+                        sampled=tree.sampled,
+                    )
                     bar.advance()
 
     def _rewards(self, rows: Sequence[Row], questions: "Sequence[Question]") -> "Rewards":

@@ -211,8 +211,11 @@ class Suite(Stage):
         ]
         for loaded in tasks:
             remember_loaded(workspace.store, loaded)
-        plain = {each.task.name: [{"text": question.prompt} for question in each.questions]
-                 for each in tasks if not each.task.unseen}  # fmt: skip
+        plain = {
+            each.task.name: [{"text": question.prompt} for question in each.questions]
+            for each in tasks
+            if not each.task.unseen
+        }
         weights = {label: workspace.input(ref).content_hash for label, ref in self._labels(workspace)}
         declare("suite", plain, weights, self.final, self.reason, workspace, least=0.8)
         added = note(workspace, new)
@@ -260,9 +263,13 @@ class Suite(Stage):
         return LocalEngine.load(folder, hardware.dtype, self.template, device=hardware.device, rows=self.batch_rows)
 
     def _results(
-        self, done: Sequence[Done], tasks: "Sequence[Loaded]", absent: Mapping[str, str], looks: "Sequence[Look]",
+        self,
+        done: Sequence[Done],
+        tasks: "Sequence[Loaded]",
+        absent: Mapping[str, str],
+        looks: "Sequence[Look]",
         workspace: "Workspace",
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         """results.json, as in docs/design.md, and more: numbers, groups, flags, looks, what is absent."""
         from bactrian.evaluate.ledger import counted
 
@@ -273,8 +280,14 @@ class Suite(Stage):
             mine = next(each for each in done if each.score.task == loaded.task.name)
             about[loaded.task.name] = describe(loaded, mine, seen)
         scores = [score_json(each, about[each.score.task]) for each in done]
-        return {"tasks": about, "models": labels, "scores": scores, "comparisons": self._comparisons(done, labels),
-                "absent": dict(absent), "looks": [look.seal for look in looks]}  # fmt: skip
+        return {
+            "tasks": about,
+            "models": labels,
+            "scores": scores,
+            "comparisons": self._comparisons(done, labels),
+            "absent": dict(absent),
+            "looks": [look.seal for look in looks],
+        }
 
     def _comparisons(self, done: Sequence[Done], labels: Sequence[str]) -> list[dict[str, Any]]:
         from bactrian.evaluate.comparison import adjusted, compare_task
@@ -323,13 +336,26 @@ def describe(loaded: "Loaded", done: Done, seen: Mapping[str, int]) -> dict[str,
     """What results.json says of a task: everything that shapes a score of it."""
     task, answered = loaded.task, done.answered
     about: dict[str, Any] = {
-        "n": len(loaded.questions), "skill": task.skill, "data_hash": loaded.content, "files": loaded.files,
-        "task_hash": loaded.digest(answered.format), "verifier": task.verifier or task.metric,
-        "metric": done.score.metric, "macro": task.macro, "k": task.k, "format": answered.format,
-        "max_new_tokens": task.max_new_tokens, "temperature": task.temperature, "top_p": task.top_p,
-        "stop": list(task.stop), "samples": task.samples, "exemplars": len(loaded.preamble(loaded.questions[0]).shots),
-        "prompt_example": answered.prompts[0], "template_hash": answered.template_hash, "note": task.note,
-    }  # fmt: skip
+        "n": len(loaded.questions),
+        "skill": task.skill,
+        "data_hash": loaded.content,
+        "files": loaded.files,
+        "task_hash": loaded.digest(answered.format),
+        "verifier": task.verifier or task.metric,
+        "metric": done.score.metric,
+        "macro": task.macro,
+        "k": task.k,
+        "format": answered.format,
+        "max_new_tokens": task.max_new_tokens,
+        "temperature": task.temperature,
+        "top_p": task.top_p,
+        "stop": list(task.stop),
+        "samples": task.samples,
+        "exemplars": len(loaded.preamble(loaded.questions[0]).shots),
+        "prompt_example": answered.prompts[0],
+        "template_hash": answered.template_hash,
+        "note": task.note,
+    }
     if task.unseen:
         about["looks"] = seen.get(task.name, 0)
     return about
@@ -341,10 +367,18 @@ def score_json(done: Done, about: Mapping[str, Any]) -> dict[str, Any]:
     settings = {name: about[name] for name in ("verifier", "max_new_tokens", "prompt_example", "template_hash")}
     plain = asdict(score)
     k = {score.metric.removeprefix("pass@"): score.score} if score.metric.startswith("pass@") else {}
-    return plain | settings | {
-        "mode": "greedy", "pass_at_k": k, "mean_score": score.score, "reused": done.answered.reused,
-        "requests": done.answered.asked, "exemplars_dropped": sum(map(bool, done.answered.dropped)),
-    }  # fmt: skip
+    return (
+        plain
+        | settings
+        | {
+            "mode": "greedy",
+            "pass_at_k": k,
+            "mean_score": score.score,
+            "reused": done.answered.reused,
+            "requests": done.answered.asked,
+            "exemplars_dropped": sum(map(bool, done.answered.dropped)),
+        }
+    )
 
 
 def _hashes(tasks: "Sequence[Task]", places: Sequence[str]) -> dict[str, str]:

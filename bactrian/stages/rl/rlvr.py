@@ -127,9 +127,15 @@ class VerifiedSampler:
             )
         return [
             [
-                Rollout(c.ids, c.logprobs, verdicts[place, sample].score, c.finish == "stop", c.version,
-                        (place, sample) not in failed)
+                Rollout(
+                    c.ids,
+                    c.logprobs,
+                    verdicts[place, sample].score,
+                    c.finish == "stop",
+                    c.version,
+                    (place, sample) not in failed,
+                )
                 for sample, c in enumerate(group)
             ]
             for place, group in enumerate(groups)
-        ]  # fmt: skip
+        ]

@@ -53,9 +53,13 @@ def token_pairs(
 
 
 def remembered(
-    workspace: "Workspace", compute: "Callable[[Journal], torch.Tensor]", *, model: str, tokens: object,
+    workspace: "Workspace",
+    compute: "Callable[[Journal], torch.Tensor]",
+    *,
+    model: str,
+    tokens: object,
     micro_tokens: int,
-) -> "torch.Tensor":  # fmt: skip
+) -> "torch.Tensor":
     """The reference's log-probabilities; from the memo if they were computed before.
 
     Args:

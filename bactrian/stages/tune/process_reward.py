@@ -59,9 +59,13 @@ class ProcessReward(Tuning):
             refuse_trained("held_out", others, rows, source.name)
             unseen = self._traces(others, str(held_out.path), model, form, workspace)
         task = StepRewards(
-            model, traces, batch_traces=self.batch_size, epochs=self.epochs, seed=workspace.seed,
+            model,
+            traces,
+            batch_traces=self.batch_size,
+            epochs=self.epochs,
+            seed=workspace.seed,
             micro_tokens=self.micro_tokens,
-        )  # fmt: skip
+        )
         self.train(workspace, model, task)
         if unseen:
             found = told_apart(model, unseen, self.micro_tokens)

@@ -61,9 +61,7 @@ class SFT(Tuning, LongRows):
         )
         self.train(workspace, model, task)
 
-    def _render(
-        self, row: dict[str, Any], where: str, template: "ChatTemplate", tally: "Tally"
-    ) -> "list[Rendered]":
+    def _render(self, row: dict[str, Any], where: str, template: "ChatTemplate", tally: "Tally") -> "list[Rendered]":
         """A conversation's tokens and weights, within `max_length`; nothing if no trained token is left."""
         from bactrian.chat import render
         from bactrian.data.io.problem_rows import worked_turn

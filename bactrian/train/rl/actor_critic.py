@@ -172,8 +172,12 @@ class PPO:
                 e.advantages.append(found[0])
                 e.targets.append(found[1])
         if s.whiten:  # over the batch; targets are of the advantages before
-            flat = iter(torch.split(whiten(torch.cat([a for e in episodes for a in e.advantages])),
-                                    [len(a) for e in episodes for a in e.advantages]))  # fmt: skip
+            flat = iter(
+                torch.split(
+                    whiten(torch.cat([a for e in episodes for a in e.advantages])),
+                    [len(a) for e in episodes for a in e.advantages],
+                )
+            )
             for e in episodes:
                 e.advantages = [next(flat) for _ in e.advantages]
 

@@ -203,8 +203,9 @@ def _same_word(printed: str, expected: str) -> bool:
 
 ADD = json.dumps({"tests": ["assert add(2, 3) == 5", "assert add(-1, 1) == 0", "assert add(0, 7) == 7"]})
 CHECK = json.dumps({"check": "def check(f):\n    assert f(2) == 4\n    assert f(3) == 9", "entry_point": "square"})
-AGAINST = json.dumps({"reference": "def square(x):\n    return x * x", "inputs": [[2], [-3], [0.5]],
-                      "entry_point": "square"})  # fmt: skip
+AGAINST = json.dumps(
+    {"reference": "def square(x):\n    return x * x", "inputs": [[2], [-3], [0.5]], "entry_point": "square"}
+)
 DOUBLE = json.dumps({"cases": [{"input": "4\n", "output": "8\n"}, {"input": "-1\n", "output": "-2\n"}]})
 
 

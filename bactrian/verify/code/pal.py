@@ -11,9 +11,26 @@ from bactrian.verify.registry import register
 from bactrian.verify.verdict import Example, Problem, Verdict, compared, unparsable
 
 MODULES = [
-    "math", "cmath", "fractions", "decimal", "statistics", "itertools", "functools", "operator", "collections",
-    "datetime", "calendar", "random", "string", "re", "typing", "dataclasses", "heapq", "bisect", "copy",
-]  # fmt: skip
+    "math",
+    "cmath",
+    "fractions",
+    "decimal",
+    "statistics",
+    "itertools",
+    "functools",
+    "operator",
+    "collections",
+    "datetime",
+    "calendar",
+    "random",
+    "string",
+    "re",
+    "typing",
+    "dataclasses",
+    "heapq",
+    "bisect",
+    "copy",
+]
 """What a program may import, unless the row's setting `modules` says otherwise."""
 PRINT_RETURNED = """
 if callable(globals().get("solution")):
@@ -41,9 +58,12 @@ EXAMPLES = (
 
 
 @register(
-    "pal", examples=EXAMPLES, place="thread", check_truth=check_truth,
+    "pal",
+    examples=EXAMPLES,
+    place="thread",
+    check_truth=check_truth,
     settings={**SETTINGS, "tolerance": 1e-4, "modules": MODULES},
-)  # fmt: skip
+)
 def pal(problem: Problem, completion: str) -> Verdict:
     """Right iff the last number on the last line that the program prints is the ground truth.
 

@@ -65,9 +65,7 @@ def variants(text: str) -> Iterator[str]:
             yield reading
 
 
-def followed(
-    text: str, asked: Sequence[Instruction], known: Mapping[str, Constraint], loose: bool
-) -> tuple[bool, ...]:
+def followed(text: str, asked: Sequence[Instruction], known: Mapping[str, Constraint], loose: bool) -> tuple[bool, ...]:
     """Of each instruction, whether the text keeps to it. `loose`: whether one of its variants does."""
     readings = list(variants(text)) if loose else [text] if text.strip() else []
     return tuple(any(known[name](reading, **arguments) for reading in readings) for name, arguments in asked)
@@ -121,17 +119,23 @@ BOTH_EXAMPLES = (
     Example("* a\n* b\n- c", one("detectable_format:number_bullet_lists", num_bullets=3), "right"),
     Example("one two three", one("length_constraints:number_words", num_words=3, relation="at least"), "right"),
     Example("one two three", one("length_constraints:number_words", num_words=3, relation="less than"), "wrong"),
-    Example("It is so. Is it? It is.", one("length_constraints:number_sentences", num_sentences=3, relation="at least"),
-            "right"),
-    Example("Mr. Smith came at 5 p.m. on Monday.",
-            one("length_constraints:number_sentences", num_sentences=2, relation="less than"), "right"),
+    Example(
+        "It is so. Is it? It is.",
+        one("length_constraints:number_sentences", num_sentences=3, relation="at least"),
+        "right",
+    ),
+    Example(
+        "Mr. Smith came at 5 p.m. on Monday.",
+        one("length_constraints:number_sentences", num_sentences=2, relation="less than"),
+        "right",
+    ),
     Example('```json\n{"a": 1}\n```', one("detectable_format:json_format"), "right"),
     Example("{'a': 1}", one("detectable_format:json_format"), "wrong"),
     Example("das ist ein deutscher Satz", one("change_case:english_lowercase"), "wrong"),
     Example("THIS IS ALL WRITTEN IN CAPITAL LETTERS", one("change_case:english_capital"), "right"),
     Example("a ****** b", one("combination:two_responses"), "right"),
     Example("a ****** a", one("combination:two_responses"), "wrong"),
-)  # fmt: skip
+)
 STRICT_EXAMPLES = (*BOTH_EXAMPLES, Example("Sure, here it is:\nNo comma here.", NO_COMMA, "wrong"))
 LOOSE_EXAMPLES = (*BOTH_EXAMPLES, Example("Sure, here it is:\nNo comma here.", NO_COMMA, "right"))
 
@@ -145,6 +149,10 @@ def ifeval(loose: bool) -> Callable[[Problem, str], Verdict]:
 
 for _name, _loose, _examples in (("ifeval", True, LOOSE_EXAMPLES), ("ifeval_strict", False, STRICT_EXAMPLES)):
     register(
-        _name, examples=_examples, place="worker", settings={"credit": "partial"}, check_truth=check_truth,
+        _name,
+        examples=_examples,
+        place="worker",
+        settings={"credit": "partial"},
+        check_truth=check_truth,
         of_form=True,
-    )(ifeval(_loose))  # fmt: skip
+    )(ifeval(_loose))

@@ -241,9 +241,13 @@ EXAMPLES = (
 
 
 @register(
-    "instructions", examples=EXAMPLES, place="worker", settings={"credit": "partial", "loose": False},
-    check_truth=check_truth, of_form=True,
-)  # fmt: skip
+    "instructions",
+    examples=EXAMPLES,
+    place="worker",
+    settings={"credit": "partial", "loose": False},
+    check_truth=check_truth,
+    of_form=True,
+)
 def instructions(problem: Problem, completion: str) -> Verdict:
     """Score: the share of the constraints that the text keeps to, or with `credit` "all" 1 for all and else 0."""
     return ifeval.verdict(problem, completion, TRAINING, asked_of(problem), problem.settings["loose"])

@@ -20,6 +20,8 @@ BITS_LIMIT = 20_000
 """Of a rational value, and of what an exponent may make."""
 SIZE_LIMIT = 1e4
 """Of the argument of a function that grows or oscillates."""
+
+
 class Undefined(ArithmeticError):
     """Division by zero and the like: no value at this point."""
 
@@ -192,7 +194,9 @@ OPERATIONS: Mapping[str, Any] = {
     "min": lambda *a: min(a, key=real),
     "ln": lambda a: logarithm(a, mpmath.e()),
     "log": logarithm,
-    **{name: moderate(getattr(mpmath, name)) for name in ("exp", "sin", "cos", "tan", "cot", "sec", "csc", "sinh",
-                                                          "cosh", "tanh")},
+    **{
+        name: moderate(getattr(mpmath, name))
+        for name in ("exp", "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")
+    },
     **{f"arc{name}": moderate(getattr(mpmath, f"a{name}")) for name in ("sin", "cos", "tan")},
-}  # fmt: skip
+}

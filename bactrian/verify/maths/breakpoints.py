@@ -83,8 +83,10 @@ def coefficients(polynomial: Polynomial, name: str) -> list[Value]:
                 degree = exponent
             else:
                 number = real(number) * indeterminate(each) ** exponent
-        found[degree] = number + found[degree] if degree in found and isinstance(number, type(found[degree])) else (
-            real(number) + real(found[degree]) if degree in found else number
+        found[degree] = (
+            number + found[degree]
+            if degree in found and isinstance(number, type(found[degree]))
+            else (real(number) + real(found[degree]) if degree in found else number)
         )
     if max(found, default=0) > DEGREE_LIMIT:
         raise Undecided("a high degree")

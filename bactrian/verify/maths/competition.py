@@ -117,8 +117,18 @@ VALUES = (
 )
 
 
-@register("math", examples=(*BOXED, *FINAL, *VALUES, Example("The answer is $\\frac{2}{4}$.", "\\frac12", "right"),
-                            Example("so it is 7", "7", "right")), place="worker", check_truth=check_truth)  # fmt: skip
+@register(
+    "math",
+    examples=(
+        *BOXED,
+        *FINAL,
+        *VALUES,
+        Example("The answer is $\\frac{2}{4}$.", "\\frac12", "right"),
+        Example("so it is 7", "7", "right"),
+    ),
+    place="worker",
+    check_truth=check_truth,
+)
 def flex(problem: Problem, completion: str) -> Verdict:
     """Right if any answer that the text can be taken to give is the gold answer, by any of the comparisons.
 
@@ -132,9 +142,17 @@ def flex(problem: Problem, completion: str) -> Verdict:
     return compare(forms, problem.ground_truth, same, "no text")
 
 
-@register("math_strict", examples=(*FINAL, Example("5", "5", "right"), Example(" ", "5", "unparsable"),
-                                   Example("\\boxed{5} I think", "5", "wrong")),
-          place="worker", check_truth=check_truth)  # fmt: skip
+@register(
+    "math_strict",
+    examples=(
+        *FINAL,
+        Example("5", "5", "right"),
+        Example(" ", "5", "unparsable"),
+        Example("\\boxed{5} I think", "5", "wrong"),
+    ),
+    place="worker",
+    check_truth=check_truth,
+)
 def strict(problem: Problem, completion: str) -> Verdict:
     """Only the answer in Minerva's two phrases, or else the whole text; strings after Hendrycks, or values."""
     text = completion[-TEXT_LIMIT:]

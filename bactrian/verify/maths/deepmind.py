@@ -33,17 +33,21 @@ def same(given: str, gold: str) -> bool:
         return False
 
 
-@register("deepmind", place="worker", examples=(
-    Example("So h = 3. Therefore, the answer is: 3", "3", "right"),
-    Example("The answer is: 2*x**2 + 3", "2*x**2 + 3", "right"),
-    Example("The answer is: 2x^2+3.", "2*x**2 + 3", "right"),
-    Example("Therefore, the answer is: true", "True", "right"),
-    Example("Therefore, the answer is: -3, 4", "-3,4", "right"),
-    Example("Therefore, the answer is: 6/4", "3/2", "right"),
-    Example("Therefore, the answer is: 4, -3", "-3, 4", "wrong"),
-    Example("Therefore, the answer is: 2*x**3 + 3", "2*x**2 + 3", "wrong"),
-    Example("It is 3", "3", "unparsable"),
-))  # fmt: skip
+@register(
+    "deepmind",
+    place="worker",
+    examples=(
+        Example("So h = 3. Therefore, the answer is: 3", "3", "right"),
+        Example("The answer is: 2*x**2 + 3", "2*x**2 + 3", "right"),
+        Example("The answer is: 2x^2+3.", "2*x**2 + 3", "right"),
+        Example("Therefore, the answer is: true", "True", "right"),
+        Example("Therefore, the answer is: -3, 4", "-3,4", "right"),
+        Example("Therefore, the answer is: 6/4", "3/2", "right"),
+        Example("Therefore, the answer is: 4, -3", "-3, 4", "wrong"),
+        Example("Therefore, the answer is: 2*x**3 + 3", "2*x**2 + 3", "wrong"),
+        Example("It is 3", "3", "unparsable"),
+    ),
+)
 def deepmind(problem: Problem, completion: str) -> Verdict:
     """What follows the last "the answer is", equal to the ground truth as a number, an expression or a list."""
     given = after_phrase(completion)

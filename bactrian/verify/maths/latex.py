@@ -42,9 +42,12 @@ from bactrian.verify.maths.units import clock, unit_name
 
 SEPARATORS = (",", ";", "\\or", "\\and")
 ON_SETS = {
-    "\\cup": "union", "\\bigcup": "union", "\\cap": "intersection", "\\setminus": "minus_set",
+    "\\cup": "union",
+    "\\bigcup": "union",
+    "\\cap": "intersection",
+    "\\setminus": "minus_set",
     "\\backslash": "minus_set",
-}  # fmt: skip
+}
 
 
 class Parser(Reader):

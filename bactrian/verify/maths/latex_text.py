@@ -9,13 +9,42 @@ from collections.abc import Callable
 from bactrian.verify.maths.spoken import with_digits
 from bactrian.verify.maths.units import LETTERS, NAMES, POWERS, clock
 
-UNICODE = str.maketrans({
-    "−": "-", "–": "-", "π": "\\pi ", "∞": "\\infty ", "√": "\\sqrt ", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ",
-    "÷": "\\div ", "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "±": "\\pm ",
-    "∅": "\\emptyset ", "ℝ": "\\mathbb{R}", "∖": "\\setminus ",
-    "°": "\\degree ", "½": "\\frac{1}{2}", "²": "^2", "³": "^3", "’": "'", "\u00a0": " ", "％": "%", "θ": "\\theta ",
-    "¢": "\\text{ cents}", "€": "\\text{ euros}", "≈": "\\approx ", "\x02": "", "\x03": "",
-})  # fmt: skip
+UNICODE = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "π": "\\pi ",
+        "∞": "\\infty ",
+        "√": "\\sqrt ",
+        "×": "\\times ",
+        "·": "\\cdot ",
+        "⋅": "\\cdot ",
+        "÷": "\\div ",
+        "≤": "\\le ",
+        "≥": "\\ge ",
+        "≠": "\\ne ",
+        "∪": "\\cup ",
+        "∩": "\\cap ",
+        "∈": "\\in ",
+        "±": "\\pm ",
+        "∅": "\\emptyset ",
+        "ℝ": "\\mathbb{R}",
+        "∖": "\\setminus ",
+        "°": "\\degree ",
+        "½": "\\frac{1}{2}",
+        "²": "^2",
+        "³": "^3",
+        "’": "'",
+        "\u00a0": " ",
+        "％": "%",
+        "θ": "\\theta ",
+        "¢": "\\text{ cents}",
+        "€": "\\text{ euros}",
+        "≈": "\\approx ",
+        "\x02": "",
+        "\x03": "",
+    }
+)
 DROPPED = re.compile(
     r"(?<!\\)\\(?:left|right|bf|rm|it|sf|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|quad|qquad|hspace\*?\{[^{}]*\})"
     r"(?![a-zA-Z])|(?<!\\)\\[,;:! ]|\\phantom(?![a-zA-Z])|(?<!\\)\$|~"
@@ -38,9 +67,19 @@ CHOICE = re.compile(
 )
 """The letter of a choice before its value."""
 MONTHS = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
-]  # fmt: skip
+]
 DATE = re.compile(rf"\x02?({'|'.join(MONTHS)})\x03?\s*(\d{{1,2}})(?!\d)(?:st|nd|rd|th)?\x03?")
 ABOUT = re.compile(
     r"\A\s*(?:(\\approx)(?![A-Za-z])|\x02(?:approximately|approx\.?|about|roughly)\x03)\s*", re.IGNORECASE
@@ -56,9 +95,13 @@ BARE = re.compile(
 WRITTEN = {"infinity": "infty"}
 ASCII = {"<=": "\\le ", ">=": "\\ge ", "!=": "\\ne ", "**": "^", "=<": "\\le "}
 SYNONYMS = {
-    "\\lor": "\\or ", "\\vee": "\\or ", "\\land": "\\and ", "\\wedge": "\\and ",
-    "\\langle": "(", "\\rangle": ")",
-}  # fmt: skip
+    "\\lor": "\\or ",
+    "\\vee": "\\or ",
+    "\\land": "\\and ",
+    "\\wedge": "\\and ",
+    "\\langle": "(",
+    "\\rangle": ")",
+}
 SYNONYM = re.compile(r"(\\(?:lor|vee|land|wedge|langle|rangle))(?![A-Za-z])")
 SCIENTIFIC = re.compile(r"(?<![\w.\\])(\d+(?:\.\d+)?)[eE]([+-]?\d+)(?![\w.])")
 JOINING = {"and": "\\and ", "or": "\\or "}

@@ -25,9 +25,23 @@ COMMANDS = APPLIED | LISTED | ROUNDED | SYMBOLS | names("frac sqrt binom { lfloo
 """What a factor may begin with, but for letters, digits and brackets."""
 BARS = {"|": "|", "\\lvert": "\\rvert", "\\vert": "\\vert", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 RELATIONS = {
-    "=": "=", "<": "<", ">": ">", "\\le": "≤", "\\leq": "≤", "\\leqslant": "≤", "\\lt": "<", "\\ge": "≥", "\\geq": "≥",
-    "\\geqslant": "≥", "\\gt": ">", "\\ne": "≠", "\\neq": "≠", ":": ":", "\\mid": ":", "\\colon": ":",
-}  # fmt: skip
+    "=": "=",
+    "<": "<",
+    ">": ">",
+    "\\le": "≤",
+    "\\leq": "≤",
+    "\\leqslant": "≤",
+    "\\lt": "<",
+    "\\ge": "≥",
+    "\\geq": "≥",
+    "\\geqslant": "≥",
+    "\\gt": ">",
+    "\\ne": "≠",
+    "\\neq": "≠",
+    ":": ":",
+    "\\mid": ":",
+    "\\colon": ":",
+}
 TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+|\.(?=\s*\\overline))?|\.\d+)|"
     r"(?P<command>\\(?:[a-zA-Z]+|.))|(?P<text>\x02[^\x03]*\x03)|(?P<sign>\S)",

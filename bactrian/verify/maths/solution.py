@@ -15,11 +15,49 @@ BOXED = re.compile(r"\\(?:boxed|fbox)\s*(\{|\s[^${]+)")
 JOINED = re.compile(r"\s*(?:,?\s*or|,)\s*")
 HEDGE = re.compile(r"\b(?:or|maybe|perhaps|possibly|probably)\b|\?")
 UNIT_WORDS = (
-    "square", "ways", "integers", "dollars", "mph", "inches", "ft", "hours", "km", "units", "\\ldots", "sue", "points",
-    "feet", "minutes", "digits", "cents", "degrees", "cm", "gm", "pounds", "meters", "meals", "edges", "students",
-    "childrentickets", "multiples", "\\text{s}", "\\text{.}", "\\text{\ns}", "\\text{}^2", "\\text{}^3", "\\text{\n}",
-    "\\text{}", "\\mathrm{th}", "^\\circ", "^{\\circ}", "\\;", ",\\!", "{,}", '"', "\\dots",
-)  # fmt: skip
+    "square",
+    "ways",
+    "integers",
+    "dollars",
+    "mph",
+    "inches",
+    "ft",
+    "hours",
+    "km",
+    "units",
+    "\\ldots",
+    "sue",
+    "points",
+    "feet",
+    "minutes",
+    "digits",
+    "cents",
+    "degrees",
+    "cm",
+    "gm",
+    "pounds",
+    "meters",
+    "meals",
+    "edges",
+    "students",
+    "childrentickets",
+    "multiples",
+    "\\text{s}",
+    "\\text{.}",
+    "\\text{\ns}",
+    "\\text{}^2",
+    "\\text{}^3",
+    "\\text{\n}",
+    "\\text{}",
+    "\\mathrm{th}",
+    "^\\circ",
+    "^{\\circ}",
+    "\\;",
+    ",\\!",
+    "{,}",
+    '"',
+    "\\dots",
+)
 """Deleted wherever they stand in a text, inside of words too, as the original does [Lewkowycz et al. 2022]."""
 
 
@@ -104,9 +142,20 @@ def minerva(answer: str) -> str:
 
 def hendrycks(answer: str) -> str:
     """The normalisation of the MATH data set's own evaluation [Hendrycks et al. 2021]."""
-    for old, new in (("\n", ""), ("\\!", ""), ("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"), ("\\left", ""),
-                     ("\\right", ""), ("^{\\circ}", ""), ("^\\circ", ""), ("\\$", ""), ("\\%", ""),
-                     ("%", "")):  # fmt: skip
+    for old, new in (
+        ("\n", ""),
+        ("\\!", ""),
+        ("\\\\", "\\"),
+        ("tfrac", "frac"),
+        ("dfrac", "frac"),
+        ("\\left", ""),
+        ("\\right", ""),
+        ("^{\\circ}", ""),
+        ("^\\circ", ""),
+        ("\\$", ""),
+        ("\\%", ""),
+        ("%", ""),
+    ):
         answer = answer.replace(old, new)
     answer = answer.split("\\text{ ")[0] if answer.count("\\text{ ") == 1 else answer
     answer = re.sub(r"(?<![\d.])\.(?=\d)", "0.", answer)

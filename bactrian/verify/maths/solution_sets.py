@@ -15,9 +15,13 @@ from bactrian.verify.maths.scalars import endless
 
 BARS_LIMIT, PLACES_LIMIT = 3, 24
 HOLDS = {
-    "<": lambda order: order < 0, ">": lambda order: order > 0, "≤": lambda order: order <= 0,
-    "≥": lambda order: order >= 0, "≠": lambda order: order != 0, "=": lambda order: order == 0,
-}  # fmt: skip
+    "<": lambda order: order < 0,
+    ">": lambda order: order > 0,
+    "≤": lambda order: order <= 0,
+    "≥": lambda order: order >= 0,
+    "≠": lambda order: order != 0,
+    "=": lambda order: order == 0,
+}
 
 
 def is_set(node: Node) -> bool:
@@ -28,8 +32,8 @@ def is_set(node: Node) -> bool:
         on_sets = node.name in ("union", "intersection", "minus_set", "such_that")
         return on_sets or (node.name in ("add", "neg") and any(is_set(part) for part in node.args))
     if isinstance(node, Group):
-        return not node.opening and bool(node.items) and all(
-            isinstance(item, Rel) and is_set(item) for item in node.items
+        return (
+            not node.opening and bool(node.items) and all(isinstance(item, Rel) and is_set(item) for item in node.items)
         )
     return isinstance(node, Sym) and node.name == "mathbbR"
 
@@ -187,5 +191,3 @@ def holds(difference: Node, op: str, name: str, at: Value) -> bool:
     except Undefined:
         return False
     return bool(HOLDS[op](0 if close(there, Fraction(0)) else 1 if real(there) > 0 else -1))
-
-

@@ -36,8 +36,14 @@ def check_tags(problem: Problem) -> None:
         raise ValueError("setting 'thinking' is null: there is no thinking section to check")
 
 
-@register("format", examples=FORMAT_EXAMPLES, sees_thinking=True, settings={"opened": False}, check_truth=check_tags,
-          of_form=True)  # fmt: skip
+@register(
+    "format",
+    examples=FORMAT_EXAMPLES,
+    sees_thinking=True,
+    settings={"opened": False},
+    check_truth=check_tags,
+    of_form=True,
+)
 def thinking_format(problem: Problem, completion: str) -> Verdict:
     """Exactly one thinking section, at the start, not empty, and an answer after it.
 
@@ -58,15 +64,21 @@ def check_gate(problem: Problem) -> None:
         raise ValueError(f"setting 'then': {problem.settings['then']} runs in a sandbox of its own and cannot be gated")
 
 
-@register("gated", examples=(
-    Example("<think>2 + 2</think>\n#### 4", "4", "right", {"then": "gsm8k"}),
-    Example("#### 4", "4", "wrong", {"then": "gsm8k"}),
-    Example("<think>2 + 2</think>\n#### 5", "4", "wrong", {"then": "gsm8k"}),
-    Example("<think>2 + 2</think>\n\\boxed{4}", "4", "right", {"then": "gsm8k", "boxed": True}),
-    Example("<think>2 + 2</think>\n4", "4", "wrong", {"then": "gsm8k", "boxed": True}),
-    Example(" ", "4", "unparsable"),
-), sees_thinking=True, place="worker", settings={"then": "gsm8k", "opened": False, "boxed": False},
-   check_truth=check_gate)  # fmt: skip
+@register(
+    "gated",
+    examples=(
+        Example("<think>2 + 2</think>\n#### 4", "4", "right", {"then": "gsm8k"}),
+        Example("#### 4", "4", "wrong", {"then": "gsm8k"}),
+        Example("<think>2 + 2</think>\n#### 5", "4", "wrong", {"then": "gsm8k"}),
+        Example("<think>2 + 2</think>\n\\boxed{4}", "4", "right", {"then": "gsm8k", "boxed": True}),
+        Example("<think>2 + 2</think>\n4", "4", "wrong", {"then": "gsm8k", "boxed": True}),
+        Example(" ", "4", "unparsable"),
+    ),
+    sees_thinking=True,
+    place="worker",
+    settings={"then": "gsm8k", "opened": False, "boxed": False},
+    check_truth=check_gate,
+)
 def gated(problem: Problem, completion: str) -> Verdict:
     """Another verifier's verdict where the form is right, else 0: form alone earns nothing.
 
@@ -91,10 +103,18 @@ def check_length(problem: Problem) -> None:
         raise ValueError(f"setting 'cap': found {problem.settings['cap']}, expected more than 0")
 
 
-@register("length", examples=(
-    Example("one two three", "3", "right"), Example("one two", "3", "wrong"), Example("", "3", "unparsable"),
-    Example("<think>one</think>two", "1", "right"),
-), settings={"cap": 100.0, "tolerance": 0.0}, check_truth=check_length, of_form=True)  # fmt: skip
+@register(
+    "length",
+    examples=(
+        Example("one two three", "3", "right"),
+        Example("one two", "3", "wrong"),
+        Example("", "3", "unparsable"),
+        Example("<think>one</think>two", "1", "right"),
+    ),
+    settings={"cap": 100.0, "tolerance": 0.0},
+    check_truth=check_length,
+    of_form=True,
+)
 def length(problem: Problem, completion: str) -> Verdict:
     """Score max(0, 1 − |words − target| / cap); right within `tolerance` (a share of the target) of it."""
     words, target = len(LENGTH_WORDS.findall(completion)), int(problem.ground_truth)

@@ -135,12 +135,19 @@ def squad_f1(problem: Problem, completion: str) -> Verdict:
     return scored(answer_line(completion), golds(problem.ground_truth), token_f1)
 
 
-@register("drop", examples=(
-    Example("50.6", "50.6|49.7", "right"), Example("49.70", "50.6|49.7", "right"), Example("51", "50.6|49.7", "wrong"),
-    Example("White, Smith and Jones", '["Smith", "Jones", "White"]', "right"),
-    Example("Smith and Jones", '["Smith", "Jones", "White"]', "wrong"), Example("", "5", "unparsable"),
-    Example("5 yards", "5-yard", "wrong"), Example("the 5 yards", "5 yards", "right"),
-))  # fmt: skip
+@register(
+    "drop",
+    examples=(
+        Example("50.6", "50.6|49.7", "right"),
+        Example("49.70", "50.6|49.7", "right"),
+        Example("51", "50.6|49.7", "wrong"),
+        Example("White, Smith and Jones", '["Smith", "Jones", "White"]', "right"),
+        Example("Smith and Jones", '["Smith", "Jones", "White"]', "wrong"),
+        Example("", "5", "unparsable"),
+        Example("5 yards", "5-yard", "wrong"),
+        Example("the 5 yards", "5 yards", "right"),
+    ),
+)
 def drop(problem: Problem, completion: str) -> Verdict:
     """DROP's F1. Annotations are parted by "|", as in the common file; each is a text, or a JSON list of spans."""
     gold = problem.ground_truth
@@ -181,8 +188,14 @@ def flan(problem: Problem, completion: str) -> Verdict:
     return Verdict(float(same), "right" if same else "wrong", given[:500], f"against {problem.ground_truth[:60]!r}")
 
 
-@register("bbh", examples=(*PHRASED, Example("So the answer is ] ) }.", "] ) }", "right"),
-                           Example("So the answer is ] }.", "] ) }", "wrong")))  # fmt: skip
+@register(
+    "bbh",
+    examples=(
+        *PHRASED,
+        Example("So the answer is ] ) }.", "] ) }", "right"),
+        Example("So the answer is ] }.", "] ) }", "wrong"),
+    ),
+)
 def bbh(problem: Problem, completion: str) -> Verdict:
     """As `flan`, but with punctuation: answers such as "] ) }" consist of it. Of "(B)" the letter is compared."""
     given = after_phrase(completion)

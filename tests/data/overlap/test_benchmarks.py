@@ -28,12 +28,17 @@ def test_names_are_known_once() -> None:
 @pytest.mark.parametrize(
     ("name", "benchmark"),
     [
-        ("gsm8k_test.dev.jsonl", "gsm8k"), ("openai/gsm8k", "gsm8k"), ("math500.dev.jsonl", "math500"),
-        ("math_test_minus500.dev.jsonl", "math"), ("coconot_contrast_eval.jsonl", "coconot-contrast"),
-        ("gsm8k_train.jsonl.gz", None), ("mbpp_train_val.jsonl", None), ("math_train_answers.jsonl.gz", None),
+        ("gsm8k_test.dev.jsonl", "gsm8k"),
+        ("openai/gsm8k", "gsm8k"),
+        ("math500.dev.jsonl", "math500"),
+        ("math_test_minus500.dev.jsonl", "math"),
+        ("coconot_contrast_eval.jsonl", "coconot-contrast"),
+        ("gsm8k_train.jsonl.gz", None),
+        ("mbpp_train_val.jsonl", None),
+        ("math_train_answers.jsonl.gz", None),
         ("commonsenseqa_train.jsonl.gz", None),
     ],
-)  # fmt: skip
+)
 def test_test_files_are_known_and_training_files_are_not(name: str, benchmark: str | None) -> None:
     found = known_as(name)
     assert (found and found.name) == benchmark

@@ -81,8 +81,9 @@ def test_a_killed_scan_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: py
         with pytest.raises(KeyboardInterrupt):
             run(rows, items, tmp_path / "cut", stop=stop)
     looked_at: list[int] = []
-    again = scan(((looked_at.append(i) or row, "") for i, row in enumerate(rows)), items, Matcher(Index(items)),
-                 tmp_path / "cut")  # fmt: skip
+    again = scan(
+        ((looked_at.append(i) or row, "") for i, row in enumerate(rows)), items, Matcher(Index(items)), tmp_path / "cut"
+    )
     assert (again.rows, again.sources, again.items) == (expected.rows, expected.sources, expected.items)
     assert everything(tmp_path / "cut") == everything(tmp_path / "whole")
     assert again.parts > 4

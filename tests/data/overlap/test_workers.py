@@ -61,7 +61,8 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     until = time.monotonic() + 20
-    while any(Path(f"/proc/{worker}").exists() and " Z " not in Path(f"/proc/{worker}/stat").read_text()
-              for worker in workers):  # fmt: skip
+    while any(
+        Path(f"/proc/{worker}").exists() and " Z " not in Path(f"/proc/{worker}/stat").read_text() for worker in workers
+    ):
         assert time.monotonic() < until, "a worker outlived the process that started it"
         time.sleep(0.05)
