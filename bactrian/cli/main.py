@@ -174,6 +174,16 @@ def rehearse(recipe: Path, overrides: tuple[str, ...], family: str | None, store
 
 
 @commands.command()
+@_store
+def doctor(store: Path) -> int:
+    """What this machine and installation have, what is missing, and what is slow. Status 1: a run would fail."""
+    from bactrian.cli.tables import print_findings
+    from bactrian.run.doctor import examine
+
+    return print_findings(examine(store))
+
+
+@commands.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 def schema(file: Path | None) -> None:
     """Write the JSON schema of recipes to FILE, or print it: editors complete and check recipes with it.
