@@ -18,7 +18,7 @@ import torch
 
 from bactrian.chat import ChatTemplate
 from bactrian.errors import BactrianError
-from bactrian.generate.decoder import Decoder
+from bactrian.generate.decoder import FastDecoder
 from bactrian.generate.engine import Completion, OnFinish, Request
 from bactrian.generate.fast import FastBatch
 from bactrian.generate.plain import PlainBatch
@@ -76,9 +76,9 @@ class LocalEngine:
         return self.model.template
 
     @functools.cached_property
-    def decoder(self) -> Decoder | None:
+    def decoder(self) -> FastDecoder | None:
         """The fast path, where this model and machine have one."""
-        return Decoder.of(self.model) if self.native else None
+        return FastDecoder.of(self.model) if self.native else None
 
     def check_fits(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, names: Sequence[str]) -> None:
         """Refuse prompts that leave too little of the model's context, before any work.
