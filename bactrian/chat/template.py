@@ -16,7 +16,7 @@ from bactrian.store.plugins import Plugins
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PLUGINS: Plugins[str] = Plugins("template", "Jinja text", lambda found: isinstance(found, str))
+PLUGINS: Plugins[str] = Plugins("bactrian.templates", "template", "Jinja text", lambda found: isinstance(found, str))
 RENDERER_VERSION = 1  # raise when the same messages and template come to give other ids
 
 

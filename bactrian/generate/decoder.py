@@ -386,6 +386,7 @@ def _rotation_kinds(rotary: Any, config: Any, layers: int) -> list[str]:
 
 
 PLUGINS: Plugins[type[FastDecoder]] = Plugins(
+    "bactrian.architectures",
     "architecture",
     "a subclass of bactrian.generate.decoder.FastDecoder",
     lambda found: inspect.isclass(found) and issubclass(found, FastDecoder),

@@ -14,6 +14,7 @@ from bactrian.stages.stage import Stage
 from bactrian.store.plugins import Plugins
 
 PLUGINS: Plugins[type[Stage]] = Plugins(
+    "bactrian.stages",
     "stage",
     "a subclass of bactrian.stages.stage.Stage",
     lambda found: inspect.isclass(found) and issubclass(found, Stage),

@@ -21,15 +21,15 @@ Part = TypeVar("Part")
 
 
 class Plugins(Generic[Part]):
-    """The parts of one kind: entry points of the group `bactrian.KINDs`, each loaded when it is first asked for.
+    """The parts of one kind, each loaded when it is first asked for.
 
-    kind      in the singular, as messages have it: "template"
+    group     of entry points: "bactrian.templates"
+    kind      one of them, as messages have it: "template"
     expected  what an entry point must lead to, in words; `fits` tells it
     """
 
-    def __init__(self, kind: str, expected: str, fits: Callable[[Any], bool]) -> None:
-        self.kind, self.expected, self.fits = kind, expected, fits
-        self.group = f"bactrian.{kind}s"
+    def __init__(self, group: str, kind: str, expected: str, fits: Callable[[Any], bool]) -> None:
+        self.group, self.kind, self.expected, self.fits = group, kind, expected, fits
 
     def names(self, own: Collection[str] = ()) -> list[str]:
         """The names that installed packages give, sorted; imports nothing.
@@ -49,7 +49,9 @@ class Plugins(Generic[Part]):
                     "the package must give it another name"
                 )
             if len(points) > 1:
-                raise BactrianError(f"two packages have a {self.kind} {name!r}: {packages}; uninstall one of them")
+                raise BactrianError(
+                    f"{self.kind} {name!r}: two packages have one of that name, {packages}; uninstall one"
+                )
         return sorted(found)
 
     def get(self, name: str) -> Part:

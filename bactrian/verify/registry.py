@@ -18,7 +18,9 @@ from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict, unparsab
 
 Check = Callable[[Problem, str], Verdict]
 Place = Literal["here", "worker", "thread", "judge"]
-PLUGINS: Plugins[object] = Plugins("verifier", "a module that registers verifiers", lambda found: True)
+PLUGINS: Plugins[object] = Plugins(
+    "bactrian.verifiers", "verifier", "a module that registers verifiers", lambda found: True
+)
 """Entry points of this group name a module (or something in it) whose import registers verifiers."""
 LIMIT = 1_000_000
 """A completion of more characters is not looked at: no answer is that long."""

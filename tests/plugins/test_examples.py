@@ -173,6 +173,32 @@ def weights(folder: Path) -> torch.Tensor:
     return torch.cat([each.flatten() for _, each in sorted(load_file(folder / "model.safetensors").items())])
 
 
+ECHO = """\
+name: echoes
+hardware: {dtype: float32, threads: 1, device: cpu, engine: ENGINE}
+steps:
+  answers: {stage: respond, prompts: problems.jsonl, pool: [model], max_new_tokens: 12, temperature: 0}
+"""
+
+
+def test_an_engine_answers(installed: Path, tmp_path: Path) -> None:
+    tiny.write_tiny(tmp_path / "model")
+    asked = ["what is 12 + 34 ?", "is the cat on a mat ?"]
+    write_rows(tmp_path / "problems.jsonl", [{"messages": [{"role": "user", "content": text}]} for text in asked])
+    (tmp_path / "recipe.yaml").write_text(ECHO.replace("ENGINE", "echo"))
+    refused = bactrian(tmp_path, None, "run", "recipe.yaml", status=2)
+    assert "found 'echo', expected 'local'" in refused.stderr
+    bactrian(tmp_path, installed, "run", "recipe.yaml")
+    echoed = record(tmp_path, "echoes")
+    answers = [row["answers"][0]["text"] for row in read_rows(tmp_path / "runs" / echoed["path"])]
+    assert len(answers) == 2 and all(text in answer for text, answer in zip(asked, answers, strict=True))
+    manifest = json.loads((tmp_path / "runs" / echoed["path"] / "manifest.json").read_text())
+    assert manifest["parts"]["engine echo"]["module"] == "echo_engine"
+    (tmp_path / "recipe.yaml").write_text(ECHO.replace("ENGINE", "local"))
+    bactrian(tmp_path, installed, "run", "recipe.yaml")
+    assert record(tmp_path, "echoes")["key"] != echoed["key"]
+
+
 ANSWERS = """
 import sys
 from bactrian.generate.decoder import FastDecoder

@@ -13,7 +13,7 @@ from bactrian.store import fingerprint, parts, plugins
 from bactrian.store.plugins import Plugins
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS: Plugins[str] = Plugins("word", "a text", lambda found: isinstance(found, str))
+WORDS: Plugins[str] = Plugins("bactrian.words", "word", "a text", lambda found: isinstance(found, str))
 
 
 def install(folder: Path, package: str, points: dict[str, str], kind: str = "word", version: str = "1.0") -> None:
@@ -77,7 +77,9 @@ def test_a_name_is_taken_once(path: Path) -> None:
     assert WORDS.names() == ["same"]
     install(path, "theirs_two", {"same": "theirs_two:X"})
     forget()
-    with pytest.raises(BactrianError, match=r"two packages have a word 'same': theirs_\w+ and theirs_\w+"):
+    with pytest.raises(
+        BactrianError, match=r"word 'same': two packages have one of that name, theirs_\w+ and theirs_\w+"
+    ):
         WORDS.names()
 
 

@@ -15,7 +15,9 @@ from bactrian.evaluate.catalogue import base, dev, more, safety, unseen
 from bactrian.evaluate.task import Task
 from bactrian.store.plugins import Plugins
 
-PLUGINS: Plugins[Task] = Plugins("task", "a bactrian.evaluate.task.Task", lambda found: isinstance(found, Task))
+PLUGINS: Plugins[Task] = Plugins(
+    "bactrian.tasks", "task", "a bactrian.evaluate.task.Task", lambda found: isinstance(found, Task)
+)
 SUITES = ("dev", "safety", "unseen", "base", "more")
 
 
