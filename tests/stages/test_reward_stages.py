@@ -19,7 +19,7 @@ from bactrian.model.reward_model import RewardModel
 from bactrian.recipe.recipe import load
 from bactrian.run import runner
 from bactrian.store.artifact import Store
-from bactrian.train.objectives import group_advantages
+from bactrian.train.losses import ADVANTAGES
 from bactrian.verify import Problem, verify
 from tests.generate.chat_server import Handler, completion, serving
 from tests.stages.test_training_stages import write_inputs
@@ -150,9 +150,9 @@ def test_rewards_of_both_kinds_train_one_policy(made: dict[str, Path], step: str
 def test_advantages_never_compare_two_scales(scale: str) -> None:
     """A group's advantages are those that it has alone, whatever the rewards of other prompts' groups."""
     rule, model = torch.tensor([[1.0, 0.0, 0.0, 1.0]]), torch.tensor([[0.52, 0.48, 0.51, 0.5]])
-    together = group_advantages(torch.cat([rule, model]), scale)  # type: ignore[arg-type]
+    together = ADVANTAGES.use(scale)(torch.cat([rule, model]))
     for place, alone in enumerate((rule, model)):
-        assert torch.equal(together[place], group_advantages(alone, scale)[0])  # type: ignore[arg-type]
+        assert torch.equal(together[place], ADVANTAGES.use(scale)(alone)[0])
         assert abs(float(together[place].sum())) < 1e-5
 
 
