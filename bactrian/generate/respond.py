@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from bactrian.chat import prompt_ids
-from bactrian.generate.engine import Completion, Request
-from bactrian.generate.local import LocalEngine
+from bactrian.generate.engine import Completion, Engine, Request
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Responder(Protocol):
 class LocalResponder:
     """A language model in this process."""
 
-    def __init__(self, engine: LocalEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
     def answer(self, asked: Sequence[Ask], on_reply: OnReply) -> None:

@@ -92,15 +92,12 @@ class Difficulty(Judged):
     def _tried(self, workspace: "Workspace", ref: str, rows: list[Row], kept: "Path") -> list[float]:
         from bactrian.chat import prompt_ids
         from bactrian.generate.engine import Request
+        from bactrian.generate.engines import open_engine
         from bactrian.generate.kept import generate_kept
-        from bactrian.generate.local import LocalEngine
         from bactrian.progress import progress
         from bactrian.verify import Item, Pool, at_limit
 
-        hardware = workspace.hardware
-        engine = LocalEngine.load(
-            workspace.input(ref).path, hardware.dtype, device=hardware.device, rows=self.rows_at_once
-        )
+        engine = open_engine(workspace.input(ref).path, workspace.hardware, rows=self.rows_at_once)
         requests = [
             Request(
                 tuple(prompt_ids(row["messages"], engine.template, f"problem {row['id']}")),

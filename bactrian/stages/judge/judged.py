@@ -68,7 +68,6 @@ class Judged(Stage):
 
 def _reward_judge(workspace: "Workspace", ref: str) -> "Judge":
     from bactrian.judge.models import RewardJudge
-    from bactrian.model.reward_model import RewardModel
+    from bactrian.model.scorers import open_scorer
 
-    hardware = workspace.hardware
-    return RewardJudge(RewardModel.load(workspace.input(ref).path, hardware.dtype, None, hardware.device))
+    return RewardJudge(open_scorer(workspace.input(ref).path, workspace.hardware))

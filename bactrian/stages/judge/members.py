@@ -45,9 +45,7 @@ class Server(Settings):
 
 def local_responder(workspace: "Workspace", ref: str, rows: int = 64) -> "Responder":
     """A model of this run, sampling `rows` side by side."""
-    from bactrian.generate.local import LocalEngine
+    from bactrian.generate.engines import open_engine
     from bactrian.generate.respond import LocalResponder
 
-    hardware = workspace.hardware
-    folder = workspace.input(ref).path
-    return LocalResponder(LocalEngine.load(folder, hardware.dtype, device=hardware.device, rows=rows))
+    return LocalResponder(open_engine(workspace.input(ref).path, workspace.hardware, rows=rows))

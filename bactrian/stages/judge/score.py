@@ -203,11 +203,9 @@ class Score(Judged):
         return [plain(verdict) for verdict in ratings(self.language_judge(workspace), asked, self.rubric)]
 
     def _model(self, workspace: "Workspace") -> "RewardModel":
-        from bactrian.model.reward_model import RewardModel
+        from bactrian.model.scorers import open_scorer
 
-        hardware = workspace.hardware
-        folder = workspace.input(str(self.reward_model)).path
-        return RewardModel.load(folder, hardware.dtype, None, hardware.device)
+        return open_scorer(workspace.input(str(self.reward_model)).path, workspace.hardware)
 
     def _verified(
         self, rows: Sequence[Row], asked: Sequence[Asked], where: str, workspace: "Workspace"
