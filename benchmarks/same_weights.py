@@ -67,7 +67,7 @@ STEPS: dict[str, Settings] = {
         **SMALL,
     },
     "process_reward": {
-        **{"stage": "process_reward", "model": "start", "data": "traces", "learning_rate": 1e-3, "format": "s1"},
+        **{"stage": "process_reward", "model": "start", "data": "traces", "learning_rate": 1e-3, "format": "tags"},
         **SMALL,
     },
     "rlvr": {"stage": "rlvr", "model": "start", "data": "rows", "samples": 4, **RL, "sampling": KEEPS, "reward": OPEN},
@@ -137,9 +137,10 @@ def write(folder: Path) -> dict[str, str]:
     """The model and the rows that all stages of both trees start from."""
     from bactrian.data.io.files import write_rows
     from bactrian.data.io.problem_rows import problem
-    from tests.model.tiny import write_tiny
+    from tests.model import tiny
 
-    write_tiny(folder / "start")
+    tiny.TEXT += " < > </ think"  # the tags of a thought are words, or they would be unknown
+    tiny.write_tiny(folder / "start")
     words = ["the", "cat", "sat", "on", "a", "mat", "and", "what", "is", "no", "yes", "one", "two", "three"]
     common = {"source": "test", "license": "CC0-1.0"}
 
