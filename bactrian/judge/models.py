@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bactrian.generate.respond import Ask, Reply, Responder
+from bactrian.generate.chat_request import ChatReply, ChatRequest, Responder
 from bactrian.verify.verdict import Problem, Verdict
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class ModelJudge:
 
 def told(responder: Responder, questions: Sequence[str], name: str, max_new_tokens: int) -> list[str]:
     """What is said, greedily, to each question; where nothing is, why."""
-    asks = [Ask((turn("user", text),), name, 0, max_new_tokens, 0.0) for text in questions]
-    replies: dict[int, Reply] = {}
+    asks = [ChatRequest((turn("user", text),), name, 0, max_new_tokens, 0.0) for text in questions]
+    replies: dict[int, ChatReply] = {}
     responder.answer(asks, replies.__setitem__)
     return [replies[place].text or replies[place].fault for place in range(len(asks))]
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.generate.chat_server import Server, ServerResponder
-from bactrian.generate.respond import Ask, OnReply, Reply
+from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
+from bactrian.generate.chat_server import Endpoint, ServerResponder
 from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge, question
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
@@ -24,15 +24,15 @@ class Says:
     """A responder that answers from a list, and keeps what it was asked."""
 
     def __init__(self, *texts: str) -> None:
-        self.texts, self.asked = iter(texts), list[Ask]()
+        self.texts, self.asked = iter(texts), list[ChatRequest]()
 
-    def answer(self, asked: Sequence[Ask], on_reply: OnReply) -> None:
+    def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
         self.asked += asked
         for place in range(len(asked)):
             text = next(self.texts, None)
             if text is None:
                 raise RuntimeError("nothing more to say")
-            on_reply(place, Reply(text))
+            on_reply(place, ChatReply(text))
 
 
 def test_a_judges_rating_is_the_score() -> None:
@@ -66,7 +66,7 @@ def test_a_judge_behind_a_server() -> None:
 
     items = [Item("judge", f"text {n}", "-", {}, "Say.") for n in range(4)]
     with serving(behave) as (url, _):
-        judge = ModelJudge(ServerResponder(Server(url, "m", backoff=0.0)))
+        judge = ModelJudge(ServerResponder(Endpoint(url, "m", backoff=0.0)))
         with Pool(judges={"judge": judge}) as pool:
             found = pool.verify_all(items)
     assert [v.extracted for v in found[:3]] == ["1", "4", "7"] and found[3].outcome == "crashed"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.members import Server, local_responder
+from bactrian.stages.judge.settings import ModelServer, responder
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
 from bactrian.store.manifest import Kind
 
@@ -33,7 +33,7 @@ class Annotate(Stage):
 
     data: DataRef = Field(description="rows of `respond`")
     judge: ModelRef | None = Field(None, description="language model that judges")
-    server: Server | None = Field(None, description="one behind a server, in its place")
+    server: ModelServer | None = Field(None, description="one behind a server, in its place")
     aspects: list[AspectName] = Field(
         ["helpfulness", "instruction_following", "honesty", "truthfulness"], min_length=1, description="what is rated"
     )
@@ -96,7 +96,7 @@ class Annotate(Stage):
 
     def _judge(self, workspace: "Workspace", rows: Sequence[Row], journal: "Journal") -> None:
         """Have every judgement written that the journal lacks."""
-        from bactrian.generate.respond import Ask, Reply
+        from bactrian.generate.chat_request import ChatReply, ChatRequest
         from bactrian.progress import progress
 
         places = [(number, aspect) for number, row in enumerate(rows) if row["answers"] for aspect in self.aspects]
@@ -104,7 +104,7 @@ class Annotate(Stage):
         if not lacking:
             return
         asked = [
-            Ask(
+            ChatRequest(
                 ({"role": "user", "content": self._question(rows[number], aspect, workspace.seed)},),
                 f"annotate: row {rows[number]['id']}, {aspect}",
                 0,
@@ -113,11 +113,10 @@ class Annotate(Stage):
             )
             for number, aspect in lacking
         ]
-        local = str(self.judge)
-        judge = self.server.responder() if self.server else local_responder(workspace, local, self.rows_at_once)
+        judge = responder(workspace, self.judge, self.server, self.rows_at_once)
         with progress("annotate", total=len(places), unit="judgement", done=len(places) - len(lacking)) as bar:
 
-            def note(place: int, reply: Reply) -> None:
+            def note(place: int, reply: ChatReply) -> None:
                 journal.put(
                     "/".join(map(str, lacking[place])),
                     {"text": reply.text, "tokens": reply.tokens, "fault": reply.fault},

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judged import Judged
+from bactrian.stages.judge.settings import judge_models
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ResultsRef
 from bactrian.store.manifest import Kind
 
@@ -200,7 +201,12 @@ class Score(Judged):
             return rewards_by_model(self._model(workspace), asked, names, self.max_length, self.micro_tokens)
         if not self.judged:
             raise BactrianError("score: pairs need a judge or a reward_model")
-        return [plain(verdict) for verdict in ratings(self.language_judge(workspace), asked, self.rubric)]
+        return [plain(verdict) for verdict in ratings(self._language_judge(workspace), asked, self.rubric)]
+
+    def _language_judge(self, workspace: "Workspace") -> "Judge":
+        from bactrian.judge.panel import open_judges
+
+        return open_judges({"judge": judge_models(workspace, self)["judge"]}, workspace.hardware)["judge"]
 
     def _model(self, workspace: "Workspace") -> "RewardModel":
         from bactrian.model.reward_model import RewardModel

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from bactrian.chat import ThinkingFormat
     from bactrian.evaluate.thinking_metrics import Run
     from bactrian.generate.local import LocalEngine
-    from bactrian.judge.models import RewardJudge
     from bactrian.store.artifact import Workspace
     from bactrian.think.attempt import Attempt, Chosen
     from bactrian.think.forcing import Question
     from bactrian.think.thought import Budget, Thought
-    from bactrian.verify import Pool
+    from bactrian.verify import Judge, Pool
 
 Row = dict[str, Any]
 
@@ -155,14 +154,11 @@ class Comparing:
         return thinking_format(self.engine.template, self.stage.format)
 
     @cached_property
-    def judge(self) -> "RewardJudge":
-        from bactrian.judge.models import RewardJudge
-        from bactrian.model.reward_model import RewardModel
+    def judge(self) -> "Judge":
+        from bactrian.judge.panel import open_judges
 
-        assert self.stage.reward_model is not None
-        folder = self.workspace.input(self.stage.reward_model).path
-        hardware = self.workspace.hardware
-        return RewardJudge(RewardModel.load(folder, hardware.dtype, None, hardware.device))
+        folder = self.workspace.input(str(self.stage.reward_model)).path
+        return open_judges({"reward_model": folder}, self.workspace.hardware)["reward_model"]
 
     @cached_property
     def shaping(self) -> dict[str, Any]:
