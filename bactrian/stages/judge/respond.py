@@ -120,19 +120,11 @@ class Respond(Stage):
         self, workspace: "Workspace", label: str, rows: Sequence[Row], mine: Sequence[int], journal: "Journal"
     ) -> None:
         """Have one model answer what the journal lacks of it."""
-        from bactrian.generate.chat_request import ChatReply, ChatRequest
-        from bactrian.progress import progress
+        from bactrian.generate.chat_request import ChatRequest
+        from bactrian.generate.kept import ask_missing
 
-        places = [
-            (number, sample)
-            for number in mine
-            for sample in range(self.samples)
-            if key(number, label, sample) not in journal.found
-        ]
-        if not places:
-            return
-        asked: list[ChatRequest] = [
-            ChatRequest(
+        requests = {
+            key(number, label, sample): ChatRequest(
                 tuple(rows[number]["messages"]),
                 f"respond: {label}: prompt {rows[number]['id']}",
                 (workspace.seed * SEEDS_APART + number) * SEEDS_APART % 2**31 + sample,
@@ -140,18 +132,10 @@ class Respond(Stage):
                 self.temperature,
                 self.top_p,
             )
-            for number, sample in places
-        ]
-        total = len(mine) * self.samples
-        with progress(f"respond · {label}", total=total, unit="answer", done=total - len(places)) as bar:
-
-            def note(place: int, reply: ChatReply) -> None:
-                number, sample = places[place]
-                said = {"text": reply.text, "finish": reply.finish, "tokens": reply.tokens, "fault": reply.fault}
-                journal.put(key(number, label, sample), said)
-                bar.advance()
-
-            self._responder(workspace, label).answer(asked, note)
+            for number in mine
+            for sample in range(self.samples)
+        }
+        ask_missing(requests, journal, lambda: self._responder(workspace, label), f"respond · {label}", "answer")
 
     @staticmethod
     def _answer(label: str, sample: int, reply: Row) -> Row | None:

@@ -11,7 +11,7 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
 from bactrian.generate.chat_server import Endpoint, ServerResponder
-from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge, question
+from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge, rating_question
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
@@ -75,7 +75,7 @@ def test_a_judge_behind_a_server() -> None:
 
 def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
     settings = {"rubric": "kindness", "right_from": 7.0}
-    text = question(Problem("gold", settings, "Say {x}."), "Rating: 10 {y}")
+    text = rating_question(Problem("gold", settings, "Say {x}."), "Rating: 10 {y}")
     for part in (
         "What counts: kindness",
         "comparison: gold",
@@ -84,8 +84,8 @@ def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
     ):
         assert part in text
     before = [{"role": "system", "content": "Be kind."}]
-    assert "[system]\nBe kind.\n\n[user]\nSay it." in question(Problem("-", settings, "Say it.", before), "5")
-    assert "comparison" not in question(Problem("-", settings, "Say."), "5")
+    assert "[system]\nBe kind.\n\n[user]\nSay it." in rating_question(Problem("-", settings, "Say it.", before), "5")
+    assert "comparison" not in rating_question(Problem("-", settings, "Say."), "5")
 
 
 def test_a_reward_models_score(tmp_path: Path) -> None:
