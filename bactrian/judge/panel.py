@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bactrian.errors import BactrianError
+from bactrian.generate.chat_request import Responder
 from bactrian.generate.chat_server import Endpoint
 from bactrian.generate.responders import open_responder
 from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge
@@ -30,19 +31,27 @@ def open_judges(
     Raises:
         BactrianError: a folder holds no such model, a reward model is behind a server, or a server's key is not set.
     """
-    return {
-        name: _reward_judge(model, hardware)
-        if name == "reward_model"
-        else ASKED[name](open_responder(model, hardware, template=template, rows=rows))
-        for name, model in models.items()
-    }
+    return {name: open_judge(name, model, hardware, template=template, rows=rows) for name, model in models.items()}
 
 
-ASKED: Mapping[str, Callable[..., Judge]] = {"judge": ModelJudge, "compliance_model": ComplianceJudge}
-"""Verifiers behind which a language model is asked in words."""
+def open_judge(
+    verifier: str, model: JudgeModel, hardware: Hardware, *, template: str | None = None, rows: int = 64
+) -> Judge:
+    """The judge of one verifier, as in `open_judges`."""
+    if verifier == "reward_model":
+        return open_reward_judge(model, hardware)
+    return ASKED[verifier](open_responder(model, hardware, template=template, rows=rows))
 
 
-def _reward_judge(model: JudgeModel, hardware: Hardware) -> RewardJudge:
+def open_reward_judge(model: JudgeModel, hardware: Hardware) -> RewardJudge:
+    """
+    Raises:
+        BactrianError: the folder holds no reward model, or the model is behind a server.
+    """
     if isinstance(model, Endpoint):
         raise BactrianError(f"reward_model: found the server {model.url}, expected a model's folder")
     return RewardJudge(RewardModel.load(model, hardware.dtype, None, hardware.device))
+
+
+ASKED: Mapping[str, Callable[[Responder], Judge]] = {"judge": ModelJudge, "compliance_model": ComplianceJudge}
+"""Verifiers behind which a language model is asked in words."""

@@ -155,10 +155,10 @@ class Comparing:
 
     @cached_property
     def judge(self) -> "Judge":
-        from bactrian.judge.panel import open_judges
+        from bactrian.judge.panel import open_judge
 
         folder = self.workspace.input(str(self.stage.reward_model)).path
-        return open_judges({"reward_model": folder}, self.workspace.hardware)["reward_model"]
+        return open_judge("reward_model", folder, self.workspace.hardware)
 
     @cached_property
     def shaping(self) -> dict[str, Any]:
