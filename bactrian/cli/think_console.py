@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Literal, TextIO
 
 from bactrian.chat import Messages, ThinkingFormat
-from bactrian.generate.engine import Completion, Continuation
+from bactrian.generate.engine import Completion, Continuation, Engine
 from bactrian.generate.local import LocalEngine
 from bactrian.progress import printable, say
 from bactrian.think.forcing import (
     Forcing,
     Question,
-    ThinkingEngine,
     opened_prompt,
     request,
     think,
@@ -125,7 +124,7 @@ def think_aloud(
 
 
 def think_afar(
-    engine: ThinkingEngine,
+    engine: Engine,
     messages: Messages,
     form: ThinkingFormat,
     budget: Budget,

@@ -18,11 +18,11 @@ from bactrian.evaluate.prompting import Asked, Writer, cut
 from bactrian.evaluate.task import Format, Loaded, Question, Task
 from bactrian.generate.engine import Completion, Continuation, Request
 from bactrian.model.packing import common_prefix
-from bactrian.model.ranking import Ask, Likelihood, likelihoods
+from bactrian.model.ranking import Ask, Likelihood
 from bactrian.progress import progress
 
 if TYPE_CHECKING:
-    from bactrian.generate.local import LocalEngine
+    from bactrian.generate.engine import Engine
 
 WINDOW = 2048
 """Tokens of a text whose likelihood is asked for at a time; each window sees no other."""
@@ -85,10 +85,10 @@ class Subject:
 
     template: ChatTemplate
     longest: int
-    engine: Callable[[], LocalEngine]
+    engine: Callable[[], Engine]
 
     @classmethod
-    def of(cls, engine: LocalEngine) -> Subject:
+    def of(cls, engine: Engine) -> Subject:
         return cls(engine.template, engine.longest, lambda: engine)
 
 
@@ -217,7 +217,7 @@ def _windows(writer: Writer, question: Question) -> list[tuple[tuple[int, ...], 
     return [(ids[at : at + 1], 0, ids[at + 1 : at + 1 + size]) for at in range(0, len(ids) - 1, size)]
 
 
-def _rank(model: LocalEngine, asks: Mapping[str, Ask], store: AnswerStore, title: str) -> None:
+def _rank(model: Engine, asks: Mapping[str, Ask], store: AnswerStore, title: str) -> None:
     """Ask for what is missing; options of one context in one go."""
     merged: dict[tuple[tuple[int, ...], int], dict[tuple[int, ...], str]] = {}
     for key, ask in asks.items():
@@ -228,7 +228,7 @@ def _rank(model: LocalEngine, asks: Mapping[str, Ask], store: AnswerStore, title
     if not groups:
         return
     with progress(f"{title} · likelihoods", total=len(groups), unit="question") as bar:
-        for batch in likelihoods(model.model, groups):
+        for batch in model.likelihoods(groups):
             for number, found in batch:
                 for key, each in zip(keys[number], found, strict=True):
                     store.put(key, [each.logprob, each.tokens, each.greedy])
@@ -236,7 +236,7 @@ def _rank(model: LocalEngine, asks: Mapping[str, Ask], store: AnswerStore, title
             bar.advance(len(batch))
 
 
-def _generate(model: LocalEngine, requests: Mapping[str, Request], store: AnswerStore, title: str) -> None:
+def _generate(model: Engine, requests: Mapping[str, Request], store: AnswerStore, title: str) -> None:
     """Ask for what is missing, answers of like length together."""
     missing = {key: request for key, request in requests.items() if store.get(key) is None}
     if not missing:
@@ -251,7 +251,7 @@ def _generate(model: LocalEngine, requests: Mapping[str, Request], store: Answer
     store.flush()
 
 
-def _write(model: LocalEngine, part: Mapping[str, Request], store: AnswerStore, advance: Callable[..., None]) -> None:
+def _write(model: Engine, part: Mapping[str, Request], store: AnswerStore, advance: Callable[..., None]) -> None:
     keys, requests = list(part), list(part.values())
     reader = ThinkingReader(model.template)
     waiting: dict[int, dict[int, Completion]] = {}

@@ -12,18 +12,21 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bactrian.chat import ChatTemplate, literal_ids
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_server import Endpoint, ServerResponder, Unanswered, error_message
-from bactrian.generate.engine import Completion, OnFinish, Request
+from bactrian.generate.engine import Completion, Engine, OnFinish, Request
 from bactrian.generate.row import Row
+
+if TYPE_CHECKING:
+    from bactrian.model.ranking import Ask, Likelihood
 
 PATH = "/completions"
 
 
-class CompletionEngine:
+class CompletionEngine(Engine):
     """Asks a server for completions, `server.concurrency` at a time. Raises BactrianError as `ServerResponder`."""
 
     def __init__(self, server: Endpoint, template: ChatTemplate, longest: int) -> None:
@@ -32,14 +35,23 @@ class CompletionEngine:
             template: of the model that is served; its tokenizer must be the server's.
             longest: the sequence that the server takes at most, tokens.
         """
-        self.server, self.longest = server, longest
-        self._template = template
+        self.server = server
+        self.version = 0
+        self._template, self._longest = template, longest
         self._post = ServerResponder(server).post
         self._lock = threading.Lock()
 
     @property
     def template(self) -> ChatTemplate:
         return self._template
+
+    @property
+    def longest(self) -> int:
+        return self._longest
+
+    def likelihoods(self, asks: Sequence[Ask]) -> Iterator[list[tuple[int, list[Likelihood]]]]:
+        """Raises BactrianError: servers of completions do not say how likely a given text is."""
+        raise BactrianError(f"{self.server.url}: a server gives no likelihoods; use a model in this process (local)")
 
     def generate(
         self,
@@ -123,7 +135,7 @@ class CompletionEngine:
         return len(ids)
 
     def _at_stop(self, ids: Sequence[int], stop: Sequence[str]) -> bool:
-        text = self._text(ids)
+        text = self.text(ids)
         return any(each in text for each in stop)
 
     def _answered(self, body: dict[str, Any], row: Row) -> tuple[list[int], Literal["stop", "length"]]:
@@ -154,11 +166,12 @@ class CompletionEngine:
 
     def _completion(self, row: Row) -> Completion:
         assert row.finish is not None
-        ids = row.ids[:-1] if row.ids and row.ids[-1] in self._template.end_ids else row.ids
-        text = self._text(ids)
-        return Completion(tuple(row.ids), text, tuple(row.logprobs), row.finish, 0, tuple(row.forced))
+        return Completion(tuple(row.ids), self.text(row.ids), tuple(row.logprobs), row.finish, 0, tuple(row.forced))
 
-    def _text(self, ids: Sequence[int]) -> str:
+    def text(self, ids: Sequence[int]) -> str:
+        """What a completion's tokens say; control tokens say nothing."""
+        if ids and ids[-1] in self._template.end_ids:
+            ids = ids[:-1]
         tokenizer = self._template.tokenizer
         text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from bactrian.errors import BactrianError
+
+if TYPE_CHECKING:
+    from bactrian.chat import ChatTemplate
+    from bactrian.model.ranking import Ask, Likelihood
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,19 @@ OnFinish = Callable[[int, int, Completion], Continuation | None]
 
 
 class Engine(Protocol):
-    """Samples completions."""
+    """Samples completions, and says how likely given ones are. Opened by `engines.open_engine`.
+
+    version: of the weights; who changes them sets it, and completions carry it.
+    template: how messages become the model's tokens. longest: tokens of prompt and completion that the model can hold.
+    An engine of your own derives from this class, for `check_fits`.
+    """
+
+    version: int
+
+    @property
+    def template(self) -> ChatTemplate: ...
+    @property
+    def longest(self) -> int: ...
 
     def generate(
         self,
@@ -108,3 +126,26 @@ class Engine(Protocol):
     def stream(self, request: Request) -> Iterator[str]:
         """The text of one completion, piece by piece."""
         ...
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What a completion's tokens say; control tokens say nothing."""
+        ...
+
+    def likelihoods(self, asks: Sequence[Ask]) -> Iterator[list[tuple[int, list[Likelihood]]]]:
+        """Batches of (number of the ask, a `Likelihood` for each of its continuations), in any order."""
+        ...
+
+    def check_fits(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, names: Sequence[str]) -> None:
+        """Refuse prompts that leave too little of the model's context, before any work.
+
+        Raises:
+            BactrianError: naming the first of them.
+        """
+        for name, prompt in zip(names, prompts, strict=True):
+            need = len(prompt) + max_new_tokens
+            if need > self.longest:
+                raise BactrianError(
+                    f"{name}: a prompt of {len(prompt)} tokens and max_new_tokens {max_new_tokens} make "
+                    f"{need}; the model's context is {self.longest}: max_new_tokens may be "
+                    f"{max(0, self.longest - max(map(len, prompts)))} at most"
+                )

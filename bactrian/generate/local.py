@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 
 from bactrian.chat import ChatTemplate
-from bactrian.errors import BactrianError
 from bactrian.generate.decoder import Decoder
-from bactrian.generate.engine import Completion, OnFinish, Request
+from bactrian.generate.engine import Completion, Engine, OnFinish, Request
 from bactrian.generate.fast import FastBatch
 from bactrian.generate.plain import PlainBatch
 from bactrian.generate.row import Batch, Row
 from bactrian.generate.sampling import choose
 from bactrian.model.language_model import LanguageModel
+from bactrian.model.ranking import Ask, Likelihood, likelihoods
 
 PREFILL_TOKENS = 8192  # of one forward over prompts; what it needs beyond the cache is memory for this many tokens
 
@@ -37,7 +37,7 @@ class Said:
     finish: bool
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """Samples from a `LanguageModel` that lives in this process.
 
     The weights are read anew in every call. While a call runs on the decoder of our own, a copy of them lies in the
@@ -60,8 +60,6 @@ class LocalEngine:
         self.version = 0
         self.forwarded = 0  # tokens that went through the model so far, prompts' and sampled ones alike
         self.ends = frozenset(model.template.end_ids)
-        config = model.network.config
-        self.longest = int(getattr(config, "max_position_embeddings", 0) or 2**30)
         self._held: tuple[Batch, tuple[int, ...]] | None = None  # the last stream's batch, and the tokens in its cache
 
     @classmethod
@@ -80,20 +78,13 @@ class LocalEngine:
         """The fast path, where this model and machine have one."""
         return Decoder.of(self.model) if self.native else None
 
-    def check_fits(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, names: Sequence[str]) -> None:
-        """Refuse prompts that leave too little of the model's context, before any work.
+    @property
+    def longest(self) -> int:
+        return int(getattr(self.model.network.config, "max_position_embeddings", 0) or 2**30)
 
-        Raises:
-            BactrianError: naming the first of them.
-        """
-        for name, prompt in zip(names, prompts, strict=True):
-            need = len(prompt) + max_new_tokens
-            if need > self.longest:
-                raise BactrianError(
-                    f"{name}: a prompt of {len(prompt)} tokens and max_new_tokens {max_new_tokens} make "
-                    f"{need}; the model's context is {self.longest}: max_new_tokens may be "
-                    f"{max(0, self.longest - max(map(len, prompts)))} at most"
-                )
+    def likelihoods(self, asks: Sequence[Ask]) -> Iterator[list[tuple[int, list[Likelihood]]]]:
+        """Continuations of one context are forwarded together, over a context that is forwarded once."""
+        return likelihoods(self.model, asks)
 
     @torch.inference_mode()
     def generate(

@@ -8,8 +8,8 @@ from pathlib import Path
 from bactrian.chat import prompt_ids
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply, Responder
 from bactrian.generate.chat_server import Endpoint, ServerResponder
-from bactrian.generate.engine import Completion, Request
-from bactrian.generate.local import LocalEngine
+from bactrian.generate.engine import Completion, Engine, Request
+from bactrian.generate.engines import open_engine
 from bactrian.store.hardware import Hardware
 
 
@@ -28,13 +28,13 @@ def open_responder(
     """
     if isinstance(model, Endpoint):
         return ServerResponder(model)
-    return LocalResponder(LocalEngine.load(model, hardware.dtype, template, device=hardware.device, rows=rows))
+    return EngineResponder(open_engine(model, hardware, template=template, rows=rows))
 
 
-class LocalResponder:
+class EngineResponder:
     """A language model in this process."""
 
-    def __init__(self, engine: LocalEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
     def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:

@@ -10,7 +10,7 @@ from bactrian.generate.chat_request import Responder
 from bactrian.generate.chat_server import Endpoint
 from bactrian.generate.responders import open_responder
 from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge
-from bactrian.model.reward_model import RewardModel
+from bactrian.model.scorers import open_scorer
 from bactrian.store.hardware import Hardware
 from bactrian.verify import Judge
 
@@ -50,7 +50,7 @@ def open_reward_judge(model: JudgeModel, hardware: Hardware) -> RewardJudge:
     """
     if isinstance(model, Endpoint):
         raise BactrianError(f"reward_model: found the server {model.url}, expected a model's folder")
-    return RewardJudge(RewardModel.load(model, hardware.dtype, None, hardware.device))
+    return RewardJudge(open_scorer(model, hardware))
 
 
 ASKED: Mapping[str, Callable[[Responder], Judge]] = {"judge": ModelJudge, "compliance_model": ComplianceJudge}

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.chat import prompt_ids
-from bactrian.generate.engine import Completion, Request
+from bactrian.generate.engine import Completion, Engine, Request
 from bactrian.generate.kept import generate_kept
-from bactrian.generate.local import LocalEngine
 from bactrian.progress import progress
 from bactrian.verify import Item, Judge, Pool, Verdict
 
@@ -30,7 +29,7 @@ class SampleSettings:
 
 
 def sampled_answers(
-    engine: LocalEngine, rows: Sequence[Row], how: SampleSettings, seed: int, kept: Path, title: str, name: str
+    engine: Engine, rows: Sequence[Row], how: SampleSettings, seed: int, kept: Path, title: str, name: str
 ) -> list[list[Completion]]:
     """The completions of each problem, in order.
 

@@ -43,7 +43,14 @@ def tasks(recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], 
         hashes |= {ref: keys[ref] for ref in step.reads}
         settings = _with_hashes(step, found, hashes)
         keys[step.name] = hash_json(
-            {"stage": step.stage.name, "settings": settings, "seed": step.seed, "dtype": hardware.dtype, "code": code}
+            {
+                "stage": step.stage.name,
+                "settings": settings,
+                "seed": step.seed,
+                "dtype": hardware.dtype,
+                "engine": hardware.engine,
+                "code": code,
+            }
         )
         made.append(Task(step, keys[step.name], code, own))
     return made

@@ -19,6 +19,7 @@ class Hardware:
     device: Literal["cpu", "cuda"] = "cpu"
     sandbox: Literal["isolated", "rlimits"] = "isolated"
     data: Literal["local", "ray"] = "local"
+    engine: str = "local"
 
 
 class HardwareSettings(BaseModel):
@@ -37,13 +38,16 @@ class HardwareSettings(BaseModel):
     data: Literal["local", "ray"] = Field(
         "local", description="where rows are worked on: this machine, or a Ray cluster (RAY_ADDRESS; needs extra ray)"
     )
+    engine: str = Field(
+        "local", description="what samples: local (this process), or an engine that an installed package registers"
+    )
 
     def decide(self) -> Hardware:
         """The hardware to use on this machine."""
         device: Literal["cpu", "cuda"] = self.device if self.device != "auto" else ("cuda" if gpu_name() else "cpu")
         fast_bfloat16 = device == "cuda" or bool({"amx_bf16", "avx512_bf16"} & _cpu_flags())
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if fast_bfloat16 else "float32")
-        return Hardware(dtype, self.threads or cores(), device, self.sandbox, self.data)
+        return Hardware(dtype, self.threads or cores(), device, self.sandbox, self.data, self.engine)
 
 
 def cores() -> int:

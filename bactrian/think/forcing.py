@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from bactrian.chat import ChatTemplate, Messages, ThinkingFormat, prompt_ids
 from bactrian.errors import BactrianError
@@ -15,15 +14,6 @@ from bactrian.generate.engine import Completion, Continuation, Engine, Request
 from bactrian.think.loops import find_loop
 from bactrian.think.markers import Markers, Tail
 from bactrian.think.thought import Budget, Ended, Thought
-
-
-class ThinkingEngine(Engine, Protocol):
-    """An engine that lets completions go on, with a chat template and a longest sequence."""
-
-    longest: int
-
-    @property
-    def template(self) -> ChatTemplate: ...
 
 
 @dataclass(frozen=True)
@@ -182,7 +172,7 @@ def thinking_limits(
 
 
 def think(
-    engine: ThinkingEngine,
+    engine: Engine,
     questions: Sequence[Question],
     form: ThinkingFormat,
     budget: Budget,

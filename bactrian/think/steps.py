@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bactrian.errors import BactrianError
+from bactrian.generate.engine import Engine
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel, rewards_of
-from bactrian.think.forcing import ThinkingEngine
 
 
 def step_ends(ids: Sequence[int], text: Callable[[Sequence[int]], str], size: int) -> tuple[int, ...]:
@@ -30,7 +30,7 @@ class ProcessReward:
     It reads the thinking model's own tokens. Raises BactrianError for one with another vocabulary.
     """
 
-    def __init__(self, model: RewardModel, engine: ThinkingEngine, micro_tokens: int = 4096) -> None:
+    def __init__(self, model: RewardModel, engine: Engine, micro_tokens: int = 4096) -> None:
         if model.template.encoder.digest != engine.template.encoder.digest:
             raise BactrianError(
                 "the process reward model has another tokenizer than the model that thinks; expected "

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bactrian.chat import ThinkingFormat
-from bactrian.generate.engine import Completion, Request
-from bactrian.think.forcing import Question, ThinkingEngine, answer_request, thinking_limits
+from bactrian.generate.engine import Completion, Engine, Request
+from bactrian.think.forcing import Question, answer_request, thinking_limits
 from bactrian.think.loops import find_loop
 from bactrian.think.markers import Markers, Tail
 from bactrian.think.thought import Budget, Ended, Thought
@@ -80,7 +80,7 @@ def shares(rewards: Sequence[float], width: int, balance: float) -> list[int]:
 
 
 def grow(
-    engine: ThinkingEngine,
+    engine: Engine,
     questions: Sequence[Question],
     form: ThinkingFormat,
     budget: Budget,
@@ -174,7 +174,7 @@ def _child(parent: Branch, said: Completion, limit: int, markers: Markers) -> Br
 
 
 def _answers(
-    engine: ThinkingEngine,
+    engine: Engine,
     questions: Sequence[Question],
     leaves: Sequence[Sequence[Branch]],
     spent: Sequence[int],

@@ -13,7 +13,7 @@ from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.responders import LocalResponder
+from bactrian.generate.responders import EngineResponder
 from bactrian.judge.models import RewardJudge, rewards_of_answers
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
@@ -238,7 +238,7 @@ def test_a_pool_of_models_of_this_run_answers(made: dict[str, Path]) -> None:
         for row in rows
     )
     asked = [ChatRequest(tuple(row["messages"]), str(row["id"]), n, 8) for n, row in enumerate(rows)]
-    responder = LocalResponder(LocalEngine.load(made["sft"]))
+    responder = EngineResponder(LocalEngine.load(made["sft"]))
     whole, part = dict[int, ChatReply](), dict[int, ChatReply]()
     responder.answer(asked, whole.__setitem__)
     responder.answer(asked[2:4], part.__setitem__)

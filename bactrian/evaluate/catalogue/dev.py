@@ -179,7 +179,7 @@ def mbpp(row: Row) -> Sequence[Question]:
 
 NEXT = ("\nQuestion:", "\nQ:", "\n\nQuestion", "\n\nQ:")
 """A model that goes on with a question of its own has answered."""
-SAMPLED = {"temperature": 0.8, "top_p": 0.95, "samples": 20, "k": 10, "metric": "pass_at_k"}
+SAMPLED: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95, "samples": 20, "k": 10, "metric": "pass_at_k"}
 MMLU_TEST = Source(("mmlu_test",), "cais/mmlu", "test", "all")
 MMLU_DEV = Source(("mmlu_dev",), "cais/mmlu", "dev", "all")
 
@@ -303,7 +303,7 @@ TASKS: tuple[Task, ...] = (
         verifier="code",
         max_new_tokens=512,
         **SAMPLED,
-    ),  # type: ignore[arg-type]
+    ),
     Task(
         "humaneval_plus",
         DEV,
@@ -313,7 +313,7 @@ TASKS: tuple[Task, ...] = (
         verifier="code",
         max_new_tokens=512,
         **SAMPLED,
-    ),  # type: ignore[arg-type]
+    ),
     Task(
         "ifeval",
         DEV,

@@ -7,7 +7,7 @@ answers to harmless ones stand beside it, as their average hides a model that re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bactrian.evaluate.task import LeftOut, Question, Row, Source, Task
 
@@ -60,7 +60,9 @@ def wildjailbreak(row: Row) -> Sequence[Question]:
     return [Question(row["adversarial"], truth, group=row["data_type"])]
 
 
-def _task(name: str, build: object, source: Source, macro: bool = False, note: str = "") -> Task:
+def _task(
+    name: str, build: Callable[[Row], Sequence[Question]], source: Source, macro: bool = False, note: str = ""
+) -> Task:
     return Task(
         name,
         SAFETY,
@@ -68,7 +70,7 @@ def _task(name: str, build: object, source: Source, macro: bool = False, note: s
         source,
         build,
         verifier="compliance",
-        macro=macro,  # type: ignore[arg-type]
+        macro=macro,
         max_new_tokens=256,
         note=note,
     )

@@ -141,7 +141,7 @@ TASKS: tuple[Task, ...] = (
         max_new_tokens=1024,
         asks=("instruct_prompt",),
         **SAMPLED,
-    ),  # type: ignore[arg-type]
+    ),
     Task(
         "ifbench",
         UNSEEN,

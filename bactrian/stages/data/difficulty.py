@@ -97,14 +97,11 @@ class Difficulty(Stage):
         return made_once(kept, lambda: self._tried(workspace, ref, rows, kept.with_suffix(".jsonl")))
 
     def _tried(self, workspace: "Workspace", ref: str, rows: list[Row], kept: "Path") -> list[float]:
-        from bactrian.generate.local import LocalEngine
+        from bactrian.generate.engines import open_engine
         from bactrian.judge.verified_samples import SampleSettings, sampled_answers, verdicts_of
         from bactrian.verify import at_limit
 
-        hardware = workspace.hardware
-        engine = LocalEngine.load(
-            workspace.input(ref).path, hardware.dtype, device=hardware.device, rows=self.rows_at_once
-        )
+        engine = open_engine(workspace.input(ref).path, workspace.hardware, rows=self.rows_at_once)
         how = SampleSettings(self.samples, self.max_new_tokens, self.temperature if self.samples > 1 else 0.0)
         seed, title, name = workspace.seed, f"difficulty · {ref} answers", f"difficulty: model {ref}"
         completions = sampled_answers(engine, rows, how, seed, kept, title, name)

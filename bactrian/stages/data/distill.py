@@ -86,7 +86,7 @@ class Distill(Stage):
         """Make the traces of these problems; each is kept as it is done, so that a kill loses none of them."""
         from bactrian.chat import thinking_format
         from bactrian.data.io.problem_rows import question_seed
-        from bactrian.generate.local import LocalEngine
+        from bactrian.generate.engines import open_engine
         from bactrian.progress import progress
         from bactrian.think import attempt
         from bactrian.think.forcing import Question, opened_prompt, think
@@ -95,8 +95,8 @@ class Distill(Stage):
 
         if not rows:
             return
-        hardware, folder = workspace.hardware, workspace.input(self.teacher).path
-        engine = LocalEngine.load(folder, hardware.dtype, self.template, device=hardware.device, rows=self.rows_at_once)
+        folder = workspace.input(self.teacher).path
+        engine = open_engine(folder, workspace.hardware, template=self.template, rows=self.rows_at_once)
         form = thinking_format(engine.template, self.format)
         questions = [
             Question(
@@ -112,7 +112,10 @@ class Distill(Stage):
         )
         waiting: dict[int, dict[int, Thought]] = {}
         before = total - len(rows)
-        with Pool(hardware.threads, self.timeout) as pool, progress("distill", total, "problem", before) as bar:
+        with (
+            Pool(workspace.hardware.threads, self.timeout) as pool,
+            progress("distill", total, "problem", before) as bar,
+        ):
 
             def done(number: int, sample: int, thought: "Thought") -> None:
                 mine = waiting.setdefault(number, {})

@@ -14,7 +14,7 @@ from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
     from bactrian.chat import ThinkingFormat
-    from bactrian.generate.local import LocalEngine
+    from bactrian.generate.engine import Engine
     from bactrian.store.artifact import Workspace
     from bactrian.think.forcing import Question
     from bactrian.think.thought import Thought
@@ -104,13 +104,13 @@ class LabelSteps(Stage):
             rows_kept=float(sum(map(len, labels))), steps=float(len(values)), value=sum(values) / len(values)
         )
 
-    def _engine(self, workspace: "Workspace") -> "LocalEngine | None":
-        from bactrian.generate.local import LocalEngine
+    def _engine(self, workspace: "Workspace") -> "Engine | None":
+        from bactrian.generate.engines import open_engine
 
         if self.model is None:
             return None
-        hardware, folder = workspace.hardware, workspace.input(self.model).path
-        return LocalEngine.load(folder, hardware.dtype, self.template, device=hardware.device, rows=self.batch_rows)
+        folder = workspace.input(self.model).path
+        return open_engine(folder, workspace.hardware, template=self.template, rows=self.batch_rows)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Traces are taken to be half as long as they may be, ways on half as long as traces."""
@@ -141,7 +141,7 @@ class Labelling:
     """Some problems' traces, sampled and labelled."""
 
     stage: LabelSteps
-    engine: "LocalEngine"
+    engine: "Engine"
     rows: Sequence[Row]
     pool: "Pool"
     seed: int

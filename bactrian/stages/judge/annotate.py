@@ -112,8 +112,8 @@ class Annotate(Stage):
     def _rated(self, number: int, row: Row, replies: Mapping[str, Row], seed: int) -> Row:
         from bactrian.judge.annotation import rated_row
 
-        of_row = {aspect: replies[f"{number}/{aspect}"] for aspect in self.aspects} if row["answers"] else {}
-        return rated_row(row, of_row, self._label(), seed)
+        aspects: list[str] = [*self.aspects] if row["answers"] else []
+        return rated_row(row, {name: replies[f"{number}/{name}"] for name in aspects}, self._label(), seed)
 
     def _check_read(self, wanted: int, read: int, replies: Mapping[str, Row]) -> None:
         """Raises BactrianError where more ratings cannot be read than `unread` allows."""

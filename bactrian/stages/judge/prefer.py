@@ -97,13 +97,10 @@ class Prefer(Stage):
 
     def _answers(self, workspace: "Workspace", ref: str, rows: list[Row], kept: "Path") -> list[list[Row]]:
         """What one model answers to each prompt: text, score, tokens, whether it ended and could be judged."""
-        from bactrian.generate.local import LocalEngine
+        from bactrian.generate.engines import open_engine
         from bactrian.judge.verified_samples import SampleSettings, sampled_answers, verdicts_of
 
-        hardware = workspace.hardware
-        engine = LocalEngine.load(
-            workspace.input(ref).path, hardware.dtype, device=hardware.device, rows=self.rows_at_once
-        )
+        engine = open_engine(workspace.input(ref).path, workspace.hardware, rows=self.rows_at_once)
         how = SampleSettings(self.samples, self.max_new_tokens, self.temperature, self.top_p)
         seed, title, name = workspace.seed, f"prefer · {ref} answers", f"prefer: model {ref}"
         completions = sampled_answers(engine, rows, how, seed, kept, title, name)

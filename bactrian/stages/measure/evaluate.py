@@ -18,7 +18,7 @@ from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
     from bactrian.evaluate.scoring import Answer, Mode
-    from bactrian.generate.local import LocalEngine
+    from bactrian.generate.engine import Engine
     from bactrian.store.artifact import Workspace
     from bactrian.verify import Pool
 
@@ -197,7 +197,7 @@ class Evaluate(Judged):
         from bactrian.sandbox import versions as packages
         from bactrian.verify import versions
 
-        engine: LocalEngine | None = None
+        engine: Engine | None = None
         modes: list[Mode] = ["greedy", "sampled"] if self.samples else ["greedy"]
         answered = []
         for task in tasks:
@@ -235,7 +235,7 @@ class Evaluate(Judged):
 
     def _answer(
         self,
-        engine: "LocalEngine",
+        engine: "Engine",
         label: str,
         task: Task,
         mode: "Mode",
@@ -316,12 +316,11 @@ class Evaluate(Judged):
         return Forecast(tokens=tokens * len(models), flops=flops, peak_memory=memory, makes=Facts(rows=sum(rows)))
 
 
-def load_engine(folder: Path, stage: Evaluate, workspace: "Workspace") -> "LocalEngine":
+def load_engine(folder: Path, stage: Evaluate, workspace: "Workspace") -> "Engine":
     """The engine on a model folder, as the hardware settings want it."""
-    from bactrian.generate.local import LocalEngine
+    from bactrian.generate.engines import open_engine
 
-    hardware = workspace.hardware
-    return LocalEngine.load(folder, hardware.dtype, stage.template, device=hardware.device, rows=stage.batch_rows)
+    return open_engine(folder, workspace.hardware, template=stage.template, rows=stage.batch_rows)
 
 
 def read_memo(folder: Path, label: str, task: Task, mode: "Mode") -> Answered:

@@ -20,7 +20,7 @@ from bactrian.store.manifest import Kind
 if TYPE_CHECKING:
     from bactrian.chat import ThinkingFormat
     from bactrian.evaluate.thinking_metrics import Run
-    from bactrian.generate.local import LocalEngine
+    from bactrian.generate.engine import Engine
     from bactrian.store.artifact import Workspace
     from bactrian.think.attempt import Attempt, Chosen
     from bactrian.think.forcing import Question
@@ -138,14 +138,11 @@ class Comparing:
         return rows
 
     @cached_property
-    def engine(self) -> "LocalEngine":
-        from bactrian.generate.local import LocalEngine
+    def engine(self) -> "Engine":
+        from bactrian.generate.engines import open_engine
 
-        hardware = self.workspace.hardware
-        folder = self.workspace.input(self.stage.model).path
-        return LocalEngine.load(
-            folder, hardware.dtype, self.stage.template, device=hardware.device, rows=self.stage.batch_rows
-        )
+        folder, stage = self.workspace.input(self.stage.model).path, self.stage
+        return open_engine(folder, self.workspace.hardware, template=stage.template, rows=stage.batch_rows)
 
     @cached_property
     def form(self) -> "ThinkingFormat":

@@ -99,11 +99,10 @@ class Trees:
 
     @cached_property
     def _judge(self) -> Callable[[Sequence[int], Sequence[Sequence[int]]], list[float]]:
-        from bactrian.model.reward_model import RewardModel
+        from bactrian.model.scorers import open_scorer
         from bactrian.think.steps import ProcessReward
 
         stage, workspace = self.comparing.stage, self.comparing.workspace
         assert stage.process_reward is not None
-        folder, hardware = workspace.input(stage.process_reward).path, workspace.hardware
-        model = RewardModel.load(folder, hardware.dtype, stage.template, hardware.device)
+        model = open_scorer(workspace.input(stage.process_reward).path, workspace.hardware, template=stage.template)
         return ProcessReward(model, self.comparing.engine)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bactrian.evaluate.ledger import Look
     from bactrian.evaluate.measure import TaskScore
     from bactrian.evaluate.task import Format, Loaded, Task
-    from bactrian.generate.local import LocalEngine
+    from bactrian.generate.engine import Engine
     from bactrian.store.artifact import Workspace
     from bactrian.verify import Judge, Pool
 
@@ -255,11 +255,10 @@ class Suite(Stage):
         template = ChatTemplate.load(tokenizer, self.template or template_for(tokenizer))
         return Subject(template, context_of(folder) or 2**30, lambda: self._engine(folder, workspace))
 
-    def _engine(self, folder: Path, workspace: "Workspace") -> "LocalEngine":
-        from bactrian.generate.local import LocalEngine
+    def _engine(self, folder: Path, workspace: "Workspace") -> "Engine":
+        from bactrian.generate.engines import open_engine
 
-        hardware = workspace.hardware
-        return LocalEngine.load(folder, hardware.dtype, self.template, device=hardware.device, rows=self.batch_rows)
+        return open_engine(folder, workspace.hardware, template=self.template, rows=self.batch_rows)
 
     def _results(
         self,

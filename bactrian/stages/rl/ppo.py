@@ -54,7 +54,7 @@ class PPO(Watching, PPOOptions):
         return self
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.generate.local import LocalEngine
+        from bactrian.generate.engines import open_engine
         from bactrian.stages.rl.rlvr import VerifiedSampler
         from bactrian.stages.rl.watching import HeldOut
         from bactrian.train.reward_modelling import MixedReward
@@ -70,7 +70,7 @@ class PPO(Watching, PPOOptions):
         self.equip(workspace, value, self.value or self.model)
         assess = MixedReward(self.verifier_weight, judge, self.reward_weight, self.micro_tokens)
         with Pool(2, self.verify_timeout, self.judges(workspace, [*rows, *apart])) as pool:
-            engine = LocalEngine(model, rows=self.rows_at_once)
+            engine = open_engine(model, workspace.hardware, rows=self.rows_at_once)
             sampler = VerifiedSampler(self, engine, rows, pool, workspace.seed)
             task = actor_critic.PPO(
                 model,
@@ -102,11 +102,10 @@ class PPO(Watching, PPOOptions):
         return self._reward_model(workspace, self.value)
 
     def _reward_model(self, workspace: "Workspace", ref: str) -> "RewardModel":
-        from bactrian.model.reward_model import RewardModel
+        from bactrian.model.scorers import open_scorer
 
-        hardware = workspace.hardware
         folder = workspace.input(ref).path
-        return RewardModel.load(folder, hardware.dtype, self.template, hardware.device, quantised=self.quantised)
+        return open_scorer(folder, workspace.hardware, template=self.template, quantised=self.quantised)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         parameters = inputs[self.model].parameters

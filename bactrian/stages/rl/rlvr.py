@@ -11,8 +11,7 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.train.options import GroupOptions
 
 if TYPE_CHECKING:
-    from bactrian.generate.engine import Completion
-    from bactrian.generate.local import LocalEngine
+    from bactrian.generate.engine import Completion, Engine
     from bactrian.store.artifact import Workspace
     from bactrian.train.rl.rollouts import Rollout
     from bactrian.verify import Pool
@@ -41,7 +40,7 @@ class RLVR(Watching, GroupOptions):
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.generate.local import LocalEngine
+        from bactrian.generate.engines import open_engine
         from bactrian.stages.rl.watching import HeldOut
         from bactrian.train.rl.policy import GroupPolicy
         from bactrian.verify import Pool
@@ -50,7 +49,7 @@ class RLVR(Watching, GroupOptions):
         apart = self.held_out_rows(workspace, rows, workspace.input(self.data).name)
         model = self.load(workspace, self.model)
         reference = self.reference(workspace, model, self.model) if self.kl else None
-        engine = LocalEngine(model, rows=self.rows_at_once)
+        engine = open_engine(model, workspace.hardware, rows=self.rows_at_once)
         with Pool(2, self.verify_timeout, self.judges(workspace, [*rows, *apart])) as pool:
             sampler = VerifiedSampler(self, engine, rows, pool, workspace.seed)
             task = GroupPolicy(
@@ -82,7 +81,7 @@ class VerifiedSampler:
     """Samples answers to problem rows from the policy itself and has each verified while others are being sampled."""
 
     def __init__(
-        self, stage: Sampling, engine: "LocalEngine", rows: Sequence[dict[str, Any]], pool: "Pool", seed: int
+        self, stage: Sampling, engine: "Engine", rows: Sequence[dict[str, Any]], pool: "Pool", seed: int
     ) -> None:
         from bactrian.chat import prompt_ids
 

@@ -9,7 +9,7 @@ from bactrian.stages.stage import HeldOutRef
 from bactrian.stages.tune.training import Tuning
 
 if TYPE_CHECKING:
-    from bactrian.generate.local import LocalEngine
+    from bactrian.generate.engine import Engine
     from bactrian.model.language_model import Decoder, LanguageModel
     from bactrian.stages.tune.training import Kept
     from bactrian.store.artifact import Workspace
@@ -106,7 +106,7 @@ class Watching(Tuning, Judged):
 class HeldOut:
     """Greedy answers of the policy to the held-out problems, verified."""
 
-    def __init__(self, engine: "LocalEngine", rows: list[Row], pool: "Pool", max_new_tokens: int) -> None:
+    def __init__(self, engine: "Engine", rows: list[Row], pool: "Pool", max_new_tokens: int) -> None:
         from bactrian.chat import prompt_ids
         from bactrian.generate.engine import Request
 

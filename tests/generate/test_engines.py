@@ -1,0 +1,66 @@
+"""The door to engines: by name, ours or a stranger's, with clear errors for a name that is not there or taken."""
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+
+from bactrian.errors import BactrianError
+from bactrian.generate import engines
+from bactrian.generate.local import LocalEngine
+from bactrian.model.language_model import LanguageModel
+from bactrian.store.hardware import Hardware
+from tests.model.tiny import write_tiny
+
+
+def register(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
+    def of_group(group: str) -> Sequence[EntryPoint]:
+        return [point for point in points if point.group == group]
+
+    engines._registered.cache_clear()
+    monkeypatch.setattr(engines, "entry_points", of_group)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    engines._registered.cache_clear()
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    with pytest.raises(BactrianError, match=r"found 'locl'.*expected 'local'.*none does.*did you mean 'local'"):
+        engines.open_engine(Path("anywhere"), Hardware(engine="locl"))
+
+
+def test_a_broken_plugin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, EntryPoint("far", "not_there.at_all:make", engines.GROUP))
+    with pytest.raises(BactrianError, match=r"engine 'far' \(not_there.at_all:make\) cannot be loaded.*not_there"):
+        engines.open_engine(Path("anywhere"), Hardware(engine="far"))
+
+
+def test_a_name_cannot_be_taken_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, EntryPoint("far", "one:make", engines.GROUP), EntryPoint("far", "two:make", engines.GROUP))
+    with pytest.raises(BactrianError, match="two engines are called 'far': one:make and two:make"):
+        engines.open_engine(Path("anywhere"), Hardware(engine="far"))
+
+
+def test_nobody_takes_the_name_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, EntryPoint("local", "one:make", engines.GROUP))
+    with pytest.raises(BactrianError, match="two engines are called 'local'"):
+        engines.open_engine(Path("anywhere"), Hardware(engine="far"))
+
+
+def test_a_model_in_training_is_sampled_as_it_is(tmp_path: Path) -> None:
+    write_tiny(tmp_path, "llama")
+    model = LanguageModel.load(tmp_path)
+    engine = engines.open_engine(model, Hardware(), rows=3)
+    assert isinstance(engine, LocalEngine) and engine.model is model and engine.rows == 3
+
+
+def test_a_folder_is_opened_as_the_hardware_has_it(tmp_path: Path) -> None:
+    write_tiny(tmp_path, "llama")
+    engine = engines.open_engine(tmp_path, Hardware(dtype="bfloat16"), template="tulu", rows=5)
+    assert isinstance(engine, LocalEngine) and engine.rows == 5
+    assert engine.model.network.dtype == torch.bfloat16 and engine.template.name == "tulu"
