@@ -11,8 +11,9 @@ import torch
 
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
+from bactrian.generate.chat_request import ChatReply, ChatRequest
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.respond import Ask, LocalResponder, Reply
+from bactrian.generate.responders import EngineResponder
 from bactrian.judge.models import RewardJudge, rewards_of_answers
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
@@ -236,9 +237,9 @@ def test_a_pool_of_models_of_this_run_answers(made: dict[str, Path]) -> None:
         [(a["model"], a["sample"]) for a in row["answers"]] == [("sft", 0), ("sft", 1), ("base", 0), ("base", 1)]
         for row in rows
     )
-    asked = [Ask(tuple(row["messages"]), str(row["id"]), n, 8) for n, row in enumerate(rows)]
-    responder = LocalResponder(LocalEngine.load(made["sft"]))
-    whole, part = dict[int, Reply](), dict[int, Reply]()
+    asked = [ChatRequest(tuple(row["messages"]), str(row["id"]), n, 8) for n, row in enumerate(rows)]
+    responder = EngineResponder(LocalEngine.load(made["sft"]))
+    whole, part = dict[int, ChatReply](), dict[int, ChatReply]()
     responder.answer(asked, whole.__setitem__)
     responder.answer(asked[2:4], part.__setitem__)
     assert sorted(whole) == list(range(5)) and [part[0], part[1]] == [whole[2], whole[3]], "as a resumed run asks"
