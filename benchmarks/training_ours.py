@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from bactrian.chat import Rendered
 from bactrian.model.language_model import LanguageModel
 from bactrian.train.loop import Settings, Task, train
-from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
+from bactrian.train.losses import Objective
+from bactrian.train.preference import Pair, Preference, reference_logprobs
 from bactrian.train.supervised import Supervised
 
 MICRO_TOKENS = 4096

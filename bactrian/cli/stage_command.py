@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from bactrian.errors.wording import show, type_in_words
 from bactrian.stages.stage import Stage
+from bactrian.train.registry import OneOf
 
 if TYPE_CHECKING:
     from bactrian.recipe.recipe import Recipe
@@ -74,12 +75,15 @@ def _option(name: str, field: FieldInfo) -> click.Option:
         flag = name.replace("_", "-")
         return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=help_text.strip())
     several = _is_list(annotation)
-    metavar = "VALUE,…" if several else _metavar(annotation)
+    metavar = "VALUE,…" if several else _metavar(field)
     return click.Option([_flag(name), name], multiple=several, metavar=metavar, help=help_text.strip())
 
 
-def _metavar(annotation: Any) -> str:
+def _metavar(field: FieldInfo) -> str:
     """ "[dpo|simpo]" for choices, else TEXT, NUMBER, MAPPING."""
+    annotation = field.annotation
+    if registered := next((mark for mark in field.metadata if isinstance(mark, OneOf)), None):
+        return f"[{'|'.join(registered.names())}]"
     if typing.get_origin(annotation) is typing.Literal:
         return f"[{'|'.join(map(str, typing.get_args(annotation)))}]"
     return (type_in_words(annotation) or "YAML").upper().removeprefix("A ").removeprefix("WHOLE ")

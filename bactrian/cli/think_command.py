@@ -8,7 +8,7 @@ import click
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
-    from bactrian.generate.chat_server import Server
+    from bactrian.generate.chat_server import Endpoint
     from bactrian.generate.completions_server import CompletionEngine
 
 TRIES = 2
@@ -89,7 +89,7 @@ def think(
     from bactrian.chat import thinking_format
     from bactrian.cli.model_argument import model_folder
     from bactrian.cli.think_console import think_afar, think_aloud
-    from bactrian.generate.chat_server import Server
+    from bactrian.generate.chat_server import Endpoint
     from bactrian.generate.local import LocalEngine
     from bactrian.think.thought import Budget
 
@@ -99,14 +99,14 @@ def think(
     messages = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": question}]
     limits = Budget(budget, waits, extension, final, answer, greedy_answer=temperature == 0)
     if server is not None:
-        remote = _remote(folder, template, Server(server, served_as or model, key_name, timeout=timeout, tries=TRIES))
+        remote = _remote(folder, template, Endpoint(server, served_as or model, key_name, timeout=timeout, tries=TRIES))
         think_afar(remote, messages, thinking_format(remote.template, form), limits, temperature=temperature, seed=seed)
         return
     engine = LocalEngine.load(folder, template=template, rows=1)
     think_aloud(engine, messages, thinking_format(engine.template, form), limits, temperature=temperature, seed=seed)
 
 
-def _remote(folder: Path, template: str | None, server: "Server") -> "CompletionEngine":
+def _remote(folder: Path, template: str | None, server: "Endpoint") -> "CompletionEngine":
     """The engine behind a server, with the tokenizer, template and context of the model in the folder."""
     from bactrian.chat import ChatTemplate, template_for
     from bactrian.generate.completions_server import CompletionEngine

@@ -22,7 +22,7 @@ from bactrian.train import checkpoints
 from bactrian.train.heap import Heap
 from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.pace import Pace
-from bactrian.train.schedules import Schedule, learning_rate
+from bactrian.train.schedules import learning_rate
 
 # a micro-batch's share of the update's loss, and sums to add to the update's metrics
 Share = tuple[torch.Tensor, dict[str, float]]
@@ -80,7 +80,7 @@ class Settings:
     """How weights are moved."""
 
     learning_rate: float
-    schedule: Schedule = "linear"
+    schedule: str = "linear"  # a name of SCHEDULES
     warmup: float = 0.0
     floor: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)

@@ -7,6 +7,17 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bactrian.train.losses import (
+    ADVANTAGES,
+    AGGREGATES,
+    KL_ESTIMATORS,
+    POLICY_LOSSES,
+    Advantage,
+    Aggregate,
+    KLEstimator,
+    PolicyObjective,
+)
+
 
 class Options(BaseModel):
     """Of every task: how a step is cut."""
@@ -55,20 +66,13 @@ class GroupOptions(RolloutOptions):
     """Of GRPO and its variants (docs/methods.md)."""
 
     updates_per_step: int = Field(1, ge=1, description="optimiser updates over the answers of one step")
-    objective: Literal["clip", "gspo", "cispo"] = Field(
-        "clip",
-        description="clipped ratio by token (GRPO), by answer (GSPO), or as a weight without gradient (CISPO)",
-    )
-    advantage: Literal["std", "none", "rloo"] = Field(
-        "std", description="divide by the group's deviation (GRPO), only centre (Dr. GRPO), or leave one out (RLOO)"
-    )
-    aggregate: Literal["token", "response", "constant"] = Field(
-        "token", description="mean over tokens (DAPO), over responses (GRPO), or a constant divisor (Dr. GRPO)"
-    )
+    objective: PolicyObjective = Field("clip", description=POLICY_LOSSES.described())
+    advantage: Advantage = Field("std", description=ADVANTAGES.described())
+    aggregate: Aggregate = Field("token", description=AGGREGATES.described())
     clip_low: float = Field(0.2, gt=0, lt=1, description="ratio is clipped at 1 - this")
     clip_high: float = Field(0.272, gt=0, description="ratio is clipped at 1 + this")
     kl: float = Field(0.0, ge=0, description="weight of the KL to the reference; 0 loads no reference")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="see docs; the reference uses k3")
+    kl_estimator: KLEstimator = Field("k3", description=KL_ESTIMATORS.described())
     kl_in: Literal["loss", "reward"] = Field(
         "loss", description="on each token of the loss, or off the answer's reward"
     )
@@ -102,7 +106,7 @@ class PPOOptions(RolloutOptions):
     epochs: int = Field(4, ge=1, description="passes over the answers of a step")
     parts: int = Field(1, ge=1, description="optimiser updates of each pass")
     kl: float = Field(0.05, ge=0, description="of the KL estimate in each token's reward; 0 loads no reference")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="see docs; the reference uses k1 in the reward")
+    kl_estimator: KLEstimator = Field("k1", description=KL_ESTIMATORS.described())
     discount: float = Field(1.0, gt=0, le=1, description="gamma")
     decay: float = Field(0.95, ge=0, le=1, description="lambda of the advantage estimate")
     clip: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 ± this")

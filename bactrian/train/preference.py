@@ -13,7 +13,8 @@ from bactrian.model.packing import Group, pack, plant
 from bactrian.progress import progress
 from bactrian.train.batches import Batches, answer_tokens
 from bactrian.train.loop import Share
-from bactrian.train.objectives import PreferenceLoss, preference, segment_sums
+from bactrian.train.losses import PREFERENCE_LOSSES, Objective, PairSums
+from bactrian.train.objectives import segment_sums
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,6 @@ def remember(kept: Journal | None, key: str, compute: Callable[[], torch.Tensor]
     return torch.tensor(kept.found[key], dtype=torch.float32)
 
 
-@dataclass(frozen=True)
-class Objective:
-    """Which loss, and its constants (see `objectives.preference`)."""
-
-    loss: PreferenceLoss
-    beta: float
-    gamma: float = 0.0
-    label_smoothing: float = 0.0
-    sft_weight: float = 0.0  # of an added cross-entropy per token on the chosen answer
-
-
 class Preference(Batches):
     """A preference loss over pairs, mean over the pairs of a step."""
 
@@ -97,29 +87,19 @@ class Preference(Batches):
             micro_tokens: tokens of one forward and backward.
         """
         super().__init__(pairs, batch=batch_pairs, epochs=epochs, seed=seed, micro_tokens=micro_tokens)
-        self.model, self.pairs, self.reference, self.objective = model, pairs, reference, objective
+        self.model, self.pairs, self.reference = model, pairs, reference
+        self.objective, self.loss = objective, PREFERENCE_LOSSES.use(objective.loss)
 
     def share(self, rows: list[int], count: int, known: dict[str, float]) -> Share:
         pairs = [self.pairs[i] for i in rows]
         sums = pair_logprobs(self.model, pairs)
         reference = None if self.reference is None else self.reference[rows].to(sums.device)
         lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs], device=sums.device)
-        o = self.objective
-        losses = preference(
-            o.loss,
-            sums[:, 0],
-            sums[:, 1],
-            lengths[:, 0],
-            lengths[:, 1],
-            None if reference is None else reference[:, 0],
-            None if reference is None else reference[:, 1],
-            beta=o.beta,
-            gamma=o.gamma,
-            label_smoothing=o.label_smoothing,
-        )
+        known_of = (None, None) if reference is None else (reference[:, 0], reference[:, 1])
+        losses = self.loss(PairSums(sums[:, 0], sums[:, 1], lengths[:, 0], lengths[:, 1], *known_of), self.objective)
         each = losses.loss
-        if o.sft_weight:
-            each = each - o.sft_weight * sums[:, 0] / lengths[:, 0]
+        if self.objective.sft_weight:
+            each = each - self.objective.sft_weight * sums[:, 0] / lengths[:, 0]
         chosen, rejected = losses.chosen_reward.detach(), losses.rejected_reward.detach()
         metrics = {
             "accuracy": float((chosen > rejected).sum()),

@@ -11,15 +11,16 @@ import torch
 
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
+from bactrian.generate.chat_request import ChatReply, ChatRequest
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.respond import Ask, LocalResponder, Reply
+from bactrian.generate.responders import EngineResponder
 from bactrian.judge.models import RewardJudge, rewards_of_answers
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
 from bactrian.recipe.recipe import load
 from bactrian.run import runner
 from bactrian.store.artifact import Store
-from bactrian.train.objectives import group_advantages
+from bactrian.train.losses import ADVANTAGES
 from bactrian.verify import Problem, verify
 from tests.generate.chat_server import Handler, completion, serving
 from tests.stages.test_training_stages import write_inputs
@@ -150,9 +151,9 @@ def test_rewards_of_both_kinds_train_one_policy(made: dict[str, Path], step: str
 def test_advantages_never_compare_two_scales(scale: str) -> None:
     """A group's advantages are those that it has alone, whatever the rewards of other prompts' groups."""
     rule, model = torch.tensor([[1.0, 0.0, 0.0, 1.0]]), torch.tensor([[0.52, 0.48, 0.51, 0.5]])
-    together = group_advantages(torch.cat([rule, model]), scale)  # type: ignore[arg-type]
+    together = ADVANTAGES.use(scale)(torch.cat([rule, model]))
     for place, alone in enumerate((rule, model)):
-        assert torch.equal(together[place], group_advantages(alone, scale)[0])  # type: ignore[arg-type]
+        assert torch.equal(together[place], ADVANTAGES.use(scale)(alone)[0])
         assert abs(float(together[place].sum())) < 1e-5
 
 
@@ -236,9 +237,9 @@ def test_a_pool_of_models_of_this_run_answers(made: dict[str, Path]) -> None:
         [(a["model"], a["sample"]) for a in row["answers"]] == [("sft", 0), ("sft", 1), ("base", 0), ("base", 1)]
         for row in rows
     )
-    asked = [Ask(tuple(row["messages"]), str(row["id"]), n, 8) for n, row in enumerate(rows)]
-    responder = LocalResponder(LocalEngine.load(made["sft"]))
-    whole, part = dict[int, Reply](), dict[int, Reply]()
+    asked = [ChatRequest(tuple(row["messages"]), str(row["id"]), n, 8) for n, row in enumerate(rows)]
+    responder = EngineResponder(LocalEngine.load(made["sft"]))
+    whole, part = dict[int, ChatReply](), dict[int, ChatReply]()
     responder.answer(asked, whole.__setitem__)
     responder.answer(asked[2:4], part.__setitem__)
     assert sorted(whole) == list(range(5)) and [part[0], part[1]] == [whole[2], whole[3]], "as a resumed run asks"

@@ -12,7 +12,7 @@ from chain import thinker
 
 from bactrian.chat import FORMATS
 from bactrian.errors import BactrianError
-from bactrian.generate.chat_server import Server
+from bactrian.generate.chat_server import Endpoint
 from bactrian.generate.completions_server import CompletionEngine
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
@@ -54,7 +54,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
 
 
 @pytest.fixture(params=["ids", "text"])
-def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tuple[Served, Server]]:
+def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tuple[Served, Endpoint]]:
     served = Served(LocalEngine(engine.model), request.param == "ids")
 
     class Handler(BaseHTTPRequestHandler):
@@ -75,7 +75,7 @@ def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tupl
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
-        yield served, Server(f"http://127.0.0.1:{http.server_address[1]}/v1", "chain", concurrency=4, tries=2)
+        yield served, Endpoint(f"http://127.0.0.1:{http.server_address[1]}/v1", "chain", concurrency=4, tries=2)
     finally:
         http.shutdown()
         http.server_close()
@@ -84,7 +84,7 @@ def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tupl
 @pytest.mark.parametrize("name", ["tags", "s1"])
 @pytest.mark.parametrize("budget", [Budget(0, answer=5), Budget(14, answer=5), Budget(40, waits=2, answer=5)])
 def test_greedy_thoughts_are_those_of_this_process(
-    engine: LocalEngine, served: tuple[Served, Server], name: str, budget: Budget
+    engine: LocalEngine, served: tuple[Served, Endpoint], name: str, budget: Budget
 ) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     form, asked = FORMATS[name], [{"role": "user", "content": "ab?"}]
@@ -96,7 +96,7 @@ def test_greedy_thoughts_are_those_of_this_process(
     ]
 
 
-def test_sampled_thoughts_keep_their_budget(engine: LocalEngine, served: tuple[Served, Server]) -> None:
+def test_sampled_thoughts_keep_their_budget(engine: LocalEngine, served: tuple[Served, Endpoint]) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     form = FORMATS["tags"]
     prompt = opened_prompt([{"role": "user", "content": "ab?"}], engine.template, form)
@@ -107,7 +107,7 @@ def test_sampled_thoughts_keep_their_budget(engine: LocalEngine, served: tuple[S
 
 
 def test_an_answer_that_is_none_is_asked_for_again_and_then_an_error(
-    engine: LocalEngine, served: tuple[Served, Server]
+    engine: LocalEngine, served: tuple[Served, Endpoint]
 ) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     served[0].broken = 1
@@ -120,7 +120,7 @@ def test_an_answer_that_is_none_is_asked_for_again_and_then_an_error(
 
 
 def test_the_command_thinks_on_a_server(
-    tmp_path: Path, served: tuple[Served, Server], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, served: tuple[Served, Endpoint], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from bactrian.cli.main import invoke
 

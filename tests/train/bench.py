@@ -19,8 +19,9 @@ from bactrian.model.language_model import Decoder, LanguageModel
 from bactrian.model.reward_model import RewardModel
 from bactrian.store.artifact import Workspace
 from bactrian.train.loop import Remembering, Settings, Share, Task, Update, train
+from bactrian.train.losses import Objective
 from bactrian.train.options import GroupOptions, Options, PPOOptions
-from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
+from bactrian.train.preference import Pair, Preference, reference_logprobs
 from bactrian.train.reward_modelling import BradleyTerry, MixedReward
 from bactrian.train.rl import actor_critic
 from bactrian.train.rl.policy import GroupPolicy

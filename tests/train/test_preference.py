@@ -9,8 +9,9 @@ import torch
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.reward_model import RewardModel
 from bactrian.train.loop import Settings
+from bactrian.train.losses import Objective
 from bactrian.train.objectives import kahneman_tversky
-from bactrian.train.preference import Objective, Pair, Preference, pair_logprobs, reference_logprobs
+from bactrian.train.preference import Pair, Preference, pair_logprobs, reference_logprobs
 from bactrian.train.reward_modelling import BradleyTerry
 from bactrian.train.unpaired import Unpaired, reference_sums
 from tests.model.test_packing import plain_logprobs

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from bactrian.errors import BactrianError
 from bactrian.model.reward_model import RewardModel
 from bactrian.train.loop import Settings
-from bactrian.train.objectives import importance_weights, policy_loss
+from bactrian.train.losses import POLICY_LOSSES, PolicyTokens
+from bactrian.train.objectives import importance_weights
 from bactrian.train.options import GroupOptions, PPOOptions
 from bactrian.train.reward_modelling import MixedReward
 from bactrian.train.rl import actor_critic
@@ -123,9 +124,8 @@ def test_weighed_answers_of_an_old_policy_give_the_new_one_s_gradient() -> None:
 
     def gradient(sampled: torch.Tensor, cap: float | None) -> torch.Tensor:
         logprobs = logits.log_softmax(0)
-        each = policy_loss(
-            "clip", logprobs, logprobs.detach(), advantages, torch.arange(4), 4, clip_low=0.2, clip_high=0.2
-        ).loss
+        tokens = PolicyTokens(logprobs, logprobs.detach(), advantages, torch.arange(4), 4)
+        each = POLICY_LOSSES.use("clip")(tokens, 0.2, 0.2).loss
         weights = 1.0 if cap is None else importance_weights(logprobs, sampled, cap)
         return torch.autograd.grad((sampled.exp() * weights * each).sum(), logits)[0]
 

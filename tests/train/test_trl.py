@@ -15,9 +15,10 @@ import torch
 
 from bactrian.model.packing import Forest, Group
 from bactrian.train.loop import Update
-from bactrian.train.objectives import group_advantages, importance_weights, overlong_penalty
+from bactrian.train.losses import ADVANTAGES, Objective
+from bactrian.train.objectives import importance_weights, overlong_penalty
 from bactrian.train.options import GroupOptions
-from bactrian.train.preference import Objective, Pair, Preference, pair_logprobs, reference_logprobs
+from bactrian.train.preference import Pair, Preference, pair_logprobs, reference_logprobs
 from bactrian.train.reward_modelling import BradleyTerry
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Rollout
@@ -109,7 +110,7 @@ def test_preference_losses(case: dict[str, Any]) -> None:
     kept = None if case["objective"]["loss"] == "simpo" else sums(reference, pairs)
     task = Preference(
         model, pairs, kept, Objective(**case["objective"]), batch_pairs=half, epochs=1, seed=3, micro_tokens=15
-    )  # type: ignore[arg-type]
+    )
     (update,) = task.updates(0)
     loss, metrics = taken(update)
     assert_equal(loss, case["loss"])
@@ -155,7 +156,7 @@ def test_kto(case: dict[str, Any]) -> None:
         epochs=1,
         seed=3,
         micro_tokens=15,
-    )  # type: ignore[arg-type]
+    )
     (update,) = task.updates(0)
     loss, metrics = taken(update)
     assert_equal(loss, case["loss"])
@@ -183,7 +184,7 @@ def test_bradley_terry(case: dict[str, Any]) -> None:
     pairs = [Pair((i,), answer(i, 2), answer(half + i, 3)) for i in range(half)]
     task = BradleyTerry(
         model, pairs, case["margins"], centring=case["centring"], batch_pairs=half, epochs=1, seed=3, micro_tokens=12
-    )  # type: ignore[arg-type]
+    )
     (update,) = task.updates(0)
     loss, metrics = taken(update)
     assert_equal(loss, case["loss"])
@@ -261,7 +262,7 @@ def test_policy_losses_away_from_the_old_policy(case: dict[str, Any]) -> None:
 def test_advantages_and_importance_weights() -> None:
     given = TRL["policy"]
     rewards = torch.tensor(given["rewards"], dtype=torch.float64).view(2, 4)
-    assert_equal(group_advantages(rewards, "none").flatten().tolist(), given["cases"][0]["advantages"])
+    assert_equal(ADVANTAGES.use("none")(rewards).flatten().tolist(), given["cases"][0]["advantages"])
     for old, sampled, expected in zip(given["old"], given["sampled"], given["cases"][0]["importance"], strict=True):
         weights = importance_weights(*(torch.tensor(x, dtype=torch.float64) for x in (old, sampled)), cap=2.0)
         assert_equal(weights.tolist(), expected)
@@ -270,7 +271,7 @@ def test_advantages_and_importance_weights() -> None:
 def test_advantages_by_the_deviation_differ_by_what_is_known() -> None:
     """Ours is the population's deviation, + 1e-8, as in Tülu 3.1's trainer. TRL's is the sample's, + 1e-4."""
     rewards = torch.tensor(TRL["policy"]["rewards"], dtype=torch.float64).view(2, 4)
-    ours = group_advantages(rewards, "std") * (rewards.std(1, correction=0, keepdim=True) + 1e-8)
+    ours = ADVANTAGES.use("std")(rewards) * (rewards.std(1, correction=0, keepdim=True) + 1e-8)
     theirs = torch.tensor(TRL["policy"]["scaled"]).view(2, 4) * (rewards.std(1, correction=1, keepdim=True) + 1e-4)
     assert_equal(ours.tolist(), theirs.tolist())
 

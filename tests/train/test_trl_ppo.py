@@ -22,7 +22,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from bactrian.model import attention
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.reward_model import RewardModel
-from bactrian.train.objectives import clipped_policy, clipped_value, generalised_advantages, kl_estimate, whiten
+from bactrian.train.losses import clipped_policy, kl_estimate
+from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
 from bactrian.train.options import PPOOptions
 from bactrian.train.reward_modelling import MixedReward
 from bactrian.train.rl import actor_critic

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from bactrian.chat import ThinkingFormat
     from bactrian.evaluate.thinking_metrics import Run
     from bactrian.generate.engine import Engine
-    from bactrian.judge.models import RewardJudge
     from bactrian.store.artifact import Workspace
     from bactrian.think.attempt import Attempt, Chosen
     from bactrian.think.forcing import Question
     from bactrian.think.thought import Budget, Thought
-    from bactrian.verify import Pool
+    from bactrian.verify import Judge, Pool
 
 Row = dict[str, Any]
 
@@ -152,13 +151,11 @@ class Comparing:
         return thinking_format(self.engine.template, self.stage.format)
 
     @cached_property
-    def judge(self) -> "RewardJudge":
-        from bactrian.judge.models import RewardJudge
-        from bactrian.model.scorers import open_scorer
+    def judge(self) -> "Judge":
+        from bactrian.judge.panel import open_judge
 
-        assert self.stage.reward_model is not None
-        folder = self.workspace.input(self.stage.reward_model).path
-        return RewardJudge(open_scorer(folder, self.workspace.hardware))
+        folder = self.workspace.input(str(self.stage.reward_model)).path
+        return open_judge("reward_model", folder, self.workspace.hardware)
 
     @cached_property
     def shaping(self) -> dict[str, Any]:

@@ -162,11 +162,10 @@ class Suite(Stage):
     def _judges(self, workspace: "Workspace") -> "dict[str, Judge]":
         if self.classifier is None:
             return {}
-        from bactrian.generate.respond import LocalResponder
-        from bactrian.judge.models import ComplianceJudge
+        from bactrian.judge.panel import open_judges
 
-        engine = self._engine(workspace.input(self.classifier).path, workspace)
-        return {"compliance_model": ComplianceJudge(LocalResponder(engine))}
+        models = {"compliance_model": workspace.input(self.classifier).path}
+        return open_judges(models, workspace.hardware, template=self.template, rows=self.batch_rows)
 
     def _changed(self, task: "Task") -> "Task":
         tokens = min(task.max_new_tokens, self.max_new_tokens or task.max_new_tokens)

@@ -1,7 +1,7 @@
 """Stage `rlvr`: reinforcement learning with verifiable rewards."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -9,6 +9,7 @@ from bactrian.errors import BactrianError
 from bactrian.stages.rl.watching import Watching
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.train.options import GroupOptions
+from bactrian.train.schedules import SCHEDULES, Schedule
 
 if TYPE_CHECKING:
     from bactrian.generate.engine import Completion, Engine
@@ -36,7 +37,7 @@ class RLVR(Watching, GroupOptions):
     rows_at_once: int = Field(64, ge=1, description="answers sampled side by side")
     verify_timeout: float = Field(10.0, gt=0, description="seconds for one slow verification")
     learning_rate: float = Field(5e-7, gt=0, description="peak of the schedule")
-    schedule: Literal["linear", "cosine", "constant", "anneal"] = Field("constant", description="after the warm-up")
+    schedule: Schedule = Field("constant", description=f"after the warm-up. {SCHEDULES.described()}")
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
 
     def run(self, workspace: "Workspace") -> None:

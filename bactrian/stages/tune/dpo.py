@@ -1,13 +1,14 @@
 """Stage `dpo`: direct preference tuning on pairs."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.pairs import remembered, token_pairs
 from bactrian.stages.tune.training import Tuning
+from bactrian.train.losses import PREFERENCE_LOSSES, Objective, PreferenceLoss
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ class DPO(Tuning):
 
     model: ModelRef = Field(description="the model to tune, and the reference")
     data: DataRef = Field(description="pair rows")
-    loss: Literal["dpo", "dpo_norm", "simpo", "ipo"] = Field("dpo_norm", description="dpo_norm: means over tokens")
+    loss: PreferenceLoss = Field("dpo_norm", description=PREFERENCE_LOSSES.described())
     beta: float = Field(5.0, gt=0, description="inverse temperature of the implicit reward")
     gamma: float = Field(0.0, ge=0, description="target margin of simpo")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of pairs taken to be labelled the wrong way")
@@ -43,14 +44,15 @@ class DPO(Tuning):
 
     @model_validator(mode="after")
     def _margin(self) -> Self:
-        if self.gamma and self.loss != "simpo":
-            raise ValueError(f"gamma: found {self.gamma:g} with loss {self.loss}; only simpo has a target margin")
+        if self.gamma and "gamma" not in PREFERENCE_LOSSES.find(self.loss).takes:
+            those = ", ".join(PREFERENCE_LOSSES.taking("gamma"))
+            raise ValueError(f"gamma: found {self.gamma:g} with loss {self.loss}; only {those} has a target margin")
         return self
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.files import read_rows
         from bactrian.data.io.rows import licences
-        from bactrian.train.preference import Objective, Preference
+        from bactrian.train.preference import Preference
 
         source = workspace.input(self.data)
         rows = read_rows(source.path, "pair")
@@ -58,7 +60,7 @@ class DPO(Tuning):
             workspace.add_licence(licence)
         model = self.load(workspace, self.model)
         pairs, _ = token_pairs("dpo", rows, str(source.path), model.template, self.max_length, workspace)
-        reference = None if self.loss == "simpo" else self._reference(workspace, model, pairs)
+        reference = self._reference(workspace, model, pairs) if self._needs_reference else None
         task = Preference(
             model,
             pairs,
@@ -70,6 +72,10 @@ class DPO(Tuning):
             micro_tokens=self.micro_tokens,
         )
         self.train(workspace, model, task)
+
+    @property
+    def _needs_reference(self) -> bool:
+        return PREFERENCE_LOSSES.find(self.loss).needs_reference
 
     def _reference(self, workspace: "Workspace", model: "LanguageModel", pairs: "list[Pair]") -> "torch.Tensor":
         """The start's log-probabilities of all pairs, [P, 2]; from the memo if they were computed before."""
@@ -86,6 +92,6 @@ class DPO(Tuning):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         model, data = inputs[self.model], inputs[self.data]
         tokens = data.rows * self.epochs * (data.tokens_per_row or 200)
-        flops = (6 + (0 if self.loss == "simpo" else 2 / self.epochs)) * model.parameters * tokens
+        flops = (6 + (2 / self.epochs if self._needs_reference else 0)) * model.parameters * tokens
         memory = self.memory(model.parameters, tokens)
         return Forecast(tokens, flops, memory, Facts(parameters=model.parameters))

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast
 from bactrian.stages.tune.training import LongRows, Training
+from bactrian.train.schedules import SCHEDULES, Schedule
 
 if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
@@ -33,7 +34,7 @@ class Pretrain(Training, LongRows):
     epochs: float = Field(1.0, gt=0, description="passes over the data")
     batch_size: int = Field(64, ge=1, description="texts per optimiser step")
     learning_rate: float = Field(2e-3, gt=0, description="peak of the schedule")
-    schedule: Literal["linear", "cosine", "constant", "anneal"] = Field("cosine", description="after the warm-up")
+    schedule: Schedule = Field("cosine", description=f"after the warm-up. {SCHEDULES.described()}")
     weight_decay: float = Field(0.1, ge=0, description="of matrices; never of embeddings and norms")
     betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's decay rates")
     floor: float = Field(0.1, ge=0, le=1, description="where the cosine ends, as a share of the peak")

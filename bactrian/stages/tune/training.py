@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from bactrian.stages.stage import Settings, Stage
 from bactrian.store.manifest import Kind
 from bactrian.train.options import Options
+from bactrian.train.schedules import SCHEDULES, Schedule
 
 if TYPE_CHECKING:
     from bactrian.chat import Rendered
@@ -65,7 +66,7 @@ class Training(Stage, Options):
     makes = Kind.MODEL
 
     learning_rate: float = Field(1e-5, gt=0, description="peak of the schedule")
-    schedule: Literal["linear", "cosine", "constant", "anneal"] = Field("linear", description="after the warm-up")
+    schedule: Schedule = Field("linear", description=f"after the warm-up. {SCHEDULES.described()}")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the updates over which the rate rises")
     weight_decay: float = Field(0.0, ge=0, description="of matrices; never of embeddings and norms")
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay rates")

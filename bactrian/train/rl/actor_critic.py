@@ -14,14 +14,8 @@ from bactrian.model.packing import Forest, Group, Span, pack, plant
 from bactrian.model.reward_model import RewardModel
 from bactrian.train.batches import answer_tokens
 from bactrian.train.loop import Share, Update
-from bactrian.train.objectives import (
-    clipped_policy,
-    clipped_value,
-    generalised_advantages,
-    importance_weights,
-    kl_estimate,
-    whiten,
-)
+from bactrian.train.losses import clipped_policy, kl_estimate
+from bactrian.train.objectives import clipped_value, generalised_advantages, importance_weights, whiten
 from bactrian.train.options import PPOOptions
 from bactrian.train.rl.rollouts import Rollout, Sampled, Sampler, refuse_stale
 from bactrian.train.rl.stale import Queue, age

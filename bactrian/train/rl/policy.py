@@ -12,13 +12,8 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, pack, plant
 from bactrian.train.batches import answer_tokens
 from bactrian.train.loop import Share, Update
-from bactrian.train.objectives import (
-    group_advantages,
-    importance_weights,
-    kl_estimate,
-    overlong_penalty,
-    policy_loss,
-)
+from bactrian.train.losses import ADVANTAGES, AGGREGATES, POLICY_LOSSES, PolicyTokens, StepSize, kl_estimate
+from bactrian.train.objectives import importance_weights, overlong_penalty
 from bactrian.train.options import GroupOptions
 from bactrian.train.rl.rollouts import Rollout, Sampled, Sampler, gather, headline
 from bactrian.train.rl.stale import Queue, age
@@ -114,7 +109,7 @@ class GroupPolicy:
         return rewards
 
     def _trained(self, sampled: Sampled) -> _TrainedGroup:
-        advantages = group_advantages(torch.tensor([sampled.rewards]), self.settings.advantage)[0].tolist()
+        advantages = ADVANTAGES.use(self.settings.advantage)(torch.tensor([sampled.rewards]))[0].tolist()
         kept = [i for i, r in enumerate(sampled.rollouts) if r.ended or self.settings.train_unended]
         return _TrainedGroup(
             Group(self.sampler.prompt(sampled.problem), tuple(sampled.rollouts[i].ids for i in kept)),
@@ -184,7 +179,9 @@ class GroupPolicy:
             advantages = torch.tensor([a for g in part for a in g.advantages], device=device)[owner]
             old = old.to(device)
             sampled = torch.cat([x for g in part for x in g.sampled]).to(device)
-            policy = policy_loss(s.objective, logprobs, old, advantages, owner, len(spans), s.clip_low, s.clip_high)
+            policy = POLICY_LOSSES.use(s.objective)(
+                PolicyTokens(logprobs, old, advantages, owner, len(spans)), s.clip_low, s.clip_high
+            )
             each = policy.loss
             gap = (sampled - old).abs()
             worst.append(float(gap.max()))
@@ -206,10 +203,7 @@ class GroupPolicy:
                 each = each + s.kl * kl
                 metrics["kl"] = float(kl.detach().sum())
             lengths = torch.tensor([span.length for span in spans], device=device, dtype=each.dtype)[owner]
-            if s.aggregate == "response":
-                loss = (each / lengths).sum() / answers
-            else:
-                loss = each.sum() / (trained if s.aggregate == "token" else answers * s.max_new_tokens)
-            return loss, metrics
+            step = StepSize(answers, trained, s.max_new_tokens)
+            return AGGREGATES.use(s.aggregate)(each, lengths, step), metrics
 
         return share

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.generate.chat_server import Server, ServerResponder
-from bactrian.generate.respond import Ask, OnReply, Reply
-from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge, question
+from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
+from bactrian.generate.chat_server import Endpoint, ServerResponder
+from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge, rating_question
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
@@ -24,15 +24,15 @@ class Says:
     """A responder that answers from a list, and keeps what it was asked."""
 
     def __init__(self, *texts: str) -> None:
-        self.texts, self.asked = iter(texts), list[Ask]()
+        self.texts, self.asked = iter(texts), list[ChatRequest]()
 
-    def answer(self, asked: Sequence[Ask], on_reply: OnReply) -> None:
+    def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
         self.asked += asked
         for place in range(len(asked)):
             text = next(self.texts, None)
             if text is None:
                 raise RuntimeError("nothing more to say")
-            on_reply(place, Reply(text))
+            on_reply(place, ChatReply(text))
 
 
 def test_a_judges_rating_is_the_score() -> None:
@@ -66,7 +66,7 @@ def test_a_judge_behind_a_server() -> None:
 
     items = [Item("judge", f"text {n}", "-", {}, "Say.") for n in range(4)]
     with serving(behave) as (url, _):
-        judge = ModelJudge(ServerResponder(Server(url, "m", backoff=0.0)))
+        judge = ModelJudge(ServerResponder(Endpoint(url, "m", backoff=0.0)))
         with Pool(judges={"judge": judge}) as pool:
             found = pool.verify_all(items)
     assert [v.extracted for v in found[:3]] == ["1", "4", "7"] and found[3].outcome == "crashed"
@@ -75,7 +75,7 @@ def test_a_judge_behind_a_server() -> None:
 
 def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
     settings = {"rubric": "kindness", "right_from": 7.0}
-    text = question(Problem("gold", settings, "Say {x}."), "Rating: 10 {y}")
+    text = rating_question(Problem("gold", settings, "Say {x}."), "Rating: 10 {y}")
     for part in (
         "What counts: kindness",
         "comparison: gold",
@@ -84,8 +84,8 @@ def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
     ):
         assert part in text
     before = [{"role": "system", "content": "Be kind."}]
-    assert "[system]\nBe kind.\n\n[user]\nSay it." in question(Problem("-", settings, "Say it.", before), "5")
-    assert "comparison" not in question(Problem("-", settings, "Say."), "5")
+    assert "[system]\nBe kind.\n\n[user]\nSay it." in rating_question(Problem("-", settings, "Say it.", before), "5")
+    assert "comparison" not in rating_question(Problem("-", settings, "Say."), "5")
 
 
 def test_a_reward_models_score(tmp_path: Path) -> None:
