@@ -26,6 +26,7 @@ from bactrian.stages.data.label_steps import LabelSteps
 from bactrian.stages.tune.process_reward import labelled
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.manifest import Kind
+from bactrian.think import step_labels
 from bactrian.think.steps import ProcessReward, step_ends
 from bactrian.train.objectives import step_loss
 from bactrian.train.step_rewards import StepRewards, Trace, step_scores, told_apart
@@ -112,16 +113,16 @@ def test_a_step_is_worth_the_share_of_ways_on_that_end_right(tmp_path: Path, mon
     values = [value for row in rows for value in row["values"]]
     assert 0 < sum(values) / len(values) < 1 and len(set(values)) > 2
     monkeypatch.setattr(label_steps, "AT_ONCE", 2)
-    thinking, count = label_steps.Labelling.traces, 0
+    thinking, count = step_labels.StepLabels.traces, 0
 
-    def die(self: label_steps.Labelling) -> Any:
+    def die(self: step_labels.StepLabels) -> Any:
         nonlocal count
         count += 1
         if count == 2:
             raise KeyboardInterrupt
         return thinking(self)
 
-    monkeypatch.setattr(label_steps.Labelling, "traces", die)
+    monkeypatch.setattr(step_labels.StepLabels, "traces", die)
     with pytest.raises(KeyboardInterrupt):
         label(tmp_path, "cut")
     assert [row["steps"] for row in read_rows(label(tmp_path, "cut").output)] == [row["steps"] for row in rows]
