@@ -36,7 +36,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Figure:
     """A number and its 95 % interval; None where it is not defined."""
 
     value: float | None
@@ -55,9 +55,9 @@ class Curve:
 
     control: float
     control_of_means: float
-    scaling: Estimate
-    per_doubling: Estimate
-    performance: Estimate
+    scaling: Figure
+    per_doubling: Figure
+    performance: Figure
 
 
 def curve(runs: Sequence[Run], seed: int = 0, resamples: int = RESAMPLES) -> Curve:
@@ -106,7 +106,7 @@ def accuracy_at(tokens: Floats, right: Floats, at: Floats) -> Floats:
     return found
 
 
-def at_equal_tokens(sequential: Sequence[Run], other: Run, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+def at_equal_tokens(sequential: Sequence[Run], other: Run, seed: int = 0, resamples: int = RESAMPLES) -> Figure:
     """Accuracy of the sequential curve at the other run's mean tokens, less the other run's accuracy.
 
     Raises ValueError if they are not of the same questions.
@@ -147,9 +147,9 @@ def _log2(tokens: Floats) -> Floats:
     return found
 
 
-def _estimate(values: Floats, drawn: Floats) -> Estimate:
+def _estimate(values: Floats, drawn: Floats) -> Figure:
     known = drawn[~np.isnan(drawn)]
     if np.isnan(values[0]) or len(known) < len(drawn) / 2:
-        return Estimate(None, None)
+        return Figure(None, None)
     low, high = np.quantile(known, [0.025, 0.975])
-    return Estimate(float(values[0]), (float(low), float(high)))
+    return Figure(float(values[0]), (float(low), float(high)))

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from bactrian.errors import BactrianError
 from bactrian.report.formatting import finite
 from bactrian.report.run_record import (
+    Lenient,
     Metrics,
-    Record,
     ResultsRecord,
     Run,
     RunRecord,
@@ -22,7 +22,7 @@ from bactrian.report.run_record import (
 from bactrian.store.hashes import METRICS
 from bactrian.store.manifest import Manifest
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=Lenient)
 
 
 def load_run(folder: Path) -> Run:

@@ -34,7 +34,7 @@ WANTED = {"gained": 2, "lost": 2, "right both times": 1, "not right either time"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownAnswer:
     """What one model wrote, cut to a readable length; `thinking` and `text`, the answer, apart.
 
     `thought`: how long its thinking was, "" where there is none.
@@ -61,8 +61,8 @@ class Transcript:
     prompt: Markup
     cut: str
     truth: str
-    before: Answer
-    after: Answer
+    before: ShownAnswer
+    after: ShownAnswer
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _transcript(change: str, before: dict[str, Any], after: dict[str, Any]) -> T
     return Transcript(change, question, _dim_special(prompt), cut, truth, _answer(before), _answer(after))
 
 
-def _answer(row: dict[str, Any]) -> Answer:
+def _answer(row: dict[str, Any]) -> ShownAnswer:
     said = _text(row.get("completion"))
     at = row.get("answer_at") or 0
     text, cut = _cut(said[at:].lstrip() if at else said, ANSWER_LIMIT)
@@ -149,7 +149,7 @@ def _answer(row: dict[str, Any]) -> Answer:
     outcome = _text(row.get("outcome")) or "unknown"
     model, finish = _text(row.get("model")), _text(row.get("finish"))
     tokens = count(row.get("answer_tokens" if at else "tokens"))
-    return Answer(model, text, cut, thinking, thinking_cut, thought, outcome, extracted, tokens, finish)
+    return ShownAnswer(model, text, cut, thinking, thinking_cut, thought, outcome, extracted, tokens, finish)
 
 
 def _dim_special(text: str) -> Markup:

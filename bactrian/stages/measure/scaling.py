@@ -67,18 +67,19 @@ class Scaling(Stage):
         return self
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.evaluate.records import print_table, write_answers
+        from bactrian.evaluate.records import write_records
+        from bactrian.evaluate.score_tables import print_results
         from bactrian.verify import Pool
 
         with Pool(workspace.hardware.threads, self.timeout) as pool:
             results, labelled = Comparing(self, workspace, pool).results()
         (workspace.output / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        write_answers(workspace.output / "questions.parquet", labelled)
+        write_records(workspace.output / "questions.parquet", labelled)
         for method in results["scaling"]["methods"]:
             for name in ("control", "scaling", "performance"):
                 if method[name] is not None:
                     workspace.metrics[f"{name}/{method['name']}"] = method[name]
-        print_table(results["scores"], [])
+        print_results(results | {"comparisons": []})
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Thinking is taken to be as long as it may be; draws that methods share are counted once."""
@@ -120,7 +121,7 @@ class Comparing:
         if found := unseen_in(rows, known_marks(self.workspace.store, [path])):
             raise BactrianError(
                 f"scaling: {path} holds {told(found)}, which is unseen: methods are not compared on "
-                f"it; look at it once, with stage evaluate or suite"
+                f"it; look at it once, with stage evaluate"
             )
         for licence in licences(rows):
             self.workspace.add_licence(licence)
@@ -177,7 +178,8 @@ class Comparing:
 
     def results(self) -> tuple[dict[str, Any], list[tuple[Mapping[str, str], Any]]]:
         """results.json and the answers behind it, labelled for questions.parquet."""
-        from bactrian.evaluate.scoring import compare, score
+        from bactrian.evaluate.comparison import compare_task
+        from bactrian.evaluate.scoring import Averaging, score
         from bactrian.evaluate.thinking_metrics import UNIT
 
         task = self.workspace.input(self.stage.data).name
@@ -192,8 +194,8 @@ class Comparing:
                 answers.append([self.answer(row, each) for row, each in zip(self.rows, chosen, strict=True)])
                 mode = "sampled" if point.draw.temperature else "greedy"
                 labelled += [({"model": label, "task": task, "mode": mode}, answer) for answer in answers[-1]]
-                scored = asdict(score(label, task, "greedy", answers[-1]))
-                scores.append(scored | {"mode": mode})
+                scored = asdict(score(label, task, mode, answers[-1]))
+                scores.append(scored)
                 run = as_run(point, chosen)
                 runs[method.label].append(run)
                 lines.append(line(point, chosen, run, scored))
@@ -205,7 +207,8 @@ class Comparing:
                     "before": scores[-len(answers)]["model"],
                     "after": scores[-1]["model"],
                 }
-                comparisons.append(place | asdict(compare(answers[0], answers[-1])))
+                found = compare_task(task, Averaging(), answers[0], answers[-1])
+                comparisons.append(place | asdict(found.comparison))
         scaling = {"unit": UNIT, "methods": methods, "equal_tokens": self.equal_tokens(runs, methods)}
         about = {
             "n": len(self.rows),
@@ -257,16 +260,16 @@ class Comparing:
 
         Its thinking tokens are those that count for it, of parallel methods of all their samples.
         """
-        from bactrian.evaluate.scoring import Answer
+        from bactrian.evaluate.records import Record
 
         prompt, attempt = row["messages"][-1]["content"], chosen.attempt
         if attempt is None:
             spent = chosen.sampled
-            return Answer(
+            return Record(
                 row["id"], 0, prompt, "", row["ground_truth"], None, 0.0, "unparsable", spent, "length", chosen.tokens
             )
         before = f"{self.form.opening}{attempt.thinking}{self.form.closing}"
-        return Answer(
+        return Record(
             row["id"],
             attempt.sample,
             prompt,
