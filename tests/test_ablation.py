@@ -8,9 +8,10 @@ import pytest
 
 from bactrian.data.io.files import write_rows
 from bactrian.errors import BactrianError
-from bactrian.evaluate.records import write_answers
-from bactrian.evaluate.scoring import Answer, compare
-from bactrian.evaluate.statistics import average_difference
+from bactrian.evaluate.comparison import compare_task
+from bactrian.evaluate.estimates import estimate, stratified
+from bactrian.evaluate.records import Record, write_records
+from bactrian.evaluate.scoring import Averaging
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.recipe import Recipe, load
 from bactrian.run.keys import tasks
@@ -144,9 +145,9 @@ steps:
 # the table
 
 
-def answer(question: int, right: bool) -> Answer:
+def answer(question: int, right: bool) -> Record:
     outcome = "right" if right else "wrong"
-    return Answer(str(question), 0, "p", "c", "1", "1", float(right), outcome, 3, "stop")
+    return Record(str(question), 0, "p", "c", "1", "1", float(right), outcome, 3, "stop")
 
 
 def evaluation(folder: Path, right: dict[str, str]) -> Input:
@@ -159,7 +160,7 @@ def evaluation(folder: Path, right: dict[str, str]) -> Input:
         for task, marks in right.items()
         for q, mark in enumerate(marks)
     ]
-    write_answers(folder / "questions.parquet", rows)
+    write_records(folder / "questions.parquet", rows)
     return Input(folder.name, folder, Kind.RESULTS, "")
 
 
@@ -172,7 +173,8 @@ def test_the_table_compares_the_last_models_question_by_question(tmp_path: Path)
     workspace = Workspace.temporary(tmp_path / "out", inputs)
     Ablation(full=["f"], variants={"without x": ["v"]}).run(workspace)
     results = json.loads((workspace.output / "results.json").read_text())
-    expected = compare(*([answer(q, m == "1") for q, m in enumerate(marks["x"])] for marks in (FULL, WITHOUT)))
+    sides = ([answer(q, m == "1") for q, m in enumerate(marks["x"])] for marks in (FULL, WITHOUT))
+    expected = compare_task("x", Averaging(), *sides).comparison
     [x, y] = results["comparisons"]
     assert (x["difference"], tuple(x["interval"]), x["p"]) == (-0.3, expected.interval, expected.p)
     assert (y["difference"], y["gained"], y["lost"]) == (0.0, 0, 0)
@@ -199,7 +201,7 @@ def test_the_last_run_of_every_method_is_a_column(tmp_path: Path) -> None:
         ]
         results = {"models": [], "tasks": {"x": {}}, "scaling": {"methods": methods}}
         (folder / "results.json").write_text(json.dumps(results))
-        write_answers(folder / "questions.parquet", rows)
+        write_records(folder / "questions.parquet", rows)
         return Input(name, folder, Kind.RESULTS, "")
 
     inputs = {"f": evaluation(tmp_path / "f", FULL), "v": evaluation(tmp_path / "v", WITHOUT)}
@@ -235,11 +237,12 @@ def test_the_average_difference_covers_the_truth_as_often_as_it_says() -> None:
         before = [random.random(n) < 0.5 for n in sizes]
         same = [random.random(n) < 0.7 for n in sizes]
         after = [np.where(s, first, random.random(len(s)) < 0.5) for s, first in zip(same, before, strict=True)]
-        found = average_difference(before, after)
+        changes = [b.astype(float) - a for a, b in zip(before, after, strict=True)]
+        found, p = stratified([estimate(change.tolist()) for change in changes])
         covered += found.interval[0] <= 0 <= found.interval[1]
-        rejected += found.p < 0.05
+        rejected += p < 0.05
     assert 930 <= covered <= 970 and covered + rejected == 1000
-    assert average_difference([[1.0], [0.0]], [[1.0], [0.0]]).p == 1.0
+    assert stratified([estimate([0.0]), estimate([0.0])])[1] == 1.0
 
 
 def test_results_of_something_else_are_an_error(tmp_path: Path) -> None:

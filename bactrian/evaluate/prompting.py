@@ -87,6 +87,8 @@ class Writer:
 
     def messages(self, question: Question, preamble: Preamble) -> list[dict[str, str]]:
         """The prompt as a chat. A description stands before the first question; a cue is not needed."""
+        if question.messages:
+            return [dict(turn) for turn in question.messages]
         turns: list[dict[str, str]] = []
         if self.format == "single":
             text = self.text(question, preamble)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from bactrian.data.io.files import scan_hub, stream_rows
 from bactrian.data.io.formats import Fault, is_data
 from bactrian.errors import BactrianError
 from bactrian.evaluate.known import check_known
 from bactrian.evaluate.task import LeftOut, Loaded, Preamble, Question, Row, Source, Task
-from bactrian.store.hashes import hash_json
+from bactrian.store.hashes import hash_file, hash_json
 
 VARIABLE = "BACTRIAN_EVAL_DATA"
 """Folders with evaluation sets, separated as in PATH; looked into before those beside the project."""
@@ -123,6 +124,61 @@ def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
     check_known(loaded)
     check_listed(loaded)
     return loaded
+
+
+def load_all(
+    tasks: Sequence[Task],
+    places: Sequence[Path],
+    limits: Mapping[str, int | None],
+    named: Collection[str] = (),
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[list[Loaded], dict[str, str]]:
+    """Tasks with their questions; those whose data are absent, with why.
+
+    Args:
+        limits: task → questions of it, taken from all of its groups in turn. named: must be there.
+        files: as of `file_hashes`; a file that is not the one is refused.
+
+    Raises:
+        BactrianError: a task that was named is absent, or a file is damaged or was changed.
+    """
+    loaded, absent = [], {}
+    for task in tasks:
+        try:
+            whole = load(task, places)
+        except Absent as error:
+            if task.name in named:
+                raise
+            absent[task.name] = str(error)
+            continue
+        given, path = files.get(task.name), Path(whole.files)
+        if given and path.is_file() and (found := hash_file(path).sha256) != given:
+            raise BactrianError(
+                f"task {task.name}: {path} is not the file that these settings name (sha256 expected {given[:12]}…, "
+                f"found {found[:12]}…): it was changed"
+            )
+        loaded.append(whole.limited_to(spread(whole.questions, limits.get(task.name))))
+    return loaded, absent
+
+
+def file_hashes(tasks: Sequence[Task], places: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of each task's file, where there is one. Raises BactrianError for a folder that is not there."""
+    where = folders(places)
+    found = {task.name: find_file(task.source, where) for task in tasks}
+    found |= {f"{task.name} (exemplars)": find_file(task.exemplars, where) for task in tasks if task.exemplars}
+    return {name: hash_file(path).sha256 for name, path in found.items() if path is not None}
+
+
+def spread(questions: Sequence[Question], limit: int | None) -> tuple[Question, ...]:
+    """The first questions of each group in turn until there are `limit`; in the file's order."""
+    if limit is None or limit >= len(questions):
+        return tuple(questions)
+    waiting: dict[str, list[int]] = {}
+    for number, question in enumerate(questions):
+        waiting.setdefault(question.group, []).append(number)
+    rounds = max(map(len, waiting.values()))
+    order = [members[turn] for turn in range(rounds) for members in waiting.values() if turn < len(members)]
+    return tuple(questions[number] for number in sorted(order[:limit]))
 
 
 def _questions(task: Task, rows: Sequence[Placed]) -> tuple[list[Question], dict[str, tuple[str, ...]]]:

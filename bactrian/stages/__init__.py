@@ -10,6 +10,9 @@ from functools import cache
 
 from bactrian.stages.stage import Stage
 
+MOVED = {"suite": "stage evaluate, with suite: … or tasks: […]"}
+"""Stages that there were → how what they did is written now."""
+
 
 @cache
 def all_stages() -> dict[str, type[Stage]]:

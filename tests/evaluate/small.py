@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bactrian.evaluate.task import Loaded, Question, Source, Task
 from bactrian.evaluate.task_rows import identified
-from bactrian.stages.measure.suite import Suite
+from bactrian.stages.measure.evaluate import Evaluate
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind
 
@@ -108,5 +108,5 @@ def run(folder: Path, models: dict[str, Path], data: Path, train: list[Path] | N
     workspace = Workspace.temporary(folder, inputs)
     settings = {"max_new_tokens": 4, "tasks": ["gsm8k", "arc_easy", "mmlu"], "format": "plain"} | settings
     given = {"models": {name: str(path) for name, path in models.items()}, "folders": [str(data)]}
-    Suite(**given, train=[str(path) for path in train or []], **settings).run(workspace)
+    Evaluate(**given, train=[str(path) for path in train or []], **settings).run(workspace)
     return json.loads((workspace.output / "results.json").read_text())

@@ -16,7 +16,7 @@ from bactrian.evaluate.catalogue import catalogue
 from bactrian.evaluate.comparison import Side, compare
 from bactrian.evaluate.flags import Flag
 from bactrian.evaluate.grading import check_extractor, grade
-from bactrian.evaluate.measure import measure
+from bactrian.evaluate.scoring import measure
 from bactrian.evaluate.task import Loaded, Question
 from bactrian.model.ranking import Likelihood
 from bactrian.verify import Example, Pool, Problem, Verdict, names, register

@@ -21,7 +21,7 @@ def catalogue() -> dict[str, Task]:
 
 
 def chosen(suite: str | None, names: Sequence[str]) -> list[Task]:
-    """The tasks of a suite, or those that are named, in the order of the catalogue.
+    """The tasks of a suite, and those that are named, in the order of the catalogue.
 
     Raises BactrianError for a suite or task that there is not, or where neither is given.
     """
@@ -31,8 +31,6 @@ def chosen(suite: str | None, names: Sequence[str]) -> list[Task]:
             meant = nearest(name, tasks)
             hint = f'; did you mean "{meant}"?' if meant else f"; expected some of {', '.join(tasks)}"
             raise BactrianError(f"no task is called {name!r}{hint}")
-    if names:
-        return [task for task in tasks.values() if task.name in names]
-    if suite not in SUITES:
+    if suite not in SUITES and (suite is not None or not names):
         raise BactrianError(f"suite: found {suite!r}, expected one of {', '.join(SUITES)}, or tasks")
-    return [task for task in tasks.values() if suite in task.suites]
+    return [task for task in tasks.values() if suite in task.suites or task.name in names]

@@ -65,19 +65,20 @@ class Scaling(Stage):
         return self
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.evaluate.records import print_table, write_answers
+        from bactrian.evaluate.records import write_records
+        from bactrian.evaluate.score_tables import print_results
         from bactrian.verify import Pool
 
         rows = self._rows(workspace)
         with Pool(workspace.hardware.threads, self.timeout) as pool:
             results, labelled = self._results(self._thoughts(rows, pool, workspace), workspace)
         (workspace.output / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        write_answers(workspace.output / "questions.parquet", labelled)
+        write_records(workspace.output / "questions.parquet", labelled)
         for method in results["scaling"]["methods"]:
             for name in ("control", "scaling", "performance"):
                 if method[name] is not None:
                     workspace.metrics[f"{name}/{method['name']}"] = method[name]
-        print_table(results["scores"], [])
+        print_results(results | {"comparisons": []})
 
     def _rows(self, workspace: "Workspace") -> list[Row]:
         """The problems. Raises BactrianError for none, unseen ones, twice the same id, or one that was trained on."""
@@ -93,10 +94,8 @@ class Scaling(Stage):
             raise BactrianError(f"{path}: found no problems")
         check_verifiers(rows, str(path))
         if found := unseen_in(rows, known_marks(workspace.store, [path])):
-            raise BactrianError(
-                f"scaling: {path} holds {told(found)}, which is unseen: methods are not compared on "
-                f"it; look at it once, with stage evaluate or suite"
-            )
+            held = f"scaling: {path} holds {told(found)}, which is unseen"
+            raise BactrianError(f"{held}: methods are not compared on it; look at it once, with stage evaluate")
         for licence in licences(rows):
             workspace.add_licence(licence)
         if len({row["id"] for row in rows}) < len(rows):
@@ -140,7 +139,9 @@ class Scaling(Stage):
 
     def _results(self, thoughts: "KeptThoughts", workspace: "Workspace") -> tuple[dict[str, Any], Labelled]:
         """results.json and the answers behind it, labelled for questions.parquet."""
-        from bactrian.evaluate.scoring import Answer, compare, score
+        from bactrian.evaluate.comparison import compare_task
+        from bactrian.evaluate.records import Record
+        from bactrian.evaluate.scoring import Averaging, score
         from bactrian.think.attempt import attempt_value
         from bactrian.think.scaling_metrics import UNIT
         from bactrian.think.scaling_report import answer_columns, equal_tokens, method_run, method_summary, run_line
@@ -155,18 +156,19 @@ class Scaling(Stage):
                 chosen = self._chosen(method, point, thoughts, reward, workspace)
                 label = f"{method.label} · {point.label}"
                 columns = [answer_columns(*each, thoughts.form) for each in zip(thoughts.rows, chosen, strict=True)]
-                answers.append([Answer(**each) for each in columns])
+                answers.append([Record(**each) for each in columns])
                 mode = "sampled" if point.draw.temperature else "greedy"
                 labelled += [({"model": label, "task": task, "mode": mode}, answer) for answer in answers[-1]]
-                scored = asdict(score(label, task, "greedy", answers[-1]))
-                scores.append(scored | {"mode": mode})
+                scored = asdict(score(label, task, mode, answers[-1]))
+                scores.append(scored)
                 runs[method.label].append(run := method_run(point, chosen))
                 lines.append(run_line(point, chosen, run, scored))
             methods.append(method_summary(method.label, method.kind, lines, runs[method.label], workspace.seed))
             if len(answers) > 1:
                 ends = {"before": scores[-len(answers)]["model"], "after": scores[-1]["model"]}
                 place = {"task": task, "mode": scores[-1]["mode"], **ends}
-                comparisons.append(place | asdict(compare(answers[0], answers[-1])))
+                found = compare_task(task, Averaging(), answers[0], answers[-1])
+                comparisons.append(place | asdict(found.comparison))
         forcing = next((method.label for method in self.methods if isinstance(method, BudgetForcing)), None)
         at_equal = equal_tokens(forcing, runs, methods, workspace.seed) if forcing is not None else []
         return {
@@ -232,8 +234,8 @@ class Scaling(Stage):
         """The reward model's view of a text as a problem's answer."""
         from bactrian.judge.panel import reward_of_texts
 
-        ref = self.reward_model
-        return reward_of_texts(workspace.input(ref).path if ref else None, workspace.hardware)
+        folder = workspace.input(self.reward_model).path if self.reward_model else None
+        return reward_of_texts(folder, workspace.hardware)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Thinking is taken to be as long as it may be; draws that methods share are counted once."""
