@@ -27,7 +27,7 @@ from bactrian.stages.tune.process_reward import labelled
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.manifest import Kind
 from bactrian.think import step_labels
-from bactrian.think.steps import ProcessReward, step_ends
+from bactrian.think.steps import StepScorer, step_ends
 from bactrian.train.objectives import step_loss
 from bactrian.train.step_rewards import StepRewards, Trace, step_scores, told_apart
 from tests.model.tiny import write_tiny
@@ -76,7 +76,7 @@ def test_a_step_is_scored_as_if_the_thought_ended_there(tiny: LanguageModel) -> 
     traces = [Trace((5, 6), (7, 8, 9, 10), (1, 3, 4), (1.0, 0.5, 0.0)), Trace((4,), (9, 7, 7), (2, 3), (0.0, 1.0))]
     alone = torch.cat([model.rewards([Group(t.prompt, (t.ids[:end],))]) for t in traces for end in t.ends]).detach()
     torch.testing.assert_close(step_scores(model, traces), alone, atol=1e-5, rtol=1e-4)
-    judge = ProcessReward(model, LocalEngine(tiny))
+    judge = StepScorer(model, LocalEngine(tiny))
     given = judge((5, 6), [(7,), (7, 8, 9), (7, 8, 9, 10), ()])
     assert given[:3] == pytest.approx(torch.sigmoid(alone[:3]).tolist(), abs=1e-5) and 0 < given[3] < 1
     task = StepRewards(model, traces, batch_traces=2, epochs=1, seed=0, micro_tokens=99)
@@ -144,7 +144,7 @@ def test_what_cannot_be_labelled_or_learned_from_is_an_error(tmp_path: Path) -> 
 def test_a_judge_of_another_vocabulary_is_refused(tmp_path: Path, tiny: LanguageModel) -> None:
     other = LocalEngine.load(guesser(tmp_path / "m"))
     with pytest.raises(BactrianError, match="another tokenizer"):
-        ProcessReward(RewardModel.of(tiny, 0), other)
+        StepScorer(RewardModel.of(tiny, 0), other)
 
 
 @given(st.text("ab\n", max_size=30), st.integers(1, 5))
@@ -195,14 +195,14 @@ def test_right_beginnings_are_ranked_above_wrong_ones_and_trees_go_by_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = list[float]()
-    judge = ProcessReward.__call__
+    judge = StepScorer.__call__
 
-    def noting(self: ProcessReward, prompt: Any, thoughts: Any) -> list[float]:
+    def noting(self: StepScorer, prompt: Any, thoughts: Any) -> list[float]:
         found = judge(self, prompt, thoughts)
         judged.extend(found)
         return found
 
-    monkeypatch.setattr(ProcessReward, "__call__", noting)
+    monkeypatch.setattr(StepScorer, "__call__", noting)
     (tmp_path / "r.yaml").write_text(RECIPE)
     records = runner.run(load(tmp_path / "r.yaml", ()), Store(tmp_path / "store"))
     folders = {record.name: tmp_path / "store" / str(record.path) for record in records}
