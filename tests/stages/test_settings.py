@@ -13,5 +13,5 @@ def test_a_target_margin_is_simpo_s_alone() -> None:
 
 
 def test_a_time_limit_is_in_minutes() -> None:
-    assert DPO(model="m", data="d", time_limit_minutes=2).seconds_limit() == 120
+    assert DPO(model="m", data="d", checkpoints={"time_limit_minutes": 2}).seconds_limit() == 120
     assert DPO(model="m", data="d").seconds_limit() is None
