@@ -16,10 +16,10 @@ import torch
 from torch.nn.functional import gelu, linear, silu
 
 from bactrian.model.native import NUMBERS, SUFFIX, Kernel, library
-from bactrian.model.signatures import Source
+from bactrian.model.signatures import CSource
 
 Operation = Callable[[torch.Tensor], torch.Tensor]
-SOURCE = Source.read(Path(__file__).with_name("layers.c"), Path(__file__).with_name("layers_typed.h"), NUMBERS)
+SOURCE = CSource.read(Path(__file__).with_name("layers.c"), Path(__file__).with_name("layers_typed.h"), NUMBERS)
 
 
 def layers() -> dict[str, Kernel] | None:
