@@ -183,8 +183,9 @@ def test_a_loss_trains(installed: Path, tmp_path: Path) -> None:
     tiny.write_tiny(tmp_path / "model")
     question = [{"role": "user", "content": "what is 12 ?"}]
     answers = [("12 = 12", "the cat"), ("12", "sat on a mat")]
-    sides = [[[*question, {"role": "assistant", "content": text}] for text in pair] for pair in answers]
-    write_rows(tmp_path / "pairs.jsonl", [{"chosen": good, "rejected": bad} for good, bad in sides])
+    said = [[[{"role": "assistant", "content": text}] for text in pair] for pair in answers]
+    rows = [{"prompt": question, "chosen": good, "rejected": bad} for good, bad in said]
+    write_rows(tmp_path / "pairs.jsonl", rows)
     (tmp_path / "recipe.yaml").write_text(DPO)
     assert "hinge" in bactrian(tmp_path, None, "run", "recipe.yaml", status=2).stderr
     bactrian(tmp_path, installed, "run", "recipe.yaml")
@@ -206,7 +207,7 @@ ECHO = """\
 name: echoes
 hardware: {dtype: float32, threads: 1, device: cpu, engine: ENGINE}
 steps:
-  answers: {stage: respond, prompts: problems.jsonl, pool: [model], max_new_tokens: 12, temperature: 0}
+  answers: {stage: respond, prompts: problems.jsonl, pool: [model], max_new_tokens: 40, temperature: 0}
 """
 
 
