@@ -155,7 +155,7 @@ def act_kind(module: Any) -> int | None:
 
 
 def gate_kind(act: Operation) -> int | None:
-    """0 for silu, 1 for gelu by its tanh formula, told on a probe; None for anything else."""
+    """0 for silu, 1 for gelu by its tanh formula, found by a probe; None for anything else."""
     probe = torch.linspace(-9, 9, 181)
     known: tuple[Operation, ...] = (silu, partial(gelu, approximate="tanh"))
     return next((kind for kind, operation in enumerate(known) if torch.equal(act(probe), operation(probe))), None)

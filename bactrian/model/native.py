@@ -57,7 +57,9 @@ class _Version:
 
 
 class Kernel:
-    """A function of a C file, called with its arguments after the number of threads, in C's order; T is told by them.
+    """A function of a C file, called with its arguments after the number of threads, in C's order.
+
+    T in the C code is the type of the tensors that it is called with.
 
     Before C runs, every tensor is seen to be on a CPU, of the type and the number of elements that C declares, and
     without gaps; a matrix whose rows lie apart, to reach from its first to its last number as far as C declares.

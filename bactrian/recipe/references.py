@@ -81,7 +81,7 @@ def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tu
 
         names = [EMBEDDED_PREFIX + name for name in sorted(EMBEDDED)]
         if kind is not Kind.MODEL:
-            return f'"{ref}", which is a model', f"something that is {a(kind)}"
+            return f'"{ref}", which is a model', f"something that is {with_article(kind)}"
         return None if ref in names else (f'"{ref}"', f"one of {', '.join(names)}{_meant(ref, names)}")
     for each in (Path(ref).expanduser(), folder / ref):
         if (odd := special(each)) is not None:
@@ -93,7 +93,11 @@ def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tu
 
             return None if is_readable(path.name) else (f'"{ref}", a file of no known format of rows', EXPECTED)
         made = Manifest.read(path).kind if (path / MANIFEST).is_file() else kind
-        return None if made is kind else (f'"{ref}", an artifact that is {a(made)}', f"something that is {a(kind)}")
+        return (
+            None
+            if made is kind
+            else (f'"{ref}", an artifact that is {with_article(made)}', f"something that is {with_article(kind)}")
+        )
     if _looks_like_hub_id(ref):
         return None
     places = "a step, embedded:NAME, an existing file or folder, or a Hub id (owner/name)"
@@ -231,7 +235,7 @@ def _looks_like_hub_id(ref: str) -> bool:
     return _HUB.fullmatch(ref) is not None and not ref.endswith(_FILE_ENDINGS)
 
 
-def a(kind: Kind) -> str:
+def with_article(kind: Kind) -> str:
     return "a model" if kind is Kind.MODEL else kind.value
 
 

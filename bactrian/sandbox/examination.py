@@ -13,9 +13,9 @@ from typing import Any
 
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Limits
+from bactrian.sandbox.liveness import Hangs, Stalled, Watch, messages
 from bactrian.sandbox.process import Sandboxed
 from bactrian.sandbox.unit_tests import UnitTests, compiled
-from bactrian.sandbox.watch import Hangs, Stalled, Watch, messages
 
 LONGEST = 1 << 16
 """Bytes of one message of a report."""

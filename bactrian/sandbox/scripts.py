@@ -7,14 +7,14 @@ from contextlib import ExitStack
 
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Ended, Limits, ProgramRun
+from bactrian.sandbox.liveness import TICK, Hangs, Stalled, Watch
 from bactrian.sandbox.process import Sandboxed
-from bactrian.sandbox.watch import TICK, Hangs, Stalled, Watch
 
 
 def run_program(source: str, isolation: Isolation, stdin: str = "", limits: Limits = Limits()) -> ProgramRun:  # noqa: B008
     """Run a Python program as a script. Never raises for what the program does; OSError if no sandbox starts.
 
-    >>> run_program("print(6 * 7)", chosen()).output
+    >>> run_program("print(6 * 7)", chosen_isolation()).output
     '42\\n'
     """
     with ExitStack() as stack:
@@ -64,7 +64,7 @@ def _wait(sandbox: Sandboxed, watch: Watch) -> None:
             sandbox.process.wait(TICK)
             return
         except subprocess.TimeoutExpired:
-            watch.look()
+            watch.check()
 
 
 def _ended(status: int) -> Ended:

@@ -10,7 +10,7 @@ import pytest
 from sandbox.busy import busy
 
 from bactrian.sandbox import Isolation, Limits, UnitTests, examine, run_program, watch
-from bactrian.sandbox.watch import leaf, processor_time
+from bactrian.sandbox.liveness import leaf, processor_time
 from bactrian.verify import Item, verify, verify_all
 from bactrian.verify.code.code import block
 

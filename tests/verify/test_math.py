@@ -15,8 +15,8 @@ from bactrian.verify import Item, Pool, self_check, verify
 from bactrian.verify.maths.answer_tree import UnreadableAnswer
 from bactrian.verify.maths.competition import same, same_text, same_value
 from bactrian.verify.maths.equivalence import equivalent
+from bactrian.verify.maths.equivalent_pairs import PAIRS
 from bactrian.verify.maths.hostile import fuzzed
-from bactrian.verify.maths.pairs import PAIRS
 from bactrian.verify.maths.solution import boxed, candidates, final_phrase, hendrycks, minerva
 
 pytest.importorskip("math_verify")

@@ -20,12 +20,12 @@ from bactrian.sandbox.attacks.forged_names import NAMES
 from bactrian.sandbox.attacks.forged_values import VALUES
 from bactrian.sandbox.attacks.forgeries import FORGERIES
 from bactrian.sandbox.attacks.tasks import TASKS
+from bactrian.sandbox.choice import problem_with
 from bactrian.sandbox.examination import examine
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import MIB, Limits
 from bactrian.sandbox.process import MARK
 from bactrian.sandbox.scripts import run_program
-from bactrian.sandbox.selection import problem_with
 from bactrian.sandbox.unit_tests import UnitTests
 
 SUITE = UnitTests(tests=("assert double(7) == 14", "assert double(10737) == 21474", "assert [double(-1)] == [-2]"))

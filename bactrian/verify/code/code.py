@@ -14,7 +14,7 @@ from bactrian.sandbox import (
     Stalled,
     UnitTests,
     answers,
-    chosen,
+    chosen_isolation,
     compiled,
     examine,
     run_program,
@@ -146,7 +146,7 @@ def judge(problem: Problem, completion: str, all_or_nothing: bool) -> tuple[str 
         return program, Examination(broken=f"the sandbox does not offer {missing}")
     if isinstance(tests, Against):
         try:
-            known = answers(tests.reference, chosen(), limit)
+            known = answers(tests.reference, chosen_isolation(), limit)
         except ValueError as error:
             return program, Examination(broken=str(error))
         except Stalled as error:
@@ -155,7 +155,7 @@ def judge(problem: Problem, completion: str, all_or_nothing: bool) -> tuple[str 
         limit = replace(limit, cpu=limit.cpu + more, test=max(limit.test, SLOWER * known.longest))
         tests = replace(tests.suite, given=known.pairs)
     if isinstance(tests, UnitTests):
-        return program, examine(program, tests, chosen(), limit)
+        return program, examine(program, tests, chosen_isolation(), limit)
     return program, run_cases(program, tests, limit, all_or_nothing)
 
 
@@ -163,7 +163,7 @@ def run_cases(program: str, cases: Sequence[tuple[str, str]], limit: Limits, all
     """Each case is a run of its own, in a sandbox of its own; with `all_or_nothing` the first failure is the last."""
     report = Examination(total=len(cases))
     for number, (given, expected) in enumerate(cases, 1):
-        run = run_program(program, chosen(), given, limit)
+        run = run_program(program, chosen_isolation(), given, limit)
         if run.ended == "finished" and same_output(run.output, expected):
             report.passed += 1
             continue

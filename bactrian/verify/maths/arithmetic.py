@@ -141,7 +141,7 @@ def root(a: Value, degree: Value = Fraction(2)) -> Value:
 
 
 def whole(number: Value, limit: int = 2_000) -> int:
-    """A number as a whole one. Raises Unreadable if it is none, or beyond the limit."""
+    """A number as a whole one. Raises UnreadableAnswer if it is none, or beyond the limit."""
     if not isinstance(number, Fraction) or number.denominator != 1 or abs(number) > limit:
         raise Large("expected a whole number of moderate size")
     return int(number)

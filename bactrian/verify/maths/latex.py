@@ -2,7 +2,7 @@
 
 Our own parser, for short answers as competition mathematics has them, tolerant of how models write them ("2^10",
 "1/2", "√3", "x ≥ 3"). Its work is bounded by the length of the text, and it never evaluates text as code. What it does
-not know raises Unreadable.
+not know raises UnreadableAnswer.
 """
 
 import re

@@ -14,8 +14,8 @@ from bactrian.sandbox import packages
 from bactrian.sandbox.inside import codec
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Limits
+from bactrian.sandbox.liveness import Hangs, Watch, messages
 from bactrian.sandbox.process import Sandboxed
-from bactrian.sandbox.watch import Hangs, Watch, messages
 
 KEPT = 1000
 """References whose answers are remembered."""
