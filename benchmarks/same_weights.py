@@ -221,7 +221,7 @@ def spelled(settings: Settings, stage: Any) -> Settings:
         elif field is None:
             given |= value
         else:
-            mine = type(field.default).model_fields
+            mine = field.annotation.model_fields
             given[name] = {key: inner for key, inner in value.items() if key in mine}
             given |= {key: inner for key, inner in value.items() if key not in mine}
     return given

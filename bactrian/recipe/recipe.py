@@ -18,6 +18,7 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import misfits, nearest, show
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
+from bactrian.recipe.groups import regrouped
 from bactrian.recipe.references import problem_with, with_article
 from bactrian.stages import all_stages
 from bactrian.stages.stage import Found, Stage
@@ -179,7 +180,10 @@ def _stage(name: str, settings: object, problems: _Problems) -> Stage | None:
         problems.add((*place, "stage"), f"an unknown stage {show(stage)}", f"one of: {', '.join(known)}{hint}")
     else:
         own = {setting: value for setting, value in settings.items() if setting not in ("stage", "ablate")}
-        return _validated(known[stage], own, place, problems)
+        grouped, spellings = regrouped(known[stage], own)
+        for setting, spelling in spellings.items():
+            problems.add((*place, setting), "", f"this setting is now {spelling}")
+        return _validated(known[stage], grouped, place, problems)
     return None
 
 

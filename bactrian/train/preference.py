@@ -18,7 +18,7 @@ from bactrian.train.objectives import segment_sums
 
 
 @dataclass(frozen=True)
-class Pair:
+class PreferencePair:
     """A prompt with a chosen and a rejected answer, as token ids; each answer ends in its end token."""
 
     prompt: tuple[int, ...]
@@ -30,7 +30,7 @@ class Pair:
         return Group(self.prompt, (self.chosen, self.rejected))
 
 
-def pair_logprobs(model: LanguageModel, pairs: Sequence[Pair]) -> torch.Tensor:
+def pair_logprobs(model: LanguageModel, pairs: Sequence[PreferencePair]) -> torch.Tensor:
     """Summed log-probabilities of chosen and rejected, [P, 2]; each prompt is forwarded once for both."""
     forest, spans = plant([pair.group for pair in pairs])
     where, owner = answer_tokens(spans)
@@ -40,7 +40,7 @@ def pair_logprobs(model: LanguageModel, pairs: Sequence[Pair]) -> torch.Tensor:
 
 @torch.no_grad()
 def reference_logprobs(
-    model: LanguageModel, pairs: Sequence[Pair], micro_tokens: int, kept: Journal | None = None
+    model: LanguageModel, pairs: Sequence[PreferencePair], micro_tokens: int, kept: Journal | None = None
 ) -> torch.Tensor:
     """`pair_logprobs` of all pairs, by row number, float32 [P, 2]. `kept`: a journal of what is known of them."""
     result = torch.empty(len(pairs), 2)
@@ -71,7 +71,7 @@ class Preference(Batches):
     def __init__(
         self,
         model: LanguageModel,
-        pairs: Sequence[Pair],
+        pairs: Sequence[PreferencePair],
         reference: torch.Tensor | None,
         objective: Objective,
         *,

@@ -17,13 +17,13 @@ from bactrian.model.packing import Forest, Group
 from bactrian.train.loop import Update
 from bactrian.train.losses import ADVANTAGES, Objective
 from bactrian.train.objectives import importance_weights, overlong_penalty
-from bactrian.train.options import GroupOptions
-from bactrian.train.preference import Pair, Preference, pair_logprobs, reference_logprobs
+from bactrian.train.preference import Preference, PreferencePair, pair_logprobs, reference_logprobs
 from bactrian.train.reward_modelling import BradleyTerry
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Rollout
 from bactrian.train.supervised import step_rows
 from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
+from tests.train.bench import group_options
 
 TRL = json.loads((Path(__file__).parent / "fixtures" / "trl.json").read_text())
 CLOSE = 1e-6
@@ -105,7 +105,9 @@ def assert_all_equal(found: Rows, expected: Rows) -> None:
 def test_preference_losses(case: dict[str, Any]) -> None:
     policy, half = case["policy"], len(case["policy"]) // 2
     prompts = [i % half for i in range(2 * half)]  # TRL's rows: all that was chosen, then what was rejected
-    pairs = [Pair((i,), answer(i, len(policy[i])), answer(half + i, len(policy[half + i]))) for i in range(half)]
+    pairs = [
+        PreferencePair((i,), answer(i, len(policy[i])), answer(half + i, len(policy[half + i]))) for i in range(half)
+    ]
     model, reference = table(policy, prompts), table(case["reference"], prompts)
     kept = None if case["objective"]["loss"] == "simpo" else sums(reference, pairs)
     task = Preference(
@@ -125,7 +127,7 @@ def test_preference_losses(case: dict[str, Any]) -> None:
             assert_equal(metrics[ours], case["metrics"].get(theirs, metrics[ours]))
 
 
-def sums(model: Table, pairs: Sequence[Pair]) -> torch.Tensor:
+def sums(model: Table, pairs: Sequence[PreferencePair]) -> torch.Tensor:
     """The cached reference, as `reference_logprobs` gives it, kept in float64."""
     cached = reference_logprobs(model, pairs, 15)  # type: ignore[arg-type]
     exact = pair_logprobs(model, pairs).detach()  # type: ignore[arg-type]
@@ -181,7 +183,7 @@ class Rewarder:
 @pytest.mark.parametrize("case", TRL["bradley_terry"])
 def test_bradley_terry(case: dict[str, Any]) -> None:
     model, half = Rewarder(case["rewards"]), len(case["rewards"]) // 2
-    pairs = [Pair((i,), answer(i, 2), answer(half + i, 3)) for i in range(half)]
+    pairs = [PreferencePair((i,), answer(i, 2), answer(half + i, 3)) for i in range(half)]
     task = BradleyTerry(
         model, pairs, case["margins"], centring=case["centring"], batch_pairs=half, epochs=1, seed=3, micro_tokens=12
     )
@@ -217,7 +219,7 @@ class Given:
 
 
 def policy_task(options: dict[str, Any], groups: int, reference: Rows, sampled: Rows) -> tuple[GroupPolicy, Table]:
-    settings = GroupOptions(
+    settings = group_options(
         problems_per_step=groups,
         max_new_tokens=8,
         micro_tokens=24,

@@ -15,6 +15,7 @@ from typing import Any
 from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.recipe.document import Document
+from bactrian.recipe.groups import groups_of
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
 from bactrian.run.known_models import family_of
@@ -171,7 +172,12 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
     if own.get("limit", 0) is None:
         above["limit"] = ALL
         made.capped.append(f"{name}.limit all → {ALL}")
-    result: dict[str, Any] = _cap({**settings, **above}, name, caps, made.capped)
+    settings = {**settings, **above}
+    for name_of, group in ((key, getattr(stage, key)) for key in groups_of(type(stage))):
+        inner = {} if group is None else group.model_dump()
+        if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:
+            settings[name_of] = {**settings.get(name_of, {}), **over}
+    result: dict[str, Any] = _cap(settings, name, caps, made.capped)
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]
     return result
