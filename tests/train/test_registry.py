@@ -51,7 +51,7 @@ def test_a_name_is_one_function_s() -> None:
 
 
 def test_a_name_that_is_none_is_answered_with_those_that_are() -> None:
-    with pytest.raises(BactrianError, match='found "cosin", expected a schedule: linear, .*did you mean "cosine"'):
+    with pytest.raises(BactrianError, match=r'found "cosin", expected a schedule: linear, .*did you mean "cosine"'):
         SCHEDULES.find("cosin")
 
 
