@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bactrian.chat.encoder import Encoder
+from bactrian.chat.encoder import SegmentEncoder
 from bactrian.chat.messages import Message, Messages
 from bactrian.chat.named_templates import BOS_FIRST, NAMED, PINNED_DATE
-from bactrian.chat.skeleton import Segment, Shape, Slot, build, expect, shape_of
+from bactrian.chat.skeleton import Shape, Slot, TemplateSegment, build, expect, shape_of
 from bactrian.errors import BactrianError
 from bactrian.store.plugins import Plugins
 
@@ -36,9 +36,9 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self.name = name
         self.text = text
-        self.encoder = Encoder(tokenizer)
+        self.encoder = SegmentEncoder(tokenizer)
         self._trims: dict[str, Callable[[str], str]] = {}
-        self._segments: dict[Shape, list[Segment]] = {}
+        self._segments: dict[Shape, list[TemplateSegment]] = {}
 
     @classmethod
     def load(cls, tokenizer: "PreTrainedTokenizerBase", name: str = "model") -> "ChatTemplate":
@@ -91,7 +91,7 @@ class ChatTemplate:
         except Exception as error:  # a template is somebody else's program: any failure is its refusal
             raise TemplateRefusal(f"it refuses {', '.join(m['role'] for m in messages)}: {error}") from None
 
-    def segments(self, shape: Shape) -> list[Segment]:
+    def segments(self, shape: Shape) -> list[TemplateSegment]:
         """What the template writes around messages of this shape; checked the first time a shape is seen."""
         if shape not in self._segments:
             self._segments[shape] = build(shape, self.write, self.encoder.pattern)

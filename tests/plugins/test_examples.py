@@ -121,6 +121,7 @@ def test_a_verifier_gives_verdicts(installed: Path, tmp_path: Path) -> None:
     bactrian(tmp_path, None, "verify", "score", "said.jsonl", "--json", status=2)
 
 
+@pytest.mark.slow
 def test_a_task_is_evaluated(installed: Path, tmp_path: Path) -> None:
     tiny.write_tiny(tmp_path / "model")
     answers = ("cat", "mat", "12")
@@ -145,6 +146,7 @@ steps:
 """
 
 
+@pytest.mark.slow
 def test_a_template_renders_and_trains(installed: Path, tmp_path: Path) -> None:
     plugins = shutil.copytree(installed, tmp_path / "plugins")
     tiny.write_tiny(tmp_path / "model")
@@ -167,6 +169,34 @@ def test_a_template_renders_and_trains(installed: Path, tmp_path: Path) -> None:
     assert record(tmp_path, "chats")["status"] == "made"
 
 
+DPO = f"""\
+name: pairs
+{HARDWARE}
+steps:
+  tuned:
+    {{stage: dpo, model: model, data: pairs.jsonl, loss: hinge, beta: 0.1, batch_size: 2, learning_rate: 0.01}}
+"""
+
+
+@pytest.mark.slow
+def test_a_loss_trains(installed: Path, tmp_path: Path) -> None:
+    tiny.write_tiny(tmp_path / "model")
+    question = [{"role": "user", "content": "what is 12 ?"}]
+    answers = [("12 = 12", "the cat"), ("12", "sat on a mat")]
+    said = [[[{"role": "assistant", "content": text}] for text in pair] for pair in answers]
+    rows = [{"prompt": question, "chosen": good, "rejected": bad} for good, bad in said]
+    write_rows(tmp_path / "pairs.jsonl", rows)
+    (tmp_path / "recipe.yaml").write_text(DPO)
+    assert "hinge" in bactrian(tmp_path, None, "run", "recipe.yaml", status=2).stderr
+    bactrian(tmp_path, installed, "run", "recipe.yaml")
+    made = tmp_path / "runs" / record(tmp_path, "pairs")["path"]
+    assert not torch.equal(weights(made), weights(tmp_path / "model"))
+    (first, *_) = (json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines())
+    assert first["loss"] == pytest.approx(1.0, abs=1e-4)  # the policy is the reference: no margin yet
+    parts = json.loads((made / "manifest.json").read_text())["parts"]
+    assert parts["preference loss hinge"]["module"] == "hinge_loss"
+
+
 def weights(folder: Path) -> torch.Tensor:
     from safetensors.torch import load_file
 
@@ -177,10 +207,11 @@ ECHO = """\
 name: echoes
 hardware: {dtype: float32, threads: 1, device: cpu, engine: ENGINE}
 steps:
-  answers: {stage: respond, prompts: problems.jsonl, pool: [model], max_new_tokens: 12, temperature: 0}
+  answers: {stage: respond, prompts: problems.jsonl, pool: [model], max_new_tokens: 40, temperature: 0}
 """
 
 
+@pytest.mark.slow
 def test_an_engine_answers(installed: Path, tmp_path: Path) -> None:
     tiny.write_tiny(tmp_path / "model")
     asked = ["what is 12 + 34 ?", "is the cat on a mat ?"]
@@ -215,6 +246,7 @@ print(type(engines[0].decoder).__name__)
 """
 
 
+@pytest.mark.slow
 def test_an_architecture_s_decoder_samples_what_the_plain_path_samples(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
