@@ -9,11 +9,12 @@ Each stage is a function of its settings. `run` and `Recipe` make several steps;
 """
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
-_OF_PYTHON = ("Recipe", "load", "run")
+_OF_PYTHON = {"Recipe": "RecipeInCode", "load": "load", "run": "run"}
 _HANDLES = ("Data", "Made", "Model", "Results", "Run")
 _ALSO_PACKAGES = ("run", "evaluate")
 """Functions that are called as packages of ours are: a package of such a name can be called."""
@@ -34,13 +35,9 @@ def __dir__() -> list[str]:
 
 def _function(name: str) -> Any:
     if name in _OF_PYTHON:
-        from bactrian.run import python
-
-        return getattr(python, name)
+        return getattr(import_module("bactrian.run.python"), _OF_PYTHON[name])
     if name in _HANDLES:
-        from bactrian.run import handles
-
-        return getattr(handles, name)
+        return getattr(import_module("bactrian.run.handles"), name)
     if name == "BactrianError":
         from bactrian.errors import BactrianError
 
@@ -49,9 +46,7 @@ def _function(name: str) -> Any:
 
     if name not in all_stages():
         raise AttributeError(f"module 'bactrian' has no attribute {name!r}; stages are: {', '.join(all_stages())}")
-    from bactrian.run.python import stage_function
-
-    return stage_function(all_stages()[name])
+    return import_module("bactrian.run.python").stage_function(all_stages()[name])
 
 
 class _Callable(ModuleType):

@@ -30,8 +30,8 @@ Rows = Iterable[Mapping[str, Any]]
 Where = str | os.PathLike[str]
 
 
-class Recipe:
-    """A recipe in code: `Recipe("mine", seed=17).step("tuned", "sft", model="my-model", data="rows.jsonl")`.
+class RecipeInCode:
+    """A recipe in code: `bt.Recipe("mine", seed=17).step("tuned", "sft", model="my-model", data="rows.jsonl")`.
 
     It is what its YAML says, `to_yaml()`, and makes the same artifacts.
     """
@@ -55,7 +55,7 @@ class Recipe:
         if hardware:
             self._data["hardware"] = dict(hardware)
 
-    def step(self, step: str, stage: str, **settings: Any) -> Recipe:
+    def step(self, step: str, stage: str, **settings: Any) -> RecipeInCode:
         """Add a step; returns the recipe. A setting that names a model or data also takes a handle, or rows.
 
         Raises:
@@ -136,7 +136,7 @@ def rows_file(rows: Rows, store: Path) -> Path:
 
 
 def run(
-    recipe: Where | Recipe,
+    recipe: Where | RecipeInCode,
     *,
     store: Where = STORE,
     overrides: Mapping[str, Any] | None = None,
@@ -153,7 +153,7 @@ def run(
         BactrianError: bad input, naming file, line, step and field; a limit of the machine.
     """
     changes = [f"{field}={json.dumps(value)}" for field, value in (overrides or {}).items()]
-    if isinstance(recipe, Recipe):
+    if isinstance(recipe, RecipeInCode):
         return _run(recipe.check(changes), recipe.store, only, from_step, report)
     return _run(recipes.load(Path(recipe), changes), Path(store), only, from_step, report)
 
@@ -185,7 +185,7 @@ def stage_function(stage: type[Stage]) -> Callable[..., Made]:
         *, store: Where = STORE, name: str | None = None, hardware: Mapping[str, Any] | None = None, **settings: Any
     ) -> Made:
         seed = settings.pop("seed", 0)
-        built = Recipe(name or stage.name, seed=seed, hardware=hardware, store=store)
+        built = RecipeInCode(name or stage.name, seed=seed, hardware=hardware, store=store)
         return built.step(stage.name, stage.name, **settings).run()[stage.name]
 
     call.__name__ = call.__qualname__ = stage.name
