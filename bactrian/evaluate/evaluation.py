@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bactrian.evaluate import answering
 from bactrian.evaluate.answer_store import AnswerStore
 from bactrian.evaluate.answering import Answered, Subject, answer
 from bactrian.evaluate.comparison import TaskDifference, adjusted, compare_task, pairs_to_compare
+from bactrian.evaluate.contamination import held_questions
 from bactrian.evaluate.gold_check import GoldCheck
 from bactrian.evaluate.grading import grade, verifier_of
 from bactrian.evaluate.records import Record, write_records
@@ -18,7 +20,13 @@ from bactrian.evaluate.results import NAME
 from bactrian.evaluate.scoring import BITS, Averaging, Score, measure
 from bactrian.evaluate.task import Format, Loaded
 from bactrian.evaluate.verdicts import KeptVerdicts
+from bactrian.sandbox import versions as packages
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.fingerprint import code_fingerprint
 from bactrian.verify import Pool
+
+if TYPE_CHECKING:
+    from bactrian.generate.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -39,27 +47,45 @@ class Graded:
         return {"model": self.score.model, "task": self.score.task, "mode": self.score.mode}
 
 
-def graded(
-    label: str,
-    subject: Subject,
-    tasks: Sequence[Loaded],
-    form: Format | None,
-    seed: int,
-    answers: AnswerStore,
-    verdicts: KeptVerdicts,
-    pool: Pool,
-    held: Mapping[str, Mapping[str, str]] | None,
-) -> list[Graded]:
-    """All of one model's answers, graded. `held`: by task the questions that its training data hold; None: not known.
+@dataclass(frozen=True)
+class Asker:
+    """Asks models, and grades what they answer. What was answered or judged before is kept by all that shaped it.
 
-    Raises BactrianError for a question that does not fit its context, and a verifier that is not to be used.
+    form: of all public tasks, None for each task's own. load: a model's engine, where something must be asked.
+    judges: what the verdicts of models depend on. train: training sets, besides those that manifests lead to.
     """
-    found = []
-    for each in answer(subject, tasks, answers, form, seed, label):
-        records = grade(each, pool, verdicts)
-        known = held.get(each.loaded.task.name) if held is not None and each.loaded.task.traced else None
-        found.append(Graded(each, records, measure(each.loaded, label, records, known)))
-    return found
+
+    tasks: Sequence[Loaded]
+    workspace: Workspace
+    pool: Pool
+    load: Callable[[Path], Engine]
+    form: Format | None = None
+    template: str | None = None
+    judges: tuple[str, ...] = ()
+    train: Sequence[Path] = ()
+
+    def graded(self, label: str, model: Input) -> list[Graded]:
+        """All of one model's answers, graded.
+
+        Raises BactrianError for a question that does not fit its context, and a verifier that is not to be used.
+        """
+        hardware, memos, code = self.workspace.hardware, self.workspace.memos, code_fingerprint(answering.__name__)
+        subject = Subject.of_folder(model.path, self.template, self.load)
+        by = (model.content_hash, hardware.dtype, hardware.engine, subject.template.digest, code)
+        walls = (model.content_hash, hardware.sandbox, dict(packages()))
+        traced = [loaded for loaded in self.tasks if loaded.task.traced]
+        held = held_questions(traced, model.path, self.train) if traced else None
+        with AnswerStore(memos / "answers", *by) as answers, AnswerStore(memos / "verdicts", *walls) as verdicts:
+            kept = KeptVerdicts(verdicts, self.pool.timeout, self.judges)
+            found = answer(subject, self.tasks, answers, self.form, self.workspace.seed, label)
+            return [self._grade(label, each, kept, held) for each in found]
+
+    def _grade(
+        self, label: str, answered: Answered, kept: KeptVerdicts, held: Mapping[str, Mapping[str, str]] | None
+    ) -> Graded:
+        task, records = answered.loaded.task, grade(answered, self.pool, kept)
+        known = held.get(task.name) if held is not None and task.traced else None
+        return Graded(answered, records, measure(answered.loaded, label, records, known))
 
 
 @dataclass(frozen=True)

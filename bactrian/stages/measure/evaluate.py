@@ -20,7 +20,7 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
-    from bactrian.evaluate.evaluation import Graded
+    from bactrian.evaluate.evaluation import Asker
     from bactrian.evaluate.gold_check import GoldCheck
     from bactrian.evaluate.task import Loaded, Task
     from bactrian.generate.engine import Engine
@@ -166,7 +166,8 @@ class Evaluate(Stage):
         paths = [workspace.input(ref).path for ref in self._sets().values()]
         looks = declare(tasks, weights, self.final, self.reason, workspace, paths)
         with Pool(workspace.hardware.threads, self.timeout, self._judges(problems, workspace)) as pool:
-            done = [each for label, model in models.items() for each in self._ask(label, model, tasks, pool, workspace)]
+            asker = self._asker(tasks, pool, workspace)
+            done = [each for label, model in models.items() for each in asker.graded(label, model)]
         found = Evaluation(done, absent, gold, looks, [look["seal"] for look in workspace.looks])
         results = found.results(self.baseline, workspace.seed)
         found.write(workspace.output, results)
@@ -239,41 +240,20 @@ class Evaluate(Stage):
         models = {"compliance_model": workspace.input(self.classifier).path} if self.classifier else {}
         return found | open_judges(models, workspace.hardware, template=self.template, rows=self.batch_rows)
 
-    def _ask(
-        self, label: str, model: "Input", tasks: "Sequence[Loaded]", pool: "Pool", workspace: "Workspace"
-    ) -> "list[Graded]":
-        """All of one model's answers, graded; what was answered or judged before is kept by all that shaped it."""
-        from bactrian.evaluate.answer_store import AnswerStore
-        from bactrian.evaluate.answering import Subject
-        from bactrian.evaluate.contamination import held_questions
-        from bactrian.evaluate.evaluation import graded
-        from bactrian.evaluate.verdicts import KeptVerdicts
-        from bactrian.sandbox import versions as packages
-        from bactrian.store.fingerprint import code_fingerprint
+    def _asker(self, tasks: "Sequence[Loaded]", pool: "Pool", workspace: "Workspace") -> "Asker":
+        from bactrian.evaluate.evaluation import Asker
 
-        hardware, code = workspace.hardware, code_fingerprint("bactrian.evaluate.answering")
-        subject = Subject.of_folder(model.path, self.template, lambda folder: self._engine(folder, workspace))
-        answered_by = [model.content_hash, hardware.dtype, hardware.engine, subject.template.digest, code]
-        walls = [hardware.sandbox, dict(packages())]
         classifier = [workspace.input(self.classifier).content_hash] if self.classifier else []
-        judges = (*judges_known_as(workspace, self), *classifier)
-        traced = [loaded for loaded in tasks if loaded.task.traced]
-        train = [workspace.input(ref).path for ref in self.train]
-        with (
-            AnswerStore(workspace.memos / "answers", *answered_by) as answers,
-            AnswerStore(workspace.memos / "verdicts", model.content_hash, *walls) as verdicts,
-        ):
-            return graded(
-                label,
-                subject,
-                tasks,
-                None if self.format == "auto" else self.format,
-                workspace.seed,
-                answers,
-                KeptVerdicts(verdicts, self.timeout, judges),
-                pool,
-                held_questions(traced, model.path, train) if traced else None,
-            )
+        return Asker(
+            tasks,
+            workspace,
+            pool,
+            lambda folder: self._engine(folder, workspace),
+            None if self.format == "auto" else self.format,
+            self.template,
+            (*judges_known_as(workspace, self), *classifier),
+            [workspace.input(ref).path for ref in self.train],
+        )
 
     def _engine(self, folder: Path, workspace: "Workspace") -> "Engine":
         from bactrian.generate.engines import open_engine
