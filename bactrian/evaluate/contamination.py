@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.data.io.files import stream_rows
-from bactrian.data.overlap.index import EvalItem, Index
+from bactrian.data.overlap.index import Index, Item
 from bactrian.data.overlap.match import Matcher, Texts
 from bactrian.data.overlap.whole import WholeMatcher
 from bactrian.errors import BactrianError
@@ -37,7 +37,7 @@ def held_questions(
     if not sources:
         return None
     items = [
-        EvalItem(loaded.task.name, question.id, (question.prompt,)) for loaded in tasks for question in loaded.questions
+        Item(loaded.task.name, question.id, (question.prompt,)) for loaded in tasks for question in loaded.questions
     ]
     held: dict[str, dict[str, str]] = {loaded.task.name: {} for loaded in tasks}
     for path in dict.fromkeys(sources):
@@ -73,11 +73,11 @@ def _holds_rows(path: Path) -> bool:
     return path.is_file() and is_data(path.name)
 
 
-def matched(items: Sequence[EvalItem], path: Path) -> list[EvalItem]:
+def matched(items: Sequence[Item], path: Path) -> list[Item]:
     """The items that rows of a file or artifact hold."""
     long = [item for item in items if len(item.text.split()) >= SHORT]
     short = [item for item in items if len(item.text.split()) < SHORT]
-    matchers: list[tuple[Any, list[EvalItem]]] = []
+    matchers: list[tuple[Any, list[Item]]] = []
     if long:
         matchers.append((Matcher(Index(long)), long))
     if short:
