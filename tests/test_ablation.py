@@ -20,6 +20,7 @@ from bactrian.stages.measure.ablation import Ablation
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
+from tests.evaluate.small import write_sets, write_small
 
 RECIPE = """
 steps:
@@ -250,3 +251,59 @@ def test_results_of_something_else_are_an_error(tmp_path: Path) -> None:
     inputs = {"f": Input("f", tmp_path / "data", Kind.RESULTS, "")}
     with pytest.raises(BactrianError, match="cannot be read as results"):
         Ablation(full=["f"], variants={"w": ["f"]}).run(Workspace.temporary(tmp_path / "out", inputs))
+
+
+EVERYTHING = """\
+name: ablated
+hardware: {dtype: float32, threads: 1}
+steps:
+  a: {stage: problems, tasks: [{source: sums, count: 8, digits: [1, 1]}], as_conversations: true}
+  b: {stage: problems, tasks: [{source: word_problems, count: 8}], as_conversations: true}
+  mixture:
+    {stage: mix, sources: [{data: a, capability: sums}, {data: b, capability: stories}], ablate: {without: [sums]}}
+  sft: {stage: sft, model: ./start, data: mixture, batch_size: 4, learning_rate: 1.0e-2}
+  dev: {stage: problems, tasks: [{source: sums, count: 6, digits: [1, 1], split: dev}]}
+  scores:
+    stage: evaluate
+    models: {start: ./start, sft: sft}
+    data: dev
+    tasks: [gsm8k, arc_easy, mmlu]
+    folders: [sets]
+    format: plain
+    samples: 2
+    max_new_tokens: 4
+  best: {stage: choose, models: {start: ./start, sft: sft}, scores: [scores]}
+"""
+
+
+def test_an_ablation_and_a_choice_go_by_problems_and_public_tasks_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    write_small(tmp_path / "start")
+    write_sets(tmp_path / "sets")
+    records = {each.name: each for each in run(recipe(tmp_path, EVERYTHING), Store(Path("runs")), report=True)}
+    folders = {name: Path("runs") / str(each.path) for name, each in records.items()}
+    found, full, without = (
+        json.loads((folders[name] / "results.json").read_text())
+        for name in ("mixture~ablation", "scores", "scores~no-sums")
+    )
+    places = [("dev", "greedy"), ("dev", "sampled"), ("mmlu", "greedy"), ("gsm8k", "greedy"), ("arc_easy", "greedy")]
+    scores = {(each["model"], each["task"], each["mode"]): each for each in found["scores"]}
+    assert scores.keys() == {(model, *place) for model in ("full", "without sums") for place in places}
+    for label, results in (("full", full), ("without sums", without)):
+        for each in results["scores"]:
+            if each["model"] == "sft":  # the last model's, as the evaluation itself scored it: macro means and all
+                mine = scores[label, each["task"], each["mode"]]
+                for name in ("score", "interval", "groups", "numbers", "counts", "metric"):
+                    assert mine[name] == each[name]
+    assert {(each["task"], each["mode"]) for each in found["comparisons"]} == set(places)
+    line = next(each for each in found["averages"] if (each["model"], each["mode"]) == ("without sums", "greedy"))
+    mine = [each["score"] for (model, _, mode), each in scores.items() if (model, mode) == ("without sums", "greedy")]
+    assert line["tasks"] == 4 and line["score"] == pytest.approx(sum(mine) / 4)
+    assert "| | average | dev | mmlu | gsm8k | arc_easy |" in (folders["mixture~ablation"] / "table.md").read_text()
+    choice = json.loads((folders["best"] / "choice.json").read_text())
+    assert set(choice["candidates"][0]["scores"]) == {"dev", "mmlu", "gsm8k", "arc_easy"}
+    page = Path("runs/ablated/report.html").read_text()
+    assert "arc_easy" in page and "Models chosen" in page

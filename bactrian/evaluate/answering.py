@@ -15,7 +15,7 @@ from bactrian.chat import TAGS, ChatTemplate, ThinkingReader, template_for
 from bactrian.data.io.problem_rows import question_seed
 from bactrian.errors import BactrianError
 from bactrian.evaluate.answer_store import AnswerStore, Value, request_key
-from bactrian.evaluate.prompting import Asked, Writer, cut
+from bactrian.evaluate.prompting import AskedPrompt, Writer, cut
 from bactrian.evaluate.task import Format, Loaded, Question, Task
 from bactrian.generate.engine import Completion, Continuation, Request
 from bactrian.model.packing import common_prefix
@@ -36,7 +36,7 @@ LENGTHS = (32, 128, 512, 1024)
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenAnswer:
     """One sampled answer: its text up to the answer's first stop, its tokens, and how it ended.
 
     Thinking and answer apart as in `bactrian.chat.Parts`.
@@ -64,7 +64,7 @@ class Answered:
     model: str = ""
     prompts: list[str] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
-    written: list[list[Written]] = field(default_factory=list)
+    written: list[list[WrittenAnswer]] = field(default_factory=list)
     ranked: list[list[Likelihood]] = field(default_factory=list)
     unconditional: list[list[Likelihood]] = field(default_factory=list)
     template_hash: str = ""
@@ -171,11 +171,11 @@ def _plan(plan: _Plan, writer: Writer, answered: Answered, seed: int) -> None:
                 bare.append(_add_asks(plan, [(context, 0, rest) for context, rest in both]))
     else:
         for question in questions:
-            _note(answered, Asked((), question.prompt))
+            _note(answered, AskedPrompt((), question.prompt))
             keys.append(_add_asks(plan, _windows(writer, question)))
 
 
-def _note(answered: Answered, asked: Asked) -> None:
+def _note(answered: Answered, asked: AskedPrompt) -> None:
     answered.prompts.append(asked.text)
     answered.dropped.append(asked.dropped)
 
@@ -304,17 +304,17 @@ def _write(
 
 
 def kept(said: Completion, request: Request, reader: ThinkingReader, tags: Tags = TAGS) -> Value:
-    """What is stored of an answer: the fields of `Written`, its text whole."""
+    """What is stored of an answer: the fields of `WrittenAnswer`, its text whole."""
     opened = reader.opened(reader.template.tokenizer.decode(request.prompt[-WORTH:]))
     parts = reader.parts(said.ids, said.text, opened, tags)
     return [parts.text, len(said.ids), said.finish, parts.thinking_tokens, parts.answer_tokens, parts.answer_at]
 
 
-def written(value: Value, stops: Sequence[str]) -> Written:
+def written(value: Value, stops: Sequence[str]) -> WrittenAnswer:
     """A stored answer; its text ends before the answer's first stop (a thought may hold such a text)."""
     text, tokens, finish, thinking_tokens, answer_tokens, answer_at = value
     said = text[:answer_at] + cut(text[answer_at:], stops)
-    return Written(said, tokens, finish, thinking_tokens, answer_tokens, answer_at)
+    return WrittenAnswer(said, tokens, finish, thinking_tokens, answer_tokens, answer_at)
 
 
 def _fill(answered: Answered, plan: _Plan, store: AnswerStore) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.evaluate.answering import Answered, Written
+from bactrian.evaluate.answering import Answered, WrittenAnswer
 from bactrian.evaluate.gold_answers import gold, why_none, wrong_answers
 from bactrian.evaluate.grading import grade, verifier_of
 from bactrian.evaluate.prompting import cut, plain_text
@@ -256,7 +256,7 @@ def _said(loaded: Loaded, texts: Sequence[str]) -> Answered:
         answered.prompts.append(plain_text(task, question, loaded.preamble(question)))
         answered.dropped.append(0)
         said = before + text
-        answered.written.append([Written(said if task.keep_stop else cut(said, task.stop), 0, "stop", 0, 0, 0)])
+        answered.written.append([WrittenAnswer(said if task.keep_stop else cut(said, task.stop), 0, "stop", 0, 0, 0)])
     return answered
 
 

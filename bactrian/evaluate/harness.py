@@ -14,7 +14,7 @@ from bactrian.evaluate.prompting import plain_text
 from bactrian.evaluate.records import Place, Record
 from bactrian.evaluate.results import about_of
 from bactrian.evaluate.scoring import Averaging
-from bactrian.evaluate.task import Loaded, Metric, Question, Row, Source, Task
+from bactrian.evaluate.task import Loaded, Metric, Question, Row, Task, TaskSource
 from bactrian.store.disk import write_atomically
 from bactrian.store.hashes import hash_json
 
@@ -220,7 +220,7 @@ def as_asked(path: Path, verifier: str, tokens: int, stop: Sequence[str], metric
         task_name(path),
         ("more",),
         "harness",
-        Source(()),
+        TaskSource(()),
         lambda row: [],
         form="rank" if ranked else "generate",
         metric=metric if ranked else "right",

@@ -20,7 +20,7 @@ from bactrian.store.manifest import MANIFEST, Manifest
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredModels:
     """What a step `evaluate` found: of each task in the mode that is wanted, or else in the one that it was asked in.
 
     labels: content hash of a model → what the results call it.
@@ -58,7 +58,7 @@ class Candidate:
         return self.interval[0] > 0
 
 
-def read_measured(name: str, folder: Path, mode: str) -> Measured:
+def read_measured(name: str, folder: Path, mode: str) -> MeasuredModels:
     """The results of a step.
 
     Raises:
@@ -92,7 +92,7 @@ def read_measured(name: str, folder: Path, mode: str) -> Measured:
         if how == asked.get(task)
     }
     about = {task: about_of(results["tasks"], task, asked.get(task, mode)) for task in results["tasks"]}
-    return Measured(name, _labels(name, manifest), scores, records, about)
+    return MeasuredModels(name, _labels(name, manifest), scores, records, about)
 
 
 def _labels(name: str, manifest: Manifest) -> dict[str, str]:
@@ -103,7 +103,7 @@ def _labels(name: str, manifest: Manifest) -> dict[str, str]:
     return {manifest.inputs[ref].content_hash: label for label, ref in called.items()}
 
 
-def choose(models: Mapping[str, str], measured: Sequence[Measured]) -> list[Candidate]:
+def choose(models: Mapping[str, str], measured: Sequence[MeasuredModels]) -> list[Candidate]:
     """The candidates, the best first and the others in the order given; of equals the earlier one is the best.
 
     Args:
@@ -127,7 +127,7 @@ def choose(models: Mapping[str, str], measured: Sequence[Measured]) -> list[Cand
     ]
 
 
-def _scores(name: str, content: str, measured: Sequence[Measured]) -> dict[str, float]:
+def _scores(name: str, content: str, measured: Sequence[MeasuredModels]) -> dict[str, float]:
     """A candidate's score on each task of all results."""
     found: dict[str, float] = {}
     for each in measured:
@@ -143,7 +143,7 @@ def _scores(name: str, content: str, measured: Sequence[Measured]) -> dict[str, 
     return found
 
 
-def _interval(difference: float, this: str, best: str, measured: Sequence[Measured]) -> tuple[float, float]:
+def _interval(difference: float, this: str, best: str, measured: Sequence[MeasuredModels]) -> tuple[float, float]:
     """95 % interval of a difference of averages, from the tasks' own intervals: independent strata."""
     if this == best:
         return (0.0, 0.0)

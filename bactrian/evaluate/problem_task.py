@@ -13,7 +13,7 @@ from bactrian.data.io.files import read_rows
 from bactrian.data.io.problem_rows import refuse_trained
 from bactrian.errors import BactrianError
 from bactrian.evaluate.gold_answers import gold_of_problem
-from bactrian.evaluate.task import Loaded, Question, Row, Source, Task
+from bactrian.evaluate.task import Loaded, Question, Row, Task, TaskSource
 from bactrian.verify import check_verifiers
 
 SHAPING = ("id", "messages", "dataset", "ground_truth", "settings")
@@ -74,7 +74,7 @@ def problem_tasks(name: str, rows: Sequence[Mapping[str, Any]], origin: str, ask
         name,
         suites=(),
         skill="",
-        source=Source((origin,)),
+        source=TaskSource((origin,)),
         build=lambda row: [problem_question(row)],
         metric="share",
         verifier=named[0] if len(named) == 1 else "",

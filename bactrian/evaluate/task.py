@@ -62,7 +62,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Source:
+class TaskSource:
     """Where rows are found: files by the beginning of their names, else a data set of the Hub, by split and subset."""
 
     files: tuple[str, ...]
@@ -113,7 +113,7 @@ class Task:
     name: str
     suites: tuple[str, ...]
     skill: str
-    source: Source
+    source: TaskSource
     build: Callable[[Row], Sequence[Question]]
     form: Form = "generate"
     metric: Metric = "right"
@@ -122,7 +122,7 @@ class Task:
     also: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     preamble: Preamble = Preamble()
-    exemplars: Source | None = None
+    exemplars: TaskSource | None = None
     preambles: Preambles | None = None
     cue: str = ""
     keep_cue: bool = False

@@ -15,7 +15,7 @@ from bactrian.data.io.files import scan_hub, stream_rows
 from bactrian.data.io.formats import Fault, is_data
 from bactrian.errors import BactrianError
 from bactrian.evaluate.known import check_known
-from bactrian.evaluate.task import LeftOut, Loaded, Preamble, Question, Row, Source, Task
+from bactrian.evaluate.task import LeftOut, Loaded, Preamble, Question, Row, Task, TaskSource
 from bactrian.store.hashes import hash_file, hash_json
 
 VARIABLE = "BACTRIAN_EVAL_DATA"
@@ -37,7 +37,7 @@ def folders(given: Sequence[Path] = ()) -> list[Path]:
     return named if given else [*named, *(each for each in BESIDE if each.is_dir())]
 
 
-def find_file(source: Source, places: Sequence[Path]) -> Path | None:
+def find_file(source: TaskSource, places: Sequence[Path]) -> Path | None:
     """The first file whose name begins as the source says, in the first folder that has one."""
     for folder in places:
         for begin in source.files:
@@ -55,7 +55,7 @@ Placed = tuple[Row, str]
 """A row, and where it stands."""
 
 
-def rows_of(task: str, source: Source, places: Sequence[Path], hub: bool = True) -> tuple[list[Placed], str]:
+def rows_of(task: str, source: TaskSource, places: Sequence[Path], hub: bool = True) -> tuple[list[Placed], str]:
     """A source's rows, each with its place, and in words where they are from.
 
     Raises BactrianError saying what is missing and where it could be put.
@@ -68,7 +68,7 @@ def rows_of(task: str, source: Source, places: Sequence[Path], hub: bool = True)
     raise Absent(missing(task, source, places, "" if source.hub else "it is on no hub by a name known here"))
 
 
-def _from_hub(task: str, source: Source, places: Sequence[Path]) -> tuple[list[Placed], str]:
+def _from_hub(task: str, source: TaskSource, places: Sequence[Path]) -> tuple[list[Placed], str]:
     rows: list[Placed] = []
     try:
         for row, where in scan_hub(source.hub, source.split, source.subset):
@@ -80,7 +80,7 @@ def _from_hub(task: str, source: Source, places: Sequence[Path]) -> tuple[list[P
     return rows, f"{source.hub} (Hub, {source.subset or 'default'}, {source.split})"
 
 
-def missing(task: str, source: Source, places: Sequence[Path], why: str = "") -> str:
+def missing(task: str, source: TaskSource, places: Sequence[Path], why: str = "") -> str:
     """What a person reads whose data are absent."""
     looked = ", ".join(map(str, places)) or "no folder"
     named = f"{source.hub} ({source.subset or 'default'}, {source.split})" if source.hub else "none"

@@ -14,7 +14,7 @@ from bactrian.store.disk import link, now, write_atomically
 
 
 @dataclass(frozen=True)
-class StepRecord:
+class StepEntry:
     """A step's entry in run.json. `path` is relative to the store; `inputs`: {reference: step or source}."""
 
     name: str
@@ -34,7 +34,7 @@ class RunLog:
         self.recipe, self.todo, self.store, self.command = recipe, todo, store, command
         self.started, self.before = now(), time.monotonic()
         self.folder = store.root / recipe.name
-        self.done: dict[str, StepRecord] = {}
+        self.done: dict[str, StepEntry] = {}
 
     def add(self, task: KeyedStep, artifact: Artifact, status: str) -> None:
         """Note a step's artifact, and write run.json if it was just made."""
@@ -59,7 +59,7 @@ class RunLog:
 
                 say(f"report: {write_report(self.folder)}")
 
-    def _records(self) -> list[StepRecord]:
+    def _records(self) -> list[StepEntry]:
         return [self.done.get(task.step.name) or _waiting(task) for task in self.todo]
 
     def _recorded(self) -> list[tuple[str, str | None]]:
@@ -88,7 +88,7 @@ class RunLog:
             raise BactrianError(f"{self.folder}: cannot be written to ({error.strerror})") from None
 
 
-def _waiting(task: KeyedStep) -> StepRecord:
+def _waiting(task: KeyedStep) -> StepEntry:
     stage = task.step.stage
     inputs = {ref: ref for ref in (*task.step.reads, *task.sources)}
-    return StepRecord(task.step.name, stage.name, stage.makes, task.key, None, "waiting", None, inputs)
+    return StepEntry(task.step.name, stage.name, stage.makes, task.key, None, "waiting", None, inputs)

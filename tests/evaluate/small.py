@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bactrian.evaluate.task import Loaded, Question, Source, Task
+from bactrian.evaluate.task import Loaded, Question, Task, TaskSource
 from bactrian.evaluate.task_rows import identified
 from bactrian.stages.measure.evaluate import Evaluate
 from bactrian.store.artifact import Input, Workspace
@@ -58,7 +58,7 @@ def loaded(task: Task, questions: Sequence[Question]) -> Loaded:
 
 
 def task(name: str = "t", **changes: object) -> Task:
-    plain = Task(name, ("more",), "maths", Source(("t",)), lambda row: [], verifier="gsm8k", max_new_tokens=8)
+    plain = Task(name, ("more",), "maths", TaskSource(("t",)), lambda row: [], verifier="gsm8k", max_new_tokens=8)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 

@@ -18,7 +18,7 @@ from two_models import CLUSTERS, GROUPS, SKILL, SPANS, SUMS, Fake, logprobs, tex
 
 from bactrian.chat import ChatTemplate
 from bactrian.data.io.files import write_rows
-from bactrian.evaluate.answering import Answered, Written
+from bactrian.evaluate.answering import Answered, WrittenAnswer
 from bactrian.evaluate.comparison import adjusted, compare_task
 from bactrian.evaluate.evaluation import Evaluation, Graded
 from bactrian.evaluate.grading import grade
@@ -116,7 +116,7 @@ def answered(of: Loaded, model: str) -> Answered:
     found = Answered(of, "plain", model, prompts=["?"] * count, dropped=[0] * count)
     if of.task.form == "generate":
         drawn = texts(model, name, count, of.task.samples)
-        found.written = [[Written(text, len(text), "stop", 0, len(text), 0) for text in mine] for mine in drawn]
+        found.written = [[WrittenAnswer(text, len(text), "stop", 0, len(text), 0) for text in mine] for mine in drawn]
     elif of.task.form == "rank":
         ranked = logprobs(model, name, count, 4)
         found.ranked = [[Likelihood(ll, j + 1, False) for j, ll in enumerate(lls)] for lls in ranked]

@@ -10,19 +10,24 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from bactrian.chat import prompt_ids
+from bactrian.generate.engine import Engine, Request
 from bactrian.store.disk import write_atomically
-from bactrian.train.loop import Enough, Remembering, Task, Trained, Update
+from bactrian.train.backend import Backend, LocalBackend, Trained
+from bactrian.train.loop import Enough, Remembering, TrainingTask, Update
+from bactrian.verify import Item, Pool
 
 SURE = 2.0
 """Standard errors by which the held-out score must have fallen for an alarm."""
 
 
 @dataclass(frozen=True)
-class Look:
+class HeldOutLook:
     """What the weights before a step did on the held-out questions.
 
     scores: by question, in [0, 1].
@@ -41,20 +46,20 @@ class Look:
         return sum(self.scores) / len(self.scores)
 
 
-def fallen(best: Look, now: Look) -> bool:
+def fallen(best: HeldOutLook, now: HeldOutLook) -> bool:
     """Whether the score is below the best look's by more than SURE standard errors, paired by question."""
     difference = np.array(now.scores) - np.array(best.scores)
     error = float(difference.std(ddof=1)) / len(difference) ** 0.5 if len(difference) > 1 else float("inf")
     return bool(difference.mean() < -SURE * error)
 
 
-def over_optimised(best: Look, now: Look) -> bool:
+def over_optimised(best: HeldOutLook, now: HeldOutLook) -> bool:
     """The score has fallen since the best look, and the reward has not (where both are known)."""
     known = best.reward is not None and now.reward is not None
     return fallen(best, now) and not (known and now.reward < best.reward)  # type: ignore[operator]
 
 
-class Watched:
+class WatchedTask:
     """A task of reinforcement learning that is looked at before every `every`-th step, and once after the last.
 
     The first update of such a step also logs `held_out`, `held_out_length`, `held_out_truncated` and `alarm` (0 or 1,
@@ -63,7 +68,15 @@ class Watched:
     """
 
     def __init__(
-        self, task: Task, policy: Trained, look: Callable[[], Look], folder: Path, *, every: int, stop: bool = False
+        self,
+        task: TrainingTask,
+        policy: Trained,
+        look: Callable[[], HeldOutLook],
+        folder: Path,
+        *,
+        every: int,
+        stop: bool = False,
+        backend: Backend | None = None,
     ) -> None:
         """
         Args:
@@ -71,10 +84,11 @@ class Watched:
             look: answers the held-out questions with the present weights; its step is set here.
             folder: for looks.json and best.safetensors.
             stop: end training at the first alarm.
-
+            backend: has the weights; by default this process.
         """
         self.task, self.policy, self.look, self.folder = task, policy, look, folder
         self.every, self.stop = every, stop
+        self.backend = LocalBackend() if backend is None else backend
         self.steps, self.updates_per_step = task.steps, task.updates_per_step
 
     def updates(self, step: int) -> Iterator[Update]:
@@ -101,27 +115,21 @@ class Watched:
         """Put the best look's weights back; returns its step."""
         from safetensors.torch import load_file
 
-        kept = load_file(self.folder / "best.safetensors")
-        with torch.no_grad():
-            for name, weight in self.policy.network.named_parameters():
-                if name in kept:
-                    weight.copy_(kept[name])
-                if name in self.policy.masters:
-                    self.policy.masters[name].copy_(kept[name])
+        self.backend.scatter(self.policy, load_file(self.folder / "best.safetensors"))
         return self.best.step
 
     @property
-    def looks(self) -> list[Look]:
+    def looks(self) -> list[HeldOutLook]:
         """So far, by step."""
         file = self.folder / "looks.json"
-        return [Look(**each) for each in json.loads(file.read_text())] if file.exists() else []
+        return [HeldOutLook(**each) for each in json.loads(file.read_text())] if file.exists() else []
 
     @property
-    def best(self) -> Look:
+    def best(self) -> HeldOutLook:
         """The first of the highest score."""
         return max(self.looks, key=lambda look: (look.score, -look.step))
 
-    def _note(self, look: Look, metrics: Mapping[str, float], last: bool = False) -> dict[str, float]:
+    def _note(self, look: HeldOutLook, metrics: Mapping[str, float], last: bool = False) -> dict[str, float]:
         look = replace(look, reward=metrics.get("reward"))
         before = [each for each in self.looks if each.step < look.step]
         best = max(before, key=lambda each: (each.score, -each.step), default=look)
@@ -146,11 +154,34 @@ class Watched:
         from safetensors.torch import save_file
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        weights = {
-            name: self.policy.masters.get(name, weight).detach().contiguous()
-            for name, weight in self.policy.network.named_parameters()
-            if weight.requires_grad
-        }
         draft = self.folder / "best.partial"
-        save_file(weights, draft)
+        save_file(self.backend.gather(self.policy), draft)
         draft.replace(self.folder / "best.safetensors")
+
+
+class HeldOutAnswers:
+    """Greedy answers of the policy to the held-out problems, verified: what `WatchedTask` calls to look."""
+
+    def __init__(self, engine: Engine, rows: list[dict[str, Any]], pool: Pool, max_new_tokens: int) -> None:
+        """
+        Args:
+            rows: problem rows.
+
+        Raises:
+            BactrianError: a prompt leaves no room for an answer.
+        """
+        self.engine, self.rows, self.pool = engine, rows, pool
+        prompts = [tuple(prompt_ids(row["messages"], engine.template, f"held-out problem {row['id']}")) for row in rows]
+        engine.check_fits(prompts, max_new_tokens, [f"held-out problem {row['id']}" for row in rows])
+        self.requests = [Request(prompt, max_new_tokens=max_new_tokens, temperature=0.0) for prompt in prompts]
+
+    def __call__(self) -> HeldOutLook:
+        answers = [group[0] for group in self.engine.generate(self.requests)]
+        items = [Item.of(row, answer.text) for row, answer in zip(self.rows, answers, strict=True)]
+        verdicts = self.pool.verify_all(items)
+        return HeldOutLook(
+            step=0,
+            scores=[verdict.score for verdict in verdicts],
+            length=sum(len(answer.ids) for answer in answers) / len(answers),
+            truncated=sum(answer.finish == "length" for answer in answers) / len(answers),
+        )
