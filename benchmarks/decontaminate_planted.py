@@ -23,7 +23,7 @@ from bactrian.data.overlap.asked import texts_of
 from bactrian.data.overlap.benchmarks import read_benchmarks
 from bactrian.data.overlap.index import Index, IndexedItem
 from bactrian.data.overlap.match import Matcher, Texts
-from bactrian.data.overlap.meaning import Encoder, MeaningMatcher, Vectors, default_folder
+from bactrian.data.overlap.meaning import MeaningMatcher, SentenceEncoder, Vectors, default_folder
 from bactrian.data.overlap.scan import Matching
 from bactrian.data.overlap.whole import WholeMatcher
 from bactrian.data.overlap.words import split
@@ -128,7 +128,7 @@ def translations(folder: Path, items: list[IndexedItem]) -> Iterator[tuple[str, 
             yield TRANSLATED[row["lang"]], item, row["question"]
 
 
-class Remembering(Encoder):
+class Remembering(SentenceEncoder):
     """An encoder that computes nothing twice: thresholds differ, embeddings do not."""
 
     def __init__(self, folder: Path) -> None:

@@ -12,7 +12,7 @@ from bactrian.generate.local import LocalEngine
 from bactrian.progress import printable, say
 from bactrian.think.forcing import (
     Forcing,
-    Question,
+    ThinkingQuestion,
     opened_prompt,
     request,
     think,
@@ -106,7 +106,7 @@ def think_aloud(
     Raises BactrianError for messages that are no prompt, or a budget that does not fit the model's context.
     """
     markers = Markers(engine.template, form, budget.final)
-    question = Question(opened_prompt(messages, engine.template, form), 1, seed, temperature)
+    question = ThinkingQuestion(opened_prompt(messages, engine.template, form), 1, seed, temperature)
     limits = thinking_limits([question], markers, budget, engine.longest, ["the question"])
     target = target or sys.stdout
     live = Live(Forcing(markers, budget, limits), ThoughtScreen(target))
@@ -136,7 +136,7 @@ def think_afar(
 ) -> Thought:
     """The same with an engine that cannot be followed token by token, such as a server: shown when it is done."""
     markers, target = Markers(engine.template, form, budget.final), target or sys.stdout
-    question = Question(opened_prompt(messages, engine.template, form), 1, seed, temperature)
+    question = ThinkingQuestion(opened_prompt(messages, engine.template, form), 1, seed, temperature)
     limit = thinking_limits([question], markers, budget, engine.longest, ["the question"])[0]
     note(f"thinking, {limit} tokens at most" + (f", {budget.waits} endings taken back" if budget.waits else ""))
     thought = think(engine, [question], form, budget, names=["the question"])[0][0]

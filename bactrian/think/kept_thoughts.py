@@ -15,7 +15,7 @@ from bactrian.store.artifact import Workspace
 from bactrian.think import attempt
 from bactrian.think.attempt import Attempt
 from bactrian.think.draws import ThoughtDraw, describe
-from bactrian.think.forcing import Question, opened_prompt, think
+from bactrian.think.forcing import ThinkingQuestion, opened_prompt, think
 from bactrian.think.thought import Budget, Thought
 from bactrian.verify import Item, Pool, versions
 
@@ -87,13 +87,13 @@ class KeptThoughts:
             with progress(title, total=total, unit="question", done=total - len(rows)) as bar:
                 think(self.engine, questions, self.form, self.budget(draw), names=names, on_thought=keep)
 
-    def question(self, row: Row, draw: ThoughtDraw) -> Question:
+    def question(self, row: Row, draw: ThoughtDraw) -> ThinkingQuestion:
         """A problem's prompt with the draw's sentence, its thinking opened."""
         *before, last = row["messages"]
         text = f"{last['content']}\n{draw.sentence}" if draw.sentence else last["content"]
         messages = [*before, {"role": "user", "content": text}]
         prompt = opened_prompt(messages, self.engine.template, self.form, f"question {row['id']}")
-        return Question(prompt, draw.n, question_seed(self.workspace.seed, row["id"]), draw.temperature)
+        return ThinkingQuestion(prompt, draw.n, question_seed(self.workspace.seed, row["id"]), draw.temperature)
 
     def budget(self, draw: ThoughtDraw) -> Budget:
         return Budget(draw.thinking, draw.waits, draw.extension, self.limits.final, self.limits.answer)

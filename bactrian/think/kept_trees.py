@@ -11,12 +11,12 @@ from bactrian.progress import progress
 from bactrian.think import attempt
 from bactrian.think.attempt import Chosen, vote
 from bactrian.think.draws import ThoughtDraw, describe
-from bactrian.think.forcing import Question
+from bactrian.think.forcing import ThinkingQuestion
 from bactrian.think.kept_thoughts import KeptThoughts
 from bactrian.think.tree import Branch, Search, grow
 
 Row = dict[str, Any]
-BranchRewards = Callable[[Row, Question, Sequence[Branch]], Sequence[float]]
+BranchRewards = Callable[[Row, ThinkingQuestion, Sequence[Branch]], Sequence[float]]
 """(problem, question, branches) → how good each branch is so far, in (0, 1]."""
 TREES_AT_ONCE = 16
 """Questions whose trees grow together; a kill loses no more than these."""

@@ -17,7 +17,7 @@ from bactrian.data.io.problem_rows import question_seed
 from bactrian.data.synth.tracking import right_so_far
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Engine
-from bactrian.think.forcing import Question, opened_prompt, think
+from bactrian.think.forcing import ThinkingQuestion, opened_prompt, think
 from bactrian.think.steps import step_ends
 from bactrian.think.thought import Budget, Thought
 from bactrian.verify import Item, Pool
@@ -78,7 +78,7 @@ class StepLabels:
             made[cut.number].append(([step for step, _ in shown], [value for _, value in shown]))
         return made
 
-    def _think(self, questions: Sequence[Question], numbers: Sequence[int]) -> list[list[Thought]]:
+    def _think(self, questions: Sequence[ThinkingQuestion], numbers: Sequence[int]) -> list[list[Thought]]:
         names = [f"problem {self.rows[number]['id']}" for number in numbers]
         return think(self.engine, questions, self._form, self.settings.budget, names=names)
 
@@ -86,10 +86,10 @@ class StepLabels:
     def _form(self) -> ThinkingFormat:
         return thinking_format(self.engine.template, self.settings.format)
 
-    def _question(self, row: Row, ids: tuple[int, ...], n: int, name: str) -> Question:
+    def _question(self, row: Row, ids: tuple[int, ...], n: int, name: str) -> ThinkingQuestion:
         """To think about a row's problem, from a beginning on; `name` names the random stream."""
         prompt = opened_prompt(row["messages"], self.engine.template, self._form, f"problem {row['id']}")
-        return Question((*prompt, *ids), n, question_seed(self.seed, name), self.settings.temperature)
+        return ThinkingQuestion((*prompt, *ids), n, question_seed(self.seed, name), self.settings.temperature)
 
     def _cuts(self) -> list[CutThought]:
         asked = [self._question(row, (), self.settings.samples, row["id"]) for row in self.rows]

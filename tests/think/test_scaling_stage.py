@@ -20,7 +20,7 @@ from bactrian.stages.stage import Facts
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind
 from bactrian.think.attempt import Attempt, best_by, first_within, majority, vote
-from bactrian.think.forcing import Question, opened_prompt
+from bactrian.think.forcing import ThinkingQuestion, opened_prompt
 from bactrian.think.thought import Budget
 from bactrian.think.tree import Search, confidence, grow, shares
 
@@ -244,7 +244,7 @@ def test_a_tree_keeps_its_width_and_its_budget(bench: Bench, width: int) -> None
         seen.append(len(branches))
         return confidence(branches)
 
-    questions = [Question(prompt, 1, seed, 1.0) for seed in range(20)]
+    questions = [ThinkingQuestion(prompt, 1, seed, 1.0) for seed in range(20)]
     trees = grow(engine, questions, form, budget, Search(width, 4), rewards)
     assert max(seen) <= width
     for tree in trees:

@@ -16,7 +16,7 @@ from bactrian.generate.chat_server import Endpoint
 from bactrian.generate.completions_server import CompletionEngine
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
-from bactrian.think.forcing import Question, opened_prompt, think
+from bactrian.think.forcing import ThinkingQuestion, opened_prompt, think
 from bactrian.think.thought import Budget
 
 
@@ -88,7 +88,7 @@ def test_greedy_thoughts_are_those_of_this_process(
 ) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     form, asked = FORMATS[name], [{"role": "user", "content": "ab?"}]
-    questions = [Question(opened_prompt(asked, engine.template, form), seed=seed) for seed in range(3)]
+    questions = [ThinkingQuestion(opened_prompt(asked, engine.template, form), seed=seed) for seed in range(3)]
     mine = think(engine, questions, form, budget)
     theirs = think(remote, questions, form, budget)
     assert [[(t.ids, t.answer, t.waits, t.forced) for t in g] for g in theirs] == [
@@ -100,7 +100,7 @@ def test_sampled_thoughts_keep_their_budget(engine: LocalEngine, served: tuple[S
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     form = FORMATS["tags"]
     prompt = opened_prompt([{"role": "user", "content": "ab?"}], engine.template, form)
-    (thoughts,) = think(remote, [Question(prompt, 24, 3, 1.0)], form, Budget(12, waits=1, answer=4))
+    (thoughts,) = think(remote, [ThinkingQuestion(prompt, 24, 3, 1.0)], form, Budget(12, waits=1, answer=4))
     assert {t.ended for t in thoughts} >= {"budget", "itself"} and any(t.waits for t in thoughts)
     for thought in thoughts:
         assert thought.thinking_tokens <= 12 and thought.answer_tokens >= 1 and "</think>" not in thought.thinking

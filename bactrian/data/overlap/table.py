@@ -14,7 +14,7 @@ Action = Literal["report", "rows", "sources"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class OverlapCell:
     """What one source holds of one benchmark: `matched` of its `items`, in `rows` rows of the source."""
 
     source: str
@@ -30,13 +30,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class OverlapTable:
     """All cells with a match, the rows of each source, the items of each benchmark, and those too short to match."""
 
     sources: Mapping[str, int]
     benchmarks: Mapping[str, int]
     short: Mapping[str, int]
-    cells: Sequence[Cell]
+    cells: Sequence[OverlapCell]
 
     def above(self, share: float) -> set[str]:
         """The sources that hold more than this share of some benchmark."""
@@ -73,12 +73,14 @@ def tabulate(
     sources: Mapping[str, int],
     matched: Mapping[str, Iterable[int]],
     rows: Mapping[tuple[str, str], int],
-) -> Table:
+) -> OverlapTable:
     """The table of a scan: `short` and `matched` hold numbers of items, `rows` counts by (source, benchmark)."""
     size = Counter(item.benchmark for item in items)
     found = Counter((source, items[number].benchmark) for source, numbers in matched.items() for number in numbers)
-    cells = [Cell(source, name, size[name], count, rows[source, name]) for (source, name), count in found.items()]
-    return Table(sources, size, Counter(items[number].benchmark for number in short), cells)
+    cells = [
+        OverlapCell(source, name, size[name], count, rows[source, name]) for (source, name), count in found.items()
+    ]
+    return OverlapTable(sources, size, Counter(items[number].benchmark for number in short), cells)
 
 
 def too_short(items: Sequence[IndexedItem], n: int) -> list[int]:
@@ -91,7 +93,9 @@ def too_short(items: Sequence[IndexedItem], n: int) -> list[int]:
     return np.flatnonzero(longest < n).tolist()
 
 
-def doomed(table: Table, matched_rows: Mapping[int, str], action: Action, share: float) -> tuple[set[int], set[str]]:
+def doomed(
+    table: OverlapTable, matched_rows: Mapping[int, str], action: Action, share: float
+) -> tuple[set[int], set[str]]:
     """Numbers of the rows, and names of the sources, that must go.
 
     Only sources that hold more than `share` of some benchmark are touched; of such a source the rows that match

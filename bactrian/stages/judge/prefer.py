@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.settings import (
+from bactrian.stages.judge.judge_refs import (
     JudgeField,
     JudgeServerField,
     RewardModelField,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.settings import JudgeServerField, check_one_judge, judge_models
+from bactrian.stages.judge.judge_refs import JudgeServerField, check_one_judge, judge_models
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ResultsRef, Stage
 from bactrian.store.manifest import Kind
 

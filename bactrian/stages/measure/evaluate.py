@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.settings import (
+from bactrian.stages.judge.judge_refs import (
     JudgeField,
     JudgeServerField,
     RewardModelField,

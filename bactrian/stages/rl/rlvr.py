@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.judge.settings import judges
+from bactrian.stages.judge.judge_refs import judges
 from bactrian.stages.rl.settings import GroupRewardSettings, WatchSettings
 from bactrian.stages.rl.watching import held_out_rows, look_at, problem_rows, train_watched
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef

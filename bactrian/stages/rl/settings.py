@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.judge.settings import JudgeField, JudgeServerField, RewardModelField, check_one_judge
+from bactrian.stages.judge.judge_refs import JudgeField, JudgeServerField, RewardModelField, check_one_judge
 from bactrian.stages.stage import HeldOutRef
 from bactrian.train.options import SettingsGroup
 
