@@ -174,6 +174,34 @@ def rehearse(recipe: Path, overrides: tuple[str, ...], family: str | None, store
 
 
 @commands.command()
+@_store
+def doctor(store: Path) -> int:
+    """What this machine and installation have, what is missing, and what is slow. Status 1: a run would fail."""
+    from bactrian.cli.tables import print_findings
+    from bactrian.run.doctor import examine
+
+    return print_findings(examine(store))
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+def schema(file: Path | None) -> None:
+    """Write the JSON schema of recipes to FILE, or print it: editors complete and check recipes with it.
+
+    A recipe that begins with `# yaml-language-server: $schema=FILE` is checked as you type.
+    """
+    import json
+
+    from bactrian.recipe.schema import recipe_schema
+
+    text = json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
+    if file is None:
+        click.echo(text, nl=False)
+    else:
+        file.write_text(text, encoding="utf-8")
+
+
+@commands.command()
 @click.argument("artifact")
 @_run_name
 @click.option("--json", "as_json", is_flag=True, help="The manifest as it is.")

@@ -71,7 +71,7 @@ class Recipe:
         raise BactrianError(f'recipe {self.name}: found no step "{name}", expected one of: {", ".join(names)}{hint}')
 
 
-class _Header(BaseModel):
+class Header(BaseModel):
     """The top level of a recipe file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,7 +102,7 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Document:
 def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     """The recipe in a document. Raises BactrianError with every problem found, one per line."""
     problems = _Problems(document)
-    header = _validated(_Header, document.data, (), problems)
+    header = _validated(Header, document.data, (), problems)
     if header is None:
         raise problems.error()
     if header.name in _TAKEN:

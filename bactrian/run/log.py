@@ -10,7 +10,7 @@ from bactrian.progress import duration, say
 from bactrian.recipe.recipe import Recipe
 from bactrian.run.keys import Task
 from bactrian.store.artifact import Artifact, Store
-from bactrian.store.disk import now, write_atomically
+from bactrian.store.disk import link, now, write_atomically
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class RunLog:
         """Note a step's artifact, and write run.json if it was just made."""
         seconds, path = artifact.manifest.seconds, str(artifact.path.relative_to(self.store.root))
         self.done[task.step.name] = replace(_waiting(task), path=path, status=status, seconds=seconds)
+        link(self.folder / task.step.name, artifact.path)
         if status == "made":
             say(f"{task.step.name}: done in {duration(seconds)} → {artifact.path}")
             self.write()
