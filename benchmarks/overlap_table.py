@@ -21,7 +21,7 @@ from bactrian.data.io.formats import Fault
 from bactrian.data.io.rows import complete_row
 from bactrian.data.overlap.asked import Side
 from bactrian.data.overlap.benchmarks import read_benchmarks
-from bactrian.data.overlap.index import Index, Item
+from bactrian.data.overlap.index import Index, IndexedItem
 from bactrian.data.overlap.match import Matcher
 from bactrian.data.overlap.scan import evidence, scan
 from bactrian.data.overlap.table import Table, tabulate, too_short
@@ -59,7 +59,7 @@ def main() -> None:
     print(json.dumps({side: {"cells": each["cells"], "short": each["short"]} for side, each in results.items()}))
 
 
-def measured(data: Path, items: list[Item], matcher: Matcher, folder: Path, side: Side) -> Table:
+def measured(data: Path, items: list[IndexedItem], matcher: Matcher, folder: Path, side: Side) -> Table:
     """The table of all training files."""
     shutil.rmtree(folder, ignore_errors=True)
     rows = (row for name in TRAINING.split() for row in training_rows(data / name))

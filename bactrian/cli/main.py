@@ -14,7 +14,7 @@ import click
 from bactrian import __version__
 from bactrian.cli.eval_command import compare_command, eval_command, ledger_command, power_command, scores_command
 from bactrian.cli.sandbox_command import sandbox_commands
-from bactrian.cli.think_command import think
+from bactrian.cli.think_command import model_folder, think
 from bactrian.cli.verify_command import verify_commands
 from bactrian.errors import BactrianError
 
@@ -241,7 +241,6 @@ def report(run: Path, store: Path) -> None:
 def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: int, seed: int, store: Path) -> None:
     """Talk to a model: an artifact (as in `show`), embedded:NAME, a folder or a Hub id."""
     from bactrian.cli.chat_console import chat as talk
-    from bactrian.cli.model_argument import model_folder
 
     talk(model_folder(model, run_name, store), temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
 

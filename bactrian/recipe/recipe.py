@@ -19,8 +19,8 @@ from bactrian.errors.wording import misfits, nearest, show
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
 from bactrian.recipe.groups import regrouped
-from bactrian.recipe.references import a, problem_with
-from bactrian.stages import all_stages
+from bactrian.recipe.references import problem_with, with_article
+from bactrian.stages import MOVED, all_stages
 from bactrian.stages.stage import Found, Stage
 from bactrian.store.hardware import HardwareSettings
 
@@ -177,7 +177,8 @@ def _stage(name: str, settings: object, problems: _Problems) -> Stage | None:
     elif not isinstance(stage, str) or stage not in known:
         meant = nearest(str(stage), known)
         hint = f'; did you mean "{meant}"?' if meant else ""
-        problems.add((*place, "stage"), f"an unknown stage {show(stage)}", f"one of: {', '.join(known)}{hint}")
+        now = MOVED.get(str(stage)) or f"one of: {', '.join(known)}{hint}"
+        problems.add((*place, "stage"), f"an unknown stage {show(stage)}", now)
     else:
         own = {setting: value for setting, value in settings.items() if setting not in ("stage", "ablate")}
         grouped, spellings = regrouped(known[stage], own)
@@ -221,7 +222,11 @@ def _check_kind(found: Found, maker: object, place: Place, problems: _Problems) 
     """Whether the step that a reference names makes the kind of artifact that is wanted there."""
     stage = all_stages().get(str(maker.get("stage"))) if isinstance(maker, Mapping) else None
     if stage is not None and stage.makes is not found.kind:
-        problems.add(place, f'"{found.ref}", a step that makes {a(stage.makes)}', f"one that makes {a(found.kind)}")
+        problems.add(
+            place,
+            f'"{found.ref}", a step that makes {with_article(stage.makes)}',
+            f"one that makes {with_article(found.kind)}",
+        )
 
 
 def _order(names: list[str], reads: Mapping[str, tuple[str, ...]], problems: _Problems) -> list[str]:

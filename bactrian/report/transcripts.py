@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from bactrian.report.formatting import count
-from bactrian.report.run_record import Step
+from bactrian.report.run_record import ReportedStep
 
 COLUMNS = (
     "model",
@@ -34,7 +34,7 @@ WANTED = {"gained": 2, "lost": 2, "right both times": 1, "not right either time"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownAnswer:
     """What one model wrote, cut to a readable length; `thinking` and `text`, the answer, apart.
 
     `thought`: how long its thinking was, "" where there is none.
@@ -61,8 +61,8 @@ class Transcript:
     prompt: Markup
     cut: str
     truth: str
-    before: Answer
-    after: Answer
+    before: ShownAnswer
+    after: ShownAnswer
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class TaskTranscripts:
     note: str = ""
 
 
-def task_transcripts(step: Step, tasks: int = 3) -> list[TaskTranscripts]:
+def task_transcripts(step: ReportedStep, tasks: int = 3) -> list[TaskTranscripts]:
     """Transcripts of the first tasks of an evaluate step: the first few of each kind in the file's order."""
     results = step.results
     if results is None or step.folder is None or not results.scores:
@@ -139,7 +139,7 @@ def _transcript(change: str, before: dict[str, Any], after: dict[str, Any]) -> T
     return Transcript(change, question, _dim_special(prompt), cut, truth, _answer(before), _answer(after))
 
 
-def _answer(row: dict[str, Any]) -> Answer:
+def _answer(row: dict[str, Any]) -> ShownAnswer:
     said = _text(row.get("completion"))
     at = row.get("answer_at") or 0
     text, cut = _cut(said[at:].lstrip() if at else said, ANSWER_LIMIT)
@@ -149,7 +149,7 @@ def _answer(row: dict[str, Any]) -> Answer:
     outcome = _text(row.get("outcome")) or "unknown"
     model, finish = _text(row.get("model")), _text(row.get("finish"))
     tokens = count(row.get("answer_tokens" if at else "tokens"))
-    return Answer(model, text, cut, thinking, thinking_cut, thought, outcome, extracted, tokens, finish)
+    return ShownAnswer(model, text, cut, thinking, thinking_cut, thought, outcome, extracted, tokens, finish)
 
 
 def _dim_special(text: str) -> Markup:

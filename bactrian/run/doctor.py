@@ -142,7 +142,7 @@ def _sandbox() -> Finding:
 
     try:
         sandbox.want("isolated")
-        return Finding("sandbox", "good", f"programs that models write are run in {sandbox.chosen().name}")
+        return Finding("sandbox", "good", f"programs that models write are run in {sandbox.chosen_isolation().name}")
     except BactrianError as error:
         return Finding("sandbox", "missing", "programs that models write are not run here", str(error))
 

@@ -1,12 +1,13 @@
 """What names a step's artifact: a key over its stage, its settings, what it reads and the code that makes it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import Recipe, Step
-from bactrian.recipe.references import Source, resolve
+from bactrian.recipe.references import ExternalSource, resolve
 from bactrian.stages.stage import Found
 from bactrian.store.fingerprint import code_fingerprint
 from bactrian.store.hardware import Hardware
@@ -15,24 +16,27 @@ from bactrian.store.manifest import Kind
 
 
 @dataclass(frozen=True)
-class Task:
-    """A step with all that names its artifact: its key, and for each reference the step or the source behind it."""
+class KeyedStep:
+    """A step, its settings resolved, with all that names its artifact: its key, and what is behind each reference."""
 
     step: Step
     key: str
     code: str
-    sources: Mapping[str, Source]  # references that are no steps
+    sources: Mapping[str, ExternalSource]  # references that are no steps
 
 
-def tasks(recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], Source] = resolve) -> list[Task]:
+def tasks(
+    recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], ExternalSource] = resolve
+) -> list[KeyedStep]:
     """Every step with its key, in the order of making. Makes nothing. `find` says what is behind a reference.
 
-    Raises BactrianError if a source cannot be had or does not match its hashes.
+    Raises BactrianError if a source cannot be had or does not match its hashes, and for what a stage does not find.
     """
     keys: dict[str, str] = {}
-    sources: dict[tuple[str, str], Source] = {}
-    made: list[Task] = []
-    for step in recipe.steps:
+    sources: dict[tuple[str, str], ExternalSource] = {}
+    made: list[KeyedStep] = []
+    for given in recipe.steps:
+        step = _resolved(given)
         found = step.stage.references()
         for reference in found:
             if reference.ref not in keys and (reference.ref, reference.kind) not in sources:
@@ -52,8 +56,15 @@ def tasks(recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], 
                 "code": code,
             }
         )
-        made.append(Task(step, keys[step.name], code, own))
+        made.append(KeyedStep(step, keys[step.name], code, own))
     return made
+
+
+def _resolved(step: Step) -> Step:
+    try:
+        return replace(step, stage=step.stage.resolved())
+    except BactrianError as error:
+        raise BactrianError(f'step "{step.name}" (stage {step.stage.name}): {error}') from error
 
 
 def _with_hashes(step: Step, found: list[Found], hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
-from bactrian.recipe.references import Source, outline
-from bactrian.run.keys import Task, tasks
+from bactrian.recipe.references import ExternalSource, outline
+from bactrian.run.keys import KeyedStep, tasks
 from bactrian.run.known_models import parameters_of
 from bactrian.run.prepare import check_device
 from bactrian.stages.stage import Facts
@@ -121,7 +121,7 @@ def measure_speed(hardware: Hardware) -> float:
     return 2 * size**3 / quickest
 
 
-def _state(task: Task, store: Store) -> str:
+def _state(task: KeyedStep, store: Store) -> str:
     stage = task.step.stage.name
     artifact = store.find(stage, task.key)
     if artifact is not None and not changed(artifact.manifest.parts):
@@ -129,6 +129,6 @@ def _state(task: Task, store: Store) -> str:
     return "resume" if store.partial(stage, task.key).exists() else "make"
 
 
-def _facts_of_source(source: Source) -> Facts:
+def _facts_of_source(source: ExternalSource) -> Facts:
     """Nothing is downloaded for a plan: of a Hub repository only what its name says."""
     return facts_of(source.fetch(), source.kind) if source.local else Facts(parameters=parameters_of(source.name))

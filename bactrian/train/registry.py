@@ -32,18 +32,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest, show
 from bactrian.store.parts import note
+from bactrian.store.plugins import Plugins
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
-GROUP = "bactrian.losses"
+PLUGINS: Plugins[object] = Plugins("bactrian.losses", "loss", "a module that declares choices", lambda found: True)
 """Entry points of this group name a module (or something in it) whose import declares choices."""
 OURS = "bactrian."
 
@@ -134,19 +134,13 @@ class Registry(Generic[Function]):
 
 @cache
 def load_entry_points() -> None:
-    """Import what other installed packages name under GROUP.
+    """Import what other installed packages name under `PLUGINS`.
 
     Raises:
         BactrianError: one of them cannot be imported; names it and its package.
     """
-    for point in entry_points(group=GROUP):
-        try:
-            point.load()
-        except Exception as error:
-            raise BactrianError(
-                f"the loss {point.name!r} of the package {point.dist.name if point.dist else '?'} cannot be "
-                f"loaded ({point.value}): {error!r}"
-            ) from error
+    for name in PLUGINS.names():
+        PLUGINS.get(name)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bactrian.data.overlap.index import Item
+from bactrian.data.overlap.index import IndexedItem
 from bactrian.data.overlap.words import split
 
 Action = Literal["report", "rows", "sources"]
@@ -68,7 +68,7 @@ class Table:
 
 
 def tabulate(
-    items: Sequence[Item],
+    items: Sequence[IndexedItem],
     short: Iterable[int],
     sources: Mapping[str, int],
     matched: Mapping[str, Iterable[int]],
@@ -81,7 +81,7 @@ def tabulate(
     return Table(sources, size, Counter(items[number].benchmark for number in short), cells)
 
 
-def too_short(items: Sequence[Item], n: int) -> list[int]:
+def too_short(items: Sequence[IndexedItem], n: int) -> list[int]:
     """The numbers of the items none of whose fields has n words: no n-gram rule can find them."""
     words = split([field for item in items for field in item.fields])
     lengths = np.bincount(words.text, minlength=len(words.offsets))

@@ -19,7 +19,7 @@ from bactrian.recipe.groups import groups_of
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
 from bactrian.run.known_models import family_of
-from bactrian.run.log import StepRecord
+from bactrian.run.log import StepEntry
 from bactrian.run.rehearsal.toy_models import write_toy
 from bactrian.run.rehearsal.toy_rows import WORDS, made_up_rows
 from bactrian.run.runner import run
@@ -84,7 +84,7 @@ class Rehearsal:
     capped: list[str] = field(default_factory=list)
 
 
-def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: str | None = None) -> list[StepRecord]:
+def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: str | None = None) -> list[StepEntry]:
     """Run the recipe at toy scale in a store of its own. Raises BactrianError where the real run would, and sooner."""
     rehearsal = prepare(path, store.root, overrides, family)
     say(f"rehearsal of {path}: made-up rows, random weights; no number in it means anything")
@@ -96,7 +96,7 @@ def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: st
     return records
 
 
-def _run(rehearsal: Rehearsal, store: Store, command: str) -> list[StepRecord]:
+def _run(rehearsal: Rehearsal, store: Store, command: str) -> list[StepEntry]:
     """Run it; pairs that random weights cannot give are made up, once the step has tried."""
     try:
         return run(rehearsal.recipe, store, command=command)

@@ -12,7 +12,7 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Referenc
 from bactrian.store.manifest import Decontamination, Kind
 
 if TYPE_CHECKING:
-    from bactrian.data.overlap.index import Item
+    from bactrian.data.overlap.index import IndexedItem
     from bactrian.data.overlap.scan import Matching
     from bactrian.data.overlap.table import Table
     from bactrian.store.artifact import Workspace
@@ -81,13 +81,13 @@ class Decontaminate(Stage):
         workspace.decontamination = self._record(table, workspace)
         say(f"decontaminate: {found.rows:,} rows, {found.rows - kept:,} dropped\n{table}")
 
-    def _items(self, workspace: "Workspace") -> "list[Item]":
+    def _items(self, workspace: "Workspace") -> "list[IndexedItem]":
         from bactrian.data.overlap.benchmarks import read_benchmarks
 
         given = [(ref, workspace.input(ref)) for ref in self.against]
         return [item for ref, source in given for item in read_benchmarks(source.path, ref, self.fields)]
 
-    def _matcher(self, items: "list[Item]", workspace: "Workspace") -> "Matching":
+    def _matcher(self, items: "list[IndexedItem]", workspace: "Workspace") -> "Matching":
         if self.mode == "exact":
             from bactrian.data.overlap.whole import WholeMatcher
 
@@ -114,7 +114,11 @@ class Decontaminate(Stage):
                 yield complete_row(row, Path(given.name).name), where
 
     def _table(
-        self, items: "list[Item]", sources: Mapping[str, int], matched: Mapping[str, Iterable[int]], scratch: Path
+        self,
+        items: "list[IndexedItem]",
+        sources: Mapping[str, int],
+        matched: Mapping[str, Iterable[int]],
+        scratch: Path,
     ) -> "Table":
         from collections import Counter
 

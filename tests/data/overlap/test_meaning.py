@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bactrian.data.overlap import meaning
-from bactrian.data.overlap.index import Item
+from bactrian.data.overlap.index import IndexedItem
 from bactrian.data.overlap.match import Texts
 from bactrian.data.overlap.meaning import Encoder, MeaningMatcher, default_folder
 from bactrian.errors import BactrianError
@@ -30,7 +30,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 
 
 def test_same_words_match_and_others_do_not(encoder: Encoder) -> None:
-    items = [Item("b", "0", ("red cat runs",)), Item("b", "1", ("blue bird", "sleeps"))]
+    items = [IndexedItem("b", "0", ("red cat runs",)), IndexedItem("b", "1", ("blue bird", "sleeps"))]
     texts = Texts(["green dog", "Red CAT runs", "blue bird sleeps", "red cat runs"], np.array([0, 1, 1, 2]))
     found = MeaningMatcher(items, encoder, 0.999).matches(texts)
     assert list(zip(found.rows.tolist(), found.items.tolist(), strict=True)) == [(1, 0), (1, 1), (2, 0)]
@@ -56,7 +56,7 @@ def test_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec(meaning.PACKAGE) is None, reason="needs bactrian[embedding], 83 MB")
 def test_the_packaged_encoder_finds_a_paraphrase() -> None:
-    item = Item("b", "0", ("How many apples does Ann have left after she ate three of her ten apples?",))
+    item = IndexedItem("b", "0", ("How many apples does Ann have left after she ate three of her ten apples?",))
     near = "Ann had ten apples and ate three of them. How many apples does she have left?"
     far = "What is the capital of the country in which the river Danube begins?"
     found = MeaningMatcher([item], Encoder(default_folder()), 0.8).matches(Texts([near, far], np.array([0, 1])))

@@ -14,8 +14,8 @@ from bactrian.sandbox import packages
 from bactrian.sandbox.inside import codec
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Limits
+from bactrian.sandbox.liveness import Hangs, Watch, messages
 from bactrian.sandbox.process import Sandboxed
-from bactrian.sandbox.watch import Hangs, Watch, messages
 
 KEPT = 1000
 """References whose answers are remembered."""
@@ -24,7 +24,7 @@ EACH = 0.1
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceProgram:
     """A program, the name of its function, and the arguments of each call, as JSON in the form of codec.py."""
 
     program: str
@@ -33,7 +33,7 @@ class Reference:
     count: int
 
     @classmethod
-    def of(cls, program: str, entry_point: str, inputs: Sequence[Sequence[Any]]) -> "Reference":
+    def of(cls, program: str, entry_point: str, inputs: Sequence[Sequence[Any]]) -> "ReferenceProgram":
         """From plain values. Raises codec.Unsendable for others."""
         written = [codec.encode(list(arguments), _refuse) for arguments in inputs]
         return cls(program, entry_point, codec.dumps(written), len(inputs))
@@ -55,7 +55,7 @@ _known: OrderedDict[str, Future[Answers]] = OrderedDict()
 _lock = Lock()
 
 
-def answers(reference: Reference, isolation: Isolation, limits: Limits) -> Answers:
+def answers(reference: ReferenceProgram, isolation: Isolation, limits: Limits) -> Answers:
     """Of this reference on these inputs, with these versions of packages; whoever asks first finds them.
 
     Raises ValueError if the reference fails, or takes more than `limits` and EACH second an input; Stalled.
@@ -79,7 +79,7 @@ def answers(reference: Reference, isolation: Isolation, limits: Limits) -> Answe
     return future.result()
 
 
-def _answers(reference: Reference, isolation: Isolation, limits: Limits) -> Answers:
+def _answers(reference: ReferenceProgram, isolation: Isolation, limits: Limits) -> Answers:
     more = replace(limits, cpu=limits.cpu + int(EACH * reference.count))
     reading, writing = os.pipe()
     job = {**vars(reference), "answers": writing}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
-from bactrian.model.workers import WORTH_IT, apart, shared_out
+from bactrian.model.thread_pool import WORTH_IT, run_in_threads, shared_out
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_all_threads_keep_their_number_and_gradients_are_off() -> None:
     torch.set_num_threads(3)
     seen: dict[int, tuple[int, bool]] = {}
     pieces = [lambda i=i: seen.update({i: (torch.get_num_threads(), torch.is_grad_enabled())}) for i in range(7)]
-    apart(pieces, [WORTH_IT] * 7)  # type: ignore[arg-type]
+    run_in_threads(pieces, [WORTH_IT] * 7)  # type: ignore[arg-type]
     assert seen == dict.fromkeys(range(7), (1, False))
     assert torch.get_num_threads() == 3 and torch.is_grad_enabled()
     later: list[int] = []
@@ -53,17 +53,17 @@ def test_a_piece_that_fails_is_heard_of_after_the_others_are_done() -> None:
         raise RuntimeError("this piece")
 
     with pytest.raises(RuntimeError, match="this piece"):
-        apart([fails, lambda: done.append(1)], [WORTH_IT, WORTH_IT])
+        run_in_threads([fails, lambda: done.append(1)], [WORTH_IT, WORTH_IT])
     assert done == [1]
 
 
 def test_a_fork_works_too() -> None:
     torch.set_num_threads(2)
-    apart([lambda: None] * 2, [WORTH_IT] * 2)
+    run_in_threads([lambda: None] * 2, [WORTH_IT] * 2)
     child = os.fork()
     if not child:
         done: list[int] = []
-        apart([lambda: done.append(1)] * 2, [WORTH_IT] * 2)
+        run_in_threads([lambda: done.append(1)] * 2, [WORTH_IT] * 2)
         os._exit(len(done))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
 

@@ -62,7 +62,7 @@ def used() -> str | None:
     return ", ".join(sorted(_used)) or None
 
 
-def chosen() -> Isolation:
+def chosen_isolation() -> Isolation:
     """The isolation to run programs in. Raises BactrianError saying what is missing and what to install."""
     isolation = weak() if _wanted == ["rlimits"] else strongest()
     _used.add(isolation.name)

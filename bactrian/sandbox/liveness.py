@@ -1,4 +1,4 @@
-"""Whether sandboxes still get on, told from outside, where no program can reach the clocks.
+"""Whether sandboxed programs still make progress, measured from outside, where no program can reach the clocks.
 
 A program is ended for the processor time that it used, by the kernel, or for the time that it let pass asleep, which is
 found here. A machine that is busy with other things costs it neither: it gets the verdict of an idle one.
@@ -50,15 +50,15 @@ class Watch:
         self.nap, self.used, self.warned = 0.0, 0.0, False
 
     def wait(self, pipes: Sequence[int], heed: bool = False) -> list[int]:
-        """The pipes that can be read. `heed`: one that sleeps for `limits.test` is told, before it is given up.
+        """The pipes that can be read. `heed`: one that sleeps for `limits.test` gets a signal before it is given up.
 
         Raises Hangs, or Stalled. Call it only when all that came before has been read: who cannot write waits for us.
         """
         while not (ready := select.select(pipes, [], [], max(0.0, self.looked + TICK - time.monotonic()))[0]):
-            self.look(heed)
+            self.check(heed)
         return ready
 
-    def look(self, heed: bool = False) -> None:
+    def check(self, heed: bool = False) -> None:
         """Nothing has come for a while: do they work, or sleep?"""
         now = time.monotonic()
         passed, self.looked = min(now - self.looked, 2 * TICK), now  # we may ourselves have been kept waiting

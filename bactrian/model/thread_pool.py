@@ -18,7 +18,7 @@ WORTH_IT = 2**15
 """Cost below which handing work over takes longer than the work."""
 
 
-def apart(pieces: Sequence[Callable[[], None]], costs: Sequence[float]) -> None:
+def run_in_threads(pieces: Sequence[Callable[[], None]], costs: Sequence[float]) -> None:
     """Run all pieces, as many at a time as torch has threads, without gradients; those of one thread in their order.
 
     No piece may write what another reads or writes, so that nothing depends on who runs what.
