@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from bactrian.chat import Rendered
 from bactrian.model.language_model import LanguageModel
-from bactrian.train.loop import LoopSettings, TrainingTask, train
+from bactrian.train.backend import LoopSettings
+from bactrian.train.loop import TrainingTask, train
 from bactrian.train.losses import Objective
 from bactrian.train.preference import Preference, PreferencePair, reference_logprobs
 from bactrian.train.supervised import Supervised

@@ -7,8 +7,9 @@ that shards weights over several GPUs has the same methods.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Literal, Protocol
 
 import torch
 
@@ -16,8 +17,24 @@ from bactrian.model.language_model import Decoder
 from bactrian.store.hardware import Hardware
 from bactrian.train.optimiser import MasterAdamW
 
-if TYPE_CHECKING:
-    from bactrian.train.loop import LoopSettings
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How weights are moved."""
+
+    learning_rate: float
+    schedule: str = "linear"  # a name of SCHEDULES
+    warmup: float = 0.0
+    floor: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    states: Literal["float32", "8bit"] = "float32"  # of the optimiser
+    offload: bool = False  # the optimiser's part in main memory
+    rates: Mapping[str, float] = field(default_factory=dict)  # beginning of weights' names → multiple of the rate
+    checkpoint_seconds: float | None = None  # between checkpoints; None: as `Pace` has it
+    time_limit: float | None = None  # seconds, over all attempts
 
 
 class Trained(Protocol):

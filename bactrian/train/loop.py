@@ -9,10 +9,10 @@ more, bit for bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -20,7 +20,7 @@ from bactrian import stopping
 from bactrian.errors import BactrianError
 from bactrian.progress import progress, say
 from bactrian.train import checkpoints
-from bactrian.train.backend import Backend, LocalBackend, Trained
+from bactrian.train.backend import Backend, LocalBackend, LoopSettings, Trained
 from bactrian.train.heap import Heap
 from bactrian.train.pace import Pace
 from bactrian.train.schedules import learning_rate
@@ -74,25 +74,6 @@ class Remembering(Protocol):
 
 
 KEPT = "task."  # before the names of what a task keeps, in a checkpoint
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How weights are moved."""
-
-    learning_rate: float
-    schedule: str = "linear"  # a name of SCHEDULES
-    warmup: float = 0.0
-    floor: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    clip: float | None = 1.0
-    states: Literal["float32", "8bit"] = "float32"  # of the optimiser
-    offload: bool = False  # the optimiser's part in main memory
-    rates: Mapping[str, float] = field(default_factory=dict)  # beginning of weights' names → multiple of the rate
-    checkpoint_seconds: float | None = None  # between checkpoints; None: as `Pace` has it
-    time_limit: float | None = None  # seconds, over all attempts
 
 
 class Log(Protocol):

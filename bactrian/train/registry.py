@@ -40,7 +40,7 @@ from bactrian.store.parts import note
 from bactrian.store.plugins import Plugins
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
 PLUGINS: Plugins[object] = Plugins("bactrian.losses", "loss", "a module that declares choices", lambda found: True)
@@ -167,3 +167,8 @@ class OneOf:
         from pydantic_core import core_schema
 
         return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """With the names of all choices, other packages' too, which are imported for it."""
+        load_entry_points()
+        return {**handler(schema), "enum": self.names()}

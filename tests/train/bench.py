@@ -21,7 +21,8 @@ from bactrian.recipe.groups import regrouped
 from bactrian.stages.rl.ppo import PPO
 from bactrian.stages.rl.rlvr import RLVR
 from bactrian.store.artifact import Workspace
-from bactrian.train.loop import LoopSettings, Remembering, Share, TrainingTask, Update, train
+from bactrian.train.backend import LoopSettings
+from bactrian.train.loop import Remembering, Share, TrainingTask, Update, train
 from bactrian.train.losses import Objective
 from bactrian.train.preference import Preference, PreferencePair, reference_logprobs
 from bactrian.train.reward_modelling import BradleyTerry, MixedReward

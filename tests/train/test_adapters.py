@@ -15,8 +15,8 @@ from bactrian.model.adapters import WithoutAdapters, add_adapters, merge_adapter
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Group, Segment, plant
 from bactrian.model.reward_model import RewardModel
+from bactrian.train.backend import LoopSettings
 from bactrian.train.batches import answer_tokens
-from bactrian.train.loop import LoopSettings
 from tests.model.tiny import ARCHITECTURES, write_tiny
 from tests.train.bench import Cut, adapt, load, make, run, same, tokens, trained
 

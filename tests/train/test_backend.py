@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from bactrian.store.hardware import Hardware
-from bactrian.train.backend import LocalBackend, open_backend
-from bactrian.train.loop import LoopSettings
+from bactrian.train.backend import LocalBackend, LoopSettings, open_backend
 from tests.model.tiny import write_tiny
 from tests.train.bench import load, make
 

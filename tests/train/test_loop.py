@@ -10,7 +10,8 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.train import checkpoints as checkpoint
-from bactrian.train.loop import LoopSettings, Update, train
+from bactrian.train.backend import LoopSettings
+from bactrian.train.loop import Update, train
 from tests.model.tiny import write_tiny
 from tests.train.bench import KINDS, Cut, distance, gradient, load, make, metrics, run, same
 

@@ -12,7 +12,8 @@ import torch
 from bactrian.model.fused import layers
 from bactrian.model.language_model import LanguageModel
 from bactrian.train import checkpoints
-from bactrian.train.loop import LoopSettings, TrainingTask
+from bactrian.train.backend import LoopSettings
+from bactrian.train.loop import TrainingTask
 from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.states import SLICE, EightBitStates
 from tests.model.tiny import write_tiny

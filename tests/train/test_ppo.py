@@ -9,7 +9,7 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.model.reward_model import RewardModel, rewards_of
 from bactrian.stages.rl.ppo import PPO
-from bactrian.train.loop import LoopSettings
+from bactrian.train.backend import LoopSettings
 from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
 from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.reward_modelling import MixedReward

@@ -8,7 +8,7 @@ import torch
 
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.reward_model import RewardModel
-from bactrian.train.loop import LoopSettings
+from bactrian.train.backend import LoopSettings
 from bactrian.train.losses import Objective
 from bactrian.train.objectives import kahneman_tversky
 from bactrian.train.preference import Preference, PreferencePair, pair_logprobs, reference_logprobs

@@ -58,3 +58,12 @@ def test_a_name_that_is_none_is_answered_with_those_that_are() -> None:
 def test_only_a_schedule_that_takes_a_warm_up_has_one() -> None:
     rises = {name: learning_rate(0, 10, 1.0, name, warmup=0.5) < 1 for name in SCHEDULES.choices}
     assert rises == {name: "warmup" in choice.takes for name, choice in SCHEDULES.choices.items()}
+
+
+def test_the_schema_of_recipes_has_the_choices(hinge: str) -> None:
+    properties = DPO.model_json_schema()["properties"]
+    assert properties["loss"]["enum"] == ["dpo", "dpo_norm", "simpo", "ipo", "hinge"]
+    assert (
+        properties["schedule"]["enum"] == list(SCHEDULES.choices)
+        and "margin gamma" in properties["loss"]["description"]
+    )

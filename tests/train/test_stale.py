@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from bactrian.errors import BactrianError
 from bactrian.model.reward_model import RewardModel
 from bactrian.stages.rl.rlvr import RLVR
-from bactrian.train.loop import LoopSettings
+from bactrian.train.backend import LoopSettings
 from bactrian.train.losses import POLICY_LOSSES, PolicyTokens
 from bactrian.train.objectives import importance_weights
 from bactrian.train.reward_modelling import MixedReward

@@ -10,8 +10,8 @@ from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment
 from bactrian.model.recompute import drop_activations
+from bactrian.train.backend import LoopSettings
 from bactrian.train.freezing import freeze
-from bactrian.train.loop import LoopSettings
 from tests.model.tiny import ARCHITECTURES, write_tiny
 from tests.train.bench import gradient, make, run, same
 

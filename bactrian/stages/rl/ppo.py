@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field, model_validator
 
 from bactrian.stages.judge.judge_refs import judges
-from bactrian.stages.rl.settings import PPORewardSettings, WatchSettings
+from bactrian.stages.rl.reward_settings import PPORewardSettings, WatchSettings
 from bactrian.stages.rl.watching import held_out_rows, look_at, problem_rows, train_watched
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.training import (
@@ -81,7 +81,7 @@ class PPO(TrainingStage):
         from bactrian.generate.engines import open_engine
         from bactrian.train.reward_modelling import MixedReward
         from bactrian.train.rl.actor_critic import ActorCritic
-        from bactrian.train.rl.sampling import VerifiedSampler
+        from bactrian.train.rl.verified import VerifiedSampler
         from bactrian.verify import Pool
 
         r = self.reward

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from bactrian.stages.judge.judge_refs import judges
-from bactrian.stages.rl.settings import GroupRewardSettings, WatchSettings
+from bactrian.stages.rl.reward_settings import GroupRewardSettings, WatchSettings
 from bactrian.stages.rl.watching import held_out_rows, look_at, problem_rows, train_watched
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.training import TrainingStage, adapter_of, forecast, load_model, start_of
@@ -72,7 +72,7 @@ class RLVR(TrainingStage):
     def run(self, workspace: "Workspace") -> None:
         from bactrian.generate.engines import open_engine
         from bactrian.train.rl.policy import GroupPolicy
-        from bactrian.train.rl.sampling import VerifiedSampler
+        from bactrian.train.rl.verified import VerifiedSampler
         from bactrian.verify import Pool
 
         rows = problem_rows(workspace, self.data)

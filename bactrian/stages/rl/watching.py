@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bactrian.stages.rl.settings import WatchSettings
+from bactrian.stages.rl.reward_settings import WatchSettings
 from bactrian.stages.tune.training import Row, TrainingStage, rows_of, run_loop, save_model
 
 if TYPE_CHECKING:

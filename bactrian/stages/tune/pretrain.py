@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast
-from bactrian.stages.tune.supervised import train_on_rows
+from bactrian.stages.tune.next_token import train_on_rows
 from bactrian.stages.tune.training import Row, TrainingStage, forecast, make_ready, rows_of, tokens_of
 from bactrian.train.options import (
     Betas,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.tune.supervised import train_on_rows
+from bactrian.stages.tune.next_token import train_on_rows
 from bactrian.stages.tune.training import TrainingStage, forecast, load_model, rows_of, tokens_of
 from bactrian.train.options import AdapterField, Epochs, TooLong
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from bactrian.data.io.rows import RowKind
     from bactrian.model.language_model import Decoder, LanguageModel
     from bactrian.store.artifact import Workspace
-    from bactrian.train.backend import Backend, Trained
+    from bactrian.train.backend import Backend, LoopSettings, Trained
     from bactrian.train.kept_models import KeptModels
-    from bactrian.train.loop import LoopSettings, TrainingTask
+    from bactrian.train.loop import TrainingTask
 
 Row = dict[str, Any]
 
@@ -185,7 +185,7 @@ def run_loop(
 
 
 def loop_settings(stage: TrainingStage, rates: Mapping[str, float], floor: float = 0.0) -> "LoopSettings":
-    from bactrian.train.loop import LoopSettings
+    from bactrian.train.backend import LoopSettings
 
     return LoopSettings(
         learning_rate=stage.learning_rate,
