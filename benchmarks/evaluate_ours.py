@@ -15,8 +15,8 @@ VERIFIERS = {"gsm8k": "gsm8k", "bbh": "bbh", "mmlu": "", "truthfulqa": ""}
 
 def run(engine: Any, task: str, samples: str, tokens: int, stop: list[str], rows: int) -> dict[str, Any]:
     """Every prompt of the logs in a folder, to the letter, answered and scored by the suites' runner."""
+    from bactrian.evaluate.answer_store import AnswerStore
     from bactrian.evaluate.answering import Subject, answer
-    from bactrian.evaluate.answers import AnswerStore
     from bactrian.evaluate.grading import grade
     from bactrian.evaluate.harness import as_asked
     from bactrian.verify import Pool

@@ -8,9 +8,10 @@ import pytest
 
 from bactrian.data.io.files import write_rows
 from bactrian.errors import BactrianError
-from bactrian.evaluate.records import write_answers
-from bactrian.evaluate.scoring import Answer, compare
-from bactrian.evaluate.statistics import average_difference
+from bactrian.evaluate.comparison import compare_task
+from bactrian.evaluate.estimates import estimate, stratified
+from bactrian.evaluate.records import Record, write_records
+from bactrian.evaluate.scoring import Averaging
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.recipe import Recipe, load
 from bactrian.run.keys import tasks
@@ -19,6 +20,7 @@ from bactrian.stages.measure.ablation import Ablation
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
+from tests.evaluate.small import write_sets, write_small
 
 RECIPE = """
 steps:
@@ -144,9 +146,9 @@ steps:
 # the table
 
 
-def answer(question: int, right: bool) -> Answer:
+def answer(question: int, right: bool) -> Record:
     outcome = "right" if right else "wrong"
-    return Answer(str(question), 0, "p", "c", "1", "1", float(right), outcome, 3, "stop")
+    return Record(str(question), 0, "p", "c", "1", "1", float(right), outcome, 3, "stop")
 
 
 def evaluation(folder: Path, right: dict[str, str]) -> Input:
@@ -159,7 +161,7 @@ def evaluation(folder: Path, right: dict[str, str]) -> Input:
         for task, marks in right.items()
         for q, mark in enumerate(marks)
     ]
-    write_answers(folder / "questions.parquet", rows)
+    write_records(folder / "questions.parquet", rows)
     return Input(folder.name, folder, Kind.RESULTS, "")
 
 
@@ -172,7 +174,8 @@ def test_the_table_compares_the_last_models_question_by_question(tmp_path: Path)
     workspace = Workspace.temporary(tmp_path / "out", inputs)
     Ablation(full=["f"], variants={"without x": ["v"]}).run(workspace)
     results = json.loads((workspace.output / "results.json").read_text())
-    expected = compare(*([answer(q, m == "1") for q, m in enumerate(marks["x"])] for marks in (FULL, WITHOUT)))
+    sides = ([answer(q, m == "1") for q, m in enumerate(marks["x"])] for marks in (FULL, WITHOUT))
+    expected = compare_task("x", Averaging(), *sides).comparison
     [x, y] = results["comparisons"]
     assert (x["difference"], tuple(x["interval"]), x["p"]) == (-0.3, expected.interval, expected.p)
     assert (y["difference"], y["gained"], y["lost"]) == (0.0, 0, 0)
@@ -199,7 +202,7 @@ def test_the_last_run_of_every_method_is_a_column(tmp_path: Path) -> None:
         ]
         results = {"models": [], "tasks": {"x": {}}, "scaling": {"methods": methods}}
         (folder / "results.json").write_text(json.dumps(results))
-        write_answers(folder / "questions.parquet", rows)
+        write_records(folder / "questions.parquet", rows)
         return Input(name, folder, Kind.RESULTS, "")
 
     inputs = {"f": evaluation(tmp_path / "f", FULL), "v": evaluation(tmp_path / "v", WITHOUT)}
@@ -235,11 +238,12 @@ def test_the_average_difference_covers_the_truth_as_often_as_it_says() -> None:
         before = [random.random(n) < 0.5 for n in sizes]
         same = [random.random(n) < 0.7 for n in sizes]
         after = [np.where(s, first, random.random(len(s)) < 0.5) for s, first in zip(same, before, strict=True)]
-        found = average_difference(before, after)
+        changes = [b.astype(float) - a for a, b in zip(before, after, strict=True)]
+        found, p = stratified([estimate(change.tolist()) for change in changes])
         covered += found.interval[0] <= 0 <= found.interval[1]
-        rejected += found.p < 0.05
+        rejected += p < 0.05
     assert 930 <= covered <= 970 and covered + rejected == 1000
-    assert average_difference([[1.0], [0.0]], [[1.0], [0.0]]).p == 1.0
+    assert stratified([estimate([0.0]), estimate([0.0])])[1] == 1.0
 
 
 def test_results_of_something_else_are_an_error(tmp_path: Path) -> None:
@@ -247,3 +251,59 @@ def test_results_of_something_else_are_an_error(tmp_path: Path) -> None:
     inputs = {"f": Input("f", tmp_path / "data", Kind.RESULTS, "")}
     with pytest.raises(BactrianError, match="cannot be read as results"):
         Ablation(full=["f"], variants={"w": ["f"]}).run(Workspace.temporary(tmp_path / "out", inputs))
+
+
+EVERYTHING = """\
+name: ablated
+hardware: {dtype: float32, threads: 1}
+steps:
+  a: {stage: problems, tasks: [{source: sums, count: 8, digits: [1, 1]}], as_conversations: true}
+  b: {stage: problems, tasks: [{source: word_problems, count: 8}], as_conversations: true}
+  mixture:
+    {stage: mix, sources: [{data: a, capability: sums}, {data: b, capability: stories}], ablate: {without: [sums]}}
+  sft: {stage: sft, model: ./start, data: mixture, batch_size: 4, learning_rate: 1.0e-2}
+  dev: {stage: problems, tasks: [{source: sums, count: 6, digits: [1, 1], split: dev}]}
+  scores:
+    stage: evaluate
+    models: {start: ./start, sft: sft}
+    data: dev
+    tasks: [gsm8k, arc_easy, mmlu]
+    folders: [sets]
+    format: plain
+    samples: 2
+    max_new_tokens: 4
+  best: {stage: choose, models: {start: ./start, sft: sft}, scores: [scores]}
+"""
+
+
+def test_an_ablation_and_a_choice_go_by_problems_and_public_tasks_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    write_small(tmp_path / "start")
+    write_sets(tmp_path / "sets")
+    records = {each.name: each for each in run(recipe(tmp_path, EVERYTHING), Store(Path("runs")), report=True)}
+    folders = {name: Path("runs") / str(each.path) for name, each in records.items()}
+    found, full, without = (
+        json.loads((folders[name] / "results.json").read_text())
+        for name in ("mixture~ablation", "scores", "scores~no-sums")
+    )
+    places = [("dev", "greedy"), ("dev", "sampled"), ("mmlu", "greedy"), ("gsm8k", "greedy"), ("arc_easy", "greedy")]
+    scores = {(each["model"], each["task"], each["mode"]): each for each in found["scores"]}
+    assert scores.keys() == {(model, *place) for model in ("full", "without sums") for place in places}
+    for label, results in (("full", full), ("without sums", without)):
+        for each in results["scores"]:
+            if each["model"] == "sft":  # the last model's, as the evaluation itself scored it: macro means and all
+                mine = scores[label, each["task"], each["mode"]]
+                for name in ("score", "interval", "groups", "numbers", "counts", "metric"):
+                    assert mine[name] == each[name]
+    assert {(each["task"], each["mode"]) for each in found["comparisons"]} == set(places)
+    line = next(each for each in found["averages"] if (each["model"], each["mode"]) == ("without sums", "greedy"))
+    mine = [each["score"] for (model, _, mode), each in scores.items() if (model, mode) == ("without sums", "greedy")]
+    assert line["tasks"] == 4 and line["score"] == pytest.approx(sum(mine) / 4)
+    assert "| | average | dev | mmlu | gsm8k | arc_easy |" in (folders["mixture~ablation"] / "table.md").read_text()
+    choice = json.loads((folders["best"] / "choice.json").read_text())
+    assert set(choice["candidates"][0]["scores"]) == {"dev", "mmlu", "gsm8k", "arc_easy"}
+    page = Path("runs/ablated/report.html").read_text()
+    assert "arc_easy" in page and "Models chosen" in page

@@ -25,12 +25,12 @@ _store = click.option(
 
 
 def eval_command(run_recipe: Run) -> click.Command:
-    """`bactrian eval MODEL`: a recipe of one step, of stage `suite`."""
+    """`bactrian eval MODEL`: a recipe of one step, of stage `evaluate`."""
 
     @click.command("eval")
     @click.argument("models", nargs=-1)
     @click.option("--suite", help="dev, safety, unseen, base or more.  [default: dev]")
-    @click.option("--tasks", help="Tasks by name, parted by commas, instead of a suite.")
+    @click.option("--tasks", help="Tasks by name, parted by commas, instead of a suite, or besides.")
     @click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, from all its groups in turn.")
     @click.option("--limits", multiple=True, metavar="TASK=N", help="Questions of one task; repeatable.")
     @click.option(
@@ -132,7 +132,7 @@ def eval_recipe(
     named = dict(labelled)
     if twice := [label for label, _ in labelled if [name for name, _ in labelled].count(label) > 1]:
         raise BactrianError(f"two models are called {twice[0]!r}; give them labels: LABEL=MODEL")
-    settings: dict[str, Any] = {"stage": "suite", "models": named, "format": form, "final": final, "reason": reason}
+    settings: dict[str, Any] = {"stage": "evaluate", "models": named, "format": form, "final": final, "reason": reason}
     if tasks:
         settings["tasks"] = [name.strip() for name in tasks.split(",") if name.strip()]
     if suite or not tasks:
@@ -149,7 +149,7 @@ def eval_recipe(
         settings["limits"] = dict(_limit(each) for each in limits)
     settings |= {"folders": [str(folder) for folder in folders]} if folders else {}
     settings |= {"train": list(train)} if train else {}
-    data = {"name": run_name, "seed": seed, "hardware": {"dtype": dtype}, "steps": {"suite": settings}}
+    data = {"name": run_name, "seed": seed, "hardware": {"dtype": dtype}, "steps": {"evaluate": settings}}
     return check(Document("bactrian eval", "", data, origins={}), Path())
 
 
@@ -160,14 +160,14 @@ def export_tasks(recipe: Recipe, folder: Path, store: Path) -> None:
     from bactrian.evaluate.recognise import remember_loaded
     from bactrian.store.artifact import Store
 
-    suite: Any = recipe.steps[0].stage
-    tasks = suite.questions()[0]
-    suite.gold(tasks, store / "memo", 2)
+    stage: Any = recipe.steps[0].stage.resolved()
+    tasks = stage.questions()[0]
+    stage.gold(tasks, Store(store).memos, 2)
     looks = [
-        entry(loaded.task.name, loaded.content, f"{label} (by lm-evaluation-harness)", "", suite.reason)
+        entry(loaded.task.name, loaded.content, f"{label} (by lm-evaluation-harness)", "", stage.reason)
         for loaded in tasks
         if loaded.task.unseen
-        for label in suite.models
+        for label in stage.models
     ]
     if looks:
         Ledger(Store(store)).add(looks)
@@ -352,8 +352,8 @@ def scores_command(folders: tuple[str, ...], form: str, out: Path | None) -> Non
 
     Several evaluations, FOLDER or FOLDER:MODEL, are taken for training seeds of one recipe: mean and spread.
     """
-    from bactrian.evaluate.grading import read_records
     from bactrian.evaluate.harness import write_results
+    from bactrian.evaluate.records import read_records
     from bactrian.evaluate.results import read_results
     from bactrian.evaluate.score_tables import as_text, print_table, score_lines
 

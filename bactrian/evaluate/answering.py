@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bactrian.chat import ChatTemplate, ThinkingReader
+from bactrian.chat import TAGS, ChatTemplate, ThinkingReader, template_for
 from bactrian.data.io.problem_rows import question_seed
 from bactrian.errors import BactrianError
-from bactrian.evaluate.answers import AnswerStore, Value, request_key
-from bactrian.evaluate.prompting import Asked, Writer, cut
+from bactrian.evaluate.answer_store import AnswerStore, Value, request_key
+from bactrian.evaluate.prompting import AskedPrompt, Writer, cut
 from bactrian.evaluate.task import Format, Loaded, Question, Task
 from bactrian.generate.engine import Completion, Continuation, Request
 from bactrian.model.packing import common_prefix
@@ -35,7 +36,7 @@ LENGTHS = (32, 128, 512, 1024)
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenAnswer:
     """One sampled answer: its text up to the answer's first stop, its tokens, and how it ended.
 
     Thinking and answer apart as in `bactrian.chat.Parts`.
@@ -51,7 +52,7 @@ class Written:
 
 @dataclass
 class Answered:
-    """One model's answers to one task, question by question.
+    """One model's answers to one task, asked in its way, question by question.
 
     prompts: the texts that were answered; dropped: exemplars left out of each so that it fits the context.
     written: of each question its samples. ranked: of each question its options' likelihoods, each with and (for
@@ -60,23 +61,33 @@ class Answered:
 
     loaded: Loaded
     format: Format
+    model: str = ""
     prompts: list[str] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
-    written: list[list[Written]] = field(default_factory=list)
+    written: list[list[WrittenAnswer]] = field(default_factory=list)
     ranked: list[list[Likelihood]] = field(default_factory=list)
     unconditional: list[list[Likelihood]] = field(default_factory=list)
     template_hash: str = ""
     reused: int = 0  # requests whose answers were kept from before
     asked: int = 0  # all requests
 
+    @property
+    def place(self) -> str:
+        """Its name among others of the same model."""
+        return f"{self.loaded.task.name} · {self.loaded.task.mode}"
+
+
+Tags = Sequence[str] | None
+"""The tags in which a verifier expects thinking (`ThinkingReader.parts`)."""
+
 
 @dataclass
 class _Plan:
-    """Requests that are not answered yet, by key, and what to do with the answers of all."""
+    """Requests by key, and what to do with the answers of all."""
 
-    generate: dict[str, Request] = field(default_factory=dict)
+    generate: dict[str, tuple[Request, Tags]] = field(default_factory=dict)
     rank: dict[str, Ask] = field(default_factory=dict)
-    keys: dict[str, list[list[str]]] = field(default_factory=dict)  # by task and part, for each question its keys
+    keys: dict[str, list[list[str]]] = field(default_factory=dict)  # by place and part, for each question its keys
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,16 @@ class Subject:
     def of(cls, engine: Engine) -> Subject:
         return cls(engine.template, engine.longest, lambda: engine)
 
+    @classmethod
+    def of_folder(cls, folder: Path, template: str | None, load: Callable[[Path], Engine]) -> Subject:
+        """A model folder, of which only the tokenizer is read now. Raises BactrianError for one that is no model."""
+        from bactrian.model.language_model import check_folder, context_of, load_tokenizer
+
+        check_folder(folder)
+        tokenizer = load_tokenizer(folder)
+        chat = ChatTemplate.load(tokenizer, template or template_for(tokenizer))
+        return cls(chat, context_of(folder) or 2**30, lambda: load(folder))
+
 
 def answer(
     subject: Subject, tasks: Sequence[Loaded], store: AnswerStore, form: Format | None, seed: int, title: str = "eval"
@@ -102,8 +123,8 @@ def answer(
     """
     plan, found = _Plan(), []
     for loaded in tasks:
-        writer = Writer(loaded, subject.template, form or loaded.task.format, subject.longest)
-        answered = Answered(loaded, writer.format, template_hash=subject.template.digest)
+        writer = Writer(loaded, subject.template, loaded.asked_as(form), subject.longest)
+        answered = Answered(loaded, writer.format, title, template_hash=subject.template.digest)
         _plan(plan, writer, answered, seed)
         found.append(answered)
     for answered in found:
@@ -120,7 +141,7 @@ def answer(
 
 
 def _parts(answered: Answered) -> list[str]:
-    name = answered.loaded.task.name
+    name = answered.place
     return [name, f"{name}/unconditional"] if _needs_unconditional(answered.loaded) else [name]
 
 
@@ -131,8 +152,8 @@ def _needs_unconditional(loaded: Loaded) -> bool:
 def _plan(plan: _Plan, writer: Writer, answered: Answered, seed: int) -> None:
     """Write down every question of a task and note the requests that it makes."""
     task, questions = writer.task, writer.loaded.questions
-    keys = plan.keys.setdefault(task.name, [])
-    bare = plan.keys.setdefault(f"{task.name}/unconditional", [])
+    keys = plan.keys.setdefault(answered.place, [])
+    bare = plan.keys.setdefault(f"{answered.place}/unconditional", [])
     if task.form == "generate":
         prompts = [writer.ask(question, task.max_new_tokens) for question in questions]
         begins = shared_by_group([[asked.ids] for asked in prompts], [question.group for question in questions])
@@ -150,11 +171,11 @@ def _plan(plan: _Plan, writer: Writer, answered: Answered, seed: int) -> None:
                 bare.append(_add_asks(plan, [(context, 0, rest) for context, rest in both]))
     else:
         for question in questions:
-            _note(answered, Asked((), question.prompt))
+            _note(answered, AskedPrompt((), question.prompt))
             keys.append(_add_asks(plan, _windows(writer, question)))
 
 
-def _note(answered: Answered, asked: Asked) -> None:
+def _note(answered: Answered, asked: AskedPrompt) -> None:
     answered.prompts.append(asked.text)
     answered.dropped.append(asked.dropped)
 
@@ -192,8 +213,11 @@ def _add_request(plan: _Plan, task: Task, question: Question, ids: tuple[int, ..
         "top_p": request.top_p,
         "stop": request.stop,
     }
+    tags = {**task.settings, **question.settings}.get("thinking", TAGS)
+    if tags != TAGS:
+        parts["tags"] = tags
     key = request_key("generate", **parts)
-    plan.generate[key] = request
+    plan.generate[key] = (request, tags)
     return key
 
 
@@ -236,23 +260,28 @@ def _rank(model: Engine, asks: Mapping[str, Ask], store: AnswerStore, title: str
             bar.advance(len(batch))
 
 
-def _generate(model: Engine, requests: Mapping[str, Request], store: AnswerStore, title: str) -> None:
+def _generate(model: Engine, requests: Mapping[str, tuple[Request, Tags]], store: AnswerStore, title: str) -> None:
     """Ask for what is missing, answers of like length together."""
-    missing = {key: request for key, request in requests.items() if store.get(key) is None}
+    missing = {key: asked for key, asked in requests.items() if store.get(key) is None}
     if not missing:
         return
-    tokens = sum(request.n for request in missing.values())
+    tokens = sum(request.n for request, _ in missing.values())
     with progress(f"{title} · answers", total=tokens, unit="answer") as bar:
         for bound in (*LENGTHS, 2**30):
             lower = max((length for length in LENGTHS if length < bound), default=0)
-            part = {k: r for k, r in missing.items() if lower < r.max_new_tokens <= bound}
+            part = {key: asked for key, asked in missing.items() if lower < asked[0].max_new_tokens <= bound}
             if part:
                 _write(model, part, store, bar.advance)
     store.flush()
 
 
-def _write(model: Engine, part: Mapping[str, Request], store: AnswerStore, advance: Callable[..., None]) -> None:
-    keys, requests = list(part), list(part.values())
+def _write(
+    model: Engine,
+    part: Mapping[str, tuple[Request, Tags]],
+    store: AnswerStore,
+    advance: Callable[..., None],
+) -> None:
+    keys, requests, tags = list(part), [asked for asked, _ in part.values()], [tags for _, tags in part.values()]
     reader = ThinkingReader(model.template)
     waiting: dict[int, dict[int, Completion]] = {}
     done = 0
@@ -264,7 +293,7 @@ def _write(model: Engine, part: Mapping[str, Request], store: AnswerStore, advan
         advance(1)
         if len(mine) == requests[request].n:
             samples = [mine[number] for number in range(requests[request].n)]
-            store.put(keys[request], [kept(sample, requests[request], reader) for sample in samples])
+            store.put(keys[request], [kept(sample, requests[request], reader, tags[request]) for sample in samples])
             del waiting[request]
             done += 1
             if done % FLUSHED == 0:
@@ -274,12 +303,18 @@ def _write(model: Engine, part: Mapping[str, Request], store: AnswerStore, advan
     model.generate(requests, on_finish=keep)
 
 
-def kept(said: Completion, request: Request, reader: ThinkingReader) -> Value:
-    """What is stored of an answer: the fields of `Written`."""
+def kept(said: Completion, request: Request, reader: ThinkingReader, tags: Tags = TAGS) -> Value:
+    """What is stored of an answer: the fields of `WrittenAnswer`, its text whole."""
     opened = reader.opened(reader.template.tokenizer.decode(request.prompt[-WORTH:]))
-    parts = reader.parts(said.ids, said.text, opened)
-    text = parts.thinking + cut(parts.answer, request.stop)
-    return [text, len(said.ids), said.finish, parts.thinking_tokens, parts.answer_tokens, parts.answer_at]
+    parts = reader.parts(said.ids, said.text, opened, tags)
+    return [parts.text, len(said.ids), said.finish, parts.thinking_tokens, parts.answer_tokens, parts.answer_at]
+
+
+def written(value: Value, stops: Sequence[str]) -> WrittenAnswer:
+    """A stored answer; its text ends before the answer's first stop (a thought may hold such a text)."""
+    text, tokens, finish, thinking_tokens, answer_tokens, answer_at = value
+    said = text[:answer_at] + cut(text[answer_at:], stops)
+    return WrittenAnswer(said, tokens, finish, thinking_tokens, answer_tokens, answer_at)
 
 
 def _fill(answered: Answered, plan: _Plan, store: AnswerStore) -> None:
@@ -291,9 +326,10 @@ def _fill(answered: Answered, plan: _Plan, store: AnswerStore) -> None:
             raise BactrianError(f"task {answered.loaded.task.name}: an answer is missing that should have been made")
         return found
 
-    name = answered.loaded.task.name
-    if answered.loaded.task.form == "generate":
-        answered.written = [[Written(*sample) for sample in value(keys[0])] for keys in plan.keys[name]]
+    task, place = answered.loaded.task, answered.place
+    if task.form == "generate":
+        stops = () if task.keep_stop else task.stop
+        answered.written = [[written(sample, stops) for sample in value(keys[0])] for keys in plan.keys[place]]
         return
-    answered.ranked = [[Likelihood(*value(key)) for key in keys] for keys in plan.keys[name]]
-    answered.unconditional = [[Likelihood(*value(key)) for key in keys] for keys in plan.keys[f"{name}/unconditional"]]
+    answered.ranked = [[Likelihood(*value(key)) for key in keys] for keys in plan.keys[place]]
+    answered.unconditional = [[Likelihood(*value(key)) for key in keys] for keys in plan.keys[f"{place}/unconditional"]]

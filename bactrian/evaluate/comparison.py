@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import norm
 
 from bactrian.errors import BactrianError
-from bactrian.evaluate.estimates import estimate, holm
-from bactrian.evaluate.grading import Record, read_records
-from bactrian.evaluate.results import NAME, read_object, require
-from bactrian.evaluate.statistics import Comparison, mcnemar, paired_bootstrap, pass_at_k
+from bactrian.evaluate.estimates import Estimate, estimate, holm, stratified
+from bactrian.evaluate.records import Place, Record, by_question, read_records
+from bactrian.evaluate.results import NAME, about_of, read_object, require
+from bactrian.evaluate.scoring import Averaging
+from bactrian.evaluate.statistics import Comparison, mcnemar, paired_bootstrap
 from bactrian.store.manifest import check_artifact
 
 
@@ -31,7 +33,10 @@ class Flip:
 
 @dataclass(frozen=True)
 class TaskDifference:
-    """after − before on one task; `adjusted`: its p-value among those of all tasks compared (Holm)."""
+    """after − before on one task; `adjusted`: its p-value among those of all tasks compared (Holm).
+
+    change: the mean of the questions' differences with its error, as the task is averaged.
+    """
 
     task: str
     metric: str
@@ -40,17 +45,28 @@ class TaskDifference:
     after: float
     comparison: Comparison
     adjusted: float
+    change: Estimate
     groups: dict[str, tuple[float, float, int]]
     flips: list[Flip]
 
 
 @dataclass(frozen=True)
 class Side:
-    """One model's records in one results folder, by task, and what results.json says of each task."""
+    """One model's records in one results folder, by task, and what results.json says of each task.
+
+    A set that was asked in two ways is two tasks: "sums" and "sums (sampled)".
+    """
 
     name: str
     records: Mapping[str, Sequence[Record]]
     tasks: Mapping[str, Mapping[str, Any]]
+
+
+def pairs_to_compare(labels: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
+    """Each model with the next, the first with the last, and the baseline with every other; none twice."""
+    pairs = [*pairwise(labels), *([(labels[0], labels[-1])] if len(labels) > 1 else [])]
+    pairs += [(baseline, label) for label in labels if baseline is not None and label != baseline]
+    return [pair for i, pair in enumerate(pairs) if pair not in pairs[:i] and pair[::-1] not in pairs[:i]]
 
 
 def difference(
@@ -60,14 +76,16 @@ def difference(
     groups: Sequence[str] = (),
     macro: bool = False,
     seed: int = 0,
+    means: bool = False,
 ) -> Comparison:
     """A paired test of one value per question.
 
-    Right-or-wrong answers to single questions: exact McNemar. Macro averages and clustered questions: z of the mean
-    difference with its stratified or cluster-robust error. Else a paired bootstrap. Raises ValueError without pairs.
+    Right-or-wrong values: exact McNemar, but not where they are `means` over samples. Macro averages and clustered
+    questions: z of the mean difference with its stratified or cluster-robust error. Else a paired bootstrap.
+    Raises ValueError without pairs.
     """
     plain = not macro and not any(clusters)
-    if plain and set(before) | set(after) <= {0.0, 1.0}:
+    if plain and not means and set(before) | set(after) <= {0.0, 1.0}:
         return mcnemar([x == 1.0 for x in before], [x == 1.0 for x in after])
     if plain:
         return paired_bootstrap(before, after, seed)
@@ -82,59 +100,39 @@ def difference(
     return Comparison(found.score, interval, p, test, sum(x > 0 for x in change), sum(x < 0 for x in change))
 
 
-def values_of(records: Sequence[Record], k: int | None) -> dict[str, tuple[float, Record]]:
-    """Question id → its value (mean over samples, or pass@k) and its first record."""
-    samples: dict[str, list[Record]] = {}
-    for record in records:
-        samples.setdefault(record.question, []).append(record)
-    found = {}
-    for question, mine in samples.items():
-        value = sum(each.score for each in mine) / len(mine)
-        if k is not None:
-            value = pass_at_k(len(mine), sum(each.outcome == "right" for each in mine), min(k, len(mine)))
-        found[question] = (value, mine[0])
-    return found
-
-
 def mean_of(task: str, side: Side) -> float:
     """One side's score of a task, averaged as its task is."""
-    about = side.tasks.get(task, {})
-    k = about.get("k") if str(about.get("metric", "")).startswith("pass@") else None
-    found = list(values_of(side.records[task], k).values())
-    groups = [record.group for _, record in found]
-    return estimate([value for value, _ in found], (), groups, bool(about.get("macro"))).score
+    return Averaging.of_results(side.tasks.get(task, {})).estimate(side.records[task]).score
 
 
 def compare_task(
-    task: str, about: Mapping[str, Any], before: Sequence[Record], after: Sequence[Record], seed: int = 0
+    task: str, how: Averaging, before: Sequence[Record], after: Sequence[Record], seed: int = 0
 ) -> TaskDifference:
-    """One task, on the questions that both answered. Raises BactrianError where there are none.
-
-    `about` is what results.json says of the task: metric, macro, k.
-    """
-    k = about.get("k") if str(about.get("metric", "")).startswith("pass@") else None
-    first, second = values_of(before, k), values_of(after, k)
+    """One task, on the questions that both answered. Raises BactrianError where there are none."""
+    first, second = by_question(before), by_question(after)
     shared = [question for question in first if question in second]
     if not shared:
         raise BactrianError(f"task {task}: the two have no question in common")
-    a, b = ([side[question][0] for question in shared] for side in (first, second))
-    rows = [first[question][1] for question in shared]
-    macro = bool(about.get("macro"))
-    compared = difference(a, b, [row.cluster for row in rows], [row.group for row in rows], macro, seed)
-    means = [estimate(side, (), [row.group for row in rows], macro).score for side in (a, b)]
+    a, b = ([how.of_question(side[question]) for question in shared] for side in (first, second))
+    rows = [first[question][0] for question in shared]
+    groups, clusters = [row.group for row in rows], [row.cluster for row in rows]
+    means = how.metric == "share" and any(len(side[question]) > 1 for side in (first, second) for question in shared)
+    compared = difference(a, b, clusters, groups, how.macro, seed, means)
+    averages = [estimate(side, (), groups, how.macro).score for side in (a, b)]
     flips = [
-        Flip(q, row.group, first[q][0], second[q][0], row.prompt[-600:], (row.completion, second[q][1].completion))
-        for q, row in zip(shared, rows, strict=True)
-        if first[q][0] != second[q][0] and (first[q][0] > 0.5) != (second[q][0] > 0.5)
+        Flip(q, row.group, x, y, row.prompt[-600:], (row.completion, second[q][0].completion))
+        for q, row, x, y in zip(shared, rows, a, b, strict=True)
+        if x != y and (x > 0.5) != (y > 0.5)
     ]
     return TaskDifference(
         task,
-        str(about.get("metric", "")),
+        how.name,
         len(shared),
-        means[0],
-        means[1],
+        averages[0],
+        averages[1],
         compared,
         compared.p,
+        estimate([y - x for x, y in zip(a, b, strict=True)], clusters, groups, how.macro),
         _by_group(rows, a, b),
         flips,
     )
@@ -154,7 +152,26 @@ def _by_group(rows: Sequence[Record], a: Sequence[float], b: Sequence[float]) ->
 def adjusted(differences: Sequence[TaskDifference]) -> list[TaskDifference]:
     """The same with Holm's p-values over all of them."""
     corrected = holm([each.comparison.p for each in differences])
-    return [TaskDifference(**(vars(each) | {"adjusted": p})) for each, p in zip(differences, corrected, strict=True)]
+    return [replace(each, adjusted=p) for each, p in zip(differences, corrected, strict=True)]
+
+
+def average(differences: Sequence[TaskDifference]) -> Comparison:
+    """The mean over tasks of their differences, each task of the same weight, tasks as independent strata."""
+    mean, p = stratified([each.change for each in differences])
+    gained, lost = (sum(getattr(each.comparison, name) for each in differences) for name in ("gained", "lost"))
+    return Comparison(mean.score, mean.interval, p, "stratified z", gained, lost)
+
+
+def labelled(places: Iterable[Place]) -> dict[Place, str]:
+    """(model, task, mode) → what the task is called where a name must do: with its mode, if it was asked in two."""
+    modes: dict[str, set[str]] = {}
+    listed = list(places)
+    for _, task, mode in listed:
+        modes.setdefault(task, set()).add(mode)
+    return {
+        (model, task, mode): task if mode == "greedy" or len(modes[task]) == 1 else f"{task} ({mode})"
+        for model, task, mode in listed
+    }
 
 
 def read_side(ref: str) -> Side:
@@ -167,12 +184,12 @@ def read_side(ref: str) -> Side:
     if not (path / "questions.parquet").is_file():
         raise BactrianError(
             f"{ref}: no questions.parquet in {path}; expected the folder of an evaluation, such as "
-            f"runs/artifacts/suite-…, or such a folder, a colon and one of its models"
+            f"runs/artifacts/evaluate-…, or such a folder, a colon and one of its models"
         )
     check_artifact(path)
     about = read_object(path / NAME) if (path / NAME).is_file() else {}
     records = read_records(path / "questions.parquet")
-    models = list(dict.fromkeys(model for model, _ in records))
+    models = list(dict.fromkeys(model for model, _, _ in records))
     if not models:
         raise BactrianError(f"{path / 'questions.parquet'}: holds no answers")
     if not label and len(models) != 1:
@@ -180,10 +197,14 @@ def read_side(ref: str) -> Side:
     chosen = label or models[0]
     if chosen not in models:
         raise BactrianError(f"{ref}: no model {chosen!r}; expected one of {', '.join(models)}")
-    mine = {task: found for (model, task), found in records.items() if model == chosen}
     if about:
         require(about, {"tasks": dict}, str(path / NAME))
-    return Side(chosen, mine, about.get("tasks", {}))
+    names = {place: label for place, label in labelled(records).items() if place[0] == chosen}
+    return Side(
+        chosen,
+        {label: records[place] for place, label in names.items()},
+        {label: about_of(about.get("tasks", {}), task, mode) for (_, task, mode), label in names.items()},
+    )
 
 
 def compare(before: Side, after: Side, seed: int = 0) -> list[TaskDifference]:
@@ -193,11 +214,10 @@ def compare(before: Side, after: Side, seed: int = 0) -> list[TaskDifference]:
         raise BactrianError(f"no task was answered by both: {', '.join(before.records)} and {', '.join(after.records)}")
     for task in shared:
         refuse_edited(task, before.tasks.get(task, {}), after.tasks.get(task, {}))
-    found = [
-        compare_task(task, before.tasks.get(task, {}), before.records[task], after.records[task], seed)
-        for task in shared
-    ]
-    return adjusted(found)
+    ways = {task: Averaging.of_results(before.tasks.get(task, {})) for task in shared}
+    return adjusted(
+        [compare_task(task, ways[task], before.records[task], after.records[task], seed) for task in shared]
+    )
 
 
 def refuse_edited(task: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

@@ -83,6 +83,19 @@ def _interval(values: Sequence[float], score: float, error: float) -> Interval:
     return wilson(p * effective, effective)
 
 
+def stratified(means: Sequence[Estimate]) -> tuple[Estimate, float]:
+    """The mean of several independent means, each of the same weight, and the two-sided p-value of its being zero.
+
+    Its variance is Σ SE² / n²; interval and p are of the normal distribution. With no spread at all the interval is the
+    point, and p is 1 or 0.
+    """
+    mean = sum(each.score for each in means) / len(means)
+    error = sqrt(sum(each.error**2 for each in means)) / len(means)
+    half = float(norm.ppf(0.975)) * error
+    p = float(2 * norm.sf(abs(mean) / error)) if error else float(mean == 0)
+    return Estimate(mean, error, (mean - half, mean + half)), p
+
+
 def bootstrap_ratio(
     above: Sequence[float], below: Sequence[float], seed: int = 0, resamples: int = 2_000
 ) -> tuple[float, Interval]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bactrian.evaluate.grading import Record
 from bactrian.evaluate.out_of_step import ENOUGH, out_of_step
+from bactrian.evaluate.records import Record
 from bactrian.evaluate.task import Loaded
 
 UNPARSABLE = 0.2

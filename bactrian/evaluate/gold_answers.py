@@ -61,7 +61,7 @@ def why_none(task: Task) -> str:
         return "a text's likelihood is measured: no answer is right or wrong"
     if task.form == "rank" or task.gold is not None or task.verifier in WRITERS:
         return ""
-    if verifier(task.verifier).place == "judge":
+    if task.verifier and verifier(task.verifier).place == "judge":
         return "a model tells what is right; its error rate is to be measured apart"
     return f"nobody has said how an answer that the verifier {task.verifier} calls right is written"
 
@@ -71,15 +71,27 @@ def gold(task: Task, question: Question) -> str:
     return (task.gold or WRITERS[task.verifier])(question)
 
 
+def gold_of_problem(question: Question) -> str:
+    """A problem row's own worked solution; without one what is usual for its verifier, if that is known."""
+    if verifier(question.verifier).place == "judge":
+        return ""
+    writer = WRITERS.get(question.verifier)
+    return question.solution or ("" if writer is None else writer(question))
+
+
 def wrong_answers(loaded: Loaded) -> list[str]:
     """Of each question a completion that answers it wrongly; "" where none can be had."""
     task, questions = loaded.task, loaded.questions
-    if task.verifier in CONTRARY:
-        return [CONTRARY[task.verifier](question) for question in questions]
     accepted = [_accepted(question.truth) for question in questions]
     found = []
-    for number, mine in enumerate(accepted):
-        near = islice(_others(questions, number), TRIED)
+    for number, (question, mine) in enumerate(zip(questions, accepted, strict=True)):
+        name = question.verifier or task.verifier
+        if name in CONTRARY:
+            found.append(CONTRARY[name](question))
+            continue
+        near = islice(
+            (each for each in _others(questions, number) if (questions[each].verifier or name) == name), TRIED
+        )
         other = next((each for each in near if _differs(mine, accepted[each])), None)
         found.append("" if other is None else gold(task, replace(questions[other], solution="")))
     return found

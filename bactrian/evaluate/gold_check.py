@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.evaluate.answering import Answered, Written
+from bactrian.evaluate.answering import Answered, WrittenAnswer
 from bactrian.evaluate.gold_answers import gold, why_none, wrong_answers
-from bactrian.evaluate.grading import Record, grade
+from bactrian.evaluate.grading import grade, verifier_of
 from bactrian.evaluate.prompting import cut, plain_text
+from bactrian.evaluate.records import Record
+from bactrian.evaluate.scoring import Averaging
 from bactrian.evaluate.task import Loaded, Question, Task
 from bactrian.evaluate.task_rows import Absent, load
 from bactrian.model.ranking import Likelihood
 from bactrian.progress import Bar, progress, say
+from bactrian.sandbox import versions as packages
 from bactrian.store.disk import write_atomically
 from bactrian.store.fingerprint import code_fingerprint
 from bactrian.store.hashes import hash_json
@@ -167,7 +170,7 @@ def check(loaded: Loaded, pool: Pool) -> GoldCheck:
     if why := why_none(task):
         return replace(found, without=found.questions, none=why)
     right, against = _gold_answers(loaded), _wrong_answers(_some(loaded))
-    quick = task.form == "rank" or verifier(task.verifier).place == "here"
+    quick = all(verifier(name).place == "here" for name in loaded.verifiers())
     count = len(right.prompts) + len(against.prompts)
     with nullcontext() if quick else progress(f"gold answers · {task.name}", count, "answer") as bar:
         said, fooled = _graded(right, pool, bar), _graded(against, pool, bar)
@@ -177,7 +180,7 @@ def check(loaded: Loaded, pool: Pool) -> GoldCheck:
         without=found.questions - len(said),
         wrong=len(fooled),
         counts={name: n for name, n in Counter(record.outcome for record in said).items() if name in OUTCOMES},
-        bad=tuple(_bad(record, twice) for record in said if not _is_right(record)),
+        bad=tuple(_bad(record, twice) for record in said if not _is_right(task, record)),
         fooled=tuple(_bad(record, twice) for record in fooled if record.outcome == "right"),
         none="" if said else "its data have no worked solutions",
         seconds=round(time.monotonic() - started, 2),
@@ -186,7 +189,7 @@ def check(loaded: Loaded, pool: Pool) -> GoldCheck:
 
 def _some(loaded: Loaded) -> Loaded:
     """The questions to which wrong answers are tried: all, or of tests in a sandbox, which are slow, some from all."""
-    slow = loaded.task.form == "generate" and verifier(loaded.task.verifier).place == "thread"
+    slow = any(verifier(name).place == "thread" for name in loaded.verifiers())
     return replace(loaded, questions=loaded.questions[:: len(loaded.questions) // SLOW + 1 if slow else 1])
 
 
@@ -195,7 +198,8 @@ def _graded(answered: Answered, pool: Pool, bar: Bar | None) -> list[Record]:
     records: list[Record] = []
     for at in range(0, len(answered.prompts), AT_ONCE):
         part = slice(at, at + AT_ONCE)
-        loaded = replace(answered.loaded, questions=answered.loaded.questions[part])
+        task = replace(answered.loaded.task, failures=1.0)  # which are told here by the row
+        loaded = replace(answered.loaded, task=task, questions=answered.loaded.questions[part])
         some = replace(answered, loaded=loaded, **{name: getattr(answered, name)[part] for name in BY_QUESTION})
         records += grade(some, pool)
         if bar is not None:
@@ -203,9 +207,9 @@ def _graded(answered: Answered, pool: Pool, bar: Bar | None) -> list[Record]:
     return records
 
 
-def _is_right(record: Record) -> bool:
+def _is_right(task: Task, record: Record) -> bool:
     """With a full score: for a ranked task half of the probability is no gold answer."""
-    return record.outcome == "right" and record.score > LEAST
+    return record.outcome == "right" and Averaging.of(task).value(record) > LEAST
 
 
 def _bad(record: Record, twice: Collection[str]) -> Bad:
@@ -251,7 +255,8 @@ def _said(loaded: Loaded, texts: Sequence[str]) -> Answered:
     for question, text in pairs:
         answered.prompts.append(plain_text(task, question, loaded.preamble(question)))
         answered.dropped.append(0)
-        answered.written.append([Written(cut(before + text, task.stop), 0, "stop", 0, 0, 0)])
+        said = before + text
+        answered.written.append([WrittenAnswer(said if task.keep_stop else cut(said, task.stop), 0, "stop", 0, 0, 0)])
     return answered
 
 
@@ -303,8 +308,14 @@ def _key(loaded: Loaded) -> str:
     ]
     questions = [asdict(question) for question in loaded.questions]
     left_out = {why: len(places) for why, places in loaded.left_out.items()}
-    named = [{"dataset": name, "settings": task.settings} for name in (task.verifier, *task.also) if name]
+    named = [
+        {"dataset": name, "settings": {**task.settings, **question.settings}}
+        for question in loaded.questions
+        for name in (verifier_of(task, question), *task.also)
+        if name
+    ]
     code = [code_fingerprint("bactrian.evaluate.gold_check"), versions(named), platform.python_version()]
+    code += [dict(packages())]
     return hash_json([shaping, questions, texts, left_out, code])[:32]
 
 
@@ -318,21 +329,21 @@ def _read(path: Path) -> GoldCheck:
 
 
 def require(tasks: Sequence[Loaded], pool: Pool, memos: Path) -> dict[str, GoldCheck]:
-    """The checks of the questions that are about to be asked, by task.
+    """The checks of the questions that are about to be asked, by task; a set that is asked in two ways has one.
 
     Where a few questions fall short by a row, all of them decide; tests that crash stop at once.
     Raises BactrianError naming the task, what is wrong and the first bad rows where a check does not pass.
     """
-    found = {}
+    found: dict[str, GoldCheck] = {}
     for some in tasks:
+        if some.task.name in found:
+            continue
         mine = kept(some, pool, memos)
         if mine.fault and not mine.crashed and some.beyond:
             mine = kept(some.whole, pool, memos)
         if mine.fault:
-            raise BactrianError(
-                f"task {mine.task}: {some.files}: {mine.fault}\nNothing is asked. "
-                f"`bactrian eval --gold {mine.task}` shows every bad row"
-            )
+            more = f" `bactrian eval --gold {mine.task}` shows every bad row" if some.task.suites else ""
+            raise BactrianError(f"task {mine.task}: {some.files}: {mine.fault}\nNothing is asked.{more}")
         _tell(some, mine)
         found[mine.task] = mine
     return found

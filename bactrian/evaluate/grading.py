@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
-from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.answering import Answered
+from bactrian.evaluate.records import Record
 from bactrian.evaluate.task import Loaded, Metric, Question, Task
+from bactrian.evaluate.verdicts import FAILED, KeptVerdicts
 from bactrian.model.ranking import Likelihood
 from bactrian.verify import Item, Pool, Verdict, at_limit, verifier
 
@@ -22,39 +21,18 @@ SHORT = 300
 """Characters of a verifier's reason that are kept."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One answer, verified: a row of questions.parquet but for model, task and mode.
+def grade(answered: Answered, pool: Pool, kept: KeptVerdicts | None = None) -> list[Record]:
+    """Records in the order of the questions, samples inner. `kept`: verdicts that need not be reached again.
 
-    `values`: numbers by name, of which the task's score and its other numbers are means (or ratios of sums).
-    Thinking and answer are counted apart, and told apart in `completion`, as in evaluate.score.Answer.
+    Raises BactrianError where a verifier is not to be used, or itself fails on more answers than the task allows.
     """
-
-    question: str
-    sample: int
-    prompt: str
-    completion: str
-    ground_truth: str
-    extracted: str | None
-    score: float
-    outcome: str
-    tokens: int
-    finish: str
-    group: str = ""
-    cluster: str = ""
-    values: Mapping[str, float] = field(default_factory=dict)
-    thinking_tokens: int = 0
-    answer_tokens: int = 0
-    answer_at: int = 0
-    reason: str = ""  # the verifier's
-
-
-def grade(answered: Answered, pool: Pool) -> list[Record]:
-    """Records in the order of the questions, samples inner. Raises BactrianError where a verifier is not to be used."""
     form = answered.loaded.task.form
     if form == "generate":
         check_extractor(answered.loaded, pool)
-        return _graded(answered, pool)
+        records = _graded(answered, pool, kept)
+        where = f"{answered.model} · {answered.place}"
+        refuse_failures(where, records, answered.loaded.task.failures)
+        return records
     return _ranked(answered) if form == "rank" else _bits(answered)
 
 
@@ -63,37 +41,54 @@ def check_extractor(loaded: Loaded, pool: Pool) -> None:
 
     One that does reads its prompt: the few-shot examples, or the question itself.
     """
-    task, found = loaded.task, verifier(loaded.task.verifier)
-    if found.place == "judge":
-        return  # a model, which is asked about answers and not about nothing
-    some = loaded.questions[:: max(1, len(loaded.questions) // 3)][:3]
-    for text in ("",) if found.of_form else ("", NEVER):
-        verdicts = pool.verify_all([_item(task, question, text) for question in some])
-        for question, verdict in zip(some, verdicts, strict=True):
+    task = loaded.task
+    for question in loaded.questions[:: max(1, len(loaded.questions) // 3)][:3]:
+        found = verifier(verifier_of(task, question))
+        if found.place == "judge":
+            continue  # a model, which is asked about answers and not about nothing
+        texts = ("",) if found.of_form else ("", NEVER)
+        verdicts = pool.verify_all([item(task, question, text) for text in texts])
+        for text, verdict in zip(texts, verdicts, strict=True):
             if verdict.outcome == "right" or (verdict.extracted or "").strip() not in ("", text):
                 raise BactrianError(
-                    f"task {task.name}: its verifier {task.verifier} reads the answer {verdict.extracted!r:.60} out of "
-                    f"the completion {text!r} of question {question.id}, where there is none: it looks at the prompt, "
-                    f"or at the exemplars in it. Nothing is scored with it"
+                    f"task {task.name}: its verifier {verifier_of(task, question)} reads the answer "
+                    f"{verdict.extracted!r:.60} out of the completion {text!r} of question {question.id}, where there "
+                    f"is none: it looks at the prompt, or at the exemplars in it. Nothing is scored with it"
                 )
 
 
-def _item(task: Task, question: Question, text: str, name: str = "") -> Item:
+def refuse_failures(where: str, records: Sequence[Record], limit: float) -> None:
+    """Raises BactrianError if the verifier itself failed on more than `limit` (a share) of the answers."""
+    failed = [record for record in records if record.outcome in FAILED]
+    if len(failed) > limit * len(records):
+        raise BactrianError(
+            f"{where}: the verifier failed on {len(failed)} of {len(records)} answers (first: question "
+            f"{failed[0].question}, {failed[0].outcome}, answer {failed[0].completion[-80:]!r}); a score would mean "
+            f"nothing. At most {limit:.0%} may fail (setting failures)"
+        )
+
+
+def verifier_of(task: Task, question: Question) -> str:
+    return question.verifier or task.verifier
+
+
+def item(task: Task, question: Question, text: str, name: str = "") -> Item:
+    """A text as the answer to a question, to be verified. `name`: of another verifier than the question's own."""
     settings = {**task.settings, **question.settings}
-    return Item(name or task.verifier, text, question.truth, settings, question.prompt)
+    earlier = tuple({"role": turn["role"], "content": turn["content"]} for turn in question.messages[:-1])
+    return Item(name or verifier_of(task, question), text, question.truth, settings, question.prompt, earlier)
 
 
-def _graded(answered: Answered, pool: Pool) -> list[Record]:
+def _graded(answered: Answered, pool: Pool, kept: KeptVerdicts | None) -> list[Record]:
     task, questions = answered.loaded.task, answered.loaded.questions
     flat = [
         (q, i, w)
         for q, (_, written) in enumerate(zip(questions, answered.written, strict=True))
         for i, w in enumerate(written)
     ]
-    verdicts = pool.verify_all([_item(task, questions[q], w.text) for q, _, w in flat])
-    further = {
-        name: pool.verify_all([_item(task, questions[q], w.text, name) for q, _, w in flat]) for name in task.also
-    }
+    verify = pool.verify_all if kept is None else lambda items: kept.verify_all(items, pool)
+    verdicts = verify([item(task, questions[q], w.text) for q, _, w in flat])
+    further = {name: verify([item(task, questions[q], w.text, name) for q, _, w in flat]) for name in task.also}
     records = []
     for place, ((q, sample, written), verdict) in enumerate(zip(flat, verdicts, strict=True)):
         values = {"right": float(verdict.outcome == "right"), "score": verdict.score}
@@ -101,23 +96,23 @@ def _graded(answered: Answered, pool: Pool) -> list[Record]:
         values |= _behaviour(questions[q], verdict) if task.skill == "safety" else {}
         records.append(
             Record(
-                questions[q].id,
-                sample,
-                answered.prompts[q],
-                written.text,
-                questions[q].truth,
-                verdict.extracted,
-                values["score" if task.metric == "score" else "right"],
-                at_limit(verdict.outcome, written.finish),
-                written.tokens,
-                written.finish,
-                questions[q].group,
-                questions[q].cluster,
-                values,
-                written.thinking_tokens,
-                written.answer_tokens,
-                written.answer_at,
-                verdict.reason[:SHORT],
+                question=questions[q].id,
+                sample=sample,
+                prompt=answered.prompts[q],
+                completion=written.text,
+                ground_truth=questions[q].truth,
+                extracted=verdict.extracted,
+                score=verdict.score,
+                outcome=at_limit(verdict.outcome, written.finish),
+                tokens=written.tokens,
+                finish=written.finish,
+                thinking_tokens=written.thinking_tokens,
+                answer_tokens=written.answer_tokens,
+                answer_at=written.answer_at,
+                group=questions[q].group,
+                cluster=questions[q].cluster,
+                values=values,
+                reason=verdict.reason[:SHORT],
             )
         )
     return records
@@ -200,9 +195,9 @@ def _ranked(answered: Answered) -> list[Record]:
                 "right" if score > 0.5 else "wrong",
                 0,
                 "stop",
-                question.group,
-                question.cluster,
-                values,
+                group=question.group,
+                cluster=question.cluster,
+                values=values,
             )
         )
     return records
@@ -227,61 +222,9 @@ def _bits(answered: Answered) -> list[Record]:
                 "right",
                 0,
                 "stop",
-                question.group,
-                question.cluster,
-                values,
+                group=question.group,
+                cluster=question.cluster,
+                values=values,
             )
         )
     return records
-
-
-LABELS = ("model", "task", "mode")
-TYPES: dict[str, str] = {
-    "sample": "int64",
-    "tokens": "int64",
-    "score": "float64",
-    "thinking_tokens": "int64",
-    "answer_tokens": "int64",
-    "answer_at": "int64",
-}
-
-
-def write_records(path: Path, records: Sequence[tuple[Mapping[str, str], Record]]) -> None:
-    """questions.parquet: labels (model, task, mode), then the record; `values` as JSON."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from bactrian.evaluate.records import storable
-
-    names = [each.name for each in fields(Record)]
-    columns: dict[str, list[Any]] = {label: [labels[label] for labels, _ in records] for label in LABELS}
-    for name in names:
-        column = [getattr(record, name) for _, record in records]
-        columns[name] = [json.dumps(each) for each in column] if name == "values" else [storable(x) for x in column]
-    schema = pa.schema([(name, getattr(pa, TYPES.get(name, "string"))()) for name in columns])
-    pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
-
-
-def read_records(path: Path) -> dict[tuple[str, str], list[Record]]:
-    """(model, task) → its records in order. Raises BactrianError naming a file that is none of this form."""
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (OSError, ValueError) as error:
-        raise BactrianError(f"{path}: cannot be read: {error}") from None
-    known = {each.name for each in fields(Record)}
-    needed = [*LABELS, *(each.name for each in fields(Record) if each.default is MISSING and each.name != "values")]
-    if lacking := [name for name in needed if name not in table.column_names]:
-        raise BactrianError(
-            f"{path}: no column {', '.join(lacking)}: written by another version, or no evaluation's "
-            f"answers; ask again with `bactrian eval`, which reuses kept answers"
-        )
-    found: dict[tuple[str, str], list[Record]] = {}
-    for row in table.to_pylist():
-        given = {name: value for name, value in row.items() if name in known}
-        values = given.get("values")
-        given["values"] = json.loads(values) if values else {"right": float(given["outcome"] == "right")}
-        label = row["task"] if row["mode"] == "greedy" else f"{row['task']} ({row['mode']})"
-        found.setdefault((row["model"], label), []).append(Record(**given))
-    return found

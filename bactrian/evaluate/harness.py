@@ -9,10 +9,12 @@ from typing import Any
 
 from bactrian.data.io.files import stream_rows
 from bactrian.errors import BactrianError
-from bactrian.evaluate.comparison import Side
-from bactrian.evaluate.grading import Record
+from bactrian.evaluate.comparison import Side, labelled
 from bactrian.evaluate.prompting import plain_text
-from bactrian.evaluate.task import Loaded, Metric, Question, Row, Source, Task
+from bactrian.evaluate.records import Place, Record
+from bactrian.evaluate.results import about_of
+from bactrian.evaluate.scoring import Averaging
+from bactrian.evaluate.task import Loaded, Metric, Question, Row, Task, TaskSource
 from bactrian.store.disk import write_atomically
 from bactrian.store.hashes import hash_json
 
@@ -81,50 +83,50 @@ def _record(row: Row, where: str) -> Record:
 
 def side_of_samples(path: Path) -> Side:
     """A log of samples as a side of a comparison."""
-    return Side(path.parent.name or "harness", {task_name(path): read_samples(path)}, {})
+    task = task_name(path)
+    return Side(path.parent.name or "harness", {task: read_samples(path)}, {task: {"metric": "score"}})
 
 
-def write_results(
-    folder: Path, results: Mapping[str, Any], records: Mapping[tuple[str, str], Sequence[Record]]
-) -> list[Path]:
+def write_results(folder: Path, results: Mapping[str, Any], records: Mapping[Place, Sequence[Record]]) -> list[Path]:
     """Ours in the harness's layout: a folder for each model with results.json and samples_TASK.jsonl.
 
-    Raises BactrianError where the folder cannot be written.
+    A set that was asked in two ways is two tasks there. Raises BactrianError where the folder cannot be written.
     """
     written = []
+    names = labelled(records)
     for model in results["models"]:
         place = folder / model.replace("/", "__")
         place.mkdir(parents=True, exist_ok=True)
-        mine = [score for score in results["scores"] if score["model"] == model]
-        table = {score["task"]: _numbers(score) for score in mine}
+        mine = {names[model, s["task"], s["mode"]]: s for s in results["scores"] if s["model"] == model}
+        abouts = {name: about_of(results["tasks"], s["task"], s["mode"]) for name, s in mine.items()}
         whole = {
-            "results": table,
-            "n-shot": {s["task"]: results["tasks"][s["task"]]["exemplars"] for s in mine},
-            "n-samples": {s["task"]: {"original": s["questions"], "effective": s["questions"]} for s in mine},
+            "results": {name: _numbers(score, name) for name, score in mine.items()},
+            "n-shot": {name: about["exemplars"] for name, about in abouts.items()},
+            "n-samples": {name: {"original": s["questions"], "effective": s["questions"]} for name, s in mine.items()},
             "model_name": model,
-            "configs": {s["task"]: results["tasks"][s["task"]] for s in mine},
+            "configs": abouts,
         }
         write_atomically(place / "results.json", json.dumps(whole, indent=1, ensure_ascii=False))
         written.append(place / "results.json")
-        for score in mine:
-            path = place / f"samples_{score['task']}.jsonl"
+        for name, score in mine.items():
+            path, how = place / f"samples_{name}.jsonl", Averaging.of_results(abouts[name])
             lines = [
-                json.dumps(_sample(number, record), ensure_ascii=True)
-                for number, record in enumerate(records[model, score["task"]])
+                json.dumps(_sample(number, record, how.value(record)), ensure_ascii=True)
+                for number, record in enumerate(records[model, score["task"], score["mode"]])
             ]
             write_atomically(path, "\n".join(lines) + "\n")
             written.append(path)
     return written
 
 
-def _numbers(score: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(score: Mapping[str, Any], alias: str) -> dict[str, Any]:
     name = {"exact match": "exact_match", "F1": "f1"}.get(score["metric"], score["metric"])
-    return {"alias": score["task"], f"{name},none": score["score"], f"{name}_stderr,none": score["error"]} | {
+    return {"alias": alias, f"{name},none": score["score"], f"{name}_stderr,none": score["error"]} | {
         f"{other.replace(' ', '_')},none": value for other, value in score["numbers"].items()
     }
 
 
-def _sample(number: int, record: Record) -> dict[str, Any]:
+def _sample(number: int, record: Record, value: float) -> dict[str, Any]:
     lls = [value for name, value in record.values.items() if name.startswith("ll_")]
     said: list[Any] = [[ll, False] for ll in lls] or [record.extracted or "[invalid]"]
     shown = {name: value for name, value in record.values.items() if not name.startswith("ll_")}
@@ -137,7 +139,7 @@ def _sample(number: int, record: Record) -> dict[str, Any]:
         "filtered_resps": said,
         "filter": "none",
         "metrics": ["exact_match"],
-        "exact_match": record.score,
+        "exact_match": value,
         "outcome": record.outcome,
         "doc_hash": hash_json(record.question),
         "prompt_hash": hash_json(record.prompt),
@@ -218,7 +220,7 @@ def as_asked(path: Path, verifier: str, tokens: int, stop: Sequence[str], metric
         task_name(path),
         ("more",),
         "harness",
-        Source(()),
+        TaskSource(()),
         lambda row: [],
         form="rank" if ranked else "generate",
         metric=metric if ranked else "right",

@@ -1,14 +1,12 @@
 """Gold answers that are known: of some questions of each public task a hash, and one of question and answer together.
 
 A file that asks known questions and has other answers was shuffled or changed, whatever it is called and whatever else
-it holds: letters too, whose shuffling no verifier sees. Only hashes are kept.
-`python -m bactrian.evaluate.known FOLDER` writes known.json anew from the sets in a folder.
+it holds: letters too, whose shuffling no verifier sees. Only hashes are kept (shipped.py writes known.json).
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -70,26 +68,3 @@ def check_known(loaded: Loaded) -> int:
             f"changed; fetch the file again"
         )
     return len(found)
-
-
-def main(folder: str) -> None:
-    """Write known.json from a folder of sets that are as they should be."""
-    from bactrian.evaluate.catalogue import catalogue
-    from bactrian.evaluate.task_rows import Absent, load
-
-    made: dict[str, str] = {}
-    KNOWN.unlink(missing_ok=True)
-    known.cache_clear()
-    for name, task in catalogue().items():
-        if task.form == "bits":
-            continue  # a text has no answer
-        try:
-            found = sketch(load(task, [Path(folder)], hub=False).questions)
-        except Absent:
-            continue
-        made[name] = "".join(asked + whole for asked, whole in found.items())
-    KNOWN.write_text(json.dumps(made, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

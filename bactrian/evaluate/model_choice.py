@@ -11,38 +11,32 @@ from typing import Any
 from scipy.stats import norm
 
 from bactrian.errors import BactrianError
-from bactrian.evaluate import scoring as evaluated
 from bactrian.evaluate.comparison import compare_task
-from bactrian.evaluate.grading import read_records
-from bactrian.evaluate.records import read_labelled
-from bactrian.evaluate.results import NAME, read_object, require
+from bactrian.evaluate.records import Record, read_records
+from bactrian.evaluate.results import NAME, about_of, read_object, require
+from bactrian.evaluate.scoring import BITS, Averaging
 from bactrian.evaluate.statistics import Comparison
 from bactrian.store.manifest import MANIFEST, Manifest
 
-LOWER_IS_BETTER = ("bits per byte",)
-
 
 @dataclass(frozen=True)
-class Measured:
-    """What a step `evaluate` or `suite` found, in one mode.
+class MeasuredModels:
+    """What a step `evaluate` found: of each task in the mode that is wanted, or else in the one that it was asked in.
 
     labels: content hash of a model → what the results call it.
     scores: (label, task) → score. records: likewise, the answers behind it. about: task → what results.json says of it.
     """
 
     name: str
-    stage: str
     labels: Mapping[str, str]
     scores: Mapping[tuple[str, str], float]
-    records: Mapping[tuple[str, str], Sequence[Any]]
+    records: Mapping[tuple[str, str], Sequence[Record]]
     about: Mapping[str, Mapping[str, Any]]
 
     def difference(self, task: str, before: str, after: str) -> Comparison:
         """after − before, paired by question, tested as the stage itself tests it."""
-        first, second = self.records[before, task], self.records[after, task]
-        if self.stage == "suite":
-            return compare_task(task, self.about[task], first, second).comparison
-        return evaluated.compare(first, second)
+        how = Averaging.of_results(self.about[task])
+        return compare_task(task, how, self.records[before, task], self.records[after, task]).comparison
 
 
 @dataclass(frozen=True)
@@ -64,36 +58,41 @@ class Candidate:
         return self.interval[0] > 0
 
 
-def read_measured(name: str, folder: Path, mode: str) -> Measured:
+def read_measured(name: str, folder: Path, mode: str) -> MeasuredModels:
     """The results of a step.
 
     Raises:
-        BactrianError: they are of neither stage, have no such mode, or looked at tasks that nothing may be chosen by.
+        BactrianError: they are of another stage, have no such mode, or looked at tasks that nothing may be chosen by.
     """
     if not (folder / MANIFEST).is_file():
-        raise BactrianError(f"{folder}: no {MANIFEST}; expected what a step evaluate or suite made")
+        raise BactrianError(f"{folder}: no {MANIFEST}; expected what a step evaluate made")
     manifest, results = Manifest.read(folder), read_object(folder / NAME)
     manifest.check_inputs(folder)
-    if manifest.stage not in ("evaluate", "suite"):
-        raise BactrianError(f"{name}: found results of stage {manifest.stage}, expected evaluate or suite")
+    if manifest.stage != "evaluate":
+        raise BactrianError(f"{name}: found results of stage {manifest.stage}, expected evaluate")
     require(results, {"tasks": dict, "scores": list}, str(folder / NAME))
     if unseen := [task for task, about in results["tasks"].items() if "looks" in about]:
         raise BactrianError(
             f"{name}: looks at {', '.join(unseen)}, unseen tasks; a model chosen by them has seen them: expected "
             "results on development tasks"
         )
-    scores = {(each["model"], each["task"]): each["score"] for each in results["scores"] if each["mode"] == mode}
-    if not scores:
-        modes = ", ".join(sorted({each["mode"] for each in results["scores"]}))
-        raise BactrianError(f"{name}: no scores in mode {mode}, found {modes}")
-    if falling := [each["task"] for each in results["scores"] if each.get("metric") in LOWER_IS_BETTER]:
+    if falling := [each["task"] for each in results["scores"] if each.get("metric") == BITS]:
         raise BactrianError(f"{name}: {falling[0]} is measured in bits per byte, where less is better: leave it out")
-    file = folder / "questions.parquet"
-    if manifest.stage == "suite":
-        records: Mapping[tuple[str, str], Sequence[Any]] = read_records(file)
-    else:
-        records = {(model, task): found for (model, task, how), found in read_labelled(file).items() if how == mode}
-    return Measured(name, manifest.stage, _labels(name, manifest), scores, records, results["tasks"])
+    modes: dict[str, list[str]] = {}
+    for each in results["scores"]:
+        modes.setdefault(each["task"], []).append(each["mode"])
+    if not any(mode in found for found in modes.values()):
+        known = ", ".join(sorted({each for found in modes.values() for each in found}))
+        raise BactrianError(f"{name}: no scores in mode {mode}, found {known}")
+    asked = {task: mode if mode in found else found[0] for task, found in modes.items()}
+    scores = {(s["model"], s["task"]): s["score"] for s in results["scores"] if s["mode"] == asked[s["task"]]}
+    records = {
+        (model, task): found
+        for (model, task, how), found in read_records(folder / "questions.parquet").items()
+        if how == asked.get(task)
+    }
+    about = {task: about_of(results["tasks"], task, asked.get(task, mode)) for task in results["tasks"]}
+    return MeasuredModels(name, _labels(name, manifest), scores, records, about)
 
 
 def _labels(name: str, manifest: Manifest) -> dict[str, str]:
@@ -104,7 +103,7 @@ def _labels(name: str, manifest: Manifest) -> dict[str, str]:
     return {manifest.inputs[ref].content_hash: label for label, ref in called.items()}
 
 
-def choose(models: Mapping[str, str], measured: Sequence[Measured]) -> list[Candidate]:
+def choose(models: Mapping[str, str], measured: Sequence[MeasuredModels]) -> list[Candidate]:
     """The candidates, the best first and the others in the order given; of equals the earlier one is the best.
 
     Args:
@@ -128,7 +127,7 @@ def choose(models: Mapping[str, str], measured: Sequence[Measured]) -> list[Cand
     ]
 
 
-def _scores(name: str, content: str, measured: Sequence[Measured]) -> dict[str, float]:
+def _scores(name: str, content: str, measured: Sequence[MeasuredModels]) -> dict[str, float]:
     """A candidate's score on each task of all results."""
     found: dict[str, float] = {}
     for each in measured:
@@ -144,7 +143,7 @@ def _scores(name: str, content: str, measured: Sequence[Measured]) -> dict[str, 
     return found
 
 
-def _interval(difference: float, this: str, best: str, measured: Sequence[Measured]) -> tuple[float, float]:
+def _interval(difference: float, this: str, best: str, measured: Sequence[MeasuredModels]) -> tuple[float, float]:
     """95 % interval of a difference of averages, from the tasks' own intervals: independent strata."""
     if this == best:
         return (0.0, 0.0)

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bactrian.evaluate.grading import Record, name_of
+from bactrian.evaluate.grading import name_of
+from bactrian.evaluate.records import Record
 from bactrian.evaluate.task import Loaded, Question
 
 ENOUGH = 20

@@ -56,7 +56,7 @@ class PlainText:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedPrompt:
     """A prompt as ids and as a text."""
 
     ids: Ids
@@ -87,6 +87,8 @@ class Writer:
 
     def messages(self, question: Question, preamble: Preamble) -> list[dict[str, str]]:
         """The prompt as a chat. A description stands before the first question; a cue is not needed."""
+        if question.messages:
+            return [dict(turn) for turn in question.messages]
         turns: list[dict[str, str]] = []
         if self.format == "single":
             text = self.text(question, preamble)
@@ -101,7 +103,7 @@ class Writer:
     def _bare(self, text: str) -> str:
         return text if self.task.keep_cue else text.removesuffix(self.task.cue)
 
-    def ask(self, question: Question, room: int) -> Asked:
+    def ask(self, question: Question, room: int) -> AskedPrompt:
         """The prompt, with `room` tokens left for what follows: exemplars are dropped, the first first, until it fits.
 
         Raises BactrianError where the question alone is too long.
@@ -111,7 +113,7 @@ class Writer:
             preamble = Preamble(whole.description, whole.shots[dropped:])
             ids, text = self._write(question, preamble)
             if len(ids) + room <= self.longest:
-                return Asked(ids, text, dropped)
+                return AskedPrompt(ids, text, dropped)
         raise BactrianError(
             f"task {self.task.name}, question {question.id}: {len(ids)} tokens without exemplars and {room} for the "
             f"answer; the model's context is {self.longest}"
@@ -125,7 +127,7 @@ class Writer:
         where = f"task {self.task.name}, question {question.id}"
         return tuple(prompt_ids(messages, self.template, where)), self.template.write(messages, True)
 
-    def options(self, question: Question, room: int = 0) -> list[tuple[Asked, Ids]]:
+    def options(self, question: Question, room: int = 0) -> list[tuple[AskedPrompt, Ids]]:
         """Of each option the prompt and the option's ids.
 
         As plain text an option follows the task's joint, tokenised with what comes before it.
@@ -137,7 +139,7 @@ class Writer:
             asked = whole or self.ask(replace(question, prompt=question.contexts[number]), longest + room)
             if self.format == "plain":
                 ids, rest = self.plain.pair(asked.text, self.task.joint + option)
-                asked = Asked(ids, asked.text, asked.dropped)
+                asked = AskedPrompt(ids, asked.text, asked.dropped)
             else:
                 rest = tuple(self.template.encoder.text(option))
             if not rest:

@@ -1,15 +1,14 @@
 """Which unseen data are known, and what is done where rows hold them, by whatever road they came.
 
-Known are the hashes of `unseen.json` (of tasks whose data were at hand when it was written, with
-`python -m bactrian.evaluate.recognise FOLDER`), those that the store keeps of every unseen task that was loaded there,
-and those of files that are named like an unseen task's, among a step's inputs and in the folders of evaluation sets.
+Known are the hashes of `unseen.json` (of tasks whose data were at hand when shipped.py wrote it), those that the store
+keeps of every unseen task that was loaded there, and those of files that are named like an unseen task's, among a
+step's inputs and in the folders of evaluation sets.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,14 +18,14 @@ from bactrian.data.io.files import scan_rows
 from bactrian.data.io.formats import Fault, is_data
 from bactrian.errors import BactrianError
 from bactrian.evaluate.catalogue import catalogue
-from bactrian.evaluate.ledger import counted, entry, note
+from bactrian.evaluate.ledger import counted, entry, ledgers, note
 from bactrian.evaluate.task import LeftOut, Row, Task
 from bactrian.evaluate.task_rows import BESIDE, VARIABLE, built, find_file
 from bactrian.evaluate.unseen_items import Marks, look_through, marks_of, together
 from bactrian.progress import say
 from bactrian.store.artifact import Store, Workspace
 from bactrian.store.disk import write_atomically
-from bactrian.store.hashes import hash_file, hash_json
+from bactrian.store.hashes import hash_file
 
 if TYPE_CHECKING:
     from bactrian.evaluate.task import Loaded
@@ -145,54 +144,50 @@ def warn_of_unseen(name: str, held: Mapping[str, Path], workspace: Workspace) ->
 
 
 def declare(
-    name: str,
-    held: Mapping[str, Sequence[Mapping[str, Any]]],
+    tasks: Sequence[Loaded],
     models: Mapping[str, str],
     final: bool,
     reason: str,
     workspace: Workspace,
     paths: Sequence[Path] = (),
-    least: float = 0.0,
 ) -> dict[str, int]:
-    """Note a look in the ledger for each set of rows that holds unseen data; name of the set → looks at its tasks.
+    """Note every look at unseen questions in the ledger before the first is asked: of tasks that are unseen, and of
+    problem sets and other tasks that hold unseen items, whatever their files are called. Task → looks, by the ledger.
 
     Args:
-        held: the sets of rows, by name. models: label → content hash. paths: where the rows are from.
-        least: share of a set's rows that must hold unseen items.
+        models: label → content hash. paths: where problem sets are from.
 
     Raises:
-        BactrianError: rows hold unseen data and the look is not declared.
+        BactrianError: questions are unseen and the look is not declared, or a ledger has forgotten something.
     """
+    for ledger in ledgers(workspace):
+        ledger.checked()  # one that was tampered with is an error whatever is asked
+    for loaded in tasks:
+        remember_loaded(workspace.store, loaded)
     marks = known_marks(workspace.store, paths)
-    found = {each: hits for each, rows in held.items() if (hits := unseen_in(rows, marks, least))}
-    if not found:
-        return {}
-    if not (final and reason.strip()):
+    found = {each.task.name: hits for each in tasks if (hits := _unseen_questions(each, marks))}
+    if found and not (final and reason.strip()):
         shown = "; ".join(f"{each} holds {told(hits)}" for each, hits in found.items())
         raise BactrianError(
-            f"{name}: {shown}: unseen, for final candidates only, whatever the file is called; to look at them, and "
+            f"evaluate: {shown}: unseen, for final candidates only, whatever the file is called; to look at them, and "
             f"have that noted in the ledger, set final: true and a reason"
         )
+    looked = [(task, each) for each in tasks for task in found.get(each.task.name, ())]
+    looked += [(each.task.name, each) for each in tasks if each.task.unseen]
     new = [
-        entry(task, hash_json(sorted(str(row.get("id")) for row in held[each])), label, content, reason)
-        for each, hits in found.items()
-        for task in hits
-        for label, content in models.items()
+        entry(task, each.content, label, content, reason) for task, each in looked for label, content in models.items()
     ]
     workspace.add_looks(look.as_json() for look in note(workspace, new))
-    seen = counted(workspace)
-    return {each: sum(seen.get(task, 0) for task in hits) for each, hits in found.items()}
+    seen, counts = counted(workspace), dict[str, int]()
+    for task, each in looked:
+        counts[each.task.name] = counts.get(each.task.name, 0) + seen.get(task, 0)
+    return counts
 
 
-def main(folder: str) -> None:
-    """Write unseen.json from a folder of sets."""
-    made = []
-    for task in unseen_tasks():
-        if (file := find_file(task.source, [Path(folder)])) is not None:
-            items = [row for row in rows_in(file) if is_item(task, row)]
-            made.append(marks_of(task.name, items, task.asks).as_json())
-    SHIPPED.write_text(json.dumps(made, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _unseen_questions(loaded: Loaded, marks: Marks) -> dict[str, int]:
+    """Unseen task → its items among a task's questions; of a public task that is not unseen only where most are."""
+    if loaded.task.unseen:
+        return {}
+    if loaded.questions[0].messages:
+        return unseen_in(loaded.asked, marks)
+    return unseen_in([{"text": question.prompt} for question in loaded.questions], marks, least=0.8)

@@ -1,58 +1,92 @@
-"""Answers on disk, and the table that a person sees at the end."""
+"""Records, one for each answer: what scores are made of, and the rows of questions.parquet."""
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.evaluate.scoring import Answer
 
-TYPES: dict[Any, str] = {int: "int64", float: "float64", str: "string", str | None: "string"}
+
+@dataclass(frozen=True)
+class Record:
+    """One answer, verified: a row of questions.parquet but for model, task and mode.
+
+    score: the verifier's, in [0, 1]; of ranked options the task's metric, of a text its bits per byte.
+    outcome: the verifier's, or "truncated" for an answer that is not right and was cut at the token limit.
+    tokens: sampled, the end token included; of them `thinking_tokens` come before the delimiter that ends the thinking
+    and `answer_tokens` after it. `completion` from character `answer_at` on is the answer.
+    values: numbers by name, of which the task's score and its other numbers are means (or ratios of sums).
+    reason: the verifier's.
+    """
+
+    question: str
+    sample: int
+    prompt: str
+    completion: str
+    ground_truth: str
+    extracted: str | None
+    score: float
+    outcome: str
+    tokens: int
+    finish: str
+    thinking_tokens: int = 0
+    answer_tokens: int = 0
+    answer_at: int = 0
+    group: str = ""
+    cluster: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+Place = tuple[str, str, str]
+"""What an answer is labelled with: model, task, mode."""
 LABELS = ("model", "task", "mode")
+WHOLE, REAL = ("sample", "tokens", "thinking_tokens", "answer_tokens", "answer_at"), ("score",)
+"""Columns of whole numbers, and of numbers; all others are texts."""
 
 
-def write_answers(path: Path, answers: Iterable[tuple[Mapping[str, str], Answer]]) -> None:
-    """Answers as Parquet, each with its labels (model, task, mode; may be left out) in the first columns.
+def write_records(path: Path, labelled: Iterable[tuple[Mapping[str, str], Record]]) -> None:
+    """questions.parquet: labels (model, task, mode), then the record; `values` as JSON.
 
     A lone surrogate in a text, which Parquet cannot hold, becomes "?".
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [{**labels, **vars(answer)} for labels, answer in answers]
-    labels = [name for name in LABELS if rows and name in rows[0]]
-    schema = [(name, pa.string()) for name in labels]
-    schema += [(field.name, getattr(pa, TYPES[field.type])()) for field in fields(Answer)]
-    columns = {name: [storable(row[name]) for row in rows] for name, _ in schema}
-    pq.write_table(pa.table(columns, schema=pa.schema(schema)), path, compression="zstd")
+    pairs = list(labelled)
+    columns: dict[str, list[Any]] = {label: [storable(labels[label]) for labels, _ in pairs] for label in LABELS}
+    for name in (each.name for each in fields(Record)):
+        column = [getattr(record, name) for _, record in pairs]
+        columns[name] = [json.dumps(dict(each)) if name == "values" else storable(each) for each in column]
+    types = dict.fromkeys(WHOLE, pa.int64()) | dict.fromkeys(REAL, pa.float64())
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in columns])
+    pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
 
 
-def read_answers(path: Path) -> list[Answer]:
-    """The answers of a file, without labels."""
+def read_records(path: Path) -> dict[Place, list[Record]]:
+    """(model, task, mode) → its records in order. Raises BactrianError naming a file that is none of this form."""
     import pyarrow.parquet as pq
 
-    names = [field.name for field in fields(Answer)]
-    return [Answer(**row) for row in pq.read_table(path, columns=names).to_pylist()]
-
-
-def read_labelled(path: Path) -> dict[tuple[str, str, str], list[Answer]]:
-    """(model, task, mode) → its answers in order, of a file that was written with labels.
-
-    Raises BactrianError naming a file that is none.
-    """
-    import pyarrow.parquet as pq
-
-    names = [field.name for field in fields(Answer)]
     try:
-        table = pq.read_table(path, columns=[*LABELS, *names])
+        table = pq.read_table(path)
     except (OSError, ValueError) as error:
         raise BactrianError(f"{path}: cannot be read as an evaluation's answers: {error}") from None
-    found: dict[tuple[str, str, str], list[Answer]] = {}
+    needed = [*LABELS, *(each.name for each in fields(Record) if each.default is MISSING and each.name != "values")]
+    if lacking := [name for name in needed if name not in table.column_names]:
+        raise BactrianError(
+            f"{path}: no column {', '.join(lacking)}: written by another version, or no evaluation's "
+            f"answers; ask again with `bactrian eval`, which reuses kept answers"
+        )
+    known = {each.name for each in fields(Record)}
+    found: dict[Place, list[Record]] = {}
     for row in table.to_pylist():
-        place = (row["model"], row["task"], row["mode"])
-        found.setdefault(place, []).append(Answer(**{name: row[name] for name in names}))
+        given = {name: value for name, value in row.items() if name in known}
+        given["values"] = json.loads(given.get("values") or "{}")
+        found.setdefault((row["model"], row["task"], row["mode"]), []).append(Record(**given))
     return found
 
 
@@ -60,37 +94,9 @@ def storable(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-def print_table(scores: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]]) -> None:
-    """The scores and comparisons of results.json on standard error: percent, 95 % intervals, p-values, mean tokens.
-
-    Thinking and answer are counted apart where any model thinks.
-    """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from bactrian.progress import printable
-
-    def cells(*values: str) -> list[Text]:
-        return [Text(printable(value)) for value in values]
-
-    apart = any(each["mean_thinking_tokens"] for each in scores)
-    counted = ("thinking", "answer") if apart else ("tokens",)
-    means = ("mean_thinking_tokens", "mean_answer_tokens") if apart else ("mean_tokens",)
-    table = Table("task", "mode", "model", "score", "95 % interval", "failures", *counted, title="Scores")
-    for each in scores:
-        low, high = each["interval"]
-        counts = {name: n for name, n in each["counts"].items() if n and name not in ("right", "wrong")}
-        failures = ", ".join(f"{n} {name}" for name, n in counts.items())
-        percents = f"{each['score']:.1%}", f"{low:.1%} to {high:.1%}"
-        tokens = [f"{each[mean]:.0f}" for mean in means]
-        table.add_row(*cells(each["task"], each["mode"], each["model"], *percents, failures, *tokens))
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
-    console.print(table)
-    if comparisons:
-        table = Table("task", "mode", "from", "to", "difference", "95 % interval", "p", "test", title="Differences")
-        for each in comparisons:
-            low, high = (f"{100 * bound:+.1f}" for bound in each["interval"])
-            numbers = f"{100 * each['difference']:+.1f}", f"{low} to {high}", f"{each['p']:.2g}"
-            table.add_row(*cells(each["task"], each["mode"], each["before"], each["after"], *numbers, each["test"]))
-        console.print(table)
+def by_question(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Question id → its samples."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.question, []).append(record)
+    return found

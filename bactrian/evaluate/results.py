@@ -42,11 +42,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """The results of stage `suite` in a folder. Raises BactrianError naming what they lack, or what was changed."""
+    """The results of an evaluation in a folder. Raises BactrianError naming what they lack, or what was changed."""
     path = folder / NAME
     if not path.is_file():
         raise BactrianError(
-            f"{folder}: no {NAME}; expected the folder of an evaluation, such as runs/artifacts/suite-…"
+            f"{folder}: no {NAME}; expected the folder of an evaluation, such as runs/artifacts/evaluate-…"
         )
     check_artifact(folder)
     found = read_object(path)
@@ -59,6 +59,12 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 OTHER = ": these are results of another stage or version; ask again with `bactrian eval`, which reuses kept answers"
+
+
+def about_of(tasks: Mapping[str, Any], task: str, mode: str) -> dict[str, Any]:
+    """What `tasks` of results.json says of a task as it was asked in a mode; {} where it says nothing."""
+    about = dict(tasks.get(task, {}))
+    return about | dict(about.get(mode, {}))
 
 
 def require(given: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]], where: str) -> None:

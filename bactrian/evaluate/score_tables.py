@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bactrian.errors import BactrianError
+from bactrian.evaluate.scoring import BITS
 from bactrian.progress import printable
 
 FORMATS = ("markdown", "latex", "html", "json")
@@ -22,13 +23,14 @@ Lines = list[list[str]]
 
 def shown(score: Mapping[str, Any], value: float) -> str:
     """Percent; bits per byte as they are."""
-    return f"{value:.3f}" if score["metric"] == "bits per byte" else f"{100 * value:.1f}"
+    return f"{value:.3f}" if score["metric"] == BITS else f"{100 * value:.1f}"
 
 
 def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
     """Heads and one line for each score."""
     heads = [
         "task",
+        "mode",
         "model",
         "n",
         "metric",
@@ -42,6 +44,7 @@ def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
         "flags",
     ]
     lines = []
+    sampled = any(score["mode"] != "greedy" for score in results["scores"])
     for score in results["scores"]:
         low, high = score["interval"]
         failures = ", ".join(
@@ -53,6 +56,7 @@ def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
         lines.append(
             [
                 score["task"],
+                score["mode"] if sampled else "",
                 score["model"],
                 f"{score['questions']:,}",
                 name,
@@ -77,9 +81,9 @@ def also_text(score: Mapping[str, Any]) -> str:
 
 
 def tokens_text(score: Mapping[str, Any]) -> str:
-    """Mean tokens of thinking and of answer, of a model that thinks; older results do not say."""
+    """Mean tokens, of a model that thinks of thinking and of answer; of ranked answers there are none."""
     if not score.get("mean_thinking_tokens"):
-        return ""
+        return f"{score['mean_tokens']:.0f}" if score.get("mean_tokens") else ""
     return f"{score['mean_thinking_tokens']:.0f} thinking + {score['mean_answer_tokens']:.0f}"
 
 
@@ -102,7 +106,11 @@ def _without_empty(heads: list[str], lines: Lines) -> Lines:
 
 def average_line(results: Mapping[str, Any], model: str) -> str | None:
     """The plain mean over tasks, as the papers print it; None where there is only one, or bits among them."""
-    mine = [score for score in results["scores"] if score["model"] == model and score["metric"] != "bits per byte"]
+    first: dict[str, Any] = {}  # of a set that was asked in two ways
+    for score in results["scores"]:
+        if score["model"] == model and score["metric"] != BITS:
+            first.setdefault(score["task"], score)
+    mine = list(first.values())
     safety = [score for score in mine if score["skill"] == "safety"]
     others = [score["score"] for score in mine if score["skill"] != "safety"]
     if safety:  # the six safety tasks are one row of the average
@@ -113,13 +121,15 @@ def average_line(results: Mapping[str, Any], model: str) -> str | None:
 
 
 def difference_lines(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], Lines]:
-    heads = ["task", "from", "to", "difference", "95 % interval", "p", "p (Holm)", "gained", "lost", "test"]
+    heads = ["task", "mode", "from", "to", "difference", "95 % interval", "p", "p (Holm)", "gained", "lost", "test"]
     lines = []
+    sampled = any(each["mode"] != "greedy" for each in comparisons)
     for each in comparisons:
         low, high = (f"{100 * bound:+.1f}" for bound in each["interval"])
         lines.append(
             [
                 each["task"],
+                each["mode"] if sampled else "",
                 each["before"],
                 each["after"],
                 f"{100 * each['difference']:+.1f}",
@@ -131,7 +141,7 @@ def difference_lines(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str
                 each["test"],
             ]
         )
-    return heads, lines
+    return heads, _without_empty(heads, lines)
 
 
 ROWS = 50

@@ -111,28 +111,6 @@ def paired_bootstrap(
     return Comparison(float(difference.mean()), (low, high), p, "paired bootstrap", gained, lost)
 
 
-def average_difference(
-    before: Sequence[Sequence[float]], after: Sequence[Sequence[float]], level: float = 0.95
-) -> Comparison:
-    """The mean over tasks of two systems' paired differences, each task of the same weight.
-
-    `before` and `after`: for each task one number per question. Tasks are independent strata: the variance of the mean
-    is Σ s²/n / tasks², with s² the variance of a task's differences; interval and p from the normal distribution. With
-    no spread at all the interval is the point, and p is 1 or 0. Raises ValueError if questions are not the same.
-    """
-    differences = []
-    for first, second in zip(before, after, strict=True):
-        paired(len(first), len(second))
-        differences.append(np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64))
-    mean = float(np.mean([each.mean() for each in differences]))
-    variances = [each.var(ddof=1) / len(each) if len(each) > 1 else 0.0 for each in differences]
-    error = sqrt(float(np.sum(variances))) / len(differences)
-    half = float(norm.ppf((1 + level) / 2)) * error
-    p = float(2 * norm.sf(abs(mean) / error)) if error else float(mean == 0)
-    gained, lost = (int(sum((sign * each > 0).sum() for each in differences)) for sign in (1, -1))
-    return Comparison(mean, (mean - half, mean + half), p, "stratified z", gained, lost)
-
-
 def paired(before: int, after: int) -> int:
     if before != after or before == 0:
         raise ValueError(f"expected the same questions for both, found {before} and {after}")

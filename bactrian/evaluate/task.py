@@ -14,6 +14,8 @@ Format = Literal["plain", "single", "multiturn"]
 Form = Literal["generate", "rank", "bits"]
 """The model writes an answer; the likeliest of given answers is taken; a text's log-likelihood."""
 FORMATS: tuple[Format, ...] = ("plain", "single", "multiturn")
+Mode = Literal["greedy", "sampled"]
+"""The likeliest token at each place; tokens drawn."""
 
 
 class LeftOut(Exception):
@@ -40,6 +42,8 @@ class Question:
     unconditional: what stands for the prompt when the options are ranked by how much it makes them likelier.
     group: the subject, category or sub-task; macro averages weigh groups alike.
     cluster: questions of one cluster (a passage) are not independent; "" where each stands alone.
+    messages: a conversation that is asked as it is, without exemplars; the prompt is its last turn.
+    verifier: its own, where the questions of a task have different ones.
     """
 
     prompt: str
@@ -53,10 +57,12 @@ class Question:
     unconditional: str = "Answer:"
     id: str = ""
     solution: str = ""
+    messages: tuple[Mapping[str, Any], ...] = ()
+    verifier: str = ""
 
 
 @dataclass(frozen=True)
-class Source:
+class TaskSource:
     """Where rows are found: files by the beginning of their names, else a data set of the Hub, by split and subset."""
 
     files: tuple[str, ...]
@@ -74,12 +80,18 @@ class Preamble:
 
 
 Preambles = Callable[[Sequence[Row]], Mapping[str, Preamble]]
-Metric = Literal["right", "score", "acc", "acc_norm", "acc_token", "acc_pmi", "mc1", "mc2", "pass_at_k", "bits"]
+Metric = Literal[
+    "right", "share", "score", "acc", "acc_norm", "acc_token", "acc_pmi", "mc1", "mc2", "pass_at_k", "bits"
+]
+"""What is averaged over questions. right: whether its answer is right; share: the share of its samples that are right
+(mean@n); score: the verifier's part marks; pass_at_k: whether one of k samples is right. The others are of ranked
+options and of a text's likelihood (grading.py).
+"""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task as data plus a few lines.
+    """A task as data plus a few lines, and how it is asked. A problem set is one too (problem_task.py).
 
     build: a row → its questions; it raises LeftOut for a row that is no question of this task.
     preamble: before every question; `preambles` gives one for each group, from `exemplars`' rows.
@@ -88,8 +100,11 @@ class Task:
     joint: between a question and its answer.
     verifier: of the written answers; `also` names further verifiers of the same answers (IFEval's strict).
     macro: the score is the mean over groups, not over questions.
-    stop: texts that end an answer; they are cut off. temperature, samples, k: of sampled tasks.
+    stop: texts that end an answer; they are cut off, unless `keep_stop`. temperature, samples, k: of sampled tasks.
+    at: pass@k is told for each of these k, whatever the metric.
     format: how it is asked unless something else is wanted.
+    failures: the share of answers above which a verifier's own failures are an error, and not only a flag.
+    traced: the score is also given without the questions that the model's training data hold.
     asks: of unseen tasks, the columns that say what is asked, by which its items are known again.
     gold: a question → what a model would write that answers it rightly; None: as is usual for its verifier
     (evaluate/gold_answers.py). A text that is empty: this question has no gold answer.
@@ -98,7 +113,7 @@ class Task:
     name: str
     suites: tuple[str, ...]
     skill: str
-    source: Source
+    source: TaskSource
     build: Callable[[Row], Sequence[Question]]
     form: Form = "generate"
     metric: Metric = "right"
@@ -107,7 +122,7 @@ class Task:
     also: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     preamble: Preamble = Preamble()
-    exemplars: Source | None = None
+    exemplars: TaskSource | None = None
     preambles: Preambles | None = None
     cue: str = ""
     keep_cue: bool = False
@@ -120,6 +135,10 @@ class Task:
     top_p: float = 1.0
     samples: int = 1
     k: int = 1
+    at: tuple[int, ...] = ()
+    keep_stop: bool = False
+    failures: float = 1.0
+    traced: bool = True
     format: Format = "multiturn"
     note: str = ""
     asks: tuple[str, ...] = ()
@@ -129,6 +148,10 @@ class Task:
     def unseen(self) -> bool:
         return "unseen" in self.suites
 
+    @property
+    def mode(self) -> Mode:
+        return "sampled" if self.temperature > 0 else "greedy"
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -136,7 +159,8 @@ class Loaded:
 
     digest: SHA-256 of all that shapes a score: questions, preambles, truths, limits, verifiers, metric.
     rows: rows that were read; files: what they were read from; content: SHA-256 of questions with their truths.
-    asked: of unseen tasks, the rows.
+    asked: of unseen tasks and of problem sets, the rows.
+    overlap: questions that are in training sets which they were held against; None where that was not done.
     beyond: questions that a limit left out.
     left_out: why rows are no question of the task → the places of these rows in the file.
     """
@@ -150,6 +174,7 @@ class Loaded:
     asked: tuple[Row, ...] = ()
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beyond: tuple[Question, ...] = ()
+    overlap: int | None = None
 
     @property
     def whole(self) -> Loaded:
@@ -162,6 +187,16 @@ class Loaded:
 
     def preamble(self, question: Question) -> Preamble:
         return self.preambles.get(question.group, self.task.preamble)
+
+    def asked_as(self, form: Format | None) -> Format:
+        """The format that is wanted, or the task's own; conversations are asked as they are."""
+        return self.task.format if form is None or self.questions[0].messages else form
+
+    def verifiers(self) -> tuple[str, ...]:
+        """The names of all that its answers are verified by, in order of name; none of ranked ones."""
+        if self.task.form != "generate":
+            return ()
+        return tuple(sorted({*(each.verifier or self.task.verifier for each in self.questions), *self.task.also}))
 
     def digest(self, form: Format) -> str:
         task = self.task
@@ -185,8 +220,12 @@ class Loaded:
             "k": task.k,
             "format": form,
         }
+        shaping |= {"keep_stop": True} if task.keep_stop else {}
         preambles = {group: asdict(self.preambles[group]) for group in sorted(self.preambles)}
         questions = [asdict(each) for each in self.questions]
         for question in questions:
             del question["solution"]  # it shapes no score
+            for name in ("messages", "verifier"):
+                if not question[name]:
+                    del question[name]
         return hash_json([shaping, asdict(task.preamble), preambles, questions])

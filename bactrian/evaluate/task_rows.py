@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from bactrian.data.io.files import scan_hub, stream_rows
 from bactrian.data.io.formats import Fault, is_data
 from bactrian.errors import BactrianError
 from bactrian.evaluate.known import check_known
-from bactrian.evaluate.task import LeftOut, Loaded, Preamble, Question, Row, Source, Task
-from bactrian.store.hashes import hash_json
+from bactrian.evaluate.task import LeftOut, Loaded, Preamble, Question, Row, Task, TaskSource
+from bactrian.store.hashes import hash_file, hash_json
 
 VARIABLE = "BACTRIAN_EVAL_DATA"
 """Folders with evaluation sets, separated as in PATH; looked into before those beside the project."""
@@ -36,7 +37,7 @@ def folders(given: Sequence[Path] = ()) -> list[Path]:
     return named if given else [*named, *(each for each in BESIDE if each.is_dir())]
 
 
-def find_file(source: Source, places: Sequence[Path]) -> Path | None:
+def find_file(source: TaskSource, places: Sequence[Path]) -> Path | None:
     """The first file whose name begins as the source says, in the first folder that has one."""
     for folder in places:
         for begin in source.files:
@@ -54,7 +55,7 @@ Placed = tuple[Row, str]
 """A row, and where it stands."""
 
 
-def rows_of(task: str, source: Source, places: Sequence[Path], hub: bool = True) -> tuple[list[Placed], str]:
+def rows_of(task: str, source: TaskSource, places: Sequence[Path], hub: bool = True) -> tuple[list[Placed], str]:
     """A source's rows, each with its place, and in words where they are from.
 
     Raises BactrianError saying what is missing and where it could be put.
@@ -67,7 +68,7 @@ def rows_of(task: str, source: Source, places: Sequence[Path], hub: bool = True)
     raise Absent(missing(task, source, places, "" if source.hub else "it is on no hub by a name known here"))
 
 
-def _from_hub(task: str, source: Source, places: Sequence[Path]) -> tuple[list[Placed], str]:
+def _from_hub(task: str, source: TaskSource, places: Sequence[Path]) -> tuple[list[Placed], str]:
     rows: list[Placed] = []
     try:
         for row, where in scan_hub(source.hub, source.split, source.subset):
@@ -79,7 +80,7 @@ def _from_hub(task: str, source: Source, places: Sequence[Path]) -> tuple[list[P
     return rows, f"{source.hub} (Hub, {source.subset or 'default'}, {source.split})"
 
 
-def missing(task: str, source: Source, places: Sequence[Path], why: str = "") -> str:
+def missing(task: str, source: TaskSource, places: Sequence[Path], why: str = "") -> str:
     """What a person reads whose data are absent."""
     looked = ", ".join(map(str, places)) or "no folder"
     named = f"{source.hub} ({source.subset or 'default'}, {source.split})" if source.hub else "none"
@@ -123,6 +124,61 @@ def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
     check_known(loaded)
     check_listed(loaded)
     return loaded
+
+
+def load_all(
+    tasks: Sequence[Task],
+    places: Sequence[Path],
+    limits: Mapping[str, int | None],
+    named: Collection[str] = (),
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[list[Loaded], dict[str, str]]:
+    """Tasks with their questions; those whose data are absent, with why.
+
+    Args:
+        limits: task → questions of it, taken from all of its groups in turn. named: must be there.
+        files: as of `file_hashes`; a file that is not the one is refused.
+
+    Raises:
+        BactrianError: a task that was named is absent, or a file is damaged or was changed.
+    """
+    loaded, absent = [], {}
+    for task in tasks:
+        try:
+            whole = load(task, places)
+        except Absent as error:
+            if task.name in named:
+                raise
+            absent[task.name] = str(error)
+            continue
+        given, path = files.get(task.name), Path(whole.files)
+        if given and path.is_file() and (found := hash_file(path).sha256) != given:
+            raise BactrianError(
+                f"task {task.name}: {path} is not the file that these settings name (sha256 expected {given[:12]}…, "
+                f"found {found[:12]}…): it was changed"
+            )
+        loaded.append(whole.limited_to(spread(whole.questions, limits.get(task.name))))
+    return loaded, absent
+
+
+def file_hashes(tasks: Sequence[Task], places: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of each task's file, where there is one. Raises BactrianError for a folder that is not there."""
+    where = folders(places)
+    found = {task.name: find_file(task.source, where) for task in tasks}
+    found |= {f"{task.name} (exemplars)": find_file(task.exemplars, where) for task in tasks if task.exemplars}
+    return {name: hash_file(path).sha256 for name, path in found.items() if path is not None}
+
+
+def spread(questions: Sequence[Question], limit: int | None) -> tuple[Question, ...]:
+    """The first questions of each group in turn until there are `limit`; in the file's order."""
+    if limit is None or limit >= len(questions):
+        return tuple(questions)
+    waiting: dict[str, list[int]] = {}
+    for number, question in enumerate(questions):
+        waiting.setdefault(question.group, []).append(number)
+    rounds = max(map(len, waiting.values()))
+    order = [members[turn] for turn in range(rounds) for members in waiting.values() if turn < len(members)]
+    return tuple(questions[number] for number in sorted(order[:limit]))
 
 
 def _questions(task: Task, rows: Sequence[Placed]) -> tuple[list[Question], dict[str, tuple[str, ...]]]:

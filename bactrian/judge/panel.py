@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import Responder
@@ -12,7 +14,7 @@ from bactrian.generate.responders import open_responder
 from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge
 from bactrian.model.scorers import open_scorer
 from bactrian.store.hardware import Hardware
-from bactrian.verify import Judge
+from bactrian.verify import Judge, Problem
 
 JudgeModel = Path | Endpoint
 """Where a model that judges is: in a folder, or behind a server."""
@@ -55,3 +57,22 @@ def open_reward_judge(model: JudgeModel, hardware: Hardware) -> RewardJudge:
 
 ASKED: Mapping[str, Callable[[Responder], Judge]] = {"judge": ModelJudge, "compliance_model": ComplianceJudge}
 """Verifiers behind which a language model is asked in words."""
+
+
+def reward_of_texts(folder: Path | None, hardware: Hardware) -> Callable[[Mapping[str, Any], str], float]:
+    """(problem row, text) → a reward model's σ(reward) of the text as the answer to the last turn; 0 for an empty one.
+
+    The model is loaded when a text is first scored. `folder` is None where that never happens.
+    """
+
+    @cache
+    def judge() -> RewardJudge:
+        if folder is None:
+            raise BactrianError("a text is to be scored by a reward model: give the setting reward_model")
+        return open_reward_judge(folder, hardware)
+
+    def reward(row: Mapping[str, Any], text: str) -> float:
+        problem = Problem(row["ground_truth"], {"right_from": 0.5}, row["messages"][-1]["content"])
+        return judge().judge([(problem, text)])[0].score if text.strip() else 0.0
+
+    return reward

@@ -20,7 +20,7 @@ from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
 from bactrian.recipe.groups import regrouped
 from bactrian.recipe.references import problem_with, with_article
-from bactrian.stages import all_stages
+from bactrian.stages import MOVED, all_stages
 from bactrian.stages.stage import Found, Stage
 from bactrian.store.hardware import HardwareSettings
 
@@ -177,7 +177,8 @@ def _stage(name: str, settings: object, problems: _Problems) -> Stage | None:
     elif not isinstance(stage, str) or stage not in known:
         meant = nearest(str(stage), known)
         hint = f'; did you mean "{meant}"?' if meant else ""
-        problems.add((*place, "stage"), f"an unknown stage {show(stage)}", f"one of: {', '.join(known)}{hint}")
+        now = MOVED.get(str(stage)) or f"one of: {', '.join(known)}{hint}"
+        problems.add((*place, "stage"), f"an unknown stage {show(stage)}", now)
     else:
         own = {setting: value for setting, value in settings.items() if setting not in ("stage", "ablate")}
         grouped, spellings = regrouped(known[stage], own)

@@ -62,7 +62,9 @@ def sentences(results: ResultsRecord) -> list[Markup]:
     listed = Markup(", ").join(each.format(model, mean) for model, mean in zip(models, means, strict=True))
     found = [Markup("{} tasks were asked. Mean of the scores in percent, tasks alike: {}.").format(len(names), listed)]
     if len(models) > 1:
-        pairs = [c for c in results.comparisons if (c.before, c.after) == (models[0], models[-1])]
+        ends = (models[0], models[-1])
+        first = {score.task: score.mode for score in reversed(results.scores)}
+        pairs = [c for c in results.comparisons if (c.before, c.after) == ends and c.mode == first.get(c.task)]
         better, worse = ([c.task for c in pairs if _told(c) and (c.difference or 0) * sign > 0] for sign in (1, -1))
         text = Markup("From {} to {}, {} of {} tasks went up and {} down by more than chance (p-values corrected).")
         found.append(text.format(models[0], models[-1], len(better), len(pairs), len(worse)))
@@ -78,5 +80,7 @@ def _told(c: ComparisonRecord) -> bool:
 
 
 def _mean(results: ResultsRecord, model: str) -> str:
-    mine = [s.score for s in results.scores if s.model == model and s.metric != BITS and known(s.score)]
-    return percent(sum(value for value in mine if value is not None) / len(mine)) if mine else "no score"
+    """Of the tasks' scores, where a set was asked in two ways the first."""
+    first = {s.task: s.score for s in reversed(results.scores) if s.model == model and s.metric != BITS}
+    mine = [value for value in first.values() if value is not None and known(value)]
+    return percent(sum(mine) / len(mine)) if mine else "no score"

@@ -83,9 +83,11 @@ def range_text(interval: tuple[float, float] | None) -> str:
     return f"{interval[0] * 100:.1f}–{percent(interval[1])}" if interval else "none recorded"
 
 
-def mode_name(mode: str, samples: int = 1) -> str:
-    """`greedy`, or `mean@8` for the mean over 8 samples."""
-    return f"mean@{samples}" if mode != "greedy" and samples > 1 else mode
+def mode_name(score: ScoreRecord) -> str:
+    """`greedy`, `mean@8` for the mean over 8 samples, or `20 samples` where they are not averaged (pass@k)."""
+    if score.mode == "greedy" or score.samples <= 1:
+        return score.mode
+    return f"mean@{score.samples}" if score.metric in PLAIN else f"{score.samples} samples"
 
 
 def task_views(results: ResultsRecord) -> list[TaskView]:
@@ -118,6 +120,8 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
 
 
 BITS = "bits per byte"
+PLAIN = ("", "exact match", "share right")
+"""Metrics that are a share of right answers."""
 
 
 def shown(score: ScoreRecord) -> Callable[[float | None], str]:
@@ -181,7 +185,7 @@ def _score_chart(scores: list[ScoreRecord]) -> Chart:
         track = charts.whisker(scale, score.score, score.interval, mark, at_k)
         write = shown(score)
         aside = interval_text(score.interval, write) if known(score.score) else ""
-        note = mode_name(score.mode, score.samples) + (f" · ◆ pass@{k} {percent(at_k)}" if at_k is not None else "")
+        note = mode_name(score) + (f" · ◆ pass@{k} {percent(at_k)}" if at_k is not None else "")
         value = write(score.score) if known(score.score) else "no score"
         rows.append(WhiskerRow("" if same else score.model, note, track, value, aside, "same" if same else ""))
     ruler = charts.ruler(scale, (lambda v: f"{v:.1f}") if bits else (lambda v: percent(v, 0)))
@@ -191,7 +195,7 @@ def _score_chart(scores: list[ScoreRecord]) -> Chart:
 def _chart_title(scores: list[ScoreRecord]) -> str:
     """What is averaged, where the results say it."""
     metric = next((score.metric for score in scores if score.metric), "")
-    if metric in ("", "exact match"):
+    if metric in PLAIN:
         title = "Share of right answers"
     else:
         title = {"acc": "Share of right choices", "mc2": "Probability of the true answers (MC2)"}.get(metric, metric)
@@ -217,7 +221,7 @@ def _line(score: ScoreRecord) -> ScoreLine:
     counts = [count(score.counts[name]) if name in score.counts else "–" for name in OUTCOMES]
     return ScoreLine(
         score.model,
-        mode_name(score.mode, score.samples),
+        mode_name(score),
         count(score.questions),
         shown(score)(score.score) if known(score.score) else "no score",
         interval_text(score.interval, shown(score)) if score.metric == BITS else range_text(score.interval),
@@ -299,7 +303,7 @@ def _sentence(results: ResultsRecord, task: str, several: bool) -> tuple[Markup,
     first, last = greedy[0], greedy[-1]
     write = shown(first)
     what = "greedy accuracy" if first.mode == "greedy" else f"{first.mode} accuracy"
-    if first.metric not in ("", "exact match"):
+    if first.metric not in PLAIN:
         what = first.metric
     where = Markup("On {} problems{}, {}").format(
         f"{count(first.questions)}{_seen(results.tasks.get(task))}", f" of {task}" if several else "", what

@@ -1,10 +1,11 @@
 """What names a step's artifact: a key over its stage, its settings, what it reads and the code that makes it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import Recipe, Step
 from bactrian.recipe.references import ExternalSource, resolve
 from bactrian.stages.stage import Found
@@ -15,8 +16,8 @@ from bactrian.store.manifest import Kind
 
 
 @dataclass(frozen=True)
-class Task:
-    """A step with all that names its artifact: its key, and for each reference the step or the source behind it."""
+class KeyedStep:
+    """A step, its settings resolved, with all that names its artifact: its key, and what is behind each reference."""
 
     step: Step
     key: str
@@ -26,15 +27,16 @@ class Task:
 
 def tasks(
     recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], ExternalSource] = resolve
-) -> list[Task]:
+) -> list[KeyedStep]:
     """Every step with its key, in the order of making. Makes nothing. `find` says what is behind a reference.
 
-    Raises BactrianError if a source cannot be had or does not match its hashes.
+    Raises BactrianError if a source cannot be had or does not match its hashes, and for what a stage does not find.
     """
     keys: dict[str, str] = {}
     sources: dict[tuple[str, str], ExternalSource] = {}
-    made: list[Task] = []
-    for step in recipe.steps:
+    made: list[KeyedStep] = []
+    for given in recipe.steps:
+        step = _resolved(given)
         found = step.stage.references()
         for reference in found:
             if reference.ref not in keys and (reference.ref, reference.kind) not in sources:
@@ -54,8 +56,15 @@ def tasks(
                 "code": code,
             }
         )
-        made.append(Task(step, keys[step.name], code, own))
+        made.append(KeyedStep(step, keys[step.name], code, own))
     return made
+
+
+def _resolved(step: Step) -> Step:
+    try:
+        return replace(step, stage=step.stage.resolved())
+    except BactrianError as error:
+        raise BactrianError(f'step "{step.name}" (stage {step.stage.name}): {error}') from error
 
 
 def _with_hashes(step: Step, found: list[Found], hashes: Mapping[str, str]) -> dict[str, Any]:

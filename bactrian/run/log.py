@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from bactrian.errors import BactrianError
 from bactrian.progress import duration, say
 from bactrian.recipe.recipe import Recipe
-from bactrian.run.keys import Task
+from bactrian.run.keys import KeyedStep
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.disk import link, now, write_atomically
 
@@ -30,13 +30,13 @@ class StepEntry:
 class RunLog:
     """`<store>/<recipe>/run.json`: every step, made or not. A run that makes nothing leaves the last one be."""
 
-    def __init__(self, recipe: Recipe, todo: Sequence[Task], store: Store, command: str) -> None:
+    def __init__(self, recipe: Recipe, todo: Sequence[KeyedStep], store: Store, command: str) -> None:
         self.recipe, self.todo, self.store, self.command = recipe, todo, store, command
         self.started, self.before = now(), time.monotonic()
         self.folder = store.root / recipe.name
         self.done: dict[str, StepEntry] = {}
 
-    def add(self, task: Task, artifact: Artifact, status: str) -> None:
+    def add(self, task: KeyedStep, artifact: Artifact, status: str) -> None:
         """Note a step's artifact, and write run.json if it was just made."""
         seconds, path = artifact.manifest.seconds, str(artifact.path.relative_to(self.store.root))
         self.done[task.step.name] = replace(_waiting(task), path=path, status=status, seconds=seconds)
@@ -88,7 +88,7 @@ class RunLog:
             raise BactrianError(f"{self.folder}: cannot be written to ({error.strerror})") from None
 
 
-def _waiting(task: Task) -> StepEntry:
+def _waiting(task: KeyedStep) -> StepEntry:
     stage = task.step.stage
     inputs = {ref: ref for ref in (*task.step.reads, *task.sources)}
     return StepEntry(task.step.name, stage.name, stage.makes, task.key, None, "waiting", None, inputs)

@@ -14,7 +14,7 @@ from bactrian.evaluate.recognise import warn_of_unseen
 from bactrian.progress import say
 from bactrian.recipe.recipe import Step
 from bactrian.recipe.references import ExternalSource
-from bactrian.run.keys import Task
+from bactrian.run.keys import KeyedStep
 from bactrian.run.prepare import prepare, warn_of_memory
 from bactrian.run.step_manifest import manifest_of
 from bactrian.store import parts
@@ -26,7 +26,7 @@ from bactrian.store.machine_limits import refusal
 from bactrian.store.manifest import Kind, Manifest, restated
 
 
-def inputs_of(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | ExternalSource]:
+def inputs_of(task: KeyedStep, made: Mapping[str, Artifact]) -> dict[str, Input | ExternalSource]:
     """For each reference the artifact that it names, or the source, which is fetched only if the step must be made."""
     inputs: dict[str, Input | ExternalSource] = dict(task.sources)
     for name in task.step.reads:
@@ -44,7 +44,9 @@ def inputs_of(task: Task, made: Mapping[str, Artifact]) -> dict[str, Input | Ext
     return inputs
 
 
-def existing(task: Task, store: Store, inputs: Mapping[str, Input | ExternalSource], again: bool) -> Artifact | None:
+def existing(
+    task: KeyedStep, store: Store, inputs: Mapping[str, Input | ExternalSource], again: bool
+) -> Artifact | None:
     """The step's artifact if it is there, whole, made from these very inputs, and not to be made `again`.
 
     Raises BactrianError if it, or an input's manifest, was changed after it was made.
@@ -78,7 +80,7 @@ def _hashes(inputs: Mapping[str, Input | ExternalSource]) -> set[str]:
     return {source.content_hash for source in inputs.values()}
 
 
-def as_it_is(task: Task, store: Store, wanting: Step) -> Artifact | None:
+def as_it_is(task: KeyedStep, store: Store, wanting: Step) -> Artifact | None:
     """With --only: another step's artifact, if any. Raises BactrianError if `wanting` reads it and there is none."""
     artifact = store.find(task.step.stage.name, task.key)
     if task.step.name in wanting.reads:
@@ -91,7 +93,7 @@ def as_it_is(task: Task, store: Store, wanting: Step) -> Artifact | None:
     return artifact
 
 
-def make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Input | ExternalSource]) -> Artifact:
+def make(task: KeyedStep, store: Store, hardware: Hardware, inputs: Mapping[str, Input | ExternalSource]) -> Artifact:
     """Run the stage, from where it was cut if it was, and commit what it leaves.
 
     Raises BactrianError naming the step; whatever else the stage raises carries a note that names it.
@@ -112,7 +114,9 @@ def make(task: Task, store: Store, hardware: Hardware, inputs: Mapping[str, Inpu
         return store.commit(partial, manifest)
 
 
-def _run_stage(task: Task, store: Store, hardware: Hardware, at_hand: Mapping[str, Input], partial: Path) -> Manifest:
+def _run_stage(
+    task: KeyedStep, store: Store, hardware: Hardware, at_hand: Mapping[str, Input], partial: Path
+) -> Manifest:
     """Let the stage work in the partial folder; what its manifest will say."""
     step, stage = task.step, task.step.stage
     attempt = _attempt(partial)

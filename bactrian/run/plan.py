@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import ExternalSource, outline
-from bactrian.run.keys import Task, tasks
+from bactrian.run.keys import KeyedStep, tasks
 from bactrian.run.known_models import parameters_of
 from bactrian.run.prepare import check_device
 from bactrian.stages.stage import Facts
@@ -121,7 +121,7 @@ def measure_speed(hardware: Hardware) -> float:
     return 2 * size**3 / quickest
 
 
-def _state(task: Task, store: Store) -> str:
+def _state(task: KeyedStep, store: Store) -> str:
     stage = task.step.stage.name
     artifact = store.find(stage, task.key)
     if artifact is not None and not changed(artifact.manifest.parts):

@@ -9,7 +9,7 @@ from typing import Any
 
 from bactrian import sandbox
 from bactrian.evaluate.ledger import Ledger
-from bactrian.run.keys import Task
+from bactrian.run.keys import KeyedStep
 from bactrian.store import parts
 from bactrian.store.artifact import Input, Workspace, finite
 from bactrian.store.hardware import machine
@@ -37,7 +37,7 @@ _NOTED_PACKAGES = (
 )
 
 
-def manifest_of(task: Task, workspace: Workspace, attempt: Mapping[str, Any], seconds: float) -> Manifest:
+def manifest_of(task: KeyedStep, workspace: Workspace, attempt: Mapping[str, Any], seconds: float) -> Manifest:
     """All that is known of a step's output but its files."""
     stage, inputs = task.step.stage, workspace.inputs
     hardware: dict[str, str | int | None] = {**machine(), **asdict(workspace.hardware), "sandbox": sandbox.used()}
@@ -71,13 +71,13 @@ def manifest_of(task: Task, workspace: Workspace, attempt: Mapping[str, Any], se
     )
 
 
-def _passed_on(task: Task, inputs: Mapping[str, Input]) -> list[Input]:
+def _passed_on(task: KeyedStep, inputs: Mapping[str, Input]) -> list[Input]:
     """The inputs that are in what the step makes, and not only compared with it."""
     refs = (item.ref for item in task.step.stage.references() if not item.held_out)
     return [inputs[ref] for ref in dict.fromkeys(refs)]
 
 
-def _decontamination(task: Task, workspace: Workspace) -> tuple[Decontamination, ...]:
+def _decontamination(task: KeyedStep, workspace: Workspace) -> tuple[Decontamination, ...]:
     """The stage's own record; else those of what it read, and of rows that it made itself that nobody compared them."""
     if task.step.stage.makes is Kind.RESULTS:
         return ()

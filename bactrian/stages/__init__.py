@@ -20,6 +20,9 @@ PLUGINS: Plugins[type[Stage]] = Plugins(
     lambda found: inspect.isclass(found) and issubclass(found, Stage),
 )
 
+MOVED = {"suite": "stage evaluate, with suite: … or tasks: […]"}
+"""Stages that there were → how what they did is written now."""
+
 
 @cache
 def all_stages() -> dict[str, type[Stage]]:

@@ -90,6 +90,14 @@ class Stage(Settings, ABC):
     def run(self, workspace: "Workspace") -> None:
         """Make the artifact in `workspace.output`. Raises BactrianError for bad input."""
 
+    def resolved(self) -> Self:
+        """The same stage with what its key must name beyond the settings given, such as hashes of files that it finds.
+
+        Called once, where the key is made; what it gives is run. Settings are checked without any file.
+        Raises BactrianError for what is not there.
+        """
+        return self
+
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """What `run` will take, given what is known of each reference. Loads no torch."""
         return Forecast()

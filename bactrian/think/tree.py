@@ -58,7 +58,7 @@ class Tree:
     sampled: int
 
 
-def confidence(_: int, branches: Sequence[Branch]) -> list[float]:
+def confidence(branches: Sequence[Branch]) -> list[float]:
     """The process reward of a model that has none other: its probability of the last step, geometric mean of tokens."""
     means = [float(np.mean(b.logprobs[-b.fresh :])) if b.fresh and b.logprobs else 0.0 for b in branches]
     return [float(np.exp(mean)) for mean in means]
@@ -85,7 +85,7 @@ def grow(
     form: ThinkingFormat,
     budget: Budget,
     search: Search,
-    rewards: Rewards = confidence,
+    rewards: Rewards = lambda _, branches: confidence(branches),
     names: Sequence[str] | None = None,
 ) -> list[Tree]:
     """A tree for each question, all grown together; of a question its prompt, seed and temperature count.

@@ -12,9 +12,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bactrian.evaluate.task import Loaded, Question, Source, Task
+from bactrian.evaluate.task import Loaded, Question, Task, TaskSource
 from bactrian.evaluate.task_rows import identified
-from bactrian.stages.measure.suite import Suite
+from bactrian.stages.measure.evaluate import Evaluate
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind
 
@@ -58,7 +58,7 @@ def loaded(task: Task, questions: Sequence[Question]) -> Loaded:
 
 
 def task(name: str = "t", **changes: object) -> Task:
-    plain = Task(name, ("more",), "maths", Source(("t",)), lambda row: [], verifier="gsm8k", max_new_tokens=8)
+    plain = Task(name, ("more",), "maths", TaskSource(("t",)), lambda row: [], verifier="gsm8k", max_new_tokens=8)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -108,5 +108,5 @@ def run(folder: Path, models: dict[str, Path], data: Path, train: list[Path] | N
     workspace = Workspace.temporary(folder, inputs)
     settings = {"max_new_tokens": 4, "tasks": ["gsm8k", "arc_easy", "mmlu"], "format": "plain"} | settings
     given = {"models": {name: str(path) for name, path in models.items()}, "folders": [str(data)]}
-    Suite(**given, train=[str(path) for path in train or []], **settings).run(workspace)
+    Evaluate(**given, train=[str(path) for path in train or []], **settings).run(workspace)
     return json.loads((workspace.output / "results.json").read_text())

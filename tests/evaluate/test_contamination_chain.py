@@ -19,7 +19,7 @@ steps:
   first: {stage: sft, model: one, data: first.jsonl, epochs: 1, batch_size: 4, memory: {micro_tokens: 600}}
   second: {stage: sft, model: first, data: second.jsonl, epochs: 1, batch_size: 4, memory: {micro_tokens: 600}}
   scores:
-    stage: suite
+    stage: evaluate
     models: {base: one, first: first, second: second}
     tasks: [gsm8k, arc_easy]
     folders: [sets]

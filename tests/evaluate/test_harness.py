@@ -10,9 +10,10 @@ from small import byte_tokenizer, loaded, task
 from bactrian.chat import ChatTemplate
 from bactrian.errors import BactrianError
 from bactrian.evaluate.comparison import Side, compare, compare_task, difference
-from bactrian.evaluate.grading import Record
 from bactrian.evaluate.harness import as_asked, export_task, is_samples, read_samples, side_of_samples, write_results
 from bactrian.evaluate.prompting import Writer, shots
+from bactrian.evaluate.records import Record
+from bactrian.evaluate.scoring import Averaging
 from bactrian.evaluate.task import Preamble, Question
 
 WRITTEN: dict[str, Any] = {
@@ -106,17 +107,18 @@ def record(question: str, score: float, group: str = "", cluster: str = "", said
         "right" if score > 0.5 else "wrong",
         3,
         "stop",
-        group,
-        cluster,
-        {"right": score},
+        group=group,
+        cluster=cluster,
+        values={"right": score},
     )
 
 
 def test_ours_in_the_harness_layout_and_back(tmp_path: Path) -> None:
-    records = {("m", "t"): [record(str(i), float(i % 2), said=str(i)) for i in range(6)]}
+    records = {("m", "t", "greedy"): [record(str(i), float(i % 2), said=str(i)) for i in range(6)]}
     score = {
         "model": "m",
         "task": "t",
+        "mode": "greedy",
         "metric": "exact match",
         "score": 0.5,
         "error": 0.2,
@@ -163,4 +165,4 @@ def test_two_sides_task_by_task_with_what_flipped() -> None:
     with pytest.raises(BactrianError, match="no task was answered by both"):
         compare(first, Side("x", {"other": []}, {}))
     with pytest.raises(BactrianError, match="no question in common"):
-        compare_task("t", {}, [record("1", 1.0)], [record("2", 1.0)])
+        compare_task("t", Averaging(), [record("1", 1.0)], [record("2", 1.0)])

@@ -113,7 +113,9 @@ def test_what_results_prove_is_written_again_and_the_gap_is_marked(
 ) -> None:
     before = ledger().looks()
     gone = next(
-        path for path in (here / "runs/artifacts").glob("suite-*") if Manifest.read(path).ledger.looks[0]["number"] == 3
+        path
+        for path in (here / "runs/artifacts").glob("evaluate-*")
+        if Manifest.read(path).ledger.looks[0]["number"] == 3
     )  # type: ignore[union-attr]
     lose(here / "runs" / NAME)  # type: ignore[operator]
     shutil.rmtree(gone)  # nothing proves the third look, but the note of how far the ledger was
@@ -127,7 +129,7 @@ def test_what_results_prove_is_written_again_and_the_gap_is_marked(
         assert before[2].seal in gap.stands_for
     written = [each for each in looks if each.rebuilt != GAP]
     assert [each.reason for each in written][:2] == ["first", "second"]
-    assert all("by suite-" in each.rebuilt for each in written[:2] if each.seal not in {old.seal for old in before})
+    assert all("by evaluate-" in each.rebuilt for each in written[:2] if each.seal not in {old.seal for old in before})
     assert look("fourth") == 0 and ledger().checked()[-1].reason == "fourth"
     assert "0 lines written anew" in (cli.invoke(["ledger", "--rebuild"]), capsys.readouterr().out)[1]
 
@@ -167,8 +169,8 @@ def test_a_store_can_be_moved_and_copied_and_named_from_anywhere(
 def test_results_of_another_store_are_told_as_such_and_accuse_nobody(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (theirs,) = (here / "other/artifacts").glob("suite-*")
-    shutil.copytree(theirs, here / "runs/artifacts/suite-copied")
+    (theirs,) = (here / "other/artifacts").glob("evaluate-*")
+    shutil.copytree(theirs, here / "runs/artifacts/evaluate-copied")
     capsys.readouterr()
     assert cli.invoke(["ledger"]) == 0
     shown = capsys.readouterr().out
@@ -177,7 +179,7 @@ def test_results_of_another_store_are_told_as_such_and_accuse_nobody(
     assert look("fourth") == 0
     assert ledger().looks()[-1].number == 4
     # a store that has nothing but copied results is asked to say so, once
-    shutil.copytree(theirs, here / "fresh/artifacts/suite-copied")
+    shutil.copytree(theirs, here / "fresh/artifacts/evaluate-copied")
     assert look("first", "fresh") == 2 and "copied from other stores" in capsys.readouterr().err
     assert cli.invoke(["ledger", "--store", "fresh", "--rebuild"]) == 0 and look("first", "fresh") == 0
     assert counts(ledger("fresh").all_looks()) == {"gpqa": 2}
@@ -185,7 +187,7 @@ def test_results_of_another_store_are_told_as_such_and_accuse_nobody(
 
 def test_results_know_the_ledger_and_their_looks(here: Path) -> None:
     looks = ledger().looks()
-    known = [Manifest.read(path).ledger for path in (here / "runs/artifacts").glob("suite-*")]
+    known = [Manifest.read(path).ledger for path in (here / "runs/artifacts").glob("evaluate-*")]
     assert {(each.id, each.lines, each.seal) for each in known if each} == {
         (looks[0].ledger, each.number, each.seal) for each in looks
     }
@@ -193,7 +195,7 @@ def test_results_know_the_ledger_and_their_looks(here: Path) -> None:
     assert cli.invoke([*EVAL, "--tasks", "gsm8k"]) == 0
     (dev,) = {
         record.seal
-        for path in (here / "runs/artifacts").glob("suite-*")
+        for path in (here / "runs/artifacts").glob("evaluate-*")
         if (record := Manifest.read(path).ledger) and not record.looks
     }
     assert dev == looks[-1].seal  # results without a look know of the ledger too

@@ -11,12 +11,12 @@ from small import loaded, task
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate import known, task_rows
-from bactrian.evaluate.answering import Answered, Written
+from bactrian.evaluate.answering import Answered, WrittenAnswer
 from bactrian.evaluate.catalogue import catalogue
 from bactrian.evaluate.comparison import Side, compare
 from bactrian.evaluate.flags import Flag
 from bactrian.evaluate.grading import check_extractor, grade
-from bactrian.evaluate.measure import measure
+from bactrian.evaluate.scoring import measure
 from bactrian.evaluate.task import Loaded, Question
 from bactrian.model.ranking import Likelihood
 from bactrian.verify import Example, Pool, Problem, Verdict, names, register
@@ -33,7 +33,7 @@ CHOICE = loaded(task("choice", verifier="choice"), [Question(f"{i}?", "ABCD"[i %
 
 def flags(of: Loaded, texts: list[str], finish: str = "stop", tokens: int = 200) -> list[Flag]:
     answered = Answered(of, "plain", prompts=["?"] * len(texts))
-    answered.written = [[Written(text, tokens, finish, 0, tokens, 0)] for text in texts]
+    answered.written = [[WrittenAnswer(text, tokens, finish, 0, tokens, 0)] for text in texts]
     with Pool(1) as pool:
         return measure(of, "m", grade(answered, pool)).flags
 

@@ -1,6 +1,6 @@
 """From completions to scores: outcomes are told apart, and numbers add up."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 
 from bactrian.chat import ChatTemplate, ThinkingReader
 from bactrian.errors import BactrianError
-from bactrian.evaluate.scoring import Answer, compare, grade, refuse_failures, score
-from bactrian.evaluate.statistics import wilson
+from bactrian.evaluate.answering import Answered, kept, written
+from bactrian.evaluate.comparison import compare_task
+from bactrian.evaluate.grading import grade, refuse_failures
+from bactrian.evaluate.problem_task import Asking, problem_tasks
+from bactrian.evaluate.records import Record
+from bactrian.evaluate.scoring import Averaging, measure, score
+from bactrian.evaluate.statistics import Comparison, wilson
+from bactrian.generate.engine import Completion, Request
 from bactrian.model.blank import word_tokenizer
 from bactrian.verify import OUTCOMES, Pool, at_limit
 from tests.model.tiny import TEXT
@@ -17,29 +23,38 @@ from tests.model.tiny import TEXT
 READER = ThinkingReader(ChatTemplate.load(word_tokenizer([TEXT], 64), "tulu"))
 
 
-@dataclass(frozen=True)
-class Said:
-    text: str
-    finish: str = "stop"
-    ids: tuple[int, ...] = (1, 2, 3)
+def compare(before: list[Record], after: list[Record]) -> Comparison:
+    return compare_task("t", Averaging(), before, after).comparison
 
 
-def answers(*right: bool, samples: int = 1) -> list[Answer]:
+def answers(*right: bool, samples: int = 1) -> list[Record]:
     return [
-        Answer(f"q{i // samples}", i % samples, "?", "!", "1", None, float(r), "right" if r else "wrong", 5, "stop")
+        Record(f"q{i // samples}", i % samples, "?", "!", "1", None, float(r), "right" if r else "wrong", 5, "stop")
         for i, r in enumerate(right)
     ]
 
 
 def test_each_outcome_is_told_apart() -> None:
-    rows = [{"id": str(i), "dataset": "gsm8k", "ground_truth": "5" if i < 6 else "five"} for i in range(7)]
+    rows = [
+        {
+            "id": str(i),
+            "messages": [{"role": "user", "content": "?"}],
+            "dataset": "gsm8k",
+            "ground_truth": "5" if i < 6 else "five",
+        }
+        for i in range(7)
+    ]
     said = ["#### 5", "#### 6", "no idea", "#### 6", "no idea yet", "#### 5", "#### 5"]
     finish = ["stop", "stop", "stop", "length", "length", "length", "stop"]
-    completions = [[Said(text, end)] for text, end in zip(said, finish, strict=True)]
-    graded = grade(rows, ["?"] * 7, completions, Pool(), READER)
+    (loaded,) = problem_tasks("t", rows, "here", Asking(failures=1.0))
+    answered = Answered(loaded, "multiturn", prompts=["?"] * 7)
+    for text, end in zip(said, finish, strict=True):
+        completion = Completion((1, 2, 3), text, (), end)  # type: ignore[arg-type]
+        answered.written.append([written(kept(completion, Request((1,)), READER), ())])
+    graded = grade(answered, Pool())
     expected = ["right", "wrong", "unparsable", "truncated", "truncated", "right", "crashed"]
     assert [answer.outcome for answer in graded] == expected
-    found = score("m", "t", "greedy", graded)
+    found = measure(loaded, "m", graded)
     counts = {"right": 2, "wrong": 1, "unparsable": 1, "truncated": 2, "crashed": 1}
     assert found.counts == dict.fromkeys(OUTCOMES, 0) | counts
     assert found.score == pytest.approx(2 / 7) and found.interval == pytest.approx(wilson(2, 7))
@@ -53,7 +68,7 @@ def test_a_right_answer_and_a_failure_of_the_verifier_do_not_become_truncated() 
 
 
 def test_sampled_score_and_pass_at_k() -> None:
-    found = score("m", "t", "sampled", answers(True, False, False, False, False, False, samples=3), [1, 2, 3])
+    found = score("m", "t", "sampled", answers(True, False, False, False, False, False, samples=3), at=[1, 2, 3])
     assert (found.questions, found.samples, found.score) == (2, 3, pytest.approx(1 / 6))
     assert found.pass_at_k == pytest.approx({"1": 1 / 6, "2": 1 / 3, "3": 1 / 2})
 
@@ -73,8 +88,7 @@ def test_comparison_picks_its_test_and_its_pairs() -> None:
     assert found.test == "mcnemar" and (found.gained, found.lost) == (8, 0) and found.p == pytest.approx(2 / 2**8)
     sampled = compare(answers(*[False] * 20, samples=2), answers(*[True, False] * 10, samples=2))
     assert sampled.test == "paired bootstrap" and sampled.difference == 0.5 and sampled.gained == 10
-    with pytest.raises(ValueError, match="same questions"):
-        compare(before, after[:9])
+    assert compare(before, after[:9]).difference == pytest.approx(8 / 9), "on the questions that both answered"
 
 
 def test_uneven_answers_are_refused() -> None:

@@ -13,11 +13,11 @@ import pytest
 import torch
 from small import loaded, run, task, write_sets, write_small
 
+from bactrian.evaluate.answer_store import AnswerStore
 from bactrian.evaluate.answering import Subject, answer
-from bactrian.evaluate.answers import AnswerStore
 from bactrian.evaluate.grading import grade
-from bactrian.evaluate.measure import measure
 from bactrian.evaluate.prompting import Writer, shots
+from bactrian.evaluate.scoring import measure
 from bactrian.evaluate.task import Loaded, Preamble, Question
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel
@@ -129,7 +129,7 @@ DYING = """
 import os, signal, sys
 from pathlib import Path
 from small import run
-from bactrian.evaluate.answers import AnswerStore
+from bactrian.evaluate.answer_store import AnswerStore
 
 answers, put = 0, AnswerStore.put
 

@@ -9,11 +9,12 @@ import torch
 from small import loaded, task, write_small
 
 from bactrian.errors import BactrianError
+from bactrian.evaluate.answer_store import AnswerStore
 from bactrian.evaluate.answering import Answered, Subject, answer, shared_by_group
-from bactrian.evaluate.answers import AnswerStore
-from bactrian.evaluate.grading import grade, read_records, truthful_mass, write_records
-from bactrian.evaluate.measure import measure
+from bactrian.evaluate.grading import grade, truthful_mass
 from bactrian.evaluate.prompting import Writer, shots
+from bactrian.evaluate.records import read_records, write_records
+from bactrian.evaluate.scoring import measure
 from bactrian.evaluate.task import Loaded, Preamble, Question
 from bactrian.generate.local import LocalEngine
 from bactrian.verify import Pool
@@ -77,7 +78,7 @@ def test_what_was_answered_is_not_asked_again(
     first = ask(engine, store, ALL)
     assert [each.reused for each in first] == [0] * 5 and all(each.asked for each in first)
     monkeypatch.setattr(LocalEngine, "generate", None)
-    monkeypatch.setattr("bactrian.evaluate.answering.likelihoods", None)
+    monkeypatch.setattr(LocalEngine, "likelihoods", None)
     again = ask(engine, store, ALL)
     assert said(again) == said(first)
     assert all(each.reused == each.asked for each in again)
@@ -150,14 +151,14 @@ def test_scores_and_records(engine: LocalEngine, store: AnswerStore, tmp_path: P
     labelled = [({"model": "m", "task": e.loaded.task.name, "mode": "greedy"}, r) for e, rs in graded for r in rs]
     write_records(tmp_path / "q.parquet", labelled)
     read = read_records(tmp_path / "q.parquet")
-    assert {task: len(records) for (_, task), records in read.items()} == {
+    assert {task: len(records) for (_, task, _), records in read.items()} == {
         "written": 7,
         "ranked": 6,
         "gaps": 1,
         "bits": 2,
         "drawn": 6,
     }
-    assert read["m", "ranked"] == graded[1][1]
+    assert read["m", "ranked", "greedy"] == graded[1][1]
 
 
 def test_exemplars_are_dropped_until_a_prompt_fits(engine: LocalEngine) -> None:

@@ -1,4 +1,4 @@
-"""The stage `suite` and the commands around it, on a tiny model and a folder of small evaluation sets."""
+"""The stage `evaluate` on public tasks and the commands around it, on a tiny model and a folder of small sets."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,13 @@ from bactrian.data.io.files import write_rows
 from bactrian.errors import BactrianError
 from bactrian.evaluate.ledger import Ledger
 from bactrian.evaluate.task import Question
+from bactrian.evaluate.task_rows import spread
+from bactrian.recipe.recipe import load
 from bactrian.report.run_record import ResultsRecord
-from bactrian.stages.measure.suite import Suite, spread
+from bactrian.run.keys import tasks as keyed
+from bactrian.stages.measure.evaluate import Evaluate
 from bactrian.store.artifact import Store
+from bactrian.store.hardware import Hardware
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +64,9 @@ def test_a_suite_skips_what_is_absent_and_says_so(tmp_path: Path, models: dict[s
 
 def test_unseen_tasks_want_a_reason_and_leave_a_look(tmp_path: Path, models: dict[str, Path], data: Path) -> None:
     with pytest.raises(ValidationError, match=r"gpqa: unseen, for final candidates only.*--final"):
-        Suite(models=["m"], tasks=["gpqa"], folders=[str(data)])
+        Evaluate(models=["m"], tasks=["gpqa"], folders=[str(data)])
     with pytest.raises(ValidationError, match="gpqa: unseen"):
-        Suite(models=["m"], tasks=["gpqa"], folders=[str(data)], final=True, reason=" ")
+        Evaluate(models=["m"], tasks=["gpqa"], folders=[str(data)], final=True, reason=" ")
     results = run(tmp_path, models, data, tasks=["gpqa"], final=True, reason="the paper", format="single")
     looks = Ledger(Store(tmp_path)).looks()
     assert [(look.task, look.model, look.reason) for look in looks] == [
@@ -96,13 +100,14 @@ def test_scores_without_the_questions_that_training_data_hold(
 
 
 def test_a_changed_file_makes_other_settings(data: Path) -> None:
-    def made(**more: Any) -> Suite:
-        return Suite(models=["m"], tasks=["gsm8k"], folders=[str(data)], **more)
+    def made(**more: Any) -> Evaluate:
+        return Evaluate(models=["m"], tasks=["gsm8k"], folders=[str(data)], **more)
 
-    before = made()
-    assert before == made() and set(before.files) == {"gsm8k"}
+    assert made().files == {}, "settings are checked without any file"
+    before = made().resolved()
+    assert before == made().resolved() and set(before.files) == {"gsm8k"}
     (data / "gsm8k_test.jsonl").write_text(json.dumps(SETS["gsm8k_test.jsonl"][0]) + "\n")
-    assert before != made()
+    assert before != made().resolved()
     with pytest.raises(BactrianError, match="is not the file that these settings name"):
         made(files=before.files).questions()
 
@@ -117,16 +122,28 @@ def test_a_limit_takes_from_all_groups_in_turn() -> None:
     "wrong, message",
     [
         ({"tasks": ["gsm9k"]}, "no task is called 'gsm9k'; did you mean \"gsm8k\""),
-        ({}, "either suite or tasks"),
-        ({"tasks": ["gsm8k"], "suite": "dev"}, "either suite or tasks"),
+        ({}, "expected problems (data, problems) or public tasks (suite, tasks)"),
+        ({"data": "d", "problems": {"p": "d"}}, "found data and problems, expected one of them"),
+        ({"tasks": {"p": "d"}}, "expected names of public tasks; problem sets: problems: {p: d}"),
+        ({"tasks": ["gsm8k"], "problems": {"gsm8k": "d"}}, "'gsm8k' is a public task too"),
         ({"tasks": ["gsm8k"], "limits": {"mmlu": 3}}, "'mmlu' is none of the tasks asked"),
-        ({"tasks": ["gsm8k"], "folders": ["/nowhere"]}, "/nowhere: no such folder"),
     ],
 )
 def test_wrong_settings_are_told_at_once(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as error:
-        Suite(models=["m"], **wrong)
+        Evaluate(models=["m"], **wrong)
     assert message in str(error.value)
+
+
+def test_a_folder_that_is_not_there_is_told_with_its_step(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "steps: {scores: {stage: evaluate, models: ['embedded:smollm2-135m'], tasks: [gsm8k], folders: [/nowhere]}}"
+    )
+    with pytest.raises(BactrianError, match=r'step "scores" \(stage evaluate\): /nowhere: no such folder'):
+        keyed(load(tmp_path / "r.yaml"), Hardware())
+    (tmp_path / "r.yaml").write_text("steps: {scores: {stage: suite, models: ['embedded:smollm2-135m'], suite: dev}}")
+    with pytest.raises(BactrianError, match='unknown stage "suite", expected stage evaluate, with suite: …'):
+        load(tmp_path / "r.yaml")
 
 
 def invoke(*arguments: str) -> str:
@@ -153,7 +170,7 @@ def test_the_commands(tmp_path: Path, models: dict[str, Path], data: Path, monke
         "--format",
         "plain",
     )
-    (made,) = (tmp_path / "runs" / "artifacts").glob("suite-*/")
+    (made,) = (tmp_path / "runs" / "artifacts").glob("evaluate-*/")
     shown = invoke("compare", f"{made}:one", f"{made}:two")
     assert "arc_easy" in shown and "p (Holm)" in shown and "gained" in shown
     for form, mark in (("markdown", "| task |"), ("latex", r"\toprule"), ("html", "<table>"), ("json", '"tasks"')):

@@ -31,7 +31,7 @@ steps:
   pairs:    {{stage: pairs, models: [sft], data: problems, samples: 8}}
   dpo:      {{stage: dpo, model: sft, data: pairs, loss: dpo_norm, beta: 5}}
   rlvr:     {{stage: rlvr, model: dpo, data: problems, group: 8, kl: 0.01}}
-  scores:   {{stage: evaluate, models: ["embedded:smollm2-135m", sft, dpo, rlvr], tasks: [heldout]}}
+  scores:   {{stage: evaluate, models: ["embedded:smollm2-135m", sft, dpo, rlvr], data: heldout}}
 """
 
 

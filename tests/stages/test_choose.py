@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import norm
 
 from bactrian.errors import BactrianError
-from bactrian.evaluate.records import write_answers
-from bactrian.evaluate.scoring import Answer, score
+from bactrian.evaluate.records import Record, write_records
+from bactrian.evaluate.scoring import score
 from bactrian.evaluate.statistics import mcnemar
 from bactrian.recipe.recipe import load
 from bactrian.run import runner
@@ -29,7 +29,7 @@ def evaluation(folder: Path, rights: Rights, mode: str = "greedy", **about: Any)
     """Results as `evaluate` leaves them."""
     answers = {
         (model, task): [
-            Answer(f"q{i}", 0, "?", "!", "!", None, float(r), "right" if r else "wrong", 3, "stop")
+            Record(f"q{i}", 0, "?", "!", "!", None, float(r), "right" if r else "wrong", 3, "stop")
             for i, r in enumerate(mine)
         ]
         for model, tasks in rights.items()
@@ -37,8 +37,8 @@ def evaluation(folder: Path, rights: Rights, mode: str = "greedy", **about: Any)
     }
     folder.mkdir()
     labelled = [({"model": m, "task": t, "mode": mode}, a) for (m, t), every in answers.items() for a in every]
-    write_answers(folder / "questions.parquet", labelled)
-    scores = [asdict(score(m, t, mode, every)) | about for (m, t), every in answers.items()]  # type: ignore[arg-type]
+    write_records(folder / "questions.parquet", labelled)
+    scores = [asdict(score(m, t, mode, every)) | about for (m, t), every in answers.items()]
     tasks = {task: {"n": 1} for tasks in rights.values() for task in tasks}
     (folder / "results.json").write_text(json.dumps({"tasks": tasks, "scores": scores}))
     inputs = {model: InputRecord(key=None, content_hash=f"hash of {model}", path="/") for model in rights}

@@ -15,14 +15,16 @@ from transformers import PreTrainedTokenizerFast
 
 from bactrian.chat import ChatTemplate
 from bactrian.data.io.files import write_rows
+from bactrian.data.io.problem_rows import question_seed
 from bactrian.data.synth.procedural import sums, word_problems
 from bactrian.errors import BactrianError
+from bactrian.evaluate.comparison import pairs_to_compare
+from bactrian.evaluate.results import read_results
 from bactrian.generate.engine import Completion, Request
-from bactrian.stages.measure import evaluate as module
-from bactrian.stages.measure.evaluate import Evaluate, pairs_to_compare, question_seed
+from bactrian.stages.measure.evaluate import Evaluate
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind
-from bactrian.verify import OUTCOMES
+from bactrian.verify import OUTCOMES, Item, Pool, Verdict
 
 ROWS = list(sums(0, 40, split="dev"))
 TRUTH = {row["messages"][0]["content"]: row["ground_truth"] for row in ROWS}
@@ -49,22 +51,24 @@ class Fake:
     calls: int = 0
 
     def generate(
-        self,
-        requests: Sequence[Request],
-        on_tokens: Callable[[int], None],
-        on_finish: Callable[[int, int, Completion], None],
+        self, requests: Sequence[Request], on_finish: Callable[[int, int, Completion], None]
     ) -> list[list[Completion]]:
         self.calls += 1
-        on_tokens(len(requests))
-        answers = [self.answers(request, i) for i, request in enumerate(requests)]
+        answers = [self.answers(request) for request in requests]
         for i, mine in enumerate(answers):
             for sample, completion in enumerate(mine):
                 on_finish(i, sample, completion)
         return answers
 
-    def answers(self, request: Request, i: int) -> list[Completion]:
+    def place(self, request: Request) -> int:
+        """The number of the question that is asked."""
         text = self.template.tokenizer.decode(request.prompt)
-        (question,) = (q for q in TRUTH if re.search(re.escape(q) + r"(?!\d| [-+])", text))
+        (place,) = (i for i, q in enumerate(TRUTH) if re.search(re.escape(q) + r"(?!\d| [-+])", text))
+        return place
+
+    def answers(self, request: Request) -> list[Completion]:
+        i = self.place(request)
+        question = list(TRUTH)[i]
         found = []
         for sample in range(request.n):
             right = i < self.knows and (request.temperature == 0 or (request.seed + sample) % 2 == 0)
@@ -82,14 +86,24 @@ class Bench:
         self.engines: dict[str, Fake] = {}
         self.loads: list[str] = []
         write_rows(ROWS, folder / "dev")
-        monkeypatch.setattr(module, "load_engine", self.load)
+        template.tokenizer.chat_template = template.text
+        monkeypatch.setattr("bactrian.generate.engines.open_engine", self.load)
 
-    def load(self, path: Path, stage: Evaluate, workspace: Workspace) -> Fake:
+    def load(self, path: Path, *_: Any, **__: Any) -> Fake:
         self.loads.append(path.name)
         return self.engines[path.name]
 
+    def model(self, name: str) -> Path:
+        """A folder with what is read before a model is loaded."""
+        path = self.folder / "models" / name
+        if not path.is_dir():
+            self.template.tokenizer.save_pretrained(path)
+            (path / "config.json").write_text("{}")
+            (path / "model.safetensors").write_text("")
+        return path
+
     def run(self, name: str, inputs: dict[str, Path] | None = None, seed: int = 0, **settings: Any) -> dict[str, Any]:
-        given = {ref: Input(ref, Path(ref), Kind.MODEL, f"hash of {ref}") for ref in self.engines}
+        given = {ref: Input(ref, self.model(ref), Kind.MODEL, f"hash of {ref}") for ref in self.engines}
         data = {"dev": self.folder / "dev"} | (inputs or {})
         given |= {ref: Input(ref, path, Kind.DATA, "") for ref, path in data.items()}
         workspace = Workspace.temporary(self.folder / name, given, seed)
@@ -138,7 +152,10 @@ def test_results_as_designed(bench: Bench, capsys: pytest.CaptureFixture[str]) -
     assert results["comparisons"][3]["test"] == "paired bootstrap"
     assert bench.metrics["dev/greedy/rl"] == 0.6
     printed = capsys.readouterr().err
-    assert "60.0%" in printed and "mcnemar" in printed and "+40.0" in printed
+    assert "60.0" in printed and "mcnemar" in printed and "+40.0" in printed
+    assert task["sampled"]["samples"] == 4 and task["samples"] == 1 and task["metric"] == "share right"
+    assert all(each["p_holm"] == each["p"] for each in results["comparisons"]), "one task a pair: nothing to correct"
+    assert read_results(bench.output) == results  # what `bactrian scores` reads
 
 
 def test_questions_file(bench: Bench) -> None:
@@ -161,6 +178,10 @@ def test_questions_file(bench: Bench) -> None:
         "thinking_tokens",
         "answer_tokens",
         "answer_at",
+        "group",
+        "cluster",
+        "values",
+        "reason",
     ]
     assert table.num_rows == 3 * 40 * (1 + 2)
     row = table.to_pylist()[0]
@@ -171,11 +192,11 @@ def test_thinking_is_counted_apart(bench: Bench, capsys: pytest.CaptureFixture[s
     class Thinks(Fake):
         """Thinks before it answers; the first question it thinks about without end."""
 
-        def answers(self, request: Request, i: int) -> list[Completion]:
-            encode = self.template.encoder.text
+        def answers(self, request: Request) -> list[Completion]:
+            i, encode = self.place(request), self.template.encoder.text
             thought = encode("<think>\nwell, 5 or 6?")
             found = []
-            for said in super().answers(request, i):
+            for said in super().answers(request):
                 ids = thought if i == 0 else [*thought, *encode("</think>"), *encode("\n" + said.text)]
                 found.append(replace(said, ids=tuple(ids), text=self.template.tokenizer.decode(ids)))
             return found
@@ -192,37 +213,74 @@ def test_thinking_is_counted_apart(bench: Bench, capsys: pytest.CaptureFixture[s
 
 
 def test_nothing_is_answered_twice(bench: Bench) -> None:
+    def answered(results: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{**score, "reused": 0} for score in results["scores"]]
+
     first = bench.run("a", samples=2)
-    assert [fake.calls for fake in bench.engines.values()] == [2, 2, 2] and bench.loads == ["base", "sft", "rl"]
-    assert bench.run("b", samples=2) == first
-    assert len(bench.loads) == 3
+    assert [fake.calls for fake in bench.engines.values()] == [1, 1, 1] and bench.loads == ["base", "sft", "rl"]
+    again = bench.run("b", samples=2)
+    assert answered(again) == answered(first) and again["comparisons"] == first["comparisons"]
+    assert len(bench.loads) == 3 and all(score["reused"] == score["requests"] == 40 for score in again["scores"])
     bench.engines["more"] = Fake(bench.template, 40)
     bench.run("c", samples=2)
     assert bench.loads == ["base", "sft", "rl", "more"]
-    bench.run("d", samples=3)
-    assert [fake.calls for fake in bench.engines.values()] == [3, 3, 3, 3], (
-        "greedy answers are kept when samples change"
-    )
+    changed = bench.run("d", samples=3)["scores"]
+    assert [fake.calls for fake in bench.engines.values()] == [2, 2, 2, 2]
+    assert all((score["reused"] > 0) == (score["mode"] == "greedy") for score in changed), "greedy answers are kept"
     bench.run("e", models={"new name": "sft"}, max_new_tokens=9)
-    assert bench.engines["sft"].calls == 3
+    assert bench.engines["sft"].calls == 2
 
 
-def test_a_kill_loses_one_task_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.engines["rl"], "generate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_a_kill_loses_one_answer_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dies(Fake):
+        def generate(self, requests: Sequence[Request], on_finish: Any) -> list[list[Completion]]:
+            super().generate(requests[:7], on_finish)
+            raise KeyboardInterrupt
+
+    bench.engines["rl"] = Dies(bench.template, 24)
     with pytest.raises(KeyboardInterrupt):
         bench.run("a")
-    monkeypatch.undo()
-    monkeypatch.setattr(module, "load_engine", bench.load)
+    bench.engines["rl"] = Fake(bench.template, 24)
     results = bench.run("a")
     assert [fake.calls for fake in bench.engines.values()] == [1, 1, 1]
-    assert len(results["scores"]) == 3
+    assert [score["reused"] for score in results["scores"]] == [40, 40, 7]
+    assert results["scores"][2]["score"] == 0.6
+
+
+def test_verdicts_of_slow_verifiers_are_kept_and_named_by_what_shapes_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A further model verifies only its own; other walls of the sandbox, or another verifier, verify all again."""
+    rows = [{**row, "dataset": "math"} for row in ROWS]
+    write_rows(rows, bench.folder / "slow")
+    asked: list[int] = []
+    verify = Pool.verify_all
+
+    def counted(pool: Pool, items: Sequence[Item]) -> list[Verdict]:
+        asked.extend(len(items) for _ in [0] if items and items[0].completion not in ("", "qzx"))
+        return verify(pool, items)
+
+    def verified(name: str, **settings: Any) -> int:
+        del asked[:]
+        bench.run(name, {"slow": bench.folder / "slow"}, data="slow", **settings)
+        return sum(asked)
+
+    bench.run("gold", {"slow": bench.folder / "slow"}, data="slow", models=["base"])  # and the check of gold answers
+    monkeypatch.setattr(Pool, "verify_all", counted)
+    assert verified("a", models=["base"]) == 0
+    assert verified("b", models=["base", "sft"]) == 40
+    assert verified("c", models=["base", "sft"], timeout=11.0) >= 80
+    monkeypatch.setattr("bactrian.evaluate.verdicts.versions", lambda rows: {"math": "another version"})
+    assert verified("d", models=["base", "sft"]) == 80
+    assert verified("e", models=["base", "sft"]) == 0
 
 
 def test_several_tasks_a_limit_and_a_baseline(bench: Bench, tmp_path: Path) -> None:
     write_rows(ROWS[10:], tmp_path / "later")
-    tasks = {"first": "dev", "second": "later"}
-    results = bench.run("a", {"later": tmp_path / "later"}, data=None, tasks=tasks, limit=8, baseline="sft")
-    assert [(name, task["n"]) for name, task in results["tasks"].items()] == [("first", 8), ("second", 8)]
+    sets = {"first": "dev", "second": "later"}
+    more = {"limit": 8, "limits": {"second": 5}, "baseline": "sft"}
+    results = bench.run("a", {"later": tmp_path / "later"}, data=None, problems=sets, **more)
+    assert [(name, task["n"]) for name, task in results["tasks"].items()] == [("first", 8), ("second", 5)]
     pairs = [(c["before"], c["after"]) for c in results["comparisons"] if c["task"] == "second"]
     assert pairs == [("base", "sft"), ("sft", "rl"), ("base", "rl")]
 
@@ -243,8 +301,9 @@ def test_overlap_with_training_is_an_error(bench: Bench, tmp_path: Path) -> None
 
 def test_errors_are_not_zeros(bench: Bench, tmp_path: Path) -> None:
     write_rows([{**row, "ground_truth": "five"} for row in ROWS], tmp_path / "broken")
-    with pytest.raises(BactrianError, match="base · broken · greedy: the verifier failed on 40 of 40"):
+    with pytest.raises(BactrianError, match=r"task broken: .*the tests crash on 40 of 40 gold answers"):
         bench.run("a", {"broken": tmp_path / "broken"}, data="broken")
+    assert bench.loads == [], "nothing is asked"
 
 
 def test_hostile_answers_are_stored_and_printed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,8 +317,9 @@ def test_hostile_answers_are_stored_and_printed(bench: Bench, capsys: pytest.Cap
 def test_bad_settings(bench: Bench) -> None:
     for settings, words in [
         ({"models": {}, "data": "d"}, "at least one"),
-        ({"models": ["m"]}, "either data or tasks"),
-        ({"models": ["m"], "data": "d", "tasks": {"t": "d"}}, "either data or tasks"),
+        ({"models": ["m"]}, "expected problems .*or public tasks"),
+        ({"models": ["m"], "data": "d", "problems": {"t": "d"}}, "found data and problems, expected one"),
+        ({"models": ["m"], "tasks": {"t": "d"}}, "problem sets: problems: {t: d}"),
         ({"models": ["m"], "data": "d", "samples": 2, "k": [3]}, "numbers from 1 to samples"),
     ]:
         with pytest.raises(ValidationError, match=words):

@@ -114,3 +114,13 @@ def test_the_command_line_has_the_settings_of_groups() -> None:
 def test_a_stage_is_made_of_few_classes() -> None:
     ours = [each.__name__ for each in PPO.__mro__ if each.__module__.startswith("bactrian")]
     assert ours == ["PPO", "TrainingStage", "Stage", "Settings"]
+
+
+def test_an_ablation_changes_a_group_s_settings_one_by_one(tmp_path: Path) -> None:
+    """Of a group it leaves what it does not name, and a flat setting is answered with its place."""
+    given = ", watch: {held_out: p, keep: best}, ablate: {instead: {often: {watch: {look_every: 3}}}}"
+    changed = load(recipe(tmp_path, given)).step("rl~often").stage
+    assert isinstance(changed, RLVR)
+    assert (changed.watch.held_out, changed.watch.keep, changed.watch.look_every) == ("p", "best", 3)
+    with pytest.raises(BactrianError, match=r"this setting is now watch: \{look_every: 3\}"):
+        load(recipe(tmp_path, ", ablate: {instead: {often: {look_every: 3}}}"))

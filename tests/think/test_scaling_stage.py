@@ -242,7 +242,7 @@ def test_a_tree_keeps_its_width_and_its_budget(bench: Bench, width: int) -> None
 
     def rewards(number: int, branches: Any) -> list[float]:
         seen.append(len(branches))
-        return confidence(number, branches)
+        return confidence(branches)
 
     questions = [Question(prompt, 1, seed, 1.0) for seed in range(20)]
     trees = grow(engine, questions, form, budget, Search(width, 4), rewards)

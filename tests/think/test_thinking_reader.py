@@ -3,16 +3,20 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chain import thinker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.chat import FORMATS, TAGS, ChatTemplate, ThinkingReader, literal_ids
+from bactrian.chat import FORMATS, TAGS, ChatTemplate, ThinkingFormat, ThinkingReader, literal_ids
 from bactrian.cli.chat_console import _print_stream
-from bactrian.evaluate.answering import Written, kept
-from bactrian.evaluate.scoring import grade, score
+from bactrian.evaluate.answering import Answered, kept, written
+from bactrian.evaluate.grading import grade
+from bactrian.evaluate.problem_task import Asking, problem_tasks
+from bactrian.evaluate.records import Record
+from bactrian.evaluate.scoring import score
 from bactrian.generate.engine import Completion, Request
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel
@@ -45,6 +49,21 @@ def said(template: ChatTemplate, *pieces: str) -> Said:
     ids = [id for piece in pieces for id in literal_ids(template, piece)]
     text = template.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return Said((*ids, template.end_ids[0]), text)
+
+
+def graded(
+    template: ChatTemplate, rows: list[dict[str, Any]], prompt: str, completions: list[Said], form: ThinkingFormat
+) -> list[Record]:
+    """The records of one completion of each problem row, which all continue the same prompt."""
+    whole = [{"messages": PROMPT, **row} for row in rows]
+    (loaded,) = problem_tasks("t", whole, "here", Asking())
+    reader, request = ThinkingReader(template, form), Request(literal_ids(template, prompt))
+    answered = Answered(loaded, "multiturn", prompts=[prompt] * len(rows))
+    for question, each in zip(loaded.questions, completions, strict=True):
+        said = Completion(each.ids, each.text, (), "stop")
+        answered.written.append([written(kept(said, request, reader, question.settings.get("thinking", TAGS)), ())])
+    with Pool() as pool:
+        return grade(answered, pool)
 
 
 PLAIN = st.text("ab 7\n", max_size=12)
@@ -102,38 +121,34 @@ def test_only_the_answer_is_verified_whatever_ends_the_thinking(template: ChatTe
         (opening, "Answer: 7", closing),
     ]
     completions = [said(template, *each) for each in pieces]
-    with Pool() as pool:
-        graded = grade(rows, ["?"] * 5, [[each] for each in completions], pool, ThinkingReader(template, form))
-    assert [each.outcome for each in graded] == ["right", "wrong", "unparsable", "right", "unparsable"]
-    assert all(each.completion.startswith(TAGS[0]) == (each.answer_at > 0) for each in graded)
-    assert [each.tokens for each in graded] == [len(each.ids) for each in completions]
-    found = score("m", "t", "greedy", graded)
-    assert found.mean_thinking_tokens == sum(each.thinking_tokens for each in graded) / 5 > 0
-    assert found.mean_answer_tokens == sum(each.answer_tokens for each in graded) / 5
+    records = graded(template, rows, "ab", completions, form)
+    assert [each.outcome for each in records] == ["right", "wrong", "unparsable", "right", "unparsable"]
+    assert all(each.completion.startswith(TAGS[0]) == (each.answer_at > 0) for each in records)
+    assert [each.tokens for each in records] == [len(each.ids) for each in completions]
+    found = score("m", "t", "greedy", records)
+    assert found.mean_thinking_tokens == sum(each.thinking_tokens for each in records) / 5 > 0
+    assert found.mean_answer_tokens == sum(each.answer_tokens for each in records) / 5
     own = [{**rows[0], "settings": {"thinking": ("[[", "]]")}}]
-    with Pool() as pool:  # a row whose verifier looks for other tags finds its own
-        graded = grade(own, ["?"], [[completions[0]]], pool, ThinkingReader(template, form))
-    assert graded[0].outcome == "right" and graded[0].completion.startswith("[[") and graded[0].thinking_tokens
+    (record,) = graded(template, own, "ab", completions[:1], form)  # a verifier that looks for other tags finds them
+    assert record.outcome == "right" and record.completion.startswith("[[") and record.thinking_tokens
 
 
 def test_a_suite_keeps_thinking_apart_and_stops_answers_only(template: ChatTemplate) -> None:
     completion = said(template, "<think>\n", "Q: a\nQ: b", "</think>", "\n\n7\nQ: more")
     request = Request((*literal_ids(template, "ab"),), stop=("\nQ:",))
     whole = Completion(completion.ids, completion.text, (), "stop")
-    written = Written(*kept(whole, request, ThinkingReader(template)))
-    assert written.text == "<think>\nQ: a\nQ: b</think>\n\n7"
-    assert written.text[written.answer_at :].strip() == "7"
+    found = written(kept(whole, request, ThinkingReader(template)), request.stop)
+    assert found.text == "<think>\nQ: a\nQ: b</think>\n\n7"
+    assert found.text[found.answer_at :].strip() == "7"
     counts = [len(literal_ids(template, piece)) for piece in ("<think>\n", "Q: a\nQ: b", "\n\n7\nQ: more")]
-    assert (written.thinking_tokens, written.answer_tokens) == (counts[0] + counts[1], counts[2] + 1)
+    assert (found.thinking_tokens, found.answer_tokens) == (counts[0] + counts[1], counts[2] + 1)
 
 
 def test_a_prompt_that_opened_the_thinking_leaves_no_answer_to_a_cut_thought(template: ChatTemplate) -> None:
     rows = [{"id": "0", "dataset": "gsm8k", "ground_truth": "7"}]
     cut = said(template, "so it may be 7")
-    reader = ThinkingReader(template, FORMATS["tags"])
-    with Pool() as pool:
-        (opened,) = grade(rows, ["?\n<think>\n"], [[cut]], pool, reader)
-        (plain,) = grade(rows, ["?\n"], [[cut]], pool, reader)
+    (opened,) = graded(template, rows, "ab\n<think>\n", [cut], FORMATS["tags"])
+    (plain,) = graded(template, rows, "ab\n", [cut], FORMATS["tags"])
     assert (opened.outcome, opened.answer_tokens, opened.thinking_tokens) == ("unparsable", 0, len(cut.ids))
     assert (plain.outcome, plain.thinking_tokens) == ("right", 0)
 

@@ -29,23 +29,21 @@ def catalogue() -> dict[str, Task]:
 
 
 def chosen(suite: str | None, names: Sequence[str]) -> list[Task]:
-    """The tasks of a suite, or those that are named: in the order of the catalogue, then other packages' as named.
+    """The tasks of a suite, and those that are named: in the order of the catalogue, then other packages' as named.
 
     Raises BactrianError for a suite or task that there is not, or where neither is given.
     """
     tasks = catalogue()
-    if names:
-        others = PLUGINS.names(own=tasks)
-        for name in names:
-            if name not in tasks and name not in others:
-                meant = nearest(name, [*tasks, *others])
-                hint = f'; did you mean "{meant}"?' if meant else f"; expected some of {', '.join([*tasks, *others])}"
-                raise BactrianError(f"no task is called {name!r}{hint}")
-        own = [task for task in tasks.values() if task.name in names]
-        return [*own, *(_plugged(name) for name in dict.fromkeys(names) if name not in tasks)]
-    if suite not in SUITES:
+    others = PLUGINS.names(own=tasks) if names else []
+    for name in names:
+        if name not in tasks and name not in others:
+            meant = nearest(name, [*tasks, *others])
+            hint = f'; did you mean "{meant}"?' if meant else f"; expected some of {', '.join([*tasks, *others])}"
+            raise BactrianError(f"no task is called {name!r}{hint}")
+    if suite not in SUITES and (suite is not None or not names):
         raise BactrianError(f"suite: found {suite!r}, expected one of {', '.join(SUITES)}, or tasks")
-    return [task for task in tasks.values() if suite in task.suites]
+    own = [task for task in tasks.values() if suite in task.suites or task.name in names]
+    return [*own, *(_plugged(name) for name in dict.fromkeys(names) if name not in tasks)]
 
 
 def _plugged(name: str) -> Task:

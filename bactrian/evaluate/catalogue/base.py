@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bactrian.evaluate.catalogue import exemplars
-from bactrian.evaluate.task import LeftOut, Metric, Question, Row, Source, Task
+from bactrian.evaluate.task import LeftOut, Metric, Question, Row, Task, TaskSource
 
 BASE = ("base",)
 
@@ -113,7 +113,7 @@ NORMS: tuple[Metric, ...] = ("acc", "acc_norm", "acc_token")
 def _task(
     name: str,
     build: Callable[[Row], Sequence[Question]],
-    source: Source,
+    source: TaskSource,
     metric: Metric,
     cue: str = "\nAnswer:",
     pmi: bool = False,
@@ -134,51 +134,53 @@ def _task(
     )
 
 
-def _arc(level: str) -> Source:
-    return Source((f"arc-{level.lower()}", f"olmo_val_arc-{level.lower()}"), "allenai/ai2_arc", "test", f"ARC-{level}")
+def _arc(level: str) -> TaskSource:
+    return TaskSource(
+        (f"arc-{level.lower()}", f"olmo_val_arc-{level.lower()}"), "allenai/ai2_arc", "test", f"ARC-{level}"
+    )
 
 
 TASKS: tuple[Task, ...] = (
     _task("arc_easy", arc, _arc("Easy"), "acc_norm", pmi=True),
     _task("arc_challenge", arc, _arc("Challenge"), "acc_norm", pmi=True),
-    _task("hellaswag", hellaswag, Source(("hellaswag",), "Rowan/hellaswag", "validation"), "acc_norm", cue=""),
+    _task("hellaswag", hellaswag, TaskSource(("hellaswag",), "Rowan/hellaswag", "validation"), "acc_norm", cue=""),
     _task(
         "winogrande",
         winogrande,
-        Source(("winogrande",), "allenai/winogrande", "validation", "winogrande_xl"),
+        TaskSource(("winogrande",), "allenai/winogrande", "validation", "winogrande_xl"),
         "acc",
         cue="",
     ),
-    _task("boolq", boolq, Source(("boolq", "olmo_val_boolq"), "google/boolq", "validation"), "acc"),
-    _task("piqa", piqa, Source(("piqa", "olmo_val_piqa"), "ybisk/piqa", "validation"), "acc_norm"),
+    _task("boolq", boolq, TaskSource(("boolq", "olmo_val_boolq"), "google/boolq", "validation"), "acc"),
+    _task("piqa", piqa, TaskSource(("piqa", "olmo_val_piqa"), "ybisk/piqa", "validation"), "acc_norm"),
     _task(
         "social_iqa",
         social_iqa,
-        Source(("social_i_qa", "olmo_val_social_i_qa"), "allenai/social_i_qa", "validation"),
+        TaskSource(("social_i_qa", "olmo_val_social_i_qa"), "allenai/social_i_qa", "validation"),
         "acc",
         cue="\nA:",
     ),
     _task(
         "commonsense_qa",
         commonsense_qa,
-        Source(("commonsense_qa", "olmo_val_commonsense_qa"), "tau/commonsense_qa", "validation"),
+        TaskSource(("commonsense_qa", "olmo_val_commonsense_qa"), "tau/commonsense_qa", "validation"),
         "acc_norm",
         pmi=True,
     ),
     _task(
         "openbookqa",
         openbookqa,
-        Source(("openbookqa", "olmo_val_openbookqa"), "allenai/openbookqa", "test", "main"),
+        TaskSource(("openbookqa", "olmo_val_openbookqa"), "allenai/openbookqa", "test", "main"),
         "acc_pmi",
         cue="",
         pmi=True,
     ),
-    _task("copa", copa, Source(("copa", "olmo_val_copa"), "aps/super_glue", "validation", "copa"), "acc", cue=""),
-    _task("sciq", sciq, Source(("sciq", "olmo_val_sciq"), "allenai/sciq", "test"), "acc_norm"),
+    _task("copa", copa, TaskSource(("copa", "olmo_val_copa"), "aps/super_glue", "validation", "copa"), "acc", cue=""),
+    _task("sciq", sciq, TaskSource(("sciq", "olmo_val_sciq"), "allenai/sciq", "test"), "acc_norm"),
     _task(
         "basic_arithmetic",
         arithmetic,
-        Source(("olmo_val_basic_arithmetic",), "allenai/basic_arithmetic", "validation"),
+        TaskSource(("olmo_val_basic_arithmetic",), "allenai/basic_arithmetic", "validation"),
         "acc",
         cue="",
     ),
@@ -186,7 +188,7 @@ TASKS: tuple[Task, ...] = (
         "naturalqs",
         BASE,
         "base",
-        Source(("nq_", "naturalqs"), "google-research-datasets/nq_open", "validation"),
+        TaskSource(("nq_", "naturalqs"), "google-research-datasets/nq_open", "validation"),
         short_answer,
         verifier="contains",
         cue="\nAnswer:",
@@ -199,7 +201,7 @@ TASKS: tuple[Task, ...] = (
         "triviaqa",
         BASE,
         "base",
-        Source(("triviaqa",), "mandarjoshi/trivia_qa", "validation", "rc.nocontext"),
+        TaskSource(("triviaqa",), "mandarjoshi/trivia_qa", "validation", "rc.nocontext"),
         short_answer,
         verifier="contains",
         cue="\nAnswer:",
@@ -212,7 +214,7 @@ TASKS: tuple[Task, ...] = (
         "bits_wikitext",
         BASE,
         "base",
-        Source(("wikitext2", "wikitext"), "Salesforce/wikitext", "validation", "wikitext-2-raw-v1"),
+        TaskSource(("wikitext2", "wikitext"), "Salesforce/wikitext", "validation", "wikitext-2-raw-v1"),
         text,
         form="bits",
         metric="bits",
@@ -223,7 +225,7 @@ TASKS: tuple[Task, ...] = (
         "bits_c4",
         BASE,
         "base",
-        Source(("c4_demo", "c4"), "allenai/c4", "validation", "en"),
+        TaskSource(("c4_demo", "c4"), "allenai/c4", "validation", "en"),
         text,
         form="bits",
         metric="bits",

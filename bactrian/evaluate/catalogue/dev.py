@@ -11,7 +11,7 @@ from bactrian.data.io.code_tasks import humaneval_problems, mbpp_problems
 from bactrian.data.io.elsewhere import CALCULATOR, FINAL
 from bactrian.evaluate.catalogue import exemplars
 from bactrian.evaluate.prompting import shots
-from bactrian.evaluate.task import Preamble, Question, Row, Source, Task
+from bactrian.evaluate.task import Preamble, Question, Row, Task, TaskSource
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DEV = ("dev",)
@@ -180,8 +180,8 @@ def mbpp(row: Row) -> Sequence[Question]:
 NEXT = ("\nQuestion:", "\nQ:", "\n\nQuestion", "\n\nQ:")
 """A model that goes on with a question of its own has answered."""
 SAMPLED: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95, "samples": 20, "k": 10, "metric": "pass_at_k"}
-MMLU_TEST = Source(("mmlu_test",), "cais/mmlu", "test", "all")
-MMLU_DEV = Source(("mmlu_dev",), "cais/mmlu", "dev", "all")
+MMLU_TEST = TaskSource(("mmlu_test",), "cais/mmlu", "test", "all")
+MMLU_DEV = TaskSource(("mmlu_dev",), "cais/mmlu", "dev", "all")
 
 TASKS: tuple[Task, ...] = (
     Task(
@@ -214,7 +214,7 @@ TASKS: tuple[Task, ...] = (
         "popqa",
         DEV,
         "knowledge",
-        Source(("popqa",), "akariasai/PopQA"),
+        TaskSource(("popqa",), "akariasai/PopQA"),
         popqa,
         verifier="contains",
         cue="\nA:",
@@ -226,7 +226,7 @@ TASKS: tuple[Task, ...] = (
         "truthfulqa",
         DEV,
         "knowledge",
-        Source(("truthfulqa",), "truthfulqa/truthful_qa", "validation", "multiple_choice"),
+        TaskSource(("truthfulqa",), "truthfulqa/truthful_qa", "validation", "multiple_choice"),
         truthfulqa,
         form="rank",
         metric="mc2",
@@ -241,10 +241,10 @@ TASKS: tuple[Task, ...] = (
         "bbh",
         DEV,
         "reasoning",
-        Source(("bbh.dev", "bbh.jsonl", "bbh_test"), "lukaemon/bbh"),
+        TaskSource(("bbh.dev", "bbh.jsonl", "bbh_test"), "lukaemon/bbh"),
         bbh,
         verifier="bbh",
-        exemplars=Source(("bbh_cot_prompts",)),
+        exemplars=TaskSource(("bbh_cot_prompts",)),
         preambles=bbh_preambles,
         cue=BBH_CUE,
         keep_cue=True,
@@ -257,7 +257,7 @@ TASKS: tuple[Task, ...] = (
         "drop",
         DEV,
         "reasoning",
-        Source(("drop_dev", "drop_validation"), "ucinlp/drop", "validation"),
+        TaskSource(("drop_dev", "drop_validation"), "ucinlp/drop", "validation"),
         drop,
         metric="score",
         verifier="drop",
@@ -271,7 +271,7 @@ TASKS: tuple[Task, ...] = (
         "math",
         DEV,
         "maths",
-        Source(("math_test",), "EleutherAI/hendrycks_math"),
+        TaskSource(("math_test",), "EleutherAI/hendrycks_math"),
         boxed,
         verifier="math",
         preamble=exemplars.MATH,
@@ -285,7 +285,7 @@ TASKS: tuple[Task, ...] = (
         "gsm8k",
         DEV,
         "maths",
-        Source(("gsm8k_test",), "openai/gsm8k", "test", "main"),
+        TaskSource(("gsm8k_test",), "openai/gsm8k", "test", "main"),
         gsm8k,
         verifier="gsm8k",
         preamble=exemplars.GSM8K,
@@ -298,7 +298,7 @@ TASKS: tuple[Task, ...] = (
         "humaneval",
         DEV,
         "coding",
-        Source(("humaneval.", "human_eval"), "openai/openai_humaneval"),
+        TaskSource(("humaneval.", "human_eval"), "openai/openai_humaneval"),
         humaneval,
         verifier="code",
         max_new_tokens=512,
@@ -308,7 +308,7 @@ TASKS: tuple[Task, ...] = (
         "humaneval_plus",
         DEV,
         "coding",
-        Source(("humanevalplus", "humaneval_plus"), "evalplus/humanevalplus"),
+        TaskSource(("humanevalplus", "humaneval_plus"), "evalplus/humanevalplus"),
         humaneval,
         verifier="code",
         max_new_tokens=512,
@@ -318,7 +318,7 @@ TASKS: tuple[Task, ...] = (
         "ifeval",
         DEV,
         "instructions",
-        Source(("ifeval_input", "ifeval."), "google/IFEval", "train"),
+        TaskSource(("ifeval_input", "ifeval."), "google/IFEval", "train"),
         ifeval,
         verifier="ifeval",
         also=("ifeval_strict",),

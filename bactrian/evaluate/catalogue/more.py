@@ -7,7 +7,7 @@ from typing import Any
 
 from bactrian.evaluate.catalogue import exemplars
 from bactrian.evaluate.catalogue.dev import NEXT, boxed, mbpp
-from bactrian.evaluate.task import LeftOut, Preamble, Question, Row, Source, Task
+from bactrian.evaluate.task import LeftOut, Preamble, Question, Row, Task, TaskSource
 
 MORE = ("more",)
 BOX = "\n\nReason step by step, and put the final answer within \\boxed{}."
@@ -59,20 +59,20 @@ def mgsm(row: Row) -> Sequence[Question]:
     return [Question(row["question"].strip(), str(row["answer"]).replace(",", ""), group=row["lang"])]
 
 
-def _boxed(name: str, source: Source, build: Any, tokens: int = 2048, **more: Any) -> Task:
+def _boxed(name: str, source: TaskSource, build: Any, tokens: int = 2048, **more: Any) -> Task:
     return Task(name, MORE, "maths", source, build, verifier="math", ask=BOX, max_new_tokens=tokens, **more)
 
 
 TASKS: tuple[Task, ...] = (
-    _boxed("math500", Source(("math500",), "HuggingFaceH4/MATH-500"), math500),
-    _boxed("aime24", Source(("aime_2024", "aime24"), "HuggingFaceH4/aime_2024", "train"), competition, 4096),
-    _boxed("aime25", Source(("aime_2025", "aime25"), "math-ai/aime25"), competition, 4096),
-    _boxed("amc23", Source(("amc23",), "math-ai/amc23"), competition, 4096),
+    _boxed("math500", TaskSource(("math500",), "HuggingFaceH4/MATH-500"), math500),
+    _boxed("aime24", TaskSource(("aime_2024", "aime24"), "HuggingFaceH4/aime_2024", "train"), competition, 4096),
+    _boxed("aime25", TaskSource(("aime_2025", "aime25"), "math-ai/aime25"), competition, 4096),
+    _boxed("amc23", TaskSource(("amc23",), "math-ai/amc23"), competition, 4096),
     Task(
         "svamp",
         MORE,
         "maths",
-        Source(("svamp",), "ChilleD/SVAMP"),
+        TaskSource(("svamp",), "ChilleD/SVAMP"),
         svamp,
         verifier="gsm8k",
         preamble=exemplars.GSM8K,
@@ -84,7 +84,7 @@ TASKS: tuple[Task, ...] = (
         "asdiv",
         MORE,
         "maths",
-        Source(("asdiv",), "EleutherAI/asdiv", "validation"),
+        TaskSource(("asdiv",), "EleutherAI/asdiv", "validation"),
         asdiv,
         verifier="gsm8k",
         preamble=exemplars.GSM8K,
@@ -96,7 +96,7 @@ TASKS: tuple[Task, ...] = (
         "mgsm",
         MORE,
         "maths",
-        Source(("mgsm",), "juletxara/mgsm"),
+        TaskSource(("mgsm",), "juletxara/mgsm"),
         mgsm,
         verifier="gsm8k",
         macro=True,
@@ -108,7 +108,7 @@ TASKS: tuple[Task, ...] = (
         "mbpp",
         MORE,
         "coding",
-        Source(("mbpp_test",), "google-research-datasets/mbpp", "test", "full"),
+        TaskSource(("mbpp_test",), "google-research-datasets/mbpp", "test", "full"),
         mbpp,
         verifier="code",
         max_new_tokens=512,

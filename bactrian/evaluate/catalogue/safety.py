@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bactrian.evaluate.task import LeftOut, Question, Row, Source, Task
+from bactrian.evaluate.task import LeftOut, Question, Row, Task, TaskSource
 
 SAFETY = ("safety", "dev")
 BETWEEN = "\n\n---\n\n"
@@ -61,7 +61,7 @@ def wildjailbreak(row: Row) -> Sequence[Question]:
 
 
 def _task(
-    name: str, build: Callable[[Row], Sequence[Question]], source: Source, macro: bool = False, note: str = ""
+    name: str, build: Callable[[Row], Sequence[Question]], source: TaskSource, macro: bool = False, note: str = ""
 ) -> Task:
     return Task(
         name,
@@ -77,24 +77,24 @@ def _task(
 
 
 TASKS: tuple[Task, ...] = (
-    _task("xstest", xstest, Source(("xstest_prompts", "xstest."), "walledai/XSTest")),
-    _task("harmbench", harmbench, Source(("harmbench_behaviors",), "walledai/HarmBench", "train", "standard")),
+    _task("xstest", xstest, TaskSource(("xstest_prompts", "xstest."), "walledai/XSTest")),
+    _task("harmbench", harmbench, TaskSource(("harmbench_behaviors",), "walledai/HarmBench", "train", "standard")),
     _task(
         "do_anything_now",
         do_anything_now,
-        Source(("do_anything_now", "trustllm_misuse"), ""),
+        TaskSource(("do_anything_now", "trustllm_misuse"), ""),
         note="the questions without their jailbreak templates",
     ),
-    _task("jailbreak_trigger", jailbreak_trigger, Source(("trustllm_jailbreaktrigger", "jailbreaktrigger"), "")),
+    _task("jailbreak_trigger", jailbreak_trigger, TaskSource(("trustllm_jailbreaktrigger", "jailbreaktrigger"), "")),
     _task(
         "wildguardtest",
         wildguard,
-        Source(("wildguardtest", "wildguard_test"), "allenai/wildguardmix", "test", "wildguardtest"),
+        TaskSource(("wildguardtest", "wildguard_test"), "allenai/wildguardmix", "test", "wildguardtest"),
     ),
     _task(
         "wildjailbreaktest",
         wildjailbreak,
-        Source(("wildjailbreak_eval", "wildjailbreaktest"), "allenai/wildjailbreak", "train", "eval"),
+        TaskSource(("wildjailbreak_eval", "wildjailbreaktest"), "allenai/wildjailbreak", "train", "eval"),
         macro=True,
     ),
 )

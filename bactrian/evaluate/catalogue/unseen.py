@@ -9,7 +9,7 @@ from random import Random
 
 from bactrian.data.io.code_tasks import block
 from bactrian.evaluate.catalogue.dev import CHOOSE, LETTERS, SAMPLED, letter_of, listed
-from bactrian.evaluate.task import LeftOut, Preamble, Question, Row, Source, Task
+from bactrian.evaluate.task import LeftOut, Preamble, Question, Row, Task, TaskSource
 
 UNSEEN = ("unseen",)
 
@@ -87,7 +87,7 @@ TASKS: tuple[Task, ...] = (
         "mmlu_pro",
         UNSEEN,
         "knowledge",
-        Source(("mmlu_pro", "mmlu-pro"), "TIGER-Lab/MMLU-Pro"),
+        TaskSource(("mmlu_pro", "mmlu-pro"), "TIGER-Lab/MMLU-Pro"),
         mmlu_pro,
         verifier="choice",
         macro=True,
@@ -99,7 +99,7 @@ TASKS: tuple[Task, ...] = (
         "gpqa",
         UNSEEN,
         "knowledge",
-        Source(("gpqa",), "Idavidrein/gpqa", "train", "gpqa_main"),
+        TaskSource(("gpqa",), "Idavidrein/gpqa", "train", "gpqa_main"),
         gpqa,
         verifier="choice",
         max_new_tokens=2048,
@@ -110,7 +110,7 @@ TASKS: tuple[Task, ...] = (
         "agieval",
         UNSEEN,
         "reasoning",
-        Source(("agieval",), ""),
+        TaskSource(("agieval",), ""),
         agieval,
         verifier="choice",
         macro=True,
@@ -123,7 +123,7 @@ TASKS: tuple[Task, ...] = (
         "deepmind_math",
         UNSEEN,
         "maths",
-        Source(("deepmind_math_test", "dm_math"), ""),
+        TaskSource(("deepmind_math_test", "dm_math"), ""),
         deepmind_math,
         verifier="deepmind",
         macro=True,
@@ -134,7 +134,7 @@ TASKS: tuple[Task, ...] = (
         "bigcodebench",
         UNSEEN,
         "coding",
-        Source(("bigcodebench_hard", "bigcodebench"), "bigcode/bigcodebench-hard", "v0.1.4"),
+        TaskSource(("bigcodebench_hard", "bigcodebench"), "bigcode/bigcodebench-hard", "v0.1.4"),
         bigcodebench,
         verifier="code",
         settings={"seconds": 60.0, "test_seconds": 50.0},
@@ -146,7 +146,7 @@ TASKS: tuple[Task, ...] = (
         "ifbench",
         UNSEEN,
         "instructions",
-        Source(("ifbench", "ifeval_ood"), "allenai/IFBench_test", "train"),
+        TaskSource(("ifbench", "ifeval_ood"), "allenai/IFBench_test", "train"),
         ifbench,
         verifier="ifeval",
         max_new_tokens=2048,

@@ -22,7 +22,7 @@ CHOICE = "choice.json"
 class Choose(Stage):
     """The best of several models, or of several checkpoints of one, by the mean of its scores over tasks.
 
-    The scores are those of steps `evaluate` or `suite` on development tasks; unseen ones are refused. The best of many
+    The scores are those of steps `evaluate` on development tasks; unseen ones are refused. The best of many
     looks better than it is: choice.json has what it has over each of the others, with 95 % intervals.
     """
 

@@ -5,12 +5,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from bactrian.evaluate.thinking_metrics import Run, accuracy_at, at_equal_tokens, curve
+from bactrian.think.scaling_metrics import MethodRun, accuracy_at, at_equal_tokens, curve
 
 
-def constant(tokens: float, accuracy: float, n: int = 100, **bounds: float) -> Run:
+def constant(tokens: float, accuracy: float, n: int = 100, **bounds: float) -> MethodRun:
     right = np.arange(n) < round(accuracy * n)
-    return Run(np.full(n, tokens), right.astype(float), **bounds)
+    return MethodRun(np.full(n, tokens), right.astype(float), **bounds)
 
 
 def test_the_paper_s_example() -> None:
@@ -30,7 +30,7 @@ def test_slopes_equal_a_plain_loop_and_the_interval_holds_them() -> None:
     random = np.random.default_rng(3)
     ease = random.random(300)
     runs = [
-        Run(random.normal(size, size / 5, 300).clip(1), (ease < 0.1 * place).astype(float))
+        MethodRun(random.normal(size, size / 5, 300).clip(1), (ease < 0.1 * place).astype(float))
         for place, size in enumerate([8, 16, 32, 64, 128], 1)
     ]
     points = [(run.tokens.mean(), run.right.mean()) for run in runs]

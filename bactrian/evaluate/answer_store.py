@@ -1,8 +1,9 @@
-"""What a model has answered, by content: one line a request, written as it is answered, never changed.
+"""What a model has answered, and what was said of it, by content: one line each, written at once, never changed.
 
-The file's name says which weights answered, in what precision and by which code; a line's key says what was asked. So
-a run that was killed asks only what is missing, and another metric, verifier or suite over the same prompts asks
-nothing. A line carries a checksum: one that a kill cut in half is dropped, one that was changed is an error.
+The file's name says who answered (weights, precision, template, engine, code; of verdicts the sandbox's walls too). A
+line's key says what was asked. So a run that was killed asks only what is missing, and another metric, verifier or
+suite over the same prompts asks nothing. A line carries a checksum: one that a kill cut in half is dropped, one that
+was changed is an error.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ Value = list[Any]
 
 
 class AnswerStore:
-    """Answers of one model. Use it as a context: it holds the file's lock, and closes it."""
+    """Answers of one model, or verdicts on them. Use it as a context: it holds the file's lock, and closes it.
 
-    def __init__(self, folder: Path, model: str, dtype: str, code: str) -> None:
-        self.path = folder / f"{hash_json([model, dtype, code])[:32]}.jsonl"
+    `by`: all that shapes what is kept, besides what a key says.
+    """
+
+    def __init__(self, folder: Path, *by: Any) -> None:
+        self.path = folder / f"{hash_json(by)[:32]}.jsonl"
         self._known: dict[str, Value] = {}
         self._held: int | None = None
         self._file: Any = None

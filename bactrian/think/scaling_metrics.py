@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bactrian.evaluate.statistics import Floats, Interval
-
+Floats = NDArray[np.float64]
+Interval = tuple[float, float]
 UNIT = "percentage points per 1,000 thinking tokens"
 """Of Scaling. The paper names none; its figures fit this one [unverified: our choice]."""
 RESAMPLES = 2_000
@@ -20,7 +21,7 @@ APART = 0.01
 
 
 @dataclass(frozen=True)
-class Run:
+class MethodRun:
     """One method at one setting, a number for each question, in the same order for all runs.
 
     tokens: [Q] thinking tokens. right: [Q] 1 for a right answer, 0 for any other, or a share.
@@ -36,7 +37,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A number and its 95 % interval; None where it is not defined."""
 
     value: float | None
@@ -55,12 +56,12 @@ class Curve:
 
     control: float
     control_of_means: float
-    scaling: Estimate
-    per_doubling: Estimate
-    performance: Estimate
+    scaling: IntervalEstimate
+    per_doubling: IntervalEstimate
+    performance: IntervalEstimate
 
 
-def curve(runs: Sequence[Run], seed: int = 0, resamples: int = RESAMPLES) -> Curve:
+def curve(runs: Sequence[MethodRun], seed: int = 0, resamples: int = RESAMPLES) -> Curve:
     """Raises ValueError if there are no runs, or they are not of the same questions."""
     tokens, right = _means(runs, np.arange(_questions(runs))[None, :])
     drawn_tokens, drawn_right = _means(runs, _draws(runs, seed, resamples))
@@ -106,7 +107,9 @@ def accuracy_at(tokens: Floats, right: Floats, at: Floats) -> Floats:
     return found
 
 
-def at_equal_tokens(sequential: Sequence[Run], other: Run, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+def at_equal_tokens(
+    sequential: Sequence[MethodRun], other: MethodRun, seed: int = 0, resamples: int = RESAMPLES
+) -> IntervalEstimate:
     """Accuracy of the sequential curve at the other run's mean tokens, less the other run's accuracy.
 
     Raises ValueError if they are not of the same questions.
@@ -120,20 +123,20 @@ def at_equal_tokens(sequential: Sequence[Run], other: Run, seed: int = 0, resamp
     return _estimate(difference(np.arange(_questions(runs))[None, :]), difference(_draws(runs, seed, resamples)))
 
 
-def _questions(runs: Sequence[Run]) -> int:
+def _questions(runs: Sequence[MethodRun]) -> int:
     counts = {len(each) for run in runs for each in (run.tokens, run.right)}
     if len(counts) != 1 or 0 in counts:
         raise ValueError(f"expected runs on the same questions, found {sorted(counts)} of them")
     return counts.pop()
 
 
-def _draws(runs: Sequence[Run], seed: int, resamples: int) -> np.ndarray:
+def _draws(runs: Sequence[MethodRun], seed: int, resamples: int) -> np.ndarray:
     """[R, Q] numbers of questions, drawn with replacement."""
     n = _questions(runs)
     return np.random.default_rng(seed).integers(n, size=(resamples, n))
 
 
-def _means(runs: Sequence[Run], rows: np.ndarray) -> tuple[Floats, Floats]:
+def _means(runs: Sequence[MethodRun], rows: np.ndarray) -> tuple[Floats, Floats]:
     """Mean tokens and accuracy of each run on each draw of questions, [R, P] each."""
     return (
         np.stack([run.tokens[rows].mean(axis=1) for run in runs], axis=1),
@@ -147,9 +150,9 @@ def _log2(tokens: Floats) -> Floats:
     return found
 
 
-def _estimate(values: Floats, drawn: Floats) -> Estimate:
+def _estimate(values: Floats, drawn: Floats) -> IntervalEstimate:
     known = drawn[~np.isnan(drawn)]
     if np.isnan(values[0]) or len(known) < len(drawn) / 2:
-        return Estimate(None, None)
+        return IntervalEstimate(None, None)
     low, high = np.quantile(known, [0.025, 0.975])
-    return Estimate(float(values[0]), (float(low), float(high)))
+    return IntervalEstimate(float(values[0]), (float(low), float(high)))
