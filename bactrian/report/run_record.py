@@ -1,4 +1,4 @@
-"""run.json and results.json as the report reads them: lenient, because a page about a broken run is worth most.
+"""run.json and results.json as the report reads them: lenient, because a broken run needs its page most.
 
 Unknown keys are ignored and nulls count as absent. docs/design.md says what each field means.
 """
