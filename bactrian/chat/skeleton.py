@@ -1,4 +1,4 @@
-"""What a template writes around the messages, found by rendering stand-ins, and checked as it is found."""
+"""What a template writes around the messages, found by rendering placeholder messages, and checked."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""`ChatTemplate`: a tokenizer and a template that were found to fit each other."""
+"""`ChatTemplate`: a tokenizer and a template that were checked to work together."""
 
 import hashlib
 import json

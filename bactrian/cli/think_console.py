@@ -1,4 +1,4 @@
-"""`bactrian think`: a thought in the terminal as it comes, with what was forced set apart."""
+"""`bactrian think`: prints thinking in the terminal as it is sampled, and marks what was forced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `choose` steps picked a model by: averages over tasks, and what the chosen one has over each other one."""
+"""How `choose` steps picked a model: averages over tasks, and the chosen model's lead over each of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page to look at data: rows, what was dropped and why, duplicates, and what test items the rows hold."""
+"""A page that shows data: rows, what was dropped and why, duplicates, and test items found in the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of the rows of each data step: kept, repaired, dropped and why; and what each source gave a mixture."""
+"""What each data step kept, repaired and dropped, and why; and how much of a mixture is from each source."""
 
 from __future__ import annotations
 

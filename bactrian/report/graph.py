@@ -1,4 +1,4 @@
-"""What was made from what: a layered drawing of steps and outside sources, left to right."""
+"""The provenance graph: a layered drawing of steps and outside sources, left to right."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bactrian.errors import BactrianError
 from bactrian.report.formatting import finite
 from bactrian.report.run_record import (
-    FileRecord,
+    JsonRecord,
     Metrics,
     ReportedRun,
     ReportedStep,
@@ -22,7 +22,7 @@ from bactrian.report.run_record import (
 from bactrian.store.hashes import METRICS
 from bactrian.store.manifest import Manifest
 
-R = TypeVar("R", bound=FileRecord)
+R = TypeVar("R", bound=JsonRecord)
 
 
 def load_run(folder: Path) -> ReportedRun:

@@ -1,4 +1,4 @@
-"""What `score` steps found: pairs ranked rightly, calibration, sections of a benchmark, the best of n answers."""
+"""What `score` steps found: accuracy on pairs, calibration, sections of a benchmark, best of n."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""run.json and results.json as the report reads them: lenient, because a page about a broken run is worth most.
+"""run.json and results.json as the report reads them: lenient, because a broken run needs its page most.
 
 Unknown keys are ignored and nulls count as absent. docs/design.md says what each field means.
 """
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from bactrian.store.manifest import Manifest
 
 
-class FileRecord(BaseModel):
+class JsonRecord(BaseModel):
     """Base of the file records."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
@@ -26,7 +26,7 @@ class FileRecord(BaseModel):
         return {key: item for key, item in value.items() if item is not None} if isinstance(value, Mapping) else value
 
 
-class StepRecord(FileRecord):
+class StepRecord(JsonRecord):
     """One entry of `steps` in run.json."""
 
     name: str
@@ -39,7 +39,7 @@ class StepRecord(FileRecord):
     inputs: dict[str, str | list[str] | None] = {}
 
 
-class RunRecord(FileRecord):
+class RunRecord(JsonRecord):
     """run.json."""
 
     name: str
@@ -51,7 +51,7 @@ class RunRecord(FileRecord):
     steps: list[StepRecord] = []
 
 
-class TaskRecord(FileRecord):
+class TaskRecord(JsonRecord):
     """One task of results.json. `overlap`: how many of its questions occur in training data; absent = not checked."""
 
     n: int | None = None
@@ -64,14 +64,14 @@ class TaskRecord(FileRecord):
     overlap: int | None = None
 
 
-class FlagRecord(FileRecord):
+class FlagRecord(JsonRecord):
     """Something that looks wrong with a score."""
 
     name: str = ""
     text: str = ""
 
 
-class CleanRecord(FileRecord):
+class CleanRecord(JsonRecord):
     """A score on the questions that a model's training data do not hold; `held` are those that they do."""
 
     held: int = 0
@@ -80,7 +80,7 @@ class CleanRecord(FileRecord):
     interval: tuple[float, float] | None = None
 
 
-class ScoreRecord(FileRecord):
+class ScoreRecord(JsonRecord):
     """One model's score on one task in one mode. `metric`: what is averaged, where it is not the share right."""
 
     model: str
@@ -101,7 +101,7 @@ class ScoreRecord(FileRecord):
     mean_answer_tokens: float | None = None
 
 
-class ComparisonRecord(FileRecord):
+class ComparisonRecord(JsonRecord):
     """A paired test of two models on the same questions."""
 
     task: str
@@ -125,7 +125,7 @@ class ComparisonRecord(FileRecord):
         return self.p < 0.05 and (low > 0 or high < 0)
 
 
-class ScalingPoint(FileRecord):
+class ScalingPoint(JsonRecord):
     """One run of a method of test-time compute; tokens are means over questions."""
 
     label: str = ""
@@ -140,7 +140,7 @@ class ScalingPoint(FileRecord):
     unanswered: int = 0
 
 
-class ScalingMethod(FileRecord):
+class ScalingMethod(JsonRecord):
     """A method and its metrics."""
 
     name: str
@@ -155,7 +155,7 @@ class ScalingMethod(FileRecord):
     points: list[ScalingPoint] = []
 
 
-class EqualTokens(FileRecord):
+class EqualTokens(JsonRecord):
     """The sequential curve against a parallel run at that run's tokens."""
 
     sequential: str = ""
@@ -166,7 +166,7 @@ class EqualTokens(FileRecord):
     interval: tuple[float, float] | None = None
 
 
-class ScalingRecord(FileRecord):
+class ScalingRecord(JsonRecord):
     """What a step of stage `scaling` adds to results.json."""
 
     unit: str = ""
@@ -174,7 +174,7 @@ class ScalingRecord(FileRecord):
     equal_tokens: list[EqualTokens] = []
 
 
-class ResultsRecord(FileRecord):
+class ResultsRecord(JsonRecord):
     """results.json."""
 
     tasks: dict[str, TaskRecord] = {}

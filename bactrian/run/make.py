@@ -1,4 +1,4 @@
-"""One step: what it reads, the artifact that exists or is stale, and the making of it, resumed where it was cut."""
+"""One step: what it reads, whether its artifact exists and is current, and making it, resumed after an interruption."""
 
 import json
 import shutil

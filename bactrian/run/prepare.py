@@ -1,4 +1,4 @@
-"""What is seen to before a step is made: device, memory, threads, determinism and seeds."""
+"""What is set up before a step is made: device, memory, threads, determinism and seeds."""
 
 import random
 from collections.abc import Mapping

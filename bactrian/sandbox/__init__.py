@@ -1,4 +1,4 @@
-"""Programs that a model wrote, run where they can do no harm and cannot forge what is said of them."""
+"""Runs programs that a model wrote, where they can do no harm and cannot forge their own results."""
 
 from bactrian.sandbox.choice import available, chosen_isolation, problem_with, used, want
 from bactrian.sandbox.examination import Examination, examine

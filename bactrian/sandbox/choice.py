@@ -1,4 +1,4 @@
-"""Which isolation this process uses. Fails closed: without one that was seen to hold, no program is run."""
+"""Which isolation this process uses. Fails closed: without one that a test has shown to hold, nothing runs."""
 
 import sys
 from functools import cache

@@ -1,4 +1,4 @@
-"""What a program may use, and what came of running one."""
+"""The limits of a sandboxed program, and the record of its run."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Starts Python inside an isolation with a job, and ends it with all that it started."""
+"""Starts Python inside an isolation to do a job, and ends it together with everything that it started."""
 
 import marshal
 import os

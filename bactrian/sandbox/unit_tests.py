@@ -1,4 +1,4 @@
-"""Tests as texts, and made ready to be run by the examiner: parsed and compiled here, once, and run only there."""
+"""Tests as texts. They are parsed and compiled here, once, and run only by the examiner."""
 
 import ast
 import builtins

@@ -1,4 +1,4 @@
-"""The code of a stage as a hash: syntax trees, so that comments, docstrings and layout may change and code may not."""
+"""A hash of a stage's code, over syntax trees: a change to comments, docstrings or layout leaves it as it is."""
 
 import ast
 import hashlib

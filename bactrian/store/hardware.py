@@ -1,4 +1,4 @@
-"""The `hardware:` block of a recipe, and what the machine at hand has to offer. Loads torch only to ask for a GPU."""
+"""The `hardware:` block of a recipe, and what this machine has. Loads torch only to ask for a GPU."""
 
 import os
 import platform

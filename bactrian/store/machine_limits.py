@@ -1,4 +1,4 @@
-"""What the machine refuses a process (disk, size of a file, open files, memory, permission), in words."""
+"""Messages for limits of the machine that a process meets: disk, size of a file, open files, memory, permission."""
 
 import errno
 import os

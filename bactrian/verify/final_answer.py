@@ -1,4 +1,4 @@
-"""What of a completion is its answer: the text without its thinking sections; and whether it declines to answer."""
+"""The answer in a completion: its text without thinking sections. Also, whether a text declines to answer."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a worker process denies itself, because some scorers evaluate a model's text as Python.
+"""Restrictions that a worker process puts on itself, because some scorers evaluate a model's text as Python.
 
 reasoning-gym 0.1.25 calls `eval` on the answer in four tasks (gym.py mends those) and sympy's `parse_expr`, which ends
 in `eval` too, in five more. This is a fence against accidents and against what a model stumbles on in RL. It is no

@@ -1,4 +1,4 @@
-"""What a verifier is asked, and what it says about one completion."""
+"""A verifier's input and output: a problem, and the verdict on one completion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

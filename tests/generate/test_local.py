@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 
 from bactrian.errors import BactrianError
 from bactrian.generate.decode_kernels import kernels
-from bactrian.generate.decoder import FastDecoder, UnsupportedModel
+from bactrian.generate.decoder import FastDecoder, UnsupportedModel, _say_once
 from bactrian.generate.engine import Completion, Continuation, Request
 from bactrian.generate.local import LocalEngine
 from bactrian.generate.sampling import choose, uniform_stream
@@ -191,16 +191,33 @@ def test_every_named_architecture_has_the_fast_decoder(model: LanguageModel) -> 
     ],
 )
 def test_what_the_fast_decoder_does_not_know_it_does_not_serve(
-    tmp_path: Path, spoil: Callable[[LanguageModel], object]
+    tmp_path: Path, spoil: Callable[[LanguageModel], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     if (kernel := kernels()) is None:
         pytest.skip("no C compiler on this machine")
     model = LanguageModel.load(write_tiny(tmp_path / "m"))
     spoil(model)
-    assert FastDecoder.of(model) is None
+    _say_once.cache_clear()
+    assert FastDecoder.of(model) is None and FastDecoder.of(model) is None
+    assert capsys.readouterr().err.count("llama: no fast decoder; transformers' forward samples instead") == 1
     with pytest.raises(UnsupportedModel), torch.inference_mode(), FastDecoder(model, kernel) as decoder:
         decoder.check()
     assert LocalEngine(model).generate(requests(0, 1))  # transformers' forward serves it
+
+
+def test_an_error_that_is_a_mistake_is_not_taken_for_an_unsupported_model(
+    llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernels() is None:
+        pytest.skip("no C compiler on this machine")
+    for mistake in (TypeError, AttributeError, RuntimeError, KeyError):
+
+        def wrong(self: FastDecoder, index: int, error: type[Exception] = mistake) -> None:
+            raise error("a mistake in this layer")
+
+        monkeypatch.setattr(FastDecoder, "layer", wrong)
+        with pytest.raises(mistake, match="a mistake in this layer"):
+            FastDecoder.of(llama)
 
 
 def test_weights_are_read_anew_in_every_call(tmp_path: Path, native: bool) -> None:

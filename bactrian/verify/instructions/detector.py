@@ -1,4 +1,4 @@
-"""langdetect's guess of a language, the same to the last draw, without doing anything twice.
+"""langdetect's guess of a language: the same result for the same seed, with no work done twice.
 
 langdetect 1.0.9 takes a text apart character by character and moves 55 probabilities one by one. Here the n-grams of a
 word are found once, whatever texts it is in; the probabilities are an array; and texts of the same n-grams (a reading

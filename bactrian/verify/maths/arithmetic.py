@@ -1,4 +1,4 @@
-"""The value of an answer's tree at a point that gives its symbols values: rational where it is, else to 60 digits.
+"""The value of an answer's tree where its symbols have given values: exact where it is rational, else to 60 digits.
 
 Sizes are bounded before anything is computed, so the work is too. Callers set mpmath's precision.
 """

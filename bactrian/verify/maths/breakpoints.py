@@ -1,4 +1,4 @@
-"""Where a function of one unknown changes its course: zeros of what stands in absolute values, roots and logarithms."""
+"""Where a function of one unknown may change its form: zeros inside its absolute values, roots and logarithms."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

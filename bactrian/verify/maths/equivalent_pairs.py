@@ -1,4 +1,4 @@
-"""Answers to mathematics problems that are the same as a gold answer, and such that are not: written by hand.
+"""Answers to mathematics problems, written by hand: some equal a gold answer, others do not.
 
 What `bactrian verify check math` and the tests measure error rates on. Where two people could disagree (is 50 % 0.5?),
 the rule is in docs/verifiers.md.

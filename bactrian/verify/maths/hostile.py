@@ -1,4 +1,4 @@
-"""Answers as nobody should write them: what a verifier of mathematics must take without crashing or hanging."""
+"""Malformed and extreme answers, on which a verifier of mathematics must neither crash nor hang."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What an answer in LaTeX is tidied to before it is parsed: spacing and dollar signs go, words and units are marked.
+"""Tidies an answer in LaTeX before it is parsed: removes spacing and dollar signs, marks words and units.
 
 Marked words stand between \x02 and \x03. "or" and "and" between answers become the commands \or and \and.
 """

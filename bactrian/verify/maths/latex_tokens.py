@@ -1,4 +1,4 @@
-"""The tokens of an answer in LaTeX, the commands among them that are known, and a reader that goes through them."""
+"""The tokens of an answer in LaTeX, the commands that are known, and a reader over the tokens."""
 
 import re
 from fractions import Fraction

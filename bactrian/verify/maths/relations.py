@@ -1,4 +1,4 @@
-"""Equations and inequalities: the same rearranged, from the other side, times a constant; sets of solutions."""
+"""Whether equations and inequalities are equivalent: rearranged, sides swapped, times a constant, same solutions."""
 
 from bactrian.verify.maths import real_sets
 from bactrian.verify.maths.answer_tree import Call, Node, Quantity, Rel, Sym, Text, negated

@@ -1,4 +1,4 @@
-"""Whether two expressions have the same values: compared at many points where no exact decision is to be had.
+"""Whether two expressions have the same values, compared at many points, for where there is no exact decision.
 
 The points are the same in every run: of sizes from 1e-3 to 1e4, of both signs, complex where i is about, whole where a
 factorial asks for it, and before, between and beyond the places where an absolute value, a maximum, a root or a

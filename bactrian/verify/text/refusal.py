@@ -1,4 +1,4 @@
-"""Does a text refuse or comply? By words alone: a fallback where no classifier is at hand.
+"""Whether a text refuses or complies, judged by its words alone: a fallback where there is no classifier.
 
 Its error rate on XSTest's labelled completions is measured in docs/evaluation.md (`benchmarks/refusals.py`). It cannot
 tell a harmful answer from a harmless one that happens not to refuse: compliance is all that it sees.
