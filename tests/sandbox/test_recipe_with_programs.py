@@ -8,7 +8,7 @@ import pytest
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.run import runner
-from bactrian.sandbox import Isolation, selection, want
+from bactrian.sandbox import Isolation, choice, want
 from bactrian.store.artifact import Store
 from bactrian.store.manifest import Manifest
 
@@ -73,11 +73,11 @@ def test_manifests_name_the_isolation_of_what_ran_programs(strong: Isolation, he
 
 @pytest.mark.usefixtures("here")
 def test_without_isolation_the_step_stops_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "tools", list)
-    selection.strongest.cache_clear()
+    monkeypatch.setattr(choice, "tools", list)
+    choice.strongest.cache_clear()
     try:
         with pytest.raises(BactrianError, match=r'step "practice".*bubblewrap'):
             manifests(only="practice")
     finally:
-        selection.strongest.cache_clear()
+        choice.strongest.cache_clear()
         want("isolated")

@@ -3,7 +3,7 @@
 import pytest
 
 from bactrian.errors import BactrianError
-from bactrian.sandbox import WEAK, Isolation, Limits, chosen_isolation, problem_with, run_program, selection, used, want
+from bactrian.sandbox import WEAK, Isolation, Limits, choice, chosen_isolation, problem_with, run_program, used, want
 from bactrian.sandbox import isolation as tools
 from bactrian.sandbox.attacks.siege import mounts
 from bactrian.sandbox.choice import strongest, weak
@@ -74,7 +74,7 @@ def test_a_tool_that_makes_no_walls_is_refused_before_anything_is_mounted(monkey
     """It says that it isolates and does not: what runs inside sees that it is on the machine itself, and stops."""
     sham = Isolation("bubblewrap that does nothing", WEAK.command)
     before = mounts()
-    monkeypatch.setattr(selection, "tools", lambda: [sham])
+    monkeypatch.setattr(choice, "tools", lambda: [sham])
     strongest.cache_clear()
     try:
         with pytest.raises(BactrianError, match="refused: this is not a sandbox"):

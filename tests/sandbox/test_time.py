@@ -9,7 +9,7 @@ import time
 import pytest
 from sandbox.busy import busy
 
-from bactrian.sandbox import Isolation, Limits, UnitTests, examine, run_program, watch
+from bactrian.sandbox import Isolation, Limits, UnitTests, examine, liveness, run_program
 from bactrian.sandbox.liveness import leaf, processor_time
 from bactrian.verify import Item, verify, verify_all
 from bactrian.verify.code.code import block
@@ -95,7 +95,7 @@ def test_a_program_that_the_machine_keeps_waiting_is_not_charged(strong: Isolati
 
 
 def test_on_a_machine_that_gives_nothing_nothing_is_said(strong: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "BACKSTOP", 0.05)
+    monkeypatch.setattr(liveness, "BACKSTOP", 0.05)
     assert examine(PROGRAMS["too slow"], TWICE, strong, LIMITS).stalled
     assert run_program("while True: pass", strong, limits=LIMITS).ended == "stalled"
     verdict = verify("code", block(PROGRAMS["busy for ever"]), TRUTH, SETTINGS)

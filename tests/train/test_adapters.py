@@ -8,7 +8,7 @@ import torch
 
 from bactrian.errors import BactrianError
 from bactrian.generate.decode_kernels import kernels
-from bactrian.generate.decoder import Product
+from bactrian.generate.decoder import FusedLinear
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
 from bactrian.model.adapters import WithoutAdapters, add_adapters, merge_adapters
@@ -161,7 +161,7 @@ def test_a_young_adapter_s_product_is_nearer_to_the_trainer_s_than_merged_weight
     torch.manual_seed(1)
     x = torch.randn(256, base.in_features, dtype=torch.bfloat16)
     with torch.no_grad():
-        trained_on, ours = layer(x).float(), Product(layer)(x).float()
+        trained_on, ours = layer(x).float(), FusedLinear(layer)(x).float()
         merged = torch.nn.functional.linear(x, base.weight + layer.get_delta_weight("default")).float()
     assert (ours - trained_on).norm() < 0.2 * (merged - trained_on).norm()
     assert (ours - base(x).float()).norm() > 5 * (ours - trained_on).norm()
