@@ -19,7 +19,7 @@ from sandbox.mutants import one_mutant
 from sandbox.plus import both
 
 from bactrian.data.io.code_tasks import humaneval_problems
-from bactrian.sandbox import chosen
+from bactrian.sandbox import chosen_isolation
 from bactrian.verify import Item, verify_all
 from bactrian.verify.code.code import block
 
@@ -60,7 +60,7 @@ def made(file: Path, step: int, inputs: int) -> list[Program]:
     programs = []
     for number, row in enumerate(rows):
         text, name = row["prompt"] + row["canonical_solution"], row["entry_point"]
-        layouts = list(humaneval_problems(both(row, inputs, chosen()), "plus", "code", ""))
+        layouts = list(humaneval_problems(both(row, inputs, chosen_isolation()), "plus", "code", ""))
         for layout, problem in enumerate(layouts):
             told = {"reference": text, "mutant": one_mutant(text, name, row["task_id"])}
             if layout == number % 2:

@@ -169,11 +169,11 @@ def filter_and_mix(folder: Path, threads: int) -> Measured:
     """load → filter → mix, as three stages that write their artifacts."""
     from bactrian.stages.data.filter import Filter
     from bactrian.stages.data.mix import Mix
-    from bactrian.stages.data.source import Source
+    from bactrian.stages.data.source import DataSource
 
     size = (folder / "big.jsonl").stat().st_size
     steps = [
-        ("load", Source(data="in")),
+        ("load", DataSource(data="in")),
         ("filter", Filter(data="in", rules=[{"rule": "length", "least": 5}, {"rule": "hygiene"}])),  # type: ignore[list-item]
         ("mix", Mix(sources=[{"data": "in", "amount": 0.9}])),  # type: ignore[list-item]
     ]

@@ -21,15 +21,15 @@ from duel import machine
 from generate import model_folder
 
 from bactrian.generate.decode_kernels import Kernels
-from bactrian.generate.decoder import Product
+from bactrian.generate.decoder import FusedLinear
 from bactrian.generate.engine import Request
 from bactrian.generate.fast import FastBatch
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel
 
 TIMED: tuple[tuple[type, str, str], ...] = (
-    (Product, "__call__", "products"),
-    (Product, "add", "products"),
+    (FusedLinear, "__call__", "products"),
+    (FusedLinear, "add", "products"),
     (Kernels, "attend", "attention"),
     (Kernels, "norm", "norms and gates"),
     (Kernels, "gate", "norms and gates"),

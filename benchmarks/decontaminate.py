@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from bactrian.data.io.files import stream_rows
 from bactrian.data.overlap.asked import texts_of
 from bactrian.data.overlap.benchmarks import known_as, read_benchmarks
-from bactrian.data.overlap.index import Index, Item
+from bactrian.data.overlap.index import Index, IndexedItem
 from bactrian.data.overlap.match import Matcher
 from bactrian.data.overlap.scan import scan
 from bactrian.data.overlap.words import split
@@ -86,7 +86,7 @@ def real_texts(folder: Path) -> Iterator[str]:
                 break
 
 
-def make_prompts(folder: Path, items: list[Item], count: int, path: Path) -> None:
+def make_prompts(folder: Path, items: list[IndexedItem], count: int, path: Path) -> None:
     """Rows in the project's layout; the same for the same folder and count."""
     draw = random.Random(20261124)
     words = [word for text in real_texts(folder) for word in text.split()]
@@ -100,7 +100,9 @@ def make_prompts(folder: Path, items: list[Item], count: int, path: Path) -> Non
     path.with_suffix(".new").rename(path)
 
 
-def prompt(draw: random.Random, words: list[str], lengths: list[int], items: list[Item], number: int) -> dict[str, Any]:
+def prompt(
+    draw: random.Random, words: list[str], lengths: list[int], items: list[IndexedItem], number: int
+) -> dict[str, Any]:
     """One row: a stretch of real text with every tenth word replaced; one in a hundred ends in a test item."""
     length = draw.choice(lengths)
     at = draw.randrange(len(words) - length)
@@ -137,7 +139,7 @@ def memory() -> float:
     return float(round((own + THREADS * worker) / 2**20, 2))
 
 
-def slope(items: list[Item], prompts: Path, counts: list[int]) -> list[dict[str, float]]:
+def slope(items: list[IndexedItem], prompts: Path, counts: list[int]) -> list[dict[str, float]]:
     """Scans of ever more rows, reading included, the index made before; rows beyond the file's are the file again."""
     before = time.monotonic()
     matcher = Matcher(Index(items))
@@ -181,7 +183,7 @@ def repeated(path: Path, count: int) -> Iterator[tuple[dict[str, Any], str]]:
             yield row
 
 
-def peer(items: list[Item], prompts: Path, python: str | None, work: Path) -> dict[str, Any]:
+def peer(items: list[IndexedItem], prompts: Path, python: str | None, work: Path) -> dict[str, Any]:
     """Rows per second of datatrove's filter, or of a plain version of it, in as many processes as we use threads."""
     texts = [row["messages"][0]["content"] for row, _ in repeated(prompts, PEER_ROWS)]
     (work / "peer.json").write_text(json.dumps({"items": [item.text for item in items], "texts": texts}))

@@ -21,9 +21,9 @@ import numpy as np
 from bactrian.data.io.files import stream_rows
 from bactrian.data.overlap.asked import texts_of
 from bactrian.data.overlap.benchmarks import read_benchmarks
-from bactrian.data.overlap.index import Index, Item
+from bactrian.data.overlap.index import Index, IndexedItem
 from bactrian.data.overlap.match import Matcher, Texts
-from bactrian.data.overlap.meaning import Encoder, MeaningMatcher, Vectors, default_folder
+from bactrian.data.overlap.meaning import MeaningMatcher, SentenceEncoder, Vectors, default_folder
 from bactrian.data.overlap.scan import Matching
 from bactrian.data.overlap.whole import WholeMatcher
 from bactrian.data.overlap.words import split
@@ -118,7 +118,7 @@ def reworded(text: str) -> str:
     return " ".join(map(other, text.split()))
 
 
-def translations(folder: Path, items: list[Item]) -> Iterator[tuple[str, int, str]]:
+def translations(folder: Path, items: list[IndexedItem]) -> Iterator[tuple[str, int, str]]:
     """(kind, item, text) of each translation whose English question is one of the items."""
     number = {item.text: n for n, item in enumerate(items) if item.benchmark == "gsm8k"}
     rows = [row for row, _ in stream_rows(folder / "mgsm.jsonl")]
@@ -128,7 +128,7 @@ def translations(folder: Path, items: list[Item]) -> Iterator[tuple[str, int, st
             yield TRANSLATED[row["lang"]], item, row["question"]
 
 
-class Remembering(Encoder):
+class Remembering(SentenceEncoder):
     """An encoder that computes nothing twice: thresholds differ, embeddings do not."""
 
     def __init__(self, folder: Path) -> None:

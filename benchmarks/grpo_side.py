@@ -42,8 +42,8 @@ class Ours:
 
         from bactrian.generate.local import LocalEngine
         from bactrian.model.language_model import LanguageModel
+        from bactrian.stages.rl.rlvr import RLVR
         from bactrian.train.optimiser import MasterAdamW
-        from bactrian.train.options import GroupOptions
         from bactrian.train.rl.policy import GroupPolicy
 
         self.model = LanguageModel.load(Path(folder), dtype)
@@ -52,7 +52,9 @@ class Ours:
         self.samples, self.new = samples, new
         self.prompts = prompts(self.model.tokenizer, count, length)
         self.sampling: list[float] = []
-        settings = GroupOptions(problems_per_step=count, max_new_tokens=new, gap_limit=1e9, no_end_reward=None)
+        chosen = {"sampling": {"gap_limit": 1e9}, "reward": {"no_end_reward": None}}
+        asked = {"model": "-", "data": "-", "problems_per_step": count, "max_new_tokens": new}
+        settings = RLVR.model_validate({**asked, **chosen})
         self.task = GroupPolicy(self.model, self, count, settings, steps=1000, seed=0)
         self.optimiser = MasterAdamW(self.model.network)
 

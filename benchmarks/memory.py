@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -25,13 +26,13 @@ from versus import draw_ids, model_folder
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "all kept": {},
-    "recompute: mlp": {"recompute": "mlp"},
-    "recompute: layer, every 2nd": {"recompute": "layer", "recompute_every": 2},
-    "recompute: layer": {"recompute": "layer"},
+    "recompute: mlp": {"memory": {"recompute": "mlp"}},
+    "recompute: layer, every 2nd": {"memory": {"recompute": "layer", "recompute_every": 2}},
+    "recompute: layer": {"memory": {"recompute": "layer"}},
     "optimiser: 8bit": {"optimiser": {"states": "8bit"}},
     "adapter: rank 16": {"adapter": {"rank": 16}},
     "adapter: rank 16, nf4": {"adapter": {"rank": 16, "weights": "nf4"}},
-    "adapter: rank 16, nf4, layer": {"adapter": {"rank": 16, "weights": "nf4"}, "recompute": "layer"},
+    "adapter: rank 16, nf4, layer": {"adapter": {"rank": 16, "weights": "nf4"}, "memory": {"recompute": "layer"}},
 }
 
 
@@ -39,6 +40,7 @@ def measure(settings: dict[str, Any], folder: Path, rows: int, length: int) -> d
     """Two steps as the stage `sft` would take them."""
     from bactrian.chat import Rendered
     from bactrian.stages.tune.sft import SFT
+    from bactrian.stages.tune.training import load_model, loop_settings
     from bactrian.store.artifact import Input, Workspace
     from bactrian.store.hardware import Hardware
     from bactrian.store.manifest import Kind
@@ -47,7 +49,7 @@ def measure(settings: dict[str, Any], folder: Path, rows: int, length: int) -> d
     inputs = {"start": Input("start", folder, Kind.MODEL, "")}
     workspace = Workspace.temporary(Path(mkdtemp()), inputs, 0, Hardware(dtype="bfloat16"))
     stage = SFT.model_validate({"model": "start", "data": "none", **settings})
-    model = stage.load(workspace, "start")
+    model = load_model(workspace, stage, "start")
     random = np.random.default_rng(0)
     data = [Rendered(draw_ids(random, length), [1.0] * length) for _ in range(2 * rows)]
     task = Supervised(model, data, batch_rows=rows, epochs=1, seed=0, micro_tokens=rows * length)
@@ -62,7 +64,7 @@ def measure(settings: dict[str, Any], folder: Path, rows: int, length: int) -> d
 
     from bactrian.train.loop import train
 
-    train("memory", model, Clock(), stage._settings(checkpoint_seconds=1e9), workspace)
+    train("memory", model, Clock(), replace(loop_settings(stage, {}), checkpoint_seconds=1e9), workspace)
     return {"peak_gib": peak_gigabytes(), "seconds": ends[1] - ends[0]}
 
 

@@ -21,10 +21,10 @@ from bactrian.data.io.formats import Fault
 from bactrian.data.io.rows import complete_row
 from bactrian.data.overlap.asked import Side
 from bactrian.data.overlap.benchmarks import read_benchmarks
-from bactrian.data.overlap.index import Index, Item
+from bactrian.data.overlap.index import Index, IndexedItem
 from bactrian.data.overlap.match import Matcher
 from bactrian.data.overlap.scan import evidence, scan
-from bactrian.data.overlap.table import Table, tabulate, too_short
+from bactrian.data.overlap.table import OverlapTable, tabulate, too_short
 
 TRAINING = """
 gsm8k_train.jsonl.gz mbpp_train_val.jsonl math_train_answers.jsonl.gz math_train_solutions_part.jsonl.gz
@@ -59,7 +59,7 @@ def main() -> None:
     print(json.dumps({side: {"cells": each["cells"], "short": each["short"]} for side, each in results.items()}))
 
 
-def measured(data: Path, items: list[Item], matcher: Matcher, folder: Path, side: Side) -> Table:
+def measured(data: Path, items: list[IndexedItem], matcher: Matcher, folder: Path, side: Side) -> OverlapTable:
     """The table of all training files."""
     shutil.rmtree(folder, ignore_errors=True)
     rows = (row for name in TRAINING.split() for row in training_rows(data / name))

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from bactrian.report import charts
 from bactrian.report.svg import coordinate, join, tag
-from bactrian.train.rl.watch import Look
+from bactrian.train.rl.held_out import HeldOutLook
 
 WIDTH, HEIGHT, TOP, BOTTOM, LEFT, RIGHT = 380.0, 280.0, 30.0, 38.0, 46.0, 10.0
 COLOURS = {"proxy": "#dc3912", "verifier": "#3366cc"}
@@ -31,7 +31,7 @@ class Curve:
     """A policy's training: one record of metrics a step, and the looks at held-out problems."""
 
     steps: list[dict[str, Any]]
-    looks: list[Look]
+    looks: list[HeldOutLook]
 
     def line(self, key: str) -> list[charts.Point]:
         return [(at, float(each[key])) for at, each in enumerate(self.steps) if key in each]
@@ -47,14 +47,14 @@ def read_curves(folder: Path) -> dict[str, Curve]:
     return {
         name: Curve(
             [json.loads(line) for line in (paths[name] / "metrics.jsonl").read_text().splitlines()],
-            [Look(**each) for each in json.loads((paths[name] / "looks.json").read_text())],
+            [HeldOutLook(**each) for each in json.loads((paths[name] / "looks.json").read_text())],
         )
         for name in COLOURS
         if name in paths
     }
 
 
-def error(look: Look) -> float:
+def error(look: HeldOutLook) -> float:
     """Standard error of a look's score."""
     return float((look.score * (1 - look.score) / len(look.scores)) ** 0.5)
 
@@ -135,7 +135,7 @@ def draw(curves: dict[str, Curve]) -> Markup:
     return tag("svg", box, join(panels))
 
 
-def mark(place: Any, look: Look, colour: str, alarm: bool) -> list[Markup]:
+def mark(place: Any, look: HeldOutLook, colour: str, alarm: bool) -> list[Markup]:
     """A look: a dot with one standard error, ringed where there was an alarm."""
     x, y = place((look.step, look.score))
     ends = [place((look.step, look.score + sign * error(look)))[1] for sign in (-1, 1)]

@@ -23,9 +23,9 @@ from sandbox.mutants import one_mutant  # the tests' own mutations
 from bactrian.data.io.code_tasks import humaneval_problems, mbpp_problems
 from bactrian.sandbox.attacks.forgeries import FORGERIES
 from bactrian.sandbox.attacks.siege import SUITE, besiege
+from bactrian.sandbox.choice import available
 from bactrian.sandbox.examination import examine
 from bactrian.sandbox.isolation import Isolation
-from bactrian.sandbox.selection import available
 from bactrian.verify import Item, verify_all
 from bactrian.verify.code.code import parse
 from bactrian.verify.verdict import Problem

@@ -19,7 +19,7 @@ from bactrian.data.io.files import read_rows
 from bactrian.data.synth.procedural import sums, word_problems
 from bactrian.generate.local import LocalEngine
 from bactrian.progress import progress
-from bactrian.think.forcing import Question, opened_prompt, think
+from bactrian.think.forcing import ThinkingQuestion, opened_prompt, think
 from bactrian.think.thought import Budget, Thought
 
 
@@ -49,7 +49,7 @@ def main() -> int:
     lines = []
     for size in asked.budgets:
         budget = Budget(size, asked.waits, answer=asked.answer)
-        questions = [Question(prompt, 1, seed, asked.temperature) for seed, prompt in enumerate(prompts)]
+        questions = [ThinkingQuestion(prompt, 1, seed, asked.temperature) for seed, prompt in enumerate(prompts)]
         before, start = engine.forwarded, time.monotonic()
         with progress(f"budget {size}", unit="token") as bar:
             thoughts = [group[0] for group in think(engine, questions, form, budget, on_tokens=bar.advance)]

@@ -14,18 +14,19 @@ from safetensors.torch import save_file
 
 from bactrian.chat import Rendered
 from bactrian.model.language_model import LanguageModel
-from bactrian.train.loop import Settings, Task, train
-from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
+from bactrian.train.loop import LoopSettings, TrainingTask, train
+from bactrian.train.losses import Objective
+from bactrian.train.preference import Preference, PreferencePair, reference_logprobs
 from bactrian.train.supervised import Supervised
 
 MICRO_TOKENS = 4096
 
 
-def make_task(name: str, model: LanguageModel, work: dict[str, Any]) -> Task:
+def make_task(name: str, model: LanguageModel, work: dict[str, Any]) -> TrainingTask:
     if name == "sft":
         rows = [Rendered(row["ids"], [float(w) for w in row["trained"]]) for row in work["rows"]]
         return Supervised(model, rows, batch_rows=work["batch"], epochs=1, seed=0, micro_tokens=MICRO_TOKENS)
-    pairs = [Pair(tuple(r["prompt"]), tuple(r["chosen"]), tuple(r["rejected"])) for r in work["rows"]]
+    pairs = [PreferencePair(tuple(r["prompt"]), tuple(r["chosen"]), tuple(r["rejected"])) for r in work["rows"]]
     reference = reference_logprobs(model, pairs, MICRO_TOKENS)
     objective = Objective("dpo", work["beta"])
     return Preference(
@@ -47,7 +48,7 @@ class PacedLog:
         pass
 
 
-def check(task: Task, model: LanguageModel, file: Path) -> None:
+def check(task: TrainingTask, model: LanguageModel, file: Path) -> None:
     """Loss and gradient of the first update, float32, to a file."""
     loss = 0.0
     for share in next(iter(task.updates(0))).micro_batches:
@@ -77,7 +78,7 @@ def main() -> None:
         pace.answer(ready=True)
         return
     log = PacedLog(pace, Path(asked.workload).parent / "ours", reference)
-    train(asked.task, model, task, Settings(learning_rate=1e-6, checkpoint_seconds=1e9), log)
+    train(asked.task, model, task, LoopSettings(learning_rate=1e-6, checkpoint_seconds=1e9), log)
 
 
 if __name__ == "__main__":

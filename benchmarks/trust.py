@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from typing import Any
 
 from bactrian.evaluate.catalogue import catalogue
 from bactrian.evaluate.gold_check import check_all
+from bactrian.store.hardware import machine
 from bactrian.verify import Pool
 
 HERE = Path(__file__).parent
@@ -126,7 +126,7 @@ def main() -> None:
     told = {
         "benchmark": "trust",
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": platform.processor(),
+        "machine": machine()["cpu"],
         "cores": os.cpu_count(),
         "seconds": seconds,
     }

@@ -20,7 +20,7 @@ from typing import Any
 
 from bactrian.data.synth.procedural import sums
 from bactrian.verify import Item, Pool, Verdict, verify
-from bactrian.verify.maths.pairs import PAIRS
+from bactrian.verify.maths.equivalent_pairs import PAIRS
 from bactrian.verify.maths.solution import boxed
 
 

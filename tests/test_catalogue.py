@@ -9,7 +9,7 @@ import pytest
 from bactrian.recipe.recipe import Recipe, load
 from bactrian.run.plan import Plan, plan
 from bactrian.stages.data.mix import Mix
-from bactrian.stages.data.source import Source
+from bactrian.stages.data.source import DataSource
 from bactrian.store.artifact import Store
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Licence
@@ -18,8 +18,8 @@ CATALOGUE = Path(__file__).parents[1] / "recipes" / "catalogue"
 RECIPES = sorted(file.stem for file in CATALOGUE.glob("*.yaml"))
 
 
-def sources(recipe: Recipe) -> dict[str, Source]:
-    return {step.name: step.stage for step in recipe.steps if isinstance(step.stage, Source)}
+def sources(recipe: Recipe) -> dict[str, DataSource]:
+    return {step.name: step.stage for step in recipe.steps if isinstance(step.stage, DataSource)}
 
 
 def mixture(recipe: Recipe, step: str = "mixture") -> Mix:

@@ -7,7 +7,7 @@ import pytest
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.run import runner
-from bactrian.run.log import StepRecord
+from bactrian.run.log import StepEntry
 from bactrian.run.plan import plan
 from bactrian.store import fingerprint, parts
 from bactrian.store.artifact import Store
@@ -31,7 +31,7 @@ def part(fakes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return path
 
 
-def again() -> dict[str, StepRecord]:
+def again() -> dict[str, StepEntry]:
     """A run as by a new process, which knows no hash yet."""
     fingerprint._read.cache_clear()
     fingerprint.code_fingerprint.cache_clear()

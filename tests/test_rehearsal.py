@@ -126,7 +126,8 @@ def test_methods_that_are_the_same_at_toy_scale_are_one(tmp_path: Path) -> None:
 def test_checkpoints_of_one_model_stay_apart(tmp_path: Path) -> None:
     steps = (
         "  p: {stage: problems, tasks: [{source: word_problems, count: 9}]}\n"
-        "  rl: {stage: rlvr, model: allenai/Llama-3.1-Tulu-3-8B-DPO, data: p, steps: 2000, keep_every: 500}\n"
+        "  rl: {stage: rlvr, model: allenai/Llama-3.1-Tulu-3-8B-DPO, data: p, steps: 2000,\n"
+        "       checkpoints: {keep_every: 500}}\n"
         "  late: {stage: checkpoint, model: rl, step: 1500}\n"
         "  early: {stage: checkpoint, model: rl, step: 500}\n"
         "  middle: {stage: checkpoint, model: rl, step: 1000}\n"

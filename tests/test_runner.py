@@ -15,7 +15,7 @@ from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.run import keys, prepare, runner
 from bactrian.run.keys import tasks
-from bactrian.run.log import StepRecord
+from bactrian.run.log import StepEntry
 from bactrian.run.plan import plan
 from bactrian.store.artifact import Store, Workspace
 from bactrian.store.manifest import Licence, Manifest
@@ -34,17 +34,17 @@ steps:
 ALL = ["data", "other", "sft", "dpo", "scores"]
 
 
-def run(*overrides: str, text: str = RECIPE, **options: str) -> dict[str, StepRecord]:
+def run(*overrides: str, text: str = RECIPE, **options: str) -> dict[str, StepEntry]:
     Path("r.yaml").write_text(text)
     records = runner.run(load(Path("r.yaml"), overrides), Store(Path("runs")), **options)  # type: ignore[arg-type]
     return {record.name: record for record in records}
 
 
-def made(records: dict[str, StepRecord]) -> list[str]:
+def made(records: dict[str, StepEntry]) -> list[str]:
     return [name for name, record in records.items() if record.status == "made"]
 
 
-def folder(record: StepRecord) -> Path:
+def folder(record: StepEntry) -> Path:
     return Path("runs") / record.path
 
 

@@ -3,7 +3,7 @@
 from bactrian.chat.messages import Message, Messages, check_messages
 from bactrian.chat.named_templates import NAMED
 from bactrian.chat.render import Rendered, prompt_ids, render, render_answer, split, truncate
-from bactrian.chat.template import ChatTemplate, template_for
+from bactrian.chat.template import ChatTemplate, template_for, template_names
 from bactrian.chat.thinking import (
     FORMATS,
     TAGS,
@@ -34,6 +34,7 @@ __all__ = [
     "render_answer",
     "split",
     "template_for",
+    "template_names",
     "thinking_format",
     "truncate",
 ]

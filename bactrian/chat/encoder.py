@@ -30,7 +30,7 @@ class Control:
     rstrip: bool
 
 
-class Encoder:
+class SegmentEncoder:
     """A private copy of the tokenizer that reads "<|im_end|>" in a message as the ten characters that it is.
 
     Special tokens are looked for in literal parts only. Literal and message text between two special tokens is

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bactrian.chat.messages import Message, Messages, check_messages
-from bactrian.chat.skeleton import Segment, shape_of
+from bactrian.chat.skeleton import TemplateSegment, shape_of
 from bactrian.chat.template import ChatTemplate
 from bactrian.errors import BactrianError
 
@@ -86,7 +86,7 @@ def split(rendered: Rendered, max_length: int) -> list[Rendered]:
     return [piece for piece in pieces if piece.trained]
 
 
-def _tokenise(messages: list[Message], template: ChatTemplate, where: str) -> list[tuple[Segment, list[int]]]:
+def _tokenise(messages: list[Message], template: ChatTemplate, where: str) -> list[tuple[TemplateSegment, list[int]]]:
     try:
         segments = template.segments(shape_of(messages))
         template.check_text(messages)
@@ -94,7 +94,7 @@ def _tokenise(messages: list[Message], template: ChatTemplate, where: str) -> li
         raise BactrianError(f"{where}: chat template '{template.name}': {error}") from None
     texts = template.texts(messages)
     encoder = template.encoder
-    tokenised: list[tuple[Segment, list[int]]] = []
+    tokenised: list[tuple[TemplateSegment, list[int]]] = []
     for segment in segments:
         after_answer = segment.turn is None and tokenised
         swallowed = bool(after_answer) and tokenised[-1][1][-1] in encoder.swallowing

@@ -15,7 +15,7 @@ Write = Callable[[Messages, bool], str]  # messages, with the generation prompt?
 
 
 @dataclass(frozen=True)
-class Segment:
+class TemplateSegment:
     """A stretch that is tokenised as one: what lies between two answers, or one answer with its end.
 
     `turn` is the number of the assistant message whose answer it is, None between answers.
@@ -32,7 +32,7 @@ def shape_of(messages: Messages) -> Shape:
     return tuple((m["role"], "reasoning_content" in m) for m in messages)
 
 
-def build(shape: Shape, write: Write, control: re.Pattern[str]) -> list[Segment]:
+def build(shape: Shape, write: Write, control: re.Pattern[str]) -> list[TemplateSegment]:
     """The segments of conversations of this shape; the generation prompt is last unless an assistant's turn is.
 
     Raises BactrianError when the template does not write each text once and in order, when an answer is not written as
@@ -41,7 +41,7 @@ def build(shape: Shape, write: Write, control: re.Pattern[str]) -> list[Segment]
     """
     messages = [_stand_in(i, role, reasoning) for i, (role, reasoning) in enumerate(shape)]
     whole = write(messages, shape[-1][0] != "assistant")
-    segments: list[Segment] = []
+    segments: list[TemplateSegment] = []
     start = 0
     for turn, (role, _) in enumerate(shape):
         if role != "assistant":
@@ -81,7 +81,7 @@ def _stand_in(i: int, role: str, reasoning: bool) -> Message:
 _STAND_IN = re.compile(r"(turn\d+(?:content|reasoning))")
 
 
-def _segment(text: str, turn: int | None) -> Segment:
+def _segment(text: str, turn: int | None) -> TemplateSegment:
     parts: list[str | Slot] = []
     for i, piece in enumerate(_STAND_IN.split(text)):
         if i % 2:
@@ -89,7 +89,7 @@ def _segment(text: str, turn: int | None) -> Segment:
             parts.append((number - 1, "content" if piece.endswith("content") else "reasoning_content"))
         elif piece:
             parts.append(piece)
-    return Segment(tuple(parts), turn)
+    return TemplateSegment(tuple(parts), turn)
 
 
 def _end(answer: str, content: str, turn: int, control: re.Pattern[str]) -> int:
@@ -106,7 +106,7 @@ def _end(answer: str, content: str, turn: int, control: re.Pattern[str]) -> int:
     return end.end()
 
 
-def _all_written(messages: Messages, segments: list[Segment]) -> None:
+def _all_written(messages: Messages, segments: list[TemplateSegment]) -> None:
     slots = [part for segment in segments for part in segment.parts if not isinstance(part, str)]
     wanted = [(i, field) for i, m in enumerate(messages) for field in ("reasoning_content", "content") if field in m]
     if slots == wanted:

@@ -6,22 +6,24 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bactrian.chat.encoder import Encoder
+from bactrian.chat.encoder import SegmentEncoder
 from bactrian.chat.messages import Message, Messages
 from bactrian.chat.named_templates import BOS_FIRST, NAMED, PINNED_DATE
-from bactrian.chat.skeleton import Segment, Shape, Slot, build, expect, shape_of
+from bactrian.chat.skeleton import Shape, Slot, TemplateSegment, build, expect, shape_of
 from bactrian.errors import BactrianError
+from bactrian.store.plugins import Plugins
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+PLUGINS: Plugins[str] = Plugins("bactrian.templates", "template", "Jinja text", lambda found: isinstance(found, str))
 RENDERER_VERSION = 1  # raise when the same messages and template come to give other ids
 
 
 class ChatTemplate:
     """A tokenizer and a Jinja template that passed the checks of `load`.
 
-    name     "model", one of `NAMED`, or "jinja"
+    name     "model", one of `template_names()`, or "jinja"
     text     the Jinja text, with the beginning-of-sequence token added where it was missing, and today's date, where it
              writes one, pinned to 1 January 2025; save it as the `chat_template` of a trained model
     end_ids  tokens that end an assistant turn, for engines to stop at: first the one that is trained, then the
@@ -34,13 +36,13 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self.name = name
         self.text = text
-        self.encoder = Encoder(tokenizer)
+        self.encoder = SegmentEncoder(tokenizer)
         self._trims: dict[str, Callable[[str], str]] = {}
-        self._segments: dict[Shape, list[Segment]] = {}
+        self._segments: dict[Shape, list[TemplateSegment]] = {}
 
     @classmethod
     def load(cls, tokenizer: "PreTrainedTokenizerBase", name: str = "model") -> "ChatTemplate":
-        """The template called `name`: "model" (the tokenizer's own), one of `NAMED`, or Jinja text.
+        """The template called `name`: "model" (the tokenizer's own), one of `template_names()`, or Jinja text.
 
         Probe conversations (with and without a system turn, several turns, white space, reasoning) are rendered, and a
         BactrianError says what is wrong with a template that
@@ -51,12 +53,13 @@ class ChatTemplate:
         - writes text that the tokenizer has no tokens for, or the beginning-of-sequence token twice.
         A template that refuses system turns by itself is accepted; rows with one are then refused.
         """
-        template = cls(tokenizer, name if name in NAMED or name == "model" else "jinja", _jinja_text(tokenizer, name))
+        named = name == "model" or name in template_names()
+        template = cls(tokenizer, name if named else "jinja", _jinja_text(tokenizer, name))
         try:
             template._add_bos()
             template._check()
         except BactrianError as error:
-            advice = "" if name in NAMED else f"\n  a named template may fit: {', '.join(NAMED)}"
+            advice = "" if name in NAMED else f"\n  a named template may fit: {', '.join(template_names())}"
             raise BactrianError(
                 f"chat template '{template.name}' does not work with the tokenizer of '{tokenizer.name_or_path}': "
                 f"{error}{advice}"
@@ -88,7 +91,7 @@ class ChatTemplate:
         except Exception as error:  # a template is somebody else's program: any failure is its refusal
             raise TemplateRefusal(f"it refuses {', '.join(m['role'] for m in messages)}: {error}") from None
 
-    def segments(self, shape: Shape) -> list[Segment]:
+    def segments(self, shape: Shape) -> list[TemplateSegment]:
         """What the template writes around messages of this shape; checked the first time a shape is seen."""
         if shape not in self._segments:
             self._segments[shape] = build(shape, self.write, self.encoder.pattern)
@@ -178,17 +181,24 @@ def template_for(tokenizer: "PreTrainedTokenizerBase") -> str:
     return "model" if tokenizer.chat_template else "tulu"
 
 
+def template_names() -> list[str]:
+    """Of all named templates: `NAMED`, then those of other packages (entry points `bactrian.templates`)."""
+    return [*NAMED, *PLUGINS.names(own=[*NAMED, "model"])]
+
+
 def _jinja_text(tokenizer: "PreTrainedTokenizerBase", name: str) -> str:
     if name in NAMED:
         return NAMED[name]
     if "{{" in name or "{%" in name:
         return _pinned(name)
+    if name in template_names():
+        return _pinned(PLUGINS.use(name))
     if name != "model":
-        raise BactrianError(f"chat template '{name}': expected model, {', '.join(NAMED)}, or Jinja text")
+        raise BactrianError(f"chat template '{name}': expected model, {', '.join(template_names())}, or Jinja text")
     if not tokenizer.chat_template:
         raise BactrianError(
             f"chat template 'model': the tokenizer of '{tokenizer.name_or_path}' has none; "
-            f"name one of {', '.join(NAMED)}"
+            f"name one of {', '.join(template_names())}"
         )
     return _pinned(str(tokenizer.get_chat_template()))
 

@@ -1,4 +1,4 @@
-"""How a model's thinking is told from its answer: read off the chat template, chosen by name, or given."""
+"""How a model's thinking is separated from its answer: as the chat template does it, by a named format, or as given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ TAGS: Tags = ("<think>", "</think>")
 
 @dataclass(frozen=True)
 class Parts:
-    """A completion with its thinking told apart.
+    """A completion with its thinking separated from its answer.
 
     text: the whole. Its thinking stands between the tags that a reader looks for, where the template's own way of
         saying so is not text (a control token) or other text (a closing tag within it is then left out); else it is
@@ -155,7 +155,7 @@ class ThinkingReader:
         return bool(opening) and prompt.rstrip().endswith(opening)
 
     def parts(self, ids: Sequence[int], text: str, opened: bool = False, tags: Sequence[str] | None = TAGS) -> Parts:
-        """A completion's tokens and text told apart.
+        """A completion's tokens and text, thinking and answer separated.
 
         Args:
             opened: the prompt has opened the thinking, so that all is thinking until it ends.

@@ -90,7 +90,7 @@ def _told_apart(reader: ThinkingReader, parts: Parts) -> tuple[str, str | None]:
     return thinking, answer if parts.answer_tokens else None
 
 
-class Screen:
+class ChatScreen:
     """Writes what a model says as it comes. Thinking stands between two lines, and is dim on a terminal.
 
     Control characters are written out, so that a model cannot steer the terminal.
@@ -131,7 +131,7 @@ def _ask(source: TextIO) -> str | None:
 
 def _print_stream(engine: LocalEngine, request: Request, reader: ThinkingReader, opened: bool, target: TextIO) -> Parts:
     """Print what is said as it comes; Ctrl-C cuts it off. Returns what was said."""
-    parts, screen, start = Parts("", 0, 0, 0), Screen(target), 0
+    parts, screen, start = Parts("", 0, 0, 0), ChatScreen(target), 0
     try:
         for said in engine.follow(request):
             parts = reader.parts(said.ids, engine.text(said.ids), opened)

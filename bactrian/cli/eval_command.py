@@ -1,6 +1,4 @@
-"""The commands of evaluation: `eval` asks a model a suite, `compare` holds two evaluations against each other,
-`power` says how many questions a difference needs, `ledger` who looked at what.
-"""
+"""The command `eval`: models are asked tasks of the catalogue, as a recipe of one step."""
 
 from __future__ import annotations
 
@@ -10,18 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bactrian.cli.options import store_option
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
     from bactrian.recipe.recipe import Recipe
 
 Run = Callable[["Recipe", Path], None]
-_store = click.option(
-    "--store",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    help="Folder of artifacts and runs.  [default: runs]",
-)
 
 
 def eval_command(run_recipe: Run) -> click.Command:
@@ -73,7 +66,7 @@ def eval_command(run_recipe: Run) -> click.Command:
         metavar="FOLDER",
         help="Ask nothing: write the questions as tasks of lm-evaluation-harness, for its --include_path.",
     )
-    @_store
+    @store_option
     def command(
         models: tuple[str, ...],
         store: Path,
@@ -254,250 +247,4 @@ def gold_table(
             each.get("fault") or "refused" in each or ("absent" in each and name in named)
             for name, each in found.items()
         )
-    )
-
-
-@click.command("compare")
-@click.argument("before")
-@click.argument("after")
-@click.option("--flips", type=click.IntRange(min=0), default=3, show_default=True, help="Flipped questions to show.")
-@click.option("--groups", is_flag=True, help="Show the groups of each task (subjects, categories).")
-@click.option(
-    "--to",
-    "form",
-    type=click.Choice(["terminal", "markdown", "latex", "html", "json"]),
-    default="terminal",
-    show_default=True,
-)
-def compare_command(before: str, after: str, flips: int, groups: bool, form: str) -> None:
-    """Two evaluations on the same questions, paired: FOLDER, or FOLDER:MODEL where it holds several models.
-
-    A file of lm-evaluation-harness's samples is read too.
-    """
-    from bactrian.evaluate import comparison
-    from bactrian.evaluate.score_tables import as_text, print_table
-
-    sides = [side_of(ref) for ref in (before, after)]
-    found = comparison.compare(*sides)
-    names = [side.name for side in sides]
-    heads = ["task", "metric", "n", *names, "difference", "95 % interval", "p", "p (Holm)", "test"]
-    lines = [difference_line(each) for each in found]
-    if form != "terminal":
-        value = comparison.as_json(found, sides[0].name, sides[1].name)
-        click.echo(as_text(form, heads, lines, value))
-        return
-    print_table(f"{sides[0].name} → {sides[1].name}", heads, lines)
-    for each in found:
-        if groups and len(each.groups) > 1:
-            print_table(
-                each.task,
-                ["group", "n", sides[0].name, sides[1].name, "difference"],
-                [group_line(name, *numbers) for name, numbers in each.groups.items()],
-            )
-        show_flips(each, flips)
-
-
-def side_of(ref: str) -> Any:
-    from bactrian.evaluate.comparison import read_side
-    from bactrian.evaluate.harness import is_samples, side_of_samples
-
-    return side_of_samples(Path(ref)) if is_samples(Path(ref)) else read_side(ref)
-
-
-def difference_line(each: Any) -> list[str]:
-    low, high = (f"{100 * bound:+.1f}" for bound in each.comparison.interval)
-    return [
-        each.task,
-        each.metric,
-        f"{each.n:,}",
-        f"{100 * each.before:.1f}",
-        f"{100 * each.after:.1f}",
-        f"{100 * each.comparison.difference:+.1f}",
-        f"{low} to {high}",
-        f"{each.comparison.p:.2g}",
-        f"{each.adjusted:.2g}",
-        each.comparison.test,
-    ]
-
-
-def group_line(name: str, before: float, after: float, n: int) -> list[str]:
-    return [name, str(n), f"{100 * before:.1f}", f"{100 * after:.1f}", f"{100 * (after - before):+.1f}"]
-
-
-def show_flips(each: Any, limit: int) -> None:
-    """The first questions that only one of the two has right."""
-    from bactrian.progress import printable
-
-    gained = [flip for flip in each.flips if flip.after > flip.before]
-    lost = [flip for flip in each.flips if flip.after < flip.before]
-    click.echo(f"{each.task}: {len(gained)} gained, {len(lost)} lost")
-    for word, flips in (("gained", gained), ("lost", lost)):
-        for flip in flips[:limit]:
-            said = [printable(" ".join(text.split())[-160:]) for text in flip.answers]
-            click.echo(f"  {word} {flip.question} {flip.group}\n    before: {said[0]}\n    after:  {said[1]}")
-
-
-@click.command("scores")
-@click.argument("folders", nargs=-1, required=True)
-@click.option(
-    "--to",
-    "form",
-    type=click.Choice(["terminal", "markdown", "latex", "html", "json", "lm-eval"]),
-    default="terminal",
-    show_default=True,
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for lm-evaluation-harness's files.")
-def scores_command(folders: tuple[str, ...], form: str, out: Path | None) -> None:
-    """The scores of an evaluation as a table, or as results and samples in lm-evaluation-harness's layout.
-
-    Several evaluations, FOLDER or FOLDER:MODEL, are taken for training seeds of one recipe: mean and spread.
-    """
-    from bactrian.evaluate.harness import write_results
-    from bactrian.evaluate.records import read_records
-    from bactrian.evaluate.results import read_results
-    from bactrian.evaluate.score_tables import as_text, print_table, score_lines
-
-    if len(folders) > 1:
-        return seeds_table(folders, form)
-    folder = Path(folders[0])
-    results = read_results(folder)
-    if form == "lm-eval":
-        if out is None:
-            raise BactrianError("--to lm-eval writes files: name a folder with --out")
-        for written in write_results(out, results, read_records(folder / "questions.parquet")):
-            click.echo(written)
-        return
-    heads, lines = score_lines(results)
-    if form == "terminal":
-        print_table("Scores", heads, lines)
-    else:
-        click.echo(as_text(form, heads, lines, results))
-    return None
-
-
-def seeds_table(folders: tuple[str, ...], form: str) -> None:
-    """Each task's mean over runs, their standard deviation and the mean's interval (Student's t)."""
-    from bactrian.evaluate.comparison import mean_of, read_side, refuse_edited
-    from bactrian.evaluate.power import seed_spread
-    from bactrian.evaluate.score_tables import as_text, print_table
-
-    sides = [read_side(folder) for folder in folders]
-    tasks = [task for task in sides[0].records if all(task in side.records for side in sides)]
-    if not tasks:
-        raise BactrianError(f"no task was answered in all of {', '.join(folders)}")
-    for task in tasks:
-        for side in sides[1:]:
-            refuse_edited(task, sides[0].tasks.get(task, {}), side.tasks.get(task, {}))
-    lines, found = [], {}
-    for task in tasks:
-        scores = [mean_of(task, side) for side in sides]
-        mean, deviation, (low, high) = seed_spread(scores)
-        found[task] = {"scores": scores, "mean": mean, "deviation": deviation, "interval": [low, high]}
-        shown = ", ".join(f"{100 * score:.1f}" for score in scores)
-        interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        lines.append([task, shown, f"{100 * mean:.1f}", f"{100 * deviation:.2f}", interval])
-    heads = ["task", "scores", "mean", "deviation", "95 % interval of the mean"]
-    if form == "terminal":
-        print_table(f"spread over {len(sides)} runs", heads, lines)
-    else:
-        click.echo(as_text(form, heads, lines, found))
-
-
-@click.command("power")
-@click.option("--questions", "-n", type=click.IntRange(min=2), help="Questions: which difference can they show?")
-@click.option("--difference", type=float, help="Points of difference: how many questions does it need?")
-@click.option("--score", type=click.FloatRange(0, 100), default=50.0, show_default=True, help="Score, percent.")
-@click.option(
-    "--disagree",
-    type=click.FloatRange(0, 100),
-    help="Percent of questions on which two models differ; by default as for independent answers.",
-)
-@click.option("--power", type=click.FloatRange(0.01, 0.999), default=0.8, show_default=True)
-@click.option("--alpha", type=click.FloatRange(1e-6, 0.5), default=0.05, show_default=True)
-@click.option(
-    "--tests", type=click.IntRange(min=1), default=1, show_default=True, help="Tasks that are tested at once."
-)
-def power_command(
-    questions: int | None,
-    difference: float | None,
-    score: float,
-    disagree: float | None,
-    power: float,
-    alpha: float,
-    tests: int,
-) -> None:
-    """How small a difference of two models so many questions can show, or how many questions a difference needs."""
-    from bactrian.evaluate.power import detectable, needed, spread_of
-
-    if (questions is None) == (difference is None):
-        raise BactrianError("expected either --questions N or --difference POINTS")
-    if difference is not None and not 0 < abs(difference) <= 100:
-        raise BactrianError(f"--difference: found {difference:g}, expected points of a score, more than 0, at most 100")
-    if not 0 < score < 100:
-        raise BactrianError(
-            f"--score: found {score:g}: where all is right or all wrong no difference has an error; "
-            f"expected more than 0 and less than 100"
-        )
-    if disagree is not None and (disagree == 0 or (difference is not None and abs(difference) > disagree)):
-        raise BactrianError(
-            f"--disagree: found {disagree:g}: two models that differ on {disagree:g} % of the "
-            f"questions cannot be {abs(difference or 1):g} points apart"
-        )
-    level = alpha / tests
-    apart = None if disagree is None else disagree / 100
-    if questions is not None:
-        found = detectable(questions, score / 100, apart, power, level)
-        click.echo(
-            f"{questions:,} questions, score about {score:g} %: a paired difference of {100 * found:.2f} points "
-            f"is found {power:.0%} of the time (two-sided {level:.2g}); one model's own 95 % interval is about "
-            f"± {100 * spread_of(questions, score / 100):.2f} points"
-        )
-    else:
-        assert difference is not None
-        n = needed(abs(difference) / 100, score / 100, apart, power, level)
-        click.echo(
-            f"{n:,} questions find a paired difference of {abs(difference):g} points at a score of about "
-            f"{score:g} % {power:.0%} of the time (two-sided {level:.2g})"
-        )
-
-
-@click.command("ledger")
-@click.option("--rebuild", is_flag=True, help="Where it lost lines and no copy is left: write what results prove.")
-@_store
-def ledger_command(rebuild: bool, store: Path) -> None:
-    """Who looked at which unseen task with which model, and whether the ledger is whole."""
-    from bactrian.evaluate.ledger import GAP, Ledger
-    from bactrian.evaluate.score_tables import print_table
-    from bactrian.store.artifact import Store
-
-    if not store.is_dir():
-        raise BactrianError(f"{store}: no such folder; expected a store, whose ledger it is (--store)")
-    ledger = Ledger(Store(store))
-    if rebuild:
-        click.echo(f"{ledger.path}: {len(ledger.rebuild())} lines written anew")
-    looks = ledger.checked()
-    copied = ledger.all_looks()[sum(look.rebuilt != GAP for look in looks) :]
-    lines = [
-        [str(look.number), look.when, look.who, look.task, look.model, look.model_hash[:12], look.reason, look.rebuilt]
-        for look in looks
-    ]
-    lines += [
-        [
-            "",
-            look.when,
-            look.who,
-            look.task,
-            look.model,
-            look.model_hash[:12],
-            look.reason,
-            f"copied in; line {look.number} of ledger {look.ledger}",
-        ]
-        for look in copied
-    ]
-    print_table("Looks at unseen tasks", ["", "when", "who", "task", "model", "weights", "reason", "from"], lines)
-    gaps = sum(look.rebuilt == GAP for look in looks)
-    click.echo(
-        f"{len(looks) - gaps} looks; every seal fits"
-        + (f"; rebuilt with {gaps} gaps" if gaps else "")
-        + (f"; {len(copied)} more by results of other stores" if copied else "")
     )

@@ -12,9 +12,11 @@ from typing import Any
 import click
 
 from bactrian import __version__
-from bactrian.cli.eval_command import compare_command, eval_command, ledger_command, power_command, scores_command
+from bactrian.cli.eval_command import eval_command
+from bactrian.cli.options import store_option
 from bactrian.cli.sandbox_command import sandbox_commands
-from bactrian.cli.think_command import think
+from bactrian.cli.score_commands import compare_command, ledger_command, power_command, scores_command
+from bactrian.cli.think_command import model_folder, think
 from bactrian.cli.verify_command import verify_commands
 from bactrian.errors import BactrianError
 
@@ -31,12 +33,6 @@ _QUIET = {
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify", "compare", "scores", "power", "ledger")
 
-_store = click.option(
-    "--store",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    help="Folder of artifacts and runs.  [default: runs]",
-)
 _set = click.option(
     "--set", "overrides", multiple=True, metavar="STEP.FIELD=VALUE", help="Change a setting; repeatable."
 )
@@ -108,7 +104,7 @@ class _Commands(click.Group):
             return None
         from bactrian.cli.stage_command import stage_command
 
-        return stage_command(stage, [_store, _set], _run_recipe)
+        return stage_command(stage, [store_option, _set], _run_recipe)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -135,7 +131,7 @@ def commands() -> None:
 @_set
 @click.option("--only", metavar="STEP", help="Make just this step; its inputs must exist.")
 @click.option("--from", "from_step", metavar="STEP", help="Make this step and all after it again.")
-@_store
+@store_option
 def run(recipe: Path, overrides: tuple[str, ...], only: str | None, from_step: str | None, store: Path) -> None:
     """Make what is missing of a recipe, resuming what was cut; then write the report."""
     from bactrian.recipe.recipe import load
@@ -146,7 +142,7 @@ def run(recipe: Path, overrides: tuple[str, ...], only: str | None, from_step: s
 @commands.command()
 @_recipe
 @_set
-@_store
+@store_option
 def plan(recipe: Path, overrides: tuple[str, ...], store: Path) -> None:
     """Show the steps, what exists, and what the rest would take. Makes nothing."""
     from bactrian.cli.tables import print_plan
@@ -161,7 +157,7 @@ def plan(recipe: Path, overrides: tuple[str, ...], store: Path) -> None:
 @_recipe
 @_set
 @click.option("--family", metavar="NAME", help="Of models whose name does not say it: llama, olmo2, qwen3, …")
-@_store
+@store_option
 def rehearse(recipe: Path, overrides: tuple[str, ...], family: str | None, store: Path) -> None:
     """Run every step of a recipe at toy scale: made-up rows, tiny models of random weights, this machine.
 
@@ -174,10 +170,38 @@ def rehearse(recipe: Path, overrides: tuple[str, ...], family: str | None, store
 
 
 @commands.command()
+@store_option
+def doctor(store: Path) -> int:
+    """What this machine and installation have, what is missing, and what is slow. Status 1: a run would fail."""
+    from bactrian.cli.tables import print_findings
+    from bactrian.run.doctor import examine
+
+    return print_findings(examine(store))
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+def schema(file: Path | None) -> None:
+    """Write the JSON schema of recipes to FILE, or print it: editors complete and check recipes with it.
+
+    A recipe that begins with `# yaml-language-server: $schema=FILE` is checked as you type.
+    """
+    import json
+
+    from bactrian.recipe.schema import recipe_schema
+
+    text = json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
+    if file is None:
+        click.echo(text, nl=False)
+    else:
+        file.write_text(text, encoding="utf-8")
+
+
+@commands.command()
 @click.argument("artifact")
 @_run_name
 @click.option("--json", "as_json", is_flag=True, help="The manifest as it is.")
-@_store
+@store_option
 def show(artifact: str, run_name: str | None, as_json: bool, store: Path) -> None:
     """Print a manifest: ARTIFACT is a folder, the beginning of a key, or with --run a step's name."""
     from bactrian.cli.tables import print_manifest
@@ -195,7 +219,7 @@ def show(artifact: str, run_name: str | None, as_json: bool, store: Path) -> Non
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@_store
+@store_option
 def report(run: Path, store: Path) -> None:
     """Write the report of a run; RUN is its folder or its name."""
     from bactrian.report import write_report
@@ -209,11 +233,10 @@ def report(run: Path, store: Path) -> None:
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@_store
+@store_option
 def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: int, seed: int, store: Path) -> None:
     """Talk to a model: an artifact (as in `show`), embedded:NAME, a folder or a Hub id."""
     from bactrian.cli.chat_console import chat as talk
-    from bactrian.cli.model_argument import model_folder
 
     talk(model_folder(model, run_name, store), temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
 
@@ -236,7 +259,7 @@ def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: i
     metavar="FILE",
     help="Write a page to browse rows, drops, duplicates and overlap with test items.",
 )
-@_store
+@store_option
 def data(
     path: str, run_name: str | None, layout: str, text_rows: Any, limit: int | None, html: Path | None, store: Path
 ) -> None:

@@ -25,10 +25,10 @@ def sandbox_commands() -> None:
 def run(file: Path, stdin: Path | None, seconds: int, memory: int, rlimits: bool) -> int:
     """Run a Python program in the sandbox; print what it prints. Exits with 1 unless it ran to its end."""
     from bactrian.progress import printable
-    from bactrian.sandbox import Limits, chosen, run_program, want
+    from bactrian.sandbox import Limits, chosen_isolation, run_program, want
 
     want("rlimits" if rlimits else "isolated")
-    isolation = chosen()
+    isolation = chosen_isolation()
     limits = Limits(wall=float(seconds), cpu=seconds, memory=memory << 20)
     done = run_program(_read(file), isolation, _read(stdin) if stdin else "", limits)
     click.echo(printable(done.output), nl=False)
@@ -43,7 +43,7 @@ def run(file: Path, stdin: Path | None, seconds: int, memory: int, rlimits: bool
 def check(attacks: tuple[str, ...], quick: bool) -> int:
     """Say what isolation works here, and put the attacks to it, or those named. Exits with 1 if one gets through."""
     from bactrian.sandbox import available
-    from bactrian.sandbox.selection import strongest
+    from bactrian.sandbox.choice import strongest
 
     for isolation, problem in available():
         click.echo(f"{isolation.name}: {'works' if problem is None else problem}")

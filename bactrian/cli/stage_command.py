@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,15 @@ import click
 from pydantic.fields import FieldInfo
 
 from bactrian.errors.wording import show, type_in_words
+from bactrian.recipe.groups import groups_of
 from bactrian.stages.stage import Stage
+from bactrian.train.registry import OneOf
 
 if TYPE_CHECKING:
     from bactrian.recipe.recipe import Recipe
 
+INSIDE = "__"
+"""Between a group and a setting in it, in the name of an option; in its flag it is a dot: --watch.look-every."""
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -22,10 +26,6 @@ def stage_command(
     stage: type[Stage], shared: Sequence[Decorator], run_recipe: Callable[["Recipe", Path], None]
 ) -> click.Command:
     """The command of a stage. `shared` adds --store and --set; `run_recipe(recipe, store)` does the work."""
-    fields = sorted(
-        ((name, field) for name, field in stage.model_fields.items() if name != "seed"),
-        key=lambda item: not item[1].is_required(),
-    )
 
     def callback(store: Path, overrides: tuple[str, ...], run_name: str, seed: int, **values: Any) -> None:
         given = {name: value for name, value in values.items() if value not in (None, ())}
@@ -38,9 +38,36 @@ def stage_command(
         click.Option(["--name", "run_name"], default=stage.name, show_default=True, help="Name of the run."),
         click.Option(["--seed"], type=click.IntRange(min=0), default=0, show_default=True),
     ]
-    command = click.command(stage.name, help=stage.__doc__, short_help=_first_sentence(stage.__doc__))(decorated)
-    command.params = [*(_option(name, field) for name, field in fields), *common, *command.params]
+    about = {"help": stage.__doc__, "short_help": _first_sentence(stage.__doc__)}
+    command = click.command(stage.name, cls=_StageCommand, **about)(decorated)
+    command.groups = {name: stage.model_fields[name].description or "" for name in groups_of(stage)}
+    command.params = [*_options(stage), *common, *command.params]
     return command
+
+
+class _StageCommand(click.Command):
+    """A command whose help has the settings of each group under a heading of their own."""
+
+    groups: dict[str, str]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        shown = {param.name: record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))}
+        inside = {name for name in shown if str(name).partition(INSIDE)[0] in self.groups and INSIDE in str(name)}
+        with formatter.section("Options"):
+            formatter.write_dl([record for name, record in shown.items() if name not in inside])
+        for group, described in self.groups.items():
+            with formatter.section(f"Group {group} ({described})"):
+                formatter.write_dl([shown[name] for name in shown if str(name).startswith(group + INSIDE)])
+
+
+def _options(stage: type[Stage]) -> Iterator[click.Option]:
+    """An option for each setting, required ones first; of a group, for each setting in it."""
+    groups = groups_of(stage)
+    for name, field in sorted(stage.model_fields.items(), key=lambda item: not item[1].is_required()):
+        if name != "seed" and (name not in groups or not field.default_factory):
+            yield _option(name, field)
+    for group, record in groups.items():
+        yield from (_option(f"{group}{INSIDE}{name}", field) for name, field in record.model_fields.items())
 
 
 def one_step_recipe(
@@ -52,14 +79,24 @@ def one_step_recipe(
 
     settings: dict[str, Any] = {"stage": stage.name}
     origins: dict[Place, str] = {}
-    for field, value in given.items():
-        origin = f"{_flag(field)} {' '.join(value) if isinstance(value, tuple) else value}"
-        settings[field] = _value(stage.model_fields[field].annotation, value, origin)
-        origins["steps", stage.name, field] = origin
+    groups = groups_of(stage)
+
+    def put(path: list[str], value: Any, origin: str) -> None:
+        inside = len(path) == 2 and path[0] in groups
+        if inside and not isinstance(settings.get(path[0]), dict):
+            settings[path[0]] = {}
+        holder = settings[path[0]] if inside else settings
+        holder[path[-1] if inside else ".".join(path)] = value
+        origins["steps", stage.name, *path] = origin
+
+    for option, value in given.items():
+        origin = f"{_flag(option)} {' '.join(value) if isinstance(value, tuple) else value}"
+        *group, field = option.split(INSIDE)
+        record = groups[group[0]] if group else stage
+        put([*group, field], _value(record.model_fields[field].annotation, value, origin), origin)
     for override in overrides:
         field, _, text = override.removeprefix(f"{stage.name}.").partition("=")
-        settings[field] = parse_value(text, f"--set {override}")
-        origins["steps", stage.name, field] = f"--set {override}"
+        put(field.split("."), parse_value(text, f"--set {override}"), f"--set {override}")
     data = {"name": name, "seed": seed, "steps": {stage.name: settings}}
     return check(Document(f"bactrian {stage.name}", "", data, origins=origins), Path())
 
@@ -71,15 +108,18 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     elif field.default not in (None, [], (), {}) and not field.default_factory:
         help_text += f"  [default: {show(field.default)}]"
     if annotation in (bool, bool | None):
-        flag = name.replace("_", "-")
+        flag = _flag(name).removeprefix("--")
         return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=help_text.strip())
     several = _is_list(annotation)
-    metavar = "VALUE,…" if several else _metavar(annotation)
+    metavar = "VALUE,…" if several else _metavar(field)
     return click.Option([_flag(name), name], multiple=several, metavar=metavar, help=help_text.strip())
 
 
-def _metavar(annotation: Any) -> str:
+def _metavar(field: FieldInfo) -> str:
     """ "[dpo|simpo]" for choices, else TEXT, NUMBER, MAPPING."""
+    annotation = field.annotation
+    if registered := next((mark for mark in field.metadata if isinstance(mark, OneOf)), None):
+        return f"[{'|'.join(registered.names())}]"
     if typing.get_origin(annotation) is typing.Literal:
         return f"[{'|'.join(map(str, typing.get_args(annotation)))}]"
     return (type_in_words(annotation) or "YAML").upper().removeprefix("A ").removeprefix("WHOLE ")
@@ -117,7 +157,7 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.replace(INSIDE, ".").replace("_", "-")
 
 
 def _first_sentence(text: str | None) -> str:

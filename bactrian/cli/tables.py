@@ -1,6 +1,7 @@
 """Plans and manifests as tables on the terminal. All text is shown as it is: no markup, no control characters."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.box import SIMPLE
@@ -10,8 +11,22 @@ from rich.text import Text
 
 from bactrian.progress import duration, printable
 from bactrian.recipe.recipe import Compute
+from bactrian.run.doctor import Finding
 from bactrian.run.plan import EFFICIENCY, Plan, PlannedStep
 from bactrian.store.manifest import Manifest
+
+
+def print_findings(findings: Iterable[Finding]) -> int:
+    """Each finding as it is made, its advice below it; returns 1 if one is broken, else 0."""
+    out, status = open_console(), 0
+    colours = {"good": "green", "slow": "yellow", "missing": "cyan", "broken": "red"}
+    for each in findings:
+        status |= each.state == "broken"
+        line = Text.assemble((f"{each.state:<8}", colours[each.state]), f"{each.what:<20}", printable(each.found))
+        out.print(line, soft_wrap=True)
+        if each.advice:
+            out.print(Text(" " * 28 + "→ " + printable(each.advice)), soft_wrap=True)
+    return int(status)
 
 
 def print_plan(plan: Plan) -> None:

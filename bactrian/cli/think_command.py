@@ -8,7 +8,7 @@ import click
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
-    from bactrian.generate.chat_server import Server
+    from bactrian.generate.chat_server import Endpoint
     from bactrian.generate.completions_server import CompletionEngine
 
 TRIES = 2
@@ -36,7 +36,7 @@ TRIES = 2
     "form",
     default="auto",
     show_default=True,
-    help="How thinking is told from answer: auto (the chat template's way), tags, think, s1.",
+    help="How thinking and answer are separated: auto (the chat template's way), tags, think, s1.",
 )
 @click.option("--template", help="Chat template, where not the model's own.")
 @click.option("--system", default="", help="A system turn.")
@@ -87,9 +87,8 @@ def think(
     MODEL is an artifact (as in `show`), embedded:NAME, a folder or a Hub id.
     """
     from bactrian.chat import thinking_format
-    from bactrian.cli.model_argument import model_folder
     from bactrian.cli.think_console import think_afar, think_aloud
-    from bactrian.generate.chat_server import Server
+    from bactrian.generate.chat_server import Endpoint
     from bactrian.generate.local import LocalEngine
     from bactrian.think.thought import Budget
 
@@ -99,14 +98,14 @@ def think(
     messages = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": question}]
     limits = Budget(budget, waits, extension, final, answer, greedy_answer=temperature == 0)
     if server is not None:
-        remote = _remote(folder, template, Server(server, served_as or model, key_name, timeout=timeout, tries=TRIES))
+        remote = _remote(folder, template, Endpoint(server, served_as or model, key_name, timeout=timeout, tries=TRIES))
         think_afar(remote, messages, thinking_format(remote.template, form), limits, temperature=temperature, seed=seed)
         return
     engine = LocalEngine.load(folder, template=template, rows=1)
     think_aloud(engine, messages, thinking_format(engine.template, form), limits, temperature=temperature, seed=seed)
 
 
-def _remote(folder: Path, template: str | None, server: "Server") -> "CompletionEngine":
+def _remote(folder: Path, template: str | None, server: "Endpoint") -> "CompletionEngine":
     """The engine behind a server, with the tokenizer, template and context of the model in the folder."""
     from bactrian.chat import ChatTemplate, template_for
     from bactrian.generate.completions_server import CompletionEngine
@@ -115,3 +114,17 @@ def _remote(folder: Path, template: str | None, server: "Server") -> "Completion
     tokenizer = load_tokenizer(folder)
     chat = ChatTemplate.load(tokenizer, template or template_for(tokenizer))
     return CompletionEngine(server, chat, context_of(folder) or 2**30)
+
+
+def model_folder(model: str, run_name: str | None, store: Path) -> Path:
+    """The folder of a MODEL: an artifact (as in `show`), embedded:NAME, a folder or a Hub id.
+
+    Raises BactrianError for what is none of these.
+    """
+    from bactrian.recipe.references import problem_with, resolve
+    from bactrian.store.artifact import Store
+    from bactrian.store.manifest import Kind
+
+    if run_name is None and problem_with(model, Kind.MODEL, Path(), ()) is None:
+        return resolve(model, Kind.MODEL, Path()).input().path
+    return Store(store).locate(model, run_name)

@@ -12,7 +12,7 @@ from bactrian.generate.local import LocalEngine
 from bactrian.progress import printable, say
 from bactrian.think.forcing import (
     Forcing,
-    Question,
+    ThinkingQuestion,
     opened_prompt,
     request,
     think,
@@ -27,7 +27,7 @@ PLAIN = "\x1b[0m"
 ENDINGS = {"itself": "ended by itself", "turn": "ended with the turn", "budget": "cut by the budget"}
 
 
-class Screen:
+class ThoughtScreen:
     """Writes pieces of a thought. What was forced stands in ⟦ ⟧, and on a terminal each kind has a style of its own.
 
     Control characters of a model's text are written out, so that it cannot steer the terminal.
@@ -48,7 +48,7 @@ class Screen:
 class Live:
     """Follows one row: shows what is certain to stay, and holds back what may turn out to be an ending."""
 
-    def __init__(self, forcing: Forcing, screen: Screen) -> None:
+    def __init__(self, forcing: Forcing, screen: ThoughtScreen) -> None:
         self.forcing, self.screen, self.markers = forcing, screen, forcing.markers
         self.start = 0  # of the stretch that is being sampled, in ids
         self.shown = ""
@@ -106,10 +106,10 @@ def think_aloud(
     Raises BactrianError for messages that are no prompt, or a budget that does not fit the model's context.
     """
     markers = Markers(engine.template, form, budget.final)
-    question = Question(opened_prompt(messages, engine.template, form), 1, seed, temperature)
+    question = ThinkingQuestion(opened_prompt(messages, engine.template, form), 1, seed, temperature)
     limits = thinking_limits([question], markers, budget, engine.longest, ["the question"])
     target = target or sys.stdout
-    live = Live(Forcing(markers, budget, limits), Screen(target))
+    live = Live(Forcing(markers, budget, limits), ThoughtScreen(target))
     before = engine.forwarded
     asked = request(question, limits[0], markers, budget)
     note(f"thinking, {limits[0]} tokens at most" + (f", {budget.waits} endings taken back" if budget.waits else ""))
@@ -136,11 +136,11 @@ def think_afar(
 ) -> Thought:
     """The same with an engine that cannot be followed token by token, such as a server: shown when it is done."""
     markers, target = Markers(engine.template, form, budget.final), target or sys.stdout
-    question = Question(opened_prompt(messages, engine.template, form), 1, seed, temperature)
+    question = ThinkingQuestion(opened_prompt(messages, engine.template, form), 1, seed, temperature)
     limit = thinking_limits([question], markers, budget, engine.longest, ["the question"])[0]
     note(f"thinking, {limit} tokens at most" + (f", {budget.waits} endings taken back" if budget.waits else ""))
     thought = think(engine, [question], form, budget, names=["the question"])[0][0]
-    screen, at, ids = Screen(target), 0, thought.ids
+    screen, at, ids = ThoughtScreen(target), 0, thought.ids
     for start, stop in [*thought.forced, (len(ids), len(ids))]:
         kind: Kind = "thinking" if start <= thought.thinking_tokens else "answer"
         screen.write(kind, markers.text(ids[at:start]))

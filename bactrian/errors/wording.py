@@ -43,7 +43,7 @@ _EXPECTED = {
 
 
 @dataclass(frozen=True)
-class Misfit:
+class InvalidValue:
     """One value that does not fit its record: its path in the data, what was found there and what was expected.
 
     `found` is empty where a record's own check has spoken: then `expected` is all that it said.
@@ -55,16 +55,16 @@ class Misfit:
     missing: bool = False  # then `path` ends with the name of what is not there
 
 
-def misfits(error: ValidationError, record: type[BaseModel], data: object) -> list[Misfit]:
+def misfits(error: ValidationError, record: type[BaseModel], data: object) -> list[InvalidValue]:
     """pydantic's errors about `data`, one per place, in plain words."""
-    by_path: dict[Path, Misfit] = {}
+    by_path: dict[Path, InvalidValue] = {}
     for details in error.errors():
         misfit = _misfit(typing.cast("dict[str, Any]", details), record, data)
         before = by_path.get(misfit.path)
         if before is None:
             by_path[misfit.path] = misfit
         elif misfit.expected not in before.expected:  # the branches of a union
-            by_path[misfit.path] = Misfit(misfit.path, before.found, f"{before.expected} or {misfit.expected}")
+            by_path[misfit.path] = InvalidValue(misfit.path, before.found, f"{before.expected} or {misfit.expected}")
     return list(by_path.values())
 
 
@@ -100,30 +100,30 @@ def type_in_words(annotation: Any) -> str:
     return plain.get(annotation, "")
 
 
-def _misfit(details: dict[str, Any], record: type[BaseModel], data: object) -> Misfit:
+def _misfit(details: dict[str, Any], record: type[BaseModel], data: object) -> InvalidValue:
     kind, location = details["type"], details["loc"]
     path, value = _walk(data, location)
     if kind == "missing":
         field = _field(record, location)
         words = ", ".join(filter(None, [type_in_words(field.annotation), field.description])) if field else ""
-        return Misfit((*path, location[-1]), "nothing", words or "a value", missing=True)
+        return InvalidValue((*path, location[-1]), "nothing", words or "a value", missing=True)
     if kind == "extra_forbidden":
         names = sorted(_field_names(record, location[:-1]))
         meant = nearest(str(location[-1]), names)
         hint = f'; did you mean "{meant}"?' if meant else ""
-        return Misfit(path, "an unknown setting", f"one of: {', '.join(names)}{hint}")
+        return InvalidValue(path, "an unknown setting", f"one of: {', '.join(names)}{hint}")
     context = details.get("ctx", {})
     if kind == "union_tag_invalid":
         choices = context["expected_tags"].replace("'", "").split(", ")
         meant = nearest(context["tag"], choices)
         hint = f'; did you mean "{meant}"?' if meant else ""
-        return Misfit((*path, _tag(context)), show(context["tag"]), f"one of: {', '.join(choices)}{hint}")
+        return InvalidValue((*path, _tag(context)), show(context["tag"]), f"one of: {', '.join(choices)}{hint}")
     if kind == "union_tag_not_found":
-        return Misfit((*path, _tag(context)), "nothing", "the name of one of its kinds", missing=True)
+        return InvalidValue((*path, _tag(context)), "nothing", "the name of one of its kinds", missing=True)
     if kind in ("value_error", "assertion_error"):
-        return Misfit(path, "", str(context["error"]))
+        return InvalidValue(path, "", str(context["error"]))
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else details["msg"]
-    return Misfit(path, show(value), expected)
+    return InvalidValue(path, show(value), expected)
 
 
 def _tag(context: Mapping[str, Any]) -> str:

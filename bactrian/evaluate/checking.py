@@ -14,7 +14,7 @@ from typing import Any
 from bactrian.errors import BactrianError
 from bactrian.evaluate.statistics import Interval, wilson
 from bactrian.verify import Item, Pool, Verdict, verifier
-from bactrian.verify.maths.pairs import PAIRS
+from bactrian.verify.maths.equivalent_pairs import PAIRS
 
 MATHS = ("math", "math_value", "math_verify", "math_hendrycks")
 """Verifiers that the hand-written pairs are put to."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.data.io.files import stream_rows
-from bactrian.data.overlap.index import Index, Item
+from bactrian.data.overlap.index import Index, IndexedItem
 from bactrian.data.overlap.match import Matcher, Texts
 from bactrian.data.overlap.whole import WholeMatcher
 from bactrian.errors import BactrianError
@@ -37,7 +37,9 @@ def held_questions(
     if not sources:
         return None
     items = [
-        Item(loaded.task.name, question.id, (question.prompt,)) for loaded in tasks for question in loaded.questions
+        IndexedItem(loaded.task.name, question.id, (question.prompt,))
+        for loaded in tasks
+        for question in loaded.questions
     ]
     held: dict[str, dict[str, str]] = {loaded.task.name: {} for loaded in tasks}
     for path in dict.fromkeys(sources):
@@ -73,11 +75,11 @@ def _holds_rows(path: Path) -> bool:
     return path.is_file() and is_data(path.name)
 
 
-def matched(items: Sequence[Item], path: Path) -> list[Item]:
+def matched(items: Sequence[IndexedItem], path: Path) -> list[IndexedItem]:
     """The items that rows of a file or artifact hold."""
     long = [item for item in items if len(item.text.split()) >= SHORT]
     short = [item for item in items if len(item.text.split()) < SHORT]
-    matchers: list[tuple[Any, list[Item]]] = []
+    matchers: list[tuple[Any, list[IndexedItem]]] = []
     if long:
         matchers.append((Matcher(Index(long)), long))
     if short:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bactrian.verify import Item, Pool, Verdict
+from bactrian.verify.maths.equivalent_pairs import PAIRS
 from bactrian.verify.maths.hostile import fuzzed
-from bactrian.verify.maths.pairs import PAIRS
 
 AT_ONCE = 500
 

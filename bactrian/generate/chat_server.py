@@ -20,7 +20,7 @@ import urllib3
 from urllib3.util import Retry, Timeout
 
 from bactrian.errors import BactrianError
-from bactrian.generate.respond import Ask, OnReply, Reply
+from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
 
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
 """Statuses after which the same request may well succeed."""
@@ -38,7 +38,7 @@ class Unanswered(Exception):
 
 
 @dataclass(frozen=True)
-class Server:
+class Endpoint:
     """Where a model is served. `url`: up to and with `/v1`; `key_name`: the environment variable that holds the key."""
 
     url: str
@@ -62,7 +62,7 @@ class Server:
 class ServerResponder:
     """Asks a server, `concurrency` requests at a time."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Endpoint) -> None:
         """Raises BactrianError if the server's key is not in the environment."""
         self.server = server
         self._key = server.key()
@@ -72,12 +72,12 @@ class ServerResponder:
             timeout=Timeout(connect=min(30.0, server.timeout), read=server.timeout),
         )
 
-    def answer(self, asked: Sequence[Ask], on_reply: OnReply) -> None:
+    def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
         lost: list[str] = []
         in_a_row = 0
         with ThreadPoolExecutor(self.server.concurrency) as threads:
             waiting = iter(range(len(asked)))
-            running: dict[Future[Reply], int] = {}
+            running: dict[Future[ChatReply], int] = {}
             try:
                 while True:
                     while len(running) < self.server.concurrency and (place := next(waiting, None)) is not None:
@@ -105,7 +105,7 @@ class ServerResponder:
             raise self._gone(lost)
 
     @staticmethod
-    def _hear_the_rest(running: dict[Future[Reply], int], on_reply: OnReply) -> None:
+    def _hear_the_rest(running: dict[Future[ChatReply], int], on_reply: OnReply) -> None:
         for done in wait(running).done:
             if not done.cancelled() and done.exception() is None:
                 on_reply(running[done], done.result())
@@ -117,7 +117,7 @@ class ServerResponder:
             f"{self.server.tries} tries each ({shown}); the answers that came are kept: run again to ask for the rest"
         )
 
-    def _ask(self, ask: Ask) -> Reply:
+    def _ask(self, ask: ChatRequest) -> ChatReply:
         """One reply. Raises Unanswered, or BactrianError for what will not get better."""
         body = {
             "model": self.server.model,
@@ -133,13 +133,13 @@ class ServerResponder:
                 time.sleep(min(LONGEST_BACKOFF, self.server.backoff * 2 ** (attempt - 1)))
             status, text = self.post(body)
             if status in ROWS_FAULT:
-                return Reply("", fault=f"refused with {status}: {self.safe(said(text))}")
+                return ChatReply("", fault=f"refused with {status}: {self.safe(error_message(text))}")
             if status != 200:
                 raise BactrianError(
-                    f"{self.server.url}: model {self.server.model}: answered {status}: {self.safe(said(text))}"
+                    f"{self.server.url}: model {self.server.model}: answered {status}: {self.safe(error_message(text))}"
                 )
             try:
-                return read(text)
+                return read_completion(text)
             except ValueError as error:
                 fault = str(error)
         raise Unanswered(self.safe(fault))
@@ -183,7 +183,7 @@ def _plain(message: dict[str, Any]) -> dict[str, str]:
     return {"role": str(message["role"]), "content": str(message["content"])}
 
 
-def said(text: str) -> str:
+def error_message(text: str) -> str:
     """What an error answer says: its message, or its beginning."""
     try:
         error = json.loads(text)["error"]
@@ -192,7 +192,7 @@ def said(text: str) -> str:
         return " ".join(text.split())[:200] or "nothing"
 
 
-def read(text: str) -> Reply:
+def read_completion(text: str) -> ChatReply:
     """The reply in a chat completion. Raises ValueError for what is none: broken off, or of another form."""
     try:
         found = json.loads(text)
@@ -201,12 +201,12 @@ def read(text: str) -> Reply:
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"an answer that is no chat completion: {' '.join(text.split())[:80]!r}") from None
     if content is None:
-        return Reply("", fault=f"no text, ended by {finish!r}"[:80])
+        return ChatReply("", fault=f"no text, ended by {finish!r}"[:80])
     if not isinstance(content, str):
         raise ValueError(f"a content that is no text: {content!r:.60}")
     if len(content) > LONGEST_ANSWER:
-        return Reply("", fault=f"an answer of more than {LONGEST_ANSWER:,} characters")
+        return ChatReply("", fault=f"an answer of more than {LONGEST_ANSWER:,} characters")
     usage = found.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
-    return Reply(content.encode("utf-8", "replace").decode(), ended, tokens if isinstance(tokens, int) else 0)
+    return ChatReply(content.encode("utf-8", "replace").decode(), ended, tokens if isinstance(tokens, int) else 0)

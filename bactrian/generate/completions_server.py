@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bactrian.chat import ChatTemplate, literal_ids
 from bactrian.errors import BactrianError
-from bactrian.generate.chat_server import Server, ServerResponder, Unanswered, said
+from bactrian.generate.chat_server import Endpoint, ServerResponder, Unanswered, error_message
 from bactrian.generate.engine import Completion, Engine, OnFinish, Request
 from bactrian.generate.row import Row
 
@@ -29,7 +29,7 @@ PATH = "/completions"
 class CompletionEngine(Engine):
     """Asks a server for completions, `server.concurrency` at a time. Raises BactrianError as `ServerResponder`."""
 
-    def __init__(self, server: Server, template: ChatTemplate, longest: int) -> None:
+    def __init__(self, server: Endpoint, template: ChatTemplate, longest: int) -> None:
         """
         Args:
             template: of the model that is served; its tokenizer must be the server's.
@@ -146,7 +146,9 @@ class CompletionEngine(Engine):
             except Unanswered as error:
                 raise BactrianError(f"{self.server.url}: request {row.request}: {error}") from None
             if status != 200:
-                raise BactrianError(f"{self.server.url}: model {self.server.model}: answered {status}: {said(text)}")
+                raise BactrianError(
+                    f"{self.server.url}: model {self.server.model}: answered {status}: {error_message(text)}"
+                )
             try:
                 return self._read(text)
             except (ValueError, LookupError, TypeError, AttributeError) as error:

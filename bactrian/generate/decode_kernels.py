@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from bactrian.model.native import NUMBERS, Kernel, library
-from bactrian.model.signatures import Source
+from bactrian.model.signatures import CSource
 
-SOURCE = Source.read(Path(__file__).with_name("decode.c"), Path(__file__).with_name("decode_typed.h"), NUMBERS)
+SOURCE = CSource.read(Path(__file__).with_name("decode.c"), Path(__file__).with_name("decode_typed.h"), NUMBERS)
 RUN, TOKEN = SOURCE.records["Run"], SOURCE.records["Token"]
 """The fields of a `Run` and a `Token` of decode.c, in order."""
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Engine
 from bactrian.model.language_model import LanguageModel
 from bactrian.store.hardware import Hardware
-from bactrian.store.parts import note
+from bactrian.store.plugins import Plugins
 
-GROUP = "bactrian.engines"
-"""Entry points of this group name a `Maker`; the entry point's name is the engine's."""
 LOCAL = "local"
 
 Maker = Callable[[Path | LanguageModel, Hardware, str | None, int], Engine]
 """From a model's folder (or, where a policy is being trained, the model itself), the hardware, the chat template (None:
 the model's own) and the number of rows side by side, to an engine. It reads the weights of a given model anew in every
 call, or raises BactrianError for one that is no folder."""
+PLUGINS: Plugins[Maker] = Plugins("bactrian.engines", "engine", "a function that makes an engine", callable)
+"""Entry points of `bactrian.engines` name a `Maker`; the entry point's name is the engine's."""
 
 
 def open_engine(
@@ -43,33 +41,15 @@ def open_engine(
 def _maker(name: str) -> Maker:
     if name == LOCAL:
         return _local
-    points = _registered()
-    if name not in points:
-        near = get_close_matches(name, [LOCAL, *points], 1)
+    others = PLUGINS.names(own=[LOCAL])
+    if name not in others:
+        near = get_close_matches(name, [LOCAL, *others], 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BactrianError(
             f'hardware, field "engine": found {name!r}, expected {LOCAL!r} or an engine that an installed package '
-            f"registers ({', '.join(sorted(points)) or 'none does'}){hint}"
+            f"registers ({', '.join(others) or 'none does'}){hint}"
         )
-    point = points[name]
-    try:
-        maker: Maker = point.load()
-    except Exception as error:  # whatever a stranger's module raises
-        raise BactrianError(f"the engine {name!r} ({point.value}) cannot be loaded: {error!r}") from error
-    note(f"engine {name}", point.module)
-    return maker
-
-
-@cache
-def _registered() -> dict[str, EntryPoint]:
-    """Name → entry point. Raises BactrianError for two of one name."""
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        if point.name == LOCAL or (point.name in found and found[point.name].value != point.value):
-            other = found[point.name].value if point.name in found else "bactrian's own"
-            raise BactrianError(f"two engines are called {point.name!r}: {other} and {point.value}")
-        found[point.name] = point
-    return found
+    return PLUGINS.use(name)
 
 
 def _local(model: Path | LanguageModel, hardware: Hardware, template: str | None, rows: int) -> Engine:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bactrian.generate.decode_kernels import RUN, run_of, tokens_of
-from bactrian.generate.decoder import Decoder
+from bactrian.generate.decoder import FastDecoder
 from bactrian.generate.engine import Request
 from bactrian.generate.row import Prefill, Row
 from bactrian.model.trunks import Trunk, stacked
@@ -22,7 +22,7 @@ class FastBatch:
     prefill put them for as long as one of its samples runs.
     """
 
-    def __init__(self, decoder: Decoder, rows: int, capacity: int):
+    def __init__(self, decoder: FastDecoder, rows: int, capacity: int):
         """
         Args:
             rows, capacity: most rows that will run at once, and new tokens of the longest.

@@ -1,14 +1,15 @@
-"""Sampling that a kill does not undo: a request's completions are on disk as soon as its last one is done."""
+"""Sampling and asking that a kill does not undo: what a request got is on disk as soon as its last answer is there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bactrian.data.io.journal import Journal
+from bactrian.generate.chat_request import ChatReply, ChatRequest, Responder
 from bactrian.generate.engine import Completion, Engine, Request
-from bactrian.progress import say
+from bactrian.progress import progress, say
 
 
 def generate_kept(
@@ -43,3 +44,33 @@ def generate_kept(
             [Completion(tuple(ids), text, (), finish) for ids, text, finish in journal.found[str(number)]]
             for number in range(len(requests))
         ]
+
+
+def ask_missing(
+    requests: Mapping[str, ChatRequest],
+    journal: Journal,
+    open_responder: Callable[[], Responder],
+    title: str,
+    unit: str,
+) -> None:
+    """Have those requests answered that the journal lacks; it keeps {text, finish, tokens, fault} under their keys.
+
+    Args:
+        open_responder: called only if something is missing.
+        title, unit: of the progress bar.
+
+    Raises:
+        BactrianError: the responder cannot be opened, or stopped answering; what it answered is kept.
+    """
+    missing = [key for key in requests if key not in journal.found]
+    if not missing:
+        return
+    responder = open_responder()
+    with progress(title, total=len(requests), unit=unit, done=len(requests) - len(missing)) as bar:
+
+        def keep(place: int, reply: ChatReply) -> None:
+            kept = {"text": reply.text, "finish": reply.finish, "tokens": reply.tokens, "fault": reply.fault}
+            journal.put(missing[place], kept)
+            bar.advance()
+
+        responder.answer([requests[key] for key in missing], keep)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from bactrian.chat import ChatTemplate
-from bactrian.generate.decoder import Decoder
+from bactrian.generate.decoder import FastDecoder
 from bactrian.generate.engine import Completion, Engine, OnFinish, Request
 from bactrian.generate.fast import FastBatch
 from bactrian.generate.plain import PlainBatch
@@ -74,9 +74,9 @@ class LocalEngine(Engine):
         return self.model.template
 
     @functools.cached_property
-    def decoder(self) -> Decoder | None:
+    def decoder(self) -> FastDecoder | None:
         """The fast path, where this model and machine have one."""
-        return Decoder.of(self.model) if self.native else None
+        return FastDecoder.of(self.model) if self.native else None
 
     @property
     def longest(self) -> int:

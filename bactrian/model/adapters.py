@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bactrian.errors import BactrianError
-from bactrian.model.attention import Layout
+from bactrian.model.attention import AttentionLayout
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.quantised import dequantise, is_quantised, replace_linear, weight_of
 
@@ -87,7 +87,7 @@ class WithoutAdapters(LanguageModel):
     def of(cls, model: LanguageModel) -> WithoutAdapters:
         return cls(model.network, model.tokenizer, model.template)
 
-    def hidden(self, ids: torch.Tensor, positions: torch.Tensor, layout: Layout) -> torch.Tensor:
+    def hidden(self, ids: torch.Tensor, positions: torch.Tensor, layout: AttentionLayout) -> torch.Tensor:
         with torch.no_grad(), switched_off(self.network):
             return super().hidden(ids, positions, layout)
 

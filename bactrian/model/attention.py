@@ -18,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 IMPLEMENTATION = "bactrian_forest"
 
 
-class Layout(Protocol):
+class AttentionLayout(Protocol):
     """Which token may attend to which."""
 
     def attend(
@@ -28,15 +28,15 @@ class Layout(Protocol):
         ...
 
 
-_layout: ContextVar[Layout | None] = ContextVar("layout", default=None)
+_layout: ContextVar[AttentionLayout | None] = ContextVar("layout", default=None)
 
 
-def layout_in_force() -> Layout | None:
+def layout_in_force() -> AttentionLayout | None:
     return _layout.get()
 
 
 @contextmanager
-def attention_layout(layout: Layout | None) -> Iterator[None]:
+def attention_layout(layout: AttentionLayout | None) -> Iterator[None]:
     """Put a layout in force for the forwards within the block."""
     token = _layout.set(layout)
     try:

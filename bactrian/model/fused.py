@@ -16,10 +16,10 @@ import torch
 from torch.nn.functional import gelu, linear, silu
 
 from bactrian.model.native import NUMBERS, SUFFIX, Kernel, library
-from bactrian.model.signatures import Source
+from bactrian.model.signatures import CSource
 
 Operation = Callable[[torch.Tensor], torch.Tensor]
-SOURCE = Source.read(Path(__file__).with_name("layers.c"), Path(__file__).with_name("layers_typed.h"), NUMBERS)
+SOURCE = CSource.read(Path(__file__).with_name("layers.c"), Path(__file__).with_name("layers_typed.h"), NUMBERS)
 
 
 def layers() -> dict[str, Kernel] | None:
@@ -155,7 +155,7 @@ def act_kind(module: Any) -> int | None:
 
 
 def gate_kind(act: Operation) -> int | None:
-    """0 for silu, 1 for gelu by its tanh formula, told on a probe; None for anything else."""
+    """0 for silu, 1 for gelu by its tanh formula, found by a probe; None for anything else."""
     probe = torch.linspace(-9, 9, 181)
     known: tuple[Operation, ...] = (silu, partial(gelu, approximate="tanh"))
     return next((kind for kind, operation in enumerate(known) if torch.equal(act(probe), operation(probe))), None)

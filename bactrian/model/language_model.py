@@ -16,7 +16,7 @@ import torch
 from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.model import attention
-from bactrian.model.attention import Layout, attention_layout
+from bactrian.model.attention import AttentionLayout, attention_layout
 from bactrian.model.flex_attention import FlexAttention
 from bactrian.model.fused import fuse
 from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
@@ -67,7 +67,7 @@ class Decoder:
         layout = PackedAttention(forest, sink) if on_cpu else FlexAttention(forest, sink, self.device)
         return self.hidden(forest.ids[None], forest.positions[None], layout)[0]
 
-    def hidden(self, ids: torch.Tensor, positions: torch.Tensor, layout: Layout) -> torch.Tensor:
+    def hidden(self, ids: torch.Tensor, positions: torch.Tensor, layout: AttentionLayout) -> torch.Tensor:
         """Last hidden states, after the final norm. ids, positions: long [B, T] → [B, T, d]."""
         with attention_layout(layout):
             output = self.network.base_model(

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from bactrian.model.embedded import cache_folder
-from bactrian.model.signatures import Source
+from bactrian.model.signatures import CSource
 from bactrian.progress import say
 
 # sums may be vectorised (their order is then the compiler's, always the same one), but what is not a number stays one
@@ -57,13 +57,15 @@ class _Version:
 
 
 class Kernel:
-    """A function of a C file, called with its arguments after the number of threads, in C's order; T is told by them.
+    """A function of a C file, called with its arguments after the number of threads, in C's order.
+
+    T in the C code is the type of the tensors that it is called with.
 
     Before C runs, every tensor is seen to be on a CPU, of the type and the number of elements that C declares, and
     without gaps; a matrix whose rows lie apart, to reach from its first to its last number as far as C declares.
     """
 
-    def __init__(self, loaded: ctypes.CDLL, source: Source, name: str):
+    def __init__(self, loaded: ctypes.CDLL, source: CSource, name: str):
         self.name = f"{source.file.name}: {name}"
         self.parameters = source.kernels[name]
         self.faults = [FAULTS[fault] for fault in source.faults]
@@ -156,7 +158,7 @@ class Kernel:
 
 
 @functools.cache
-def library(source: Source) -> dict[str, Kernel] | None:
+def library(source: CSource) -> dict[str, Kernel] | None:
     """The kernels of a C file by name; None, and a line that says why, where there are none.
 
     None without a line where BACTRIAN_NATIVE is 0.
@@ -173,7 +175,7 @@ def library(source: Source) -> dict[str, Kernel] | None:
     return {name: Kernel(loaded, source, name) for name in source.kernels}
 
 
-def _compiled(source: Source) -> Path:
+def _compiled(source: CSource) -> Path:
     """The shared library for this source, compiler flags and processor; one that is not what was written is made anew.
 
     Its name ends in a hash of itself: a file cut short would crash whoever loads it.
@@ -192,7 +194,7 @@ def _compiled(source: Source) -> Path:
     return next(kept, None) or _compile(source, [compiler, *flags], folder, name)
 
 
-def _compile(source: Source, command: Sequence[str], folder: Path, name: str) -> Path:
+def _compile(source: CSource, command: Sequence[str], folder: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as building:
         made = Path(building) / "made.so"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bactrian.model.packing import Forest
-from bactrian.model.workers import apart
+from bactrian.model.thread_pool import run_in_threads
 
 SHORT = 128  # segments up to this many tokens are attended to in batches; a call each costs more than the padding
 BLOCK = 128  # queries whose scores exist at the same time
@@ -118,7 +118,7 @@ class PackedAttention:
 
     def each(self, attend: Callable[[_Group], None]) -> None:
         """Attend to each group, several at a time where there are threads: their products are too small to share."""
-        apart([partial(attend, group) for group in self.groups], [group.cost for group in self.groups])
+        run_in_threads([partial(attend, group) for group in self.groups], [group.cost for group in self.groups])
 
     def attend(
         self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None

@@ -28,7 +28,7 @@ Sum = tuple[tuple[int, tuple[str, ...]], ...]
 """A sum of products: of a factor and names of parameters."""
 
 
-class Unreadable(Exception):
+class UnreadableC(Exception):
     """C that is not in the form that this reader knows: a mistake in our own source."""
 
 
@@ -49,7 +49,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class CSource:
     """What C files declare together.
 
     files: what is compiled, and what it includes. kernels: by name, what follows the number of threads. records: the
@@ -63,7 +63,7 @@ class Source:
     faults: tuple[str, ...]
 
     @classmethod
-    def read(cls, file: Path, *included: Path) -> Source:
+    def read(cls, file: Path, *included: Path) -> CSource:
         """
         Raises:
             Unreadable: a kernel or record that is not in the form of this module.
@@ -73,9 +73,9 @@ class Source:
         records = {name: tuple(_fields(fields, name)) for fields, name in RECORD.findall(text)}
         kernels = {name: tuple(_parameters(given, name, records)) for name, given in KERNEL.findall(text)}
         if text.count("typedef struct") != len(records):
-            raise Unreadable(f"{file.name}: a record that is not `typedef struct {{ int64_t …; }} Name;`")
+            raise UnreadableC(f"{file.name}: a record that is not `typedef struct {{ int64_t …; }} Name;`")
         if len(VISIBLE.findall(text)) != len(KERNEL.findall(text)) or len(kernels) != len(KERNEL.findall(text)):
-            raise Unreadable(f"{file.name}: a function that is neither static nor `int NAME(…)(int threads, …)`")
+            raise UnreadableC(f"{file.name}: a function that is neither static nor `int NAME(…)(int threads, …)`")
         faults = [name for names in FAULTS.findall(text) for name in names.split(", ")]
         return cls(file, (file, *included), kernels, records, tuple(faults))
 
@@ -92,7 +92,7 @@ def _fields(text: str, record: str) -> Iterator[str]:
     for line in filter(None, (line.strip() for line in text.split(";"))):
         kind, _, names = line.partition(" ")
         if kind != "int64_t" or not re.fullmatch(r"\w+(, \w+)*", names.strip()):
-            raise Unreadable(f"record {record}: `{line}`; expected int64_t and names")
+            raise UnreadableC(f"record {record}: `{line}`; expected int64_t and names")
         yield from names.strip().split(", ")
 
 
@@ -107,7 +107,9 @@ def _parameters(text: str, kernel: str, records: dict[str, tuple[str, ...]]) -> 
             count = tuple(_product(term, known, f"{kernel}: `{given}`") for term in terms)
             yield Parameter(array[4], array[3], count, const=bool(array[2]), nullable=bool(array[1]))
         else:
-            raise Unreadable(f"{kernel}: `{given}`; expected a number ({', '.join(NUMBERS)}) or an array of known size")
+            raise UnreadableC(
+                f"{kernel}: `{given}`; expected a number ({', '.join(NUMBERS)}) or an array of known size"
+            )
 
 
 def _product(text: str, known: set[str], where: str) -> tuple[int, tuple[str, ...]]:
@@ -118,5 +120,5 @@ def _product(text: str, known: set[str], where: str) -> tuple[int, tuple[str, ..
         elif part in known:
             names.append(part)
         else:
-            raise Unreadable(f"{where}: {part} is no int64_t before it; a size is made of those by +, - and *")
+            raise UnreadableC(f"{where}: {part} is no int64_t before it; a size is made of those by +, - and *")
     return factor, tuple(names)

@@ -21,8 +21,10 @@ from pydantic import Field, ValidationError
 
 from bactrian.errors.wording import nearest, show
 from bactrian.recipe.document import Place
+from bactrian.recipe.groups import regrouped
 from bactrian.stages.measure.ablation import Ablation
 from bactrian.stages.stage import Divisible, Settings, Stage
+from bactrian.train.options import SettingsGroup
 
 COMPARED = ("evaluate", "scaling")
 """Stages whose results the table compares."""
@@ -91,8 +93,14 @@ def _variant(name: str, stage: Stage, suffix: str, below: Sequence[str], steps: 
 
 def _changed(stage: Stage, changes: Mapping[str, Any]) -> Stage | str:
     """The stage with other settings, or what would have been expected of them."""
+    if spellings := regrouped(type(stage), changes)[1]:
+        return f"settings of {stage.name}; this setting is now {next(iter(spellings.values()))}"
+    settings = stage.model_dump()
+    for name, value in changes.items():  # of a group what is not named stays as the step has it
+        whole = isinstance(value, Mapping) and isinstance(getattr(stage, name, None), SettingsGroup)
+        settings[name] = {**settings[name], **value} if whole else value
     try:
-        changed = type(stage).model_validate({**stage.model_dump(), **changes})
+        changed = type(stage).model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         return f"settings of {stage.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -18,7 +18,8 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import misfits, nearest, show
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
-from bactrian.recipe.references import a, problem_with
+from bactrian.recipe.groups import regrouped
+from bactrian.recipe.references import problem_with, with_article
 from bactrian.stages import MOVED, all_stages
 from bactrian.stages.stage import Found, Stage
 from bactrian.store.hardware import HardwareSettings
@@ -70,7 +71,7 @@ class Recipe:
         raise BactrianError(f'recipe {self.name}: found no step "{name}", expected one of: {", ".join(names)}{hint}')
 
 
-class _Header(BaseModel):
+class Header(BaseModel):
     """The top level of a recipe file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,7 +102,7 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Document:
 def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     """The recipe in a document. Raises BactrianError with every problem found, one per line."""
     problems = _Problems(document)
-    header = _validated(_Header, document.data, (), problems)
+    header = _validated(Header, document.data, (), problems)
     if header is None:
         raise problems.error()
     if header.name in _TAKEN:
@@ -180,7 +181,10 @@ def _stage(name: str, settings: object, problems: _Problems) -> Stage | None:
         problems.add((*place, "stage"), f"an unknown stage {show(stage)}", now)
     else:
         own = {setting: value for setting, value in settings.items() if setting not in ("stage", "ablate")}
-        return _validated(known[stage], own, place, problems)
+        grouped, spellings = regrouped(known[stage], own)
+        for setting, spelling in spellings.items():
+            problems.add((*place, setting), "", f"this setting is now {spelling}")
+        return _validated(known[stage], grouped, place, problems)
     return None
 
 
@@ -218,7 +222,11 @@ def _check_kind(found: Found, maker: object, place: Place, problems: _Problems) 
     """Whether the step that a reference names makes the kind of artifact that is wanted there."""
     stage = all_stages().get(str(maker.get("stage"))) if isinstance(maker, Mapping) else None
     if stage is not None and stage.makes is not found.kind:
-        problems.add(place, f'"{found.ref}", a step that makes {a(stage.makes)}', f"one that makes {a(found.kind)}")
+        problems.add(
+            place,
+            f'"{found.ref}", a step that makes {with_article(stage.makes)}',
+            f"one that makes {with_article(found.kind)}",
+        )
 
 
 def _order(names: list[str], reads: Mapping[str, tuple[str, ...]], problems: _Problems) -> list[str]:

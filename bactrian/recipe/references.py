@@ -21,7 +21,7 @@ _MODEL_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "READM
 
 
 @dataclass(frozen=True)
-class Source:
+class ExternalSource:
     """Something outside the recipe, named and hashed; `fetch` makes it a file or folder on this machine."""
 
     name: str
@@ -53,7 +53,7 @@ class Unreachable(BactrianError):
     """The Hub cannot be reached, and what is wanted of it is not in its cache."""
 
 
-def outline(ref: str, kind: Kind, folder: Path) -> Source:
+def outline(ref: str, kind: Kind, folder: Path) -> ExternalSource:
     """As `resolve`, for plans: of a repository of the Hub that cannot be reached now, its name."""
     try:
         return resolve(ref, kind, folder)
@@ -63,7 +63,7 @@ def outline(ref: str, kind: Kind, folder: Path) -> Source:
     def fetch() -> Path:
         raise Unreachable(reason)
 
-    return Source(
+    return ExternalSource(
         ref,
         kind,
         hash_json(["not reached", ref]),
@@ -81,7 +81,7 @@ def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tu
 
         names = [EMBEDDED_PREFIX + name for name in sorted(EMBEDDED)]
         if kind is not Kind.MODEL:
-            return f'"{ref}", which is a model', f"something that is {a(kind)}"
+            return f'"{ref}", which is a model', f"something that is {with_article(kind)}"
         return None if ref in names else (f'"{ref}"', f"one of {', '.join(names)}{_meant(ref, names)}")
     for each in (Path(ref).expanduser(), folder / ref):
         if (odd := special(each)) is not None:
@@ -93,14 +93,18 @@ def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tu
 
             return None if is_readable(path.name) else (f'"{ref}", a file of no known format of rows', EXPECTED)
         made = Manifest.read(path).kind if (path / MANIFEST).is_file() else kind
-        return None if made is kind else (f'"{ref}", an artifact that is {a(made)}', f"something that is {a(kind)}")
+        return (
+            None
+            if made is kind
+            else (f'"{ref}", an artifact that is {with_article(made)}', f"something that is {with_article(kind)}")
+        )
     if _looks_like_hub_id(ref):
         return None
     places = "a step, embedded:NAME, an existing file or folder, or a Hub id (owner/name)"
     return f'"{ref}", which is no step and does not exist', places + _meant(ref, steps)
 
 
-def resolve(ref: str, kind: Kind, folder: Path) -> Source:
+def resolve(ref: str, kind: Kind, folder: Path) -> ExternalSource:
     """The source that `ref` names; paths are relative to the current directory, or else to `folder`.
 
     Raises BactrianError if an artifact folder does not match its manifest, or a Hub repository cannot be reached.
@@ -123,21 +127,21 @@ def find_path(ref: str, folder: Path) -> Path | None:
     return next((found for found in candidates if found.exists() or files_matching(found)), None)
 
 
-def _embedded(ref: str) -> Source:
+def _embedded(ref: str) -> ExternalSource:
     from bactrian.model.embedded import EMBEDDED, materialise
 
     name = ref.removeprefix(EMBEDDED_PREFIX)
     model = EMBEDDED[name]
     licence = Licence.of(f"{model.package} {model.version} (PyPI)", model.licence)
     converted = hash_json([model.sha256, code_fingerprint("bactrian.model.embedded")])
-    return Source(ref, Kind.MODEL, converted, lambda: materialise(name), lambda _: (licence,))
+    return ExternalSource(ref, Kind.MODEL, converted, lambda: materialise(name), lambda _: (licence,))
 
 
-def _from_path(ref: str, kind: Kind, path: Path) -> Source:
+def _from_path(ref: str, kind: Kind, path: Path) -> ExternalSource:
     if (path / MANIFEST).is_file():
         manifest = Manifest.read(path)
         manifest.verify(path)
-        return Source(
+        return ExternalSource(
             ref,
             kind,
             manifest.content_hash,
@@ -148,7 +152,7 @@ def _from_path(ref: str, kind: Kind, path: Path) -> Source:
             statement=manifest.statement(),
         )
     licences = _card_licences if kind is Kind.MODEL else _no_licences
-    return Source(
+    return ExternalSource(
         ref,
         kind,
         hash_path(path),
@@ -158,7 +162,7 @@ def _from_path(ref: str, kind: Kind, path: Path) -> Source:
     )
 
 
-def _from_hub(ref: str, kind: Kind) -> Source:
+def _from_hub(ref: str, kind: Kind) -> ExternalSource:
     repository, _, revision = ref.partition("@")
     repo_type = "model" if kind is Kind.MODEL else "dataset"
     commit = _hub_commit(repository, revision or None, repo_type)
@@ -170,7 +174,7 @@ def _from_hub(ref: str, kind: Kind) -> Source:
         with _naming_hub(ref):
             return Path(snapshot_download(repository, repo_type=repo_type, revision=commit, allow_patterns=patterns))
 
-    return Source(
+    return ExternalSource(
         ref,
         kind,
         hash_json([repo_type, repository, commit]),
@@ -231,7 +235,7 @@ def _looks_like_hub_id(ref: str) -> bool:
     return _HUB.fullmatch(ref) is not None and not ref.endswith(_FILE_ENDINGS)
 
 
-def a(kind: Kind) -> str:
+def with_article(kind: Kind) -> str:
     return "a model" if kind is Kind.MODEL else kind.value
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bactrian.report.data_rows import Table, read_json
+from bactrian.report.data_rows import SideTable, read_json
 from bactrian.report.formatting import finite, interval, percent, points
-from bactrian.report.run_record import Run, Step
+from bactrian.report.run_record import ReportedRun, ReportedStep
 
 CHOICE = "choice.json"
 
@@ -20,16 +20,16 @@ class ChoiceView:
     step: str
     chosen: str
     doubt: str
-    table: Table
+    table: SideTable
 
 
-def choice_views(run: Run) -> list[ChoiceView]:
+def choice_views(run: ReportedRun) -> list[ChoiceView]:
     """Every step that left choice.json, in order."""
     found = ((step, read_json(step, CHOICE)) for step in run.steps)
     return [_view(step, choice) for step, choice in found if choice]
 
 
-def _view(step: Step, choice: Mapping[str, Any]) -> ChoiceView:
+def _view(step: ReportedStep, choice: Mapping[str, Any]) -> ChoiceView:
     given = choice.get("candidates")
     candidates = [each for each in given if isinstance(each, Mapping)] if isinstance(given, list) else []
     tasks = list(dict.fromkeys(task for each in candidates for task in _scores(each)))
@@ -46,7 +46,7 @@ def _view(step: Step, choice: Mapping[str, Any]) -> ChoiceView:
     close = [str(each.get("model", "")) for each in candidates if not _surely_worse(each, chosen)]
     doubt = f"Not surely better than {', '.join(close)}: the interval of the difference holds 0." if close else ""
     heads = ["candidate", "average", "chosen one has more", "95 % interval", *tasks]
-    return ChoiceView(step.name, chosen, doubt, Table("Candidates, the chosen one first", heads, lines, 0))
+    return ChoiceView(step.name, chosen, doubt, SideTable("Candidates, the chosen one first", heads, lines, 0))
 
 
 def _over(each: Mapping[str, Any], chosen: str) -> list[str]:

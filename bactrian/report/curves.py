@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from bactrian.report import charts
 from bactrian.report.formatting import NARROW, count, number
-from bactrian.report.run_record import Metrics, Step
+from bactrian.report.run_record import Metrics, ReportedStep
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ CLIPPED = Panel(("clip_fraction",), "Clipped tokens", "ratio outside the trust r
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnPanel:
     """A panel ready for the page."""
 
     title: str
@@ -82,12 +82,12 @@ class StepCurves:
 
     step: str
     stage: str
-    panels: list[Drawn]
-    rest: list[Drawn]
+    panels: list[DrawnPanel]
+    rest: list[DrawnPanel]
     remarks: list[str]
 
 
-def step_curves(step: Step) -> StepCurves | None:
+def step_curves(step: ReportedStep) -> StepCurves | None:
     """The curves of a step, or None when it left no metrics.jsonl."""
     metrics = step.metrics
     if metrics is None:
@@ -121,14 +121,14 @@ def _choose(metrics: Metrics) -> tuple[list[Panel], list[Panel]]:
     return main, rest + [Panel((key,), key) for key in keys if key not in used]
 
 
-def _draw(panel: Panel, metrics: Metrics) -> Drawn:
+def _draw(panel: Panel, metrics: Metrics) -> DrawnPanel:
     series = [(f"series{index}", sorted(metrics.columns.get(key, []))) for index, key in enumerate(panel.keys)]
     series = [(name, points) for name, points in series if points]
     if not series:
-        return Drawn(panel.title, panel.note, "no values recorded", None)
+        return DrawnPanel(panel.title, panel.note, "no values recorded", None)
     last = " / ".join(panel.show(points[-1][1] if panel.exact else charts.smooth_end(points)) for _, points in series)
     absent = metrics.lines - max(len(points) for _, points in series)
     note = panel.note
     if absent > 0:
         note += f"{' · ' if note else ''}{count(absent)} of {count(metrics.lines)} values missing"
-    return Drawn(panel.title, note, last, charts.curve(series, panel.show, panel.bounds, panel.exact))
+    return DrawnPanel(panel.title, note, last, charts.curve(series, panel.show, panel.bounds, panel.exact))

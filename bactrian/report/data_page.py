@@ -59,7 +59,7 @@ class MatchView:
 
 
 @dataclass(frozen=True)
-class Cell:
+class BenchmarkMatches:
     """What a source holds of a benchmark, with some of its matches; `over`: more than the limit."""
 
     source: str
@@ -215,7 +215,7 @@ def _duplicates(path: Path) -> tuple[list[dict[str, str]], int]:
     return shown, opened.metadata.num_rows
 
 
-def _overlap(path: Path) -> tuple[dict[str, Any], list[Cell]]:
+def _overlap(path: Path) -> tuple[dict[str, Any], list[BenchmarkMatches]]:
     """overlap.json with its cells, the largest share first, and some matches of each."""
     if not (path / "overlap.json").is_file():
         return {}, []
@@ -226,7 +226,9 @@ def _overlap(path: Path) -> tuple[dict[str, Any], list[Cell]]:
         views = [_match_view(match, about["n"]) for match in drawn[cell["source"], cell["benchmark"]]]
         matched = f"{count(cell['matched'])} of {count(cell['items'])}"
         share, over = percent(cell["share"]), cell["share"] > about["share"]
-        cells.append(Cell(cell["source"], cell["benchmark"], matched, share, over, count(cell["rows"]), views))
+        cells.append(
+            BenchmarkMatches(cell["source"], cell["benchmark"], matched, share, over, count(cell["rows"]), views)
+        )
     return about, cells
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bactrian.data.io.tally import ACCOUNT, MIXTURE
 from bactrian.report.formatting import number, shorten
-from bactrian.report.run_record import Run, Step
+from bactrian.report.run_record import ReportedRun, ReportedStep
 
 _LONGEST = 300
 _MOST_LINES = 60
@@ -27,7 +27,7 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Table:
+class SideTable:
     """A table that a stage left besides: duplicates between sources, domains, the sources of a mixture."""
 
     title: str
@@ -44,16 +44,16 @@ class DataView:
     stage: str
     summary: str
     reasons: list[Reason]
-    tables: list[Table]
+    tables: list[SideTable]
 
 
-def data_views(run: Run) -> list[DataView]:
+def data_views(run: ReportedRun) -> list[DataView]:
     """Every step that left an account of its rows, in order."""
     found = ((step, read_json(step, ACCOUNT)) for step in run.steps)
     return [_view(step, account) for step, account in found if account]
 
 
-def _view(step: Step, account: Mapping[str, Any]) -> DataView:
+def _view(step: ReportedStep, account: Mapping[str, Any]) -> DataView:
     reasons = [each for fate in ("repaired", "truncated", "dropped") for each in _reasons(fate, account.get(fate))]
     kept = account.get("kept")
     counts = {"kept": kept if isinstance(kept, int) else None}
@@ -72,7 +72,7 @@ def _reasons(fate: str, cases: Any) -> Iterator[Reason]:
         yield Reason(fate, str(reason), f"{_count(case):,}", shown)
 
 
-def _tables(step: Step, account: Mapping[str, Any]) -> Iterator[Table]:
+def _tables(step: ReportedStep, account: Mapping[str, Any]) -> Iterator[SideTable]:
     mixture = read_json(step, MIXTURE)
     if mixture and (table := _table("The mixture", _without(mixture.get("sources"), "content_hash"))):
         yield table
@@ -84,13 +84,13 @@ def _tables(step: Step, account: Mapping[str, Any]) -> Iterator[Table]:
         yield from filter(None, [_table(title, account.get(name))])
 
 
-def _table(title: str, rows: Any) -> Table | None:
+def _table(title: str, rows: Any) -> SideTable | None:
     """A list of records as a table; None for anything else."""
     if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
         return None
     heads = [str(name) for name in rows[0]]
     lines = [[_cell(row.get(name)) for name in heads] for row in rows[:_MOST_LINES]]
-    return Table(title, [head.replace("_", " ") for head in heads], lines, max(0, len(rows) - _MOST_LINES))
+    return SideTable(title, [head.replace("_", " ") for head in heads], lines, max(0, len(rows) - _MOST_LINES))
 
 
 def _cell(value: Any) -> str:
@@ -116,7 +116,7 @@ def _count(case: Any) -> int:
     return count if isinstance(count, int) else 0
 
 
-def read_json(step: Step, name: str) -> dict[str, Any]:
+def read_json(step: ReportedStep, name: str) -> dict[str, Any]:
     """A JSON object of the step's artifact; empty if it is not there or is none: the page is made all the same."""
     path = Path(step.folder or "") / name
     try:

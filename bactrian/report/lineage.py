@@ -11,7 +11,7 @@ from markupsafe import Markup
 from bactrian.report import charts
 from bactrian.report.formatting import count, date, duration, number, shorten, size
 from bactrian.report.graph import Box
-from bactrian.report.run_record import Metrics, Run, Step
+from bactrian.report.run_record import Metrics, ReportedRun, ReportedStep
 
 HASH = 16  # characters of a hash that are shown; the whole is in the manifest
 
@@ -53,7 +53,7 @@ class Details:
     files: list[tuple[str, str, str]]
 
 
-def boxes(run: Run) -> list[Box]:
+def boxes(run: ReportedRun) -> list[Box]:
     """The run's steps for the graph."""
     out = []
     for step in run.steps:
@@ -65,18 +65,18 @@ def boxes(run: Run) -> list[Box]:
     return out
 
 
-def _kind(step: Step) -> str:
+def _kind(step: ReportedStep) -> str:
     """The style class of a box; a step whose artifact is not there is drawn as absent."""
     kind = step.kind if step.kind in ("data", "model", "results") else "other"
     return kind if step.manifest else f"{kind} absent"
 
 
-def making_seconds(step: Step) -> float | None:
+def making_seconds(step: ReportedStep) -> float | None:
     """How long the step took when it was made, in this run or an earlier one."""
     return step.manifest.seconds if step.manifest else step.record.seconds
 
 
-def licences(run: Run) -> list[LicenceLine]:
+def licences(run: ReportedRun) -> list[LicenceLine]:
     """Every source with its licence; those with marks first."""
     found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for step in run.steps:
@@ -86,7 +86,7 @@ def licences(run: Run) -> list[LicenceLine]:
     return sorted(lines, key=lambda line: not line.marks)
 
 
-def final_marks(run: Run) -> tuple[str, list[str]]:
+def final_marks(run: ReportedRun) -> tuple[str, list[str]]:
     """The last model of the run and the marks that it carries."""
     models = [step for step in run.steps if step.kind == "model" and step.manifest]
     if not models or models[-1].manifest is None:
@@ -95,7 +95,7 @@ def final_marks(run: Run) -> tuple[str, list[str]]:
     return models[-1].name, list(dict.fromkeys(marks))
 
 
-def times(run: Run) -> list[TimeLine]:
+def times(run: ReportedRun) -> list[TimeLine]:
     """Time and tokens per step, bars in proportion to the slowest."""
     longest = max((seconds for step in run.steps if (seconds := making_seconds(step))), default=0.0)
     lines = []
@@ -120,7 +120,7 @@ def times(run: Run) -> list[TimeLine]:
     return lines
 
 
-def _tokens(step: Step) -> float | None:
+def _tokens(step: ReportedStep) -> float | None:
     """Tokens from the manifest's metrics, else from the training log, which counts them up."""
     if step.manifest and (given := step.manifest.metrics.get("tokens")) is not None:
         return given
@@ -133,12 +133,12 @@ def _mean(metrics: Metrics | None, key: str) -> float | None:
     return sum(value for _, value in column) / len(column) if column else None
 
 
-def details(run: Run) -> list[Details]:
+def details(run: ReportedRun) -> list[Details]:
     """Everything recorded of each step."""
     return [_details(step) for step in run.steps]
 
 
-def _details(step: Step) -> Details:
+def _details(step: ReportedStep) -> Details:
     record, manifest = step.record, step.manifest
     caption = " · ".join(filter(None, (record.stage, step.kind, record.status)))
     given = ("made from", ", ".join(name for names in step.inputs.values() for name in names))
@@ -171,7 +171,7 @@ def _hardware(name: str, value: Any) -> str:
     return _written(value)
 
 
-def hardware_line(run: Run) -> str:
+def hardware_line(run: ReportedRun) -> str:
     """The machine in one line, from the step made last."""
     for step in reversed(run.steps):
         if step.manifest and step.manifest.hardware:
@@ -189,13 +189,13 @@ def hardware_line(run: Run) -> str:
     return "hardware not recorded"
 
 
-def seeds(run: Run) -> str:
+def seeds(run: ReportedRun) -> str:
     """The seeds of the steps."""
     found = dict.fromkeys(str(s.manifest.seed) for s in run.steps if s.manifest)
     return ", ".join(found)
 
 
-def code_version(run: Run) -> str:
+def code_version(run: ReportedRun) -> str:
     """Version and commit of the step made last."""
     for step in reversed(run.steps):
         if step.manifest and step.manifest.code:

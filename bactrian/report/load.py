@@ -11,21 +11,21 @@ from pydantic import ValidationError
 from bactrian.errors import BactrianError
 from bactrian.report.formatting import finite
 from bactrian.report.run_record import (
-    Lenient,
+    FileRecord,
     Metrics,
+    ReportedRun,
+    ReportedStep,
     ResultsRecord,
-    Run,
     RunRecord,
-    Step,
     StepRecord,
 )
 from bactrian.store.hashes import METRICS
 from bactrian.store.manifest import Manifest
 
-R = TypeVar("R", bound=Lenient)
+R = TypeVar("R", bound=FileRecord)
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> ReportedRun:
     """The run recorded in `folder`.
 
     Raises:
@@ -37,20 +37,22 @@ def load_run(folder: Path) -> Run:
     record, fault = _read(path, RunRecord)
     if record is None:
         raise BactrianError(f"{path}: not a run's record: {fault}")
-    return Run(record, folder, tuple(_load_step(step, folder) for step in record.steps))
+    return ReportedRun(record, folder, tuple(_load_step(step, folder) for step in record.steps))
 
 
-def _load_step(record: StepRecord, run_folder: Path) -> Step:
+def _load_step(record: StepRecord, run_folder: Path) -> ReportedStep:
     if not record.path or record.status not in ("made", "reused", ""):
-        return Step(record, note="not made yet" if record.status in ("", "waiting") else f"not made ({record.status})")
+        return ReportedStep(
+            record, note="not made yet" if record.status in ("", "waiting") else f"not made ({record.status})"
+        )
     folder = _find(record.path, run_folder)
     if folder is None:
-        return Step(record, note="its artifact is no longer there: moved or deleted since")
+        return ReportedStep(record, note="its artifact is no longer there: moved or deleted since")
     try:
         manifest = Manifest.read(folder)
         manifest.check_inputs(folder)
     except (BactrianError, OSError, ValueError) as error:
-        return Step(record, folder, note=f"its artifact cannot be used: {error}")
+        return ReportedStep(record, folder, note=f"its artifact cannot be used: {error}")
     faults = [f"{name} is missing or has changed since" for name in _changed(folder, manifest)]
     results = None
     if (folder / "results.json").is_file():
@@ -58,7 +60,7 @@ def _load_step(record: StepRecord, run_folder: Path) -> Step:
         if results is None:
             faults.append(f"its results.json could not be read: {fault}")
     metrics = _read_metrics(folder / METRICS)
-    return Step(record, folder, manifest, metrics, results, "; ".join(faults))
+    return ReportedStep(record, folder, manifest, metrics, results, "; ".join(faults))
 
 
 def _find(path: str, run_folder: Path) -> Path | None:

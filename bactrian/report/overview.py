@@ -9,7 +9,7 @@ from markupsafe import Markup
 from bactrian.report import charts
 from bactrian.report.formatting import count, known, percent
 from bactrian.report.run_record import ComparisonRecord, ResultsRecord, ScoreRecord
-from bactrian.report.scores import BITS, Chart, Row, interval_text, shown
+from bactrian.report.scores import BITS, Chart, WhiskerRow, interval_text, shown
 
 MANY = 3
 """Tasks up to which each has a sentence of its own at the head of the page, and no overview is needed."""
@@ -42,7 +42,7 @@ def _starts(scores: list[ScoreRecord]) -> list[bool]:
     return [number == 0 or scores[number - 1].task != score.task for number, score in enumerate(scores)]
 
 
-def _row(scale: charts.Axis, score: ScoreRecord, new: bool) -> Row:
+def _row(scale: charts.Axis, score: ScoreRecord, new: bool) -> WhiskerRow:
     write = shown(score)
     note = f"{score.model} · {count(score.questions)} questions · {score.metric or 'share right'}"
     note += f" · look out: {', '.join(flag.name for flag in score.flags)}" if score.flags else ""
@@ -50,7 +50,7 @@ def _row(scale: charts.Axis, score: ScoreRecord, new: bool) -> Row:
     value = write(score.score) if known(score.score) else "no score"
     aside = interval_text(score.interval, write) if known(score.score) else ""
     tone = "worse" if score.flags else "" if new else "same"
-    return Row(score.task if new else "", note, track, value, aside, tone)
+    return WhiskerRow(score.task if new else "", note, track, value, aside, tone)
 
 
 def sentences(results: ResultsRecord) -> list[Markup]:

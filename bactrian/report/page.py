@@ -19,27 +19,27 @@ from bactrian.report import (
 )
 from bactrian.report.formatting import count, date, duration
 from bactrian.report.html import render
-from bactrian.report.run_record import Run
+from bactrian.report.run_record import ReportedRun
 from bactrian.verify.verdict import OUTCOMES
 
 RECIPE_LIMIT = 100_000
 
 
-def render_page(run: Run) -> str:
+def render_page(run: ReportedRun) -> str:
     """The whole page as HTML; `render` says how texts in it are kept harmless."""
     return render("page.html.j2", ("style.css",), "page.js", _content(run))
 
 
-def head(run: Run) -> scores.Verdict:
+def head(run: ReportedRun) -> scores.RunSummary:
     """The sentences at the head: one for each task of the last evaluation, or of many tasks the whole."""
     plain = scores.verdict(run)
     last = next((step.results for step in reversed(run.evaluations) if step.results and step.results.scores), None)
     if last is None or len(plain.sentences) <= overview.MANY:
         return plain
-    return scores.Verdict(overview.sentences(last), "level")
+    return scores.RunSummary(overview.sentences(last), "level")
 
 
-def _content(run: Run) -> dict[str, Any]:
+def _content(run: ReportedRun) -> dict[str, Any]:
     """All that the template shows, by name."""
     boxes = lineage.boxes(run)
     trained = [drawn for step in run.steps if (drawn := curves.step_curves(step))]

@@ -9,9 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from bactrian.report import charts
-from bactrian.report.data_rows import Table, read_json
+from bactrian.report.data_rows import SideTable, read_json
 from bactrian.report.formatting import count, finite, interval, known, number, percent, points
-from bactrian.report.run_record import Run, Step
+from bactrian.report.run_record import ReportedRun, ReportedStep
 from bactrian.report.svg import join, tag
 
 SCORES = "scores.json"
@@ -25,18 +25,18 @@ class PreferenceView:
 
     step: str
     scorer: str
-    tables: list[Table]
+    tables: list[SideTable]
     diagram: Markup | None
     caption: str
 
 
-def preference_views(run: Run) -> list[PreferenceView]:
+def preference_views(run: ReportedRun) -> list[PreferenceView]:
     """Every step that left scores.json, in order."""
     found = ((step, read_json(step, SCORES)) for step in run.steps)
     return [_view(step, scores) for step, scores in found if scores]
 
 
-def _view(step: Step, scores: Mapping[str, Any]) -> PreferenceView:
+def _view(step: ReportedStep, scores: Mapping[str, Any]) -> PreferenceView:
     calibration = scores.get("calibration")
     calibration = calibration if isinstance(calibration, Mapping) else {}
     bins = [each for each in _records(calibration.get("bins")) if _drawable(each)]
@@ -53,7 +53,7 @@ def _view(step: Step, scores: Mapping[str, Any]) -> PreferenceView:
     )
 
 
-def _tables(scores: Mapping[str, Any]) -> Iterator[Table]:
+def _tables(scores: Mapping[str, Any]) -> Iterator[SideTable]:
     groups = _records(scores.get("groups"))
     overall = scores.get("all")
     if isinstance(overall, Mapping):
@@ -174,8 +174,8 @@ def reliability(bins: list[Mapping[str, Any]]) -> Markup:
     return tag("svg", box, join(parts))
 
 
-def _table(title: str, heads: list[str], lines: list[list[str]]) -> Table:
-    return Table(title, heads, lines[:MOST_LINES], max(0, len(lines) - MOST_LINES))
+def _table(title: str, heads: list[str], lines: list[list[str]]) -> SideTable:
+    return SideTable(title, heads, lines[:MOST_LINES], max(0, len(lines) - MOST_LINES))
 
 
 def _records(value: Any) -> list[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from bactrian.store.manifest import Manifest
 
 
-class Lenient(BaseModel):
+class FileRecord(BaseModel):
     """Base of the file records."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
@@ -26,7 +26,7 @@ class Lenient(BaseModel):
         return {key: item for key, item in value.items() if item is not None} if isinstance(value, Mapping) else value
 
 
-class StepRecord(Lenient):
+class StepRecord(FileRecord):
     """One entry of `steps` in run.json."""
 
     name: str
@@ -39,7 +39,7 @@ class StepRecord(Lenient):
     inputs: dict[str, str | list[str] | None] = {}
 
 
-class RunRecord(Lenient):
+class RunRecord(FileRecord):
     """run.json."""
 
     name: str
@@ -51,7 +51,7 @@ class RunRecord(Lenient):
     steps: list[StepRecord] = []
 
 
-class TaskRecord(Lenient):
+class TaskRecord(FileRecord):
     """One task of results.json. `overlap`: how many of its questions occur in training data; absent = not checked."""
 
     n: int | None = None
@@ -64,14 +64,14 @@ class TaskRecord(Lenient):
     overlap: int | None = None
 
 
-class FlagRecord(Lenient):
+class FlagRecord(FileRecord):
     """Something that looks wrong with a score."""
 
     name: str = ""
     text: str = ""
 
 
-class CleanRecord(Lenient):
+class CleanRecord(FileRecord):
     """A score on the questions that a model's training data do not hold; `held` are those that they do."""
 
     held: int = 0
@@ -80,7 +80,7 @@ class CleanRecord(Lenient):
     interval: tuple[float, float] | None = None
 
 
-class ScoreRecord(Lenient):
+class ScoreRecord(FileRecord):
     """One model's score on one task in one mode. `metric`: what is averaged, where it is not the share right."""
 
     model: str
@@ -101,7 +101,7 @@ class ScoreRecord(Lenient):
     mean_answer_tokens: float | None = None
 
 
-class ComparisonRecord(Lenient):
+class ComparisonRecord(FileRecord):
     """A paired test of two models on the same questions."""
 
     task: str
@@ -125,7 +125,7 @@ class ComparisonRecord(Lenient):
         return self.p < 0.05 and (low > 0 or high < 0)
 
 
-class ScalingPoint(Lenient):
+class ScalingPoint(FileRecord):
     """One run of a method of test-time compute; tokens are means over questions."""
 
     label: str = ""
@@ -140,7 +140,7 @@ class ScalingPoint(Lenient):
     unanswered: int = 0
 
 
-class ScalingMethod(Lenient):
+class ScalingMethod(FileRecord):
     """A method and its metrics."""
 
     name: str
@@ -155,7 +155,7 @@ class ScalingMethod(Lenient):
     points: list[ScalingPoint] = []
 
 
-class EqualTokens(Lenient):
+class EqualTokens(FileRecord):
     """The sequential curve against a parallel run at that run's tokens."""
 
     sequential: str = ""
@@ -166,7 +166,7 @@ class EqualTokens(Lenient):
     interval: tuple[float, float] | None = None
 
 
-class ScalingRecord(Lenient):
+class ScalingRecord(FileRecord):
     """What a step of stage `scaling` adds to results.json."""
 
     unit: str = ""
@@ -174,7 +174,7 @@ class ScalingRecord(Lenient):
     equal_tokens: list[EqualTokens] = []
 
 
-class ResultsRecord(Lenient):
+class ResultsRecord(FileRecord):
     """results.json."""
 
     tasks: dict[str, TaskRecord] = {}
@@ -194,7 +194,7 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Step:
+class ReportedStep:
     """A step with whatever of its artifact is still there; `note` says what is not."""
 
     record: StepRecord
@@ -220,12 +220,12 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportedRun:
     """All that the page is made from."""
 
     record: RunRecord
     folder: Path
-    steps: tuple[Step, ...]
+    steps: tuple[ReportedStep, ...]
 
     @property
     def command(self) -> str:
@@ -233,6 +233,6 @@ class Run:
         return given if isinstance(given, str) else " ".join(given)
 
     @property
-    def evaluations(self) -> list[Step]:
+    def evaluations(self) -> list[ReportedStep]:
         """The steps that left readable results, in order."""
         return [step for step in self.steps if step.results is not None]

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from bactrian.report import charts
 from bactrian.report.formatting import known, number, percent, points
-from bactrian.report.run_record import Run, ScalingMethod, ScalingPoint, ScalingRecord, Step
+from bactrian.report.run_record import ReportedRun, ReportedStep, ScalingMethod, ScalingPoint, ScalingRecord
 from bactrian.report.svg import join, tag
 
 WIDTH, HEIGHT = 720.0, 360.0
@@ -58,7 +58,7 @@ class ScalingView:
     equal: list[tuple[str, str]]
 
 
-def scaling_view(step: Step) -> ScalingView | None:
+def scaling_view(step: ReportedStep) -> ScalingView | None:
     """What a step's results say about test-time compute; None where they say nothing."""
     record = step.results.scaling if step.results is not None else None
     if record is None or not record.methods:
@@ -203,7 +203,7 @@ def _mark(kind: str, x: float, y: float, colour: str, said: str) -> Markup:
     return tag("circle", {"cx": x, "cy": y, "r": 4.5, "fill": colour}, title)
 
 
-def drawings(run: Run) -> Iterator[tuple[str, str]]:
+def drawings(run: ReportedRun) -> Iterator[tuple[str, str]]:
     """(file name, SVG) of each step that compared methods; a step whose name is no file name is left out."""
     for step in run.evaluations:
         record = step.results.scaling if step.results is not None else None

@@ -9,14 +9,21 @@ from markupsafe import Markup
 
 from bactrian.report import charts
 from bactrian.report.formatting import count, known, number, p_value, percent, points
-from bactrian.report.run_record import CleanRecord, ComparisonRecord, ResultsRecord, Run, ScoreRecord, TaskRecord
+from bactrian.report.run_record import (
+    CleanRecord,
+    ComparisonRecord,
+    ReportedRun,
+    ResultsRecord,
+    ScoreRecord,
+    TaskRecord,
+)
 from bactrian.verify.verdict import OUTCOMES
 
 TESTS = {"mcnemar": "exact McNemar test"}
 
 
 @dataclass(frozen=True)
-class Row:
+class WhiskerRow:
     """One line of a dot-and-whisker chart."""
 
     label: str
@@ -32,7 +39,7 @@ class Chart:
     """A dot-and-whisker chart: rows over one ruler."""
 
     title: str
-    rows: list[Row]
+    rows: list[WhiskerRow]
     ruler: Markup
     legend: tuple[str, ...] = ()
 
@@ -180,7 +187,7 @@ def _score_chart(scores: list[ScoreRecord]) -> Chart:
         aside = interval_text(score.interval, write) if known(score.score) else ""
         note = mode_name(score) + (f" · ◆ pass@{k} {percent(at_k)}" if at_k is not None else "")
         value = write(score.score) if known(score.score) else "no score"
-        rows.append(Row("" if same else score.model, note, track, value, aside, "same" if same else ""))
+        rows.append(WhiskerRow("" if same else score.model, note, track, value, aside, "same" if same else ""))
     ruler = charts.ruler(scale, (lambda v: f"{v:.1f}") if bits else (lambda v: percent(v, 0)))
     return Chart(_chart_title(scores), rows, ruler)
 
@@ -234,7 +241,7 @@ def _difference_chart(title: str, comparisons: list[ComparisonRecord]) -> Chart:
         note = f"{c.mode} · {verdict_word(c)}{_flips(c)}"
         mark = "full" if c.mode == "greedy" else "hollow"
         track = charts.whisker(scale, c.difference, c.interval, f"{mark} {tone(c)}")
-        rows.append(Row(f"{c.before} → {c.after}", note, track, points(c.difference), aside, tone(c)))
+        rows.append(WhiskerRow(f"{c.before} → {c.after}", note, track, points(c.difference), aside, tone(c)))
     return Chart(title, rows, charts.ruler(scale, _tick))
 
 
@@ -263,27 +270,27 @@ def verdict_word(c: ComparisonRecord) -> str:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RunSummary:
     """What the run did, in plain words; the first sentence is the headline."""
 
     sentences: list[Markup]
     tone: str
 
 
-def verdict(run: Run) -> Verdict:
+def verdict(run: ReportedRun) -> RunSummary:
     """The verdict of the last evaluate step that has scores."""
     for step in reversed(run.evaluations):
         results = step.results
         if results is not None and any(known(score.score) for score in results.scores):
             return _verdict(results)
     nothing = Markup("Nothing was measured: no evaluate step of this run has left scores, so what it did is unknown.")
-    return Verdict([nothing], "level")
+    return RunSummary([nothing], "level")
 
 
-def _verdict(results: ResultsRecord) -> Verdict:
+def _verdict(results: ResultsRecord) -> RunSummary:
     names = list(dict.fromkeys(score.task for score in results.scores))
     found = [_sentence(results, name, len(names) > 1) for name in names]
-    return Verdict([sentence for sentence, _ in found], found[0][1])
+    return RunSummary([sentence for sentence, _ in found], found[0][1])
 
 
 def _sentence(results: ResultsRecord, task: str, several: bool) -> tuple[Markup, str]:

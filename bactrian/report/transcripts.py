@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from bactrian.report.formatting import count
-from bactrian.report.run_record import Step
+from bactrian.report.run_record import ReportedStep
 
 COLUMNS = (
     "model",
@@ -78,7 +78,7 @@ class TaskTranscripts:
     note: str = ""
 
 
-def task_transcripts(step: Step, tasks: int = 3) -> list[TaskTranscripts]:
+def task_transcripts(step: ReportedStep, tasks: int = 3) -> list[TaskTranscripts]:
     """Transcripts of the first tasks of an evaluate step: the first few of each kind in the file's order."""
     results = step.results
     if results is None or step.folder is None or not results.scores:

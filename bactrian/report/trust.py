@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bactrian.report.formatting import count, listing, number, percent
-from bactrian.report.run_record import Run, ScoreRecord, Step
+from bactrian.report.run_record import ReportedRun, ReportedStep, ScoreRecord
 
 Level = Literal["fine", "look", "bad", "unmeasured"]
 
@@ -26,7 +26,7 @@ class Check:
     text: str
 
 
-def checks(run: Run) -> list[Check]:
+def checks(run: ReportedRun) -> list[Check]:
     """All checks, the worrying ones first."""
     parts = (_artifacts, _answers, _overlap, _decontamination, _gaps, _signal, _code, _limits)
     found = [check for part in parts for check in part(run)]
@@ -34,7 +34,7 @@ def checks(run: Run) -> list[Check]:
     return sorted(found, key=lambda check: order.index(check.level))
 
 
-def _artifacts(run: Run) -> Iterator[Check]:
+def _artifacts(run: ReportedRun) -> Iterator[Check]:
     faults = [f"{step.name}: {step.note}" for step in run.steps if step.note]
     if faults:
         yield Check("look", "Missing pieces", ". ".join(faults) + ". What follows from them is absent from this page.")
@@ -44,7 +44,7 @@ def _artifacts(run: Run) -> Iterator[Check]:
         )
 
 
-def _scores(run: Run) -> list[ScoreRecord]:
+def _scores(run: ReportedRun) -> list[ScoreRecord]:
     return [score for step in run.evaluations if step.results for score in step.results.scores]
 
 
@@ -64,7 +64,7 @@ def _malformed(scores: list[ScoreRecord], outcome: str, words: str, look: float,
     return Check(level, f"{outcome.capitalize()} answers", said)
 
 
-def _answers(run: Run) -> Iterator[Check]:
+def _answers(run: ReportedRun) -> Iterator[Check]:
     scores = [score for score in _scores(run) if _total(score)]
     if not scores:
         yield Check("unmeasured", "Answers", "No evaluation counted its answers: truncation and parsing are unknown.")
@@ -102,7 +102,7 @@ def _which(score: ScoreRecord) -> str:
     return f"{score.model}, {score.task}, {score.mode}"
 
 
-def _overlap(run: Run) -> Iterator[Check]:
+def _overlap(run: ReportedRun) -> Iterator[Check]:
     tasks = {name: task for step in run.evaluations if step.results for name, task in step.results.tasks.items()}
     unchecked = [name for name, task in tasks.items() if task.overlap is None]
     for name, task in tasks.items():
@@ -124,7 +124,7 @@ def _overlap(run: Run) -> Iterator[Check]:
         yield Check("unmeasured", "Overlap with training data", f"Not recorded: whether {what} occur in training data.")
 
 
-def _decontamination(run: Run) -> Iterator[Check]:
+def _decontamination(run: ReportedRun) -> Iterator[Check]:
     """Whether the rows that the last model was trained on were held against test items, as its manifest says."""
     models = [step for step in run.steps if step.kind == "model" and step.manifest]
     records = models[-1].manifest.decontamination if models and models[-1].manifest else ()
@@ -140,7 +140,7 @@ def _decontamination(run: Run) -> Iterator[Check]:
         yield Check("fine", "Decontaminated", f"{models[-1].name} was trained on: {'; '.join(map(str, records))}.")
 
 
-def _gaps(run: Run) -> Iterator[Check]:
+def _gaps(run: ReportedRun) -> Iterator[Check]:
     for step in run.steps:
         column = step.metrics.columns.get("logprob_gap_max") if step.metrics else None
         if column:
@@ -168,7 +168,7 @@ def _gaps(run: Run) -> Iterator[Check]:
             )
 
 
-def _signal(run: Run) -> Iterator[Check]:
+def _signal(run: ReportedRun) -> Iterator[Check]:
     for step in run.steps:
         column = step.metrics.columns.get("zero_variance") if step.metrics else None
         if column:
@@ -179,7 +179,7 @@ def _signal(run: Run) -> Iterator[Check]:
             yield Check("look" if mean >= SILENT_LOOK else "fine", "Groups without signal", said)
 
 
-def _code(run: Run) -> Iterator[Check]:
+def _code(run: ReportedRun) -> Iterator[Check]:
     resumed = [step.name for step in run.steps if step.manifest and step.manifest.attempts > 1]
     if resumed:
         yield Check(
@@ -197,12 +197,12 @@ def _code(run: Run) -> Iterator[Check]:
         )
 
 
-def _code_names(step: Step) -> list[str]:
+def _code_names(step: ReportedStep) -> list[str]:
     code = step.manifest.code if step.manifest else {}
     return [str(code.get("commit") or code["version"])[:12]] if code.get("commit") or code.get("version") else []
 
 
-def _limits(run: Run) -> Iterator[Check]:
+def _limits(run: ReportedRun) -> Iterator[Check]:
     compared = sum(len(step.results.comparisons) for step in run.evaluations if step.results)
     if compared > 1:
         yield Check(

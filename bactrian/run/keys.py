@@ -7,7 +7,7 @@ from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import Recipe, Step
-from bactrian.recipe.references import Source, resolve
+from bactrian.recipe.references import ExternalSource, resolve
 from bactrian.stages.stage import Found
 from bactrian.store.fingerprint import code_fingerprint
 from bactrian.store.hardware import Hardware
@@ -22,16 +22,18 @@ class KeyedStep:
     step: Step
     key: str
     code: str
-    sources: Mapping[str, Source]  # references that are no steps
+    sources: Mapping[str, ExternalSource]  # references that are no steps
 
 
-def tasks(recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], Source] = resolve) -> list[KeyedStep]:
+def tasks(
+    recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], ExternalSource] = resolve
+) -> list[KeyedStep]:
     """Every step with its key, in the order of making. Makes nothing. `find` says what is behind a reference.
 
     Raises BactrianError if a source cannot be had or does not match its hashes, and for what a stage does not find.
     """
     keys: dict[str, str] = {}
-    sources: dict[tuple[str, str], Source] = {}
+    sources: dict[tuple[str, str], ExternalSource] = {}
     made: list[KeyedStep] = []
     for given in recipe.steps:
         step = _resolved(given)

@@ -10,11 +10,11 @@ from bactrian.progress import duration, say
 from bactrian.recipe.recipe import Recipe
 from bactrian.run.keys import KeyedStep
 from bactrian.store.artifact import Artifact, Store
-from bactrian.store.disk import now, write_atomically
+from bactrian.store.disk import link, now, write_atomically
 
 
 @dataclass(frozen=True)
-class StepRecord:
+class StepEntry:
     """A step's entry in run.json. `path` is relative to the store; `inputs`: {reference: step or source}."""
 
     name: str
@@ -34,12 +34,13 @@ class RunLog:
         self.recipe, self.todo, self.store, self.command = recipe, todo, store, command
         self.started, self.before = now(), time.monotonic()
         self.folder = store.root / recipe.name
-        self.done: dict[str, StepRecord] = {}
+        self.done: dict[str, StepEntry] = {}
 
     def add(self, task: KeyedStep, artifact: Artifact, status: str) -> None:
         """Note a step's artifact, and write run.json if it was just made."""
         seconds, path = artifact.manifest.seconds, str(artifact.path.relative_to(self.store.root))
         self.done[task.step.name] = replace(_waiting(task), path=path, status=status, seconds=seconds)
+        link(self.folder / task.step.name, artifact.path)
         if status == "made":
             say(f"{task.step.name}: done in {duration(seconds)} → {artifact.path}")
             self.write()
@@ -58,7 +59,7 @@ class RunLog:
 
                 say(f"report: {write_report(self.folder)}")
 
-    def _records(self) -> list[StepRecord]:
+    def _records(self) -> list[StepEntry]:
         return [self.done.get(task.step.name) or _waiting(task) for task in self.todo]
 
     def _recorded(self) -> list[tuple[str, str | None]]:
@@ -87,7 +88,7 @@ class RunLog:
             raise BactrianError(f"{self.folder}: cannot be written to ({error.strerror})") from None
 
 
-def _waiting(task: KeyedStep) -> StepRecord:
+def _waiting(task: KeyedStep) -> StepEntry:
     stage = task.step.stage
     inputs = {ref: ref for ref in (*task.step.reads, *task.sources)}
-    return StepRecord(task.step.name, stage.name, stage.makes, task.key, None, "waiting", None, inputs)
+    return StepEntry(task.step.name, stage.name, stage.makes, task.key, None, "waiting", None, inputs)

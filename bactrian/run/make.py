@@ -13,7 +13,7 @@ from bactrian.errors import BactrianError
 from bactrian.evaluate.recognise import warn_of_unseen
 from bactrian.progress import say
 from bactrian.recipe.recipe import Step
-from bactrian.recipe.references import Source
+from bactrian.recipe.references import ExternalSource
 from bactrian.run.keys import KeyedStep
 from bactrian.run.prepare import prepare, warn_of_memory
 from bactrian.run.step_manifest import manifest_of
@@ -26,9 +26,9 @@ from bactrian.store.machine_limits import refusal
 from bactrian.store.manifest import Kind, Manifest, restated
 
 
-def inputs_of(task: KeyedStep, made: Mapping[str, Artifact]) -> dict[str, Input | Source]:
+def inputs_of(task: KeyedStep, made: Mapping[str, Artifact]) -> dict[str, Input | ExternalSource]:
     """For each reference the artifact that it names, or the source, which is fetched only if the step must be made."""
-    inputs: dict[str, Input | Source] = dict(task.sources)
+    inputs: dict[str, Input | ExternalSource] = dict(task.sources)
     for name in task.step.reads:
         manifest = made[name].manifest
         inputs[name] = Input(
@@ -44,7 +44,9 @@ def inputs_of(task: KeyedStep, made: Mapping[str, Artifact]) -> dict[str, Input 
     return inputs
 
 
-def existing(task: KeyedStep, store: Store, inputs: Mapping[str, Input | Source], again: bool) -> Artifact | None:
+def existing(
+    task: KeyedStep, store: Store, inputs: Mapping[str, Input | ExternalSource], again: bool
+) -> Artifact | None:
     """The step's artifact if it is there, whole, made from these very inputs, and not to be made `again`.
 
     Raises BactrianError if it, or an input's manifest, was changed after it was made.
@@ -74,7 +76,7 @@ def existing(task: KeyedStep, store: Store, inputs: Mapping[str, Input | Source]
     return artifact
 
 
-def _hashes(inputs: Mapping[str, Input | Source]) -> set[str]:
+def _hashes(inputs: Mapping[str, Input | ExternalSource]) -> set[str]:
     return {source.content_hash for source in inputs.values()}
 
 
@@ -91,7 +93,7 @@ def as_it_is(task: KeyedStep, store: Store, wanting: Step) -> Artifact | None:
     return artifact
 
 
-def make(task: KeyedStep, store: Store, hardware: Hardware, inputs: Mapping[str, Input | Source]) -> Artifact:
+def make(task: KeyedStep, store: Store, hardware: Hardware, inputs: Mapping[str, Input | ExternalSource]) -> Artifact:
     """Run the stage, from where it was cut if it was, and commit what it leaves.
 
     Raises BactrianError naming the step; whatever else the stage raises carries a note that names it.
@@ -103,7 +105,7 @@ def make(task: KeyedStep, store: Store, hardware: Hardware, inputs: Mapping[str,
         if (finished := store.find(stage.name, task.key)) is not None:  # by another process, a moment ago
             shutil.rmtree(partial)
             return finished
-        at_hand = {ref: item.input() if isinstance(item, Source) else item for ref, item in inputs.items()}
+        at_hand = {ref: item.input() if isinstance(item, ExternalSource) else item for ref, item in inputs.items()}
         with parts.noting(partial) as stale:
             if stale:
                 say(f"{step.name}: changed since it was cut: {', '.join(stale)}; so it begins anew")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
-from bactrian.recipe.references import Source, outline
+from bactrian.recipe.references import ExternalSource, outline
 from bactrian.run.keys import KeyedStep, tasks
 from bactrian.run.known_models import parameters_of
 from bactrian.run.prepare import check_device
@@ -129,6 +129,6 @@ def _state(task: KeyedStep, store: Store) -> str:
     return "resume" if store.partial(stage, task.key).exists() else "make"
 
 
-def _facts_of_source(source: Source) -> Facts:
+def _facts_of_source(source: ExternalSource) -> Facts:
     """Nothing is downloaded for a plan: of a Hub repository only what its name says."""
     return facts_of(source.fetch(), source.kind) if source.local else Facts(parameters=parameters_of(source.name))

@@ -4,7 +4,7 @@ from bactrian import stopping
 from bactrian.evaluate.ledger import Ledger
 from bactrian.recipe.recipe import Recipe
 from bactrian.run.keys import tasks
-from bactrian.run.log import RunLog, StepRecord
+from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.manifest import Kind
@@ -17,7 +17,7 @@ def run(
     from_step: str | None = None,
     command: str = "",
     report: bool = True,
-) -> list[StepRecord]:
+) -> list[StepEntry]:
     """Make what is missing of a recipe; write `<store>/<name>/run.json` around each step made, the report at the end.
 
     `only`: make just this step, from inputs that exist. `from_step`: make this step and all after it again.

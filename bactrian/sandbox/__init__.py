@@ -1,28 +1,28 @@
 """Programs that a model wrote, run where they can do no harm and cannot forge what is said of them."""
 
-from bactrian.sandbox.examination import Report, examine
+from bactrian.sandbox.choice import available, chosen_isolation, problem_with, used, want
+from bactrian.sandbox.examination import Examination, examine
 from bactrian.sandbox.isolation import WEAK, Isolation
-from bactrian.sandbox.limits import Limits, Run
+from bactrian.sandbox.limits import Limits, ProgramRun
+from bactrian.sandbox.liveness import Stalled
 from bactrian.sandbox.packages import versions
-from bactrian.sandbox.reference import Answers, Reference, answers
+from bactrian.sandbox.reference_answers import Answers, ReferenceProgram, answers
 from bactrian.sandbox.scripts import run_program
-from bactrian.sandbox.selection import available, chosen, problem_with, used, want
-from bactrian.sandbox.unit_tests import Suite, compiled
-from bactrian.sandbox.watch import Stalled
+from bactrian.sandbox.unit_tests import UnitTests, compiled
 
 __all__ = [
     "WEAK",
     "Answers",
+    "Examination",
     "Isolation",
     "Limits",
-    "Reference",
-    "Report",
-    "Run",
+    "ProgramRun",
+    "ReferenceProgram",
     "Stalled",
-    "Suite",
+    "UnitTests",
     "answers",
     "available",
-    "chosen",
+    "chosen_isolation",
     "compiled",
     "examine",
     "problem_with",

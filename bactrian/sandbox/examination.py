@@ -13,16 +13,16 @@ from typing import Any
 
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Limits
+from bactrian.sandbox.liveness import Hangs, Stalled, Watch, messages
 from bactrian.sandbox.process import Sandboxed
-from bactrian.sandbox.unit_tests import Suite, compiled
-from bactrian.sandbox.watch import Hangs, Stalled, Watch, messages
+from bactrian.sandbox.unit_tests import UnitTests, compiled
 
 LONGEST = 1 << 16
 """Bytes of one message of a report."""
 
 
 @dataclass
-class Report:
+class Examination:
     """How many of the tests passed. `over` says why the rest was not tried; `broken` and `stalled` why nothing can be
     said of the program: the tests or a sandbox failed, the machine was too busy.
 
@@ -57,16 +57,18 @@ class Report:
         )
 
 
-def examine(program: str, tests: Suite, isolation: Isolation, limits: Limits = Limits()) -> Report:  # noqa: B008
+def examine(program: str, tests: UnitTests, isolation: Isolation, limits: Limits = Limits()) -> Examination:  # noqa: B008
     """Put the tests to a program. Never raises for what program or tests do; OSError if no sandbox starts."""
     try:
         job = compiled(replace(tests, given=""))
     except ValueError as error:
-        return Report(broken=str(error))
+        return Examination(broken=str(error))
     return _examine(program, tests, job, isolation, limits)
 
 
-def _examine(program: str, tests: Suite, suite: Mapping[str, Any], isolation: Isolation, limits: Limits) -> Report:
+def _examine(
+    program: str, tests: UnitTests, suite: Mapping[str, Any], isolation: Isolation, limits: Limits
+) -> Examination:
     secret = secrets.token_hex(16)
     (asked, asking), (answered, answering), (told, telling) = os.pipe(), os.pipe(), os.pipe()
     ends = [asked, asking, answered, answering, told, telling]
@@ -88,9 +90,9 @@ def _examine(program: str, tests: Suite, suite: Mapping[str, Any], isolation: Is
             os.close(end)
 
 
-def _listen(descriptor: int, secret: str, watch: Watch) -> Report:
+def _listen(descriptor: int, secret: str, watch: Watch) -> Examination:
     """Read the report until it ends, the program hangs, or something else than the examiner speaks."""
-    report = Report()
+    report = Examination()
     try:
         for facts in messages(descriptor, watch, LONGEST, heed=True):
             if not _note(report, facts, secret):
@@ -104,7 +106,7 @@ def _listen(descriptor: int, secret: str, watch: Watch) -> Report:
     return report
 
 
-def _note(report: Report, facts: Any, secret: str) -> bool:
+def _note(report: Examination, facts: Any, secret: str) -> bool:
     """Take in one message; False if it is none, or does not have the secret."""
     said = facts.get("secret") if isinstance(facts, dict) else None
     if not isinstance(said, str) or not hmac.compare_digest(said.encode(), secret.encode()):
@@ -120,7 +122,7 @@ def _note(report: Report, facts: Any, secret: str) -> bool:
     return True
 
 
-def _explain(report: Report, candidate: Sandboxed, examiner: Sandboxed) -> None:
+def _explain(report: Examination, candidate: Sandboxed, examiner: Sandboxed) -> None:
     """The examiner fell silent. Once it had begun that is laid to the program, whose values it must have choked on."""
     if report.total:
         report.over = "the tests were ended at a limit"

@@ -27,7 +27,7 @@ Ended = Literal["finished", "failed", "killed", "timed_out", "flooded", "stalled
 
 
 @dataclass(frozen=True)
-class Run:
+class ProgramRun:
     """One program that ran to its end, or was ended.
 
     "finished": status 0; "failed": another exit status, such as 1 after an exception; "killed": by a signal, such as

@@ -6,15 +6,15 @@ import time
 from contextlib import ExitStack
 
 from bactrian.sandbox.isolation import Isolation
-from bactrian.sandbox.limits import Ended, Limits, Run
+from bactrian.sandbox.limits import Ended, Limits, ProgramRun
+from bactrian.sandbox.liveness import TICK, Hangs, Stalled, Watch
 from bactrian.sandbox.process import Sandboxed
-from bactrian.sandbox.watch import TICK, Hangs, Stalled, Watch
 
 
-def run_program(source: str, isolation: Isolation, stdin: str = "", limits: Limits = Limits()) -> Run:  # noqa: B008
+def run_program(source: str, isolation: Isolation, stdin: str = "", limits: Limits = Limits()) -> ProgramRun:  # noqa: B008
     """Run a Python program as a script. Never raises for what the program does; OSError if no sandbox starts.
 
-    >>> run_program("print(6 * 7)", chosen()).output
+    >>> run_program("print(6 * 7)", chosen_isolation()).output
     '42\\n'
     """
     with ExitStack() as stack:
@@ -32,7 +32,7 @@ def run_program(source: str, isolation: Isolation, stdin: str = "", limits: Limi
             seconds = time.monotonic() - sandbox.started
             status = sandbox.process.wait() if ended is None else -9
     output, error = (text[: limits.output].decode(errors="replace") for text in printed)
-    return Run(ended or _ended(status), output, error.strip(), status, seconds)
+    return ProgramRun(ended or _ended(status), output, error.strip(), status, seconds)
 
 
 def _read(pipes: list[int], sandbox: Sandboxed, limits: Limits) -> tuple[list[bytes], Ended | None]:
@@ -64,7 +64,7 @@ def _wait(sandbox: Sandboxed, watch: Watch) -> None:
             sandbox.process.wait(TICK)
             return
         except subprocess.TimeoutExpired:
-            watch.look()
+            watch.check()
 
 
 def _ended(status: int) -> Ended:

@@ -32,7 +32,7 @@ GIVEN = {
 
 
 @dataclass(frozen=True)
-class Suite:
+class UnitTests:
     """What a program must do.
 
     `tests`: texts of Python, each one test, such as `assert add(1, 2) == 3`; or `check`, a text that defines
@@ -50,7 +50,7 @@ class Suite:
 
 
 @lru_cache(maxsize=256)
-def compiled(suite: Suite) -> Mapping[str, Any]:
+def compiled(suite: UnitTests) -> Mapping[str, Any]:
     """The tests as the examiner's job. Raises ValueError for a text that is not Python, or a check without `check`."""
     prelude, setup, check, *tests = (_parse(text) for text in (suite.prelude, suite.setup, suite.check, *suite.tests))
     if suite.check and not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in check.body):
@@ -67,9 +67,9 @@ def compiled(suite: Suite) -> Mapping[str, Any]:
     counting, must_assert = Counting(check), [number for number, tree in enumerate(tests, 1) if must(tree)]
     code = {"prelude": prelude, "setup": setup, "check": counting.visit(check)}
     return {
-        **{name: _compile(Watched().visit(tree)) for name, tree in code.items()},
+        **{name: _compile(GuardedTests().visit(tree)) for name, tree in code.items()},
         **asks,
-        "tests": [_compile(Watched(reached=True).visit(tree)) for tree in tests],
+        "tests": [_compile(GuardedTests(reached=True).visit(tree)) for tree in tests],
         "must_assert": must_assert,
         "numpy": any(_imports_numpy(tree) for tree in (prelude, setup, check, *tests)),
         "asserts": counting.asserts,
@@ -124,7 +124,7 @@ class Counting(ast.NodeTransformer):
         return ast.Try(body=[node], handlers=[handler], orelse=[passed], finalbody=[])
 
 
-class Watched(ast.NodeTransformer):
+class GuardedTests(ast.NodeTransformer):
     """Tests as the examiner runs them: what a program could answer by, other than with a value, goes through it.
 
     - Where an exception is caught that would end an iterator or a process, so is its stand-in.

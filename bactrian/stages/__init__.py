@@ -1,6 +1,7 @@
 """The stages, one module each, in rooms: data, tune, rl, measure, judge.
 
-A new file in a room with a Stage in it is a new recipe step and a new sub-command.
+A new file in a room with a Stage in it is a new recipe step and a new sub-command. So is a Stage that another package
+names under the entry points `bactrian.stages`.
 """
 
 import importlib
@@ -8,7 +9,16 @@ import inspect
 import pkgutil
 from functools import cache
 
+from bactrian.errors import BactrianError
 from bactrian.stages.stage import Stage
+from bactrian.store.plugins import Plugins
+
+PLUGINS: Plugins[type[Stage]] = Plugins(
+    "bactrian.stages",
+    "stage",
+    "a subclass of bactrian.stages.stage.Stage",
+    lambda found: inspect.isclass(found) and issubclass(found, Stage),
+)
 
 MOVED = {"suite": "stage evaluate, with suite: … or tasks: […]"}
 """Stages that there were → how what they did is written now."""
@@ -16,11 +26,21 @@ MOVED = {"suite": "stage evaluate, with suite: … or tasks: […]"}
 
 @cache
 def all_stages() -> dict[str, type[Stage]]:
-    """Stage name → class, in order of name; imports every module below this package (they are light)."""
+    """Stage name → class, in order of name; imports every module below this package (they are light).
+
+    Raises BactrianError for another package's stage that cannot be loaded or whose name is taken.
+    """
     found: dict[str, type[Stage]] = {}
     for module in pkgutil.walk_packages(__path__, f"{__name__}."):
         members = vars(importlib.import_module(module.name)).values()
         for member in members:
             if inspect.isclass(member) and issubclass(member, Stage) and "name" in vars(member):
                 found[member.name] = member
-    return dict(sorted(found.items()))
+    others = {name: PLUGINS.get(name) for name in PLUGINS.names(own=found)}
+    for name, stage in others.items():
+        if getattr(stage, "name", None) != name:
+            raise BactrianError(
+                f"the stage {name!r} ({stage.__module__}.{stage.__name__}) must have the name of its entry point: "
+                f"name: ClassVar[str] = {name!r}"
+            )
+    return dict(sorted({**found, **others}.items()))

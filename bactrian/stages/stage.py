@@ -137,7 +137,7 @@ def _references_of(annotation: Any, value: object, at: tuple[str | int, ...]) ->
     if isinstance(value, BaseModel):
         yield from _references_in(value, at)
     elif isinstance(value, str):
-        if (mark := _reference_mark(annotation)) is not None:
+        if (mark := reference_mark(annotation)) is not None:
             yield Found(at, value, mark.kind, mark.held_out)
     elif isinstance(value, Mapping):
         for key, item in value.items():
@@ -147,9 +147,9 @@ def _references_of(annotation: Any, value: object, at: tuple[str | int, ...]) ->
             yield from _references_of(annotation, item, (*at, index))
 
 
-def _reference_mark(annotation: Any) -> Reference | None:
+def reference_mark(annotation: Any) -> Reference | None:
     """The mark of the reference anywhere in an annotation such as `dict[str, ModelRef] | None`."""
     for mark in getattr(annotation, "__metadata__", ()):
         if isinstance(mark, Reference):
             return mark
-    return next((mark for part in typing.get_args(annotation) if (mark := _reference_mark(part)) is not None), None)
+    return next((mark for part in typing.get_args(annotation) if (mark := reference_mark(part)) is not None), None)

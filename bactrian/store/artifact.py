@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.store.disk import naming_full_disk, sync, sync_folder, take_lock, write_atomically
+from bactrian.store.disk import allow_as_umask, naming_full_disk, sync, sync_folder, take_lock, write_atomically
 from bactrian.store.hardware import Hardware
 from bactrian.store.hashes import METRICS, FileRecord, content_hash, files_below, hash_files, hash_json
 from bactrian.store.manifest import MANIFEST, Decontamination, Kind, Licence, Manifest
@@ -162,6 +162,7 @@ class Memo:
         with naming_full_disk(self._partial):
             records = {name: record.model_dump() for name, record in _hash_all(self._partial).items()}
             (self._partial / "files.json").write_text(json.dumps(records))
+            allow_as_umask(self._partial)
             sync_folder(self._partial)
         if self.path.exists():
             shutil.rmtree(self._partial)
@@ -278,6 +279,7 @@ class Store:
             files = _hash_all(output)
             manifest = manifest.model_copy(update={"files": files, "content_hash": content_hash(files)})
             manifest = manifest.write(output)
+            allow_as_umask(output)
             sync_folder(output)
             output.rename(final)
             sync(final.parent)

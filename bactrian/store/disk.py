@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bactrian.errors import BactrianError
+from bactrian.progress import say
 from bactrian.store.hashes import files_below
 from bactrian.store.machine_limits import refusal
 
@@ -76,6 +77,33 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+
+
+def allow_as_umask(folder: Path) -> None:
+    """Let a group's members read what the umask lets them: some libraries write files that are their owner's alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in files_below(folder):
+        path.chmod(path.stat().st_mode | (0o666 & ~mask))
+
+
+def link(path: Path, target: Path) -> None:
+    """Make `path` a relative link to a folder, in place of a link that is there; what is no link is left alone.
+
+    A file system without links is said, and does without.
+    """
+    if path.exists() and not path.is_symlink():
+        say(f"{path}: not a link, so it is left as it is; it would have led to {target}")
+        return
+    leads_to, draft = os.path.relpath(target, path.parent), path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.is_symlink() and str(path.readlink()) == leads_to:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.symlink_to(leads_to, target_is_directory=True)
+        draft.replace(path)
+    except OSError as error:
+        say(f"{path}: no link to {target} can be made here ({error.strerror})")
 
 
 def sync_folder(folder: Path) -> None:

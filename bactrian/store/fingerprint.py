@@ -37,7 +37,8 @@ def code_fingerprint(module: str) -> str:
     """sha256 over a module and every bactrian module that it imports, at any depth, also inside functions.
 
     With them count the versions of the SHAPING packages that they import and, for a module of another package, that
-    package's version. What is looked up by name while a step runs is no import: parts.py counts it.
+    package's own modules among its imports and its version. What is looked up by name while a step runs is no import:
+    parts.py counts it.
     Left out: `bactrian/__init__.py`, which holds the version, and WITHOUT_EFFECT. Raises SyntaxError, OSError;
     ModuleNotFoundError for a module that is not there.
     """
@@ -77,12 +78,12 @@ def _version(distribution: str) -> str:
 
 @cache
 def _read(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
-    """A module's tree as text, the bactrian modules whose code it runs by importing them, its SHAPING packages."""
+    """A module's tree as text, the modules of its package and of bactrian that it imports, its SHAPING packages."""
     path = _path(name) or _elsewhere(name)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = {parent for target in _imports(tree, package) for parent in _with_parents(target)}
-    relevant = (target for target in found if target != PACKAGE and not _without_effect(target) and _path(target))
+    relevant = (target for target in found if target != PACKAGE and not _without_effect(target) and _path(target, name))
     shaping = frozenset(SHAPING[target] for target in found & SHAPING.keys())
     return describe(tree) + _compiled(tree, path.parent), frozenset(relevant), shaping
 
@@ -150,11 +151,22 @@ def _without_effect(name: str) -> bool:
     return any(name == module or name.startswith(module + ".") for module in WITHOUT_EFFECT)
 
 
-def _path(name: str) -> Path | None:
-    """The file of a module of this package, or None."""
+def _path(name: str, importer: str = PACKAGE) -> Path | None:
+    """The file of a module of this package, or of the package of the module that imports it; else None."""
     first, *rest = name.split(".")
-    if first != PACKAGE:
+    if first not in (PACKAGE, importer.partition(".")[0]) or (root := _root(first)) is None:
         return None
-    path = _HERE.joinpath(*rest)
-    candidates = (path.with_suffix(".py"), path / "__init__.py") if rest else (_HERE / "__init__.py",)
+    path = root.joinpath(*rest)
+    candidates = (path.with_suffix(".py"), path / "__init__.py") if rest else (root / "__init__.py",)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _root(package: str) -> Path | None:
+    """The folder of a package; None for a module without one, or for folders without an `__init__.py`."""
+    if package == PACKAGE:
+        return _HERE
+    try:
+        place = _elsewhere(package)
+    except (ModuleNotFoundError, ValueError):  # ValueError: what was started as a script has no spec
+        return None
+    return place.parent if place.name == "__init__.py" else None

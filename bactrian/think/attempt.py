@@ -154,3 +154,24 @@ def read(path: Path) -> dict[str, tuple[list[Attempt], Mapping[str, Any]]]:
         attempts = [Attempt(**{name: each[name] for name in names}) for each in kept["attempts"]]
         found[attempts[0].question] = (attempts, kept)
     return found
+
+
+def attempt_value(
+    rows: Sequence[Mapping[str, Any]], reward: Callable[[Mapping[str, Any], str], float]
+) -> Callable[[str, Attempt], float]:
+    """(by, attempt) → how good the attempt is by "verifier", "confidence" or "reward_model".
+
+    Args:
+        rows: the problems.
+        reward: (problem, text) → a reward model's score.
+    """
+    by_id = {row["id"]: row for row in rows}
+
+    def value(by: str, attempt: Attempt) -> float:
+        if by == "verifier":
+            return float(attempt.right)
+        if by == "confidence":
+            return attempt.logprob
+        return reward(by_id[attempt.question], f"{attempt.thinking}\n\n{attempt.answer}")
+
+    return value

@@ -17,7 +17,7 @@ from bactrian.think.thought import Budget, Ended, Thought
 
 
 @dataclass(frozen=True)
-class Question:
+class ThinkingQuestion:
     """What is to be thought about: a prompt with its thinking opened, how many samples, and their random stream."""
 
     prompt: tuple[int, ...]
@@ -151,7 +151,7 @@ class Forcing:
 
 
 def thinking_limits(
-    questions: Sequence[Question], markers: Markers, budget: Budget, longest: int, names: Sequence[str]
+    questions: Sequence[ThinkingQuestion], markers: Markers, budget: Budget, longest: int, names: Sequence[str]
 ) -> list[int]:
     """The budget of each question in tokens; where none is given, what the context leaves beside prompt and answer.
 
@@ -173,7 +173,7 @@ def thinking_limits(
 
 def think(
     engine: Engine,
-    questions: Sequence[Question],
+    questions: Sequence[ThinkingQuestion],
     form: ThinkingFormat,
     budget: Budget,
     *,
@@ -198,7 +198,7 @@ def think(
     return [[forcing.thoughts[i, sample] for sample in range(q.n)] for i, q in enumerate(questions)]
 
 
-def request(question: Question, limit: int, markers: Markers, budget: Budget) -> Request:
+def request(question: ThinkingQuestion, limit: int, markers: Markers, budget: Budget) -> Request:
     """What the engine is asked first: to think, or with a budget of 0 to answer at once."""
     if limit:
         return Request(
@@ -214,7 +214,7 @@ def request(question: Question, limit: int, markers: Markers, budget: Budget) ->
     return answer_request(question, (*markers.closing, *markers.final), markers, budget)
 
 
-def answer_request(question: Question, closing: tuple[int, ...], markers: Markers, budget: Budget) -> Request:
+def answer_request(question: ThinkingQuestion, closing: tuple[int, ...], markers: Markers, budget: Budget) -> Request:
     """The answer to a prompt whose thinking is over, once `closing` is written after it."""
     temperature = 0.0 if budget.greedy_answer else question.temperature
     return Request(

@@ -24,7 +24,7 @@ def step_ends(ids: Sequence[int], text: Callable[[Sequence[int]], str], size: in
     return tuple(ends)
 
 
-class ProcessReward:
+class StepScorer:
     """A reward model that was trained on steps: how likely a thought that has come so far ends right, in (0, 1).
 
     It reads the thinking model's own tokens. Raises BactrianError for one with another vocabulary.

@@ -14,7 +14,7 @@ import numpy as np
 
 from bactrian.chat import ThinkingFormat
 from bactrian.generate.engine import Completion, Engine, Request
-from bactrian.think.forcing import Question, answer_request, thinking_limits
+from bactrian.think.forcing import ThinkingQuestion, answer_request, thinking_limits
 from bactrian.think.loops import find_loop
 from bactrian.think.markers import Markers, Tail
 from bactrian.think.thought import Budget, Ended, Thought
@@ -58,7 +58,7 @@ class Tree:
     sampled: int
 
 
-def confidence(_: int, branches: Sequence[Branch]) -> list[float]:
+def confidence(branches: Sequence[Branch]) -> list[float]:
     """The process reward of a model that has none other: its probability of the last step, geometric mean of tokens."""
     means = [float(np.mean(b.logprobs[-b.fresh :])) if b.fresh and b.logprobs else 0.0 for b in branches]
     return [float(np.exp(mean)) for mean in means]
@@ -81,11 +81,11 @@ def shares(rewards: Sequence[float], width: int, balance: float) -> list[int]:
 
 def grow(
     engine: Engine,
-    questions: Sequence[Question],
+    questions: Sequence[ThinkingQuestion],
     form: ThinkingFormat,
     budget: Budget,
     search: Search,
-    rewards: Rewards = confidence,
+    rewards: Rewards = lambda _, branches: confidence(branches),
     names: Sequence[str] | None = None,
 ) -> list[Tree]:
     """A tree for each question, all grown together; of a question its prompt, seed and temperature count.
@@ -128,7 +128,7 @@ def grow(
 
 
 def _steps(
-    questions: Sequence[Question],
+    questions: Sequence[ThinkingQuestion],
     alive: Sequence[Sequence[Branch]],
     limits: Sequence[int],
     markers: Markers,
@@ -175,7 +175,7 @@ def _child(parent: Branch, said: Completion, limit: int, markers: Markers) -> Br
 
 def _answers(
     engine: Engine,
-    questions: Sequence[Question],
+    questions: Sequence[ThinkingQuestion],
     leaves: Sequence[Sequence[Branch]],
     spent: Sequence[int],
     markers: Markers,

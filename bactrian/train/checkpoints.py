@@ -17,7 +17,7 @@ KEPT = 2  # the newest, and one before it in case the newest is damaged
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class SavedState:
     """State after `step` optimiser steps: named tensors, and what else the loop counts."""
 
     step: int
@@ -25,7 +25,7 @@ class Checkpoint:
     counts: dict[str, float]
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> None:
+def save(folder: Path, checkpoint: SavedState) -> None:
     """Write `folder/step-NNNNNN`, then drop the oldest beyond the two newest.
 
     Raises:
@@ -50,7 +50,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         shutil.rmtree(old)
 
 
-def load_newest(folder: Path) -> Checkpoint | None:
+def load_newest(folder: Path) -> SavedState | None:
     """The newest checkpoint whose hashes hold, its random state put back; None if there is none.
 
     A damaged one is named on the way and passed over: training resumes from the one before, or from the start.
@@ -66,7 +66,7 @@ def load_newest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def _load(path: Path) -> Checkpoint:
+def _load(path: Path) -> SavedState:
     from safetensors.torch import load_file
 
     outer = json.loads((path / "checkpoint.json").read_text())
@@ -78,7 +78,7 @@ def _load(path: Path) -> Checkpoint:
         raise ValueError(f"state.safetensors has sha256 {found}, expected {record['sha256']}")
     tensors = load_file(path / "state.safetensors")
     torch.set_rng_state(torch.tensor(record["torch_rng"], dtype=torch.uint8))
-    return Checkpoint(record["step"], tensors, record["counts"])
+    return SavedState(record["step"], tensors, record["counts"])
 
 
 def _found(folder: Path) -> list[Path]:

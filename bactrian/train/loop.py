@@ -1,8 +1,9 @@
-"""The one training loop. SFT, preference tuning, RL and pretraining differ only in the `Task` they hand it.
+"""The one training loop. SFT, preference tuning, RL and pretraining differ only in the `TrainingTask` they hand it.
 
-A task says what each step trains on and what its loss is; the loop owns the optimiser, the schedule, clipping,
-checkpoints, metrics and progress. A step is a pure function of (weights, optimiser state, step number, and what the
-task keeps; see `Remembering`): that is what makes N steps equal k steps, a kill, and N - k more, bit for bit.
+A task says what each step trains on and what its loss is; the loop owns the schedule, checkpoints, metrics and
+progress; a backend (`backend`) has the weights and moves them. A step is a pure function of (weights, optimiser state,
+step number, and what the task keeps; see `Remembering`): that is what makes N steps equal k steps, a kill, and N - k
+more, bit for bit.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from bactrian import stopping
 from bactrian.errors import BactrianError
 from bactrian.progress import progress, say
 from bactrian.train import checkpoints
+from bactrian.train.backend import Backend, LocalBackend, Trained
 from bactrian.train.heap import Heap
-from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.pace import Pace
-from bactrian.train.schedules import Schedule, learning_rate
+from bactrian.train.schedules import learning_rate
 
 # a micro-batch's share of the update's loss, and sums to add to the update's metrics
 Share = tuple[torch.Tensor, dict[str, float]]
@@ -48,7 +49,7 @@ class Enough(Exception):
     """Raised by a task that is not to go on, with the reason; what was learnt is kept."""
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """What a stage hands the loop."""
 
     steps: int  # of the loop
@@ -76,11 +77,11 @@ KEPT = "task."  # before the names of what a task keeps, in a checkpoint
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoopSettings:
     """How weights are moved."""
 
     learning_rate: float
-    schedule: Schedule = "linear"
+    schedule: str = "linear"  # a name of SCHEDULES
     warmup: float = 0.0
     floor: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -103,18 +104,6 @@ class Log(Protocol):
     def rewind(self, step: int) -> None: ...
 
 
-class Trained(Protocol):
-    """What is trained: whatever has weights."""
-
-    @property
-    def network(self) -> torch.nn.Module: ...
-
-    @property
-    def masters(self) -> Mapping[str, torch.Tensor]:
-        """The network's weights in float32, by name, where it computes with copies of them (see `Decoder`)."""
-        ...
-
-
 class Keeper(Protocol):
     """Whoever wants to see the weights after some steps."""
 
@@ -128,7 +117,13 @@ class Keeper(Protocol):
 
 
 def train(
-    title: str, model: Trained, task: Task, settings: Settings, log: Log, keeper: Keeper | None = None
+    title: str,
+    model: Trained,
+    task: TrainingTask,
+    settings: LoopSettings,
+    log: Log,
+    keeper: Keeper | None = None,
+    backend: Backend | None = None,
 ) -> dict[str, float]:
     """Run a task's remaining steps on the model, in place.
 
@@ -137,6 +132,7 @@ def train(
         log: gets one line per update (step, loss, learning_rate, grad_norm, tokens, tokens_per_second, and the task's
             own); checkpoints are kept in its scratch folder.
         keeper: is told of every step that was made.
+        backend: moves the weights; by default in this process.
 
     Returns:
         Totals for the manifest: updates, tokens, the last update's loss; `steps_left` if the time limit or the task
@@ -146,15 +142,13 @@ def train(
         BactrianError: the gradient is not finite.
         Stop: a signal asked for it; the step that was being made is in a checkpoint.
     """
-    s = settings
-    optimiser = MasterAdamW(
-        model.network, s.betas, s.epsilon, s.weight_decay, model.masters, s.states, s.offload, s.rates
-    )
+    backend = LocalBackend() if backend is None else backend
+    backend.wrap(model, settings)
     folder = log.scratch / "checkpoints"
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
     spent = cost = 0.0  # seconds: of training before this process, and of the last checkpoint
     if saved := checkpoints.load_newest(folder):
-        optimiser.restore({name: tensor for name, tensor in saved.tensors.items() if not name.startswith(KEPT)})
+        backend.restore({name: tensor for name, tensor in saved.tensors.items() if not name.startswith(KEPT)})
         if isinstance(task, Remembering):
             kept = {n.removeprefix(KEPT): tensor for n, tensor in saved.tensors.items() if n.startswith(KEPT)}
             task.restore(kept)
@@ -177,7 +171,7 @@ def train(
                     rate = learning_rate(
                         done, updates, settings.learning_rate, settings.schedule, settings.warmup, settings.floor
                     )
-                    values = _apply(update, optimiser, rate, settings.clip, f"{title}, step {step + 1}")
+                    values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}")
                     counts = {"tokens": counts["tokens"] + update.tokens, "updates": done + 1.0, "loss": values["loss"]}
                     speed = (counts["tokens"] - before) / (time.perf_counter() - began)
                     shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
@@ -197,9 +191,9 @@ def train(
             if left and (stopping.asked() or pace.due(step + 1)):
                 with pace.saving(step + 1):
                     kept = task.state() if isinstance(task, Remembering) else {}
-                    tensors = optimiser.state() | {f"{KEPT}{name}": tensor for name, tensor in kept.items()}
+                    tensors = backend.state() | {f"{KEPT}{name}": tensor for name, tensor in kept.items()}
                     more = {"seconds": seconds, "cost": pace.cost}
-                    checkpoints.save(folder, checkpoints.Checkpoint(step + 1, tensors, counts | more))
+                    checkpoints.save(folder, checkpoints.SavedState(step + 1, tensors, counts | more))
                 stopping.check(f"{title}: stopped after step {step + 1} of {task.steps}, which is in a checkpoint")
     return counts
 
@@ -207,20 +201,20 @@ def train(
 HEADLINES = ("loss", "reward", "accuracy", "zero_variance", "completion_length", "tokens_per_second")
 
 
-def _apply(update: Update, optimiser: MasterAdamW, rate: float, clip: float | None, where: str) -> dict[str, float]:
+def _apply(update: Update, backend: Backend, rate: float, clip: float | None, where: str) -> dict[str, float]:
     sums: dict[str, float] = {}
     total = 0.0
-    optimiser.expect(len(update.micro_batches))
+    backend.expect(len(update.micro_batches))
     for micro_batch in update.micro_batches:
         loss, parts = micro_batch()
-        loss.backward()  # type: ignore[no-untyped-call]
+        backend.backward(loss)
         total += float(loss.detach())
         for key, value in parts.items():
             sums[key] = sums.get(key, 0.0) + value
     norm = 0.0
     if update.micro_batches:
         try:
-            norm = optimiser.step(rate, clip)
+            norm = backend.step(rate, clip)
         except FloatingPointError as error:
             raise BactrianError(f"{where}: {error}; the weights before it are kept in the last checkpoint") from error
     return {"loss": total, **update.metrics, **update.finish(sums), "learning_rate": rate, "grad_norm": norm}

@@ -1,4 +1,4 @@
-"""Every objective, as a pure function of tensors.
+"""Objectives of which a task has just one, as pure functions of tensors; those that a setting chooses are in `losses`.
 
 A function here takes the tokens (or pairs) of *one micro-batch* and the normaliser of the *whole optimiser step*, so
 that the sum over micro-batches is the step's loss however the step was cut (docs/methods.md).
@@ -6,14 +6,10 @@ that the sum over micro-batches is the step's loss however the step was cut (doc
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import logsigmoid
-
-PreferenceLoss = Literal["dpo", "dpo_norm", "simpo", "ipo"]
-KLEstimator = Literal["k1", "k2", "k3"]
-PolicyObjective = Literal["clip", "gspo", "cispo"]
 
 
 def cross_entropy(logprobs: torch.Tensor, weights: torch.Tensor, total_weight: float) -> torch.Tensor:
@@ -30,154 +26,6 @@ def cross_entropy(logprobs: torch.Tensor, weights: torch.Tensor, total_weight: f
 def segment_sums(values: torch.Tensor, segments: torch.Tensor, count: int) -> torch.Tensor:
     """Sum values [N] by their segment number (long [N], in [0, count)) → [count]."""
     return values.new_zeros(count).index_add(0, segments, values)
-
-
-class PairLosses(NamedTuple):
-    """Per pair, [P] each. Rewards are implicit: beta x log-ratio to the reference (means per token in dpo_norm)."""
-
-    loss: torch.Tensor
-    chosen_reward: torch.Tensor
-    rejected_reward: torch.Tensor
-
-
-def preference(
-    loss: PreferenceLoss,
-    chosen: torch.Tensor,
-    rejected: torch.Tensor,
-    chosen_length: torch.Tensor,
-    rejected_length: torch.Tensor,
-    reference_chosen: torch.Tensor | None = None,
-    reference_rejected: torch.Tensor | None = None,
-    *,
-    beta: float,
-    gamma: float = 0.0,
-    label_smoothing: float = 0.0,
-) -> PairLosses:
-    """Direct preference losses (docs/methods.md).
-
-    Args:
-        loss: "dpo" [Rafailov et al. 2023] on sums; "dpo_norm" [Tülu 3] on means per token; "simpo" [Meng et al. 2024],
-            without a reference and with margin gamma; "ipo" [Azar et al. 2023] on means per token.
-        chosen, rejected: [P], summed log-probabilities of the answers under the policy.
-        chosen_length, rejected_length: [P], answer tokens.
-        reference_chosen, reference_rejected: [P], likewise under the reference; needed by all but simpo.
-        beta: inverse temperature of the implicit reward.
-        gamma: SimPO's target margin.
-        label_smoothing: epsilon of cDPO: the share of labels taken to be flipped.
-
-    Raises:
-        ValueError: a reference is missing where the loss reads one.
-    """
-    if loss == "simpo":
-        chosen_reward, rejected_reward = beta * chosen / chosen_length, beta * rejected / rejected_length
-    else:
-        if reference_chosen is None or reference_rejected is None:
-            raise ValueError(f"{loss} needs the reference's log-probabilities")
-        chosen_reward, rejected_reward = beta * (chosen - reference_chosen), beta * (rejected - reference_rejected)
-        if loss != "dpo":
-            chosen_reward, rejected_reward = chosen_reward / chosen_length, rejected_reward / rejected_length
-    margin = chosen_reward - rejected_reward
-    if loss == "ipo":
-        each = (margin / beta - 1 / (2 * beta)).square()
-    else:
-        margin = margin - gamma
-        each = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
-    return PairLosses(each, chosen_reward, rejected_reward)
-
-
-def kl_estimate(difference: torch.Tensor, estimator: KLEstimator) -> torch.Tensor:
-    """KL(policy || reference) from samples of the policy, by token.
-
-    Args:
-        difference: d = log policy - log reference, clamped to ±40.
-        estimator: "k1" d; "k2" d²/2; "k3" exp(-d) - 1 + d [Schulman 2020]. As a value, k1 and k3 are unbiased and k3
-            is never negative; as a loss term, only k2's gradient estimates the reverse KL's (docs/methods.md).
-    """
-    d = difference.clamp(-40, 40)
-    if estimator == "k1":
-        return d
-    if estimator == "k2":
-        return d.square() / 2
-    return torch.expm1(-d) + d
-
-
-def group_advantages(rewards: torch.Tensor, scale: Literal["std", "none", "rloo"] = "std") -> torch.Tensor:
-    """Advantages of G samples of each prompt from their own mean.
-
-    Args:
-        rewards: [B, G].
-        scale: "std" divides by the group's population standard deviation + 1e-8 [GRPO]; "none" only centres [Dr. GRPO];
-            "rloo" centres on the mean of the others.
-    """
-    centred = rewards - rewards.mean(1, keepdim=True)
-    if scale == "std":
-        spread = rewards.std(1, correction=0, keepdim=True)
-        return centred / (spread + 1e-8)
-    if scale == "rloo":
-        g = rewards.shape[1]
-        return centred * (g / (g - 1)) if g > 1 else centred
-    return centred
-
-
-class PolicyLoss(NamedTuple):
-    """Per token, [N] each."""
-
-    loss: torch.Tensor
-    ratio: torch.Tensor
-    clipped: torch.Tensor
-
-
-def clipped_policy(
-    logprobs: torch.Tensor,
-    old_logprobs: torch.Tensor,
-    advantages: torch.Tensor,
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
-) -> PolicyLoss:
-    """max(-A rho, -A clip(rho, 1 - low, 1 + high)) by token [PPO, Schulman et al. 2017; asymmetric in DAPO].
-
-    Args:
-        logprobs: [N] under the policy being trained.
-        old_logprobs: [N] under the policy at the start of this update, from the trainer's own forward.
-        advantages: [N].
-
-    Returns:
-        loss, the ratio rho, and 1 where the clip binds.
-    """
-    ratio = torch.exp(logprobs - old_logprobs)
-    bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
-    plain, cut = -advantages * ratio, -advantages * bounded
-    return PolicyLoss(torch.maximum(plain, cut), ratio, (cut > plain).to(logprobs.dtype))
-
-
-def policy_loss(
-    objective: PolicyObjective,
-    logprobs: torch.Tensor,
-    old_logprobs: torch.Tensor,
-    advantages: torch.Tensor,
-    owner: torch.Tensor,
-    answers: int,
-    clip_low: float,
-    clip_high: float,
-) -> PolicyLoss:
-    """What a token adds to the loss of a policy (docs/methods.md).
-
-    Args:
-        objective: "clip": `clipped_policy`; "gspo": likewise with one ratio an answer, exp of the mean log-ratio of its
-            tokens, so that each token of an answer holds the answer's loss [Zheng et al. 2025]; "cispo": the clipped
-            ratio is a weight without gradient, -clip(rho) A log pi, so that no token is left out [MiniMax 2025].
-        logprobs, old_logprobs, advantages: [N].
-        owner: long [N], the answer of each token, in [0, answers).
-    """
-    if objective == "clip":
-        return clipped_policy(logprobs, old_logprobs, advantages, clip_low, clip_high)
-    if objective == "gspo":
-        lengths = segment_sums(torch.ones_like(logprobs), owner, answers)
-        means = segment_sums(logprobs - old_logprobs, owner, answers) / lengths.clamp(min=1)
-        return clipped_policy(means[owner], torch.zeros_like(logprobs), advantages, clip_low, clip_high)
-    ratio = torch.exp(logprobs - old_logprobs).detach()
-    bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
-    return PolicyLoss(-bounded * advantages * logprobs, ratio, (bounded != ratio).to(logprobs.dtype))
 
 
 def importance_weights(trained: torch.Tensor, sampled: torch.Tensor, cap: float) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from bactrian.model.fused import call, usable
-from bactrian.train.states import KINDS, Float32States, Group, States
+from bactrian.train.states import KINDS, Float32States, States, WeightGroup
 
 
 class MasterAdamW:
@@ -64,7 +64,7 @@ class MasterAdamW:
             decay = weight_decay if weight.ndim >= 2 and id(weight) not in embeddings else 0.0
             rate = next((rate for start, rate in (rates or {}).items() if name.startswith(start)), 1.0)
             groups.setdefault((decay, rate), []).append(master)
-        self.states: States = KINDS[states]([Group(w, *alike) for alike, w in groups.items()], betas, epsilon)
+        self.states: States = KINDS[states]([WeightGroup(w, *alike) for alike, w in groups.items()], betas, epsilon)
 
     def expect(self, micro_batches: int) -> None:
         """Say how many gradients the next step adds up, before the first of them is made."""

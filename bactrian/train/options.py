@@ -1,29 +1,130 @@
-"""What a person may set of training's tasks: each setting, its default and its bounds are said here and nowhere else.
+"""What a person may set of training: each setting, its bounds and its line of help are said here and nowhere else.
 
-A stage is such a record, with more; its task reads what it needs from the stage. Loads no torch.
+Settings that everybody sets are types here and flat in a stage, which gives them a default; the others stand in groups.
+Loads no torch.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bactrian.train.losses import (
+    ADVANTAGES,
+    AGGREGATES,
+    KL_ESTIMATORS,
+    POLICY_LOSSES,
+    PREFERENCE_LOSSES,
+    Advantage,
+    Aggregate,
+    KLEstimator,
+    PolicyObjective,
+    PreferenceLoss,
+)
+from bactrian.train.schedules import SCHEDULES, Schedule
 
-class Options(BaseModel):
-    """Of every task: how a step is cut."""
+LearningRate = Annotated[float, Field(gt=0, description="peak of the schedule")]
+ScheduleName = Annotated[Schedule, Field(description=f"after the warm-up. {SCHEDULES.described()}")]
+Warmup = Annotated[float, Field(ge=0, lt=1, description="share of the updates over which the rate rises")]
+Epochs = Annotated[float, Field(gt=0, description="passes over the data")]
+TooLong = Annotated[
+    Literal["cut", "split"],
+    Field(description="cut: on the right; split: into rows of their own, each going on where the last one ended"),
+]
+TemplateName = Annotated[
+    str | None, Field(description="chat template: model, tulu, chatml, …; by default the tokenizer's own, else tulu")
+]
+PreferenceLossName = Annotated[PreferenceLoss, Field(description=PREFERENCE_LOSSES.described())]
+PolicyLossName = Annotated[PolicyObjective, Field(description=POLICY_LOSSES.described())]
+AdvantageName = Annotated[Advantage, Field(description=ADVANTAGES.described())]
+AggregateName = Annotated[Aggregate, Field(description=AGGREGATES.described())]
+KLEstimatorName = Annotated[KLEstimator, Field(description=KL_ESTIMATORS.described())]
+Steps = Annotated[int, Field(ge=1, description="of sampling and updating")]
+Samples = Annotated[int, Field(ge=1, description="answers to each problem")]
+ProblemsPerStep = Annotated[int, Field(ge=1, description="problems sampled in each step")]
+MaxNewTokens = Annotated[int, Field(ge=1, description="longest answer, tokens")]
+Temperature = Annotated[float, Field(gt=0, description="of sampling; the training logits are divided by it too")]
+WeightDecay = Annotated[float, Field(ge=0, description="of matrices; never of embeddings and norms")]
+Betas = Annotated[tuple[float, float], Field(description="AdamW's decay rates")]
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
-    micro_tokens: int = Field(
-        4096, ge=1, description="tokens of one forward and backward; changes memory, not the result"
+CHECKPOINTS = "checkpoints"
+"""In a model artifact, the folder of the models after some of the steps, each in a folder called by the step."""
+
+
+class SettingsGroup(BaseModel):
+    """Settings that stand together in a recipe: `optimiser: {weight_decay: 0.1}`.
+
+    Where a recipe has one of them flat, the error says which group it is in (`recipe.groups`).
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
     )
 
 
-class RolloutOptions(Options):
-    """Of the tasks that train on answers of the policy itself."""
+class OptimiserSettings(SettingsGroup):
+    """What AdamW moves, by how much at most, and what it keeps of each weight, and where."""
 
-    problems_per_step: int = Field(8, ge=1, description="problems sampled in each step")
-    temperature: float = Field(1.0, gt=0, description="of sampling; the training logits are divided by it too")
-    max_new_tokens: int = Field(256, ge=1, description="longest answer, tokens")
+    weight_decay: WeightDecay = 0.0
+    betas: Betas = (0.9, 0.999)
+    max_grad_norm: float | None = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
+    states: Literal["float32", "8bit"] = Field(
+        "float32", description="its two moments; 8bit: a quarter of their memory, slow on a CPU; needs extra quantised"
+    )
+    offload: bool = Field(
+        False, description="float32 weights, gradients and moments in main memory, where the model is on a GPU"
+    )
+    freeze: list[str] = Field(
+        [], description="weights that stay as they are, by name; * stands for any part: model.embed_tokens.*"
+    )
+
+
+class AdapterSettings(SettingsGroup):
+    """Low-rank adapters: W + (alpha / rank)·B·A is trained through A and B alone, W stays as it is [Hu et al. 2021]."""
+
+    rank: int = Field(64, ge=1, description="columns of B, rows of A")
+    alpha: float = Field(16.0, gt=0, description="scale, divided by the rank")
+    targets: list[str] = Field(
+        [], description="names of linear layers, such as q_proj; by default all of the decoder layers"
+    )
+    weights: Literal["plain", "nf4"] = Field(
+        "plain", description="nf4: W in 4 bits each, a quarter of the memory of bfloat16; needs extra quantised"
+    )
+
+
+AdapterField = Annotated[
+    AdapterSettings | None, Field(description="train low-rank adapters in place of the weights: {rank: 64}")
+]
+
+
+class MemorySettings(SettingsGroup):
+    """What memory a step takes. None of it changes the result beyond rounding."""
+
+    micro_tokens: int = Field(4096, ge=1, description="tokens of one forward and backward")
+    recompute: Literal["none", "mlp", "layer"] = Field(
+        "none", description="activations computed again in the backward, for memory: of MLPs, or of whole layers"
+    )
+    recompute_every: int = Field(1, ge=1, description="in each so-many-th layer only; more memory, less time")
+
+
+class CheckpointSettings(SettingsGroup):
+    """What is kept of training before it ends, and when it must end."""
+
+    checkpoint_seconds: float | None = Field(
+        None, ge=0, description="between checkpoints, which a killed run resumes from; by default as their price allows"
+    )
+    keep_every: int | None = Field(
+        None, ge=1, description="steps after each of which a model is left in checkpoints/STEP, for stage checkpoint"
+    )
+    time_limit_minutes: float | None = Field(
+        None, gt=0, description="stop after this long and keep what was learnt; the result depends on the machine"
+    )
+
+
+class SamplingSettings(SettingsGroup):
+    """How a policy's own answers are sampled, and how far they may be from the policy that is trained."""
+
+    rows_at_once: int = Field(64, ge=1, description="answers sampled side by side")
     gap_limit: float = Field(
         0.1,
         gt=0,
@@ -51,65 +152,48 @@ class RolloutOptions(Options):
         return self
 
 
-class GroupOptions(RolloutOptions):
-    """Of GRPO and its variants (docs/methods.md)."""
+class GroupSampling(SamplingSettings):
+    """Of GRPO and its variants."""
 
-    updates_per_step: int = Field(1, ge=1, description="optimiser updates over the answers of one step")
-    objective: Literal["clip", "gspo", "cispo"] = Field(
-        "clip",
-        description="clipped ratio by token (GRPO), by answer (GSPO), or as a weight without gradient (CISPO)",
-    )
-    advantage: Literal["std", "none", "rloo"] = Field(
-        "std", description="divide by the group's deviation (GRPO), only centre (Dr. GRPO), or leave one out (RLOO)"
-    )
-    aggregate: Literal["token", "response", "constant"] = Field(
-        "token", description="mean over tokens (DAPO), over responses (GRPO), or a constant divisor (Dr. GRPO)"
-    )
-    clip_low: float = Field(0.2, gt=0, lt=1, description="ratio is clipped at 1 - this")
-    clip_high: float = Field(0.272, gt=0, description="ratio is clipped at 1 + this")
-    kl: float = Field(0.0, ge=0, description="weight of the KL to the reference; 0 loads no reference")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="see docs; the reference uses k3")
-    kl_in: Literal["loss", "reward"] = Field(
-        "loss", description="on each token of the loss, or off the answer's reward"
-    )
-    no_end_reward: float | None = Field(
-        0.0, description="reward of an answer cut off before its end token; null: its score"
-    )
-    train_unended: bool = Field(
-        True, description="false: answers that were cut off count in their group's mean and are not trained on (DAPO)"
-    )
-    overlong_zone: int = Field(
-        0, ge=0, description="last tokens before max_new_tokens over which a penalty grows from 0 to -1 (DAPO)"
-    )
     refills: int = Field(
         0,
         ge=0,
         description="rounds in which groups that are all right or all wrong are replaced by other problems (DAPO)",
     )
 
-    @model_validator(mode="after")
-    def _zone_fits(self) -> Self:
-        if self.overlong_zone > self.max_new_tokens:
-            found = f"found {self.overlong_zone}, expected at most max_new_tokens ({self.max_new_tokens})"
-            raise ValueError(f"overlong_zone: {found}")
-        return self
+
+class GroupUpdate(SettingsGroup):
+    """How GRPO and its variants move the policy (docs/methods.md)."""
+
+    updates_per_step: int = Field(1, ge=1, description="optimiser updates over the answers of one step")
+    clip_low: float = Field(0.2, gt=0, lt=1, description="ratio is clipped at 1 - this")
+    clip_high: float = Field(0.272, gt=0, description="ratio is clipped at 1 + this")
+    kl_estimator: KLEstimatorName = "k3"
+    kl_in: Literal["loss", "reward"] = Field(
+        "loss", description="on each token of the loss, or off the answer's reward"
+    )
+    train_unended: bool = Field(
+        True, description="false: answers that were cut off count in their group's mean and are not trained on (DAPO)"
+    )
 
 
-class PPOOptions(RolloutOptions):
-    """Of PPO with a value model [Schulman et al. 2017; Tülu 2.5, Ivison et al. 2024]."""
+class PPOUpdate(SettingsGroup):
+    """How PPO moves the policy [Schulman et al. 2017; Tülu 2.5, Ivison et al. 2024]."""
 
-    problems_per_step: int = Field(32, ge=1, description="problems sampled in each step")
-    epochs: int = Field(4, ge=1, description="passes over the answers of a step")
     parts: int = Field(1, ge=1, description="optimiser updates of each pass")
-    kl: float = Field(0.05, ge=0, description="of the KL estimate in each token's reward; 0 loads no reference")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="see docs; the reference uses k1 in the reward")
+    clip: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 ± this")
+    kl_estimator: KLEstimatorName = "k1"
     discount: float = Field(1.0, gt=0, le=1, description="gamma")
     decay: float = Field(0.95, ge=0, le=1, description="lambda of the advantage estimate")
-    clip: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 ± this")
+    whiten: bool = Field(True, description="advantages to mean 0 and deviation 1 over the step")
+
+
+class CriticSettings(SettingsGroup):
+    """How PPO's value model learns."""
+
+    value_learning_rate: float | None = Field(
+        None, gt=0, description="peak for the value model; by default the policy's"
+    )
     value_clip: float = Field(0.2, gt=0, description="the value moves at most this far in one step")
     value_weight: float = Field(0.1, gt=0, description="of the value model's loss")
     value_warmup: int = Field(0, ge=0, description="first steps, in which the value model learns and the policy stays")
-    whiten: bool = Field(True, description="advantages to mean 0 and deviation 1 over the step")
-    no_end_reward: float | None = Field(
-        -10.0, description="reward of an answer cut off before its end token; null: its own"
-    )

@@ -13,11 +13,12 @@ from bactrian.model.packing import Group, pack, plant
 from bactrian.progress import progress
 from bactrian.train.batches import Batches, answer_tokens
 from bactrian.train.loop import Share
-from bactrian.train.objectives import PreferenceLoss, preference, segment_sums
+from bactrian.train.losses import PREFERENCE_LOSSES, Objective, PairSums
+from bactrian.train.objectives import segment_sums
 
 
 @dataclass(frozen=True)
-class Pair:
+class PreferencePair:
     """A prompt with a chosen and a rejected answer, as token ids; each answer ends in its end token."""
 
     prompt: tuple[int, ...]
@@ -29,7 +30,7 @@ class Pair:
         return Group(self.prompt, (self.chosen, self.rejected))
 
 
-def pair_logprobs(model: LanguageModel, pairs: Sequence[Pair]) -> torch.Tensor:
+def pair_logprobs(model: LanguageModel, pairs: Sequence[PreferencePair]) -> torch.Tensor:
     """Summed log-probabilities of chosen and rejected, [P, 2]; each prompt is forwarded once for both."""
     forest, spans = plant([pair.group for pair in pairs])
     where, owner = answer_tokens(spans)
@@ -39,7 +40,7 @@ def pair_logprobs(model: LanguageModel, pairs: Sequence[Pair]) -> torch.Tensor:
 
 @torch.no_grad()
 def reference_logprobs(
-    model: LanguageModel, pairs: Sequence[Pair], micro_tokens: int, kept: Journal | None = None
+    model: LanguageModel, pairs: Sequence[PreferencePair], micro_tokens: int, kept: Journal | None = None
 ) -> torch.Tensor:
     """`pair_logprobs` of all pairs, by row number, float32 [P, 2]. `kept`: a journal of what is known of them."""
     result = torch.empty(len(pairs), 2)
@@ -64,24 +65,13 @@ def remember(kept: Journal | None, key: str, compute: Callable[[], torch.Tensor]
     return torch.tensor(kept.found[key], dtype=torch.float32)
 
 
-@dataclass(frozen=True)
-class Objective:
-    """Which loss, and its constants (see `objectives.preference`)."""
-
-    loss: PreferenceLoss
-    beta: float
-    gamma: float = 0.0
-    label_smoothing: float = 0.0
-    sft_weight: float = 0.0  # of an added cross-entropy per token on the chosen answer
-
-
 class Preference(Batches):
     """A preference loss over pairs, mean over the pairs of a step."""
 
     def __init__(
         self,
         model: LanguageModel,
-        pairs: Sequence[Pair],
+        pairs: Sequence[PreferencePair],
         reference: torch.Tensor | None,
         objective: Objective,
         *,
@@ -97,29 +87,19 @@ class Preference(Batches):
             micro_tokens: tokens of one forward and backward.
         """
         super().__init__(pairs, batch=batch_pairs, epochs=epochs, seed=seed, micro_tokens=micro_tokens)
-        self.model, self.pairs, self.reference, self.objective = model, pairs, reference, objective
+        self.model, self.pairs, self.reference = model, pairs, reference
+        self.objective, self.loss = objective, PREFERENCE_LOSSES.use(objective.loss)
 
     def share(self, rows: list[int], count: int, known: dict[str, float]) -> Share:
         pairs = [self.pairs[i] for i in rows]
         sums = pair_logprobs(self.model, pairs)
         reference = None if self.reference is None else self.reference[rows].to(sums.device)
         lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs], device=sums.device)
-        o = self.objective
-        losses = preference(
-            o.loss,
-            sums[:, 0],
-            sums[:, 1],
-            lengths[:, 0],
-            lengths[:, 1],
-            None if reference is None else reference[:, 0],
-            None if reference is None else reference[:, 1],
-            beta=o.beta,
-            gamma=o.gamma,
-            label_smoothing=o.label_smoothing,
-        )
+        known_of = (None, None) if reference is None else (reference[:, 0], reference[:, 1])
+        losses = self.loss(PairSums(sums[:, 0], sums[:, 1], lengths[:, 0], lengths[:, 1], *known_of), self.objective)
         each = losses.loss
-        if o.sft_weight:
-            each = each - o.sft_weight * sums[:, 0] / lengths[:, 0]
+        if self.objective.sft_weight:
+            each = each - self.objective.sft_weight * sums[:, 0] / lengths[:, 0]
         chosen, rejected = losses.chosen_reward.detach(), losses.rejected_reward.detach()
         metrics = {
             "accuracy": float((chosen > rejected).sum()),

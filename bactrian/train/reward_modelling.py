@@ -12,7 +12,7 @@ from bactrian.model.reward_model import RewardModel, rewards_of
 from bactrian.train.batches import Batches
 from bactrian.train.loop import Share
 from bactrian.train.objectives import bradley_terry
-from bactrian.train.preference import Pair
+from bactrian.train.preference import PreferencePair
 
 
 class BradleyTerry(Batches):
@@ -25,7 +25,7 @@ class BradleyTerry(Batches):
     def __init__(
         self,
         model: RewardModel,
-        pairs: Sequence[Pair],
+        pairs: Sequence[PreferencePair],
         margins: Sequence[float] | None = None,
         *,
         centring: float,

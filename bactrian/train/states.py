@@ -18,7 +18,7 @@ SLICE = 2**22  # weights that bitsandbytes sees at a time: on a CPU it unpacks a
 
 
 @dataclass(frozen=True)
-class Group:
+class WeightGroup:
     """Weights that decay alike and move at the same multiple of the learning rate."""
 
     weights: list[torch.nn.Parameter]
@@ -43,7 +43,7 @@ class States(Protocol):
 class Float32States:
     """torch's AdamW: both moments in float32, 8 bytes a weight."""
 
-    def __init__(self, groups: Sequence[Group], betas: tuple[float, float], epsilon: float) -> None:
+    def __init__(self, groups: Sequence[WeightGroup], betas: tuple[float, float], epsilon: float) -> None:
         settings = [{"params": group.weights, "weight_decay": group.decay} for group in groups]
         self.adam = torch.optim.AdamW(settings, lr=0.0, betas=betas, eps=epsilon, fused=True)
         self.groups = {weight: group for group in groups for weight in group.weights}
@@ -109,7 +109,7 @@ class EightBitStates:
     Weights of fewer than 4,096 numbers keep moments in float32.
     """
 
-    def __init__(self, groups: Sequence[Group], betas: tuple[float, float], epsilon: float) -> None:
+    def __init__(self, groups: Sequence[WeightGroup], betas: tuple[float, float], epsilon: float) -> None:
         """
         Raises:
             BactrianError: bitsandbytes is not installed.
@@ -170,7 +170,7 @@ def _cut(weight: torch.nn.Parameter) -> list[torch.nn.Parameter]:
     return [torch.nn.Parameter(part) for part in torch.split(weight.detach().view(-1), SLICE)]
 
 
-KINDS: dict[str, Callable[[Sequence[Group], tuple[float, float], float], States]] = {
+KINDS: dict[str, Callable[[Sequence[WeightGroup], tuple[float, float], float], States]] = {
     "float32": Float32States,
     "8bit": EightBitStates,
 }

@@ -8,11 +8,33 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from bactrian.chat import Rendered
+from bactrian.chat import Rendered, split, truncate
+from bactrian.data.io.tally import Tally
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment, common_prefix, pack
 from bactrian.train.loop import Share, Update
 from bactrian.train.objectives import cross_entropy
+
+
+def fitted(full: Rendered, most: int, too_long: str, where: str, tally: Tally) -> list[Rendered]:
+    """A row within `most` tokens; nothing if no trained token is left.
+
+    Args:
+        too_long: "cut" on the right, or "split" into rows of their own.
+        where: it stands, for the tally of what became of rows.
+    """
+    if len(full.ids) <= most:
+        tally.keep()
+        return [full]
+    if too_long == "split":
+        tally.repair(f"longer than {most} tokens: split", where)
+        return split(full, most)
+    cut = truncate(full, most)
+    if cut is None:
+        tally.drop(f"no trained token within {most} tokens", where)
+        return []
+    tally.truncate(f"longer than {most} tokens", where)
+    return [cut]
 
 
 def epoch_order(rows: int, epoch: int, seed: int) -> np.ndarray:

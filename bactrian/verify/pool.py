@@ -139,7 +139,7 @@ class Pool:
             job = worker.job
             assert job is not None
             try:
-                verdict = worker.read() if output in ready else worker.look() if worker.patience() <= 0 else None
+                verdict = worker.read() if output in ready else worker.at_deadline() if worker.patience() <= 0 else None
             finally:
                 if not worker.alive:
                     self._workers.remove(worker)

@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Literal
 
 from bactrian.chat import TAGS
 from bactrian.errors import BactrianError
 from bactrian.store.fingerprint import code_fingerprint
 from bactrian.store.parts import note
+from bactrian.store.plugins import Plugins
 from bactrian.verify.final_answer import answer_part, declines
 from bactrian.verify.verdict import NOTHING, Example, Problem, Verdict, unparsable
 
 Check = Callable[[Problem, str], Verdict]
 Place = Literal["here", "worker", "thread", "judge"]
-GROUP = "bactrian.verifiers"
+PLUGINS: Plugins[object] = Plugins(
+    "bactrian.verifiers", "verifier", "a module that registers verifiers", lambda found: True
+)
 """Entry points of this group name a module (or something in it) whose import registers verifiers."""
 LIMIT = 1_000_000
 """A completion of more characters is not looked at: no answer is that long."""
@@ -110,15 +112,9 @@ def register(
 
 @cache
 def load_entry_points() -> None:
-    """Import what other installed packages name under GROUP. Raises BactrianError naming the one that fails."""
-    for point in entry_points(group=GROUP):
-        try:
-            point.load()
-        except Exception as error:
-            raise BactrianError(
-                f"the verifier {point.name!r} of the package {point.dist.name if point.dist else '?'} cannot be "
-                f"loaded ({point.value}): {error!r}"
-            ) from error
+    """Import what other installed packages name under `PLUGINS`. Raises BactrianError naming the one that fails."""
+    for name in PLUGINS.names():
+        PLUGINS.get(name)
 
 
 def names() -> list[str]:

@@ -90,7 +90,7 @@ class Worker:
                 return Verdict(**message)
         return None
 
-    def look(self) -> Verdict | None:
+    def at_deadline(self) -> Verdict | None:
         """At the deadline: "timed_out" if the worker only waits; None, and more time, if it works or wants to.
 
         One that works ends itself by its limit on processor time, however long that takes on a loaded machine.

@@ -17,7 +17,7 @@ from bactrian.data.io.formats import Fault
 from bactrian.data.io.layouts import LAYOUTS
 from bactrian.data.io.rows import validate_row
 from bactrian.errors import BactrianError
-from bactrian.stages.data.source import Source
+from bactrian.stages.data.source import DataSource
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind
 
@@ -126,7 +126,7 @@ def test_ten_thousand_damaged_rows(packed: bool, tmp_path: Path) -> None:
     file = tmp_path / ("a.jsonl.gz" if packed else "a.jsonl")
     file.write_bytes(gzip.compress(content, 1, mtime=0) if packed else content)
     workspace = Workspace.temporary(tmp_path / "made", {"a": Input("a", file, Kind.DATA, "")})
-    Source(data="a", license="MIT", bad_limit=1).run(workspace)
+    DataSource(data="a", license="MIT", bad_limit=1).run(workspace)
     rows = read_rows(workspace.output, "conversation")
     assert [int(row["id"].split(":")[1]) for row in rows] == sorted(kept)
     assert places(workspace.output / "drops.jsonl") == [n for n in range(1, len(lines) + 1) if n not in kept]

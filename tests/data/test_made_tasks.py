@@ -11,7 +11,7 @@ from bactrian.data.io.problem_rows import split_of
 from bactrian.data.synth.instructed import APART, CONSTRAINTS, constraints
 from bactrian.data.synth.programs import KINDS, programs
 from bactrian.errors import BactrianError
-from bactrian.stages.data.problems import ConstraintKind, FunctionKind
+from bactrian.stages.data.problem_sources import ConstraintKind, FunctionKind
 from bactrian.verify import verify
 
 PROGRAMS = list(programs(3, 150))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.data.curate.selection import Pool, any_of, at_random, by_domain, clusters, halving, longest
+from bactrian.data.curate.selection import CandidatePool, any_of, at_random, by_domain, clusters, halving, longest
 
-POOL = Pool(["a"] * 6 + ["b"] * 2, [10, 60, 30, 50, 20, 40, 5, 7])
+POOL = CandidatePool(["a"] * 6 + ["b"] * 2, [10, 60, 30, 50, 20, 40, 5, 7])
 
 
 @given(
@@ -21,7 +21,9 @@ POOL = Pool(["a"] * 6 + ["b"] * 2, [10, 60, 30, 50, 20, 40, 5, 7])
 def test_every_selection_takes_distinct_rows_the_first_ones_first_and_as_many_as_it_can(
     rows: list[tuple[str, int]], count: int, firsts: int, seed: int
 ) -> None:
-    pool = Pool([domain for domain, _ in rows], [length for _, length in rows], list(range(0, len(rows), 4))[:firsts])
+    pool = CandidatePool(
+        [domain for domain, _ in rows], [length for _, length in rows], list(range(0, len(rows), 4))[:firsts]
+    )
     for taken in (
         at_random(pool, count, seed),
         longest(pool, count, seed),
@@ -35,7 +37,7 @@ def test_every_selection_takes_distinct_rows_the_first_ones_first_and_as_many_as
 
 def test_longest_is_by_length_then_by_place() -> None:
     assert longest(POOL, 3, 0) == [1, 3, 5]
-    assert longest(Pool(["a"] * 3, [1, 1, 1]), 2, 0) == [0, 1]
+    assert longest(CandidatePool(["a"] * 3, [1, 1, 1]), 2, 0) == [0, 1]
 
 
 def test_a_rank_is_taken_with_a_chance_of_two_to_the_minus_rank() -> None:

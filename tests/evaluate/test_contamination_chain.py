@@ -16,8 +16,8 @@ name: chain
 seed: 1
 hardware: {dtype: float32, threads: 1, device: cpu}
 steps:
-  first: {stage: sft, model: one, data: first.jsonl, epochs: 1, batch_size: 4, micro_tokens: 600}
-  second: {stage: sft, model: first, data: second.jsonl, epochs: 1, batch_size: 4, micro_tokens: 600}
+  first: {stage: sft, model: one, data: first.jsonl, epochs: 1, batch_size: 4, memory: {micro_tokens: 600}}
+  second: {stage: sft, model: first, data: second.jsonl, epochs: 1, batch_size: 4, memory: {micro_tokens: 600}}
   scores:
     stage: evaluate
     models: {base: one, first: first, second: second}

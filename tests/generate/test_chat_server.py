@@ -11,22 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
-from bactrian.generate.chat_server import Server, ServerResponder, Unanswered, read, said
-from bactrian.generate.respond import Ask, Reply
+from bactrian.generate.chat_request import ChatReply, ChatRequest
+from bactrian.generate.chat_server import Endpoint, ServerResponder, Unanswered, error_message, read_completion
 from tests.generate.chat_server import Handler, completion, serving
 
 KEY = "sk-very-secret-0123456789"
 
 
-def asks(*contents: str) -> list[Ask]:
+def asks(*contents: str) -> list[ChatRequest]:
     turns = [({"role": "user", "content": content},) for content in contents]
-    return [Ask(turn, f"row {turn[0]['content']}", seed=n) for n, turn in enumerate(turns)]
+    return [ChatRequest(turn, f"row {turn[0]['content']}", seed=n) for n, turn in enumerate(turns)]
 
 
-def replies(url: str, asked: list[Ask], **how: Any) -> dict[str, Reply]:
-    found: dict[str, Reply] = {}
+def replies(url: str, asked: list[ChatRequest], **how: Any) -> dict[str, ChatReply]:
+    found: dict[str, ChatReply] = {}
     settings = {"backoff": 0.01, "timeout": 0.4, "tries": 5, "concurrency": 4} | how
-    ServerResponder(Server(url, "m", **settings)).answer(
+    ServerResponder(Endpoint(url, "m", **settings)).answer(
         asked, lambda place, reply: found.__setitem__(asked[place].messages[-1]["content"], reply)
     )
     return found
@@ -83,7 +83,9 @@ def test_every_kind_of_mischief_is_outlasted() -> None:
 def test_what_is_asked_is_what_the_protocol_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_KEY", KEY)
     with serving(lambda handler, *_: handler.give(200, completion("Yes.", "length"))) as (url, handler):
-        ask = Ask(({"role": "system", "content": "Be brief."}, {"role": "user", "content": "?"}), "row", 7, 9, 0.5, 0.9)
+        ask = ChatRequest(
+            ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "?"}), "row", 7, 9, 0.5, 0.9
+        )
         found = replies(url + "/", [ask], key_name="THE_KEY")
     (body,) = handler.bodies
     assert body.pop("authorization") == f"Bearer {KEY}" and body.pop("path") == "/v1/chat/completions"
@@ -95,7 +97,7 @@ def test_what_is_asked_is_what_the_protocol_says(monkeypatch: pytest.MonkeyPatch
         "top_p": 0.9,
         "seed": 7,
     }
-    assert found["?"] == Reply("Yes.", "length", 1)
+    assert found["?"] == ChatReply("Yes.", "length", 1)
 
 
 def test_retry_after_is_waited_for() -> None:
@@ -133,7 +135,7 @@ def test_a_wrong_key_ends_it_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -
     assert sum(handler.seen.values()) <= 8, "nothing is tried again"
     monkeypatch.delenv("THE_KEY")
     with pytest.raises(BactrianError, match="the environment variable THE_KEY, for its key, is not set"):
-        ServerResponder(Server("http://127.0.0.1:9/v1", "m", "THE_KEY"))
+        ServerResponder(Endpoint("http://127.0.0.1:9/v1", "m", "THE_KEY"))
 
 
 def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +157,9 @@ def test_a_server_that_goes_away_loses_no_finished_row() -> None:
     def behave(handler: Handler, content: str, nth: int) -> None:
         handler.give(200, completion("so")) if next(served, None) is not None else handler.give(503)
 
-    asked, found = asks(*(str(n) for n in range(60))), dict[int, Reply]()
+    asked, found = asks(*(str(n) for n in range(60))), dict[int, ChatReply]()
     with serving(behave) as (url, handler):
-        server = Server(url, "m", tries=2, backoff=0.0, concurrency=4)
+        server = Endpoint(url, "m", tries=2, backoff=0.0, concurrency=4)
         with pytest.raises(BactrianError, match=r"got no answer in 2 tries each \(row .*run again to ask for the rest"):
             ServerResponder(server).answer(asked, found.__setitem__)
     assert len(found) == 6 and sum(handler.seen.values()) < 40, "it gives up before all rows were tried in vain"
@@ -188,14 +190,14 @@ def test_nobody_there_is_told() -> None:
     )
 )
 def test_any_answer_is_a_reply_or_no_completion(text: str) -> None:
-    assert isinstance(said(text), str)
+    assert isinstance(error_message(text), str)
     try:
-        assert isinstance(read(text), Reply)
+        assert isinstance(read_completion(text), ChatReply)
     except ValueError as error:
         assert "no chat completion" in str(error) or "no text" in str(error)
 
 
 def test_a_lone_surrogate_and_a_null_content() -> None:
-    assert read('{"choices": [{"message": {"content": "a\\ud800b"}}]}').text == "a?b"
-    assert read('{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}').fault
+    assert read_completion('{"choices": [{"message": {"content": "a\\ud800b"}}]}').text == "a?b"
+    assert read_completion('{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}').fault
     assert issubclass(Unanswered, Exception)

@@ -1,6 +1,6 @@
 """The door to engines: by name, ours or a stranger's, with clear errors for a name that is not there or taken."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -11,21 +11,25 @@ from bactrian.errors import BactrianError
 from bactrian.generate import engines
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel
+from bactrian.store import plugins
 from bactrian.store.hardware import Hardware
 from tests.model.tiny import write_tiny
+
+GROUP = "bactrian.engines"
 
 
 def register(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
     def of_group(group: str) -> Sequence[EntryPoint]:
         return [point for point in points if point.group == group]
 
-    engines._registered.cache_clear()
-    monkeypatch.setattr(engines, "entry_points", of_group)
+    plugins._entry_points.cache_clear()
+    monkeypatch.setattr(plugins, "entry_points", of_group)
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> None:
-    engines._registered.cache_clear()
+def _forget() -> Iterator[None]:
+    yield
+    plugins._entry_points.cache_clear()
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,20 +39,22 @@ def test_an_unknown_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyP
 
 
 def test_a_broken_plugin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    register(monkeypatch, EntryPoint("far", "not_there.at_all:make", engines.GROUP))
-    with pytest.raises(BactrianError, match=r"engine 'far' \(not_there.at_all:make\) cannot be loaded.*not_there"):
+    register(monkeypatch, EntryPoint("far", "not_there.at_all:make", GROUP))
+    with pytest.raises(
+        BactrianError, match=r"engine 'far' of the package \? \(not_there.at_all:make\): it cannot be.*not_there"
+    ):
         engines.open_engine(Path("anywhere"), Hardware(engine="far"))
 
 
 def test_a_name_cannot_be_taken_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    register(monkeypatch, EntryPoint("far", "one:make", engines.GROUP), EntryPoint("far", "two:make", engines.GROUP))
-    with pytest.raises(BactrianError, match="two engines are called 'far': one:make and two:make"):
+    register(monkeypatch, EntryPoint("far", "one:make", GROUP), EntryPoint("far", "two:make", GROUP))
+    with pytest.raises(BactrianError, match="engine 'far': two packages have one of that name"):
         engines.open_engine(Path("anywhere"), Hardware(engine="far"))
 
 
 def test_nobody_takes_the_name_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    register(monkeypatch, EntryPoint("local", "one:make", engines.GROUP))
-    with pytest.raises(BactrianError, match="two engines are called 'local'"):
+    register(monkeypatch, EntryPoint("local", "one:make", GROUP))
+    with pytest.raises(BactrianError, match=r"the engine 'local' of the package .* Bactrian has one of that name"):
         engines.open_engine(Path("anywhere"), Hardware(engine="far"))
 
 

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 
 from bactrian.errors import BactrianError
 from bactrian.generate.decode_kernels import kernels
-from bactrian.generate.decoder import Decoder, Unknown
+from bactrian.generate.decoder import FastDecoder, UnsupportedModel
 from bactrian.generate.engine import Completion, Continuation, Request
 from bactrian.generate.local import LocalEngine
 from bactrian.generate.sampling import choose, uniform_stream
@@ -180,7 +180,7 @@ def test_the_next_turn_s_prompt_is_not_forwarded_again(llama: LanguageModel, nat
 def test_every_named_architecture_has_the_fast_decoder(model: LanguageModel) -> None:
     if kernels() is None:
         pytest.skip("no C compiler on this machine")
-    assert Decoder.of(model) is not None
+    assert FastDecoder.of(model) is not None
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_what_the_fast_decoder_does_not_know_it_does_not_serve(
         pytest.skip("no C compiler on this machine")
     model = LanguageModel.load(write_tiny(tmp_path / "m"))
     spoil(model)
-    assert Decoder.of(model) is None
-    with pytest.raises(Unknown), torch.inference_mode(), Decoder(model, kernel) as decoder:
+    assert FastDecoder.of(model) is None
+    with pytest.raises(UnsupportedModel), torch.inference_mode(), FastDecoder(model, kernel) as decoder:
         decoder.check()
     assert LocalEngine(model).generate(requests(0, 1))  # transformers' forward serves it
 

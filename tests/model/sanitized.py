@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bactrian.model.signatures import VERSIONS, Parameter, Source
+from bactrian.model.signatures import VERSIONS, CSource, Parameter
 
 THREADS = 2
 NUMBERS: dict[str, tuple[float, ...]] = {
@@ -45,7 +45,7 @@ ELEMENT = {"T": np.float32, "float": np.float32, "double": np.float64, "int64_t"
 class Caller:
     """Calls kernels by their declarations; whatever is not given is made up."""
 
-    def __init__(self, source: Source, library: Path):
+    def __init__(self, source: CSource, library: Path):
         self.source, self.loaded = source, ctypes.CDLL(str(library.resolve()))
         self.random = np.random.default_rng(3)
         self.calls = 0
@@ -143,11 +143,11 @@ def attend(caller: Caller, suffix: str) -> None:
             caller.call("attend", suffix, "NO_MEMORY", **given | {"tokens": 1, "held": 1, "token": one, "runs": wide})
 
 
-def _nothing(source: Source) -> dict[str, Any]:
+def _nothing(source: CSource) -> dict[str, Any]:
     return {each.name: np.empty(0) for each in source.kernels["attend"] if each.type in NAN and each.count is not None}
 
 
-def _run(source: Source, cache: np.ndarray, **more: int) -> list[int]:
+def _run(source: CSource, cache: np.ndarray, **more: int) -> list[int]:
     """A `Run` over all of a cache [layers, 2, heads, T, dim]."""
     layer, half, head, _, _ = cache.strides
     keys = cache.ctypes.data
@@ -156,7 +156,7 @@ def _run(source: Source, cache: np.ndarray, **more: int) -> list[int]:
     return [run[field] for field in source.records["Run"]]
 
 
-def _token(source: Source, **values: int) -> list[int]:
+def _token(source: CSource, **values: int) -> list[int]:
     return [values[field] for field in source.records["Token"]]
 
 
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("sources", type=Path, nargs="+")
     parser.add_argument("--only")
     given = parser.parse_args()
-    caller = Caller(Source.read(*given.sources), given.library)
+    caller = Caller(CSource.read(*given.sources), given.library)
     for name in [given.only] if given.only else caller.source.kernels:
         before = caller.calls
         for suffix in VERSIONS:

@@ -8,7 +8,7 @@ import torch
 
 from bactrian.generate.decode_kernels import RUN, kernels, run_of, tokens_of
 from bactrian.model import fused
-from bactrian.model.signatures import Source, Unreadable
+from bactrian.model.signatures import CSource, UnreadableC
 
 needs_kernels = pytest.mark.skipif(kernels() is None or fused.layers() is None, reason="no C compiler here")
 CALLS: dict[str, Callable[[], None]] = {
@@ -115,7 +115,7 @@ GOOD = "int NAME(f)(int threads, int64_t rows, const T x[rows * 2])\n{\n    retu
 def test_c_in_another_form_is_not_guessed_at(tmp_path: Path, sound: str, unsound: str) -> None:
     file = tmp_path / "some.c"
     file.write_text(GOOD)
-    assert Source.read(file).prototypes().startswith("int f_bf16(int, int64_t, const uint16_t *);")
+    assert CSource.read(file).prototypes().startswith("int f_bf16(int, int64_t, const uint16_t *);")
     file.write_text(GOOD.replace(sound, unsound))
-    with pytest.raises(Unreadable):
-        Source.read(file)
+    with pytest.raises(UnreadableC):
+        CSource.read(file)

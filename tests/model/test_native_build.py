@@ -9,7 +9,7 @@ import torch
 
 from bactrian.generate.decode_kernels import kernels
 from bactrian.model.native import NUMBERS, library
-from bactrian.model.signatures import Source
+from bactrian.model.signatures import CSource
 
 pytestmark = pytest.mark.skipif(kernels() is None, reason="no C compiler here")
 TYPED = """
@@ -57,8 +57,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def read(file: Path) -> Source:
-    return Source.read(file, file.with_name("tiny_typed.h"), NUMBERS)
+def read(file: Path) -> CSource:
+    return CSource.read(file, file.with_name("tiny_typed.h"), NUMBERS)
 
 
 def kept(file: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import pytest
 
 from bactrian.generate import decode_kernels
 from bactrian.model import fused, native
-from bactrian.model.signatures import Source
+from bactrian.model.signatures import CSource
 from tests.model import sanitized
 
 CHECKS = "-O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -48,7 +48,7 @@ def _checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BACTRIAN_CACHE", str(tmp_path))
 
 
-def driven(library: Path, source: Source, *more: str) -> subprocess.CompletedProcess[str]:
+def driven(library: Path, source: CSource, *more: str) -> subprocess.CompletedProcess[str]:
     preload = runtime()
     assert preload is not None
     root = Path(native.__file__).parents[2]
@@ -58,7 +58,7 @@ def driven(library: Path, source: Source, *more: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.parametrize("source", [decode_kernels.SOURCE, fused.SOURCE], ids=["decode", "layers"])
-def test_the_kernels_keep_to_their_arrays(source: Source) -> None:
+def test_the_kernels_keep_to_their_arrays(source: CSource) -> None:
     done = driven(native._compiled(source), source)
     assert done.returncode == 0 and done.stdout.endswith("unharmed\n"), done.stdout + done.stderr[-4000:]
     calls = {name: int(count) for name, count in (line.split() for line in done.stdout.splitlines()[:-1])}
@@ -66,7 +66,7 @@ def test_the_kernels_keep_to_their_arrays(source: Source) -> None:
 
 
 @pytest.mark.parametrize("source", [decode_kernels.SOURCE, fused.SOURCE], ids=["decode", "layers"])
-def test_planted_mistakes_are_caught(source: Source, tmp_path: Path) -> None:
+def test_planted_mistakes_are_caught(source: CSource, tmp_path: Path) -> None:
     """One copy with all of them, and each kernel called alone."""
     copies = [Path(shutil.copy(file, tmp_path)) for file in source.files]
     typed = copies[1]
@@ -75,7 +75,7 @@ def test_planted_mistakes_are_caught(source: Source, tmp_path: Path) -> None:
         text = typed.read_text()
         assert text.count(sound) == 1
         typed.write_text(text.replace(sound, unsound))
-    unsound_source = Source.read(*copies)
+    unsound_source = CSource.read(*copies)
     library = native._compiled(unsound_source)
     assert planted
     for name, (_, _, said) in planted.items():

@@ -9,7 +9,7 @@ from sandbox.walls import NONE, WORKING
 from bactrian.errors import BactrianError
 from bactrian.sandbox import Isolation
 from bactrian.sandbox.attacks.siege import mounts
-from bactrian.sandbox.selection import strongest
+from bactrian.sandbox.choice import strongest
 
 
 @pytest.fixture(autouse=True)

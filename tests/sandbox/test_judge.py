@@ -3,13 +3,13 @@
 import pytest
 from sandbox.honest import HONEST, NOT_YET
 
-from bactrian.sandbox import Isolation, Limits, Suite, examine
+from bactrian.sandbox import Isolation, Limits, UnitTests, examine
 
 QUICK = Limits(wall=8.0, cpu=6, test=0.5)
 
 
 def passes(program: str, *tests: str, isolation: Isolation, setup: str = "", prelude: str = "") -> bool:
-    given = Suite(tests=tests, setup=setup, prelude=prelude)
+    given = UnitTests(tests=tests, setup=setup, prelude=prelude)
     return examine(program, given, isolation, QUICK).all_passed
 
 
@@ -17,7 +17,7 @@ def test_tests_are_counted(isolation: Isolation) -> None:
     program = "def add(a, b):\n    if a == 1: raise ValueError(a)\n    return a + b"
     report = examine(
         program,
-        Suite(tests=("assert add(2, 2) == 4", "assert add(1, 1) == 2", "assert add(0, 1) == 2")),
+        UnitTests(tests=("assert add(2, 2) == 4", "assert add(1, 1) == 2", "assert add(0, 1) == 2")),
         isolation,
         QUICK,
     )
@@ -28,7 +28,7 @@ def test_tests_are_counted(isolation: Isolation) -> None:
 
 def test_each_assertion_of_check_is_a_test(strong: Isolation) -> None:
     check = "def check(f):\n    for i in range(4):\n        assert f(i) < 3, i\n    assert True\n    assert f(0) == 0"
-    report = examine("def g(x): return x", Suite(check=check, entry_point="g"), strong, QUICK)
+    report = examine("def g(x): return x", UnitTests(check=check, entry_point="g"), strong, QUICK)
     assert (report.passed, len(report.failures), report.finished) == (4, 1, True)
     assert not report.all_passed
     assert report.rate == 4 / 5
@@ -36,13 +36,13 @@ def test_each_assertion_of_check_is_a_test(strong: Isolation) -> None:
 
 def test_an_exception_outside_an_assertion_fails_and_does_not_raise_the_rate(strong: Isolation) -> None:
     check = "def check(f):\n    assert f(1) == 1\n    x = f(0)\n" + "    assert x\n" * 6
-    report = examine("def g(x): return 1 // x", Suite(check=check, entry_point="g"), strong, QUICK)
+    report = examine("def g(x): return 1 // x", UnitTests(check=check, entry_point="g"), strong, QUICK)
     assert not report.all_passed
     assert report.rate == 1 / 7
 
 
 def test_a_check_that_asserts_nothing_passes_nobody(strong: Isolation) -> None:
-    suite = Suite(check="def check(f):\n    f(1)\n    assert True", entry_point="g")
+    suite = UnitTests(check="def check(f):\n    f(1)\n    assert True", entry_point="g")
     report = examine("def g(x): return x", suite, strong)
     assert not report.all_passed
 
@@ -88,14 +88,14 @@ def test_a_check_that_asserts_nothing_passes_nobody(strong: Isolation) -> None:
     ],
 )
 def test_right_programs_pass(program: str, test: str, strong: Isolation) -> None:
-    report = examine(program, Suite(tests=(test,)), strong, QUICK)
+    report = examine(program, UnitTests(tests=(test,)), strong, QUICK)
     assert report.all_passed, report
 
 
 @pytest.mark.parametrize("name", list(HONEST)[::3])
 def test_honest_programs_with_unusual_features_are_right(name: str, strong: Isolation) -> None:
     program, tests = HONEST[name]
-    report = examine(program, Suite(tests=tests), strong, Limits(wall=10.0))
+    report = examine(program, UnitTests(tests=tests), strong, Limits(wall=10.0))
     assert report.all_passed, report
 
 
@@ -103,20 +103,20 @@ def test_honest_programs_with_unusual_features_are_right(name: str, strong: Isol
 @pytest.mark.parametrize("name", HONEST)
 def test_all_honest_programs_are_right(name: str, isolation: Isolation) -> None:
     program, tests = HONEST[name]
-    report = examine(program, Suite(tests=tests), isolation, Limits(wall=10.0))
+    report = examine(program, UnitTests(tests=tests), isolation, Limits(wall=10.0))
     assert report.all_passed, report
 
 
 @pytest.mark.parametrize("name", NOT_YET)
 def test_what_the_document_says_cannot_be_tested_is_judged_wrong(name: str, strong: Isolation) -> None:
     program, tests = NOT_YET[name]
-    report = examine(program, Suite(tests=tests), strong, QUICK)
+    report = examine(program, UnitTests(tests=tests), strong, QUICK)
     assert not report.all_passed and not report.broken
 
 
 def test_a_test_that_asserts_nothing_passes_nobody(strong: Isolation) -> None:
     tests = ("for x in f(0):\n    assert x", "f(1)", "try:\n    assert f(2) is None\nexcept ValueError: pass")
-    report = examine("def f(n):\n    if n == 2: raise ValueError\n    return []", Suite(tests=tests), strong, QUICK)
+    report = examine("def f(n):\n    if n == 2: raise ValueError\n    return []", UnitTests(tests=tests), strong, QUICK)
     assert report.failures == ["test 1: AssertionError: none of its assertions was reached"]
 
 
@@ -131,7 +131,7 @@ def test_a_test_that_asserts_nothing_passes_nobody(strong: Isolation) -> None:
 )
 def test_what_ends_a_program_costs_the_test_that_catches_it(test: str, strong: Isolation) -> None:
     for program in ("import os\ndef f(x): os._exit(0)", "def f(x):\n    while True: pass"):
-        report = examine(program, Suite(tests=(test,)), strong, QUICK)
+        report = examine(program, UnitTests(tests=(test,)), strong, QUICK)
         assert report.passed == 0 and (report.over or "too slow" in report.reason()), report
 
 
@@ -163,14 +163,16 @@ def test_an_assertion_in_a_callback_counts_though_the_program_catches_it(strong:
     ],
 )
 def test_wrong_programs_do_not(program: str, test: str, strong: Isolation) -> None:
-    report = examine(program, Suite(tests=(test,)), strong, QUICK)
+    report = examine(program, UnitTests(tests=(test,)), strong, QUICK)
     assert not report.all_passed and not report.broken, report
     assert report.passed == 0
 
 
 def test_a_slow_call_costs_its_own_test_only(strong: Isolation) -> None:
     program = "def f(x):\n    while x == 1: pass\n    return x"
-    report = examine(program, Suite(tests=("assert f(0) == 0", "assert f(1) == 1", "assert f(2) == 2")), strong, QUICK)
+    report = examine(
+        program, UnitTests(tests=("assert f(0) == 0", "assert f(1) == 1", "assert f(2) == 2")), strong, QUICK
+    )
     assert report.passed == 2
     assert report.failures == ["test 2: TimeoutError: too slow"]
 
@@ -199,12 +201,12 @@ def test_setup_may_build_what_the_program_defines(strong: Isolation) -> None:
 @pytest.mark.parametrize(
     "tests",
     [
-        Suite(tests=("assert f( == 1",)),
-        Suite(check="def chick(f): pass", entry_point="f"),
-        Suite(tests=("1",), prelude="1 / 0"),
+        UnitTests(tests=("assert f( == 1",)),
+        UnitTests(check="def chick(f): pass", entry_point="f"),
+        UnitTests(tests=("1",), prelude="1 / 0"),
     ],
 )
-def test_broken_tests_are_nobodys_fault(tests: Suite, strong: Isolation) -> None:
+def test_broken_tests_are_nobodys_fault(tests: UnitTests, strong: Isolation) -> None:
     report = examine("def f(x): return 1", tests, strong, QUICK)
     assert report.broken or report.over.startswith("setting up"), report
     assert not report.all_passed
@@ -221,5 +223,5 @@ def test_broken_tests_are_nobodys_fault(tests: Suite, strong: Isolation) -> None
     ],
 )
 def test_tests_that_write_reports_of_their_own_break_themselves_only(text: str, strong: Isolation) -> None:
-    report = examine("def f(x): return x", Suite(tests=(text, "assert f(1) == 1")), strong, QUICK)
+    report = examine("def f(x): return x", UnitTests(tests=(text, "assert f(1) == 1")), strong, QUICK)
     assert not report.all_passed and "secret" in report.broken

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sandbox.plus import ORIGINAL
 
-from bactrian.sandbox import WEAK, Isolation, Limits, Suite, examine, run_program, versions
+from bactrian.sandbox import WEAK, Isolation, Limits, UnitTests, examine, run_program, versions
 from bactrian.sandbox.inside import codec
 
 LIMITS = Limits(test=3.0)
@@ -72,7 +72,7 @@ def test_who_does_not_import_it_does_not_pay_for_it(strong: Isolation) -> None:
     ],
 )
 def test_values_come_over(program: str, test: str, strong: Isolation) -> None:
-    report = examine(program, Suite(tests=(test,)), strong, LIMITS)
+    report = examine(program, UnitTests(tests=(test,)), strong, LIMITS)
     assert report.all_passed, report
 
 
@@ -97,7 +97,7 @@ VALUES = ["[]", "np.array([])", "np.float16('inf')", "[21474.25]", "[21474.25, 3
 @pytest.mark.parametrize("value", VALUES)
 def test_no_value_passes_the_tests_of_humaneval_plus_unseen(value: str, strong: Isolation) -> None:
     """By NumPy's own rules an empty list is close to any number."""
-    suite = Suite(check=HUMANEVAL_PLUS, entry_point="f")
+    suite = UnitTests(check=HUMANEVAL_PLUS, entry_point="f")
     report = examine(f"import numpy as np\ndef f(): return {value}", suite, strong, LIMITS)
     assert report.finished and not report.all_passed and report.rate in (0.0, 0.5), report
 
@@ -141,7 +141,7 @@ class Yes3:
     def __array_function__(self, *a, **k): return None
 def f(): return {value}
 """
-    report = examine(program, Suite(tests=UNEQUAL), strong, LIMITS)
+    report = examine(program, UnitTests(tests=UNEQUAL), strong, LIMITS)
     assert report.finished and report.passed == 0 and not report.broken, report
 
 

@@ -13,7 +13,7 @@ from sandbox.walls import NONE, WORKING
 
 from bactrian.data.io.code_tasks import humaneval_problems, mbpp_problems
 from bactrian.evaluate.catalogue import catalogue
-from bactrian.sandbox import Isolation, Limits, Reference, answers
+from bactrian.sandbox import Isolation, Limits, ReferenceProgram, answers
 from bactrian.verify import Item, Verdict, verify, verify_all
 from bactrian.verify.code.code import block
 
@@ -90,11 +90,11 @@ def test_the_budget_grows_with_the_inputs_and_the_time_of_the_reference(strong: 
 
 
 def test_what_a_reference_gives_is_found_once(strong: Isolation) -> None:
-    reference = Reference.of("def f(x): return [x, float(x)], {x: None}", "f", [[1], [2]])
+    reference = ReferenceProgram.of("def f(x): return [x, float(x)], {x: None}", "f", [[1], [2]])
     found = answers(reference, strong, Limits())
     assert json.loads(found.pairs)[1] == [[2], {"tuple": [[2, 2.0], {"dict": [[2, None]]}]}]
-    assert answers(Reference.of(reference.program, "f", [[1], [2]]), strong, Limits()) is found
-    assert answers(Reference.of(reference.program, "f", [[1], [3]]), strong, Limits()) is not found
+    assert answers(ReferenceProgram.of(reference.program, "f", [[1], [2]]), strong, Limits()) is found
+    assert answers(ReferenceProgram.of(reference.program, "f", [[1], [3]]), strong, Limits()) is not found
 
 
 @pytest.mark.parametrize(

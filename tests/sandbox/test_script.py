@@ -3,10 +3,10 @@
 import pytest
 
 from bactrian.errors import BactrianError
-from bactrian.sandbox import WEAK, Isolation, Limits, chosen, problem_with, run_program, selection, used, want
+from bactrian.sandbox import WEAK, Isolation, Limits, chosen_isolation, problem_with, run_program, selection, used, want
 from bactrian.sandbox import isolation as tools
 from bactrian.sandbox.attacks.siege import mounts
-from bactrian.sandbox.selection import strongest, weak
+from bactrian.sandbox.choice import strongest, weak
 
 QUICK = Limits(wall=3.0, cpu=2)
 
@@ -64,7 +64,7 @@ def test_without_isolation_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None
     try:
         want("isolated")
         with pytest.raises(BactrianError, match="apt-get install bubblewrap"):
-            chosen()
+            chosen_isolation()
         assert used() is None
     finally:
         strongest.cache_clear()
@@ -78,7 +78,7 @@ def test_a_tool_that_makes_no_walls_is_refused_before_anything_is_mounted(monkey
     strongest.cache_clear()
     try:
         with pytest.raises(BactrianError, match="refused: this is not a sandbox"):
-            chosen()
+            chosen_isolation()
     finally:
         strongest.cache_clear()
     assert mounts() == before
@@ -95,7 +95,7 @@ def test_limits_alone_must_be_asked_for_and_are_named() -> None:
         pytest.skip(str(error))
     want("rlimits")
     try:
-        assert run_program("print(1)", chosen(), limits=QUICK).output == "1\n"
+        assert run_program("print(1)", chosen_isolation(), limits=QUICK).output == "1\n"
         assert used() == "rlimits only"
     finally:
         want("isolated")

@@ -9,13 +9,13 @@ import time
 import pytest
 from sandbox.busy import busy
 
-from bactrian.sandbox import Isolation, Limits, Suite, examine, run_program, watch
-from bactrian.sandbox.watch import leaf, processor_time
+from bactrian.sandbox import Isolation, Limits, UnitTests, examine, run_program, watch
+from bactrian.sandbox.liveness import leaf, processor_time
 from bactrian.verify import Item, verify, verify_all
 from bactrian.verify.code.code import block
 
 LIMITS = Limits(wall=3.0, cpu=2, test=0.5)
-TWICE = Suite(tests=("assert f(2) == 4", "assert f(5) == 10"))
+TWICE = UnitTests(tests=("assert f(2) == 4", "assert f(5) == 10"))
 SPEND = "import time\ndef spend(s):\n    end = time.process_time() + s\n    while time.process_time() < end: pass\n"
 SETTINGS = {"test_seconds": 0.5, "seconds": 3.0}
 TRUTH = json.dumps({"tests": list(TWICE.tests)})

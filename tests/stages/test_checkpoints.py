@@ -12,11 +12,11 @@ from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.stages.tune.checkpoint import Checkpoint
 from bactrian.stages.tune.sft import SFT
-from bactrian.stages.tune.training import Adapter
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
 from bactrian.train import loop
+from bactrian.train.options import AdapterSettings
 from tests.model.tiny import write_tiny
 
 NEEDED: dict[str, Any] = {"model": "start", "data": "rows", "batch_size": 4, "epochs": 3, "learning_rate": 1e-3}
@@ -48,7 +48,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_checkpoints_do_not_disturb_and_survive_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, whole, cut = (workspace(tmp_path, name) for name in ("plain", "whole", "cut"))
     SFT(**NEEDED).run(plain)
-    stage = SFT(**NEEDED, keep_every=2, checkpoint_seconds=0)
+    stage = SFT(**NEEDED, checkpoints={"keep_every": 2, "checkpoint_seconds": 0})
     stage.run(whole)
     assert sorted(path.name for path in (whole.output / "checkpoints").iterdir()) == ["2", "4"]  # of 6 steps
     alone = {name: data for name, data in files(whole.output).items() if not name.startswith("checkpoints")}
@@ -85,18 +85,26 @@ def test_checkpoints_do_not_disturb_and_survive_a_kill(tmp_path: Path, monkeypat
 
 def test_refused_beside_an_adapter() -> None:
     with pytest.raises(ValidationError, match="keep_every: expected none beside adapter"):
-        SFT(**NEEDED, keep_every=2, adapter=Adapter(rank=2))
+        SFT(**NEEDED, checkpoints={"keep_every": 2}, adapter=AdapterSettings(rank=2))
 
 
 @pytest.mark.parametrize(
     ("training", "step", "said"),
     [
         ("", 40, 'field "model": found "rl", a step without keep_every, expected one that trains with it'),
-        (", keep_every: 40", 50, 'field "step": found 50, expected a multiple of 40, the keep_every of rl, below 80'),
-        (", keep_every: 40", 80, 'field "step": found 80, expected a multiple of 40, the keep_every of rl, below 80'),
-        (", keep_every: 40, keep: best, held_out: p, look_every: 40", 120, "below 81"),
-        (", keep_every: 40", 40, None),
-        (", keep_every: 40, keep: best, held_out: p, look_every: 40", 80, None),
+        (
+            ", checkpoints: {keep_every: 40}",
+            50,
+            "found 50, expected a multiple of 40, the keep_every of rl, below 80",
+        ),
+        (
+            ", checkpoints: {keep_every: 40}",
+            80,
+            "found 80, expected a multiple of 40, the keep_every of rl, below 80",
+        ),
+        (", checkpoints: {keep_every: 40}, watch: {keep: best, held_out: p, look_every: 40}", 120, "below 81"),
+        (", checkpoints: {keep_every: 40}", 40, None),
+        (", checkpoints: {keep_every: 40}, watch: {keep: best, held_out: p, look_every: 40}", 80, None),
     ],
 )
 def test_a_checkpoint_that_will_not_be_there(training: str, step: int, said: str | None, tmp_path: Path) -> None:

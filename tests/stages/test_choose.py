@@ -158,7 +158,7 @@ hardware: {dtype: float32, threads: 1}
 steps:
   practice: {stage: problems, tasks: [{source: sums, count: 12, digits: [1, 1]}]}
   dev: {stage: problems, tasks: [{source: sums, count: 6, digits: [1, 1], split: dev}]}
-  sft: {stage: sft, model: ./start, data: practice, batch_size: 4, learning_rate: 1.0e-3, keep_every: 1}
+  sft: {stage: sft, model: ./start, data: practice, batch_size: 4, learning_rate: 1.0e-3, checkpoints: {keep_every: 1}}
   at1: {stage: checkpoint, model: sft, step: 1}
   at2: {stage: checkpoint, model: sft, step: 2}
   scores: {stage: evaluate, models: [at1, at2, sft], data: dev, max_new_tokens: 4}

@@ -16,7 +16,7 @@ from bactrian.data.io import resumption, writer
 from bactrian.data.overlap import scan
 from bactrian.stages.data.decontaminate import Decontaminate
 from bactrian.stages.data.filter import Filter
-from bactrian.stages.data.source import Source
+from bactrian.stages.data.source import DataSource
 from bactrian.stages.stage import Stage
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.disk import write_atomically
@@ -95,7 +95,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 RULES: Any = [{"rule": "length", "least": 20}, {"rule": "pattern", "patterns": ["^1[2-6]"]}, {"rule": "hygiene"}]
 STAGES = [
-    (Source(data="in", license="MIT", bad_limit=0.5), resumption.STATE),
+    (DataSource(data="in", license="MIT", bad_limit=0.5), resumption.STATE),
     (Filter(data="train.jsonl", rules=RULES), resumption.STATE),
     (Decontaminate(data=["train.jsonl"], against=["gsm8k_test.jsonl"], share=0.0), scan.STATE),
 ]

@@ -23,9 +23,9 @@ hardware: {dtype: float32, threads: 1, device: cpu}
 steps:
   base: {stage: pretrain, data: texts.jsonl, vocabulary: problems.jsonl, hidden_size: 32, layers: 2, heads: 2,
          intermediate_size: 48, context: 64, epochs: 1, batch_size: 24}
-  sft: {stage: sft, model: base, data: problems.jsonl, epochs: 150, batch_size: 4, micro_tokens: 60}
+  sft: {stage: sft, model: base, data: problems.jsonl, epochs: 150, batch_size: 4, memory: {micro_tokens: 60}}
   rlvr: {stage: rlvr, model: base, data: problems.jsonl, steps: 50, problems_per_step: 8, samples: 8,
-         max_new_tokens: 24, micro_tokens: 400}
+         max_new_tokens: 24, memory: {micro_tokens: 400}}
   answers: {stage: respond, prompts: problems.jsonl, pool: [base], per_prompt: 1, samples: 80, max_new_tokens: 32}
 """
 

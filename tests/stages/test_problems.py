@@ -10,7 +10,8 @@ from bactrian.data.io.elsewhere import gsm8k_problems, gym_problems
 from bactrian.data.io.files import read_rows, write_rows
 from bactrian.data.io.problem_rows import question_hash, split_of
 from bactrian.errors import BactrianError
-from bactrian.stages.data.problems import Corpus, Problems
+from bactrian.stages.data.corpus import Corpus
+from bactrian.stages.data.problems import Problems
 from bactrian.stages.stage import Facts
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind

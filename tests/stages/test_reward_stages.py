@@ -11,15 +11,16 @@ import torch
 
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
+from bactrian.generate.chat_request import ChatReply, ChatRequest
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.respond import Ask, LocalResponder, Reply
+from bactrian.generate.responders import EngineResponder
 from bactrian.judge.models import RewardJudge, rewards_of_answers
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
 from bactrian.recipe.recipe import load
 from bactrian.run import runner
 from bactrian.store.artifact import Store
-from bactrian.train.objectives import group_advantages
+from bactrian.train.losses import ADVANTAGES
 from bactrian.verify import Problem, verify
 from tests.generate.chat_server import Handler, completion, serving
 from tests.stages.test_training_stages import write_inputs
@@ -34,21 +35,21 @@ steps:
   sft: {stage: sft, model: base, data: problems.jsonl, epochs: 6, batch_size: 9, learning_rate: 0.01}
   reward: {stage: reward, model: sft, data: pairs.jsonl, margin: scores, centring: 0.001, epochs: 8, batch_size: 8,
            learning_rate: 1.0e-2}
-  ppo: {stage: ppo, model: sft, data: problems.jsonl, value: reward, reward_model: reward, reward_weight: 0.5, steps: 4,
-        problems_per_step: 8, samples: 2, epochs: 2, max_new_tokens: 8, learning_rate: 1.0e-3}
+  ppo: {stage: ppo, model: sft, data: problems.jsonl, value: reward, steps: 4, problems_per_step: 8, samples: 2,
+        epochs: 2, max_new_tokens: 8, learning_rate: 1.0e-3, reward: {reward_model: reward, reward_weight: 0.5}}
   rlvr: {stage: rlvr, model: sft, data: problems.jsonl, steps: 2, problems_per_step: 6, samples: 4, kl: 0.01,
          max_new_tokens: 8, learning_rate: 1.0e-2, adapter: {rank: 4}}
-  ppo_adapter: {stage: ppo, model: sft, data: problems.jsonl, value: reward, reward_model: reward, reward_weight: 0.5,
+  ppo_adapter: {stage: ppo, model: sft, data: problems.jsonl, value: reward,
                 steps: 1, problems_per_step: 8, samples: 2, epochs: 2, max_new_tokens: 8, learning_rate: 1.0e-2,
-                adapter: {rank: 4}}
+                adapter: {rank: 4}, reward: {reward_model: reward, reward_weight: 0.5}}
   kto_adapter: {stage: kto, model: sft, data: labelled.jsonl, batch_size: 8, learning_rate: 1.0e-2, adapter: {rank: 4}}
   reward_adapter: {stage: reward, model: sft, data: pairs.jsonl, epochs: 2, batch_size: 8, learning_rate: 3.0e-2,
                    adapter: {rank: 4}}
   pairs: {stage: prefer, prompts: mixed.jsonl, pool: [sft], reward_model: reward, samples: 4, max_new_tokens: 8}
-  mixed: {stage: rlvr, model: sft, data: mixed.jsonl, reward_model: reward, steps: 3, problems_per_step: 8, samples: 4,
-          max_new_tokens: 8, learning_rate: 1.0e-3}
-  both: {stage: ppo, model: sft, data: mixed.jsonl, value: reward, reward_model: reward, steps: 2, problems_per_step: 8,
-         epochs: 1, max_new_tokens: 8, learning_rate: 1.0e-3}
+  mixed: {stage: rlvr, model: sft, data: mixed.jsonl, steps: 3, problems_per_step: 8, samples: 4,
+          max_new_tokens: 8, learning_rate: 1.0e-3, reward: {reward_model: reward}}
+  both: {stage: ppo, model: sft, data: mixed.jsonl, value: reward, steps: 2, problems_per_step: 8,
+         epochs: 1, max_new_tokens: 8, learning_rate: 1.0e-3, reward: {reward_model: reward}}
   ranked: {stage: score, data: pairs.jsonl, reward_model: reward, sections: {Tests: [test, other]}}
   answered: {stage: evaluate, models: [sft], data: problems.jsonl, samples: 4, max_new_tokens: 8}
   best: {stage: score, data: problems.jsonl, answers: answered, reward_model: reward}
@@ -150,9 +151,9 @@ def test_rewards_of_both_kinds_train_one_policy(made: dict[str, Path], step: str
 def test_advantages_never_compare_two_scales(scale: str) -> None:
     """A group's advantages are those that it has alone, whatever the rewards of other prompts' groups."""
     rule, model = torch.tensor([[1.0, 0.0, 0.0, 1.0]]), torch.tensor([[0.52, 0.48, 0.51, 0.5]])
-    together = group_advantages(torch.cat([rule, model]), scale)  # type: ignore[arg-type]
+    together = ADVANTAGES.use(scale)(torch.cat([rule, model]))
     for place, alone in enumerate((rule, model)):
-        assert torch.equal(together[place], group_advantages(alone, scale)[0])  # type: ignore[arg-type]
+        assert torch.equal(together[place], ADVANTAGES.use(scale)(alone)[0])
         assert abs(float(together[place].sum())) < 1e-5
 
 
@@ -186,8 +187,9 @@ def test_rows_of_a_model_that_is_not_given_are_refused_before_sampling(
 ) -> None:
     folder = made["sft"].parents[2]
     monkeypatch.chdir(folder)
+    setting = "reward_model" if step == "pairs" else "reward.reward_model"
     with pytest.raises(BactrianError, match="'reward_model' need a model: give the setting reward_model"):
-        runner.run(load(Path("r.yaml"), (f"{step}.reward_model=null",)), Store(Path("runs")), only=step)
+        runner.run(load(Path("r.yaml"), (f"{step}.{setting}=null",)), Store(Path("runs")), only=step)
 
 
 def scores_of(folder: Path) -> dict[str, Any]:
@@ -236,9 +238,9 @@ def test_a_pool_of_models_of_this_run_answers(made: dict[str, Path]) -> None:
         [(a["model"], a["sample"]) for a in row["answers"]] == [("sft", 0), ("sft", 1), ("base", 0), ("base", 1)]
         for row in rows
     )
-    asked = [Ask(tuple(row["messages"]), str(row["id"]), n, 8) for n, row in enumerate(rows)]
-    responder = LocalResponder(LocalEngine.load(made["sft"]))
-    whole, part = dict[int, Reply](), dict[int, Reply]()
+    asked = [ChatRequest(tuple(row["messages"]), str(row["id"]), n, 8) for n, row in enumerate(rows)]
+    responder = EngineResponder(LocalEngine.load(made["sft"]))
+    whole, part = dict[int, ChatReply](), dict[int, ChatReply]()
     responder.answer(asked, whole.__setitem__)
     responder.answer(asked[2:4], part.__setitem__)
     assert sorted(whole) == list(range(5)) and [part[0], part[1]] == [whole[2], whole[3]], "as a resumed run asks"

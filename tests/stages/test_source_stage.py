@@ -13,7 +13,7 @@ from bactrian.errors import BactrianError
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import load
 from bactrian.run.runner import run
-from bactrian.stages.data.source import Source
+from bactrian.stages.data.source import DataSource
 from bactrian.stages.stage import Facts
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.manifest import Kind, Licence, Manifest
@@ -29,7 +29,7 @@ def lines(*rows: Any) -> str:
 def make(folder: Path, path: Path | None = None, **settings: Any) -> Workspace:
     given = {"data": Input("data", path, Kind.DATA, "c0ffee")} if path else {}
     workspace = Workspace.temporary(folder / "made", given)
-    Source(**({"data": "data"} if path else {}), **settings).run(workspace)
+    DataSource(**({"data": "data"} if path else {}), **settings).run(workspace)
     return workspace
 
 
@@ -134,13 +134,13 @@ def test_limit_files_and_artifacts(tmp_path: Path) -> None:
 def test_settings_and_forecast() -> None:
     for settings in ({}, {"data": "a.jsonl", "hub": "a/b"}):
         with pytest.raises(ValueError, match="give either data or hub"):
-            Source(**settings)
-    made = Source(hub="a/b", rows=1000, tokens=2e5, license="MIT").forecast({}).makes
+            DataSource(**settings)
+    made = DataSource(hub="a/b", rows=1000, tokens=2e5, license="MIT").forecast({}).makes
     assert made == Facts(rows=1000, tokens_per_row=200)
-    assert Source(data="a", limit=10).forecast({"a": Facts(rows=7, tokens_per_row=30)}).makes == Facts(
+    assert DataSource(data="a", limit=10).forecast({"a": Facts(rows=7, tokens_per_row=30)}).makes == Facts(
         rows=7, tokens_per_row=30
     )
-    assert Source(hub="a/b").forecast({}).makes.rows == 0
+    assert DataSource(hub="a/b").forecast({}).makes.rows == 0
 
 
 def test_the_hub_is_streamed_and_its_failures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

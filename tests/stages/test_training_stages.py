@@ -31,18 +31,18 @@ steps:
     context: 64
     epochs: 5
     batch_size: 24
-    micro_tokens: 600
+    memory: {micro_tokens: 600}
     learning_rate: 0.02
-    checkpoint_seconds: 0
+    checkpoints: {checkpoint_seconds: 0}
   sft:
     stage: sft
     model: base
     data: problems.jsonl
     epochs: 6
     batch_size: 9
-    micro_tokens: 100
+    memory: {micro_tokens: 100}
     learning_rate: 0.01
-    checkpoint_seconds: 0
+    checkpoints: {checkpoint_seconds: 0}
   pairs: {stage: prefer, prompts: problems.jsonl, pool: [sft, base], samples: 4, max_new_tokens: 8, rows_at_once: 16}
   dpo:
     stage: dpo
@@ -50,9 +50,9 @@ steps:
     data: pairs
     epochs: 3
     batch_size: 4
-    micro_tokens: 200
+    memory: {micro_tokens: 200}
     learning_rate: 1.0e-3
-    checkpoint_seconds: 0
+    checkpoints: {checkpoint_seconds: 0}
   rlvr:
     stage: rlvr
     model: dpo
@@ -60,12 +60,12 @@ steps:
     steps: 8
     problems_per_step: 4
     samples: 4
-    updates_per_step: 2
+    update: {updates_per_step: 2}
     kl: 0.05
     max_new_tokens: 8
-    micro_tokens: 200
+    memory: {micro_tokens: 200}
     learning_rate: 1.0e-3
-    checkpoint_seconds: 0
+    checkpoints: {checkpoint_seconds: 0}
   scores:
     stage: evaluate
     models: {base: base, sft: sft, dpo: dpo, rlvr: rlvr}

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from bactrian.data.io.files import write_rows
 from bactrian.stages.tune.dpo import DPO
 from bactrian.stages.tune.sft import SFT
-from bactrian.stages.tune.training import Adapter
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
+from bactrian.train.options import AdapterSettings
 from tests.model.tiny import write_tiny
 
 NEEDED: dict[str, Any] = {"model": "start", "data": "rows", "batch_size": 4, "learning_rate": 1e-3}
@@ -47,7 +47,7 @@ def run(stage: SFT | DPO, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", [SFT, DPO])
 def test_an_adapter_is_saved_beside_the_merged_model(tmp_path: Path, kind: type[SFT] | type[DPO]) -> None:
-    output = run(kind(**NEEDED, adapter=Adapter(rank=2, targets=["q_proj", "v_proj"])), tmp_path)
+    output = run(kind(**NEEDED, adapter=AdapterSettings(rank=2, targets=["q_proj", "v_proj"])), tmp_path)
     adapter = load_file(output / "adapter" / "adapter_model.safetensors")
     assert (output / "adapter" / "adapter_config.json").is_file()
     assert len(adapter) == 3 * 2 * 2 and all("q_proj" in name or "v_proj" in name for name in adapter)
@@ -66,7 +66,7 @@ def test_an_adapter_is_saved_beside_the_merged_model(tmp_path: Path, kind: type[
 def test_beside_4_bits_the_artifact_is_a_plain_model(tmp_path: Path) -> None:
     sizes = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
     write_tiny(tmp_path / "start", **sizes)
-    output = run(SFT(**NEEDED, adapter=Adapter(rank=2, targets=["q_proj"], weights="nf4")), tmp_path)
+    output = run(SFT(**NEEDED, adapter=AdapterSettings(rank=2, targets=["q_proj"], weights="nf4")), tmp_path)
     assert "quantization_config" not in (output / "config.json").read_text()
     assert (output / "adapter" / "adapter_model.safetensors").is_file()
     before, after = load_file(tmp_path / "start" / "model.safetensors"), load_file(output / "model.safetensors")
@@ -77,7 +77,7 @@ def test_beside_4_bits_the_artifact_is_a_plain_model(tmp_path: Path) -> None:
 
 
 def test_frozen_parts_are_as_they_were_in_every_bit(tmp_path: Path) -> None:
-    output = run(SFT(**NEEDED, freeze=["model.layers.0.*"], recompute="layer"), tmp_path)
+    output = run(SFT(**NEEDED, optimiser={"freeze": ["model.layers.0.*"]}, memory={"recompute": "layer"}), tmp_path)
     before, after = load_file(tmp_path / "start" / "model.safetensors"), load_file(output / "model.safetensors")
     for name, weight in after.items():
         assert weight.dtype == torch.float32
@@ -85,7 +85,7 @@ def test_frozen_parts_are_as_they_were_in_every_bit(tmp_path: Path) -> None:
 
 
 def test_dropping_activations_leaves_the_artifact_the_same(tmp_path: Path) -> None:
-    plain, dropped = (run(SFT(**NEEDED, recompute=what), tmp_path) for what in ("none", "mlp"))
+    plain, dropped = (run(SFT(**NEEDED, memory={"recompute": what}), tmp_path) for what in ("none", "mlp"))
     assert (plain / "model.safetensors").read_bytes() == (dropped / "model.safetensors").read_bytes()
 
 

@@ -25,9 +25,9 @@ NEEDED: dict[str, Any] = {
     "problems_per_step": 2,
     "max_new_tokens": 4,
     "learning_rate": 1e-2,
-    "no_end_reward": None,
+    "reward": {"no_end_reward": None},
     "template": "raw",
-    "gap_limit": 9,
+    "sampling": {"gap_limit": 9},
 }
 
 
@@ -47,7 +47,7 @@ def run(stage: RLVR | PPO, folder: Path, held_out: list[int]) -> Workspace:
 @pytest.mark.parametrize("kind", [RLVR, PPO])
 def test_the_best_look_s_weights_are_what_the_stage_leaves(tmp_path: Path, kind: type[RLVR] | type[PPO]) -> None:
     more: dict[str, Any] = {"samples": 4} if kind is RLVR else {"samples": 2, "epochs": 1}
-    stage = kind(**NEEDED, **more, held_out="apart", look_every=1, keep="best")
+    stage = kind(**NEEDED, **more, watch={"held_out": "apart", "look_every": 1, "keep": "best"})
     workspace = run(stage, tmp_path, [4, 5, 6, 7])
     looks = json.loads((workspace.output / "looks.json").read_text())
     assert [look["step"] for look in looks] == [0, 1, 2, 3] and all(len(look["scores"]) == 4 for look in looks)
@@ -60,7 +60,7 @@ def test_the_best_look_s_weights_are_what_the_stage_leaves(tmp_path: Path, kind:
 
 
 def test_a_held_out_question_that_is_trained_on_is_refused(tmp_path: Path) -> None:
-    stage = RLVR(**NEEDED, samples=2, held_out="apart")
+    stage = RLVR(**NEEDED, samples=2, watch={"held_out": "apart"})
     with pytest.raises(BactrianError, match=r"1 of 3 questions of held_out, apart are in the training set rows"):
         run(stage, tmp_path, [3, 4, 5])
 
@@ -68,4 +68,4 @@ def test_a_held_out_question_that_is_trained_on_is_refused(tmp_path: Path) -> No
 def test_what_needs_held_out_problems_says_so() -> None:
     for setting in ({"keep": "best"}, {"stop_on_alarm": True}):
         with pytest.raises(ValidationError, match="need held_out"):
-            RLVR(**NEEDED, **setting)
+            RLVR(**NEEDED, watch=setting)

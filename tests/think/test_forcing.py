@@ -14,7 +14,7 @@ from bactrian.generate.decode_kernels import kernels
 from bactrian.generate.engine import Completion, Continuation, Request
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel
-from bactrian.think.forcing import Forcing, Question, opened_prompt, request, think
+from bactrian.think.forcing import Forcing, ThinkingQuestion, opened_prompt, request, think
 from bactrian.think.markers import Markers
 from bactrian.think.thought import Budget, Thought
 from tests.model.tiny import write_tiny
@@ -48,8 +48,8 @@ class Counted(Forcing):
         return more
 
 
-def questions(engine: LocalEngine, form: ThinkingFormat, n: int = 24) -> list[Question]:
-    return [Question(opened_prompt(ASKED, engine.template, form), n, seed=1, temperature=1.0)]
+def questions(engine: LocalEngine, form: ThinkingFormat, n: int = 24) -> list[ThinkingQuestion]:
+    return [ThinkingQuestion(opened_prompt(ASKED, engine.template, form), n, seed=1, temperature=1.0)]
 
 
 def check(thought: Thought, markers: Markers, budget: Budget, limit: int) -> None:
@@ -141,7 +141,7 @@ def test_equals_asking_anew_for_every_piece(tmp_path: Path, native: bool, waits:
     form = ThinkingFormat("", delimiter, "", "\n")
     budget = Budget(24, waits, extension=" yes no", final="Answer :", answer=6)
     markers = Markers(engine.template, form, budget.final)
-    (thought,) = think(engine, [Question(prompt)], form, budget)[0]
+    (thought,) = think(engine, [ThinkingQuestion(prompt)], form, budget)[0]
 
     ids: tuple[int, ...] = ()
     extension, left = markers.plain(budget.extension), waits
@@ -174,11 +174,11 @@ def test_samples_do_not_depend_on_their_neighbours(model: LanguageModel) -> None
 def test_without_a_budget_it_is_what_the_context_leaves(model: LanguageModel) -> None:
     engine, form = LocalEngine(model), FORMS["s1"]
     budget = Budget(None, waits=5, answer=10)
-    (thought,) = think(engine, [Question(opened_prompt(ASKED, engine.template, form), seed=3)], form, budget)[0]
+    (thought,) = think(engine, [ThinkingQuestion(opened_prompt(ASKED, engine.template, form), seed=3)], form, budget)[0]
     assert len(thought.ids) + len(opened_prompt(ASKED, engine.template, form)) <= engine.longest
     assert thought.loop is not None  # greedily, this model says the same for ever
     with pytest.raises(BactrianError, match=r"question 0: .* context of 512; the budget may be 396 at most"):
-        think(engine, [Question(opened_prompt(ASKED, engine.template, form))], form, Budget(511))
+        think(engine, [ThinkingQuestion(opened_prompt(ASKED, engine.template, form))], form, Budget(511))
 
 
 def test_a_delimiter_of_text_and_control_tokens_is_refused(model: LanguageModel) -> None:
@@ -211,7 +211,7 @@ def test_a_thought_is_what_training_would_have_rendered(model: LanguageModel) ->
     form = thinking_format(template)
     engine = LocalEngine(LanguageModel(model.network, model.tokenizer, template))
     prompt = opened_prompt(ASKED, template, form)
-    (thought,) = think(engine, [Question(prompt, seed=5, temperature=1.0)], form, Budget(15, final=""))[0]
+    (thought,) = think(engine, [ThinkingQuestion(prompt, seed=5, temperature=1.0)], form, Budget(15, final=""))[0]
     said = template.tokenizer.decode(thought.ids[: thought.thinking_tokens])
     assert said.strip() == thought.thinking
     turn = {"role": "assistant", "content": "x", "reasoning_content": said}
@@ -243,7 +243,10 @@ def test_the_terminal_shows_all_of_it_and_what_was_forced(
         engine, out, notes = LocalEngine(model), io.StringIO(), list[str]()
         thought = think_aloud(engine, ASKED, form, budget, temperature=1.0, seed=seed, target=out, note=notes.append)
         (expected,) = think(
-            LocalEngine(model), [Question(opened_prompt(ASKED, engine.template, form), 1, seed, 1.0)], form, budget
+            LocalEngine(model),
+            [ThinkingQuestion(opened_prompt(ASKED, engine.template, form), 1, seed, 1.0)],
+            form,
+            budget,
         )[0]
         assert thought == expected
         shown = out.getvalue()

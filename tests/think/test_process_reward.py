@@ -26,7 +26,8 @@ from bactrian.stages.data.label_steps import LabelSteps
 from bactrian.stages.tune.process_reward import labelled
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.manifest import Kind
-from bactrian.think.steps import ProcessReward, step_ends
+from bactrian.think import step_labels
+from bactrian.think.steps import StepScorer, step_ends
 from bactrian.train.objectives import step_loss
 from bactrian.train.step_rewards import StepRewards, Trace, step_scores, told_apart
 from tests.model.tiny import write_tiny
@@ -75,7 +76,7 @@ def test_a_step_is_scored_as_if_the_thought_ended_there(tiny: LanguageModel) -> 
     traces = [Trace((5, 6), (7, 8, 9, 10), (1, 3, 4), (1.0, 0.5, 0.0)), Trace((4,), (9, 7, 7), (2, 3), (0.0, 1.0))]
     alone = torch.cat([model.rewards([Group(t.prompt, (t.ids[:end],))]) for t in traces for end in t.ends]).detach()
     torch.testing.assert_close(step_scores(model, traces), alone, atol=1e-5, rtol=1e-4)
-    judge = ProcessReward(model, LocalEngine(tiny))
+    judge = StepScorer(model, LocalEngine(tiny))
     given = judge((5, 6), [(7,), (7, 8, 9), (7, 8, 9, 10), ()])
     assert given[:3] == pytest.approx(torch.sigmoid(alone[:3]).tolist(), abs=1e-5) and 0 < given[3] < 1
     task = StepRewards(model, traces, batch_traces=2, epochs=1, seed=0, micro_tokens=99)
@@ -112,16 +113,16 @@ def test_a_step_is_worth_the_share_of_ways_on_that_end_right(tmp_path: Path, mon
     values = [value for row in rows for value in row["values"]]
     assert 0 < sum(values) / len(values) < 1 and len(set(values)) > 2
     monkeypatch.setattr(label_steps, "AT_ONCE", 2)
-    thinking, count = label_steps.Labelling.traces, 0
+    thinking, count = step_labels.StepLabels.traces, 0
 
-    def die(self: label_steps.Labelling) -> Any:
+    def die(self: step_labels.StepLabels) -> Any:
         nonlocal count
         count += 1
         if count == 2:
             raise KeyboardInterrupt
         return thinking(self)
 
-    monkeypatch.setattr(label_steps.Labelling, "traces", die)
+    monkeypatch.setattr(step_labels.StepLabels, "traces", die)
     with pytest.raises(KeyboardInterrupt):
         label(tmp_path, "cut")
     assert [row["steps"] for row in read_rows(label(tmp_path, "cut").output)] == [row["steps"] for row in rows]
@@ -143,7 +144,7 @@ def test_what_cannot_be_labelled_or_learned_from_is_an_error(tmp_path: Path) -> 
 def test_a_judge_of_another_vocabulary_is_refused(tmp_path: Path, tiny: LanguageModel) -> None:
     other = LocalEngine.load(guesser(tmp_path / "m"))
     with pytest.raises(BactrianError, match="another tokenizer"):
-        ProcessReward(RewardModel.of(tiny, 0), other)
+        StepScorer(RewardModel.of(tiny, 0), other)
 
 
 @given(st.text("ab\n", max_size=30), st.integers(1, 5))
@@ -194,14 +195,14 @@ def test_right_beginnings_are_ranked_above_wrong_ones_and_trees_go_by_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = list[float]()
-    judge = ProcessReward.__call__
+    judge = StepScorer.__call__
 
-    def noting(self: ProcessReward, prompt: Any, thoughts: Any) -> list[float]:
+    def noting(self: StepScorer, prompt: Any, thoughts: Any) -> list[float]:
         found = judge(self, prompt, thoughts)
         judged.extend(found)
         return found
 
-    monkeypatch.setattr(ProcessReward, "__call__", noting)
+    monkeypatch.setattr(StepScorer, "__call__", noting)
     (tmp_path / "r.yaml").write_text(RECIPE)
     records = runner.run(load(tmp_path / "r.yaml", ()), Store(tmp_path / "store"))
     folders = {record.name: tmp_path / "store" / str(record.path) for record in records}

@@ -20,7 +20,7 @@ from bactrian.stages.stage import Facts
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind
 from bactrian.think.attempt import Attempt, best_by, first_within, majority, vote
-from bactrian.think.forcing import Question, opened_prompt
+from bactrian.think.forcing import ThinkingQuestion, opened_prompt
 from bactrian.think.thought import Budget
 from bactrian.think.tree import Search, confidence, grow, shares
 
@@ -105,22 +105,22 @@ def test_every_method_says_what_it_cost_and_kept(bench: Bench, results: dict[str
 
 
 def test_the_page_and_the_plot_show_every_method(bench: Bench, results: dict[str, Any]) -> None:
-    from bactrian.report.run_record import ResultsRecord, Run, RunRecord, Step, StepRecord
+    from bactrian.report.run_record import ReportedRun, ReportedStep, ResultsRecord, RunRecord, StepRecord
     from bactrian.report.scaling_plot import drawings, scaling_view
 
     record = ResultsRecord.model_validate(results)
-    view = scaling_view(Step(StepRecord(name="<b>sweep</b>", stage="scaling"), results=record))
+    view = scaling_view(ReportedStep(StepRecord(name="<b>sweep</b>", stage="scaling"), results=record))
     assert view is not None
     assert [each.name for each in view.methods] == [method["name"] for method in results["scaling"]["methods"]]
     assert len(view.points) == len(results["scores"]) and view.methods[0].control.startswith("100.0")
     assert not list(bench.output.glob("*.svg"))  # drawings belong to the report
-    named = [Step(StepRecord(name=name), results=record) for name in ("sweep", "../up")]
-    ((name, text),) = drawings(Run(RunRecord(name="r"), Path(), tuple(named)))
+    named = [ReportedStep(StepRecord(name=name), results=record) for name in ("sweep", "../up")]
+    ((name, text),) = drawings(ReportedRun(RunRecord(name="r"), Path(), tuple(named)))
     drawing = ElementTree.fromstring(text)
     assert name == "scaling-sweep.svg"
     marks = [each for each in drawing.iter() if each.tag.endswith(("circle", "}rect"))]
     assert len(marks) >= len(view.points) + len(view.methods)
-    run = Run(RunRecord(name="r"), Path(), (Step(StepRecord(name="<b>sweep</b>"), results=record),))
+    run = ReportedRun(RunRecord(name="r"), Path(), (ReportedStep(StepRecord(name="<b>sweep</b>"), results=record),))
     from bactrian.report.page import render_page
 
     page = render_page(run)
@@ -242,9 +242,9 @@ def test_a_tree_keeps_its_width_and_its_budget(bench: Bench, width: int) -> None
 
     def rewards(number: int, branches: Any) -> list[float]:
         seen.append(len(branches))
-        return confidence(number, branches)
+        return confidence(branches)
 
-    questions = [Question(prompt, 1, seed, 1.0) for seed in range(20)]
+    questions = [ThinkingQuestion(prompt, 1, seed, 1.0) for seed in range(20)]
     trees = grow(engine, questions, form, budget, Search(width, 4), rewards)
     assert max(seen) <= width
     for tree in trees:

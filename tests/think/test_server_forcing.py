@@ -12,11 +12,11 @@ from chain import thinker
 
 from bactrian.chat import FORMATS
 from bactrian.errors import BactrianError
-from bactrian.generate.chat_server import Server
+from bactrian.generate.chat_server import Endpoint
 from bactrian.generate.completions_server import CompletionEngine
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
-from bactrian.think.forcing import Question, opened_prompt, think
+from bactrian.think.forcing import ThinkingQuestion, opened_prompt, think
 from bactrian.think.thought import Budget
 
 
@@ -54,7 +54,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
 
 
 @pytest.fixture(params=["ids", "text"])
-def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tuple[Served, Server]]:
+def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tuple[Served, Endpoint]]:
     served = Served(LocalEngine(engine.model), request.param == "ids")
 
     class Handler(BaseHTTPRequestHandler):
@@ -75,7 +75,7 @@ def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tupl
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
-        yield served, Server(f"http://127.0.0.1:{http.server_address[1]}/v1", "chain", concurrency=4, tries=2)
+        yield served, Endpoint(f"http://127.0.0.1:{http.server_address[1]}/v1", "chain", concurrency=4, tries=2)
     finally:
         http.shutdown()
         http.server_close()
@@ -84,11 +84,11 @@ def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tupl
 @pytest.mark.parametrize("name", ["tags", "s1"])
 @pytest.mark.parametrize("budget", [Budget(0, answer=5), Budget(14, answer=5), Budget(40, waits=2, answer=5)])
 def test_greedy_thoughts_are_those_of_this_process(
-    engine: LocalEngine, served: tuple[Served, Server], name: str, budget: Budget
+    engine: LocalEngine, served: tuple[Served, Endpoint], name: str, budget: Budget
 ) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     form, asked = FORMATS[name], [{"role": "user", "content": "ab?"}]
-    questions = [Question(opened_prompt(asked, engine.template, form), seed=seed) for seed in range(3)]
+    questions = [ThinkingQuestion(opened_prompt(asked, engine.template, form), seed=seed) for seed in range(3)]
     mine = think(engine, questions, form, budget)
     theirs = think(remote, questions, form, budget)
     assert [[(t.ids, t.answer, t.waits, t.forced) for t in g] for g in theirs] == [
@@ -96,18 +96,18 @@ def test_greedy_thoughts_are_those_of_this_process(
     ]
 
 
-def test_sampled_thoughts_keep_their_budget(engine: LocalEngine, served: tuple[Served, Server]) -> None:
+def test_sampled_thoughts_keep_their_budget(engine: LocalEngine, served: tuple[Served, Endpoint]) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     form = FORMATS["tags"]
     prompt = opened_prompt([{"role": "user", "content": "ab?"}], engine.template, form)
-    (thoughts,) = think(remote, [Question(prompt, 24, 3, 1.0)], form, Budget(12, waits=1, answer=4))
+    (thoughts,) = think(remote, [ThinkingQuestion(prompt, 24, 3, 1.0)], form, Budget(12, waits=1, answer=4))
     assert {t.ended for t in thoughts} >= {"budget", "itself"} and any(t.waits for t in thoughts)
     for thought in thoughts:
         assert thought.thinking_tokens <= 12 and thought.answer_tokens >= 1 and "</think>" not in thought.thinking
 
 
 def test_an_answer_that_is_none_is_asked_for_again_and_then_an_error(
-    engine: LocalEngine, served: tuple[Served, Server]
+    engine: LocalEngine, served: tuple[Served, Endpoint]
 ) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     served[0].broken = 1
@@ -120,7 +120,7 @@ def test_an_answer_that_is_none_is_asked_for_again_and_then_an_error(
 
 
 def test_the_command_thinks_on_a_server(
-    tmp_path: Path, served: tuple[Served, Server], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, served: tuple[Served, Endpoint], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from bactrian.cli.main import invoke
 

@@ -20,7 +20,7 @@ from bactrian.evaluate.scoring import score
 from bactrian.generate.engine import Completion, Request
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel
-from bactrian.think.forcing import Question, opened_prompt, think
+from bactrian.think.forcing import ThinkingQuestion, opened_prompt, think
 from bactrian.think.thought import Budget
 from bactrian.verify import Pool
 
@@ -97,7 +97,7 @@ def test_without_thinking_nothing_changes(template: ChatTemplate, text: str, nam
 def test_counts_are_those_of_forcing(model: LanguageModel, name: str) -> None:
     form, engine = FORMATS[name], LocalEngine(model)
     prompt = opened_prompt(PROMPT, engine.template, form)
-    thoughts = think(engine, [Question(prompt, 40, 3, 1.0)], form, Budget(30, answer=6, greedy_answer=False))[0]
+    thoughts = think(engine, [ThinkingQuestion(prompt, 40, 3, 1.0)], form, Budget(30, answer=6, greedy_answer=False))[0]
     reader = ThinkingReader(engine.template, form)
     own = [each for each in thoughts if each.ended == "itself" and form.delimiter not in each.answer]
     assert len(own) > 5

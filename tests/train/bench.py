@@ -17,28 +17,41 @@ from bactrian.generate.local import LocalEngine
 from bactrian.model.adapters import WithoutAdapters, add_adapters
 from bactrian.model.language_model import Decoder, LanguageModel
 from bactrian.model.reward_model import RewardModel
+from bactrian.recipe.groups import regrouped
+from bactrian.stages.rl.ppo import PPO
+from bactrian.stages.rl.rlvr import RLVR
 from bactrian.store.artifact import Workspace
-from bactrian.train.loop import Remembering, Settings, Share, Task, Update, train
-from bactrian.train.options import GroupOptions, Options, PPOOptions
-from bactrian.train.preference import Objective, Pair, Preference, reference_logprobs
+from bactrian.train.loop import LoopSettings, Remembering, Share, TrainingTask, Update, train
+from bactrian.train.losses import Objective
+from bactrian.train.preference import Preference, PreferencePair, reference_logprobs
 from bactrian.train.reward_modelling import BradleyTerry, MixedReward
-from bactrian.train.rl import actor_critic
+from bactrian.train.rl.actor_critic import ActorCritic
+from bactrian.train.rl.held_out import WatchedTask
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Rollout
-from bactrian.train.rl.watch import Watched
 from bactrian.train.supervised import Supervised
 from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
 
 SYSTEM = (5, 9, 14, 6, 7, 20)
-Kind = TypeVar("Kind", bound=Options)
+Kind = TypeVar("Kind", RLVR, PPO)
+
+
+def group_options(**flat: Any) -> RLVR:
+    """Settings of a group policy; those that stand in groups are given flat."""
+    return RLVR.model_validate(regrouped(RLVR, {"model": "-", "data": "-", **flat})[0])
+
+
+def ppo_options(**flat: Any) -> PPO:
+    return PPO.model_validate(regrouped(PPO, {"model": "-", "data": "-", **flat})[0])
 
 
 def changed(options: Kind, **changes: Any) -> Kind:
-    """The options with some of them changed, and checked again."""
-    return type(options)(**(options.model_dump() | changes))
+    """The options with some of them changed, given flat, and checked again."""
+    kind = type(options)
+    return kind.model_validate(regrouped(kind, options.model_dump() | changes)[0])
 
 
-POLICY = GroupOptions(problems_per_step=3, max_new_tokens=6, micro_tokens=64)
+POLICY = group_options(problems_per_step=3, max_new_tokens=6, micro_tokens=64)
 OBJECTIVES = {
     "dpo": Objective("dpo", 0.3),
     "dpo_norm": Objective("dpo_norm", 5.0),
@@ -57,8 +70,8 @@ POLICIES = {
     "grpo, two updates": changed(POLICY, updates_per_step=2, kl=0.05, kl_estimator="k2"),
 }
 PPOS = {
-    "ppo": PPOOptions(problems_per_step=3, epochs=2, kl=0.05, whiten=False, micro_tokens=64),
-    "ppo in parts": PPOOptions(problems_per_step=3, epochs=2, parts=2, kl=0.0, micro_tokens=64),
+    "ppo": ppo_options(problems_per_step=3, epochs=2, kl=0.05, whiten=False, micro_tokens=64),
+    "ppo in parts": ppo_options(problems_per_step=3, epochs=2, parts=2, kl=0.0, micro_tokens=64),
 }
 KINDS = ("sft", "pretrain", *OBJECTIVES, "reward", "kto", *POLICIES, *PPOS)
 
@@ -80,8 +93,8 @@ def text(i: int) -> Rendered:
     return Rendered(ids, [1.0] * len(ids))
 
 
-def pair(i: int) -> Pair:
-    return Pair((*SYSTEM, *tokens(3, i, 1)), tokens(2 + 3 * (i % 4), i, 2), tokens(3 + 2 * (i % 3), i, 3))
+def pair(i: int) -> PreferencePair:
+    return PreferencePair((*SYSTEM, *tokens(3, i, 1)), tokens(2 + 3 * (i % 4), i, 2), tokens(3 + 2 * (i % 3), i, 3))
 
 
 def opinion(i: int) -> Opinion:
@@ -133,7 +146,7 @@ def make(
     epochs: float = 1,
     micro_tokens: int = 64,
     adapted: bool = False,
-) -> Task:
+) -> TrainingTask:
     """A task of this kind over these items (rows, pairs or problems). A reference is the model as it is now.
 
     adapted: train adapters, which are put in here; whatever else the task needs is on the same weights.
@@ -168,7 +181,7 @@ def make(
         rewards = MixedReward(1.0, RewardModel.of(model, seed=6), 0.1)
         if adapted:
             adapt(value)
-        return actor_critic.PPO(
+        return ActorCritic(
             model,
             value,
             ToySampler(model, items),
@@ -209,7 +222,7 @@ class Cut:
     class Killed(BaseException):
         pass
 
-    def __init__(self, task: Task, after: int) -> None:
+    def __init__(self, task: TrainingTask, after: int) -> None:
         self.task, self.after = task, after
         self.steps, self.updates_per_step = task.steps, task.updates_per_step
 
@@ -234,28 +247,28 @@ class Cut:
         return counted
 
 
-def innermost(task: Task) -> Any:
+def innermost(task: TrainingTask) -> Any:
     """The task that others are wrapped around."""
-    while isinstance(task, Cut | Watched):
+    while isinstance(task, Cut | WatchedTask):
         task = task.task
     return task
 
 
-def trained(task: Task) -> torch.nn.Module:
+def trained(task: TrainingTask) -> torch.nn.Module:
     """The weights that a task trains."""
     inner = innermost(task)
-    network: torch.nn.Module = inner.network if isinstance(inner, actor_critic.PPO) else inner.model.network
+    network: torch.nn.Module = inner.network if isinstance(inner, ActorCritic) else inner.model.network
     return network
 
 
-SETTINGS = Settings(learning_rate=1e-2, schedule="cosine", warmup=0.2, weight_decay=0.1, checkpoint_seconds=0)
+SETTINGS = LoopSettings(learning_rate=1e-2, schedule="cosine", warmup=0.2, weight_decay=0.1, checkpoint_seconds=0)
 
 
-def run(task: Task, folder: Path, settings: Settings = SETTINGS) -> dict[str, torch.Tensor]:
+def run(task: TrainingTask, folder: Path, settings: LoopSettings = SETTINGS) -> dict[str, torch.Tensor]:
     """Train in this folder; the weights after it."""
     network = trained(task)
     inner = innermost(task)
-    masters = inner.masters if isinstance(inner, actor_critic.PPO) else inner.model.masters
+    masters = inner.masters if isinstance(inner, ActorCritic) else inner.model.masters
     model = SimpleNamespace(network=network, masters=masters)
     train("test", model, task, settings, Workspace.temporary(folder))
     return {name: weight.detach().clone() for name, weight in network.named_parameters()}
@@ -267,7 +280,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in lines]
 
 
-def gradient(task: Task) -> dict[str, torch.Tensor]:
+def gradient(task: TrainingTask) -> dict[str, torch.Tensor]:
     """The gradient of the first update, float64."""
     network = trained(task)
     network.zero_grad(set_to_none=True)

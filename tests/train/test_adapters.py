@@ -16,7 +16,7 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Group, Segment, plant
 from bactrian.model.reward_model import RewardModel
 from bactrian.train.batches import answer_tokens
-from bactrian.train.loop import Settings
+from bactrian.train.loop import LoopSettings
 from tests.model.tiny import ARCHITECTURES, write_tiny
 from tests.train.bench import Cut, adapt, load, make, run, same, tokens, trained
 
@@ -37,7 +37,7 @@ def some_logprobs(model: LanguageModel) -> torch.Tensor:
 def adapted(folder: Path, tmp_path: Path, dtype: str = "float32") -> LanguageModel:
     model = load(folder, dtype)
     add_adapters(model.network, "base", rank=4, alpha=8.0, seed=1)
-    run(make("sft", model, epochs=3), tmp_path, Settings(learning_rate=1e-2))
+    run(make("sft", model, epochs=3), tmp_path, LoopSettings(learning_rate=1e-2))
     return model
 
 

@@ -10,7 +10,7 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.train import checkpoints as checkpoint
-from bactrian.train.loop import Settings, Update, train
+from bactrian.train.loop import LoopSettings, Update, train
 from tests.model.tiny import write_tiny
 from tests.train.bench import KINDS, Cut, distance, gradient, load, make, metrics, run, same
 
@@ -52,7 +52,7 @@ def test_the_mean_of_each_micro_batch_s_own_mean_is_another_gradient(folder: Pat
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_weights_after_several_steps_do_not_depend_on_the_cut(folder: Path, tmp_path: Path, kind: str) -> None:
     # far from Adam's epsilon, where the sign of a gradient of nothing decides
-    settings = Settings(learning_rate=1e-3, epsilon=1e-2, clip=None)
+    settings = LoopSettings(learning_rate=1e-3, epsilon=1e-2, clip=None)
     after = []
     for micro_tokens in (40, 10_000):
         model = load(folder)
@@ -189,10 +189,10 @@ def test_a_checkpoint_holds_what_it_was_given_and_the_random_state(tmp_path: Pat
 
 def test_checkpoints_are_written_when_it_is_time_and_not_after_the_last_step(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
-    run(make("sft", model, batch=1), tmp_path, Settings(1e-3, checkpoint_seconds=3600))
+    run(make("sft", model, batch=1), tmp_path, LoopSettings(1e-3, checkpoint_seconds=3600))
     assert not (tmp_path / "scratch" / "checkpoints").exists()
     model = load(folder)
-    run(make("sft", model, batch=1), tmp_path, Settings(1e-3, checkpoint_seconds=0))
+    run(make("sft", model, batch=1), tmp_path, LoopSettings(1e-3, checkpoint_seconds=0))
     names = sorted(p.name for p in (tmp_path / "scratch" / "checkpoints").iterdir())
     assert names == ["step-000003", "step-000004"]
 
@@ -218,7 +218,7 @@ def test_a_gradient_that_is_not_finite_says_where_and_changes_nothing(folder: Pa
     model = load(folder, dtype)
     workspace = Workspace.temporary(tmp_path)
     with pytest.raises(BactrianError, match=r"sft, step 3: the gradient's norm is nan"):
-        train("sft", model, Poisoned(model), Settings(1e-3, checkpoint_seconds=0), workspace)
+        train("sft", model, Poisoned(model), LoopSettings(1e-3, checkpoint_seconds=0), workspace)
     assert all(bool(w.isfinite().all()) for w in model.network.parameters())
     found = checkpoint.load_newest(tmp_path / "scratch" / "checkpoints")
     assert found is not None and found.step == 2

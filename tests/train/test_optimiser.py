@@ -12,7 +12,7 @@ import torch
 from bactrian.model.fused import layers
 from bactrian.model.language_model import LanguageModel
 from bactrian.train import checkpoints
-from bactrian.train.loop import Settings, Task
+from bactrian.train.loop import LoopSettings, TrainingTask
 from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.states import SLICE, EightBitStates
 from tests.model.tiny import write_tiny
@@ -103,7 +103,7 @@ def test_updates_below_the_resolution_of_bfloat16_add_up() -> None:
 def test_a_small_learning_rate_moves_a_bfloat16_model(folder: Path, tmp_path: Path) -> None:
     model = load(folder, "bfloat16")
     before = {name: weight.detach().clone() for name, weight in model.network.named_parameters()}
-    after = run(make("sft", model, batch=1, epochs=20), tmp_path, Settings(2e-5, "constant"))
+    after = run(make("sft", model, batch=1, epochs=20), tmp_path, LoopSettings(2e-5, "constant"))
     moved = sum(int((after[name] != before[name]).sum()) for name in before) / model.parameters
     assert moved > 0.2
 
@@ -196,7 +196,7 @@ def test_offloaded_it_takes_the_same_steps(folder: Path, tmp_path: Path, states:
     for dtype in ("float32", "bfloat16"):
         after = []
         for offload in (False, True):
-            settings = Settings(1e-3, states=states, offload=offload, weight_decay=0.1)
+            settings = LoopSettings(1e-3, states=states, offload=offload, weight_decay=0.1)
             model = LanguageModel.load(folder, dtype, masters=True)
             after.append(run(make("sft", model, batch=2), tmp_path / f"{dtype} {offload}", settings))
         assert same(*after)
@@ -226,7 +226,7 @@ def test_states_in_8_bits_take_nearly_the_same_steps_in_a_quarter_of_the_memory(
 def test_states_in_8_bits_resume_to_the_bit(tmp_path: Path, kind: str) -> None:
     folder = write_tiny(tmp_path / "model", hidden_size=64, intermediate_size=128)  # matrices of more than 4,096
 
-    def fresh() -> Task:
+    def fresh() -> TrainingTask:
         return make(kind, load(folder, "bfloat16"), items=range(4), batch=2, epochs=2)
 
     settings = replace(SETTINGS, states="8bit")

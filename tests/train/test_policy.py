@@ -12,8 +12,8 @@ import torch
 
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
+from bactrian.stages.rl.rlvr import RLVR
 from bactrian.train.loop import Update
-from bactrian.train.options import GroupOptions
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Rollout
 from tests.model.tiny import write_tiny
@@ -54,7 +54,7 @@ class Changed(ToySampler):
 
 def policy(
     model: LanguageModel,
-    settings: GroupOptions = POLICY,
+    settings: RLVR = POLICY,
     changes: dict[int, dict[str, object]] | None = None,
     shift: float = 0.0,
     steps: int = 2,

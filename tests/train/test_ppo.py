@@ -8,16 +8,16 @@ import torch
 
 from bactrian.errors import BactrianError
 from bactrian.model.reward_model import RewardModel, rewards_of
-from bactrian.train.loop import Settings
+from bactrian.stages.rl.ppo import PPO
+from bactrian.train.loop import LoopSettings
 from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
 from bactrian.train.optimiser import MasterAdamW
-from bactrian.train.options import PPOOptions
 from bactrian.train.reward_modelling import MixedReward
-from bactrian.train.rl import actor_critic
+from bactrian.train.rl.actor_critic import ActorCritic
 from tests.model.tiny import write_tiny
-from tests.train.bench import ToySampler, changed, frozen, load, metrics, pair, run
+from tests.train.bench import ToySampler, changed, frozen, load, metrics, pair, ppo_options, run
 
-PLAIN = PPOOptions(problems_per_step=4, epochs=1, kl=0.05, whiten=False)
+PLAIN = ppo_options(problems_per_step=4, epochs=1, kl=0.05, whiten=False)
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("model"))
 
 
-def task(folder: Path, settings: PPOOptions, steps: int = 1) -> actor_critic.PPO:
+def task(folder: Path, settings: PPO, steps: int = 1) -> ActorCritic:
     model = load(folder)
-    return actor_critic.PPO(
+    return ActorCritic(
         model,
         RewardModel.of(model, 5),
         ToySampler(model, range(8), samples=2),
@@ -126,8 +126,8 @@ def test_a_gap_over_the_limit_stops_the_run(folder: Path, tmp_path: Path) -> Non
 
 
 def test_it_learns_what_is_rewarded_and_its_value_model_what_is_to_come(folder: Path, tmp_path: Path) -> None:
-    settings = PPOOptions(problems_per_step=8, epochs=2, kl=0.0)
-    run(task(folder, settings, steps=25), tmp_path, Settings(1e-2, checkpoint_seconds=3600))
+    settings = ppo_options(problems_per_step=8, epochs=2, kl=0.0)
+    run(task(folder, settings, steps=25), tmp_path, LoopSettings(1e-2, checkpoint_seconds=3600))
     lines = metrics(tmp_path)
     first, last = (sum(line["score"] for line in part) / len(part) for part in (lines[:6], lines[-6:]))
     assert last > first + 0.2
@@ -136,7 +136,7 @@ def test_it_learns_what_is_rewarded_and_its_value_model_what_is_to_come(folder: 
 
 def test_a_value_model_without_a_start_expects_nothing_and_first_learns_alone(folder: Path, tmp_path: Path) -> None:
     """Its values are 0 before the first update; while it warms up no weight of the policy moves, then all move."""
-    made = task(folder, PPOOptions(problems_per_step=8, epochs=1, kl=0.0, value_warmup=3), steps=4)
+    made = task(folder, ppo_options(problems_per_step=8, epochs=1, kl=0.0, value_warmup=3), steps=4)
     made.value = RewardModel.of(made.policy, 5, blank=True)
     made.network["value"] = made.value.network
     start = {name: w.clone() for name, w in made.policy.network.named_parameters()}

@@ -8,9 +8,10 @@ import torch
 
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.reward_model import RewardModel
-from bactrian.train.loop import Settings
+from bactrian.train.loop import LoopSettings
+from bactrian.train.losses import Objective
 from bactrian.train.objectives import kahneman_tversky
-from bactrian.train.preference import Objective, Pair, Preference, pair_logprobs, reference_logprobs
+from bactrian.train.preference import Preference, PreferencePair, pair_logprobs, reference_logprobs
 from bactrian.train.reward_modelling import BradleyTerry
 from bactrian.train.unpaired import Unpaired, reference_sums
 from tests.model.test_packing import plain_logprobs
@@ -30,7 +31,7 @@ def model(folder: Path) -> LanguageModel:
     return load(folder)
 
 
-def plain_sums(model: LanguageModel, each: Pair) -> list[float]:
+def plain_sums(model: LanguageModel, each: PreferencePair) -> list[float]:
     answers = (each.chosen, each.rejected)
     return [float(plain_logprobs(model, (*each.prompt, *a))[-len(a) :].sum().detach()) for a in answers]
 
@@ -113,7 +114,7 @@ def test_a_reward_model_learns_the_order_and_centring_holds_the_level(folder: Pa
             model, pairs, [margin] * 6, centring=centring, batch_pairs=6, epochs=30, seed=0, micro_tokens=1000
         )
         place = tmp_path / f"{centring}-{margin}"
-        run(task, place, Settings(1e-2, checkpoint_seconds=3600))
+        run(task, place, LoopSettings(1e-2, checkpoint_seconds=3600))
         return model.rewards([p.group for p in pairs]).detach().view(-1, 2), metrics(place)
 
     rewards, lines = trained_on(0.0, 0.0)
@@ -139,7 +140,7 @@ def test_kto_moves_good_answers_up_and_bad_ones_down(folder: Path, tmp_path: Pat
         seed=0,
         micro_tokens=1000,
     )
-    run(task, tmp_path, Settings(3e-3, checkpoint_seconds=3600))
+    run(task, tmp_path, LoopSettings(3e-3, checkpoint_seconds=3600))
     first, last = metrics(tmp_path)[0], metrics(tmp_path)[-1]
     assert first["baseline"] < 1e-5 and abs(first["reward_desirable"]) < 1e-4  # the policy is its own reference
     assert last["reward_desirable"] > 0.5 and last["reward_undesirable"] < -0.5 and last["accuracy"] == 1.0

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.train.objectives import group_advantages
+from bactrian.train.losses import ADVANTAGES
 from bactrian.train.rl.rollouts import Rollout, gather, headline, without_failures
 
 scored = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans()), min_size=2, max_size=8)
@@ -21,7 +21,7 @@ def rollouts_of(group: Sequence[tuple[float, bool]], version: int = 0) -> list[R
 def test_an_answer_that_was_not_judged_has_no_advantage(group: list[tuple[float, bool]], scale: str) -> None:
     rollouts = rollouts_of(group)
     rewards = without_failures([rollout.score for rollout in rollouts], rollouts)
-    advantages = group_advantages(torch.tensor([rewards], dtype=torch.float64), scale)[0]  # type: ignore[arg-type]
+    advantages = ADVANTAGES.use(scale)(torch.tensor([rewards], dtype=torch.float64))[0]
     for rollout, advantage in zip(rollouts, advantages.tolist(), strict=True):
         assert rollout.judged or advantage == pytest.approx(0.0, abs=1e-6)
     known = [(score, a) for (score, judged), a in zip(group, advantages.tolist(), strict=True) if judged]

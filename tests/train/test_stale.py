@@ -11,19 +11,20 @@ from pydantic import ValidationError
 
 from bactrian.errors import BactrianError
 from bactrian.model.reward_model import RewardModel
-from bactrian.train.loop import Settings
-from bactrian.train.objectives import importance_weights, policy_loss
-from bactrian.train.options import GroupOptions, PPOOptions
+from bactrian.stages.rl.rlvr import RLVR
+from bactrian.train.loop import LoopSettings
+from bactrian.train.losses import POLICY_LOSSES, PolicyTokens
+from bactrian.train.objectives import importance_weights
 from bactrian.train.reward_modelling import MixedReward
-from bactrian.train.rl import actor_critic
+from bactrian.train.rl.actor_critic import ActorCritic
 from bactrian.train.rl.policy import GroupPolicy
-from bactrian.train.rl.rollouts import Rollout, Sampled
+from bactrian.train.rl.rollouts import AnsweredProblem, Rollout
 from bactrian.train.rl.stale import Queue, age
 from tests.model.tiny import write_tiny
-from tests.train.bench import POLICY, Cut, ToySampler, changed, load, metrics, run, same
+from tests.train.bench import POLICY, Cut, ToySampler, changed, group_options, load, metrics, ppo_options, run, same
 
 STALE = changed(POLICY, staleness=2, importance_cap=2.0, micro_tokens=10_000)
-FAST = Settings(learning_rate=1e-2, schedule="constant", checkpoint_seconds=3600)
+FAST = LoopSettings(learning_rate=1e-2, schedule="constant", checkpoint_seconds=3600)
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +42,16 @@ class Told(ToySampler):
         return super().rollouts(problems, step, version, before)
 
 
-def task(folder: Path, settings: GroupOptions = STALE, steps: int = 5, samples: int = 4) -> GroupPolicy:
+def task(folder: Path, settings: RLVR = STALE, steps: int = 5, samples: int = 4) -> GroupPolicy:
     model = load(folder)
     return GroupPolicy(model, Told(model, range(6), samples), 6, settings, steps=steps, seed=3)
 
 
-def ppo_task(folder: Path, epochs: int = 1) -> actor_critic.PPO:
+def ppo_task(folder: Path, epochs: int = 1) -> ActorCritic:
     model = load(folder)
-    settings = PPOOptions(problems_per_step=3, epochs=epochs, kl=0.0, staleness=2, importance_cap=1.2)
+    settings = ppo_options(problems_per_step=3, epochs=epochs, kl=0.0, staleness=2, importance_cap=1.2)
     sampler, value = Told(model, range(6), samples=2), RewardModel.of(model, 5)
-    return actor_critic.PPO(model, value, sampler, MixedReward(10.0), 6, settings, steps=5, seed=3)
+    return ActorCritic(model, value, sampler, MixedReward(10.0), 6, settings, steps=5, seed=3)
 
 
 def test_each_step_is_sampled_once_and_as_many_steps_before_as_was_said(folder: Path, tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_more_staleness_than_steps_samples_all_from_the_first_weights(folder: Pa
 
 @pytest.mark.parametrize("make", [task, ppo_task])
 def test_killed_with_batches_waiting_it_ends_as_if_undisturbed(
-    folder: Path, tmp_path: Path, make: Callable[[Path], GroupPolicy | actor_critic.PPO]
+    folder: Path, tmp_path: Path, make: Callable[[Path], GroupPolicy | ActorCritic]
 ) -> None:
     settings = replace(FAST, checkpoint_seconds=0)
     expected = run(make(folder), tmp_path / "whole", settings)
@@ -87,7 +88,7 @@ def test_killed_with_batches_waiting_it_ends_as_if_undisturbed(
 
 def test_what_waits_comes_back_to_the_bit() -> None:
     rollouts = [Rollout((3, 9), (-0.1, -1 / 3), 0.7, True, 4), Rollout((5,), (-2e-8,), 0.0, False, 4, judged=False)]
-    queue = Queue(lambda step, version: [Sampled(step, rollouts, [0.1, 0.3])], staleness=3, steps=9)
+    queue = Queue(lambda step, version: [AnsweredProblem(step, rollouts, [0.1, 0.3])], staleness=3, steps=9)
     queue.take(0)
     other = Queue(lambda step, version: [], staleness=3, steps=9)
     other.restore(copy.deepcopy(queue.state()))
@@ -110,7 +111,7 @@ def test_a_sampler_that_computes_otherwise_is_found_out_when_it_samples(folder: 
 
 
 def test_answers_of_older_weights_are_to_be_weighed() -> None:
-    for options in (GroupOptions, PPOOptions):
+    for options in (group_options, ppo_options):
         with pytest.raises(ValidationError, match="staleness: found 2 without importance_cap"):
             options(staleness=2)
 
@@ -123,9 +124,8 @@ def test_weighed_answers_of_an_old_policy_give_the_new_one_s_gradient() -> None:
 
     def gradient(sampled: torch.Tensor, cap: float | None) -> torch.Tensor:
         logprobs = logits.log_softmax(0)
-        each = policy_loss(
-            "clip", logprobs, logprobs.detach(), advantages, torch.arange(4), 4, clip_low=0.2, clip_high=0.2
-        ).loss
+        tokens = PolicyTokens(logprobs, logprobs.detach(), advantages, torch.arange(4), 4)
+        each = POLICY_LOSSES.use("clip")(tokens, 0.2, 0.2).loss
         weights = 1.0 if cap is None else importance_weights(logprobs, sampled, cap)
         return torch.autograd.grad((sampled.exp() * weights * each).sum(), logits)[0]
 

@@ -15,14 +15,15 @@ import torch
 
 from bactrian.model.packing import Forest, Group
 from bactrian.train.loop import Update
-from bactrian.train.objectives import group_advantages, importance_weights, overlong_penalty
-from bactrian.train.options import GroupOptions
-from bactrian.train.preference import Objective, Pair, Preference, pair_logprobs, reference_logprobs
+from bactrian.train.losses import ADVANTAGES, Objective
+from bactrian.train.objectives import importance_weights, overlong_penalty
+from bactrian.train.preference import Preference, PreferencePair, pair_logprobs, reference_logprobs
 from bactrian.train.reward_modelling import BradleyTerry
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Rollout
 from bactrian.train.supervised import step_rows
 from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
+from tests.train.bench import group_options
 
 TRL = json.loads((Path(__file__).parent / "fixtures" / "trl.json").read_text())
 CLOSE = 1e-6
@@ -104,12 +105,14 @@ def assert_all_equal(found: Rows, expected: Rows) -> None:
 def test_preference_losses(case: dict[str, Any]) -> None:
     policy, half = case["policy"], len(case["policy"]) // 2
     prompts = [i % half for i in range(2 * half)]  # TRL's rows: all that was chosen, then what was rejected
-    pairs = [Pair((i,), answer(i, len(policy[i])), answer(half + i, len(policy[half + i]))) for i in range(half)]
+    pairs = [
+        PreferencePair((i,), answer(i, len(policy[i])), answer(half + i, len(policy[half + i]))) for i in range(half)
+    ]
     model, reference = table(policy, prompts), table(case["reference"], prompts)
     kept = None if case["objective"]["loss"] == "simpo" else sums(reference, pairs)
     task = Preference(
         model, pairs, kept, Objective(**case["objective"]), batch_pairs=half, epochs=1, seed=3, micro_tokens=15
-    )  # type: ignore[arg-type]
+    )
     (update,) = task.updates(0)
     loss, metrics = taken(update)
     assert_equal(loss, case["loss"])
@@ -124,7 +127,7 @@ def test_preference_losses(case: dict[str, Any]) -> None:
             assert_equal(metrics[ours], case["metrics"].get(theirs, metrics[ours]))
 
 
-def sums(model: Table, pairs: Sequence[Pair]) -> torch.Tensor:
+def sums(model: Table, pairs: Sequence[PreferencePair]) -> torch.Tensor:
     """The cached reference, as `reference_logprobs` gives it, kept in float64."""
     cached = reference_logprobs(model, pairs, 15)  # type: ignore[arg-type]
     exact = pair_logprobs(model, pairs).detach()  # type: ignore[arg-type]
@@ -155,7 +158,7 @@ def test_kto(case: dict[str, Any]) -> None:
         epochs=1,
         seed=3,
         micro_tokens=15,
-    )  # type: ignore[arg-type]
+    )
     (update,) = task.updates(0)
     loss, metrics = taken(update)
     assert_equal(loss, case["loss"])
@@ -180,10 +183,10 @@ class Rewarder:
 @pytest.mark.parametrize("case", TRL["bradley_terry"])
 def test_bradley_terry(case: dict[str, Any]) -> None:
     model, half = Rewarder(case["rewards"]), len(case["rewards"]) // 2
-    pairs = [Pair((i,), answer(i, 2), answer(half + i, 3)) for i in range(half)]
+    pairs = [PreferencePair((i,), answer(i, 2), answer(half + i, 3)) for i in range(half)]
     task = BradleyTerry(
         model, pairs, case["margins"], centring=case["centring"], batch_pairs=half, epochs=1, seed=3, micro_tokens=12
-    )  # type: ignore[arg-type]
+    )
     (update,) = task.updates(0)
     loss, metrics = taken(update)
     assert_equal(loss, case["loss"])
@@ -216,7 +219,7 @@ class Given:
 
 
 def policy_task(options: dict[str, Any], groups: int, reference: Rows, sampled: Rows) -> tuple[GroupPolicy, Table]:
-    settings = GroupOptions(
+    settings = group_options(
         problems_per_step=groups,
         max_new_tokens=8,
         micro_tokens=24,
@@ -261,7 +264,7 @@ def test_policy_losses_away_from_the_old_policy(case: dict[str, Any]) -> None:
 def test_advantages_and_importance_weights() -> None:
     given = TRL["policy"]
     rewards = torch.tensor(given["rewards"], dtype=torch.float64).view(2, 4)
-    assert_equal(group_advantages(rewards, "none").flatten().tolist(), given["cases"][0]["advantages"])
+    assert_equal(ADVANTAGES.use("none")(rewards).flatten().tolist(), given["cases"][0]["advantages"])
     for old, sampled, expected in zip(given["old"], given["sampled"], given["cases"][0]["importance"], strict=True):
         weights = importance_weights(*(torch.tensor(x, dtype=torch.float64) for x in (old, sampled)), cap=2.0)
         assert_equal(weights.tolist(), expected)
@@ -270,7 +273,7 @@ def test_advantages_and_importance_weights() -> None:
 def test_advantages_by_the_deviation_differ_by_what_is_known() -> None:
     """Ours is the population's deviation, + 1e-8, as in Tülu 3.1's trainer. TRL's is the sample's, + 1e-4."""
     rewards = torch.tensor(TRL["policy"]["rewards"], dtype=torch.float64).view(2, 4)
-    ours = group_advantages(rewards, "std") * (rewards.std(1, correction=0, keepdim=True) + 1e-8)
+    ours = ADVANTAGES.use("std")(rewards) * (rewards.std(1, correction=0, keepdim=True) + 1e-8)
     theirs = torch.tensor(TRL["policy"]["scaled"]).view(2, 4) * (rewards.std(1, correction=1, keepdim=True) + 1e-4)
     assert_equal(ours.tolist(), theirs.tolist())
 

@@ -22,11 +22,13 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from bactrian.model import attention
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.reward_model import RewardModel
-from bactrian.train.objectives import clipped_policy, clipped_value, generalised_advantages, kl_estimate, whiten
-from bactrian.train.options import PPOOptions
+from bactrian.train.losses import clipped_policy, kl_estimate
+from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
 from bactrian.train.reward_modelling import MixedReward
-from bactrian.train.rl import actor_critic
+from bactrian.train.rl.actor_critic import ActorCritic
+from bactrian.train.rl.core import TrainedAnswers
 from bactrian.train.rl.rollouts import Rollout
+from tests.train.bench import ppo_options
 from tests.train.fixtures.tiny_llama import CONFIG, POLICY, REFERENCE, REWARD, VALUE, fill, nudge, summary
 from tests.train.test_trl import Rows, assert_all_equal, assert_equal, taken
 
@@ -66,9 +68,9 @@ class Given:
         return [[Rollout(tuple(self.answers[p]), (0.0,) * len(self.answers[p]), 0.0, True, version)] for p in problems]
 
 
-def task(case: dict[str, Any]) -> actor_critic.PPO:
+def task(case: dict[str, Any]) -> ActorCritic:
     theirs = case["settings"]
-    settings = PPOOptions(
+    settings = ppo_options(
         problems_per_step=len(TRL["prompts"]),
         epochs=3,
         kl=theirs["kl_coef"],
@@ -84,19 +86,19 @@ def task(case: dict[str, Any]) -> actor_critic.PPO:
     )
     assess = MixedReward(0.0, scorer(REWARD), 1.0)
     sampler, prompts = Given(case["answers"]), len(TRL["prompts"])
-    return actor_critic.PPO(
+    return ActorCritic(
         policy(POLICY), scorer(VALUE), sampler, assess, prompts, settings, steps=1, seed=3, reference=policy(REFERENCE)
     )
 
 
-def looked_back(made: actor_critic.PPO, problems: list[int]) -> list[actor_critic._Episodes]:
+def looked_back(made: ActorCritic, problems: list[int]) -> list[TrainedAnswers]:
     episodes = made._assessed(problems, made.sampler.rollouts(problems, 0, 0))
     made._look_back(episodes)
     made._advantages(episodes)
     return episodes
 
 
-def column(episodes: list[actor_critic._Episodes], name: str) -> Rows:
+def column(episodes: list[TrainedAnswers], name: str) -> Rows:
     return [getattr(e, name)[0].tolist() for e in episodes]
 
 
@@ -128,7 +130,7 @@ def test_advantages_and_returns(case: dict[str, Any]) -> None:
     assert_all_equal(column(episodes, "targets"), cut(case["returns"], case["old"]))
 
 
-def updates(made: actor_critic.PPO, case: dict[str, Any]) -> Iterator[tuple[float, dict[str, float], dict[str, Any]]]:
+def updates(made: ActorCritic, case: dict[str, Any]) -> Iterator[tuple[float, dict[str, float], dict[str, Any]]]:
     """Each update's loss and metrics, with TRL's; the weights move between them as they did there."""
     for update, theirs in zip(made.updates(0), case["updates"], strict=True):
         loss, metrics = taken(update)

@@ -11,11 +11,11 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment
 from bactrian.model.recompute import drop_activations
 from bactrian.train.freezing import freeze
-from bactrian.train.loop import Settings
+from bactrian.train.loop import LoopSettings
 from tests.model.tiny import ARCHITECTURES, write_tiny
 from tests.train.bench import gradient, make, run, same
 
-TINY_STEPS = Settings(learning_rate=1e-6, schedule="constant", clip=None)
+TINY_STEPS = LoopSettings(learning_rate=1e-6, schedule="constant", clip=None)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_frozen_parts_stay_and_the_rest_moves(folder: Path, tmp_path: Path) -> N
     model = LanguageModel.load(folder, "bfloat16", masters=True)
     start = {name: weight.clone() for name, weight in model.masters.items()}
     freeze(model.network, ["model.embed_tokens.*", "model.layers.0.*", "*norm*"])
-    run(make("sft", model), tmp_path, Settings(learning_rate=1e-3))
+    run(make("sft", model), tmp_path, LoopSettings(learning_rate=1e-3))
     for name, weight in model.masters.items():
         frozen = name.startswith(("model.embed_tokens", "model.layers.0.")) or "norm" in name
         assert torch.equal(weight, start[name]) == frozen, name

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bactrian.model.language_model import LanguageModel
+from bactrian.train.rl.held_out import HeldOutLook, WatchedTask, fallen, over_optimised
 from bactrian.train.rl.policy import GroupPolicy
-from bactrian.train.rl.watch import Look, Watched, fallen, over_optimised
 from tests.model.tiny import write_tiny
 from tests.train.bench import POLICY, Cut, ToySampler, changed, load, metrics, run, same
 
@@ -25,10 +25,10 @@ class Norms:
     def __init__(self, model: LanguageModel) -> None:
         self.model, self.made = model, 0
 
-    def __call__(self) -> Look:
+    def __call__(self) -> HeldOutLook:
         self.made += 1
         weights = [float(w.detach().sum()) for w in self.model.network.parameters()]
-        return Look(0, [abs(sum(weights[i::4])) % 1 for i in range(4)], 3.0, 0.0)
+        return HeldOutLook(0, [abs(sum(weights[i::4])) % 1 for i in range(4)], 3.0, 0.0)
 
 
 class Script:
@@ -37,8 +37,8 @@ class Script:
     def __init__(self, *scores: list[float]) -> None:
         self.scores = list(scores)
 
-    def __call__(self) -> Look:
-        return Look(0, self.scores.pop(0), 3.0, 0.0)
+    def __call__(self) -> HeldOutLook:
+        return HeldOutLook(0, self.scores.pop(0), 3.0, 0.0)
 
 
 def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
@@ -47,23 +47,23 @@ def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
 
 def watched(
     model: LanguageModel, look: object, folder: Path, steps: int = 4, every: int = 1, stop: bool = False
-) -> Watched:
+) -> WatchedTask:
     settings = changed(POLICY, no_end_reward=None)
     task = GroupPolicy(model, ToySampler(model, range(6)), 6, settings, steps=steps, seed=3)
-    return Watched(task, model, look, folder, every=every, stop=stop)  # type: ignore[arg-type]
+    return WatchedTask(task, model, look, folder, every=every, stop=stop)  # type: ignore[arg-type]
 
 
 def test_only_a_sure_fall_is_a_fall() -> None:
-    best = Look(0, [1.0] * 50 + [0.0] * 50, 1, 0)
-    flipped = Look(1, [0.0] * 3 + [1.0] * 47 + [0.0] * 50, 1, 0)
+    best = HeldOutLook(0, [1.0] * 50 + [0.0] * 50, 1, 0)
+    flipped = HeldOutLook(1, [0.0] * 3 + [1.0] * 47 + [0.0] * 50, 1, 0)
     assert not fallen(best, flipped)  # 3 of 100 lost: 1.7 standard errors
     assert fallen(best, replace(flipped, scores=[0.0] * 12 + [1.0] * 38 + [0.0] * 50))
     assert not fallen(best, replace(flipped, scores=[0.0] * 12 + [1.0] * 38 + [1.0] * 10 + [0.0] * 40))  # traded
-    assert not fallen(best, best) and not fallen(Look(0, [1.0], 1, 0), Look(1, [0.0], 1, 0))
+    assert not fallen(best, best) and not fallen(HeldOutLook(0, [1.0], 1, 0), HeldOutLook(1, [0.0], 1, 0))
 
 
 def test_a_fall_with_a_falling_reward_is_no_over_optimisation() -> None:
-    best, now = Look(0, [1.0] * 20, 1, 0, reward=0.5), Look(5, [0.0] * 10 + [1.0] * 10, 1, 0, reward=0.6)
+    best, now = HeldOutLook(0, [1.0] * 20, 1, 0, reward=0.5), HeldOutLook(5, [0.0] * 10 + [1.0] * 10, 1, 0, reward=0.6)
     assert over_optimised(best, now)
     assert not over_optimised(best, replace(now, reward=0.4))
     assert over_optimised(best, replace(now, reward=None))  # after the last step no reward is known

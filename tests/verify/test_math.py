@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from bactrian.evaluate.fuzzing import fuzz
 from bactrian.verify import Item, Pool, self_check, verify
-from bactrian.verify.maths.answer_tree import Unreadable
+from bactrian.verify.maths.answer_tree import UnreadableAnswer
 from bactrian.verify.maths.competition import same, same_text, same_value
 from bactrian.verify.maths.equivalence import equivalent
+from bactrian.verify.maths.equivalent_pairs import PAIRS
 from bactrian.verify.maths.hostile import fuzzed
-from bactrian.verify.maths.pairs import PAIRS
 from bactrian.verify.maths.solution import boxed, candidates, final_phrase, hendrycks, minerva
 
 pytest.importorskip("math_verify")
@@ -96,7 +96,7 @@ def test_the_same_written_otherwise(pair: tuple[str, str]) -> None:
     try:
         assert equivalent(*pair), pair
         assert not equivalent(pair[0], f"({pair[1]})+1"), pair
-    except Unreadable as error:
+    except UnreadableAnswer as error:
         assert "too large" in str(error) or "too deeply" in str(error)
 
 
@@ -212,7 +212,7 @@ def test_minerva_and_hendrycks() -> None:
 
 def test_what_our_parser_cannot_read_goes_to_math_verify() -> None:
     gold = "\\sum_{n=1}^{3} n"
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableAnswer):
         equivalent(gold, gold)
     assert (
         verify("math", "\\boxed{6}", gold).outcome == "right" and verify("math", "\\boxed{7}", gold).outcome == "wrong"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bactrian.verify import verify
 from bactrian.verify.maths import real_sets
-from bactrian.verify.maths.answer_tree import Unreadable
+from bactrian.verify.maths.answer_tree import UnreadableAnswer
 from bactrian.verify.maths.competition import same
 from bactrian.verify.maths.equivalence import equivalent
 from bactrian.verify.maths.units import unit_name
@@ -433,6 +433,6 @@ def test_what_is_expanded_is_the_same(power: int, a: int, b: int) -> None:
     product = "".join(f"({a}x+({b})y)" for _ in range(min(power, 6)))
     try:
         assert equivalent(product, f"({a}x+({b})y)^{{{min(power, 6)}}}")
-    except Unreadable:
+    except UnreadableAnswer:
         pytest.fail(product)
     assert not equivalent(product, f"{product}+\\frac{{x}}{{10^{{20}}}}")

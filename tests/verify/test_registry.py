@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
+from bactrian.store import plugins
 from bactrian.verify import (
     Example,
     Item,
@@ -40,7 +41,13 @@ def clean() -> Iterator[None]:
     yield
     VERIFIERS.clear()
     VERIFIERS.update(before)
+    forget()
+
+
+def forget() -> None:
+    """As a process that has not looked for other packages yet."""
     registry.load_entry_points.cache_clear()
+    plugins._entry_points.cache_clear()
 
 
 def affirm(problem: Problem, completion: str) -> Verdict:
@@ -80,17 +87,17 @@ def test_entry_points_are_loaded_when_a_name_is_not_there(monkeypatch: pytest.Mo
         return [EntryPoint("affirm", "third_party", group)]
 
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    monkeypatch.setattr(registry, "entry_points", found)
-    registry.load_entry_points.cache_clear()
+    monkeypatch.setattr(plugins, "entry_points", found)
+    forget()
     assert verify("third_party", "yes", "").outcome == "right"
     assert "third_party" in names()
 
 
 def test_an_entry_point_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [EntryPoint("bad", "no_such_module", registry.GROUP)]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    registry.load_entry_points.cache_clear()
-    with pytest.raises(BactrianError, match=r"the verifier 'bad' of the package \? cannot be loaded"):
+    points = [EntryPoint("bad", "no_such_module", "bactrian.verifiers")]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    forget()
+    with pytest.raises(BactrianError, match=r"the verifier 'bad' of the package \? \(no_such_module\): it cannot be"):
         names()
 
 

@@ -27,7 +27,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
-class Pair:
+class DuplicatePair:
     """A row that is dropped, the row that stays for it (numbers in the stream), and how alike they are."""
 
     dropped: int
@@ -75,7 +75,7 @@ def _grams(hashes: Hashes, lengths: Numbers, words: int) -> tuple[Hashes, Number
     return grams, counts
 
 
-def exact_pairs(keys: NDArray[np.void], ranks: Sequence[Numbers]) -> list[Pair]:
+def exact_pairs(keys: NDArray[np.void], ranks: Sequence[Numbers]) -> list[DuplicatePair]:
     """Rows with an equal 16-byte key: all but the best of each set are dropped.
 
     `ranks`: what decides, the most important first, smaller is better; after that the earlier row.
@@ -88,12 +88,12 @@ def exact_pairs(keys: NDArray[np.void], ranks: Sequence[Numbers]) -> list[Pair]:
     groups = inverse[order]
     first = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
     best = np.repeat(order[first], np.diff(np.r_[first, len(order)]))
-    return [Pair(int(row), int(kept), 1.0, True) for row, kept in zip(order, best, strict=True) if row != kept]
+    return [DuplicatePair(int(row), int(kept), 1.0, True) for row, kept in zip(order, best, strict=True) if row != kept]
 
 
 def near_pairs(
     signature: Signatures, ranks: Sequence[Numbers], threshold: float, width: int, rows: Numbers
-) -> list[Pair]:
+) -> list[DuplicatePair]:
     """Of the given `rows`, those that are at least `threshold` like a better one that stays.
 
     Rows are gone through from the best to the worst; one is dropped if it is like a row that stayed. So no chain of
@@ -110,12 +110,12 @@ def near_pairs(
         for a, b, s in zip(left[near].tolist(), right[near].tolist(), similarity[near].tolist(), strict=True):
             better, worse = (a, b) if place[a] < place[b] else (b, a)
             alike.setdefault(worse, []).append((s, better))
-    found: dict[int, Pair] = {}
+    found: dict[int, DuplicatePair] = {}
     for row in sorted(alike, key=lambda row: int(place[row])):
         stays = [(-s, int(place[better]), better) for s, better in alike[row] if better not in found]
         if stays:
             s, _, kept = min(stays)
-            found[row] = Pair(row, kept, -s, False)
+            found[row] = DuplicatePair(row, kept, -s, False)
     return list(found.values())
 
 

@@ -19,7 +19,7 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SourceRows:
     """What a mixture takes of one source: row numbers (from 0) in the order drawn, and the key of each one's place.
 
     rows [n], keys [n]. A row that is taken again has its number in `rows` again.
@@ -29,7 +29,7 @@ class Drawn:
     keys: NDArray[np.uint64]
 
 
-def draw(label: str, size: int, count: int, seed: int) -> Drawn:
+def draw(label: str, size: int, count: int, seed: int) -> SourceRows:
     """`count` of `size` rows: without replacement, as often over all rows as it takes, then a random remainder.
 
     Raises BactrianError if rows are wanted of a source that has none.
@@ -40,7 +40,7 @@ def draw(label: str, size: int, count: int, seed: int) -> Drawn:
     while len(order) < count:
         order = np.concatenate([order, random.permutation(size)[: count - len(order)]])
     keys = _random(label, seed, "places").integers(0, 2**64, size=count, dtype=np.uint64)
-    return Drawn(order, keys)
+    return SourceRows(order, keys)
 
 
 def rows_within(label: str, tokens: Numbers, budget: int, seed: int) -> int:
@@ -62,7 +62,7 @@ def shares(total: int, weights: Sequence[float]) -> list[int]:
     return [int(number) for number in whole]
 
 
-def shuffled(drawn: Sequence[Drawn]) -> tuple[NDArray[np.int16], Numbers]:
+def shuffled(drawn: Sequence[SourceRows]) -> tuple[NDArray[np.int16], Numbers]:
     """(source [N], row [N]) of every reference of the mixture, in its order."""
     keys = np.concatenate([each.keys for each in drawn]) if drawn else np.zeros(0, np.uint64)
     order = np.argsort(keys, kind="stable")

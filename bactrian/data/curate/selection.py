@@ -14,7 +14,7 @@ Pick = Callable[[np.random.Generator, int], int]
 
 
 @dataclass(frozen=True)
-class Pool:
+class CandidatePool:
     """domains [N] and lengths [N] of the rows, and the numbers of those to take in any case."""
 
     domains: Sequence[str]
@@ -25,19 +25,19 @@ class Pool:
         return len(self.domains)
 
 
-def at_random(pool: Pool, count: int, seed: int) -> list[int]:
+def at_random(pool: CandidatePool, count: int, seed: int) -> list[int]:
     """`count` rows, each as likely as any other."""
     rest = _rest(pool)
     return [*pool.first, *(rest[i] for i in _random(seed).permutation(len(rest)))][:count]
 
 
-def longest(pool: Pool, count: int, seed: int) -> list[int]:
+def longest(pool: CandidatePool, count: int, seed: int) -> list[int]:
     """The rows with the longest reasoning; of equally long ones the earlier."""
     return [*pool.first, *sorted(_rest(pool), key=lambda row: (-pool.lengths[row], row))][:count]
 
 
 def by_domain(
-    pool: Pool, count: int, seed: int, pick: Pick, uniform: int = 0, weights: Mapping[str, float] | None = None
+    pool: CandidatePool, count: int, seed: int, pick: Pick, uniform: int = 0, weights: Mapping[str, float] | None = None
 ) -> list[int]:
     """Row by row: a domain at random, then one of its rows by `pick`, never one twice; spent domains are left out.
 
@@ -93,7 +93,7 @@ def clusters(texts: Sequence[str], count: int, seed: int) -> list[str]:
         return [f"cluster {number:02}" for number in means.fit_predict(vectors)]
 
 
-def _rest(pool: Pool) -> list[int]:
+def _rest(pool: CandidatePool) -> list[int]:
     first = set(pool.first)
     return [row for row in range(len(pool)) if row not in first]
 

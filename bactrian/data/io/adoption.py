@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from bactrian.data.io.formats import Fault, Scanned
-from bactrian.data.io.layouts import LAYOUTS, Layout, as_problem, detect
+from bactrian.data.io.layouts import LAYOUTS, FileLayout, as_problem, detect
 from bactrian.data.io.rows import Row, RowKind, drop_nulls, licence_of
 from bactrian.data.io.tally import Cases, Tally
-from bactrian.data.io.turns import Misfit
+from bactrian.data.io.turns import TurnMisfit
 from bactrian.errors import BactrianError
 
 DECIDING = 1000
@@ -64,10 +64,10 @@ class Account:
         return fault
 
     def check_kind(self, row: Row) -> None:
-        """Raise Misfit for a row of another kind than most; where none is decided, than the first."""
+        """Raise TurnMisfit for a row of another kind than most; where none is decided, than the first."""
         self.kind = self.kind or kind_of(row)
         if kind_of(row) != self.kind:
-            raise Misfit(f"a {kind_of(row)} row, where most are {self.kind} rows")
+            raise TurnMisfit(f"a {kind_of(row)} row, where most are {self.kind} rows")
 
     def __str__(self) -> str:
         lines = [str(self.tally)]
@@ -92,7 +92,7 @@ def adopt(scanned: Iterable[Scanned], how: Adoption, account: Account) -> Iterat
             account.last = last.name
             row, mended = _adapted(given, last, how)
             account.check_kind(row)
-        except Misfit as misfit:
+        except TurnMisfit as misfit:
             yield account.dropped(Fault(where, misfit.reason, misfit.detail))
             continue
         account.layouts[last.name] += 1
@@ -150,23 +150,25 @@ def decide_kind(scanned: Iterable[Scanned], how: Adoption, limit: float) -> RowK
     return most
 
 
-def _layout_of(row: Row, how: Adoption, last: Layout | None) -> Layout:
-    """The layout that is named, or else the row's. Raises Misfit if it lacks columns of it, or has no known ones."""
+def _layout_of(row: Row, how: Adoption, last: FileLayout | None) -> FileLayout:
+    """The layout that is named, or else the row's. Raises TurnMisfit for a row that fits neither."""
     columns = frozenset(row)
     found = LAYOUTS[how.layout] if how.layout != "auto" else detect(columns)
     if found is None and last is not None and columns & frozenset().union(*last.needs):
         found = last  # a row like those before it, but for what is missing
     if found is None:
-        raise Misfit("no known layout", f"columns {', '.join(sorted(columns)) or 'none'}"[:160])
+        raise TurnMisfit("no known layout", f"columns {', '.join(sorted(columns)) or 'none'}"[:160])
     if how.layout == "auto" and (more := sorted((found.doubts & columns) - how.named)):
-        raise Misfit(f"looks like layout {found.name}, but has {', '.join(more)} too: name the layout, and `columns`")
+        raise TurnMisfit(
+            f"looks like layout {found.name}, but has {', '.join(more)} too: name the layout, and `columns`"
+        )
     if not found.fits(columns):
         missing = min((sorted(need - columns) for need in found.needs), key=len)
-        raise Misfit(f"layout {found.name}: no field '{missing[0]}'")
+        raise TurnMisfit(f"layout {found.name}: no field '{missing[0]}'")
     return found
 
 
-def _adapted(row: Row, layout: Layout, how: Adoption) -> tuple[Row, list[str]]:
+def _adapted(row: Row, layout: FileLayout, how: Adoption) -> tuple[Row, list[str]]:
     adapted, mended = layout.adapt(row)
     if layout.kind == "problem" and how.verifier:
         adapted["dataset"] = how.verifier
@@ -184,7 +186,7 @@ def _kept(value: Any, name: str) -> Any:
     try:
         return json.dumps(value, ensure_ascii=False, default=str)
     except ValueError:
-        raise Misfit(f"'{name}' holds what JSON cannot") from None
+        raise TurnMisfit(f"'{name}' holds what JSON cannot") from None
 
 
 def _identity(row: Row, where: str, how: Adoption) -> Row:

@@ -2,10 +2,15 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+from bactrian.store.disk import write_atomically
+
+Value = TypeVar("Value")
 
 
 class Journal:
@@ -46,3 +51,11 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
             self.found[key] = json.loads(line)[1]
+
+
+def made_once(path: Path, make: Callable[[], Value]) -> Value:
+    """What `make` gave, as JSON keeps it; it is called only if the file is not there yet."""
+    if not path.exists():
+        write_atomically(path, json.dumps(make()))
+    found: Value = json.loads(path.read_text(encoding="utf-8"))
+    return found

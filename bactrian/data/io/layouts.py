@@ -7,14 +7,14 @@ from functools import cache
 from typing import Any
 
 from bactrian.data.io.rows import Row, RowKind
-from bactrian.data.io.turns import Misfit, Turns, from_transcript, messages_of, split_pair, spoken, tidy
+from bactrian.data.io.turns import TurnMisfit, Turns, from_transcript, messages_of, split_pair, spoken, tidy
 
 Adapted = tuple[Row, list[str]]
 """The columns of our kind, and what was mended."""
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """How rows may look: `needs` are the sets of columns of which one must be there, `reads` all that is looked at.
 
     One that is not `detectable` is used only where it is named. Columns in `doubts` say that a row holds more than the
@@ -35,7 +35,7 @@ class Layout:
 
 
 @cache
-def detect(columns: frozenset[str]) -> Layout | None:
+def detect(columns: frozenset[str]) -> FileLayout | None:
     """The layout of a row with these columns: the first in LAYOUTS that fits."""
     return next((layout for layout in LAYOUTS.values() if layout.detectable and layout.fits(columns)), None)
 
@@ -48,11 +48,11 @@ def as_problem(row: Row, verifier: str) -> Row:
     """
     *asked, answer = row["messages"]
     if len([turn for turn in asked if turn["role"] == "user"]) != 1:
-        raise Misfit("several turns, where a problem has one")
+        raise TurnMisfit("several turns, where a problem has one")
     text = answer["content"]
     truth = row.get("ground_truth", text.rpartition("####")[2]).strip()
     if not truth:
-        raise Misfit("no final answer")
+        raise TurnMisfit("no final answer")
     worked = {"solution": text} if text.strip() != truth else {}
     return {"messages": asked, "ground_truth": truth, "dataset": verifier} | worked
 
@@ -72,12 +72,12 @@ def _problem(row: Row) -> Adapted:
         kept["dataset"] = kept["dataset"][0]
     for field in ("ground_truth", "dataset"):
         if not isinstance(kept[field], str) or not kept[field].strip():
-            raise Misfit(f"'{field}' is no text", repr(kept[field])[:60])
+            raise TurnMisfit(f"'{field}' is no text", repr(kept[field])[:60])
     if isinstance(row.get("solution"), str) and row["solution"].strip():
         kept["solution"] = row["solution"]
     if row.get("settings"):
         if not isinstance(row["settings"], Mapping):
-            raise Misfit("'settings' is no object", repr(row["settings"])[:60])
+            raise TurnMisfit("'settings' is no object", repr(row["settings"])[:60])
         kept["settings"] = row["settings"]
     return kept, mended
 
@@ -89,9 +89,9 @@ def _messages(row: Row) -> Adapted:
 def _feedback(row: Row) -> Adapted:
     """Unpaired feedback (KTO): what was found good is a conversation to learn from, the rest is not."""
     if row["label"] is False:
-        raise Misfit("labelled as a bad answer")
+        raise TurnMisfit("labelled as a bad answer")
     if row["label"] is not True:
-        raise Misfit("'label' is neither true nor false", repr(row["label"])[:60])
+        raise TurnMisfit("'label' is neither true nor false", repr(row["label"])[:60])
     return _messages(row)
 
 
@@ -102,7 +102,7 @@ def _sharegpt(row: Row) -> Adapted:
 def _alpaca(row: Row) -> Adapted:
     history = row.get("history") or []
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
-        raise Misfit("'history' is no list of pairs")
+        raise TurnMisfit("'history' is no list of pairs")
     turns = [spoken(role, text, "history") for pair in history for role, text in zip(_TWO, pair, strict=True)]
     return _conversation([*turns, _instruction(row), spoken("assistant", row["output"], "output")], row)
 
@@ -111,10 +111,10 @@ def _self_instruct(row: Row) -> Adapted:
     """A task with worked instances, of which the first is taken."""
     instances = row["instances"]
     if not isinstance(instances, list) or not instances or not isinstance(instances[0], Mapping):
-        raise Misfit("'instances' is no list of {input, output}")
+        raise TurnMisfit("'instances' is no list of {input, output}")
     first = instances[0]
     if "output" not in first:
-        raise Misfit("no field 'output'")
+        raise TurnMisfit("no field 'output'")
     asked = _instruction({"instruction": row["instruction"], "input": first.get("input", "")})
     return _conversation([asked, spoken("assistant", first["output"], "output")], row)
 
@@ -143,7 +143,7 @@ def _choices(row: Row) -> Adapted:
     key = row.get("answerKey", row.get("answer"))
     key = list(lines)[key] if type(key) is int and 0 <= key < len(lines) else key
     if not isinstance(key, str) or key not in lines:
-        raise Misfit("the answer is none of the choices", repr(key)[:60])
+        raise TurnMisfit("the answer is none of the choices", repr(key)[:60])
     asked = spoken("user", inside.get("stem", row["question"]), "question")
     asked["content"] = "\n".join([asked["content"], *lines.values()])
     adapted, mended = _conversation([asked, spoken("assistant", lines[key], "answerKey")], row)
@@ -162,7 +162,7 @@ def _lettered(choices: Any) -> list[tuple[str, str]]:
             for number, one in given[:26]
         ]
     if not pairs or not all(isinstance(part, str) for pair in pairs for part in pair):
-        raise Misfit("'choices' is no list of choices")
+        raise TurnMisfit("'choices' is no list of choices")
     return pairs
 
 
@@ -173,9 +173,9 @@ def _transcript(row: Row) -> Adapted:
 def _text(row: Row) -> Adapted:
     text = row.get("text", row.get("content"))
     if not isinstance(text, str):
-        raise Misfit("'text' is no text", f"{repr(text)[:60]} ({type(text).__name__})")
+        raise TurnMisfit("'text' is no text", f"{repr(text)[:60]} ({type(text).__name__})")
     if not text.strip():
-        raise Misfit("an empty text")
+        raise TurnMisfit("an empty text")
     return {"text": text}, []
 
 
@@ -185,14 +185,14 @@ def _pair(row: Row) -> Adapted:
     sides = [_answer(row[field], field, transcript=not given) for field in ("chosen", "rejected")]
     if all(side and side[0]["role"] == "assistant" for side in sides):
         if not given:
-            raise Misfit("no prompt")
+            raise TurnMisfit("no prompt")
         sides = [[*given, *side] for side in sides]
     prompt, chosen, rejected = split_pair(*sides)
     asked, mended = tidy(prompt, answered=False)
     for side in (chosen, rejected):
         tidy([*prompt, *side], answered=True)
         if side[-1]["role"] != "assistant":
-            raise Misfit("an answer that ends with the user's turn")
+            raise TurnMisfit("an answer that ends with the user's turn")
     return {"prompt": asked, "chosen": chosen, "rejected": rejected}, mended
 
 
@@ -233,7 +233,7 @@ def _truth(value: Any) -> Any:
     try:
         return json.dumps(value, ensure_ascii=False)
     except (ValueError, TypeError):
-        raise Misfit("an answer that JSON cannot hold") from None
+        raise TurnMisfit("an answer that JSON cannot hold") from None
 
 
 _TWO = ("user", "assistant")
@@ -250,14 +250,14 @@ def _layout(
     reads: str = "",
     detectable: bool = True,
     doubts: str = "",
-) -> Layout:
+) -> FileLayout:
     """`needs`: sets of columns, separated by |; `reads`: what else is looked at."""
     sets = tuple(frozenset(part.split()) for part in needs.split("|"))
     read = frozenset(reads.split()).union(*sets)
-    return Layout(name, kind, sets, read, adapt, detectable, frozenset(doubts.split()) - read)
+    return FileLayout(name, kind, sets, read, adapt, detectable, frozenset(doubts.split()) - read)
 
 
-LAYOUTS: dict[str, Layout] = {
+LAYOUTS: dict[str, FileLayout] = {
     layout.name: layout
     for layout in (
         _layout("problem", "problem", _problem, "messages ground_truth dataset", "solution settings"),

@@ -13,7 +13,7 @@ from typing import Any
 from bactrian.data.io.files import DATA_FILE, data_files, stream_rows
 from bactrian.data.io.formats import is_data
 from bactrian.data.overlap.asked import asked_of
-from bactrian.data.overlap.index import Item
+from bactrian.data.overlap.index import IndexedItem
 from bactrian.errors import BactrianError
 
 
@@ -104,7 +104,7 @@ def known_as(name: str) -> Benchmark | None:
     return next((known for known in KNOWN if name == known.hub or any(fnmatch(name, p) for p in known.files)), None)
 
 
-def read_benchmarks(path: Path, ref: str, fields: Mapping[str, Sequence[str]]) -> list[Item]:
+def read_benchmarks(path: Path, ref: str, fields: Mapping[str, Sequence[str]]) -> list[IndexedItem]:
     """The test items behind one reference: a file, a Hub data set, or all known benchmarks among a folder's files.
 
     `fields` gives, by the name of a file or the reference, the columns to compare where the table does not know them.
@@ -142,12 +142,12 @@ def _of_file(file: Path, fields: Mapping[str, Sequence[str]]) -> Benchmark | Non
     return Benchmark(file.name, "", tuple(given), ()) if given else known_as(file.name)
 
 
-def _items(path: Path, benchmark: Benchmark) -> list[Item]:
+def _items(path: Path, benchmark: Benchmark) -> list[IndexedItem]:
     items = []
     for number, (row, where) in enumerate(stream_rows(path), 1):
         texts = _fields(row, benchmark.fields, where) if benchmark.fields else ["\n".join(asked_of(row, where))]
         identity = next((row[key] for key in ("id", "task_id", "unique_id", "key") if key in row), f"row {number}")
-        items.append(Item(benchmark.name, str(identity), tuple(filter(str.strip, texts)) or ("",)))
+        items.append(IndexedItem(benchmark.name, str(identity), tuple(filter(str.strip, texts)) or ("",)))
     return items
 
 

@@ -21,7 +21,7 @@ _FILTER_BITS = 27  # 16 MiB, of which 3 million n-grams fill 2 %
 
 
 @dataclass(frozen=True)
-class Item:
+class IndexedItem:
     """One test item: its benchmark, its id there, and the fields that hold what a model is asked, at least one."""
 
     benchmark: str
@@ -45,7 +45,7 @@ class Hits:
 class Index:
     """All n-grams of some test items. Positions count the words of all fields of all items, one after another."""
 
-    def __init__(self, items: Sequence[Item], n: int = 8, hash_bits: int = 64) -> None:
+    def __init__(self, items: Sequence[IndexedItem], n: int = 8, hash_bits: int = 64) -> None:
         """`hash_bits`: fewer bits make more hashes collide, which tests want. Raises BactrianError without items."""
         if not items:
             raise BactrianError("no test items to compare with")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bactrian.data.overlap.index import Item
+from bactrian.data.overlap.index import IndexedItem
 from bactrian.data.overlap.match import Matches, Texts
 from bactrian.errors import BactrianError
 
@@ -33,7 +33,7 @@ def default_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-class Encoder:
+class SentenceEncoder:
     """A sentence encoder in the Hugging Face layout: mean over the tokens of the last layer, to length 1."""
 
     def __init__(self, folder: Path) -> None:
@@ -69,7 +69,7 @@ class Encoder:
 class MeaningMatcher:
     """Finds rows with a text whose embedding has at least this cosine with an item's."""
 
-    def __init__(self, items: Sequence[Item], encoder: Encoder, threshold: float) -> None:
+    def __init__(self, items: Sequence[IndexedItem], encoder: SentenceEncoder, threshold: float) -> None:
         self.encoder, self.threshold = encoder, threshold
         self._items = encoder.encode([item.text for item in items])
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bactrian.data.overlap.asked import Side, texts_of
-from bactrian.data.overlap.index import I64, Item
+from bactrian.data.overlap.index import I64, IndexedItem
 from bactrian.data.overlap.match import Matches, Texts
 from bactrian.data.overlap.workers import Workers
 from bactrian.progress import Bar, say
@@ -72,7 +72,7 @@ class _Batch:
 
 def scan(
     rows: Iterable[tuple[dict[str, Any], str]],
-    items: list[Item],
+    items: list[IndexedItem],
     matcher: Matching,
     folder: Path,
     side: Side = "prompts",
@@ -148,7 +148,7 @@ def _batches(rows: Iterable[tuple[dict[str, Any], str]], skip: int, side: Side) 
 class _Writer:
     """Turns matches into evidence, and keeps on disk how far the scan is."""
 
-    def __init__(self, folder: Path, items: list[Item]) -> None:
+    def __init__(self, folder: Path, items: list[IndexedItem]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.items = folder, items
         self.state = _read_state(folder)

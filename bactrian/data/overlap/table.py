@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bactrian.data.overlap.index import Item
+from bactrian.data.overlap.index import IndexedItem
 from bactrian.data.overlap.words import split
 
 Action = Literal["report", "rows", "sources"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class OverlapCell:
     """What one source holds of one benchmark: `matched` of its `items`, in `rows` rows of the source."""
 
     source: str
@@ -30,13 +30,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class OverlapTable:
     """All cells with a match, the rows of each source, the items of each benchmark, and those too short to match."""
 
     sources: Mapping[str, int]
     benchmarks: Mapping[str, int]
     short: Mapping[str, int]
-    cells: Sequence[Cell]
+    cells: Sequence[OverlapCell]
 
     def above(self, share: float) -> set[str]:
         """The sources that hold more than this share of some benchmark."""
@@ -68,20 +68,22 @@ class Table:
 
 
 def tabulate(
-    items: Sequence[Item],
+    items: Sequence[IndexedItem],
     short: Iterable[int],
     sources: Mapping[str, int],
     matched: Mapping[str, Iterable[int]],
     rows: Mapping[tuple[str, str], int],
-) -> Table:
+) -> OverlapTable:
     """The table of a scan: `short` and `matched` hold numbers of items, `rows` counts by (source, benchmark)."""
     size = Counter(item.benchmark for item in items)
     found = Counter((source, items[number].benchmark) for source, numbers in matched.items() for number in numbers)
-    cells = [Cell(source, name, size[name], count, rows[source, name]) for (source, name), count in found.items()]
-    return Table(sources, size, Counter(items[number].benchmark for number in short), cells)
+    cells = [
+        OverlapCell(source, name, size[name], count, rows[source, name]) for (source, name), count in found.items()
+    ]
+    return OverlapTable(sources, size, Counter(items[number].benchmark for number in short), cells)
 
 
-def too_short(items: Sequence[Item], n: int) -> list[int]:
+def too_short(items: Sequence[IndexedItem], n: int) -> list[int]:
     """The numbers of the items none of whose fields has n words: no n-gram rule can find them."""
     words = split([field for item in items for field in item.fields])
     lengths = np.bincount(words.text, minlength=len(words.offsets))
@@ -91,7 +93,9 @@ def too_short(items: Sequence[Item], n: int) -> list[int]:
     return np.flatnonzero(longest < n).tolist()
 
 
-def doomed(table: Table, matched_rows: Mapping[int, str], action: Action, share: float) -> tuple[set[int], set[str]]:
+def doomed(
+    table: OverlapTable, matched_rows: Mapping[int, str], action: Action, share: float
+) -> tuple[set[int], set[str]]:
     """Numbers of the rows, and names of the sources, that must go.
 
     Only sources that hold more than `share` of some benchmark are touched; of such a source the rows that match

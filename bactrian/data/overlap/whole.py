@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bactrian.data.overlap.index import I64, Item
+from bactrian.data.overlap.index import I64, IndexedItem
 from bactrian.data.overlap.match import Matches, Texts
 from bactrian.data.overlap.words import U64, Words, spell, split, word_hashes
 
@@ -16,7 +16,7 @@ _STEP = np.uint64(0xA0761D6478BD642F)
 class WholeMatcher:
     """Finds training texts that are a test item, up to case, punctuation and white space, whatever their length."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[IndexedItem]) -> None:
         texts = [item.text for item in items]
         self._items: defaultdict[str, list[int]] = defaultdict(list)
         for number, key in enumerate(_keys(texts)):

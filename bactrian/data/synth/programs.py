@@ -53,14 +53,14 @@ def numbers(random: Random) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Family:
     """One thing that functions do.
 
     words, code: the description and the expression, with {k}, {j} and {c} for two numbers and a letter of the
     question's own. value: the result, from the arguments and these three. inputs: draws each argument.
     largest: of k, from 2. j goes from 2 to 9.
 
-    Example: Kind(("x",), "x plus {k}", "x + {k}", lambda x, k, j, c: k + x, (number,)).
+    Example: Family(("x",), "x plus {k}", "x + {k}", lambda x, k, j, c: k + x, (number,)).
     """
 
     arguments: tuple[str, ...]
@@ -71,30 +71,30 @@ class Kind:
     largest: int = 30
 
 
-KINDS: dict[str, tuple[Kind, ...]] = {
+KINDS: dict[str, tuple[Family, ...]] = {
     "numbers": (
-        Kind(("x",), "x plus {k}", "x + {k}", lambda x, k, j, c: k + x, (number,)),
-        Kind(("x",), "{k} times x, plus {j}", "{k} * x + {j}", lambda x, k, j, c: sum([x] * k) + j, (number,)),
-        Kind(("x",), "the square of x, minus {k}", "x * x - {k}", lambda x, k, j, c: x**2 - k, (number,)),
-        Kind(("x",), "the remainder of x divided by {k}", "x % {k}", lambda x, k, j, c: divmod(x, k)[1], (positive,)),
-        Kind(
+        Family(("x",), "x plus {k}", "x + {k}", lambda x, k, j, c: k + x, (number,)),
+        Family(("x",), "{k} times x, plus {j}", "{k} * x + {j}", lambda x, k, j, c: sum([x] * k) + j, (number,)),
+        Family(("x",), "the square of x, minus {k}", "x * x - {k}", lambda x, k, j, c: x**2 - k, (number,)),
+        Family(("x",), "the remainder of x divided by {k}", "x % {k}", lambda x, k, j, c: divmod(x, k)[1], (positive,)),
+        Family(
             ("x",), "True if x is greater than {k}, and else False", "x > {k}", lambda x, k, j, c: k < x, (number,), 15
         ),
-        Kind(
+        Family(
             ("a", "b"),
             "the sum of a and b, times {k}",
             "(a + b) * {k}",
             lambda a, b, k, j, c: k * a + k * b,
             (number, number),
         ),
-        Kind(
+        Family(
             ("a", "b"),
             "the larger of a and b, plus {k}",
             "max(a, b) + {k}",
             lambda a, b, k, j, c: sorted((a, b))[1] + k,
             (number, number),
         ),
-        Kind(
+        Family(
             ("a", "b"),
             "the absolute difference of a and b, plus {k}",
             "abs(a - b) + {k}",
@@ -103,14 +103,14 @@ KINDS: dict[str, tuple[Kind, ...]] = {
         ),
     ),
     "texts": (
-        Kind(
+        Family(
             ("s",),
             "the length of the string s, plus {k}",
             "len(s) + {k}",
             lambda s, k, j, c: sum(1 for _ in s) + k,
             (word,),
         ),
-        Kind(
+        Family(
             ("s",),
             'the string s repeated {k} times, followed by the letter "{c}"',
             's * {k} + "{c}"',
@@ -118,7 +118,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
             (word,),
             6,
         ),
-        Kind(
+        Family(
             ("s",),
             'how often the letter "{c}" occurs in the string s, plus {k}',
             's.count("{c}") + {k}',
@@ -126,14 +126,14 @@ KINDS: dict[str, tuple[Kind, ...]] = {
             (word,),
             9,
         ),
-        Kind(
+        Family(
             ("s",),
             'the string s reversed, followed by the letter "{c}"',
             's[::-1] + "{c}"',
             lambda s, k, j, c: "".join(reversed(s)) + c,
             (word,),
         ),
-        Kind(
+        Family(
             ("s",),
             'the first {k} characters of the string s, followed by the letter "{c}"',
             's[:{k}] + "{c}"',
@@ -141,7 +141,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
             (word,),
             5,
         ),
-        Kind(
+        Family(
             ("s",),
             'True if the string s begins with the letter "{c}", and else False',
             's.startswith("{c}")',
@@ -150,28 +150,28 @@ KINDS: dict[str, tuple[Kind, ...]] = {
         ),
     ),
     "lists": (
-        Kind(
+        Family(
             ("xs",),
             "the sum of the list xs, plus {k}",
             "sum(xs) + {k}",
             lambda xs, k, j, c: k - sum(-x for x in xs),
             (numbers,),
         ),
-        Kind(
+        Family(
             ("xs",),
             "the largest element of the list xs, times {k}",
             "max(xs) * {k}",
             lambda xs, k, j, c: sorted(xs)[-1] * k,
             (numbers,),
         ),
-        Kind(
+        Family(
             ("xs",),
             "the smallest element of the list xs, times {j}, plus {k}",
             "min(xs) * {j} + {k}",
             lambda xs, k, j, c: sorted(xs)[0] * j + k,
             (numbers,),
         ),
-        Kind(
+        Family(
             ("xs",),
             "how many elements of the list xs are greater than {k}",
             "sum(x > {k} for x in xs)",
@@ -179,14 +179,14 @@ KINDS: dict[str, tuple[Kind, ...]] = {
             (numbers,),
             15,
         ),
-        Kind(
+        Family(
             ("xs",),
             "a list of the elements of xs, each times {j}, plus {k}",
             "[x * {j} + {k} for x in xs]",
             lambda xs, k, j, c: [k + j * x for x in xs],
             (numbers,),
         ),
-        Kind(
+        Family(
             ("xs",),
             "the list xs sorted, with {k} added at the end",
             "sorted(xs) + [{k}]",
@@ -226,7 +226,7 @@ def programs(
     return distinct("programs", seed, count, split, draw)
 
 
-def asked(kind: Kind, given: dict[str, Any], tests: int, verifier: str) -> Row:
+def asked(kind: Family, given: dict[str, Any], tests: int, verifier: str) -> Row:
     """The problem row. Name and tests follow from what the function does: so no two questions ask for the same."""
     words = kind.words.format(**given)
     random = Random(f"programs/{words}")
@@ -239,7 +239,7 @@ def asked(kind: Kind, given: dict[str, Any], tests: int, verifier: str) -> Row:
     return problem(question, block(program), truth, verifier, "bactrian/programs", LICENSE)
 
 
-def examples(random: Random, kind: Kind, name: str, given: dict[str, Any], count: int) -> list[str]:
+def examples(random: Random, kind: Family, name: str, given: dict[str, Any], count: int) -> list[str]:
     """Calls with their results, such as "solve(4) == 7"; not all results are the same."""
     while True:
         inputs = [[draw(random) for draw in kind.inputs] for _ in range(count)]

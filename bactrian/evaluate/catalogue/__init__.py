@@ -1,4 +1,8 @@
-"""The tasks that there are, by name, and the suites that they make up."""
+"""The tasks that there are, by name, and the suites that they make up.
+
+Another package's task (entry points `bactrian.tasks`) is asked by its name. It is in no suite, so that a suite is the
+same wherever it is asked.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +13,42 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
 from bactrian.evaluate.catalogue import base, dev, more, safety, unseen
 from bactrian.evaluate.task import Task
+from bactrian.store.plugins import Plugins
 
+PLUGINS: Plugins[Task] = Plugins(
+    "bactrian.tasks", "task", "a bactrian.evaluate.task.Task", lambda found: isinstance(found, Task)
+)
 SUITES = ("dev", "safety", "unseen", "base", "more")
 
 
 @cache
 def catalogue() -> dict[str, Task]:
-    """Every task by its name."""
+    """Every task of Bactrian's own by its name."""
     tasks = [*dev.TASKS, *safety.TASKS, *unseen.TASKS, *base.TASKS, *more.TASKS]
     return {task.name: task for task in tasks}
 
 
 def chosen(suite: str | None, names: Sequence[str]) -> list[Task]:
-    """The tasks of a suite, and those that are named, in the order of the catalogue.
+    """The tasks of a suite, and those that are named: in the order of the catalogue, then other packages' as named.
 
     Raises BactrianError for a suite or task that there is not, or where neither is given.
     """
     tasks = catalogue()
+    others = PLUGINS.names(own=tasks) if names else []
     for name in names:
-        if name not in tasks:
-            meant = nearest(name, tasks)
-            hint = f'; did you mean "{meant}"?' if meant else f"; expected some of {', '.join(tasks)}"
+        if name not in tasks and name not in others:
+            meant = nearest(name, [*tasks, *others])
+            hint = f'; did you mean "{meant}"?' if meant else f"; expected some of {', '.join([*tasks, *others])}"
             raise BactrianError(f"no task is called {name!r}{hint}")
     if suite not in SUITES and (suite is not None or not names):
         raise BactrianError(f"suite: found {suite!r}, expected one of {', '.join(SUITES)}, or tasks")
-    return [task for task in tasks.values() if suite in task.suites or task.name in names]
+    own = [task for task in tasks.values() if suite in task.suites or task.name in names]
+    return [*own, *(_plugged(name) for name in dict.fromkeys(names) if name not in tasks)]
+
+
+def _plugged(name: str) -> Task:
+    """Another package's task. Raises BactrianError unless it bears the name of its entry point."""
+    task = PLUGINS.use(name)
+    if task.name != name:
+        raise BactrianError(f"the task {name!r} of another package calls itself {task.name!r}; expected the same name")
+    return task

@@ -15,10 +15,11 @@ from typing import Any
 from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.recipe.document import Document
+from bactrian.recipe.groups import groups_of
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
 from bactrian.run.known_models import family_of
-from bactrian.run.log import StepRecord
+from bactrian.run.log import StepEntry
 from bactrian.run.rehearsal.toy_models import write_toy
 from bactrian.run.rehearsal.toy_rows import WORDS, made_up_rows
 from bactrian.run.runner import run
@@ -83,7 +84,7 @@ class Rehearsal:
     capped: list[str] = field(default_factory=list)
 
 
-def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: str | None = None) -> list[StepRecord]:
+def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: str | None = None) -> list[StepEntry]:
     """Run the recipe at toy scale in a store of its own. Raises BactrianError where the real run would, and sooner."""
     rehearsal = prepare(path, store.root, overrides, family)
     say(f"rehearsal of {path}: made-up rows, random weights; no number in it means anything")
@@ -95,7 +96,7 @@ def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: st
     return records
 
 
-def _run(rehearsal: Rehearsal, store: Store, command: str) -> list[StepRecord]:
+def _run(rehearsal: Rehearsal, store: Store, command: str) -> list[StepEntry]:
     """Run it; pairs that random weights cannot give are made up, once the step has tried."""
     try:
         return run(rehearsal.recipe, store, command=command)
@@ -171,7 +172,12 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
     if own.get("limit", 0) is None:
         above["limit"] = ALL
         made.capped.append(f"{name}.limit all → {ALL}")
-    result: dict[str, Any] = _cap({**settings, **above}, name, caps, made.capped)
+    settings = {**settings, **above}
+    for name_of, group in ((key, getattr(stage, key)) for key in groups_of(type(stage))):
+        inner = {} if group is None else group.model_dump()
+        if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:
+            settings[name_of] = {**settings.get(name_of, {}), **over}
+    result: dict[str, Any] = _cap(settings, name, caps, made.capped)
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]
     return result

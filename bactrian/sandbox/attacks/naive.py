@@ -6,7 +6,7 @@ It measures whether a forgery is a real attempt. It is itself run inside the san
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import Limits
 from bactrian.sandbox.scripts import run_program
-from bactrian.sandbox.unit_tests import Suite
+from bactrian.sandbox.unit_tests import UnitTests
 
 NAIVE = """
 names = {{}}
@@ -19,7 +19,7 @@ print("all tests passed")
 LIMITS = Limits(wall=8.0, cpu=5)
 
 
-def fooled(program: str, suite: Suite, isolation: Isolation) -> bool:
+def fooled(program: str, suite: UnitTests, isolation: Isolation) -> bool:
     """Whether it takes a program for right: by the line at the end, or by a status of 0, as runners do."""
     texts = [suite.prelude, program, suite.setup, suite.check, *suite.tests]
     run = run_program(NAIVE.format(texts=texts, entry=suite.entry_point), isolation, limits=LIMITS)

@@ -20,15 +20,15 @@ from bactrian.sandbox.attacks.forged_names import NAMES
 from bactrian.sandbox.attacks.forged_values import VALUES
 from bactrian.sandbox.attacks.forgeries import FORGERIES
 from bactrian.sandbox.attacks.tasks import TASKS
+from bactrian.sandbox.choice import problem_with
 from bactrian.sandbox.examination import examine
 from bactrian.sandbox.isolation import Isolation
 from bactrian.sandbox.limits import MIB, Limits
 from bactrian.sandbox.process import MARK
 from bactrian.sandbox.scripts import run_program
-from bactrian.sandbox.selection import problem_with
-from bactrian.sandbox.unit_tests import Suite
+from bactrian.sandbox.unit_tests import UnitTests
 
-SUITE = Suite(tests=("assert double(7) == 14", "assert double(10737) == 21474", "assert [double(-1)] == [-2]"))
+SUITE = UnitTests(tests=("assert double(7) == 14", "assert double(10737) == 21474", "assert [double(-1)] == [-2]"))
 LIMITS = Limits(wall=6.0, cpu=2, test=0.5, memory=512 * MIB, scratch=32 * MIB)
 
 
@@ -43,7 +43,7 @@ class Attack(NamedTuple):
 
     name: str
     program: str
-    suite: Suite = SUITE
+    suite: UnitTests = SUITE
     script: bool = True
 
 

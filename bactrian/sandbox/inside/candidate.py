@@ -34,7 +34,7 @@ def main(job: Mapping[str, Any]) -> None:
     confine.silence(0, 1, 2)
     module = type(sys)(MODULE)
     sys.modules[MODULE] = module
-    program = Program(vars(module), job["calls"], job["replies"])
+    program = CandidateProgram(vars(module), job["calls"], job["replies"])
     program.load(job["prelude"], job["program"], job["test"])
     program.serve(job["test"])
 
@@ -63,7 +63,7 @@ def _stop() -> float:
     return float(setitimer(ITIMER_PROF, 0)[0])
 
 
-class Program:
+class CandidateProgram:
     """The program's names, and the objects that its tests hold by number."""
 
     def __init__(self, names: dict[str, Any], calls: int, replies: int) -> None:

@@ -12,9 +12,9 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Referenc
 from bactrian.store.manifest import Decontamination, Kind
 
 if TYPE_CHECKING:
-    from bactrian.data.overlap.index import Item
+    from bactrian.data.overlap.index import IndexedItem
     from bactrian.data.overlap.scan import Matching
-    from bactrian.data.overlap.table import Table
+    from bactrian.data.overlap.table import OverlapTable
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
@@ -81,22 +81,22 @@ class Decontaminate(Stage):
         workspace.decontamination = self._record(table, workspace)
         say(f"decontaminate: {found.rows:,} rows, {found.rows - kept:,} dropped\n{table}")
 
-    def _items(self, workspace: "Workspace") -> "list[Item]":
+    def _items(self, workspace: "Workspace") -> "list[IndexedItem]":
         from bactrian.data.overlap.benchmarks import read_benchmarks
 
         given = [(ref, workspace.input(ref)) for ref in self.against]
         return [item for ref, source in given for item in read_benchmarks(source.path, ref, self.fields)]
 
-    def _matcher(self, items: "list[Item]", workspace: "Workspace") -> "Matching":
+    def _matcher(self, items: "list[IndexedItem]", workspace: "Workspace") -> "Matching":
         if self.mode == "exact":
             from bactrian.data.overlap.whole import WholeMatcher
 
             return WholeMatcher(items)
         if self.mode == "embedding":
-            from bactrian.data.overlap.meaning import Encoder, MeaningMatcher, default_folder
+            from bactrian.data.overlap.meaning import MeaningMatcher, SentenceEncoder, default_folder
 
             folder = workspace.input(self.embedder).path if self.embedder else default_folder()
-            return MeaningMatcher(items, Encoder(folder), self.threshold or COSINE)
+            return MeaningMatcher(items, SentenceEncoder(folder), self.threshold or COSINE)
         from bactrian.data.overlap.index import Index
         from bactrian.data.overlap.match import Matcher
 
@@ -114,8 +114,12 @@ class Decontaminate(Stage):
                 yield complete_row(row, Path(given.name).name), where
 
     def _table(
-        self, items: "list[Item]", sources: Mapping[str, int], matched: Mapping[str, Iterable[int]], scratch: Path
-    ) -> "Table":
+        self,
+        items: "list[IndexedItem]",
+        sources: Mapping[str, int],
+        matched: Mapping[str, Iterable[int]],
+        scratch: Path,
+    ) -> "OverlapTable":
         from collections import Counter
 
         from bactrian.data.overlap.scan import evidence
@@ -132,7 +136,7 @@ class Decontaminate(Stage):
         short = too_short(items, self.n) if self.mode in ("ngram", "any") else []
         return tabulate(items, short, sources, matched, rows)
 
-    def _write(self, workspace: "Workspace", table: "Table", rows: set[int], sources: set[str]) -> int:
+    def _write(self, workspace: "Workspace", table: "OverlapTable", rows: set[int], sources: set[str]) -> int:
         """The rows that stay, the table and the matches; returns how many rows stay."""
         import pyarrow.parquet as pq
 
@@ -161,7 +165,7 @@ class Decontaminate(Stage):
         }
         return writer.count
 
-    def _record(self, table: "Table", workspace: "Workspace") -> Decontamination:
+    def _record(self, table: "OverlapTable", workspace: "Workspace") -> Decontamination:
         """For the manifests of all that is made from these rows."""
         said = {
             "ngram": f"{self.threshold or 0.5:.0%} of an item's words in shared {self.n}-grams of one row",

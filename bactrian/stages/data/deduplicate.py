@@ -12,7 +12,7 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
-    from bactrian.data.curate.duplicates import Pair
+    from bactrian.data.curate.duplicates import DuplicatePair
     from bactrian.data.curate.row_fingerprints import Fingerprints
     from bactrian.data.io.tally import Tally
     from bactrian.store.artifact import Workspace
@@ -86,7 +86,7 @@ class Deduplicate(Stage):
                     bar.advance()
         return prints
 
-    def _pairs(self, prints: "Fingerprints") -> "Iterator[Pair]":
+    def _pairs(self, prints: "Fingerprints") -> "Iterator[DuplicatePair]":
         import numpy as np
 
         from bactrian.data.curate.duplicates import band_width, exact_pairs, near_pairs
@@ -117,7 +117,7 @@ class Deduplicate(Stage):
 
 
 def account(
-    prints: "Fingerprints", pairs: "Sequence[Pair]", notes: Mapping[int, tuple[str, str]]
+    prints: "Fingerprints", pairs: "Sequence[DuplicatePair]", notes: Mapping[int, tuple[str, str]]
 ) -> "tuple[Tally, list[dict[str, Any]]]":
     """The tally with examples, and how many rows of one source were dropped for rows of another."""
     from bactrian.data.io.tally import Tally
@@ -135,7 +135,7 @@ def account(
 
 
 def write_pairs(
-    path: Path, prints: "Fingerprints", pairs: "Sequence[Pair]", notes: Mapping[int, tuple[str, str]]
+    path: Path, prints: "Fingerprints", pairs: "Sequence[DuplicatePair]", notes: Mapping[int, tuple[str, str]]
 ) -> None:
     """duplicates.parquet: of each pair ids, sources and similarity, and of the first SHOWN the texts' beginnings."""
     import pyarrow as pa

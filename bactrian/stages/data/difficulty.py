@@ -1,14 +1,20 @@
 """Stage `difficulty`: problems that given models cannot do (or can do sometimes), by trying."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.judged import Judged
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.judge.judge_refs import (
+    JudgeField,
+    JudgeServerField,
+    RewardModelField,
+    check_judges,
+    check_one_judge,
+    judges,
+)
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class Difficulty(Judged):
+class Difficulty(Stage):
     """Problems on which every model's share of right answers is within bounds.
 
     By default one greedy answer each, and a problem stays if no model is right [s1: two models, dropped if either is].
@@ -30,6 +36,9 @@ class Difficulty(Judged):
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 
+    judge: JudgeField = None
+    judge_server: JudgeServerField = None
+    reward_model: RewardModelField = None
     data: DataRef = Field(description="problem rows")
     models: list[ModelRef] = Field(min_length=1, description="models that try")
     samples: int = Field(1, ge=1, description="answers of each model; 1 is the greedy one")
@@ -40,7 +49,8 @@ class Difficulty(Judged):
     rows_at_once: int = Field(64, ge=1, description="answers generated side by side")
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
+    def _consistent(self) -> Self:
+        check_one_judge(self)
         if self.most < self.least:
             raise ValueError(f"found most {self.most} below least {self.least}")
         return self
@@ -55,7 +65,7 @@ class Difficulty(Judged):
         path = workspace.input(self.data).path
         rows = read_rows(path, "problem")
         check_verifiers(rows, str(path))
-        self.check_judges(rows)
+        check_judges(rows, self, self.name)
         rates = [self._rates(workspace, ref, rows) for ref in self.models]
         tally = Tally()
         with RowWriter(workspace.output) as writer:
@@ -81,43 +91,26 @@ class Difficulty(Judged):
 
     def _rates(self, workspace: "Workspace", ref: str, rows: list[Row]) -> list[float]:
         """One model's share of right answers to each problem; kept in scratch, as its answers are before that."""
-        done = workspace.scratch / f"rates-{workspace.input(ref).content_hash[:16]}.json"
-        if not done.exists():
-            draft = done.with_suffix(".partial")
-            draft.write_text(json.dumps(self._tried(workspace, ref, rows, done.with_suffix(".jsonl"))))
-            draft.rename(done)
-        rates: list[float] = json.loads(done.read_text())
-        return rates
+        from bactrian.data.io.journal import made_once
+
+        kept = workspace.scratch / f"rates-{workspace.input(ref).content_hash[:16]}.json"
+        return made_once(kept, lambda: self._tried(workspace, ref, rows, kept.with_suffix(".jsonl")))
 
     def _tried(self, workspace: "Workspace", ref: str, rows: list[Row], kept: "Path") -> list[float]:
-        from bactrian.chat import prompt_ids
-        from bactrian.generate.engine import Request
         from bactrian.generate.engines import open_engine
-        from bactrian.generate.kept import generate_kept
-        from bactrian.progress import progress
-        from bactrian.verify import Item, Pool, at_limit
+        from bactrian.judge.verified_samples import SampleSettings, sampled_answers, verdicts_of
+        from bactrian.verify import at_limit
 
         engine = open_engine(workspace.input(ref).path, workspace.hardware, rows=self.rows_at_once)
-        requests = [
-            Request(
-                tuple(prompt_ids(row["messages"], engine.template, f"problem {row['id']}")),
-                n=self.samples,
-                seed=workspace.seed * 1_000_003 + number,
-                max_new_tokens=self.max_new_tokens,
-                temperature=self.temperature if self.samples > 1 else 0.0,
-            )
-            for number, row in enumerate(rows)
-        ]
-        with progress(f"difficulty · {ref} answers", unit="token") as bar:
-            groups = generate_kept(engine, requests, kept, bar.advance)
-        flat = [(row, completion) for row, group in zip(rows, groups, strict=True) for completion in group]
-        with Pool(judges=self.judges(workspace, rows)) as pool:
-            verdicts = pool.verify_all([Item.of(row, completion.text) for row, completion in flat])
+        how = SampleSettings(self.samples, self.max_new_tokens, self.temperature if self.samples > 1 else 0.0)
+        seed, title, name = workspace.seed, f"difficulty · {ref} answers", f"difficulty: model {ref}"
+        completions = sampled_answers(engine, rows, how, seed, kept, title, name)
+        verdicts = verdicts_of(rows, completions, judges(workspace, self, rows, self.name))
         right = [
-            at_limit(verdict.outcome, completion.finish) == "right"
-            for verdict, (_, completion) in zip(verdicts, flat, strict=True)
+            [at_limit(v.outcome, c.finish) == "right" for c, v in zip(*group, strict=True)]
+            for group in zip(completions, verdicts, strict=True)
         ]
-        return [sum(right[i : i + self.samples]) / self.samples for i in range(0, len(right), self.samples)]
+        return [sum(group) / self.samples for group in right]
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data = inputs[self.data]

@@ -89,7 +89,7 @@ class Distill(Stage):
         from bactrian.generate.engines import open_engine
         from bactrian.progress import progress
         from bactrian.think import attempt
-        from bactrian.think.forcing import Question, opened_prompt, think
+        from bactrian.think.forcing import ThinkingQuestion, opened_prompt, think
         from bactrian.think.thought import Budget
         from bactrian.verify import Item, Pool
 
@@ -99,7 +99,7 @@ class Distill(Stage):
         engine = open_engine(folder, workspace.hardware, template=self.template, rows=self.rows_at_once)
         form = thinking_format(engine.template, self.format)
         questions = [
-            Question(
+            ThinkingQuestion(
                 opened_prompt(row["messages"], engine.template, form, f"problem {row['id']}"),
                 self.samples,
                 question_seed(workspace.seed, row["id"]),

@@ -1,11 +1,8 @@
 """Stage `mix`: a training mixture of several sources, by counts, fractions, weights or tokens."""
 
 import json
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -16,10 +13,8 @@ from bactrian.stages.stage import DataRef, Divisible, Facts, Forecast, ModelRef,
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from bactrian.data.curate.mixture import Drawn
+    from bactrian.data.curate.mixture import SourceRows
+    from bactrian.data.curate.portions import MeasuredSource
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
@@ -40,14 +35,6 @@ class Portion(Settings):
     @property
     def label(self) -> str:
         return self.name or self.data
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A source as it is: tokens of each row [rows], and how many rows have no known licence."""
-
-    tokens: "NDArray[np.int64]"
-    unclear: int
 
 
 class Mix(Divisible):
@@ -82,13 +69,14 @@ class Mix(Divisible):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.curate.mixture import draw, shuffled
+        from bactrian.data.curate.portions import mixture_table, row_counts
         from bactrian.data.io.shuffle import Shuffle
         from bactrian.data.io.tally import MIXTURE, Tally, write_account
         from bactrian.data.io.writer import RowWriter
         from bactrian.progress import progress, say
 
         measured = [self._measure(portion, workspace) for portion in self.sources]
-        counts = self._counts(measured, workspace.seed)
+        counts = row_counts(measured, self.sources, self.unit, self.total, workspace.seed)
         drawn = [
             draw(portion.label, len(source.tokens), count, workspace.seed)
             for portion, source, count in zip(self.sources, measured, counts, strict=True)
@@ -105,84 +93,28 @@ class Mix(Divisible):
                     writer.write(row)
                     bar.advance()
                 mixture = self._mixture(measured, drawn, workspace)
-                writer.card = f"# A mixture\n\n{table(mixture)}"
+                writer.card = f"# A mixture\n\n{mixture_table(mixture)}"
         for licence in writer.licences:
             workspace.add_licence(licence)
         (workspace.output / MIXTURE).write_text(json.dumps(mixture, indent=1, ensure_ascii=False) + "\n")
         tally = Tally(kept=total)
         write_account(workspace.output, tally)
         workspace.metrics.update(tally.counts(), tokens=float(mixture["tokens"]))
-        say(f"mix: {total:,} rows, {mixture['tokens']:,} tokens\n{table(mixture)}")
+        say(f"mix: {total:,} rows, {mixture['tokens']:,} tokens\n{mixture_table(mixture)}")
 
-    def _measure(self, portion: Portion, workspace: "Workspace") -> Measured:
+    def _measure(self, portion: Portion, workspace: "Workspace") -> "MeasuredSource":
         """Reads a source once. Raises BactrianError for rows without a licence, unless they are allowed."""
-        import numpy as np
-
-        from bactrian.data.io.parallel import map_rows
-        from bactrian.data.io.token_counts import measure
-        from bactrian.progress import progress
+        from bactrian.data.curate.portions import measured_source
 
         path = workspace.input(portion.data).path
         model = workspace.input(self.tokenizer).path if self.tokenizer else None
-        with progress(f"mix · measure {portion.label}", unit="row") as bar:
-            tokens, unclear = array("q"), 0
-            # an estimate is made in less time than it takes to send a row to another process
-            hardware = workspace.hardware if model else replace(workspace.hardware, threads=1)
-            for count, has_no_licence in map_rows(partial(measure, model=model), path, hardware):
-                tokens.append(count)
-                unclear += has_no_licence
-                bar.advance()
-        if unclear and not self.allow_unclear:
+        source = measured_source(portion.label, path, model, workspace.hardware)
+        if source.unclear and not self.allow_unclear:
             raise BactrianError(
-                f"mix: source {portion.label}: {unclear:,} of {len(tokens):,} rows have no known "
+                f"mix: source {portion.label}: {source.unclear:,} of {len(source.tokens):,} rows have no known "
                 f"licence; state it where the rows come from, or set allow_unclear: true"
             )
-        return Measured(np.frombuffer(tokens, dtype=np.int64), unclear)
-
-    def _counts(self, measured: Sequence[Measured], seed: int) -> list[int]:
-        """Rows to take of each source. Raises BactrianError if the fixed amounts leave nothing of `total`."""
-        from bactrian.data.curate.mixture import shares
-
-        together = list(zip(self.sources, measured, strict=True))
-        fixed = [None if p.weight else self._fixed(p, source, seed) for p, source in together]
-        if self.total is not None:
-            used = sum(self._used(p, source, count, seed) for (p, source), count in zip(together, fixed, strict=True))
-            if self.total <= used:
-                raise BactrianError(
-                    f"mix: found amounts of {used:,} {self.unit}, which leave nothing of the total of "
-                    f"{self.total:,} for the sources with weights"
-                )
-            split = iter(shares(self.total - used, [p.weight for p in self.sources if p.weight]))
-            fixed = [
-                self._rows_of(p, source, next(split), seed) if count is None else count
-                for (p, source), count in zip(together, fixed, strict=True)
-            ]
-        counts = [count or 0 for count in fixed]
-        if not sum(counts):
-            raise BactrianError("mix: the amounts take no row of any source")
-        return counts
-
-    def _fixed(self, portion: Portion, source: Measured, seed: int) -> int:
-        """Rows that a portion's amount stands for."""
-        if isinstance(portion.amount, int):
-            return self._rows_of(portion, source, portion.amount, seed)
-        count = round((1.0 if portion.amount is None else portion.amount) * len(source.tokens))
-        return min(count, portion.most or count)
-
-    def _rows_of(self, portion: Portion, source: Measured, amount: int, seed: int) -> int:
-        """Rows that a whole number of rows or tokens stands for."""
-        from bactrian.data.curate.mixture import rows_within
-
-        count = rows_within(portion.label, source.tokens, amount, seed) if self.unit == "tokens" else amount
-        return min(count, portion.most or count)
-
-    def _used(self, portion: Portion, source: Measured, count: int | None, seed: int) -> int:
-        """What so many rows come to, in the unit."""
-        from bactrian.data.curate.mixture import draw
-
-        if self.unit == "rows" or not count:
-            return count or 0
-        return int(source.tokens[draw(portion.label, len(source.tokens), count, seed).rows].sum())
+        return source
 
     def _taken(self, number: int, portion: Portion, order: Any, workspace: "Workspace") -> Iterator[tuple[Row, int]]:
         """Each row taken of a source, with its place in the mixture; a repeat has "#2", "#3" … after its id."""
@@ -200,35 +132,24 @@ class Mix(Divisible):
                 yield (row if copy == 1 else {**row, "id": f"{row['id']}#{copy}"}), place
 
     def _mixture(
-        self, measured: Sequence[Measured], drawn: "Sequence[Drawn]", workspace: "Workspace"
+        self, measured: "Sequence[MeasuredSource]", drawn: "Sequence[SourceRows]", workspace: "Workspace"
     ) -> dict[str, Any]:
         """mixture.json."""
+        from bactrian.data.curate.portions import mixture_summary
+
         sources: list[dict[str, Any]] = []
         for portion, source, taken in zip(self.sources, measured, drawn, strict=True):
-            tokens = int(source.tokens[taken.rows].sum())
             sources.append(
                 {
                     "name": portion.label,
                     "capability": portion.capability,
                     "available": len(source.tokens),
                     "rows": len(taken.rows),
-                    "tokens": tokens,
+                    "tokens": int(source.tokens[taken.rows].sum()),
                     "content_hash": workspace.input(portion.data).content_hash,
                 }
             )
-        names = dict.fromkeys(each["capability"] for each in sources if each["capability"])
-        groups = {name: [each for each in sources if each["capability"] == name] for name in names}
-        return {
-            "seed": workspace.seed,
-            "rows": sum(each["rows"] for each in sources),
-            "tokens": sum(each["tokens"] for each in sources),
-            "tokens_counted_by": self.tokenizer or "estimate: 4 bytes a token",
-            "sources": sources,
-            "capabilities": {
-                name: {what: sum(each[what] for each in group) for what in ("rows", "tokens")}
-                for name, group in groups.items()
-            },
-        }
+        return mixture_summary(sources, workspace.seed, self.tokenizer or "estimate: 4 bytes a token")
 
     def parts(self) -> list[tuple[str, ...]]:
         return [tuple(filter(None, (portion.label, portion.capability))) for portion in self.sources]
@@ -263,18 +184,3 @@ class Mix(Divisible):
 
 def _all(portion: Portion) -> bool:
     return portion.amount is None and not portion.weight
-
-
-def table(mixture: Mapping[str, Any]) -> str:
-    """The mixture as a Markdown table."""
-    lines = ["| source | capability | available | rows | tokens |", "|---|---|---|---|---|"]
-    for each in mixture["sources"]:
-        cells = (
-            each["name"],
-            each["capability"] or "",
-            f"{each['available']:,}",
-            f"{each['rows']:,}",
-            f"{each['tokens']:,}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

@@ -3,7 +3,6 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -49,14 +48,9 @@ class Language(RowRule):
     of: Part = "whole"
 
     def flaw(self, row: Row) -> "Flaw | None":
-        from bactrian.data.curate.detectors import language_of
-        from bactrian.data.curate.quality import Flaw
+        from bactrian.data.curate.row_checks import language_flaw, part_of
 
-        language, probability = language_of(part_of(row, self.of))
-        found = f"{language or 'none'}, {probability:.2f}"
-        if language not in self.languages:
-            return Flaw("in another language", found)
-        return None if probability >= self.least else Flaw("language not certain enough", found)
+        return language_flaw(part_of(row, self.of), self.languages, self.least)
 
 
 class Length(RowRule):
@@ -75,21 +69,9 @@ class Length(RowRule):
         return self
 
     def flaw(self, row: Row) -> "Flaw | None":
-        from bactrian.data.curate.quality import Flaw
+        from bactrian.data.curate.row_checks import length_flaw, part_of
 
-        text = part_of(row, self.of)
-        length = self._measured(text)
-        if length < self.least:
-            return Flaw(f"{self.of} shorter than {self.least:,} {self.unit}", f"{length:,}")
-        if self.most is not None and length > self.most:
-            return Flaw(f"{self.of} longer than {self.most:,} {self.unit}", f"{length:,}")
-        return None
-
-    def _measured(self, text: str) -> int:
-        """The length; without an upper limit, where the rest is of no interest, no more than that there is enough."""
-        if self.unit == "characters":
-            return len(text)
-        return len(text.split(None, -1 if self.most is not None else self.least))
+        return length_flaw(part_of(row, self.of), self.of, self.unit, self.least, self.most)
 
 
 class Gopher(RowRule):
@@ -103,6 +85,7 @@ class Gopher(RowRule):
 
     def flaw(self, row: Row) -> "Flaw | None":
         from bactrian.data.curate.quality import gopher_flaw
+        from bactrian.data.curate.row_checks import part_of
 
         flaw = gopher_flaw(part_of(row, self.of), self.least_words, self.most_words, self.repetition)
         return flaw._replace(reason=f"Gopher: {flaw.reason}") if flaw else None
@@ -121,6 +104,7 @@ class C4(Rule):
 
     def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
         from bactrian.data.curate.quality import c4_flaw, c4_lines
+        from bactrian.data.curate.row_checks import part_of
 
         judged: list[Row | Flaw] = []
         for row in rows:
@@ -142,14 +126,10 @@ class Hygiene(RowRule):
     cutoffs: bool = Field(False, description="also drop answers that speak of a knowledge cut-off [OLMo 2]")
 
     def flaw(self, row: Row) -> "Flaw | None":
-        from bactrian.data.curate.hygiene import IDENTITIES, named_cutoff, named_identity
-        from bactrian.data.curate.quality import Flaw
+        from bactrian.data.curate.hygiene import IDENTITIES
+        from bactrian.data.curate.row_checks import identity_flaw
 
-        named = named_identity(row, IDENTITIES if self.identities is None else tuple(self.identities))
-        if named:
-            return Flaw("an answer names another assistant", named)
-        cutoff = named_cutoff(row) if self.cutoffs else ""
-        return Flaw("an answer speaks of its knowledge's date", cutoff) if cutoff else None
+        return identity_flaw(row, IDENTITIES if self.identities is None else tuple(self.identities), self.cutoffs)
 
 
 class Personal(Rule):
@@ -162,23 +142,9 @@ class Personal(Rule):
     most: int = Field(5, ge=0, description="places masked in one row; with more the row is dropped")
 
     def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
-        from bactrian.data.curate.detectors import mask_personal
-        from bactrian.data.curate.quality import Flaw
-        from bactrian.data.io.texts import map_texts
+        from bactrian.data.curate.row_checks import masked
 
-        judged: list[Row | Flaw] = []
-        for row in rows:
-            found: list[str] = []
-
-            def mask(text: str, found: list[str] = found) -> str:
-                masked, new = mask_personal(text, self.kinds)
-                found += new
-                return masked
-
-            masked = map_texts(row, mask)
-            flaw = Flaw(f"personal data in more than {self.most} places", f"{len(found)}")
-            judged.append(masked if len(found) <= self.most else flaw)
-        return judged
+        return [masked(row, self.kinds, self.most) for row in rows]
 
 
 class Pattern(RowRule):
@@ -200,17 +166,13 @@ class Pattern(RowRule):
         return self
 
     def flaw(self, row: Row) -> "Flaw | None":
-        from bactrian.data.curate.quality import Flaw
+        from bactrian.data.curate.row_checks import part_of, pattern_flaw
 
         text = part_of(row, self.of) if self.column is None else str(row.get(self.column) or "")
-        found = ((pattern, match) for pattern in self.patterns if (match := _compiled(pattern).search(text)))
-        pattern, match = next(found, ("", None))
-        if self.drop == "missing":
-            return None if match else Flaw(f"matches none of {', '.join(self.patterns)}", text[:60])
-        return Flaw(f"matches {pattern}", repr(match[0][:60])) if match else None
+        return pattern_flaw(text, tuple(self.patterns), self.drop == "found")
 
 
-class Score(RowRule):
+class ColumnBounds(RowRule):
     """Keeps rows whose column of numbers is within bounds: toxicity, quality, difficulty as scored before."""
 
     rule: Literal["score"]
@@ -226,16 +188,9 @@ class Score(RowRule):
         return self
 
     def flaw(self, row: Row) -> "Flaw | None":
-        from bactrian.data.curate.quality import Flaw
+        from bactrian.data.curate.row_checks import number_flaw
 
-        value = row.get(self.column)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            return Flaw(f"no number in column {self.column}") if self.missing == "drop" else None
-        if self.least is not None and value < self.least:
-            return Flaw(f"{self.column} below {self.least}", f"{value:.4g}")
-        if self.most is not None and value > self.most:
-            return Flaw(f"{self.column} above {self.most}", f"{value:.4g}")
-        return None
+        return number_flaw(row, self.column, self.least, self.most, self.missing == "drop")
 
 
 class Classifier(Rule):
@@ -250,6 +205,7 @@ class Classifier(Rule):
     def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
         from bactrian.data.curate.detectors import classifier_scores
         from bactrian.data.curate.quality import Flaw
+        from bactrian.data.curate.row_checks import part_of
 
         scores = classifier_scores(inputs[self.model], [part_of(row, self.of) for row in rows], self.label)
         return [
@@ -259,18 +215,6 @@ class Classifier(Rule):
 
 
 AnyRule = Annotated[
-    Language | Length | Gopher | C4 | Hygiene | Personal | Pattern | Score | Classifier, Field(discriminator="rule")
+    Language | Length | Gopher | C4 | Hygiene | Personal | Pattern | ColumnBounds | Classifier,
+    Field(discriminator="rule"),
 ]
-
-
-def part_of(row: Row, part: str) -> str:
-    """The text of a row that a rule looks at."""
-    from bactrian.data.io import texts
-
-    read = {"whole": texts.whole_text, "prompt": texts.prompt_text, "answer": texts.answer_text}
-    return read.get(part, texts.trace_text)(row)
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)

@@ -14,7 +14,7 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
-    from bactrian.data.curate.selection import Pool
+    from bactrian.data.curate.selection import CandidatePool
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
@@ -82,8 +82,8 @@ class Select(Stage):
         write_account(workspace.output, tally, domains=table)
         say(f"select: {len(taken):,} of {len(pool):,} rows, {len(domains[1])} of {len(table)} domains")
 
-    def _pool(self, workspace: "Workspace") -> "Pool":
-        from bactrian.data.curate.selection import Pool, clusters
+    def _pool(self, workspace: "Workspace") -> "CandidatePool":
+        from bactrian.data.curate.selection import CandidatePool, clusters
         from bactrian.data.io.parallel import map_rows
 
         path = workspace.input(self.data).path
@@ -95,9 +95,9 @@ class Select(Stage):
         lengths, domains, texts, passed = (list(column) for column in zip(*seen, strict=True))
         if self.clusters:
             domains = clusters(texts, self.clusters, workspace.seed)
-        return Pool(domains, lengths, [number for number, each in enumerate(passed) if each])
+        return CandidatePool(domains, lengths, [number for number, each in enumerate(passed) if each])
 
-    def _taken(self, pool: "Pool", seed: int) -> list[int]:
+    def _taken(self, pool: "CandidatePool", seed: int) -> list[int]:
         from bactrian.data.curate.selection import any_of, at_random, by_domain, halving, longest
 
         if self.by == "random":

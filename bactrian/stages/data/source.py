@@ -53,7 +53,7 @@ class Provenance(Settings):
     note: str = Field("", description="what else a reader should know")
 
 
-class Source(Stage):
+class DataSource(Stage):
     """Rows from a file, folder, pattern or data set of the Hub, whatever their layout, in the form of ours.
 
     Each row is kept, repaired, or dropped for a reason; all are counted, and those that were dropped are listed with

@@ -1,13 +1,12 @@
 """Stage `annotate`: answers rated by a judge, aspect by aspect."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.members import Server, local_responder
+from bactrian.stages.judge.judge_refs import ModelServer, responder
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
 from bactrian.store.manifest import Kind
 
@@ -33,7 +32,7 @@ class Annotate(Stage):
 
     data: DataRef = Field(description="rows of `respond`")
     judge: ModelRef | None = Field(None, description="language model that judges")
-    server: Server | None = Field(None, description="one behind a server, in its place")
+    server: ModelServer | None = Field(None, description="one behind a server, in its place")
     aspects: list[AspectName] = Field(
         ["helpfulness", "instruction_following", "honesty", "truthfulness"], min_length=1, description="what is rated"
     )
@@ -53,41 +52,32 @@ class Annotate(Stage):
         from bactrian.data.io.files import read_rows
         from bactrian.data.io.journal import Journal
         from bactrian.data.io.writer import RowWriter
+        from bactrian.judge.annotation import check_answers
         from bactrian.progress import say
 
         path = workspace.input(self.data).path
         rows = read_rows(path)
-        for number, row in enumerate(rows, 1):
-            if not isinstance(row.get("answers"), list):
-                raise BactrianError(
-                    f"{path}, row {number}, field 'answers': found {row.get('answers')!r:.40}, expected what `respond` "
-                    f"leaves"
-                )
+        check_answers(rows, str(path))
         with Journal(workspace.scratch / "judgements.jsonl") as journal:
             self._judge(workspace, rows, journal)
-            said = dict(journal.found)
+            replies = dict(journal.found)
+        rated = [self._rated(number, row, replies, workspace.seed) for number, row in enumerate(rows)]
         wanted = sum(len(row["answers"]) for row in rows) * len(self.aspects)
-        made = [self._rated(number, row, said, workspace.seed) for number, row in enumerate(rows)]
-        read = sum(len(answer["ratings"]) for row in made for answer in row["answers"])
-        if wanted - read > self.unread * wanted:
-            shown = next((reply["text"] for reply in said.values()), "")
-            raise BactrianError(
-                f"annotate: {wanted - read:,} of {wanted:,} ratings are missing or cannot be read, more than unread "
-                f"({self.unread:g}) allows; a judgement: {shown[:200]!r}"
-            )
+        read = sum(len(answer["ratings"]) for row in rated for answer in row["answers"])
+        self._check_read(wanted, read, replies)
         card = f"# Rated answers\n\nJudge: {self._label()}; {', '.join(self.aspects)}"
         with RowWriter(workspace.output, card) as writer:
-            for row in made:
+            for row in rated:
                 writer.write(row)
         for licence in writer.licences:
             workspace.add_licence(licence)
-        scores = [answer["score"] for row in made for answer in row["answers"] if "score" in answer]
+        scores = [answer["score"] for row in rated for answer in row["answers"] if "score" in answer]
         workspace.metrics.update(
             answers=float(wanted // len(self.aspects)),
             ratings=float(read),
             unread=float(wanted - read),
             score=sum(scores) / max(1, len(scores)),
-            tokens=float(sum(reply["tokens"] for reply in said.values())),
+            tokens=float(sum(reply["tokens"] for reply in replies.values())),
         )
         say(f"annotate: {read:,} of {wanted:,} ratings read; mean score {sum(scores) / max(1, len(scores)):.2f}")
 
@@ -96,80 +86,43 @@ class Annotate(Stage):
 
     def _judge(self, workspace: "Workspace", rows: Sequence[Row], journal: "Journal") -> None:
         """Have every judgement written that the journal lacks."""
-        from bactrian.generate.respond import Ask, Reply
-        from bactrian.progress import progress
+        from bactrian.generate.chat_request import ChatRequest
+        from bactrian.generate.kept import ask_missing
+        from bactrian.judge.annotation import row_question
 
-        places = [(number, aspect) for number, row in enumerate(rows) if row["answers"] for aspect in self.aspects]
-        lacking = [place for place in places if "/".join(map(str, place)) not in journal.found]
-        if not lacking:
-            return
-        asked = [
-            Ask(
-                ({"role": "user", "content": self._question(rows[number], aspect, workspace.seed)},),
-                f"annotate: row {rows[number]['id']}, {aspect}",
-                0,
-                self.max_new_tokens,
-                0.0,
+        requests = {
+            f"{number}/{aspect}": ChatRequest(
+                ({"role": "user", "content": row_question(row, aspect, workspace.seed)},),
+                f"annotate: row {row['id']}, {aspect}",
+                max_new_tokens=self.max_new_tokens,
+                temperature=0.0,
             )
-            for number, aspect in lacking
-        ]
-        local = str(self.judge)
-        judge = self.server.responder() if self.server else local_responder(workspace, local, self.rows_at_once)
-        with progress("annotate", total=len(places), unit="judgement", done=len(places) - len(lacking)) as bar:
+            for number, row in enumerate(rows)
+            if row["answers"]
+            for aspect in self.aspects
+        }
+        ask_missing(
+            requests,
+            journal,
+            lambda: responder(workspace, self.judge, self.server, self.rows_at_once),
+            "annotate",
+            "judgement",
+        )
 
-            def note(place: int, reply: Reply) -> None:
-                journal.put(
-                    "/".join(map(str, lacking[place])),
-                    {"text": reply.text, "tokens": reply.tokens, "fault": reply.fault},
-                )
-                bar.advance()
+    def _rated(self, number: int, row: Row, replies: Mapping[str, Row], seed: int) -> Row:
+        from bactrian.judge.annotation import rated_row
 
-            judge.answer(asked, note)
+        aspects: list[str] = [*self.aspects] if row["answers"] else []
+        return rated_row(row, {name: replies[f"{number}/{name}"] for name in aspects}, self._label(), seed)
 
-    def _order(self, row: Row, aspect: str, seed: int) -> list[int]:
-        from bactrian.judge.aspects import shuffled
-
-        return shuffled(len(row["answers"]), seed, str(row["id"]), aspect)
-
-    def _question(self, row: Row, aspect: AspectName, seed: int) -> str:
-        from bactrian.judge.aspects import ASPECTS, question
-        from bactrian.judge.models import spoken
-
-        texts = [row["answers"][place]["text"] for place in self._order(row, aspect, seed)]
-        return question(ASPECTS[aspect], spoken(row["messages"]), texts)
-
-    def _rated(self, number: int, row: Row, said: Mapping[str, Row], seed: int) -> Row:
-        """The row with each answer's ratings (one without a number does not apply) and score, and all judgements."""
-        from bactrian.judge.aspects import read, score
-
-        ratings: list[list[Row]] = [[] for _ in row["answers"]]
-        judgements = []
-        for aspect in self.aspects if row["answers"] else ():
-            reply, order = said[f"{number}/{aspect}"], self._order(row, aspect, seed)
-            judgements.append(
-                {
-                    "aspect": aspect,
-                    "judge": self._label(),
-                    "order": json.dumps(order),
-                    "raw": reply["text"] or reply["fault"],
-                }
+    def _check_read(self, wanted: int, read: int, replies: Mapping[str, Row]) -> None:
+        """Raises BactrianError where more ratings cannot be read than `unread` allows."""
+        if wanted - read > self.unread * wanted:
+            shown = next((reply["text"] for reply in replies.values()), "")
+            raise BactrianError(
+                f"annotate: {wanted - read:,} of {wanted:,} ratings are missing or cannot be read, more than unread "
+                f"({self.unread:g}) allows; a judgement: {shown[:200]!r}"
             )
-            for place, found in zip(order, read(reply["text"], len(order)), strict=True):
-                if not found.unread:
-                    ratings[place].append(
-                        {
-                            "aspect": aspect,
-                            "rating": found.rating,
-                            "rationale": found.rationale,
-                            "kinds": json.dumps(found.kinds),
-                        }
-                    )
-        answers = []
-        for answer, mine in zip(row["answers"], ratings, strict=True):
-            known: dict[str, int | None] = {rating["aspect"]: rating["rating"] for rating in mine}
-            mean = score([known.get(aspect) for aspect in self.aspects])
-            answers.append({**answer, "ratings": mine} | ({} if mean is None else {"score": mean}))
-        return {**row, "answers": answers, "judgements": judgements}
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data = inputs.get(self.data, Facts())

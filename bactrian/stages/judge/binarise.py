@@ -55,7 +55,7 @@ class Binarise(Stage):
     def _pairs(self, row: Row, where: str, seed: int, tally: "Tally") -> list[Row]:
         from random import Random
 
-        from bactrian.data.curate.scored_pairs import Scored, binarise
+        from bactrian.judge.pairwise import ScoredAnswer, pair_row, preferences
 
         if not isinstance(row.get("answers"), list) or not isinstance(row.get("judgements"), list):
             raise BactrianError(
@@ -64,11 +64,11 @@ class Binarise(Stage):
             )
         rated = [answer for answer in row["answers"] if isinstance(answer.get("score"), float | int)]
         usable = [
-            Scored(answer["text"], float(answer["score"]), answer)
+            ScoredAnswer(answer["text"], float(answer["score"]), answer)
             for answer in rated
             if self.cut_off or answer["finish"] == "stop"
         ]
-        found = binarise(usable, Random(f"binarise/{seed}/{row['id']}"), self.pairs_per_prompt, self.margin)
+        found = preferences(usable, Random(f"binarise/{seed}/{row['id']}"), self.pairs_per_prompt, self.margin)
         if not found:
             few = "fewer than two answers are rated and whole"
             tally.drop(few if len(usable) < 2 else "no two answers differ enough in score", str(row["id"]))
@@ -76,22 +76,16 @@ class Binarise(Stage):
         tally.keep()
         judge = row["judgements"][0]["judge"] if row["judgements"] else "?"
         return [
-            {
-                "id": f"{row['id']}-{number}",
-                "prompt": row["messages"],
-                "chosen": [{"role": "assistant", "content": chosen.text}],
-                "rejected": [{"role": "assistant", "content": rejected.text}],
-                "chosen_model": chosen.origin["model"],
-                "rejected_model": rejected.origin["model"],
-                "chosen_score": chosen.score,
-                "rejected_score": rejected.score,
-                "chosen_ratings": json.dumps(chosen.origin["ratings"], ensure_ascii=False),
-                "rejected_ratings": json.dumps(rejected.origin["ratings"], ensure_ascii=False),
-                "judge": judge,
-                "judgements": json.dumps(row["judgements"], ensure_ascii=False),
-                "source": row["source"],
-                "license": row["license"],
-            }
+            pair_row(
+                row,
+                number,
+                chosen,
+                rejected,
+                chosen_ratings=json.dumps(chosen.origin["ratings"], ensure_ascii=False),
+                rejected_ratings=json.dumps(rejected.origin["ratings"], ensure_ascii=False),
+                judge=judge,
+                judgements=json.dumps(row["judgements"], ensure_ascii=False),
+            )
             | ({"use": row["use"]} if "use" in row else {})
             for number, (chosen, rejected) in enumerate(found)
         ]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.members import Server, local_responder
+from bactrian.stages.judge.judge_refs import ModelServer, responder
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
     from bactrian.data.io.journal import Journal
-    from bactrian.generate.respond import Responder
+    from bactrian.generate.chat_request import Responder
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
@@ -33,7 +33,7 @@ class Respond(Stage):
 
     prompts: DataRef = Field(description="problems, conversations or pairs: their prompts are answered")
     pool: list[ModelRef] = Field([], description="models of which some answer each prompt")
-    servers: list[Server] = Field([], description="more of them, behind servers")
+    servers: list[ModelServer] = Field([], description="more of them, behind servers")
     always: list[ModelRef] = Field([], description="models that answer every prompt")
     per_prompt: int = Field(4, ge=0, description="models drawn for each prompt from pool and servers")
     samples: int = Field(1, ge=1, description="answers of each model to a prompt")
@@ -114,25 +114,17 @@ class Respond(Stage):
 
     def _responder(self, workspace: "Workspace", label: str) -> "Responder":
         served = {server.label: server for server in self.servers}
-        return served[label].responder() if label in served else local_responder(workspace, label, self.rows_at_once)
+        return responder(workspace, label, served.get(label), self.rows_at_once)
 
     def _answers(
         self, workspace: "Workspace", label: str, rows: Sequence[Row], mine: Sequence[int], journal: "Journal"
     ) -> None:
         """Have one model answer what the journal lacks of it."""
-        from bactrian.generate.respond import Ask, Reply
-        from bactrian.progress import progress
+        from bactrian.generate.chat_request import ChatRequest
+        from bactrian.generate.kept import ask_missing
 
-        places = [
-            (number, sample)
-            for number in mine
-            for sample in range(self.samples)
-            if key(number, label, sample) not in journal.found
-        ]
-        if not places:
-            return
-        asked: list[Ask] = [
-            Ask(
+        requests = {
+            key(number, label, sample): ChatRequest(
                 tuple(rows[number]["messages"]),
                 f"respond: {label}: prompt {rows[number]['id']}",
                 (workspace.seed * SEEDS_APART + number) * SEEDS_APART % 2**31 + sample,
@@ -140,18 +132,10 @@ class Respond(Stage):
                 self.temperature,
                 self.top_p,
             )
-            for number, sample in places
-        ]
-        total = len(mine) * self.samples
-        with progress(f"respond · {label}", total=total, unit="answer", done=total - len(places)) as bar:
-
-            def note(place: int, reply: Reply) -> None:
-                number, sample = places[place]
-                said = {"text": reply.text, "finish": reply.finish, "tokens": reply.tokens, "fault": reply.fault}
-                journal.put(key(number, label, sample), said)
-                bar.advance()
-
-            self._responder(workspace, label).answer(asked, note)
+            for number in mine
+            for sample in range(self.samples)
+        }
+        ask_missing(requests, journal, lambda: self._responder(workspace, label), f"respond · {label}", "answer")
 
     @staticmethod
     def _answer(label: str, sample: int, reply: Row) -> Row | None:

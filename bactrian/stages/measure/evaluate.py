@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.judged import Judged
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.judge.judge_refs import (
+    JudgeField,
+    JudgeServerField,
+    RewardModelField,
+    check_one_judge,
+    judges,
+    judges_known_as,
+)
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -24,7 +31,7 @@ LONGEST = 256
 """Tokens of an answer to a problem, where nothing is said."""
 
 
-class Evaluate(Judged):
+class Evaluate(Stage):
     """Scores of models on problem sets and on suites of public tasks, with intervals, and paired tests between models.
 
     Answers are kept by content, question by question: a run that was killed goes on where it was, and a further model,
@@ -36,6 +43,9 @@ class Evaluate(Judged):
     makes: ClassVar[Kind] = Kind.RESULTS
     labels_inputs: ClassVar[bool] = True
 
+    judge: JudgeField = None
+    judge_server: JudgeServerField = None
+    reward_model: RewardModelField = None
     models: dict[str, ModelRef] | list[ModelRef] = Field(description="models in the order in which they were made")
     data: DataRef | None = Field(None, description="the problems; for several sets use problems")
     problems: dict[str, DataRef] = Field({}, description="name → problems")
@@ -90,6 +100,7 @@ class Evaluate(Judged):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        check_one_judge(self)
         if not self.models:
             raise ValueError("models: expected at least one")
         if self.data is not None and self.problems:
@@ -223,14 +234,11 @@ class Evaluate(Judged):
             return require(tasks, pool, memos)
 
     def _judges(self, problems: "Sequence[Loaded]", workspace: "Workspace") -> "dict[str, Judge]":
-        found = self.judges(workspace, (row for loaded in problems for row in loaded.asked))
-        if self.classifier is None:
-            return found
-        from bactrian.generate.respond import LocalResponder
-        from bactrian.judge.models import ComplianceJudge
+        from bactrian.judge.panel import open_judges
 
-        engine = self._engine(workspace.input(self.classifier).path, workspace)
-        return found | {"compliance_model": ComplianceJudge(LocalResponder(engine))}
+        found = judges(workspace, self, (row for loaded in problems for row in loaded.asked), self.name)
+        models = {"compliance_model": workspace.input(self.classifier).path} if self.classifier else {}
+        return found | open_judges(models, workspace.hardware, template=self.template, rows=self.batch_rows)
 
     def _asker(self, tasks: "Sequence[Loaded]", pool: "Pool", workspace: "Workspace") -> "Asker":
         from bactrian.evaluate.evaluation import Asker
@@ -243,7 +251,7 @@ class Evaluate(Judged):
             lambda folder: self._engine(folder, workspace),
             None if self.format == "auto" else self.format,
             self.template,
-            (*self.judges_known_as(workspace), *classifier),
+            (*judges_known_as(workspace, self), *classifier),
             [workspace.input(ref).path for ref in self.train],
         )
 

@@ -1,22 +1,45 @@
 """Stage `ppo`: reinforcement learning with a value model, from verifiers, a reward model, or both."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.rl.watching import Watching
+from bactrian.stages.judge.judge_refs import judges
+from bactrian.stages.rl.settings import PPORewardSettings, WatchSettings
+from bactrian.stages.rl.watching import held_out_rows, look_at, problem_rows, train_watched
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.train.options import PPOOptions
+from bactrian.stages.tune.training import (
+    TrainingStage,
+    adapter_of,
+    equip,
+    forecast,
+    make_ready,
+    quantised,
+    read_model,
+    start_of,
+)
+from bactrian.train.options import (
+    AdapterField,
+    CriticSettings,
+    LearningRate,
+    MaxNewTokens,
+    PPOUpdate,
+    ProblemsPerStep,
+    Samples,
+    SamplingSettings,
+    Steps,
+    Temperature,
+    Warmup,
+)
 
 if TYPE_CHECKING:
     from bactrian.model.language_model import LanguageModel
     from bactrian.model.reward_model import RewardModel
     from bactrian.store.artifact import Workspace
-    from bactrian.train.loop import Settings as LoopSettings
 
 
-class PPO(Watching, PPOOptions):
+class PPO(TrainingStage):
     """Proximal policy optimisation [Schulman et al. 2017] as Tülu 2.5 and Tülu 3 used it (docs/methods.md).
 
     A token's reward is −kl × (log π − log π_ref); at the answer's last token comes the answer's own:
@@ -32,47 +55,56 @@ class PPO(Watching, PPOOptions):
     value: ModelRef | None = Field(
         None, description="a reward model that the value model starts from; by default the policy with a head of zeros"
     )
-    reward_model: ModelRef | None = Field(
-        None, description="adds reward_weight × its reward; also scores rows of dataset reward_model"
-    )
-    reward_weight: float = Field(0.0, ge=0, description="of the reward model's reward, on its own scale")
-    verifier_weight: float = Field(10.0, ge=0, description="of the verifier's score in [0, 1]")
-    steps: int = Field(100, ge=1, description="of sampling and updating")
-    samples: int = Field(1, ge=1, description="answers to each problem")
-    rows_at_once: int = Field(64, ge=1, description="answers sampled side by side")
-    verify_timeout: float = Field(10.0, gt=0, description="seconds for one slow verification")
-    learning_rate: float = Field(3e-7, gt=0, description="peak of the schedule")
-    value_learning_rate: float | None = Field(
-        None, gt=0, description="peak for the value model; by default the policy's"
-    )
-    warmup: float = Field(0.0, ge=0, lt=1, description="share of the updates over which the rate rises")
+    steps: Steps = 100
+    problems_per_step: ProblemsPerStep = 32
+    samples: Samples = 1
+    max_new_tokens: MaxNewTokens = 256
+    temperature: Temperature = 1.0
+    epochs: int = Field(4, ge=1, description="passes over the answers of a step")
+    learning_rate: LearningRate = 3e-7
+    warmup: Warmup = 0.0
+    kl: float = Field(0.05, ge=0, description="of the KL estimate in each token's reward; 0 loads no reference")
+    update: PPOUpdate = Field(default_factory=PPOUpdate, description="how the policy is moved")
+    critic: CriticSettings = Field(default_factory=CriticSettings, description="how the value model learns")
+    sampling: SamplingSettings = Field(default_factory=SamplingSettings, description="how answers are sampled")
+    reward: PPORewardSettings = Field(default_factory=PPORewardSettings, description="what an answer is worth")
+    watch: WatchSettings = Field(default_factory=WatchSettings, description="looks at held-out problems")
+    adapter: AdapterField = None
 
     @model_validator(mode="after")
     def _policy_moves(self) -> Self:
-        if self.value_warmup >= self.steps:
-            raise ValueError(f"value_warmup: found {self.value_warmup}, expected fewer than steps ({self.steps})")
+        if (alone := self.critic.value_warmup) >= self.steps:
+            raise ValueError(f"critic.value_warmup: found {alone}, expected fewer than steps ({self.steps})")
         return self
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.generate.engines import open_engine
-        from bactrian.stages.rl.rlvr import VerifiedSampler
-        from bactrian.stages.rl.watching import HeldOut
         from bactrian.train.reward_modelling import MixedReward
-        from bactrian.train.rl import actor_critic
+        from bactrian.train.rl.actor_critic import ActorCritic
+        from bactrian.train.rl.sampling import VerifiedSampler
         from bactrian.verify import Pool
 
-        rows = self.problem_rows(workspace, self.data)
-        apart = self.held_out_rows(workspace, rows, workspace.input(self.data).name)
-        model = self.read(workspace, self.model)
-        judge = self._reward_model(workspace, self.reward_model) if self.reward_model and self.reward_weight else None
+        r = self.reward
+        rows = problem_rows(workspace, self.data)
+        apart = held_out_rows(workspace, self.watch, rows, self.data)
+        model = read_model(workspace, self, self.model)
+        judge = self._reward_model(workspace, r.reward_model) if r.reward_model and r.reward_weight else None
         value = self._value(workspace, model, judge)
-        self.prepare(workspace, model, self.model)
-        self.equip(workspace, value, self.value or self.model)
-        assess = MixedReward(self.verifier_weight, judge, self.reward_weight, self.micro_tokens)
-        with Pool(2, self.verify_timeout, self.judges(workspace, [*rows, *apart])) as pool:
-            engine = open_engine(model, workspace.hardware, rows=self.rows_at_once)
-            sampler = VerifiedSampler(self, engine, rows, pool, workspace.seed)
-            task = actor_critic.PPO(
+        make_ready(workspace, self, model, self.model)
+        equip(workspace, self, value, self.value or self.model)
+        assess = MixedReward(r.verifier_weight, judge, r.reward_weight, self.memory.micro_tokens)
+        engine = open_engine(model, workspace.hardware, rows=self.sampling.rows_at_once)
+        with Pool(2, r.verify_timeout, judges(workspace, r, [*rows, *apart], self.name)) as pool:
+            sampler = VerifiedSampler(
+                engine,
+                rows,
+                pool,
+                workspace.seed,
+                samples=self.samples,
+                max_new_tokens=self.max_new_tokens,
+                temperature=self.temperature,
+            )
+            task = ActorCritic(
                 model,
                 value,
                 sampler,
@@ -81,23 +113,24 @@ class PPO(Watching, PPOOptions):
                 self,
                 steps=self.steps,
                 seed=workspace.seed,
-                reference=self.reference(workspace, model, self.model) if self.kl else None,
+                reference=start_of(workspace, self, model, self.model) if self.kl else None,
             )
-            look = HeldOut(engine, apart, pool, self.max_new_tokens) if apart else None
-            self.train_watched(workspace, model, task, look, trained=task)
+            look = look_at(engine, apart, pool, self.max_new_tokens)
+            train_watched(workspace, self, self.watch, model, task, look, trained=task, rates=self._rates())
 
-    def _settings(self, **changes: Any) -> "LoopSettings":
-        faster = {} if self.value_learning_rate is None else {"value.": self.value_learning_rate / self.learning_rate}
-        return super()._settings(rates=faster, **changes)
+    def _rates(self) -> dict[str, float]:
+        """The value model's learning rate, as a multiple of the policy's, where it has one of its own."""
+        own = self.critic.value_learning_rate
+        return {} if own is None else {"value.": own / self.learning_rate}
 
     def _value(self, workspace: "Workspace", model: "LanguageModel", judge: "RewardModel | None") -> "RewardModel":
         """What the value model starts from. Where adapters are trained, it is on weights that are there already."""
         from bactrian.model.reward_model import RewardModel
 
-        shared = self.adapter is not None
+        shared = adapter_of(self) is not None
         if self.value is None:
             return RewardModel.of(model, workspace.seed, shared=shared, blank=True)
-        if shared and judge is not None and self.value == self.reward_model:
+        if shared and judge is not None and self.value == self.reward.reward_model:
             return judge.twin()
         return self._reward_model(workspace, self.value)
 
@@ -105,11 +138,11 @@ class PPO(Watching, PPOOptions):
         from bactrian.model.scorers import open_scorer
 
         folder = workspace.input(ref).path
-        return open_scorer(folder, workspace.hardware, template=self.template, quantised=self.quantised)
+        return open_scorer(folder, workspace.hardware, template=self.template, quantised=quantised(self))
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         parameters = inputs[self.model].parameters
         tokens = self.steps * self.problems_per_step * self.samples * min(self.max_new_tokens, 100)
-        flops = (2 + 4 + 2 + 12 * self.epochs) * parameters * tokens  # sampling, old, reference, both models' updates
-        memory = self.memory(2 * parameters, tokens, frozen=0 if self.adapter else 2 * parameters)
-        return Forecast(tokens, flops, memory, Facts(parameters=parameters))
+        flops = 2 + 4 + 2 + 12 * self.epochs  # sampling, old, reference, both models' updates
+        frozen = 0 if adapter_of(self) else 2 * parameters
+        return forecast(self, parameters, tokens, flops, frozen=frozen, models=2)

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import Facts, Forecast, ModelRef, Stage
-from bactrian.stages.tune.training import CHECKPOINTS
+from bactrian.stages.tune.training import TrainingStage
 from bactrian.store.hashes import METRICS, files_below
 from bactrian.store.manifest import MANIFEST, Kind
+from bactrian.train.options import CHECKPOINTS
 
 if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
@@ -33,11 +34,13 @@ class Checkpoint(Stage):
         trained = steps.get(self.model)
         if trained is None or trained.makes is not Kind.MODEL:
             return []
-        every, steps_made = getattr(trained, "keep_every", None), getattr(trained, "steps", None)
+        every = trained.checkpoints.keep_every if isinstance(trained, TrainingStage) else None
         if every is None:
             return [(("model",), f'"{self.model}", a step without keep_every', "one that trains with it")]
         # with keep: best the model may be an earlier one, so the last is left too
-        end = None if steps_made is None else steps_made + (getattr(trained, "keep", None) == "best")
+        steps_made = getattr(trained, "steps", None)
+        best = getattr(getattr(trained, "watch", None), "keep", None) == "best"
+        end = None if steps_made is None else steps_made + best
         if self.step % every or (end is not None and self.step >= end):
             until = "" if end is None else f", below {end}"
             return [(("step",), str(self.step), f"a multiple of {every}, the keep_every of {self.model}{until}")]

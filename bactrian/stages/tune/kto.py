@@ -8,7 +8,16 @@ from pydantic import Field
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.pairs import remembered
-from bactrian.stages.tune.training import Tuning
+from bactrian.stages.tune.training import (
+    TrainingStage,
+    forecast,
+    load_model,
+    rows_of,
+    start_hash,
+    tokens_of,
+    train_model,
+)
+from bactrian.train.options import AdapterField, Epochs, LearningRate, Warmup
 
 if TYPE_CHECKING:
     from bactrian.chat import ChatTemplate
@@ -16,7 +25,7 @@ if TYPE_CHECKING:
     from bactrian.train.unpaired import Opinion
 
 
-class KTO(Tuning):
+class KTO(TrainingStage):
     """Tuning on single answers that are labelled good or bad [Ethayarajh et al. 2024].
 
     The baseline against which an answer counts as better or worse is the step's mean log-ratio of answers put under
@@ -30,29 +39,25 @@ class KTO(Tuning):
     beta: float = Field(0.1, gt=0, description="inverse temperature of the implicit reward")
     desirable_weight: float = Field(1.0, gt=0, description="of good answers; balance it against their number")
     undesirable_weight: float = Field(1.0, gt=0, description="of bad answers")
-    learning_rate: float = Field(5e-7, gt=0, description="peak of the schedule")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the updates over which the rate rises")
-    epochs: float = Field(1.0, gt=0, description="passes over the answers")
+    learning_rate: LearningRate = 5e-7
+    warmup: Warmup = 0.1
+    epochs: Epochs = 1.0
     batch_size: int = Field(32, ge=2, description="answers per optimiser step")
     max_length: int = Field(2048, ge=2, description="tokens; longer conversations are dropped, and counted")
+    adapter: AdapterField = None
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.data.io.files import read_rows
-        from bactrian.data.io.rows import licences
         from bactrian.train.unpaired import Unpaired, reference_sums
 
-        source = workspace.input(self.data)
-        rows = read_rows(source.path, "conversation")
-        for licence in licences(rows):
-            workspace.add_licence(licence)
-        model = self.load(workspace, self.model)
-        opinions = self._opinions(rows, str(source.path), model.template, workspace)
+        path, rows = str(workspace.input(self.data).path), rows_of(workspace, self.data, "conversation")
+        model = load_model(workspace, self, self.model)
+        opinions = self._opinions(rows, path, model.template, workspace)
         reference = remembered(
             workspace,
-            lambda journal: reference_sums(model, opinions, self.micro_tokens, journal),
-            model=self.start_hash(workspace, self.model),
+            lambda journal: reference_sums(model, opinions, self.memory.micro_tokens, journal),
+            model=start_hash(workspace, self, self.model),
             tokens=[(o.prompt, o.answer) for o in opinions],
-            micro_tokens=self.micro_tokens,
+            micro_tokens=self.memory.micro_tokens,
         )
         task = Unpaired(
             model,
@@ -64,9 +69,9 @@ class KTO(Tuning):
             batch=self.batch_size,
             epochs=self.epochs,
             seed=workspace.seed,
-            micro_tokens=self.micro_tokens,
+            micro_tokens=self.memory.micro_tokens,
         )
-        self.train(workspace, model, task)
+        train_model(workspace, self, model, task)
 
     def _opinions(
         self, rows: list[dict[str, Any]], path: str, template: "ChatTemplate", workspace: "Workspace"
@@ -99,8 +104,5 @@ class KTO(Tuning):
         return opinions
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        model, data = inputs[self.model], inputs[self.data]
-        tokens = data.rows * self.epochs * (data.tokens_per_row or 200)
-        memory = self.memory(model.parameters, tokens)
-        flops = (6 + 2 + 4 / self.epochs) * model.parameters * tokens
-        return Forecast(tokens, flops, memory, Facts(parameters=model.parameters))
+        tokens = tokens_of(inputs[self.data], self.epochs)
+        return forecast(self, inputs[self.model].parameters, tokens, flops_a_token=6 + 2 + 4 / self.epochs)

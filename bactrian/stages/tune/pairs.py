@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from bactrian.chat import ChatTemplate
     from bactrian.data.io.journal import Journal
     from bactrian.store.artifact import Workspace
-    from bactrian.train.preference import Pair
+    from bactrian.train.preference import PreferencePair
 
 Row = dict[str, Any]
 
 
 def token_pairs(
     stage: str, rows: list[Row], path: str, template: "ChatTemplate", max_length: int, workspace: "Workspace"
-) -> "tuple[list[Pair], list[Row]]":
+) -> "tuple[list[PreferencePair], list[Row]]":
     """Each row's prompt and answers as token ids, and the rows that they are of.
 
     Rows with a side that is too long, or with two equal sides, are dropped and counted.
@@ -29,7 +29,7 @@ def token_pairs(
     from bactrian.chat import prompt_ids, render_answer
     from bactrian.data.io.tally import Tally
     from bactrian.progress import say
-    from bactrian.train.preference import Pair
+    from bactrian.train.preference import PreferencePair
 
     pairs, kept, tally = [], [], Tally()
     for i, row in enumerate(rows, 1):
@@ -43,7 +43,7 @@ def token_pairs(
         else:
             tally.keep()
             chosen, rejected = (tuple(side[len(prompt) :]) for side in sides)
-            pairs.append(Pair(tuple(prompt), chosen, rejected))
+            pairs.append(PreferencePair(tuple(prompt), chosen, rejected))
             kept.append(row)
     say(f"{stage}: {tally}")
     workspace.metrics.update(tally.counts())

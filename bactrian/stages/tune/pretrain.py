@@ -6,13 +6,33 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast
-from bactrian.stages.tune.training import LongRows, Training
+from bactrian.stages.tune.supervised import train_on_rows
+from bactrian.stages.tune.training import Row, TrainingStage, forecast, make_ready, rows_of, tokens_of
+from bactrian.train.options import (
+    Betas,
+    Epochs,
+    LearningRate,
+    OptimiserSettings,
+    ScheduleName,
+    TooLong,
+    WeightDecay,
+)
 
 if TYPE_CHECKING:
+    from bactrian.chat import Rendered
+    from bactrian.data.io.tally import Tally
+    from bactrian.model.language_model import LanguageModel
     from bactrian.store.artifact import Workspace
 
 
-class Pretrain(Training, LongRows):
+class PretrainOptimiser(OptimiserSettings):
+    """AdamW as it is used from the first token."""
+
+    weight_decay: WeightDecay = 0.1
+    betas: Betas = (0.9, 0.95)
+
+
+class Pretrain(TrainingStage):
     """Next-token training of a new decoder on plain texts, with a tokenizer made from them.
 
     The tokenizer knows every word of the corpus and single digits, so it is for small, closed languages. The
@@ -30,33 +50,44 @@ class Pretrain(Training, LongRows):
     heads: int = Field(5, ge=1, description="attention heads; must divide hidden_size")
     intermediate_size: int = Field(448, ge=8, description="width of each gate of the MLP")
     context: int = Field(512, ge=16, description="longest sequence, tokens")
-    epochs: float = Field(1.0, gt=0, description="passes over the data")
+    epochs: Epochs = 1.0
     batch_size: int = Field(64, ge=1, description="texts per optimiser step")
-    learning_rate: float = Field(2e-3, gt=0, description="peak of the schedule")
-    schedule: Literal["linear", "cosine", "constant", "anneal"] = Field("cosine", description="after the warm-up")
-    weight_decay: float = Field(0.1, ge=0, description="of matrices; never of embeddings and norms")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's decay rates")
+    learning_rate: LearningRate = 2e-3
+    schedule: ScheduleName = "cosine"
     floor: float = Field(0.1, ge=0, le=1, description="where the cosine ends, as a share of the peak")
+    too_long: TooLong = "cut"
+    optimiser: PretrainOptimiser = Field(default_factory=PretrainOptimiser, description="AdamW, and what it moves")
 
     def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.io.tally import Tally
+
+        path, rows = workspace.input(self.data).path, rows_of(workspace, self.data, "text")
+        model, tally = self._new_model(workspace, rows), Tally()
+        make_ready(workspace, self, model)
+        train_on_rows(
+            workspace,
+            self,
+            model,
+            self._encoded(model, rows, tally),
+            tally,
+            source=str(path),
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            floor=self.floor,
+        )
+
+    def _new_model(self, workspace: "Workspace", rows: list[Row]) -> "LanguageModel":
+        """A decoder of random weights, with a tokenizer that knows the rows' words."""
         import torch
 
-        from bactrian.chat import Rendered
         from bactrian.data.io.files import read_rows
-        from bactrian.data.io.rows import licences
-        from bactrian.data.io.tally import Tally
         from bactrian.model import blank
         from bactrian.model.language_model import LanguageModel
-        from bactrian.progress import say
-        from bactrian.train.supervised import Supervised
 
-        rows = read_rows(workspace.input(self.data).path, "text")
-        for licence in licences(rows):
-            workspace.add_licence(licence)
         more = read_rows(workspace.input(self.vocabulary).path) if self.vocabulary else []
         tokenizer = blank.word_tokenizer((*(row["text"] for row in rows), *map(blank.spoken_text, more)), self.context)
         torch.manual_seed(workspace.seed)
-        start = workspace.scratch / "start"
+        start, hardware = workspace.scratch / "start", workspace.hardware
         blank.new_model(
             tokenizer,
             architecture=self.architecture,
@@ -67,31 +98,22 @@ class Pretrain(Training, LongRows):
             context=self.context,
             folder=start,
         )
-        hardware = workspace.hardware
-        model = LanguageModel.load(start, hardware.dtype, self.template, hardware.device, masters=True)
-        self.prepare(workspace, model)
-        bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-        tally, rendered = Tally(), list[Rendered]()
+        return LanguageModel.load(start, hardware.dtype, self.template, hardware.device, masters=True)
+
+    def _encoded(self, model: "LanguageModel", rows: list[Row], tally: "Tally") -> "list[Rendered]":
+        """Each text between the tokens of its beginning and end, within the context."""
+        from bactrian.chat import Rendered
+        from bactrian.train.supervised import fitted
+
+        tokenizer, rendered = model.tokenizer, list[Rendered]()
         encoded = tokenizer([row["text"] for row in rows], add_special_tokens=False).input_ids
         for row, ids in zip(rows, encoded, strict=True):
-            whole = [bos, *ids, eos]
-            rendered += self.fit(Rendered(whole, [1.0] * len(whole)), self.context, f"text {row['id']}", tally)
-        say(f"pretrain: {tally}; {model.parameters:,} parameters, vocabulary {len(tokenizer):,}")
-        workspace.metrics.update(tally.counts())
-        task = Supervised(
-            model,
-            rendered,
-            batch_rows=self.batch_size,
-            epochs=self.epochs,
-            seed=workspace.seed,
-            micro_tokens=self.micro_tokens,
-        )
-        self.train(workspace, model, task, floor=self.floor)
+            whole = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
+            full = Rendered(whole, [1.0] * len(whole))
+            rendered += fitted(full, self.context, self.too_long, f"text {row['id']}", tally)
+        return rendered
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        data = inputs[self.data]
         block = 4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size
         parameters = self.layers * block + 1000 * self.hidden_size
-        tokens = data.rows * self.epochs * (data.tokens_per_row or 60)
-        memory = self.memory(parameters, tokens)
-        return Forecast(tokens, 6 * parameters * tokens, memory, Facts(parameters=parameters))
+        return forecast(self, parameters, tokens_of(inputs[self.data], self.epochs, tokens_per_row=60), flops_a_token=6)

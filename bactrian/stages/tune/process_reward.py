@@ -7,7 +7,16 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, ModelRef
-from bactrian.stages.tune.training import Tuning
+from bactrian.stages.tune.training import (
+    TrainingStage,
+    forecast,
+    make_ready,
+    read_model,
+    rows_of,
+    tokens_of,
+    train_model,
+)
+from bactrian.train.options import AdapterField, Epochs
 
 if TYPE_CHECKING:
     from bactrian.chat import ThinkingFormat
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class ProcessReward(Tuning):
+class ProcessRewardModel(TrainingStage):
     """How likely a thought ends right, after each of its steps: −v log σ(s) − (1 − v) log σ(−s) [Wang et al. 2024].
 
     The model's trunk with a new scalar head s, read at the last token of a step; v is the step's value in the data,
@@ -31,26 +40,22 @@ class ProcessReward(Tuning):
     data: DataRef = Field(description="problem rows with `steps` and `values`")
     held_out: HeldOutRef | None = Field(None, description="such rows to judge it by; none of their questions in data")
     format: str = Field("auto", description="how thinking is told from answer: auto, tags, think, s1")
-    learning_rate: float = Field(1e-5, gt=0, description="peak of the schedule")
-    epochs: float = Field(1.0, gt=0, description="passes over the traces")
+    epochs: Epochs = 1.0
     batch_size: int = Field(64, ge=1, description="traces per optimiser step")
     max_length: int = Field(4096, ge=2, description="of prompt and thought in tokens; longer are dropped, and counted")
+    adapter: AdapterField = None
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.chat import thinking_format
         from bactrian.data.io.files import read_rows
         from bactrian.data.io.problem_rows import refuse_trained
-        from bactrian.data.io.rows import licences
         from bactrian.model.reward_model import RewardModel
         from bactrian.train.step_rewards import StepRewards, told_apart
 
-        source = workspace.input(self.data)
-        rows = read_rows(source.path, "problem")
-        for licence in licences(rows):
-            workspace.add_licence(licence)
-        model = RewardModel.of(self.read(workspace, self.model), workspace.seed, shared=True)
+        source, rows = workspace.input(self.data), rows_of(workspace, self.data, "problem")
+        model = RewardModel.of(read_model(workspace, self, self.model), workspace.seed, shared=True)
         form = thinking_format(model.template, self.format)
-        self.prepare(workspace, model, self.model)
+        make_ready(workspace, self, model, self.model)
         traces = self._traces(rows, str(source.path), model, form, workspace)
         unseen: list[Trace] = []
         if self.held_out is not None:
@@ -64,11 +69,11 @@ class ProcessReward(Tuning):
             batch_traces=self.batch_size,
             epochs=self.epochs,
             seed=workspace.seed,
-            micro_tokens=self.micro_tokens,
+            micro_tokens=self.memory.micro_tokens,
         )
-        self.train(workspace, model, task)
+        train_model(workspace, self, model, task)
         if unseen:
-            found = told_apart(model, unseen, self.micro_tokens)
+            found = told_apart(model, unseen, self.memory.micro_tokens)
             workspace.metrics.update({f"held_out_{name}": value for name, value in found.items()})
 
     def _traces(
@@ -104,10 +109,8 @@ class ProcessReward(Tuning):
         return traces
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        model, data = inputs[self.model], inputs[self.data]
-        tokens = data.rows * self.epochs * (data.tokens_per_row or 200)
-        memory = self.memory(model.parameters, tokens)
-        return Forecast(tokens, 6 * model.parameters * tokens, memory, Facts(parameters=model.parameters))
+        tokens = tokens_of(inputs[self.data], self.epochs)
+        return forecast(self, inputs[self.model].parameters, tokens, flops_a_token=6)
 
 
 def labelled(row: Row, where: str) -> tuple[list[str], list[float]]:

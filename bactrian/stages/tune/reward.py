@@ -8,13 +8,22 @@ from pydantic import Field
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.pairs import token_pairs
-from bactrian.stages.tune.training import Tuning
+from bactrian.stages.tune.training import (
+    TrainingStage,
+    forecast,
+    make_ready,
+    read_model,
+    rows_of,
+    tokens_of,
+    train_model,
+)
+from bactrian.train.options import AdapterField, Epochs, LearningRate
 
 if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
 
 
-class Reward(Tuning):
+class Reward(TrainingStage):
     """A reward model by Bradley and Terry's loss: chosen above rejected [Stiennon et al. 2020].
 
     The model's trunk with a new scalar head; an answer's reward is the number at its last token, its end token. Saved
@@ -32,37 +41,33 @@ class Reward(Tuning):
     centring: float = Field(
         0.0, ge=0, description="weight of (r_chosen + r_rejected)², which holds the rewards' level at 0"
     )
-    learning_rate: float = Field(3e-6, gt=0, description="peak of the schedule")
-    epochs: float = Field(1.0, gt=0, description="passes over the pairs")
+    learning_rate: LearningRate = 3e-6
+    epochs: Epochs = 1.0
     batch_size: int = Field(256, ge=1, description="pairs per optimiser step")
     max_length: int = Field(
         2048, ge=2, description="tokens of prompt and answer; pairs with a longer side are dropped, and counted"
     )
+    adapter: AdapterField = None
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.data.io.files import read_rows
-        from bactrian.data.io.rows import licences
         from bactrian.model.reward_model import RewardModel
         from bactrian.train.reward_modelling import BradleyTerry
 
-        source = workspace.input(self.data)
-        rows = read_rows(source.path, "pair")
-        for licence in licences(rows):
-            workspace.add_licence(licence)
-        model = RewardModel.of(self.read(workspace, self.model), workspace.seed, shared=True)
-        self.prepare(workspace, model, self.model)
-        pairs, kept = token_pairs("reward", rows, str(source.path), model.template, self.max_length, workspace)
+        path, rows = str(workspace.input(self.data).path), rows_of(workspace, self.data, "pair")
+        model = RewardModel.of(read_model(workspace, self, self.model), workspace.seed, shared=True)
+        make_ready(workspace, self, model, self.model)
+        pairs, kept = token_pairs("reward", rows, path, model.template, self.max_length, workspace)
         task = BradleyTerry(
             model,
             pairs,
-            None if self.margin == "none" else [self._margin(row, str(source.path)) for row in kept],
+            None if self.margin == "none" else [self._margin(row, path) for row in kept],
             centring=self.centring,
             batch_pairs=self.batch_size,
             epochs=self.epochs,
             seed=workspace.seed,
-            micro_tokens=self.micro_tokens,
+            micro_tokens=self.memory.micro_tokens,
         )
-        self.train(workspace, model, task)
+        train_model(workspace, self, model, task)
 
     def _margin(self, row: dict[str, Any], path: str) -> float:
         try:
@@ -74,7 +79,5 @@ class Reward(Tuning):
             ) from None
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        model, data = inputs[self.model], inputs[self.data]
-        tokens = data.rows * self.epochs * (data.tokens_per_row or 200)
-        memory = self.memory(model.parameters, tokens)
-        return Forecast(tokens, 6 * model.parameters * tokens, memory, Facts(parameters=model.parameters))
+        tokens = tokens_of(inputs[self.data], self.epochs)
+        return forecast(self, inputs[self.model].parameters, tokens, flops_a_token=6)

@@ -1,276 +1,241 @@
 """What the stages that move weights have in common: the settings of the loop, and loading and saving around it."""
 
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.stage import Settings, Stage
+from bactrian.stages.stage import Facts, Forecast, Stage
 from bactrian.store.manifest import Kind
-from bactrian.train.options import Options
+from bactrian.train.memory import training_memory
+from bactrian.train.options import (
+    CHECKPOINTS,
+    AdapterSettings,
+    CheckpointSettings,
+    LearningRate,
+    MemorySettings,
+    OptimiserSettings,
+    ScheduleName,
+    TemplateName,
+    Warmup,
+)
 
 if TYPE_CHECKING:
-    from bactrian.chat import Rendered
-    from bactrian.data.io.tally import Tally
+    from bactrian.data.io.rows import RowKind
     from bactrian.model.language_model import Decoder, LanguageModel
     from bactrian.store.artifact import Workspace
-    from bactrian.train.loop import Settings as LoopSettings
-    from bactrian.train.loop import Task, Trained
+    from bactrian.train.backend import Backend, Trained
+    from bactrian.train.kept_models import KeptModels
+    from bactrian.train.loop import LoopSettings, TrainingTask
+
+Row = dict[str, Any]
 
 
-CHECKPOINTS = "checkpoints"
-"""In a model artifact, the folder of the models after some of the steps, each in a folder called by the step."""
+class TrainingStage(Stage):
+    """Settings of the training loop. A stage that may train adapters has `adapter: AdapterField` besides."""
 
+    makes: ClassVar[Kind] = Kind.MODEL
 
-class Kept:
-    """Leaves whole models of the steps that are multiples of `every`, up to the step `last`, in folders by step."""
-
-    def __init__(self, model: "Decoder", folder: Path, every: int, last: int) -> None:
-        self.model, self.folder, self.every, self.last = model, folder, every, last
-
-    def rewind(self, step: int) -> None:
-        """Remove later steps' models, which may not be made again if time runs out, and what a kill left half."""
-        for path in self.folder.glob("*"):
-            if not path.name.isdecimal() or int(path.name) > step:
-                shutil.rmtree(path)
-
-    def after(self, step: int) -> None:
-        from bactrian.store.disk import naming_full_disk, sync_folder
-
-        if step % self.every or step > self.last:
-            return
-        final = self.folder / str(step)
-        draft = final.with_suffix(".partial")
-        with naming_full_disk(self.folder):
-            self.model.save(draft)
-            sync_folder(draft)
-            draft.rename(final)
-
-
-class Optimiser(Settings):
-    """What AdamW keeps of each weight, and where."""
-
-    states: Literal["float32", "8bit"] = Field(
-        "float32", description="its two moments; 8bit: a quarter of their memory, slow on a CPU; needs extra quantised"
-    )
-    offload: bool = Field(
-        False, description="float32 weights, gradients and moments in main memory, where the model is on a GPU"
-    )
-
-
-class Training(Stage, Options):
-    """Settings of the training loop."""
-
-    makes = Kind.MODEL
-
-    learning_rate: float = Field(1e-5, gt=0, description="peak of the schedule")
-    schedule: Literal["linear", "cosine", "constant", "anneal"] = Field("linear", description="after the warm-up")
-    warmup: float = Field(0.03, ge=0, lt=1, description="share of the updates over which the rate rises")
-    weight_decay: float = Field(0.0, ge=0, description="of matrices; never of embeddings and norms")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay rates")
-    optimiser: Optimiser = Field(Optimiser(), description="memory of the optimiser: {states: 8bit, offload: true}")
-    max_grad_norm: float | None = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
-    checkpoint_seconds: float | None = Field(
-        None, ge=0, description="between checkpoints, which a killed run resumes from; by default as their price allows"
-    )
-    keep_every: int | None = Field(
-        None, ge=1, description="steps after each of which a model is left in checkpoints/STEP, for stage checkpoint"
-    )
-    time_limit_minutes: float | None = Field(
-        None, gt=0, description="stop after this long and keep what was learnt; the result depends on the machine"
-    )
-    recompute: Literal["none", "mlp", "layer"] = Field(
-        "none", description="activations computed again in the backward, for memory: of MLPs, or of whole layers"
-    )
-    recompute_every: int = Field(1, ge=1, description="in each so-many-th layer only; more memory, less time")
-    freeze: list[str] = Field(
-        [], description="weights that stay as they are, by name; * stands for any part: model.embed_tokens.*"
-    )
-    template: str | None = Field(
-        None, description="chat template: model, tulu, chatml, …; by default the tokenizer's own, else tulu"
-    )
-
-    def seconds_limit(self) -> float | None:
-        return None if self.time_limit_minutes is None else 60 * self.time_limit_minutes
-
-    def load(self, workspace: "Workspace", ref: str) -> "LanguageModel":
-        """A model in the workspace's dtype, made ready to be trained."""
-        model = self.read(workspace, ref)
-        self.prepare(workspace, model, ref)
-        return model
-
-    def read(self, workspace: "Workspace", ref: str, masters: bool = True) -> "LanguageModel":
-        """A model in the workspace's dtype; without `masters`, one that is not to be trained."""
-        from bactrian.model.language_model import LanguageModel
-
-        hardware, folder = workspace.hardware, workspace.input(ref).path
-        return LanguageModel.load(
-            folder, hardware.dtype, self.template, hardware.device, masters=masters, quantised=self.quantised
-        )
-
-    @property
-    def quantised(self) -> bool:
-        """Whether weights are in 4 bits."""
-        return False
-
-    def prepare(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
-        """Parts frozen, then `equip`. `ref`: what the model was read from."""
-        from bactrian.train.freezing import freeze
-
-        freeze(model.network, self.freeze)
-        self.equip(workspace, model, ref)
-
-    def equip(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
-        """Weights in float32 put where the optimiser has its part, activations dropped, if asked for."""
-        from bactrian.model.recompute import drop_activations
-        from bactrian.train.optimiser import in_main_memory
-
-        if self.optimiser.offload:
-            model.masters = {name: in_main_memory(weight) for name, weight in model.masters.items()}
-        drop_activations(model.network, self.recompute, self.recompute_every)
-
-    def train(
-        self, workspace: "Workspace", model: "Decoder", task: "Task", trained: "Trained | None" = None, **changes: Any
-    ) -> None:
-        """Run the loop, save the model, note the totals. `trained`: what has the weights, where not the model alone."""
-        from bactrian.train.loop import train
-
-        settings, keeper = self._settings(**changes), self.keeper(workspace, model, task)
-        totals = train(self.name, trained or model, task, settings, workspace, keeper)
-        workspace.metrics.update(totals)
-        self.save(workspace, model)
-
-    def keeper(self, workspace: "Workspace", model: "Decoder", task: "Task") -> "Kept | None":
-        """What leaves checkpoints in the artifact, if there are to be any; the last step is the artifact itself."""
-        if self.keep_every is None:
-            return None
-        return Kept(model, workspace.output / CHECKPOINTS, self.keep_every, task.steps - 1)
-
-    def save(self, workspace: "Workspace", model: "Decoder") -> None:
-        model.save(workspace.output)
-
-    def copies(self) -> float:
-        """How many times the weights' number of floats training holds: weights, gradient, two moments."""
-        return 4.0 if self.optimiser.states == "float32" else 2.5
-
-    def memory(self, parameters: float, tokens: float, frozen: float = 0.0) -> float:
-        """Peak bytes of training this many parameters, roughly, beside as many `frozen` ones."""
-        weights = 4 * (self.copies() * parameters + frozen)
-        return weights + activation_memory(parameters, min(self.micro_tokens, tokens))
-
-    def _settings(self, **changes: Any) -> "LoopSettings":
-        from bactrian.train.loop import Settings
-
-        values = {
-            "learning_rate": self.learning_rate,
-            "schedule": self.schedule,
-            "warmup": self.warmup,
-            "betas": self.betas,
-            "weight_decay": self.weight_decay,
-            "clip": self.max_grad_norm,
-            "states": self.optimiser.states,
-            "offload": self.optimiser.offload,
-            "checkpoint_seconds": self.checkpoint_seconds,
-            "time_limit": self.seconds_limit(),
-        }
-        return Settings(**{**values, **changes})
-
-
-class Adapter(Settings):
-    """Low-rank adapters: W + (alpha / rank)·B·A is trained through A and B alone, W stays as it is [Hu et al. 2021]."""
-
-    rank: int = Field(64, ge=1, description="columns of B, rows of A")
-    alpha: float = Field(16.0, gt=0, description="scale, divided by the rank")
-    targets: list[str] = Field(
-        [], description="names of linear layers, such as q_proj; by default all of the decoder layers"
-    )
-    weights: Literal["plain", "nf4"] = Field(
-        "plain", description="nf4: W in 4 bits each, a quarter of the memory of bfloat16; needs extra quantised"
-    )
-
-
-class Tuning(Training):
-    """Training that may go through adapters."""
-
-    adapter: Adapter | None = Field(None, description="train low-rank adapters in place of the weights")
+    learning_rate: LearningRate = 1e-5
+    schedule: ScheduleName = "linear"
+    warmup: Warmup = 0.03
+    template: TemplateName = None
+    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings, description="AdamW, and what it moves")
+    memory: MemorySettings = Field(default_factory=MemorySettings, description="what a step takes of it")
+    checkpoints: CheckpointSettings = Field(default_factory=CheckpointSettings, description="what is kept on the way")
 
     @model_validator(mode="after")
     def _keeps_what_it_can(self) -> Self:
-        if self.keep_every is not None and self.adapter is not None:
+        if self.checkpoints.keep_every is not None and adapter_of(self) is not None:
             raise ValueError(
                 "keep_every: expected none beside adapter: a whole model needs the adapters merged into the weights, "
                 "and training goes on from weights that are not"
             )
         return self
 
-    def read(self, workspace: "Workspace", ref: str, masters: bool = True) -> "LanguageModel":
-        return super().read(workspace, ref, masters and self.adapter is None)  # beside adapters, weights stay
-
-    @property
-    def quantised(self) -> bool:
-        return self.adapter is not None and self.adapter.weights == "nf4"
-
-    def start_hash(self, workspace: "Workspace", ref: str) -> str:
-        """What names the model that training starts from; in 4 bits it is another one."""
-        return workspace.input(ref).content_hash + (" in nf4" if self.quantised else "")
-
-    def equip(self, workspace: "Workspace", model: "Decoder", ref: str | None = None) -> None:
-        """As in all training; and adapters put in, if asked for."""
-        from bactrian.model.adapters import add_adapters
-
-        super().equip(workspace, model, ref)
-        if self.adapter is not None:
-            a, base = self.adapter, workspace.input(ref).name if ref else ""
-            add_adapters(model.network, base, a.rank, a.alpha, a.targets, workspace.seed)
-
-    def reference(self, workspace: "Workspace", model: "LanguageModel", ref: str) -> "LanguageModel":
-        """The start of a model that is being trained: without its adapters, if it has some, else read once more."""
-        from bactrian.model.adapters import WithoutAdapters
-
-        return self.read(workspace, ref, masters=False) if self.adapter is None else WithoutAdapters.of(model)
-
-    def save(self, workspace: "Workspace", model: "Decoder") -> None:
-        """The model with the adapters merged into it and, beside it, the adapters alone."""
-        from bactrian.model.adapters import merge_adapters
-
-        if self.adapter is not None:
-            merge_adapters(model.network, workspace.output / "adapter")
-        super().save(workspace, model)
-
-    def copies(self) -> float:
-        return super().copies() if self.adapter is None else 0.5 if self.quantised else 1.0
+    def seconds_limit(self) -> float | None:
+        minutes = self.checkpoints.time_limit_minutes
+        return None if minutes is None else 60 * minutes
 
 
-class LongRows(Settings):
-    """What becomes of rows that are too long."""
+def adapter_of(stage: TrainingStage) -> AdapterSettings | None:
+    """The adapters that a stage trains; None where it trains the weights, as `pretrain` always does."""
+    found: AdapterSettings | None = getattr(stage, "adapter", None)
+    return found
 
-    too_long: Literal["cut", "split"] = Field(
-        "cut", description="cut: on the right; split: into rows of their own, each going on where the last one ended"
+
+def quantised(stage: TrainingStage) -> bool:
+    """Whether the weights beside the adapters are in 4 bits."""
+    adapter = adapter_of(stage)
+    return adapter is not None and adapter.weights == "nf4"
+
+
+def rows_of(workspace: "Workspace", ref: str, form: "RowKind | None" = None) -> list[Row]:
+    """The rows of an input, of this form; their licences go into the manifest.
+
+    Raises:
+        BactrianError: the file cannot be read, or a row has another form.
+    """
+    from bactrian.data.io.files import read_rows
+    from bactrian.data.io.rows import licences
+
+    rows = read_rows(workspace.input(ref).path, form)
+    for licence in licences(rows):
+        workspace.add_licence(licence)
+    return rows
+
+
+def read_model(workspace: "Workspace", stage: TrainingStage, ref: str, masters: bool = True) -> "LanguageModel":
+    """A model in the workspace's dtype. Without `masters`, one that is not to be trained; beside adapters none is."""
+    from bactrian.model.language_model import LanguageModel
+
+    hardware = workspace.hardware
+    return LanguageModel.load(
+        workspace.input(ref).path,
+        hardware.dtype,
+        stage.template,
+        hardware.device,
+        masters=masters and adapter_of(stage) is None,
+        quantised=quantised(stage),
     )
 
-    def fit(self, full: "Rendered", most: int, where: str, tally: "Tally") -> "list[Rendered]":
-        """A row within `most` tokens, in pieces if it may be split; nothing if no trained token is left."""
-        from bactrian.chat import split, truncate
 
-        if len(full.ids) <= most:
-            tally.keep()
-            return [full]
-        if self.too_long == "split":
-            tally.repair(f"longer than {most} tokens: split", where)
-            return split(full, most)
-        cut = truncate(full, most)
-        if cut is None:
-            tally.drop(f"no trained token within {most} tokens", where)
-            return []
-        tally.truncate(f"longer than {most} tokens", where)
-        return [cut]
+def load_model(workspace: "Workspace", stage: TrainingStage, ref: str) -> "LanguageModel":
+    """A model in the workspace's dtype, made ready to be trained."""
+    model = read_model(workspace, stage, ref)
+    make_ready(workspace, stage, model, ref)
+    return model
 
 
-def activation_memory(parameters: float, micro_tokens: float) -> float:
-    """Bytes of a micro-batch's activations, roughly, and of what is always there.
+def make_ready(workspace: "Workspace", stage: TrainingStage, model: "Decoder", ref: str | None = None) -> None:
+    """Parts frozen, then `equip`. `ref`: what the model was read from."""
+    from bactrian.train.freezing import freeze
 
-    34 floats per token and hidden unit and layer, for a model of the usual proportions, and a chunk of logits.
+    freeze(model.network, stage.optimiser.freeze)
+    equip(workspace, stage, model, ref)
+
+
+def equip(workspace: "Workspace", stage: TrainingStage, model: "Decoder", ref: str | None = None) -> None:
+    """Float32 weights put where the optimiser has its part, activations dropped, adapters put in, if asked for."""
+    from bactrian.model.adapters import add_adapters
+    from bactrian.model.recompute import drop_activations
+    from bactrian.train.optimiser import in_main_memory
+
+    if stage.optimiser.offload:
+        model.masters = {name: in_main_memory(weight) for name, weight in model.masters.items()}
+    drop_activations(model.network, stage.memory.recompute, stage.memory.recompute_every)
+    if (adapter := adapter_of(stage)) is not None:
+        base = workspace.input(ref).name if ref else ""
+        add_adapters(model.network, base, adapter.rank, adapter.alpha, adapter.targets, workspace.seed)
+
+
+def start_of(workspace: "Workspace", stage: TrainingStage, model: "LanguageModel", ref: str) -> "LanguageModel":
+    """The start of a model that is being trained: without its adapters, if it has some, else read once more."""
+    from bactrian.model.adapters import WithoutAdapters
+
+    whole = adapter_of(stage) is None
+    return read_model(workspace, stage, ref, masters=False) if whole else WithoutAdapters.of(model)
+
+
+def start_hash(workspace: "Workspace", stage: TrainingStage, ref: str) -> str:
+    """What names the model that training starts from; in 4 bits it is another one."""
+    return workspace.input(ref).content_hash + (" in nf4" if quantised(stage) else "")
+
+
+def train_model(
+    workspace: "Workspace",
+    stage: TrainingStage,
+    model: "Decoder",
+    task: "TrainingTask",
+    *,
+    floor: float = 0.0,
+) -> None:
+    """Run the loop, save the model, note the totals. `floor`: of the schedule, as a share of the peak."""
+    from bactrian.train.backend import open_backend
+
+    backend = open_backend(workspace.hardware)
+    workspace.metrics.update(run_loop(workspace, stage, model, task, backend, floor=floor))
+    save_model(workspace, stage, model, backend)
+
+
+def run_loop(
+    workspace: "Workspace",
+    stage: TrainingStage,
+    model: "Decoder",
+    task: "TrainingTask",
+    backend: "Backend",
+    *,
+    trained: "Trained | None" = None,
+    rates: Mapping[str, float] | None = None,
+    floor: float = 0.0,
+    keep_last: bool = False,
+) -> dict[str, float]:
+    """Run the loop; returns its totals.
+
+    Args:
+        trained: what has the weights, where that is not the model alone.
+        rates: beginning of weights' names → multiple of the learning rate.
+        keep_last: `keep_every` leaves the last step's model too, as the artifact may be another's.
     """
-    size: float = (parameters / 135e6) ** 0.6
-    return 6e5 * micro_tokens * size + 1.5e9
+    from bactrian.train.loop import train
+
+    settings = loop_settings(stage, rates or {}, floor)
+    keeper = _keeper(workspace, stage, model, task.steps if keep_last else task.steps - 1, backend)
+    return train(stage.name, trained or model, task, settings, workspace, keeper, backend)
+
+
+def loop_settings(stage: TrainingStage, rates: Mapping[str, float], floor: float = 0.0) -> "LoopSettings":
+    from bactrian.train.loop import LoopSettings
+
+    return LoopSettings(
+        learning_rate=stage.learning_rate,
+        schedule=stage.schedule,
+        warmup=stage.warmup,
+        floor=floor,
+        betas=stage.optimiser.betas,
+        weight_decay=stage.optimiser.weight_decay,
+        clip=stage.optimiser.max_grad_norm,
+        states=stage.optimiser.states,
+        offload=stage.optimiser.offload,
+        rates=rates,
+        checkpoint_seconds=stage.checkpoints.checkpoint_seconds,
+        time_limit=stage.seconds_limit(),
+    )
+
+
+def _keeper(
+    workspace: "Workspace", stage: TrainingStage, model: "Decoder", last: int, backend: "Backend"
+) -> "KeptModels | None":
+    """What leaves checkpoints in the artifact, if there are to be any."""
+    from bactrian.train.kept_models import KeptModels
+
+    every = stage.checkpoints.keep_every
+    return None if every is None else KeptModels(model, workspace.output / CHECKPOINTS, every, last, backend)
+
+
+def save_model(workspace: "Workspace", stage: TrainingStage, model: "Decoder", backend: "Backend") -> None:
+    """The model with its adapters, if it has some, merged into it, and beside it the adapters alone."""
+    from bactrian.model.adapters import merge_adapters
+
+    if adapter_of(stage) is not None:
+        merge_adapters(model.network, workspace.output / "adapter")
+    backend.save(model, workspace.output)
+
+
+def forecast(
+    stage: TrainingStage, parameters: int, tokens: float, flops_a_token: float, frozen: float = 0.0, models: int = 1
+) -> Forecast:
+    """What training will take.
+
+    Args:
+        tokens: that are trained on, all epochs together.
+        flops_a_token: by parameter; 6 for one forward and backward.
+        frozen: parameters of models beside it that are not trained. models: of this size that are trained.
+    """
+    memory = training_memory(models * parameters, tokens, stage.optimiser, stage.memory, adapter_of(stage), frozen)
+    return Forecast(tokens, flops_a_token * parameters * tokens, memory, Facts(parameters=parameters))
+
+
+def tokens_of(data: Facts, epochs: float, tokens_per_row: float = 200.0) -> float:
+    """Tokens of some epochs; `tokens_per_row` where it is not known."""
+    return data.rows * epochs * (data.tokens_per_row or tokens_per_row)

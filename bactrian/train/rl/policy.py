@@ -1,38 +1,75 @@
-"""Reinforcement learning with verifiable rewards: rollouts, rewards, advantages and the policy's update."""
+"""Reinforcement learning with verifiable rewards: rewards and advantages within a group, and the policy's loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
-from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
-from bactrian.model.packing import Group, pack, plant
-from bactrian.train.batches import answer_tokens
 from bactrian.train.loop import Share, Update
-from bactrian.train.objectives import (
-    group_advantages,
-    importance_weights,
-    kl_estimate,
-    overlong_penalty,
-    policy_loss,
+from bactrian.train.losses import ADVANTAGES, AGGREGATES, POLICY_LOSSES, PolicyTokens, StepSize, kl_estimate
+from bactrian.train.objectives import overlong_penalty
+from bactrian.train.options import GroupSampling, GroupUpdate, MemorySettings
+from bactrian.train.rl.core import (
+    PolicyCore,
+    TrainedAnswers,
+    column,
+    planted,
+    policy_metrics,
+    sampled_logprobs,
+    unless_cut,
 )
-from bactrian.train.options import GroupOptions
-from bactrian.train.rl.rollouts import Rollout, Sampled, Sampler, gather, headline
-from bactrian.train.rl.stale import Queue, age
+from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, gather, headline
+
+
+class GroupReward(Protocol):
+    """What becomes of answers that are long or never end."""
+
+    @property
+    def no_end_reward(self) -> float | None: ...
+    @property
+    def overlong_zone(self) -> int: ...
+
+
+class GroupSettings(Protocol):
+    """What GroupPolicy reads of a stage's settings."""
+
+    @property
+    def problems_per_step(self) -> int: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def kl(self) -> float: ...
+    @property
+    def objective(self) -> str: ...
+    @property
+    def advantage(self) -> str: ...
+    @property
+    def aggregate(self) -> str: ...
+    @property
+    def update(self) -> GroupUpdate: ...
+    @property
+    def sampling(self) -> GroupSampling: ...
+    @property
+    def memory(self) -> MemorySettings: ...
+    @property
+    def reward(self) -> GroupReward: ...
 
 
 @dataclass
-class _TrainedGroup:
-    """A group whose rewards differ: what the update reads. Per answer tensors are [T]."""
+class _Part:
+    """What the micro-batches of one update share.
 
-    group: Group
-    advantages: list[float]
-    sampled: list[torch.Tensor]
-    old: list[torch.Tensor] | None = None
-    reference: list[torch.Tensor] | None = None
+    worst: the largest gap of each: metrics add up, a maximum does not.
+    """
+
+    size: StepSize
+    worst: list[float] = field(default_factory=list)
 
 
 class GroupPolicy:
@@ -50,7 +87,7 @@ class GroupPolicy:
         model: LanguageModel,
         sampler: Sampler,
         problems: int,
-        settings: GroupOptions,
+        settings: GroupSettings,
         *,
         steps: int,
         seed: int,
@@ -63,63 +100,61 @@ class GroupPolicy:
         """
         self.model, self.sampler, self.problems, self.settings = model, sampler, problems, settings
         self.steps, self.seed, self.reference = steps, seed, reference
-        self.updates_per_step = settings.updates_per_step
-        self.queue = Queue(self._sampled, settings.staleness, steps)
-        self.state, self.restore = self.queue.state, self.queue.restore
+        self.updates_per_step = settings.update.updates_per_step
+        self.loss, self.aggregate = POLICY_LOSSES.use(settings.objective), AGGREGATES.use(settings.aggregate)
+        self.advantages = ADVANTAGES.use(settings.advantage)
+        self.core = PolicyCore(
+            model,
+            sampler,
+            self._sample,
+            sampling=settings.sampling,
+            memory=settings.memory,
+            temperature=settings.temperature,
+            steps=steps,
+        )
+        self.state, self.restore = self.core.queue.state, self.core.queue.restore
 
     def updates(self, step: int) -> Iterator[Update]:
-        s = self.settings
-        sampled = self.queue.take(step)
-        groups = [trained for each in sampled if each.alive and (trained := self._trained(each)).advantages]
-        size = -(-len(groups) // s.updates_per_step)
+        sampled, aged = self.core.batch(step)
+        groups = [trained for each in sampled if each.alive and (trained := self._trained(each)).rollouts]
+        size = -(-len(groups) // self.updates_per_step)
         self._score_before(groups, later=groups[size:])
-        told = headline(sampled) | ({"staleness": age(sampled, step)} if s.staleness else {})
+        told = headline(sampled) | aged
         tokens = sum(len(r.ids) for each in sampled for r in each.rollouts)
-        for part in range(s.updates_per_step):
+        for part in range(self.updates_per_step):
             mine = groups[part * size : (part + 1) * size]
             yield self._update(mine, told, tokens if part == 0 else 0, step)
 
-    def _sampled(self, step: int, version: int) -> list[Sampled]:
-        """The batch of a step from the present weights."""
+    def _sample(self, step: int, version: int) -> list[AnsweredProblem]:
         s = self.settings
-        groups = gather(
-            self.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, s.refills, version
+        refills = s.sampling.refills
+        return gather(
+            self.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, refills, version
         )
-        if s.staleness:  # later the weights will have moved: whether sampler and trainer agree, only now can tell
-            first = groups[0]
-            group = Group(self.sampler.prompt(first.problem), tuple(r.ids for r in first.rollouts))
-            found = torch.cat(self._by_answer(self.model, group)).cpu()
-            sampled = torch.tensor([x for r in first.rollouts for x in r.logprobs])
-            self._refuse_gap(float((found - sampled).abs().mean()), version)
-        return groups
-
-    def _refuse_gap(self, gap: float, step: int) -> None:
-        if not gap <= self.settings.gap_limit:
-            raise BactrianError(
-                f"step {step + 1}: the sampler's log-probs differ from the trainer's by {gap:.3g} on average; the "
-                f"limit is {self.settings.gap_limit:g}: the policy that is trained is not the one that sampled"
-            )
 
     def _rewards(self, problem: int, rollouts: Sequence[Rollout]) -> list[float]:
         s = self.settings
-        rewards = [r.score if r.ended or s.no_end_reward is None else s.no_end_reward for r in rollouts]
-        if s.overlong_zone:
-            late = (overlong_penalty(len(r.ids), s.max_new_tokens, s.overlong_zone) for r in rollouts)
+        rewards = unless_cut([r.score for r in rollouts], rollouts, s.reward.no_end_reward)
+        if zone := s.reward.overlong_zone:
+            late = (overlong_penalty(len(r.ids), s.max_new_tokens, zone) for r in rollouts)
             rewards = [reward + penalty for reward, penalty in zip(rewards, late, strict=True)]
-        if s.kl and s.kl_in == "reward":
-            group = Group(self.sampler.prompt(problem), tuple(r.ids for r in rollouts))
-            for i, (rollout, reference) in enumerate(zip(rollouts, self._by_answer(self._frozen, group), strict=True)):
+        if s.kl and s.update.kl_in == "reward":
+            (found,) = self.core.logprobs(self._frozen, [self.core.group(problem, rollouts)])
+            for i, (rollout, reference) in enumerate(zip(rollouts, found, strict=True)):
                 difference = torch.tensor(rollout.logprobs) - reference.cpu()
-                rewards[i] -= s.kl * float(kl_estimate(difference, s.kl_estimator).sum())
+                rewards[i] -= s.kl * float(kl_estimate(difference, s.update.kl_estimator).sum())
         return rewards
 
-    def _trained(self, sampled: Sampled) -> _TrainedGroup:
-        advantages = group_advantages(torch.tensor([sampled.rewards]), self.settings.advantage)[0].tolist()
-        kept = [i for i, r in enumerate(sampled.rollouts) if r.ended or self.settings.train_unended]
-        return _TrainedGroup(
-            Group(self.sampler.prompt(sampled.problem), tuple(sampled.rollouts[i].ids for i in kept)),
-            [advantages[i] for i in kept],
-            [torch.tensor(sampled.rollouts[i].logprobs) for i in kept],
+    def _trained(self, sampled: AnsweredProblem) -> TrainedAnswers:
+        """The answers of a group that are trained on, each with its advantage on each of its tokens."""
+        advantages = self.advantages(torch.tensor([sampled.rewards]))[0]
+        kept = [i for i, r in enumerate(sampled.rollouts) if r.ended or self.settings.update.train_unended]
+        rollouts = [sampled.rollouts[i] for i in kept]
+        return TrainedAnswers(
+            self.core.group(sampled.problem, rollouts),
+            rollouts,
+            [sampled.rewards[i] for i in kept],
+            advantages=[advantages[i].expand(len(sampled.rollouts[i].ids)) for i in kept],
         )
 
     @property
@@ -127,89 +162,54 @@ class GroupPolicy:
         assert self.reference is not None, "a KL term needs a reference"
         return self.reference
 
-    def _bins(self, groups: list[_TrainedGroup]) -> list[list[_TrainedGroup]]:
-        return [[groups[i] for i in b] for b in pack([g.group.tokens for g in groups], self.settings.micro_tokens)]
-
-    def _score_before(self, groups: list[_TrainedGroup], later: list[_TrainedGroup]) -> None:
+    def _score_before(self, groups: list[TrainedAnswers], later: list[TrainedAnswers]) -> None:
         """Old log-probs of the groups of later updates; the reference's of all, where the loss has a KL term."""
-        for part in self._bins(later):
-            for g, old in zip(part, self._by_group(self.model, [g.group for g in part]), strict=True):
+        for part in self.core.bins(later):
+            for g, old in zip(part, self.core.logprobs(self.model, [g.group for g in part]), strict=True):
                 g.old = old
-        if self.settings.kl and self.settings.kl_in == "loss":
-            for part in self._bins(groups):
-                for g, reference in zip(part, self._by_group(self._frozen, [g.group for g in part]), strict=True):
+        if self.settings.kl and self.settings.update.kl_in == "loss":
+            for part in self.core.bins(groups):
+                found = self.core.logprobs(self._frozen, [g.group for g in part])
+                for g, reference in zip(part, found, strict=True):
                     g.reference = reference
 
-    def _by_answer(self, model: LanguageModel, group: Group) -> list[torch.Tensor]:
-        return self._by_group(model, [group])[0]
-
-    @torch.no_grad()
-    def _by_group(self, model: LanguageModel, groups: list[Group]) -> list[list[torch.Tensor]]:
-        """Log-probs of each answer of each group, [T] each."""
-        forest, spans = plant(groups)
-        where, _ = answer_tokens(spans)
-        logprobs = model.logprobs(forest, where, self.settings.temperature)
-        pieces = iter(torch.split(logprobs, [s.length for s in spans]))
-        return [[next(pieces) for _ in group.answers] for group in groups]
-
-    def _update(self, groups: list[_TrainedGroup], headline: dict[str, float], tokens: int, step: int) -> Update:
-        answers = sum(len(g.group.answers) for g in groups)
-        trained = sum(len(a) for g in groups for a in g.group.answers)
-
-        worst: list[float] = []  # largest gap of each micro-batch: metrics add up, a maximum does not
+    def _update(self, groups: list[TrainedAnswers], told: dict[str, float], tokens: int, step: int) -> Update:
+        trained = sum(g.tokens for g in groups)
+        shared = _Part(StepSize(sum(len(g.rollouts) for g in groups), trained, self.settings.max_new_tokens))
 
         def finish(sums: dict[str, float]) -> dict[str, float]:
             means = {key: value / max(1, trained) for key, value in sums.items()}
-            if not self.settings.staleness:
-                self._refuse_gap(means.get("logprob_gap_mean", 0.0), step)
-            return {"surrogate": means.pop("surrogate", 0.0), **means, "logprob_gap_max": max(worst, default=0.0)}
+            self.core.refuse_gap(means.get("logprob_gap_mean", 0.0), step)
+            surrogate = means.pop("surrogate", 0.0)
+            return {"surrogate": surrogate, **means, "logprob_gap_max": max(shared.worst, default=0.0)}
 
         return Update(
-            micro_batches=[self._share(part, answers, trained, worst) for part in self._bins(groups)],
+            micro_batches=[self._share(part, shared) for part in self.core.bins(groups)],
             tokens=tokens,
-            metrics=headline,
+            metrics=told,
             finish=finish,
         )
 
-    def _share(self, part: list[_TrainedGroup], answers: int, trained: int, worst: list[float]) -> Callable[[], Share]:
+    def _share(self, part: list[TrainedAnswers], shared: _Part) -> Callable[[], Share]:
         s = self.settings
 
         def share() -> Share:
-            forest, spans = plant([g.group for g in part])
-            where, owner = answer_tokens(spans)
+            forest, spans, where, owner = planted(part)
             logprobs, entropy = self.model.logprobs_and_entropy(forest, where, s.temperature)
-            device = logprobs.device
-            owner = owner.to(device)
-            old = logprobs.detach() if part[0].old is None else torch.cat([o for g in part for o in g.old or []])
-            advantages = torch.tensor([a for g in part for a in g.advantages], device=device)[owner]
-            old = old.to(device)
-            sampled = torch.cat([x for g in part for x in g.sampled]).to(device)
-            policy = policy_loss(s.objective, logprobs, old, advantages, owner, len(spans), s.clip_low, s.clip_high)
-            each = policy.loss
+            owner = owner.to(logprobs.device)
+            old = column(part, "old", logprobs) if part[0].old else logprobs.detach()
+            sampled = sampled_logprobs(part, logprobs)
+            tokens = PolicyTokens(logprobs, old, column(part, "advantages", logprobs), owner, len(spans))
+            policy = self.loss(tokens, s.update.clip_low, s.update.clip_high)
             gap = (sampled - old).abs()
-            worst.append(float(gap.max()))
-            metrics = {
-                "surrogate": float(policy.loss.detach().sum()),
-                "clip_fraction": float(policy.clipped.sum()),
-                "ratio": float(policy.ratio.detach().sum()),
-                "entropy": float(entropy.sum()),
-                "logprob_gap_mean": float(gap.sum()),
-            }
-            if s.importance_cap is not None:
-                weights = importance_weights(old, sampled, s.importance_cap)
-                each = each * weights
-                metrics["importance_weight"] = float(weights.sum())
-                metrics["importance_truncated"] = float((weights >= weights.new_tensor(s.importance_cap)).sum())
-            if s.kl and s.kl_in == "loss":
-                reference = torch.cat([r for g in part for r in g.reference or []]).to(device)
-                kl = kl_estimate(logprobs - reference, s.kl_estimator)
+            shared.worst.append(float(gap.max()))
+            each, weights = self.core.weighed(policy.loss, old, sampled)
+            metrics = {**policy_metrics(policy, entropy), "logprob_gap_mean": float(gap.sum()), **weights}
+            if s.kl and s.update.kl_in == "loss":
+                kl = kl_estimate(logprobs - column(part, "reference", logprobs), s.update.kl_estimator)
                 each = each + s.kl * kl
                 metrics["kl"] = float(kl.detach().sum())
-            lengths = torch.tensor([span.length for span in spans], device=device, dtype=each.dtype)[owner]
-            if s.aggregate == "response":
-                loss = (each / lengths).sum() / answers
-            else:
-                loss = each.sum() / (trained if s.aggregate == "token" else answers * s.max_new_tokens)
-            return loss, metrics
+            lengths = torch.tensor([span.length for span in spans], device=owner.device, dtype=each.dtype)[owner]
+            return self.aggregate(each, lengths, shared.size), metrics
 
         return share

@@ -1,4 +1,4 @@
-"""Sampled answers, what each is worth, and which groups of them say anything."""
+"""AnsweredProblem answers, what each is worth, and which groups of them say anything."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Sampler(Protocol):
 
 
 @dataclass
-class Sampled:
+class AnsweredProblem:
     """A problem's answers and their rewards."""
 
     problem: int
@@ -72,7 +72,7 @@ def gather(
     seed: int,
     refills: int = 0,
     version: int | None = None,
-) -> list[Sampled]:
+) -> list[AnsweredProblem]:
     """The groups of a step: the next `wanted` problems and, for each whose answers are worth the same, another.
 
     Args:
@@ -90,7 +90,7 @@ def gather(
     """
     version = step if version is None else version
     chosen = step_rows(problems, wanted, step, seed)
-    groups: list[Sampled] = []
+    groups: list[AnsweredProblem] = []
     for attempt in range(1 + refills):
         if attempt:
             missing = wanted - sum(group.alive for group in groups)
@@ -101,7 +101,7 @@ def gather(
             break
         for problem, rollouts in zip(chosen, sampler.rollouts(chosen, step, version, len(groups)), strict=True):
             refuse_stale(rollouts, step, version)
-            groups.append(Sampled(problem, rollouts, without_failures(reward(problem, rollouts), rollouts)))
+            groups.append(AnsweredProblem(problem, rollouts, without_failures(reward(problem, rollouts), rollouts)))
     return groups
 
 
@@ -121,16 +121,22 @@ def refuse_stale(rollouts: Sequence[Rollout], step: int, version: int) -> None:
         raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {version}")
 
 
-def headline(groups: Sequence[Sampled]) -> dict[str, float]:
+def headline(groups: Sequence[AnsweredProblem]) -> dict[str, float]:
     """What says whether a policy learns, over all rollouts, trained on or not."""
-    flat = [rollout for group in groups for rollout in group.rollouts]
     return {
         "reward": float(np.mean([group.rewards for group in groups])),
-        "score": sum(r.score for r in flat) / len(flat),
         "reward_std": float(np.mean([np.std(group.rewards) for group in groups])),
         "zero_variance": 1 - sum(group.alive for group in groups) / len(groups),
+        **of_rollouts([rollout for group in groups for rollout in group.rollouts]),
+        "groups": float(len(groups)),
+    }
+
+
+def of_rollouts(flat: Sequence[Rollout]) -> dict[str, float]:
+    """Means over answers."""
+    return {
+        "score": sum(r.score for r in flat) / len(flat),
         "completion_length": sum(len(r.ids) for r in flat) / len(flat),
         "truncated": sum(not r.ended for r in flat) / len(flat),
         "unjudged": sum(not r.judged for r in flat) / len(flat),
-        "groups": float(len(groups)),
     }

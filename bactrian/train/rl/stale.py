@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bactrian.train.rl.rollouts import Rollout, Sampled
+from bactrian.train.rl.rollouts import AnsweredProblem, Rollout
 
 
 class Queue:
@@ -28,15 +28,15 @@ class Queue:
         steps old          0        1      2      2      2
     """
 
-    def __init__(self, sample: Callable[[int, int], list[Sampled]], staleness: int, steps: int) -> None:
+    def __init__(self, sample: Callable[[int, int], list[AnsweredProblem]], staleness: int, steps: int) -> None:
         """
         Args:
             sample: from a step's number and the version of the present weights to the batch of that step.
         """
         self.sample, self.staleness, self.steps = sample, staleness, steps
-        self.waiting: deque[list[Sampled]] = deque()
+        self.waiting: deque[list[AnsweredProblem]] = deque()
 
-    def take(self, step: int) -> list[Sampled]:
+    def take(self, step: int) -> list[AnsweredProblem]:
         """The batch of a step; steps are taken in their order."""
         last = min(step + self.staleness, self.steps - 1)
         for due in range(step + len(self.waiting), last + 1):
@@ -58,15 +58,15 @@ class Queue:
             self.waiting.extend([_group(**group) for group in batch] for batch in found)
 
 
-def _group(problem: int, rollouts: list[dict[str, Any]], rewards: list[float]) -> Sampled:
-    return Sampled(problem, [_rollout(**rollout) for rollout in rollouts], rewards)
+def _group(problem: int, rollouts: list[dict[str, Any]], rewards: list[float]) -> AnsweredProblem:
+    return AnsweredProblem(problem, [_rollout(**rollout) for rollout in rollouts], rewards)
 
 
 def _rollout(ids: list[int], logprobs: list[float], score: float, ended: bool, version: int, judged: bool) -> Rollout:
     return Rollout(tuple(ids), tuple(logprobs), score, ended, version, judged)
 
 
-def age(batch: list[Sampled], step: int) -> float:
+def age(batch: list[AnsweredProblem], step: int) -> float:
     """Mean number of steps that the weights have moved since the answers were sampled."""
     ages = [step - rollout.version for group in batch for rollout in group.rollouts]
     return sum(ages) / len(ages)

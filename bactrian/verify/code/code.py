@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bactrian.sandbox import (
+    Examination,
     Limits,
-    Reference,
-    Report,
+    ReferenceProgram,
     Stalled,
-    Suite,
+    UnitTests,
     answers,
-    chosen,
+    chosen_isolation,
     compiled,
     examine,
     run_program,
@@ -56,11 +56,11 @@ SAME = "_same(found, expected, atol)"
 class Against:
     """Tests that compare with what a reference gives: the suite, but for the pairs that it is to be given."""
 
-    suite: Suite
-    reference: Reference
+    suite: UnitTests
+    reference: ReferenceProgram
 
 
-def parse(problem: Problem) -> Suite | Against | list[tuple[str, str]]:
+def parse(problem: Problem) -> UnitTests | Against | list[tuple[str, str]]:
     """The ground truth: a JSON object with `tests`, or `check` and `entry_point`, or `inputs`, or `cases`.
 
     - `tests`: a list of texts, each one test, such as "assert add(1, 2) == 3"; `setup` (optional) runs before them;
@@ -89,14 +89,14 @@ def parse(problem: Problem) -> Suite | Against | list[tuple[str, str]]:
             raise ValueError(f"{name!r}: found {text!r:.60}, expected a text")
     if kinds != ["tests"] and not texts["entry_point"]:
         raise ValueError(f"{kinds[0]!r} needs 'entry_point', the name of the function to be tested")
-    suite = Suite(tests=tuple(tests), **texts)
+    suite = UnitTests(tests=tuple(tests), **texts)
     if kinds == ["inputs"]:
         return _against(given, suite)
     compiled(suite)
     return suite
 
 
-def _against(given: Mapping[str, Any], suite: Suite) -> Against:
+def _against(given: Mapping[str, Any], suite: UnitTests) -> Against:
     inputs, program, atol, holds = (given.get(name) for name in ("inputs", "reference", "atol", "holds"))
     if not isinstance(inputs, list) or not all(isinstance(each, list) for each in inputs):
         raise ValueError(f"'inputs': found {inputs!r:.60}, expected a list of lists of arguments")
@@ -107,7 +107,7 @@ def _against(given: Mapping[str, Any], suite: Suite) -> Against:
     suite = replace(suite, check=COMPARE.format(atol=float(atol or 0), holds=holds or SAME))
     compiled(suite)
     try:
-        return Against(suite, Reference.of(program, suite.entry_point, inputs))
+        return Against(suite, ReferenceProgram.of(program, suite.entry_point, inputs))
     except Unsendable as error:
         raise ValueError(f"'inputs': {error}") from None
 
@@ -136,34 +136,34 @@ def limits(settings: Mapping[str, Any]) -> Limits:
     return Limits(wall, math.ceil(wall), float(settings["test_seconds"]), int(settings["memory_mib"]) * MIB)
 
 
-def judge(problem: Problem, completion: str, all_or_nothing: bool) -> tuple[str | None, Report]:
+def judge(problem: Problem, completion: str, all_or_nothing: bool) -> tuple[str | None, Examination]:
     """The program in a completion (None if there is none), and what its tests said."""
     program = last_program(completion)
     if program is None:
-        return None, Report()
+        return None, Examination()
     tests, limit = parse(problem), limits(problem.settings)
     if missing := lacking(problem):
-        return program, Report(broken=f"the sandbox does not offer {missing}")
+        return program, Examination(broken=f"the sandbox does not offer {missing}")
     if isinstance(tests, Against):
         try:
-            known = answers(tests.reference, chosen(), limit)
+            known = answers(tests.reference, chosen_isolation(), limit)
         except ValueError as error:
-            return program, Report(broken=str(error))
+            return program, Examination(broken=str(error))
         except Stalled as error:
-            return program, Report(stalled=str(error))
+            return program, Examination(stalled=str(error))
         more = math.ceil(SLOWER * known.seconds + PER_INPUT * tests.reference.count)
         limit = replace(limit, cpu=limit.cpu + more, test=max(limit.test, SLOWER * known.longest))
         tests = replace(tests.suite, given=known.pairs)
-    if isinstance(tests, Suite):
-        return program, examine(program, tests, chosen(), limit)
+    if isinstance(tests, UnitTests):
+        return program, examine(program, tests, chosen_isolation(), limit)
     return program, run_cases(program, tests, limit, all_or_nothing)
 
 
-def run_cases(program: str, cases: Sequence[tuple[str, str]], limit: Limits, all_or_nothing: bool) -> Report:
+def run_cases(program: str, cases: Sequence[tuple[str, str]], limit: Limits, all_or_nothing: bool) -> Examination:
     """Each case is a run of its own, in a sandbox of its own; with `all_or_nothing` the first failure is the last."""
-    report = Report(total=len(cases))
+    report = Examination(total=len(cases))
     for number, (given, expected) in enumerate(cases, 1):
-        run = run_program(program, chosen(), given, limit)
+        run = run_program(program, chosen_isolation(), given, limit)
         if run.ended == "finished" and same_output(run.output, expected):
             report.passed += 1
             continue
@@ -253,7 +253,7 @@ def code_rate(problem: Problem, completion: str) -> Verdict:
     return verdict(program, report, rate if rate >= problem.settings["threshold"] else 0.0)
 
 
-def verdict(program: str | None, report: Report, score: float) -> Verdict:
+def verdict(program: str | None, report: Examination, score: float) -> Verdict:
     if program is None:
         return unparsable("no fenced block of Python in the text")
     if report.broken:

@@ -3,7 +3,7 @@
 import ast
 from typing import Any
 
-from bactrian.sandbox import chosen, run_program
+from bactrian.sandbox import chosen_isolation, run_program
 from bactrian.verify.code.blocks import last_program
 from bactrian.verify.code.code import SETTINGS, limits
 from bactrian.verify.maths.gsm8k import NUMBER, last, value
@@ -79,7 +79,7 @@ def pal(problem: Problem, completion: str) -> Verdict:
         return Verdict(0.0, "wrong", None, f"not Python: {error}"[:300])
     if foreign:
         return Verdict(0.0, "wrong", None, f"imports {', '.join(sorted(foreign))}: not among the modules allowed")
-    run = run_program(program + PRINT_RETURNED, chosen(), limits=limits(problem.settings))
+    run = run_program(program + PRINT_RETURNED, chosen_isolation(), limits=limits(problem.settings))
     if run.ended == "stalled":
         return Verdict(0.0, "timed_out", None, "the machine gave the program too little time")
     if run.ended != "finished":

@@ -75,5 +75,5 @@ def language(text: str) -> str | None:
     try:
         from bactrian.verify.instructions import detector
     except ImportError:
-        raise BactrianError("languages are told apart by langdetect; pip install 'bactrian[instructions]'") from None
+        raise BactrianError("languages are detected by langdetect; pip install 'bactrian[instructions]'") from None
     return detector.guess(text)

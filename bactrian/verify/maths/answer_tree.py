@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 
-class Unreadable(ValueError):
+class UnreadableAnswer(ValueError):
     """The text is not an answer that this parser knows."""
 
 
-class Large(Unreadable):
+class Large(UnreadableAnswer):
     """It is one, but its value would take too long: nothing else should try either."""
 
 
-class Wordy(Unreadable):
+class Wordy(UnreadableAnswer):
     """Words stand beside the mathematics that are no unit ("5 or so"): cut off, the answer would be another one."""
 
 
@@ -37,7 +37,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Group:
+class Bracketed:
     """Several things in a row between brackets: tuple, interval or set; with no brackets (""), a list."""
 
     opening: str
@@ -88,13 +88,13 @@ class Clock:
     half: str
 
 
-Node = Num | Sym | Call | Group | Rel | Matrix | Text | Based | Quantity | Clock
+Node = Num | Sym | Call | Bracketed | Rel | Matrix | Text | Based | Quantity | Clock
 CONSTANTS = ("\\pi", "pi", "e", "i")
 """Names of symbols that have a value."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class ParsedAnswer:
     """A tree. It is tentative where "3m" is read as three metres: only a firm unit on the other side confirms that.
 
     `label`: the letter of a choice that stands before the value, "(A) 5". `rounded`: "sign" or "word"
@@ -113,7 +113,7 @@ def walk(node: Node) -> Iterator[Node]:
     parts: tuple[Node, ...] = ()
     if isinstance(node, Call):
         parts = node.args
-    elif isinstance(node, Group | Rel):
+    elif isinstance(node, Bracketed | Rel):
         parts = node.items
     elif isinstance(node, Matrix):
         parts = tuple(item for row in node.rows for item in row)

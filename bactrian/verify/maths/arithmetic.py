@@ -11,7 +11,7 @@ from typing import Any
 
 import mpmath
 
-from bactrian.verify.maths.answer_tree import Call, Large, Node, Num, Sym, Unreadable
+from bactrian.verify.maths.answer_tree import Call, Large, Node, Num, Sym, UnreadableAnswer
 
 Value = Any
 """A Fraction while the value is rational, else an mpmath number."""
@@ -27,7 +27,7 @@ class Undefined(ArithmeticError):
 
 
 @dataclass(frozen=True)
-class Point:
+class SamplePoint:
     """Values of symbols by their names. `real`: what is not real has no value; `bits`: what is larger has none either.
 
     Beyond so many bits rounding would have eaten what a difference of large numbers leaves.
@@ -45,7 +45,7 @@ class Point:
         if name == "i":
             return mpmath.mpc(0, 1)
         if name not in self.values:
-            raise Unreadable(f"no value has {name}")
+            raise UnreadableAnswer(f"no value has {name}")
         return self.values[name]
 
 
@@ -61,28 +61,28 @@ def real(number: Value) -> Value:
     return mpmath.mpf(number.numerator) / number.denominator if isinstance(number, Fraction) else number
 
 
-def value(node: Node, point: Point) -> Value:
+def value(node: Node, point: SamplePoint) -> Value:
     """The value of an expression at a point. Raises Undefined, or Unreadable for what has none or is too large."""
     if isinstance(node, Num):
         return node.value
     if isinstance(node, Sym):
         return point.symbol(node.name)
     if not isinstance(node, Call):
-        raise Unreadable(f"a {type(node).__name__} inside an expression")
+        raise UnreadableAnswer(f"a {type(node).__name__} inside an expression")
     operate = OPERATIONS.get(node.name)
     if operate is None:
-        raise Unreadable(f"unknown operation {node.name}")
+        raise UnreadableAnswer(f"unknown operation {node.name}")
     try:
         return bounded(operate(*[value(part, point) for part in node.args]), point)
     except (ZeroDivisionError, OverflowError, mpmath.libmp.NoConvergence) as error:
         raise Undefined(str(error)) from None
     except (TypeError, ValueError) as error:
-        if isinstance(error, Unreadable):
+        if isinstance(error, UnreadableAnswer):
             raise
         raise Undefined(str(error)) from None
 
 
-def bounded(result: Value, point: Point) -> Value:
+def bounded(result: Value, point: SamplePoint) -> Value:
     """The result, if it is of a size that can be worked with, and real where that is asked."""
     if isinstance(result, Fraction):
         if max(result.numerator.bit_length(), result.denominator.bit_length()) > BITS_LIMIT:
@@ -141,7 +141,7 @@ def root(a: Value, degree: Value = Fraction(2)) -> Value:
 
 
 def whole(number: Value, limit: int = 2_000) -> int:
-    """A number as a whole one. Raises Unreadable if it is none, or beyond the limit."""
+    """A number as a whole one. Raises UnreadableAnswer if it is none, or beyond the limit."""
     if not isinstance(number, Fraction) or number.denominator != 1 or abs(number) > limit:
         raise Large("expected a whole number of moderate size")
     return int(number)

@@ -7,8 +7,8 @@ from itertools import combinations, islice, pairwise
 
 import mpmath
 
-from bactrian.verify.maths.answer_tree import Call, Node, Num, Sym, Unreadable, negated, unknowns, walk
-from bactrian.verify.maths.arithmetic import Point, Undefined, Value, real, value
+from bactrian.verify.maths.answer_tree import Call, Node, Num, Sym, UnreadableAnswer, negated, unknowns, walk
+from bactrian.verify.maths.arithmetic import SamplePoint, Undefined, Value, real, value
 from bactrian.verify.maths.normal_form import Polynomial, Undecided, quotient
 
 PLACES_LIMIT, TURNING_LIMIT, DEGREE_LIMIT, DIVISORS_LIMIT = 16, 12, 8, 200
@@ -176,6 +176,6 @@ def changes_of_sign(node: Node, name: str) -> list[Value]:
 def sign_at(node: Node, name: str, place: Fraction) -> bool | None:
     try:
         with mpmath.workdps(20):
-            return bool(real(value(node, Point({name: place}, real=True))) > 0)
-    except (Undefined, Unreadable):
+            return bool(real(value(node, SamplePoint({name: place}, real=True))) > 0)
+    except (Undefined, UnreadableAnswer):
         return None

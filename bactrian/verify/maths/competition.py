@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.verify.maths.answer_tree import Large, Unreadable, Wordy
+from bactrian.verify.maths.answer_tree import Large, UnreadableAnswer, Wordy
 from bactrian.verify.maths.equivalence import equivalent, read
 from bactrian.verify.maths.solution import TEXT_LIMIT, boxed, candidates, final_phrase, hendrycks, minerva
 from bactrian.verify.registry import register
@@ -33,7 +33,7 @@ def same_value(given: str, gold: str) -> bool:
     """Equal by our own parser and arithmetic (equivalence.py); what it cannot read is not equal."""
     try:
         return equivalent(given, gold)
-    except Unreadable:
+    except UnreadableAnswer:
         return False
 
 
@@ -41,7 +41,7 @@ def readable(answer: str) -> bool:
     """Whether our parser reads it, or knows that words in it must not be cut off."""
     try:
         return bool(read(answer))
-    except Unreadable as error:
+    except UnreadableAnswer as error:
         return isinstance(error, Wordy)
 
 
@@ -60,7 +60,7 @@ def same(given: str, gold: str) -> bool:
     """
     try:
         return given.strip() == gold.strip() or equivalent(given, gold)
-    except Unreadable as error:
+    except UnreadableAnswer as error:
         if isinstance(error, Wordy) or "\\text" in given + gold:
             return "".join(given.split()).rstrip(".") == "".join(gold.split()).rstrip(".")
         if same_text(given, gold):

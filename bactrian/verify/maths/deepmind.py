@@ -2,7 +2,7 @@
 
 import re
 
-from bactrian.verify.maths.answer_tree import Unreadable
+from bactrian.verify.maths.answer_tree import UnreadableAnswer
 from bactrian.verify.maths.equivalence import equivalent
 from bactrian.verify.maths.gsm8k import gold_value
 from bactrian.verify.registry import register
@@ -29,7 +29,7 @@ def same(given: str, gold: str) -> bool:
         return numbers[0] == numbers[1]
     try:
         return equivalent(mine.replace("**", "^"), its.replace("**", "^"))
-    except Unreadable:
+    except UnreadableAnswer:
         return False
 
 

@@ -10,14 +10,14 @@ from functools import lru_cache
 import mpmath
 
 from bactrian.verify.maths.answer_tree import (
-    Answer,
     Based,
+    Bracketed,
     Call,
     Clock,
-    Group,
     Matrix,
     Node,
     Num,
+    ParsedAnswer,
     Quantity,
     Rel,
     Sym,
@@ -37,18 +37,21 @@ ITEMS_LIMIT = 30
 
 
 def equivalent(given: str, gold: str) -> bool:
-    """Whether two answers in LaTeX are the same in one of their readings. Raises Unreadable if either has none."""
+    """Whether two answers in LaTeX are the same in one of their readings.
+
+    Raises UnreadableAnswer if either has none.
+    """
     with mpmath.workdps(DIGITS):
         return any(same_answer(a, b) for a in read(given) for b in read(gold))
 
 
 @lru_cache(maxsize=2048)
-def read(latex: str) -> tuple[Answer, ...]:
+def read(latex: str) -> tuple[ParsedAnswer, ...]:
     """Readings of an answer, remembered: the same gold answer meets many completions."""
     return tuple(parse(latex))
 
 
-def same_answer(given: Answer, gold: Answer) -> bool:
+def same_answer(given: ParsedAnswer, gold: ParsedAnswer) -> bool:
     """Of trees; a tentative unit must meet one on the other side, a choice's letter no other one,
     and who says "approximately" is right only where the other side is rounded as well.
     """
@@ -84,7 +87,7 @@ def same(a: Node, b: Node) -> bool:
 def same_unnamed(a: Node, b: Node) -> bool:
     if isinstance(a, Text) or isinstance(b, Text):
         return words_of(a) == words_of(b) != ""
-    if any(isinstance(node, Group | Matrix) or is_union(node) for node in (a, b)):
+    if any(isinstance(node, Bracketed | Matrix) or is_union(node) for node in (a, b)):
         return same_structure(a, b)
     if isinstance(a, Based) or isinstance(b, Based):
         return same_based(a, b)
@@ -118,17 +121,17 @@ def same_relation(a: Rel, b: Rel) -> bool:
 def settled(node: Node) -> Node:
     """With sums of vectors worked out; a ± b as the list of both, in lists and sets too; a list's common name gone."""
     node = worked_out(node)
-    if isinstance(node, Group) and node.opening in ("", "\\{"):
+    if isinstance(node, Bracketed) and node.opening in ("", "\\{"):
         items = tuple(part for item in node.items for part in spread(item))
         pairs = [named(item) for item in items]
         names = {pair[0] for pair in pairs if pair}
         if not node.opening and len(names) == 1:
             items = tuple(pair[1] if pair else item for pair, item in zip(pairs, items, strict=True))
             items = tuple(part for item in items for part in spread(item))
-        return Group(node.opening, node.closing, items)
+        return Bracketed(node.opening, node.closing, items)
     pair = named(node) if has_sign(node) else None
     parts = spread(pair[1] if pair else node)
-    return parts[0] if len(parts) == 1 else Group("", "", parts)
+    return parts[0] if len(parts) == 1 else Bracketed("", "", parts)
 
 
 def spread(node: Node) -> tuple[Node, ...]:
@@ -149,8 +152,8 @@ def with_sign(node: Node, sign: int) -> Node:
         if node.name in ("pm", "mp"):
             return args[0] if (node.name == "pm") == (sign > 0) else negated(args[0])
         return Call(node.name, args)
-    if isinstance(node, Group):
-        return Group(node.opening, node.closing, tuple(with_sign(item, sign) for item in node.items))
+    if isinstance(node, Bracketed):
+        return Bracketed(node.opening, node.closing, tuple(with_sign(item, sign) for item in node.items))
     if isinstance(node, Rel):
         return Rel(node.ops, tuple(with_sign(item, sign) for item in node.items))
     if isinstance(node, Matrix):
@@ -180,7 +183,7 @@ def same_structure(a: Node, b: Node) -> bool:
     if isinstance(a, Call) and isinstance(b, Call) and is_union(a) and is_union(b):
         ordered = in_any_order if a.name in ("union", "intersection") else in_order
         return a.name == b.name and ordered(flat(a, a.name), flat(b, b.name))
-    if not isinstance(a, Group) or not isinstance(b, Group):
+    if not isinstance(a, Bracketed) or not isinstance(b, Bracketed):
         return False
     if a.opening == b.opening == "\\{":
         a, b = without_repeats(a), without_repeats(b)
@@ -199,7 +202,7 @@ def flat(node: Node, name: str) -> list[Node]:
     return [node]
 
 
-def without_repeats(group: Group) -> Group:
+def without_repeats(group: Bracketed) -> Bracketed:
     """A set has no member twice."""
     if len(group.items) > ITEMS_LIMIT:
         return group
@@ -207,10 +210,10 @@ def without_repeats(group: Group) -> Group:
     for item in group.items:
         if not any(same(item, other) for other in kept):
             kept.append(item)
-    return Group(group.opening, group.closing, tuple(kept))
+    return Bracketed(group.opening, group.closing, tuple(kept))
 
 
-def assigns(group: Group) -> bool:
+def assigns(group: Bracketed) -> bool:
     """Whether it gives several unknowns their values: x = 2, y = 3."""
     return all(named(item) is not None for item in group.items)
 

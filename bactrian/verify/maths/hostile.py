@@ -2,7 +2,7 @@
 
 import random
 
-from bactrian.verify.maths.pairs import PAIRS
+from bactrian.verify.maths.equivalent_pairs import PAIRS
 
 BITS = (
     "\\frac",

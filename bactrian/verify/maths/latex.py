@@ -2,7 +2,7 @@
 
 Our own parser, for short answers as competition mathematics has them, tolerant of how models write them ("2^10",
 "1/2", "√3", "x ≥ 3"). Its work is bounded by the length of the text, and it never evaluates text as code. What it does
-not know raises Unreadable.
+not know raises UnreadableAnswer.
 """
 
 import re
@@ -10,9 +10,9 @@ from fractions import Fraction
 
 from bactrian.verify.maths.answer_tree import (
     Based,
+    Bracketed,
     Call,
     Clock,
-    Group,
     Matrix,
     Node,
     Num,
@@ -20,7 +20,7 @@ from bactrian.verify.maths.answer_tree import (
     Rel,
     Sym,
     Text,
-    Unreadable,
+    UnreadableAnswer,
     Wordy,
     negated,
     walk,
@@ -60,7 +60,7 @@ class Parser(Reader):
     def answer(self) -> Node:
         tree = self.listing(())
         if self.at < len(self.tokens):
-            raise Unreadable(f"unexpected {self.tokens[self.at]!r}")
+            raise UnreadableAnswer(f"unexpected {self.tokens[self.at]!r}")
         return tree
 
     # grammar, loosest first
@@ -78,7 +78,7 @@ class Parser(Reader):
                 return Call("union", tuple(items))
             if "\\and" in separators and inequalities:
                 return Call("intersection", tuple(items))
-        return Group("", "", tuple(items))
+        return Bracketed("", "", tuple(items))
 
     def items(self, ends: tuple[str, ...]) -> tuple[list[Node], set[str]]:
         self.deeper()
@@ -145,7 +145,7 @@ class Parser(Reader):
                 if measured:
                     raise Wordy("something after a unit")
                 if self.peek()[0] in ".0123456789" and self.tokens[self.at - 1][-1].isdigit():
-                    raise Unreadable("two numbers side by side")
+                    raise UnreadableAnswer("two numbers side by side")
                 written = self.peek() == "\\frac"
                 factor = self.factor()
                 product = self.mixed(product, factor) if written else self.times(product, factor)
@@ -208,7 +208,7 @@ class Parser(Reader):
                 self.unit = self.unit if self.angles else "degree"
             elif self.accept("'"):
                 if not isinstance(base, Sym):
-                    raise Unreadable("a prime on what is no symbol")
+                    raise UnreadableAnswer("a prime on what is no symbol")
                 base = Sym(base.name + "'")
             else:
                 return base
@@ -237,7 +237,7 @@ class Parser(Reader):
     def atom(self) -> Node:
         token = self.peek()
         if not token:
-            raise Unreadable("ends too early")
+            raise UnreadableAnswer("ends too early")
         self.deeper()
         node = self._atom(self.take())
         self.depth -= 1
@@ -261,7 +261,7 @@ class Parser(Reader):
             return self.command(token[1:])
         if token.isalpha():
             return self.symbol(token)
-        raise Unreadable(f"unexpected {token!r}")
+        raise UnreadableAnswer(f"unexpected {token!r}")
 
     def words(self, words: str) -> Node:
         if words == "dollar":  # before its amount, the only unit that is
@@ -301,7 +301,7 @@ class Parser(Reader):
         if opening == "\\{" and isinstance(first, Rel) and first.ops[0] == ":" and len(first.ops) > 1:
             conditions = (Rel(first.ops[1:], first.items[1:]), *items[1:])
             return Call("such_that", (Call("union", conditions),) if "\\or" in separators else conditions)
-        return Group(opening, closing, tuple(items))
+        return Bracketed(opening, closing, tuple(items))
 
     def number(self, token: str) -> Node:
         if self.accept("\\overline"):
@@ -310,7 +310,7 @@ class Parser(Reader):
             base = self.braced()
             if isinstance(base, Num) and base.value.denominator == 1 and 2 <= base.value <= 36 and "." not in token:
                 return Based(token, int(base.value))
-            raise Unreadable("a number with an index")
+            raise UnreadableAnswer("a number with an index")
         return Num(Fraction(token))
 
     def symbol(self, name: str) -> Node:
@@ -318,7 +318,7 @@ class Parser(Reader):
             index = self.braced()
             label = index.name if isinstance(index, Sym) else index.value if isinstance(index, Num) else None
             if label is None:
-                raise Unreadable("an index that is no number or symbol")
+                raise UnreadableAnswer("an index that is no number or symbol")
             return Sym(f"{name}_{label}")
         return Sym(name)
 
@@ -343,7 +343,7 @@ class Parser(Reader):
         if name in ("overline", "vec"):
             inside = self.braced()
             return inside if name == "vec" else Call("overline", (inside,))
-        raise Unreadable(f"unknown command \\{name}")
+        raise UnreadableAnswer(f"unknown command \\{name}")
 
     def root(self) -> Node:
         if self.accept("["):
@@ -384,7 +384,7 @@ class Parser(Reader):
     def matrix(self) -> Node:
         kind = self.environment()
         if kind not in ("pmatrix", "bmatrix", "matrix", "vmatrix", "array", "smallmatrix"):
-            raise Unreadable(f"unknown environment {kind!r}")
+            raise UnreadableAnswer(f"unknown environment {kind!r}")
         if kind == "array":
             self.expect("{")
             while not self.accept("}"):

@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from bactrian.verify.maths.answer_tree import Large, Node, Quantity, Unreadable
+from bactrian.verify.maths.answer_tree import Large, Node, Quantity, UnreadableAnswer
 
 DEPTH_LIMIT = 40
 
@@ -50,9 +50,9 @@ TOKEN = re.compile(
 
 
 def repeating(token: str, digits: str) -> Fraction:
-    """0.1 and 6 → 0.1666… Raises Unreadable where nothing repeats."""
+    """0.1 and 6 → 0.1666… Raises UnreadableAnswer where nothing repeats."""
     if "." not in token or not digits or len(digits) > 20:
-        raise Unreadable("an overline that repeats no digits")
+        raise UnreadableAnswer("an overline that repeats no digits")
     places = len(token.partition(".")[2])
     return Fraction(token) + Fraction(int(digits), (10 ** len(digits) - 1) * 10**places)
 
@@ -77,7 +77,7 @@ class Reader:
 
     def expect(self, *wanted: str) -> str:
         if not self.accept(*wanted):
-            raise Unreadable(f"found {self.peek()!r}, expected {' or '.join(wanted)}")
+            raise UnreadableAnswer(f"found {self.peek()!r}, expected {' or '.join(wanted)}")
         return self.tokens[self.at - 1]
 
     def deeper(self) -> None:
@@ -103,6 +103,6 @@ class Reader:
         letters = []
         while not self.accept("}"):
             if not self.peek():
-                raise Unreadable("ends too early")
+                raise UnreadableAnswer("ends too early")
             letters.append(self.take())
         return "".join(letters)

@@ -14,8 +14,8 @@ from itertools import pairwise
 
 import mpmath
 
-from bactrian.verify.maths.answer_tree import Call, Large, Node, Num, Sym, Unreadable, unknowns, walk
-from bactrian.verify.maths.arithmetic import Point, Undefined, Value, close, real, value
+from bactrian.verify.maths.answer_tree import Call, Large, Node, Num, Sym, UnreadableAnswer, unknowns, walk
+from bactrian.verify.maths.arithmetic import SamplePoint, Undefined, Value, close, real, value
 from bactrian.verify.maths.breakpoints import breakpoints
 
 SEED, FINER, BITS = 1729, 250, 400
@@ -36,7 +36,7 @@ def agree(a: Node, b: Node) -> bool:
     """
     names = tuple(sorted(unknowns(a) | unknowns(b)))
     if not names:
-        return agree_at(a, b, Point()) is True
+        return agree_at(a, b, SamplePoint()) is True
     imaginary = any(node == Sym("i") for side in (a, b) for node in walk(side))
     if not imaginary:
         verdict = agree_over(a, b, names, True)
@@ -50,7 +50,7 @@ def agree_over(a: Node, b: Node, names: tuple[str, ...], only_real: bool) -> boo
     seen = large = 0
     for values, generic in points(a, b, names, only_real):
         try:
-            verdict = agree_at(a, b, Point(values, only_real, BITS), generic)
+            verdict = agree_at(a, b, SamplePoint(values, only_real, BITS), generic)
         except Large:
             large += 1
             continue
@@ -62,7 +62,7 @@ def agree_over(a: Node, b: Node, names: tuple[str, ...], only_real: bool) -> boo
     return True if seen >= ENOUGH else None
 
 
-def agree_at(a: Node, b: Node, point: Point, generic: bool = True) -> bool | None:
+def agree_at(a: Node, b: Node, point: SamplePoint, generic: bool = True) -> bool | None:
     """Whether both have the same value there; None if that says nothing: none has one, or rounding decides.
 
     `generic`: the point is none of those at which a gap might be removed, so one value without the other differs.
@@ -86,7 +86,7 @@ def distance(x: Value, y: Value) -> Value:
     return abs(x - y) / max(abs(x), abs(y))
 
 
-def defined(node: Node, point: Point) -> Value | None:
+def defined(node: Node, point: SamplePoint) -> Value | None:
     try:
         return value(node, point)
     except Undefined:
@@ -156,7 +156,7 @@ def around(places: list[Fraction]) -> Iterator[Fraction]:
 def constant_value(node: Node) -> Value | None:
     """The real value of an expression without unknowns; None if it has none."""
     try:
-        found = value(node, Point(real=True))
-    except (Undefined, Unreadable):
+        found = value(node, SamplePoint(real=True))
+    except (Undefined, UnreadableAnswer):
         return None
     return found

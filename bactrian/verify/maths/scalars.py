@@ -3,8 +3,8 @@
 from fractions import Fraction
 
 from bactrian.verify.maths import normal_form
-from bactrian.verify.maths.answer_tree import Call, Node, Num, Sym, Unreadable, unknowns, walk
-from bactrian.verify.maths.arithmetic import Point, Undefined, Value, close, value
+from bactrian.verify.maths.answer_tree import Call, Node, Num, Sym, UnreadableAnswer, unknowns, walk
+from bactrian.verify.maths.arithmetic import SamplePoint, Undefined, Value, close, value
 from bactrian.verify.maths.latex_tokens import TRIGONOMETRIC
 from bactrian.verify.maths.normal_form import Undecided, quotient
 from bactrian.verify.maths.sample_points import ENOUGH, agree, spread_points
@@ -29,7 +29,7 @@ def same_scalar(a: Node, b: Node) -> bool:
 
 
 def equal(a: Node, b: Node) -> bool:
-    """By proof where there is one, else by values. Raises Unreadable for what has no value."""
+    """By proof where there is one, else by values. Raises UnreadableAnswer for what has no value."""
     if isinstance(a, Num) and isinstance(b, Num):
         return a.value == b.value
     decided = normal_form.equal(a, b)
@@ -102,7 +102,7 @@ def sampled_ratio(a: Node, b: Node) -> Value | None:
     first: tuple[Value, Value] | None = None
     seen = 0
     for values in spread_points(names, frozenset()):
-        found = [defined(node, Point(values, real=True, bits=400)) for node in (a, b)]
+        found = [defined(node, SamplePoint(values, real=True, bits=400)) for node in (a, b)]
         if (found[0] is None) != (found[1] is None):
             return None
         if found[0] is None:
@@ -116,8 +116,8 @@ def sampled_ratio(a: Node, b: Node) -> Value | None:
     return first[0] / first[1]
 
 
-def defined(node: Node, point: Point) -> Value | None:
+def defined(node: Node, point: SamplePoint) -> Value | None:
     try:
         return value(node, point)
-    except (Undefined, Unreadable):
+    except (Undefined, UnreadableAnswer):
         return None

@@ -5,8 +5,8 @@ from fractions import Fraction
 from itertools import pairwise, product
 
 from bactrian.verify.maths import real_sets
-from bactrian.verify.maths.answer_tree import Call, Group, Node, Quantity, Rel, Sym, negated, unknowns, walk
-from bactrian.verify.maths.arithmetic import Point, Undefined, Value, close, real, value
+from bactrian.verify.maths.answer_tree import Bracketed, Call, Node, Quantity, Rel, Sym, negated, unknowns, walk
+from bactrian.verify.maths.arithmetic import SamplePoint, Undefined, Value, close, real, value
 from bactrian.verify.maths.breakpoints import zeros
 from bactrian.verify.maths.normal_form import Undecided, quotient
 from bactrian.verify.maths.real_sets import ALL, INFINITE, NOTHING, RealSet
@@ -31,7 +31,7 @@ def is_set(node: Node) -> bool:
     if isinstance(node, Call):
         on_sets = node.name in ("union", "intersection", "minus_set", "such_that")
         return on_sets or (node.name in ("add", "neg") and any(is_set(part) for part in node.args))
-    if isinstance(node, Group):
+    if isinstance(node, Bracketed):
         return (
             not node.opening and bool(node.items) and all(isinstance(item, Rel) and is_set(item) for item in node.items)
         )
@@ -64,7 +64,7 @@ def found(node: Node) -> RealSet:
         return named[node.name]
     if isinstance(node, Rel):
         return solved(node)
-    if isinstance(node, Group):
+    if isinstance(node, Bracketed):
         return grouped(node)
     if not isinstance(node, Call):
         raise Undecided("no set")
@@ -91,7 +91,7 @@ def common(parts: Iterable[RealSet]) -> RealSet:
     return total
 
 
-def grouped(node: Group) -> RealSet:
+def grouped(node: Bracketed) -> RealSet:
     """An interval, a set of numbers, or conditions in a row: all of them, or, if none fulfils all, any."""
     if node.opening == "\\{":
         return real_sets.union(real_sets.point(number(item)) for item in node.items)
@@ -187,7 +187,7 @@ def between(low: Value, high: Value) -> Value:
 
 def holds(difference: Node, op: str, name: str, at: Value) -> bool:
     try:
-        there = value(difference, Point({name: at}, real=True))
+        there = value(difference, SamplePoint({name: at}, real=True))
     except Undefined:
         return False
     return bool(HOLDS[op](0 if close(there, Fraction(0)) else 1 if real(there) > 0 else -1))

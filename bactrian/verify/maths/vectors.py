@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bactrian.verify.maths.answer_tree import Call, Group, Matrix, Node, negated
+from bactrian.verify.maths.answer_tree import Bracketed, Call, Matrix, Node, negated
 
 
 def worked_out(node: Node) -> Node:
@@ -26,14 +26,14 @@ def worked_out(node: Node) -> Node:
 
 
 def is_vector(node: Node) -> bool:
-    return isinstance(node, Matrix) or (isinstance(node, Group) and (node.opening, node.closing) == ("(", ")"))
+    return isinstance(node, Matrix) or (isinstance(node, Bracketed) and (node.opening, node.closing) == ("(", ")"))
 
 
 def scaled(vector: Node, change: Callable[[Node], Node]) -> Node:
     if isinstance(vector, Matrix):
         return Matrix(tuple(tuple(change(entry) for entry in row) for row in vector.rows))
-    assert isinstance(vector, Group)
-    return Group(vector.opening, vector.closing, tuple(map(change, vector.items)))
+    assert isinstance(vector, Bracketed)
+    return Bracketed(vector.opening, vector.closing, tuple(map(change, vector.items)))
 
 
 def added(a: Node, b: Node) -> Node | None:
@@ -43,6 +43,6 @@ def added(a: Node, b: Node) -> Node | None:
             return None
         pairs = [zip(x, y, strict=True) for x, y in zip(a.rows, b.rows, strict=True)]
         return Matrix(tuple(tuple(Call("add", pair) for pair in row) for row in pairs))
-    if isinstance(a, Group) and isinstance(b, Group) and len(a.items) == len(b.items):
-        return Group(a.opening, a.closing, tuple(Call("add", pair) for pair in zip(a.items, b.items, strict=True)))
+    if isinstance(a, Bracketed) and isinstance(b, Bracketed) and len(a.items) == len(b.items):
+        return Bracketed(a.opening, a.closing, tuple(Call("add", pair) for pair in zip(a.items, b.items, strict=True)))
     return None

@@ -75,5 +75,5 @@ def compliance(problem: Problem, completion: str) -> Verdict:
 
 @register("compliance_model", examples=(), place="judge", check_truth=check_truth, of_form=True)
 def compliance_model(problem: Problem, completion: str) -> Verdict:
-    """As `compliance`, told by a model (judge/models.py): a classifier in the place of a list of words."""
+    """As `compliance`, decided by a model (judge/models.py): a classifier instead of a list of words."""
     raise BactrianError("rows of dataset 'compliance_model' need a model that classifies: give the setting classifier")

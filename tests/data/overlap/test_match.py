@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bactrian.data.overlap import match as match_module
-from bactrian.data.overlap.index import Index, Item
+from bactrian.data.overlap.index import Index, IndexedItem
 from bactrian.data.overlap.match import Matcher, Rule, Texts
 from bactrian.data.overlap.whole import WholeMatcher
 
@@ -28,7 +28,7 @@ def found(
     hash_bits: int = 64,
     batch: int = 10**9,
 ) -> dict[tuple[int, int], float]:
-    index = Index([Item("b", str(i), tuple(fields)) for i, fields in enumerate(items)], n, hash_bits)
+    index = Index([IndexedItem("b", str(i), tuple(fields)) for i, fields in enumerate(items)], n, hash_bits)
     matcher = Matcher(index, rule, threshold)
     out = {}
     for first in range(0, len(rows), batch):
@@ -120,7 +120,9 @@ def test_no_window_crosses_turns() -> None:
 
 def test_short_items_never_match_by_n_grams_and_do_as_a_whole() -> None:
     assert found([["who wrote hamlet"]], [["Who wrote Hamlet?"]], 8) == {}
-    whole = WholeMatcher([Item("b", "0", ("who wrote", "hamlet")), Item("b", "1", ("who",)), Item("b", "2", ("?",))])
+    whole = WholeMatcher(
+        [IndexedItem("b", "0", ("who wrote", "hamlet")), IndexedItem("b", "1", ("who",)), IndexedItem("b", "2", ("?",))]
+    )
     got = whole.matches(Texts(["Who wrote 'Hamlet'", "-- Who wrote\nHAMLET?", "!", "who, who"], np.array([0, 0, 1, 2])))
     assert list(zip(got.rows.tolist(), got.items.tolist(), strict=True)) == [(0, 0)]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bactrian.data.overlap import scan as scan_module
-from bactrian.data.overlap.index import Index, Item
+from bactrian.data.overlap.index import Index, IndexedItem
 from bactrian.data.overlap.match import Matcher
 from bactrian.data.overlap.scan import Scan, evidence, matched_rows, scan
 from bactrian.data.overlap.table import doomed, tabulate, too_short
@@ -17,12 +17,12 @@ WORDS = [f"w{i}" for i in range(5000)]
 Row = dict[str, Any]
 
 
-def some_items(count: int = 40) -> list[Item]:
+def some_items(count: int = 40) -> list[IndexedItem]:
     draw = random.Random(1)
-    return [Item(f"b{i % 3}", str(i), (" ".join(draw.sample(WORDS, 20)),)) for i in range(count)]
+    return [IndexedItem(f"b{i % 3}", str(i), (" ".join(draw.sample(WORDS, 20)),)) for i in range(count)]
 
 
-def training_rows(items: list[Item], count: int = 600) -> list[Row]:
+def training_rows(items: list[IndexedItem], count: int = 600) -> list[Row]:
     """Every tenth row holds an item, or the first 12 of its 20 words; the others hold none."""
     draw = random.Random(2)
     rows = []
@@ -35,7 +35,7 @@ def training_rows(items: list[Item], count: int = 600) -> list[Row]:
     return rows
 
 
-def run(rows: list[Row], items: list[Item], folder: Path, threads: int = 1, stop: int | None = None) -> Scan:
+def run(rows: list[Row], items: list[IndexedItem], folder: Path, threads: int = 1, stop: int | None = None) -> Scan:
     def stream() -> Iterator[tuple[Row, str]]:
         for number, row in enumerate(rows):
             if number == stop:
@@ -90,7 +90,11 @@ def test_a_killed_scan_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: py
 
 
 def test_table_and_decisions(tmp_path: Path) -> None:
-    items = [Item("b", "0", ("a b c d e f g h",)), Item("b", "1", ("i j k l m n o p",)), Item("b", "2", ("short",))]
+    items = [
+        IndexedItem("b", "0", ("a b c d e f g h",)),
+        IndexedItem("b", "1", ("i j k l m n o p",)),
+        IndexedItem("b", "2", ("short",)),
+    ]
     counts = {("x", "b"): 5, ("y", "b"): 1}
     table = tabulate(items, too_short(items, 8), {"x": 10, "y": 10}, {"x": [0, 1], "y": [0]}, counts)
     assert table.short == {"b": 1}

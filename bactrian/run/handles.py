@@ -1,0 +1,212 @@
+"""What Python code gets back: models, data and results that are made, each with its folder and its manifest."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bactrian.errors import BactrianError
+from bactrian.progress import duration
+from bactrian.store.hardware import HardwareSettings
+from bactrian.store.manifest import MANIFEST, Kind, Manifest
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact, or a model or data of somebody else's, on this machine.
+
+    ref: how a recipe would name it; a later step takes the handle in its place. path: the folder or file.
+    manifest: None for what bactrian did not make.
+    """
+
+    ref: str
+    path: Path
+    manifest: Manifest | None = field(default=None, repr=False)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return self.ref
+
+    @property
+    def metrics(self) -> Mapping[str, float | None]:
+        """What the stage measured, by name; empty for what bactrian did not make."""
+        return self.manifest.metrics if self.manifest else {}
+
+    def _repr_html_(self) -> str:
+        lines = {"folder": str(self.path)}
+        if self.manifest is not None:
+            made = self.manifest
+            lines |= {"stage": made.stage, "content": made.content_hash[:16], "took": duration(made.seconds)}
+            lines |= {name: f"{value:,.4g}" for name, value in made.metrics.items() if value is not None}
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+            for name, text in lines.items()
+        )
+        return f"<table><caption>{type(self).__name__} {html.escape(self.ref)}</caption>{rows}</table>"
+
+
+@dataclass(frozen=True)
+class Model(Made):
+    """A language model, or a reward model, in a folder that transformers reads."""
+
+    def generate(
+        self,
+        prompts: str | Sequence[str] | Sequence[Sequence[Mapping[str, Any]]],
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        template: str | None = None,
+    ) -> list[str]:
+        """The model's answer to each prompt; greedy at temperature 0.
+
+        Args:
+            prompts: one user turn as text, several of them, or conversations as lists of {role, content}.
+            template: chat template, where not the model's own.
+
+        Raises:
+            BactrianError: the folder is no language model; a prompt is no conversation or does not fit.
+        """
+        from bactrian.chat import prompt_ids
+        from bactrian.generate.engine import Request
+
+        given: Sequence[str | Sequence[Mapping[str, Any]]] = [prompts] if isinstance(prompts, str) else prompts
+        engine = self._engine(template)
+        requests = [
+            Request(
+                tuple(prompt_ids(_messages(prompt), engine.template, f"prompt {number}")),
+                seed=seed + number,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+            )
+            for number, prompt in enumerate(given)
+        ]
+        names = [f"prompt {number}" for number in range(len(requests))]
+        engine.check_fits([request.prompt for request in requests], max_new_tokens, names)
+        return [completions[0].text for completions in engine.generate(requests)]
+
+    def _engine(self, template: str | None) -> Any:
+        from bactrian.generate.engines import open_engine
+
+        kept: dict[str | None, Any] = self.__dict__.setdefault("_engines", {})
+        if template not in kept:
+            kept[template] = open_engine(self.path, HardwareSettings().decide(), template=template)
+        return kept[template]
+
+
+def _messages(prompt: str | Sequence[Mapping[str, Any]]) -> list[Any]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(turn) for turn in prompt]
+
+
+@dataclass(frozen=True)
+class Data(Made):
+    """Rows. Iterating reads them from disk, one by one; `len` where the rows were counted when they were made."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        from bactrian.data.io.files import stream_rows
+
+        return (row for row, _ in stream_rows(self.path))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@dataclass(frozen=True)
+class Results(Made):
+    """Scores with their intervals, and paired comparisons."""
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """The whole of results.json (docs/design.md has its form)."""
+        path = self.path / "results.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BactrianError(f"{path}: no results can be read ({error})") from None
+        return found
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """One for each model, task and mode: `score`, `interval` (95 %), `counts` of outcomes, and more."""
+        return list(self.results["scores"])
+
+    @property
+    def comparisons(self) -> list[dict[str, Any]]:
+        """One for each pair of models and task: `difference`, `interval` (95 %), `p`, `test`."""
+        return list(self.results["comparisons"])
+
+    def score(self, model: str, task: str | None = None, mode: str = "greedy") -> float:
+        """One score. Raises BactrianError with what there is, if there is none or more than one."""
+        found = [s for s in self.scores if s["model"] == model and task in (None, s["task"]) and s["mode"] == mode]
+        if len(found) != 1:
+            there = "; ".join(f"{s['model']}, {s['task']}, {s['mode']}" for s in self.scores)
+            raise BactrianError(
+                f"score({model!r}, {task!r}, {mode!r}): found {len(found)} scores, expected one of: {there}"
+            )
+        return float(found[0]["score"])
+
+    def _repr_html_(self) -> str:
+        cells = [("model", "task", "mode", "score", "95 % interval", "questions")]
+        for each in self.scores:
+            low, high = each["interval"]
+            interval = f"{low:.1%} to {high:.1%}"
+            row = (each["model"], each["task"], each["mode"], f"{each['score']:.1%}", interval, str(each["questions"]))
+            cells.append(row)
+        head, *rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in cells]
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table><thead><tr>{head.replace('td>', 'th>')}</tr></thead><tbody>{body}</tbody></table>"
+
+
+@dataclass(frozen=True)
+class Run(Mapping[str, Made]):
+    """The steps of a recipe that were made, by name; `report`: the page about them."""
+
+    name: str
+    folder: Path
+    steps: Mapping[str, Made] = field(repr=False)
+
+    def __getitem__(self, step: str) -> Made:
+        if step not in self.steps:
+            raise KeyError(f"no step {step!r}; made are: {', '.join(self.steps)}")
+        return self.steps[step]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.report.read_text(encoding="utf-8")) if self.report.is_file() else ""
+        return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:40em;border:0"></iframe>'
+
+
+KINDS: Mapping[Kind, type[Made]] = {Kind.MODEL: Model, Kind.DATA: Data, Kind.RESULTS: Results}
+
+
+def handle(ref: str, path: Path, kind: Kind | None = None) -> Made:
+    """The handle of a folder or file; its kind is the manifest's, where it has one.
+
+    Raises:
+        BactrianError: the manifest is damaged, or not of the kind asked for.
+    """
+    manifest = Manifest.read(path) if (path / MANIFEST).is_file() else None
+    if manifest is not None and kind not in (None, manifest.kind):
+        raise BactrianError(f"{path}: found {manifest.kind.value}, expected {kind.value if kind else ''}")
+    found = manifest.kind if manifest else kind
+    if found is None:
+        found = Kind.MODEL if (path / "config.json").is_file() else Kind.DATA
+    return KINDS[found](ref, path, manifest)

@@ -1,0 +1,65 @@
+"""Groups of settings that the stages of reinforcement learning share: what is rewarded, and what is looked at."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from bactrian.stages.judge.judge_refs import JudgeField, JudgeServerField, RewardModelField, check_one_judge
+from bactrian.stages.stage import HeldOutRef
+from bactrian.train.options import SettingsGroup
+
+
+class WatchSettings(SettingsGroup):
+    """Looks at held-out problems during training."""
+
+    held_out: HeldOutRef | None = Field(
+        None, description="problems to look at during training; none of their questions may be trained on"
+    )
+    look_every: int = Field(20, ge=1, description="steps between two looks: greedy answers to all of held_out")
+    keep: Literal["last", "best"] = Field(
+        "last", description="weights that the stage leaves: the last, or those of the best look at held_out"
+    )
+    stop_on_alarm: bool = Field(
+        False, description="stop once the held-out score has surely fallen while the reward has not"
+    )
+
+    @model_validator(mode="after")
+    def _has_what_to_look_at(self) -> Self:
+        if self.held_out is None and (self.keep == "best" or self.stop_on_alarm):
+            raise ValueError("keep: best and stop_on_alarm need held_out, problems to look at")
+        return self
+
+
+class RewardSettings(SettingsGroup):
+    """What an answer is worth: by the verifier that its row names, or by a model where the row names one."""
+
+    judge: JudgeField = None
+    judge_server: JudgeServerField = None
+    reward_model: RewardModelField = None
+    verify_timeout: float = Field(10.0, gt=0, description="seconds for one slow verification")
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> Self:
+        check_one_judge(self)
+        return self
+
+
+class GroupRewardSettings(RewardSettings):
+    """What GRPO and its variants reward."""
+
+    no_end_reward: float | None = Field(
+        0.0, description="reward of an answer cut off before its end token; null: its score"
+    )
+    overlong_zone: int = Field(
+        0, ge=0, description="last tokens before max_new_tokens over which a penalty grows from 0 to -1 (DAPO)"
+    )
+
+
+class PPORewardSettings(RewardSettings):
+    """What PPO rewards: verifier_weight × the verifier's score + reward_weight × the reward model's reward."""
+
+    verifier_weight: float = Field(10.0, ge=0, description="of the verifier's score in [0, 1]")
+    reward_weight: float = Field(0.0, ge=0, description="of reward_model's reward, on its own scale")
+    no_end_reward: float | None = Field(
+        -10.0, description="reward of an answer cut off before its end token; null: its own"
+    )

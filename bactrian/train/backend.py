@@ -1,0 +1,139 @@
+"""Where the weights that are trained lie, and how they move: the one door between the training loop and the machine.
+
+Neither the loop nor a task nor a stage knows whether a tensor is whole. Now everything is in this process; a backend
+that shards weights over several GPUs has the same methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from bactrian.model.language_model import Decoder
+from bactrian.store.hardware import Hardware
+from bactrian.train.optimiser import MasterAdamW
+
+if TYPE_CHECKING:
+    from bactrian.train.loop import LoopSettings
+
+
+class Trained(Protocol):
+    """What is trained: whatever has weights."""
+
+    @property
+    def network(self) -> torch.nn.Module: ...
+
+    @property
+    def masters(self) -> Mapping[str, torch.Tensor]:
+        """The network's weights in float32, by name, where it computes with copies of them (see `Decoder`)."""
+        ...
+
+
+class Backend(Protocol):
+    """Moves the weights of one model at a time; `wrap` comes first."""
+
+    def wrap(self, model: Trained, settings: LoopSettings) -> None:
+        """Take over a model's weights, in place, with an optimiser as the settings have it."""
+        ...
+
+    def expect(self, micro_batches: int) -> None:
+        """So many calls of `backward` make the next step."""
+        ...
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a micro-batch's share of the loss."""
+        ...
+
+    def step(self, rate: float, clip: float | None) -> float:
+        """Clip the gradient of the whole model to norm `clip`, move the weights, clear the gradient.
+
+        Returns:
+            The gradient's norm before clipping.
+
+        Raises:
+            FloatingPointError: the gradient is not finite; nothing moved.
+        """
+        ...
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Weights and the optimiser's state, for a checkpoint."""
+        ...
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave.
+
+        Raises:
+            KeyError: a weight is missing.
+        """
+        ...
+
+    def gather(self, model: Trained) -> dict[str, torch.Tensor]:
+        """The trained weights of a model, whole, by name, in float32 where there are masters."""
+        ...
+
+    def scatter(self, model: Trained, weights: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `gather` gave."""
+        ...
+
+    def save(self, model: Decoder, folder: Path) -> None:
+        """Write a model, whole, as a model folder."""
+        ...
+
+
+class LocalBackend:
+    """All weights in this process, each whole."""
+
+    def __init__(self) -> None:
+        self._optimiser: MasterAdamW | None = None
+
+    @property
+    def optimiser(self) -> MasterAdamW:
+        assert self._optimiser is not None, "wrap comes first"
+        return self._optimiser
+
+    def wrap(self, model: Trained, settings: LoopSettings) -> None:
+        s = settings
+        self._optimiser = MasterAdamW(
+            model.network, s.betas, s.epsilon, s.weight_decay, model.masters, s.states, s.offload, s.rates
+        )
+
+    def expect(self, micro_batches: int) -> None:
+        self.optimiser.expect(micro_batches)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, rate: float, clip: float | None) -> float:
+        return self.optimiser.step(rate, clip)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.optimiser.state()
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        self.optimiser.restore(tensors)
+
+    def gather(self, model: Trained) -> dict[str, torch.Tensor]:
+        return {
+            name: model.masters.get(name, weight).detach().contiguous()
+            for name, weight in model.network.named_parameters()
+            if weight.requires_grad
+        }
+
+    @torch.no_grad()
+    def scatter(self, model: Trained, weights: Mapping[str, torch.Tensor]) -> None:
+        for name, weight in model.network.named_parameters():
+            if name in weights:
+                weight.copy_(weights[name])
+            if name in model.masters:
+                model.masters[name].copy_(weights[name])
+
+    def save(self, model: Decoder, folder: Path) -> None:
+        model.save(folder)
+
+
+def open_backend(hardware: Hardware) -> Backend:
+    """The backend for this hardware: today always the local one, on its device."""
+    return LocalBackend()

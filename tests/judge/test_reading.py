@@ -1,0 +1,44 @@
+"""What judges say, in one word or number: the last one counts, and what is none is None."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bactrian.judge.reading import last_label, last_rating
+
+LABELS = {"refuses": "refuse", "complies": "comply"}
+
+
+@pytest.mark.parametrize(
+    ("judgement", "expected"),
+    [
+        ("Good. Rating: 7", 7),
+        ("**Rating:** [10]", 10),
+        ("Rating: 3, no. RATING 4", 4),
+        ("Rating: 11", None),
+        ("Rating: 0", None),
+        ("7", None),
+        ("the underrating: 5", None),
+        ("", None),
+    ],
+)
+def test_a_rating_of_ten(judgement: str, expected: int | None) -> None:
+    assert last_rating(judgement) == expected
+
+
+@pytest.mark.parametrize(
+    ("judgement", "expected"),
+    [
+        ("It complies? No, it REFUSES.", "refuse"),
+        ("The answer refuſeſ", "refuse"),  # regular expressions fold ſ into s
+        ("It refused, and complied.", None),
+        ("", None),
+    ],
+)
+def test_a_label(judgement: str, expected: str | None) -> None:
+    assert last_label(judgement, LABELS) == expected
+
+
+@given(st.text(max_size=200))
+def test_anything_can_be_read(text: str) -> None:
+    assert last_rating(text) in (None, *range(1, 11)) and last_label(text, LABELS) in (None, "refuse", "comply")
