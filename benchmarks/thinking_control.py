@@ -13,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from bactrian.chat import literal_ids, thinking_format
 from bactrian.cli.model_argument import model_folder
+
+from bactrian.chat import literal_ids, thinking_format
 from bactrian.data.io.files import read_rows
 from bactrian.data.synth.procedural import sums, word_problems
 from bactrian.generate.local import LocalEngine
