@@ -21,7 +21,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, data = write_small(root / "one"), write_sets(root / "sets")
     run(root / "store", {"one": model}, data, tasks=["gsm8k", "gpqa"], final=True, reason="the paper", format="single")
     (root / "store" / "artifacts").mkdir()
-    shutil.copytree(root / "store" / "output", root / "store" / "artifacts" / "evaluate-x")
+    shutil.copytree(root / "store" / "output", root / "store" / "artifacts" / "suite-x")
     return root
 
 
@@ -116,7 +116,7 @@ def test_scores_of_other_results(
 
 
 def test_scores_and_compare_of_damaged_folders(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad = Path("store/artifacts/evaluate-x"), Path("store/output")
+    good, bad = Path("store/artifacts/suite-x"), Path("store/output")
     compare = ("compare", f"{bad}:one", f"{good}:one")
     assert "no results.json" in error_of(capsys, "scores", "nowhere")
     assert "no questions.parquet" in error_of(capsys, "compare", "nowhere", str(good))
@@ -165,7 +165,7 @@ def test_power(capsys: pytest.CaptureFixture[str], more: list[str], message: str
 
 
 def test_ledger(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ledger, results = here / "store" / LEDGER, here / "store/artifacts/evaluate-x/results.json"
+    ledger, results = here / "store" / LEDGER, here / "store/artifacts/suite-x/results.json"
     lines, whole = ledger.read_text(), results.read_text()
     assert cli.invoke(["ledger", "--store", "store"]) == 0
     assert "nowhere: no such folder" in error_of(capsys, "ledger", "--store", "nowhere")
