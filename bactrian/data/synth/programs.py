@@ -221,12 +221,12 @@ def programs(
     def draw(random: Random) -> Row:
         kind = random.choice(KINDS[random.choice(list(kinds))])
         given = {"k": random.randint(2, kind.largest), "j": random.randint(2, 9), "c": random.choice(LETTERS)}
-        return asked(kind, given, tests, verifier)
+        return problem_row(kind, given, tests, verifier)
 
     return distinct("programs", seed, count, split, draw)
 
 
-def asked(kind: Family, given: dict[str, Any], tests: int, verifier: str) -> Row:
+def problem_row(kind: Family, given: dict[str, Any], tests: int, verifier: str) -> Row:
     """The problem row. Name and tests follow from what the function does: so no two questions ask for the same."""
     words = kind.words.format(**given)
     random = Random(f"programs/{words}")

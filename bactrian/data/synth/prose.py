@@ -102,10 +102,10 @@ def tale(random: Random, story: Tell, largest: int) -> str:
     return " ".join(line.format(**words) for line in random.sample(TALES, random.randint(4, 9)))
 
 
-def told(random: Random, story: Tell, largest: int) -> str:
+def story_text(random: Random, story: Tell, largest: int) -> str:
     """A word problem as a story: each event, then what it makes."""
     link, parts = random.choice(LINKS), []
-    for part in story().told:
+    for part in story().parts:
         parts += [part.text] if part.text else []
         parts += [link.format(step=part.step)] if part.step else []
     return " ".join(parts)
@@ -120,10 +120,10 @@ def solved(random: Random, story: Tell, largest: int) -> str:
 
 def recounted(random: Random, story: Tell, largest: int) -> str:
     """A tale that runs into a word problem."""
-    return tale(random, story, largest) + "\n" + random.choice((told, solved))(random, story, largest)
+    return tale(random, story, largest) + "\n" + random.choice((story_text, solved))(random, story, largest)
 
 
-KINDS = (facts, facts, facts, counting, comparing, tale, told, told, solved, solved, recounted)
+KINDS = (facts, facts, facts, counting, comparing, tale, story_text, story_text, solved, solved, recounted)
 """What a corpus is made of, each with equal weight."""
 
 

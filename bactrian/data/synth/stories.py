@@ -14,7 +14,7 @@ OPERATIONS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__f
 
 
 @dataclass(frozen=True)
-class Told:
+class StoryPart:
     """One event as told: the sentence ("" if there is none) and its worked step ("" if nothing is to work out)."""
 
     text: str
@@ -25,17 +25,17 @@ class Told:
 class Story:
     """A whole problem: what is told, what is asked, and the number that answers it."""
 
-    told: tuple[Told, ...]
+    parts: tuple[StoryPart, ...]
     ask: str
     answer: int
 
     @property
     def question(self) -> str:
-        return " ".join([part.text for part in self.told if part.text] + [self.ask])
+        return " ".join([part.text for part in self.parts if part.text] + [self.ask])
 
     @property
     def steps(self) -> list[str]:
-        return [part.step for part in self.told if part.step]
+        return [part.step for part in self.parts if part.step]
 
 
 @dataclass(frozen=True)
@@ -119,22 +119,22 @@ def operands(event: Event, a: int, largest: int) -> Sequence[int]:
 def tell(random: Random, operations: int, largest: int) -> Story:
     """A random story whose answer takes exactly this many operations on stated numbers from 1 to `largest`."""
     theme = random.choice(THEMES)
-    who, told, number, before = cast(random, theme), [], 0, 0
+    who, parts, number, before = cast(random, theme), [], 0, 0
     opening = random.choice([event for event in theme.openings if len(event.op) <= operations])
     event, left = opening, operations
     while True:
         number, b, c = step_numbers(random, event, number, before, largest)
         words = who.words(number, event.op, b, c)
-        told.append(Told(event.text.format(**words), event.step.format(**words)))
+        parts.append(StoryPart(event.text.format(**words), event.step.format(**words)))
         before, number, left = number, c, left - len(event.op)
         if event.ask:
-            return Story(tuple(told), event.ask.format(**words), number)
+            return Story(tuple(parts), event.ask.format(**words), number)
         if event.passes:
             unused = next(name for name, _ in who.people if name not in (who.name, who.other, who.before))
             who = replace(who, name=who.other, other=unused, before=who.name)
         if left == 0:
             ask = random.choice(theme.asks.get(event.op, theme.asks[""]))
-            return Story(tuple(told), ask.format(**who.words(number, "", 0, 0)), number)
+            return Story(tuple(parts), ask.format(**who.words(number, "", 0, 0)), number)
         event = next_event(random, theme, event, who, before, number, left, largest)
 
 

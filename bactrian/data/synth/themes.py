@@ -183,9 +183,9 @@ THEMES = (OWNER, OWNER, STORE, MONEY)
 
 def sentences() -> list[str]:
     """All that a story can say, with {fields}; for the vocabulary."""
-    told = [event for theme in (OWNER, STORE, MONEY) for event in theme.openings + theme.events] + [TOGETHER]
+    events = [event for theme in (OWNER, STORE, MONEY) for event in theme.openings + theme.events] + [TOGETHER]
     asks = [ask for theme in (OWNER, STORE, MONEY) for options in theme.asks.values() for ask in options]
-    return [part for event in told for part in (event.text, event.step, event.ask)] + asks
+    return [part for event in events for part in (event.text, event.step, event.ask)] + asks
 
 
 def words() -> list[str]:

@@ -48,8 +48,8 @@ def tracking(
     def draw(random: Random) -> Row:
         start = random.randrange(10)
         chain = [operation(random, signs, largest) for _ in range(random.randint(*steps))]
-        told = " ".join(f"{name}: {sign} {number}." for name, (sign, number) in zip(NAMES, chain, strict=False))
-        question = f"Start with {start}. {told} Which digit is left?"
+        chain_text = " ".join(f"{name}: {sign} {number}." for name, (sign, number) in zip(NAMES, chain, strict=False))
+        question = f"Start with {start}. {chain_text} Which digit is left?"
         lines, left = walk(start, chain)
         row = problem(question, f"Answer: {left}", str(left), "gsm8k", "bactrian/tracking", LICENSE)
         return {**row, "reasoning": "\n".join([*first_passes(random, start, chain, again, slips), *lines])}
@@ -90,7 +90,7 @@ def first_passes(random: Random, start: int, chain: list[tuple[str, int]], again
 
 
 STARTS = re.compile(r"Start with (\d)\. ")
-TOLD = re.compile(r"([a-z]): ([-+*]) (\d)\.")
+OPERATION = re.compile(r"([a-z]): ([-+*]) (\d)\.")
 
 
 def right_so_far(question: str, thinking: str) -> bool:
@@ -103,9 +103,9 @@ def right_so_far(question: str, thinking: str) -> bool:
     >>> [right_so_far(question, each) for each in said]
     [True, False, True]
     """
-    start, told = STARTS.search(question), TOLD.findall(question)
-    if start is None or not told:
+    start, operations = STARTS.search(question), OPERATION.findall(question)
+    if start is None or not operations:
         raise BactrianError(f"{question[:80]!r}: no question of the task `tracking`, so its steps cannot be judged")
-    lines, _ = walk(int(start[1]), [(sign, int(number)) for _, sign, number in told])
+    lines, _ = walk(int(start[1]), [(sign, int(number)) for _, sign, number in operations])
     *_, since = thinking.split(AGAIN)
     return "\n".join(lines).startswith(since.strip())
