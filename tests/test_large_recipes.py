@@ -1,10 +1,13 @@
 """The large recipes say what was published [tables in docs/methods.md]."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bactrian.recipe.groups import groups_of
 from bactrian.recipe.recipe import load
+from bactrian.stages.stage import Stage
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SAID = {  # step: learning rate, then the step's other published settings
@@ -72,14 +75,20 @@ PPO = {
 EPISODES = {"tulu3-8b": 100_000, "tulu3-70b": 400_000, "tulu3-405b": 400_000}
 
 
+def all_settings(stage: Stage) -> dict[str, Any]:
+    """Of a stage, those in groups beside the others."""
+    found: dict[str, Any] = stage.model_dump()
+    return {**found, **{k: v for group in groups_of(type(stage)) for k, v in (found[group] or {}).items()}}
+
+
 @pytest.mark.parametrize("name", SAID)
 def test_hyper_parameters(name: str) -> None:
     recipe = load(RECIPES / f"{name}.yaml")
     for step, settings in SAID[name].items():
-        found = recipe.step(step).stage.model_dump()
+        found = all_settings(recipe.step(step).stage)
         assert {setting: found[setting] for setting in settings} == settings, step
     for each in recipe.steps:
-        found = each.stage.model_dump()
+        found = all_settings(each.stage)
         if each.stage.name == "ppo":
             assert {setting: found[setting] for setting in PPO} == PPO
         if each.stage.name in ("sft", "dpo"):

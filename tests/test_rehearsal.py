@@ -135,7 +135,7 @@ def test_checkpoints_of_one_model_stay_apart(tmp_path: Path) -> None:
     recipe = prepare(write(tmp_path, steps), tmp_path).recipe
     stages: dict[str, Any] = {step.name: step.stage for step in recipe.steps}
     assert [stages[name].step for name in ("early", "middle", "late")] == [1, 2, 3]
-    assert (stages["rl"].keep_every, stages["rl"].steps) == (1, 4)
+    assert (stages["rl"].checkpoints.keep_every, stages["rl"].steps) == (1, 4)
 
 
 def write(folder: Path, steps: str) -> Path:

@@ -116,7 +116,7 @@ def test_what_is_known_before_the_advantages(case: dict[str, Any]) -> None:
     assert_all_equal(column(episodes, "reference"), case["reference"])
     assert_all_equal(column(episodes, "values"), cut(case["values"], case["old"]))
     assert_equal([e.rewards[0] for e in episodes], case["scores"])
-    estimator = made.settings.kl_estimator
+    estimator = made.settings.update.kl_estimator
     assert_all_equal([kl_estimate(e.old[0] - e.reference[0], estimator).tolist() for e in episodes], case["kl"])
     for e, theirs in zip(episodes, case["rewards"], strict=True):
         n = len(e.rollouts[0].ids)
