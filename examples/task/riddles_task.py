@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bactrian.evaluate.task import Question, Row, Source, Task
+from bactrian.evaluate.task import Question, Row, Task, TaskSource
 
 
 def riddles(row: Row) -> Sequence[Question]:
@@ -14,7 +14,7 @@ RIDDLES = Task(
     name="riddles",
     suites=(),
     skill="knowledge",
-    source=Source(files=("riddles",)),
+    source=TaskSource(files=("riddles",)),
     build=riddles,
     verifier="contains",
     cue="\nAnswer:",
