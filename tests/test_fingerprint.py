@@ -116,8 +116,8 @@ def test_the_code_of_verifiers_is_in_no_stage_s_key(stage: str) -> None:
     """They are parts (parts.py): counted for what names them, and for nothing else."""
     behind = fingerprint.modules_behind(all_stages()[stage].__module__).keys()
     numbers = {"bactrian.verify.maths.gsm8k"}  # where answers stand in solutions; `problems` reads those
-    written = {"bactrian.verify.text.spans", "bactrian.verify.instructions.ifeval"}  # `suite` writes gold answers
-    assert not (VERIFIERS_BY_NAME & behind) - numbers - (written if stage == "suite" else set())
+    written = {"bactrian.verify.text.spans", "bactrian.verify.instructions.ifeval"}  # `evaluate` writes gold answers
+    assert not (VERIFIERS_BY_NAME & behind) - numbers - (written if stage == "evaluate" else set())
     assert "bactrian.verify.maths.latex" not in behind and "bactrian.report" not in behind
 
 

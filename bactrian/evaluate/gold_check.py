@@ -342,7 +342,7 @@ def require(tasks: Sequence[Loaded], pool: Pool, memos: Path) -> dict[str, GoldC
         if mine.fault and not mine.crashed and some.beyond:
             mine = kept(some.whole, pool, memos)
         if mine.fault:
-            more = f" `bactrian eval --gold {mine.task}` shows every bad row" if some.task.suites else ""
+            more = f" `bactrian eval --gold {mine.task}` shows every bad row" if not some.questions[0].messages else ""
             raise BactrianError(f"task {mine.task}: {some.files}: {mine.fault}\nNothing is asked.{more}")
         _tell(some, mine)
         found[mine.task] = mine
