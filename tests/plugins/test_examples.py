@@ -86,6 +86,29 @@ def test_there_is_an_example_of_every_kind() -> None:
         assert f"`bactrian.{group}`" in text and f"examples/{path.name}/" in text and name
 
 
+LOADED = """
+from bactrian.chat.template import PLUGINS as templates
+from bactrian.evaluate.catalogue import PLUGINS as tasks
+from bactrian.generate.decoder import PLUGINS as architectures
+from bactrian.generate.engines import PLUGINS as engines
+from bactrian.stages import PLUGINS as stages
+from bactrian.train.registry import PLUGINS as losses
+from bactrian.verify.registry import PLUGINS as verifiers
+
+for plugins in (architectures, engines, losses, stages, tasks, templates, verifiers):
+    print(plugins.group, *(name for name in plugins.names() if plugins.get(name) is not None))
+"""
+
+
+def test_every_part_is_found_and_loaded(installed: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED], cwd=tmp_path, env=environment(installed), capture_output=True, text=True
+    )
+    found = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    listed = [LISTED.findall((path / "pyproject.toml").read_text())[0] for path in EXAMPLES]
+    assert found == {f"bactrian.{group}": name for group, name in listed}, done.stderr
+
+
 STAGE = f"""\
 name: rows
 {HARDWARE}
