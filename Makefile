@@ -20,7 +20,7 @@ nano: $(VENV)/.installed
 test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy bactrian
+	$(BIN)/mypy bactrian examples/*/*.py
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow and not heavy" -n auto --maxprocesses 4 --dist worksteal
 	$(BIN)/python -m pytest -m "slow and not heavy" -n auto --maxprocesses 2 --dist worksteal
