@@ -38,7 +38,11 @@ LEAST = 0.99
 
 
 def last_json(command: Sequence[str]) -> dict[str, Any]:
-    """What a command's last line says. Raises CalledProcessError where it fails."""
+    """What a command's last line says.
+
+    Raises:
+        CalledProcessError: where it fails.
+    """
     print("$", *command, flush=True)
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     *lines, last = run.stdout.strip().splitlines()

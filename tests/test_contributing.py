@@ -31,3 +31,14 @@ def test_what_the_tour_names_is_there(file: str, name: str) -> None:
 
 def test_the_tour_names_something() -> None:
     assert len(NAMED) > 30
+
+
+def test_errors_are_said_in_one_style() -> None:
+    """A docstring lists what a function raises in a block, `Raises:`, and in no sentence."""
+    found = []
+    for path in sorted((ROOT / "bactrian").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node) or ""
+                found += [f"{path}: {each[0]}" for each in re.finditer(r"(?<![:`])\bRaises [A-Z]\w+", text)]
+    assert not found, "\n".join(found)

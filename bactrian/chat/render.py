@@ -31,9 +31,13 @@ class Rendered:
 def render(messages: Messages, template: ChatTemplate, where: str = "conversation") -> Rendered:
     """Ids of the whole conversation and weights that train every assistant turn with its end token.
 
-    Turns with `"weight": 0` are not trained. Each answer is tokenised on its own, so the ids begin with
-    `prompt_ids(messages[:k])` for each assistant turn k. Nothing follows the last end token. `where` names the row in
-    errors. Raises BactrianError for messages that are no conversation, and when no token would be trained.
+    Turns with `"weight": 0` are not trained. Each answer is tokenised on its own, so the ids begin
+    with `prompt_ids(messages[:k])` for each assistant turn k. Nothing follows the last end token.
+    `where` names the row in errors.
+
+    Raises:
+        BactrianError: for messages that are no conversation, and when no token would be
+            trained.
     """
     checked = check_messages(messages, where)
     ids: list[int] = []

@@ -33,11 +33,13 @@ def shape_of(messages: Messages) -> Shape:
 
 
 def build(shape: Shape, write: Write, control: re.Pattern[str]) -> list[TemplateSegment]:
-    """The segments of conversations of this shape; the generation prompt is last unless an assistant's turn is.
+    """The segments of conversations of this shape; the generation prompt is last unless an
+    assistant's turn is.
 
-    Raises BactrianError when the template does not write each text once and in order, when an answer is not written as
-    a continuation of the prompt that the model saw before it, does not end in a special token, or changes when turns
-    follow it.
+    Raises:
+        BactrianError: when the template does not write each text once and in order, when an
+            answer is not written as a continuation of the prompt that the model saw before it,
+            does not end in a special token, or changes when turns follow it.
     """
     messages = [_stand_in(i, role, reasoning) for i, (role, reasoning) in enumerate(shape)]
     whole = write(messages, shape[-1][0] != "assistant")
@@ -59,7 +61,11 @@ def build(shape: Shape, write: Write, control: re.Pattern[str]) -> list[Template
 
 
 def expect(beginning: str, text: str, complaint: str) -> None:
-    """Raises BactrianError unless `text` starts with `beginning`, showing both around the first difference."""
+    """
+    Raises:
+        BactrianError: unless `text` starts with `beginning`, showing both around the first
+            difference.
+    """
     if text.startswith(beginning):
         return
     pairs = zip(beginning, text, strict=False)

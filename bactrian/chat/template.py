@@ -107,7 +107,11 @@ class ChatTemplate:
         return texts
 
     def check_text(self, messages: Messages) -> None:
-        """Raises BactrianError unless the template writes these very messages as it writes others of their shape."""
+        """
+        Raises:
+            BactrianError: unless the template writes these very messages as it writes others of
+                their shape.
+        """
         prompt = messages[-1]["role"] != "assistant"
         written = self.write(messages, prompt)
         texts = self.texts(messages)

@@ -95,7 +95,8 @@ def of_template(template: ChatTemplate) -> ThinkingFormat | None:
 def thinking_format(template: ChatTemplate, name: str = "auto") -> ThinkingFormat:
     """The format of this name; "auto" is the template's own, or `tags` where it has none.
 
-    Raises BactrianError for an unknown name.
+    Raises:
+        BactrianError: for an unknown name.
     """
     if name == "auto":
         return of_template(template) or FORMATS["tags"]

@@ -21,7 +21,11 @@ _BAR = 40
 
 
 def show_survey(path: Path, layout: str, text_rows: TextRows, limit: int | None) -> None:
-    """Survey the rows of a path, at most `limit`, and print what was found. Raises BactrianError for no rows."""
+    """Survey the rows of a path, at most `limit`, and print what was found.
+
+    Raises:
+        BactrianError: for no rows.
+    """
     found = None
     with progress(f"data {path.name}", unit="row") as bar:
         for growing in islice(survey(path, layout, text_rows), limit):

@@ -117,7 +117,11 @@ def eval_recipe(
     seed: int,
     run_name: str,
 ) -> Recipe:
-    """What the options ask for, as a recipe. Raises BactrianError naming the option at fault."""
+    """What the options ask for, as a recipe.
+
+    Raises:
+        BactrianError: naming the option at fault.
+    """
     from bactrian.recipe.document import Document
     from bactrian.recipe.recipe import check
 

@@ -72,7 +72,11 @@ def _besiege(isolation: "Isolation", names: tuple[str, ...]) -> int:
 
 
 def _read(file: Path) -> str:
-    """Text in UTF-8. Raises BactrianError if it is none."""
+    """Text in UTF-8.
+
+    Raises:
+        BactrianError: if it is none.
+    """
     from bactrian.errors import BactrianError
 
     try:

@@ -73,7 +73,11 @@ def _options(stage: type[Stage]) -> Iterator[click.Option]:
 def one_step_recipe(
     stage: type[Stage], given: dict[str, Any], name: str, seed: int, overrides: Sequence[str] = ()
 ) -> "Recipe":
-    """A recipe of this one step; `given` are option texts. Raises BactrianError naming the option at fault."""
+    """A recipe of this one step; `given` are option texts.
+
+    Raises:
+        BactrianError: naming the option at fault.
+    """
     from bactrian.recipe.document import Document, Place, parse_value
     from bactrian.recipe.recipe import check
 

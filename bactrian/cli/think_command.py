@@ -119,7 +119,8 @@ def _remote(folder: Path, template: str | None, server: "Endpoint") -> "Completi
 def model_folder(model: str, run_name: str | None, store: Path) -> Path:
     """The folder of a MODEL: an artifact (as in `show`), embedded:NAME, a folder or a Hub id.
 
-    Raises BactrianError for what is none of these.
+    Raises:
+        BactrianError: for what is none of these.
     """
     from bactrian.recipe.references import problem_with, resolve
     from bactrian.store.artifact import Store

@@ -101,9 +101,12 @@ def think_aloud(
     target: TextIO | None = None,
     note: Callable[[str], None] = say,
 ) -> Thought:
-    """Think about the last user turn and answer it, shown as it comes; then say in a line what was counted.
+    """Think about the last user turn and answer it, shown as it comes; then say in a line what was
+    counted.
 
-    Raises BactrianError for messages that are no prompt, or a budget that does not fit the model's context.
+    Raises:
+        BactrianError: for messages that are no prompt, or a budget that does not fit the
+            model's context.
     """
     markers = Markers(engine.template, form, budget.final)
     question = ThinkingQuestion(opened_prompt(messages, engine.template, form), 1, seed, temperature)

@@ -104,7 +104,11 @@ class Subject:
 
     @classmethod
     def of_folder(cls, folder: Path, template: str | None, load: Callable[[Path], Engine]) -> Subject:
-        """A model folder, of which only the tokenizer is read now. Raises BactrianError for one that is no model."""
+        """A model folder, of which only the tokenizer is read now.
+
+        Raises:
+            BactrianError: for one that is no model.
+        """
         from bactrian.model.language_model import check_folder, context_of, load_tokenizer
 
         check_folder(folder)
@@ -119,7 +123,9 @@ def answer(
     """One model's answers to all tasks. `form` None: each task's own format.
 
     Where every answer is kept already the model is not loaded.
-    Raises BactrianError for a question that does not fit the model's context.
+
+    Raises:
+        BactrianError: for a question that does not fit the model's context.
     """
     plan, found = _Plan(), []
     for loaded in tasks:

@@ -56,9 +56,11 @@ def own_cases(name: str) -> Iterator[Case]:
 
 
 def row_cases(name: str, rows: Sequence[Mapping[str, Any]], where: str) -> Iterator[Case]:
-    """Of problem rows with solutions: each solution is right for its row, and not for the next with another answer.
+    """Of problem rows with solutions: each solution is right for its row, and not for the next with
+    another answer.
 
-    Raises BactrianError where no row of this verifier has a solution.
+    Raises:
+        BactrianError: where no row of this verifier has a solution.
     """
     meant = (name, *MATHS, "gsm8k")  # a row for one verifier of mathematics can be put to the others
     mine = [{**row, "dataset": name} for row in rows if row.get("solution") and row["dataset"] in meant]
@@ -101,7 +103,8 @@ def one_digit_changed(completion: str, extracted: str, draw: random.Random) -> s
 def check(name: str, cases: Iterable[Case], pool: Pool, seed: int = 0) -> tuple[list[Rate], list[tuple[Case, Verdict]]]:
     """Error rates by kind and label, all kinds together first; and the cases that it gets wrong.
 
-    Raises BactrianError for an unknown verifier.
+    Raises:
+        BactrianError: for an unknown verifier.
     """
     given = list(cases)
     said = pool.verify_all([case.item for case in given])

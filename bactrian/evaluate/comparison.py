@@ -80,9 +80,12 @@ def difference(
 ) -> Comparison:
     """A paired test of one value per question.
 
-    Right-or-wrong values: exact McNemar, but not where they are `means` over samples. Macro averages and clustered
-    questions: z of the mean difference with its stratified or cluster-robust error. Else a paired bootstrap.
-    Raises ValueError without pairs.
+    Right-or-wrong values: exact McNemar, but not where they are `means` over samples. Macro
+    averages and clustered questions: z of the mean difference with its stratified or cluster-robust
+    error. Else a paired bootstrap.
+
+    Raises:
+        ValueError: without pairs.
     """
     plain = not macro and not any(clusters)
     if plain and not means and set(before) | set(after) <= {0.0, 1.0}:
@@ -108,7 +111,11 @@ def mean_of(task: str, side: Side) -> float:
 def compare_task(
     task: str, how: Averaging, before: Sequence[Record], after: Sequence[Record], seed: int = 0
 ) -> TaskDifference:
-    """One task, on the questions that both answered. Raises BactrianError where there are none."""
+    """One task, on the questions that both answered.
+
+    Raises:
+        BactrianError: where there are none.
+    """
     first, second = by_question(before), by_question(after)
     shared = [question for question in first if question in second]
     if not shared:
@@ -175,9 +182,12 @@ def labelled(places: Iterable[Place]) -> dict[Place, str]:
 
 
 def read_side(ref: str) -> Side:
-    """FOLDER or FOLDER:MODEL, a results artifact (or a folder with questions.parquet and results.json).
+    """FOLDER or FOLDER:MODEL, a results artifact (or a folder with questions.parquet and
+    results.json).
 
-    Raises BactrianError where it is none, does not match its manifest, or holds several models and none is named.
+    Raises:
+        BactrianError: where it is none, does not match its manifest, or holds several models
+            and none is named.
     """
     folder, _, label = ref.rpartition(":") if not Path(ref).is_dir() else (ref, "", "")
     path = Path(folder or ref)
@@ -208,7 +218,11 @@ def read_side(ref: str) -> Side:
 
 
 def compare(before: Side, after: Side, seed: int = 0) -> list[TaskDifference]:
-    """All tasks that both answered. Raises BactrianError for none, or a task that was edited in between."""
+    """All tasks that both answered.
+
+    Raises:
+        BactrianError: for none, or a task that was edited in between.
+    """
     shared = [task for task in before.records if task in after.records]
     if not shared:
         raise BactrianError(f"no task was answered by both: {', '.join(before.records)} and {', '.join(after.records)}")
@@ -221,7 +235,11 @@ def compare(before: Side, after: Side, seed: int = 0) -> list[TaskDifference]:
 
 
 def refuse_edited(task: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Raises BactrianError where the two were not asked the same: the task was edited between the two evaluations."""
+    """
+    Raises:
+        BactrianError: where the two were not asked the same: the task was edited between the
+            two evaluations.
+    """
     for field in ("task_hash", "data_hash"):
         one, other = before.get(field), after.get(field)
         if one and other and one != other:

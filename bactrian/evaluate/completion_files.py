@@ -32,9 +32,12 @@ class Summary:
 
 
 def read_completions(path: Path, name: str | None) -> list[dict[str, Any]]:
-    """Rows with `completion`, `ground_truth`, `dataset`; `name` is the verifier of all of them, if given.
+    """Rows with `completion`, `ground_truth`, `dataset`; `name` is the verifier of all of them, if
+    given.
 
-    Raises BactrianError naming the row and the field that it lacks, or what a verifier cannot judge.
+    Raises:
+        BactrianError: naming the row and the field that it lacks, or what a verifier cannot
+            judge.
     """
     from bactrian.data.io.files import read_rows
 

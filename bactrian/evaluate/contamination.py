@@ -112,7 +112,8 @@ def _batches(path: Path) -> Iterator[Texts]:
 def said_by(row: Mapping[str, Any], where: str) -> list[str]:
     """Everything that a row says: a question may stand in an answer or a document too.
 
-    Raises BactrianError for a row that says nothing that can be read.
+    Raises:
+        BactrianError: for a row that says nothing that can be read.
     """
     from bactrian.data.overlap.asked import texts_of
 

@@ -46,10 +46,13 @@ def estimate(
 ) -> Estimate:
     """The mean of one value per question, or with `macro` the mean over groups of their means.
 
-    Groups are strata: the variance of a macro mean is Σ SE_g² / K². A group of one question, whose variance nobody can
-    know from itself, takes the average variance within groups. Interval: Wilson's at the effective sample size
-    p(1−p)/SE², so that it stays in [0, 1] and is right for plain shares; values must lie in [0, 1] then, else it is
-    mean ± z SE. Raises ValueError without values.
+    Groups are strata: the variance of a macro mean is Σ SE_g² / K². A group of one question, whose
+    variance nobody can know from itself, takes the average variance within groups. Interval:
+    Wilson's at the effective sample size p(1−p)/SE², so that it stays in [0, 1] and is right for
+    plain shares; values must lie in [0, 1] then, else it is mean ± z SE.
+
+    Raises:
+        ValueError: without values.
     """
     if not len(values):
         raise ValueError("no values")

@@ -67,7 +67,9 @@ class Asker:
     def graded(self, label: str, model: Input) -> list[Graded]:
         """All of one model's answers, graded.
 
-        Raises BactrianError for a question that does not fit its context, and a verifier that is not to be used.
+        Raises:
+            BactrianError: for a question that does not fit its context, and a verifier that is
+                not to be used.
         """
         hardware, memos, code = self.workspace.hardware, self.workspace.memos, code_fingerprint(answering.__name__)
         subject = Subject.of_folder(model.path, self.template, self.load)

@@ -30,7 +30,11 @@ class Evidence:
 
 
 def evidence(store: Store) -> list[Evidence]:
-    """All there is. Raises BactrianError for what cannot be read, or results of unseen tasks that carry no look."""
+    """All there is.
+
+    Raises:
+        BactrianError: for what cannot be read, or results of unseen tasks that carry no look.
+    """
     witness = read_witness(store)
     return [*([witness] if witness else []), *of_results(store)]
 
@@ -59,7 +63,11 @@ def _seals(path: Path) -> tuple[str, ...]:
 
 
 def read_witness(store: Store) -> Evidence | None:
-    """What `store.json` says. Raises BactrianError where it is damaged."""
+    """What `store.json` says.
+
+    Raises:
+        BactrianError: where it is damaged.
+    """
     path = store.root / WITNESS
     if not path.is_file():
         return None

@@ -162,7 +162,8 @@ def _named(bad: Sequence[Bad]) -> str:
 def check(loaded: Loaded, pool: Pool) -> GoldCheck:
     """Gold answers and wrong ones of all questions of a task, through its verifier.
 
-    Raises BactrianError for a verifier that is not to be used (grading.check_extractor).
+    Raises:
+        BactrianError: for a verifier that is not to be used (grading.check_extractor).
     """
     started, task = time.monotonic(), loaded.task
     left_out = {why: len(places) for why, places in loaded.left_out.items()}
@@ -329,10 +330,14 @@ def _read(path: Path) -> GoldCheck:
 
 
 def require(tasks: Sequence[Loaded], pool: Pool, memos: Path) -> dict[str, GoldCheck]:
-    """The checks of the questions that are about to be asked, by task; a set that is asked in two ways has one.
+    """The checks of the questions that are about to be asked, by task; a set that is asked in two
+    ways has one.
 
     Where a few questions fall short by a row, all of them decide; tests that crash stop at once.
-    Raises BactrianError naming the task, what is wrong and the first bad rows where a check does not pass.
+
+    Raises:
+        BactrianError: naming the task, what is wrong and the first bad rows where a check does
+            not pass.
     """
     found: dict[str, GoldCheck] = {}
     for some in tasks:

@@ -187,7 +187,8 @@ IN_WORDS = {"keywords:existence", "keywords:frequency", "keywords:letter_frequen
 def answer_to(truth: str) -> str:
     """A text that keeps to all instructions of an IFEval ground truth; "" where none can be made.
 
-    Raises ValueError as `instructions`.
+    Raises:
+        ValueError: as `instructions`.
     """
     asked = asked_of(truth)
     names = {name for name, _ in asked}

@@ -22,9 +22,12 @@ SHORT = 300
 
 
 def grade(answered: Answered, pool: Pool, kept: KeptVerdicts | None = None) -> list[Record]:
-    """Records in the order of the questions, samples inner. `kept`: verdicts that need not be reached again.
+    """Records in the order of the questions, samples inner. `kept`: verdicts that need not be
+    reached again.
 
-    Raises BactrianError where a verifier is not to be used, or itself fails on more answers than the task allows.
+    Raises:
+        BactrianError: where a verifier is not to be used, or itself fails on more answers than
+            the task allows.
     """
     form = answered.loaded.task.form
     if form == "generate":
@@ -37,9 +40,11 @@ def grade(answered: Answered, pool: Pool, kept: KeptVerdicts | None = None) -> l
 
 
 def check_extractor(loaded: Loaded, pool: Pool) -> None:
-    """Raises BactrianError where a task's verifier finds an answer in an empty text, or calls nonsense right.
+    """One that does reads its prompt: the few-shot examples, or the question itself.
 
-    One that does reads its prompt: the few-shot examples, or the question itself.
+    Raises:
+        BactrianError: where a task's verifier finds an answer in an empty text, or calls
+            nonsense right.
     """
     task = loaded.task
     for question in loaded.questions[:: max(1, len(loaded.questions) // 3)][:3]:
@@ -58,7 +63,11 @@ def check_extractor(loaded: Loaded, pool: Pool) -> None:
 
 
 def refuse_failures(where: str, records: Sequence[Record], limit: float) -> None:
-    """Raises BactrianError if the verifier itself failed on more than `limit` (a share) of the answers."""
+    """
+    Raises:
+        BactrianError: if the verifier itself failed on more than `limit` (a share) of the
+            answers.
+    """
     failed = [record for record in records if record.outcome in FAILED]
     if len(failed) > limit * len(records):
         raise BactrianError(
@@ -119,7 +128,11 @@ def _graded(answered: Answered, pool: Pool, kept: KeptVerdicts | None) -> list[R
 
 
 def _instructions(loose: Verdict, further: Mapping[str, Verdict]) -> dict[str, float]:
-    """IFEval's four numbers for one answer. Raises AssertionError where strict is kinder than loose."""
+    """IFEval's four numbers for one answer.
+
+    Raises:
+        AssertionError: where strict is kinder than loose.
+    """
     strict = further.get("ifeval_strict")
     if strict is None:
         return {}

@@ -33,10 +33,13 @@ def task_name(path: Path) -> str:
 
 
 def read_samples(path: Path, kept: str | None = None) -> list[Record]:
-    """The samples of a log as records; `kept`: of several filters' verdicts the one of this name, else the last.
+    """The samples of a log as records; `kept`: of several filters' verdicts the one of this name,
+    else the last.
 
     A question's id is the hash of its prompt, so that logs of one task fit together.
-    Raises BactrianError naming the line and what it lacks.
+
+    Raises:
+        BactrianError: naming the line and what it lacks.
     """
     rows = list(stream_rows(path))
     if not rows:
@@ -88,9 +91,13 @@ def side_of_samples(path: Path) -> Side:
 
 
 def write_results(folder: Path, results: Mapping[str, Any], records: Mapping[Place, Sequence[Record]]) -> list[Path]:
-    """Ours in the harness's layout: a folder for each model with results.json and samples_TASK.jsonl.
+    """Ours in the harness's layout: a folder for each model with results.json and
+    samples_TASK.jsonl.
 
-    A set that was asked in two ways is two tasks there. Raises BactrianError where the folder cannot be written.
+    A set that was asked in two ways is two tasks there.
+
+    Raises:
+        BactrianError: where the folder cannot be written.
     """
     written = []
     names = labelled(records)
@@ -148,10 +155,14 @@ def _sample(number: int, record: Record, value: float) -> dict[str, Any]:
 
 
 def export_task(loaded: Loaded, folder: Path) -> Path:
-    """A task's questions, exemplars and all, as a task of the harness: a YAML and its rows. For `--include_path`.
+    """A task's questions, exemplars and all, as a task of the harness: a YAML and its rows. For
+    `--include_path`.
 
-    It asks the very same texts (plain format). Scored there: exact match of the last number, or of the option.
-    Raises BactrianError for a form that the harness has no match for.
+    It asks the very same texts (plain format). Scored there: exact match of the last number, or of
+    the option.
+
+    Raises:
+        BactrianError: for a form that the harness has no match for.
     """
     task = loaded.task
     if task.form == "bits" or any(question.contexts for question in loaded.questions):

@@ -52,7 +52,11 @@ def sketch(questions: Sequence[Question]) -> dict[str, str]:
 
 
 def check_known(loaded: Loaded) -> int:
-    """How many of a file's questions are known. Raises BactrianError where too many have another answer."""
+    """How many of a file's questions are known.
+
+    Raises:
+        BactrianError: where too many have another answer.
+    """
     answers = known().get(loaded.task.name, {})
     found = [
         (question, whole == answers[asked])

@@ -61,7 +61,11 @@ class Look:
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Look:
-        """A look from its JSON. Raises TypeError for fields that a look does not have."""
+        """A look from its JSON.
+
+        Raises:
+            TypeError: for fields that a look does not have.
+        """
         look = cls(**given)
         return replace(look, stands_for=tuple(look.stands_for))
 
@@ -77,13 +81,18 @@ class Ledger:
         self.path = store.root / NAME
 
     def looks(self) -> list[Look]:
-        """All lines, whole in themselves. Raises BactrianError naming the first that does not follow."""
+        """All lines, whole in themselves.
+
+        Raises:
+            BactrianError: naming the first that does not follow.
+        """
         return list(self._lines())
 
     def checked(self) -> list[Look]:
         """All lines, and nothing that the store knows of is missing.
 
-        Raises BactrianError naming what is missing, and the results that know of it.
+        Raises:
+            BactrianError: naming what is missing, and the results that know of it.
         """
         known_by = evidence(self.store)  # first, as another process may add a line, and then a note of it
         looks = self.looks()
@@ -312,7 +321,8 @@ def ledgers(workspace: Workspace) -> list[Ledger]:
 def note(workspace: Workspace, looks: Sequence[Look]) -> list[Look]:
     """Write looks into each of the `ledgers`; returns the lines of the workspace's own store.
 
-    Raises BactrianError where one of them has forgotten something: then none is written.
+    Raises:
+        BactrianError: where one of them has forgotten something: then none is written.
     """
     places = ledgers(workspace)
     for each in places:

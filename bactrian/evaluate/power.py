@@ -21,9 +21,13 @@ def disagreement(score: float, difference: float) -> float:
 
 
 def power_of(n: int, difference: float, apart: float, alpha: float = 0.05) -> float:
-    """The chance that McNemar's test finds a paired difference, by its normal approximation [Connor 1987].
+    """The chance that McNemar's test finds a paired difference, by its normal approximation [Connor
+    1987].
 
-    With discordance ψ and difference δ: Φ((|δ|√n − z √ψ) / √(ψ − δ²)). Raises ValueError unless |δ| ≤ ψ ≤ 1.
+    With discordance ψ and difference δ: Φ((|δ|√n − z √ψ) / √(ψ − δ²)).
+
+    Raises:
+        ValueError: unless |δ| ≤ ψ ≤ 1.
     """
     if not abs(difference) <= apart <= 1:
         raise ValueError(f"a difference of {difference:g} needs a disagreement of at least as much, found {apart:g}")
@@ -33,10 +37,11 @@ def power_of(n: int, difference: float, apart: float, alpha: float = 0.05) -> fl
 
 
 def needed(difference: float, score: float, apart: float | None = None, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Questions for a paired difference: ((z_α √ψ + z_β √(ψ − δ²)) / δ)² [Connor 1987]; ψ as for independent answers
-    unless `apart` says otherwise.
+    """Questions for a paired difference: ((z_α √ψ + z_β √(ψ − δ²)) / δ)² [Connor 1987]; ψ as for
+    independent answers unless `apart` says otherwise.
 
-    Raises ValueError for no difference, or one larger than the disagreement.
+    Raises:
+        ValueError: for no difference, or one larger than the disagreement.
     """
     if difference <= 0:
         raise ValueError("a difference of 0 cannot be found")
@@ -60,9 +65,11 @@ def detectable(n: int, score: float, apart: float | None = None, power: float = 
 
 
 def seed_spread(scores: list[float], level: float = 0.95) -> tuple[float, float, tuple[float, float]]:
-    """Mean, standard deviation (n − 1) and interval of the mean over training seeds, by Student's t.
+    """Mean, standard deviation (n − 1) and interval of the mean over training seeds, by Student's
+    t.
 
-    Raises ValueError for fewer than two.
+    Raises:
+        ValueError: for fewer than two.
     """
     from scipy.stats import t
 

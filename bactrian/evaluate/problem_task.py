@@ -41,7 +41,9 @@ def load_sets(
 ) -> list[Loaded]:
     """The tasks of problem sets, by name, held against training sets.
 
-    Raises BactrianError for rows that are no problems, and naming the questions that a training set holds too.
+    Raises:
+        BactrianError: for rows that are no problems, and naming the questions that a training
+            set holds too.
     """
     found = [each for name, path in sets.items() for each in load_problems(name, path, limits.get(name), asking)]
     for name, path in train.items() if found else ():
@@ -52,9 +54,12 @@ def load_sets(
 
 
 def load_problems(name: str, path: Path, limit: int | None, asking: Asking) -> list[Loaded]:
-    """The tasks of a file of problem rows, of the first `limit`; what they were read from is kept in `asked`.
+    """The tasks of a file of problem rows, of the first `limit`; what they were read from is kept
+    in `asked`.
 
-    Raises BactrianError naming the row where it is no problem, its verifier cannot judge it, or two have one id.
+    Raises:
+        BactrianError: naming the row where it is no problem, its verifier cannot judge it, or
+            two have one id.
     """
     rows = read_rows(path, "problem")[:limit]
     check_verifiers(rows, str(path))

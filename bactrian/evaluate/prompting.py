@@ -104,9 +104,11 @@ class Writer:
         return text if self.task.keep_cue else text.removesuffix(self.task.cue)
 
     def ask(self, question: Question, room: int) -> AskedPrompt:
-        """The prompt, with `room` tokens left for what follows: exemplars are dropped, the first first, until it fits.
+        """The prompt, with `room` tokens left for what follows: exemplars are dropped, the first
+        first, until it fits.
 
-        Raises BactrianError where the question alone is too long.
+        Raises:
+            BactrianError: where the question alone is too long.
         """
         whole = self.loaded.preamble(question)
         for dropped in range(len(whole.shots) + 1):

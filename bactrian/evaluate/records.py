@@ -68,7 +68,11 @@ def write_records(path: Path, labelled: Iterable[tuple[Mapping[str, str], Record
 
 
 def read_records(path: Path) -> dict[Place, list[Record]]:
-    """(model, task, mode) → its records in order. Raises BactrianError naming a file that is none of this form."""
+    """(model, task, mode) → its records in order.
+
+    Raises:
+        BactrianError: naming a file that is none of this form.
+    """
     import pyarrow.parquet as pq
 
     try:

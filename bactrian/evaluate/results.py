@@ -29,7 +29,11 @@ OF_A_SCORE: Mapping[str, type | tuple[type, ...]] = {
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises BactrianError where it cannot be read, is damaged, or is something else."""
+    """A JSON object from a file.
+
+    Raises:
+        BactrianError: where it cannot be read, is damaged, or is something else.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -42,7 +46,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """The results of an evaluation in a folder. Raises BactrianError naming what they lack, or what was changed."""
+    """The results of an evaluation in a folder.
+
+    Raises:
+        BactrianError: naming what they lack, or what was changed.
+    """
     path = folder / NAME
     if not path.is_file():
         raise BactrianError(
@@ -68,7 +76,10 @@ def about_of(tasks: Mapping[str, Any], task: str, mode: str) -> dict[str, Any]:
 
 
 def require(given: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]], where: str) -> None:
-    """Raises BactrianError naming the fields that are absent, or the first of another type."""
+    """
+    Raises:
+        BactrianError: naming the fields that are absent, or the first of another type.
+    """
     absent = [name for name in fields if name not in given]
     if absent:
         raise BactrianError(f"{where}: no {', '.join(absent)}{OTHER}")

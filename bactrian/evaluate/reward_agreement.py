@@ -54,7 +54,11 @@ class Agreement:
 
 
 def agreement(name: str, rewards: Sequence[tuple[float, float]], ties: Ties = "half") -> Agreement:
-    """Of (chosen, rejected) rewards. A tie counts half, or not at all. Raises ValueError if there is no pair."""
+    """Of (chosen, rejected) rewards. A tie counts half, or not at all.
+
+    Raises:
+        ValueError: if there is no pair.
+    """
     table = np.asarray(rewards, dtype=np.float64).reshape(-1, 2)
     margins = table[:, 0] - table[:, 1]
     tied = int((margins == 0).sum())
@@ -92,7 +96,11 @@ class Calibration:
 
 
 def calibration(margins: Sequence[float] | Floats) -> Calibration:
-    """Bins of equal width over [½, 1], empty ones left out. Raises ValueError if there is no pair."""
+    """Bins of equal width over [½, 1], empty ones left out.
+
+    Raises:
+        ValueError: if there is no pair.
+    """
     found = np.asarray(margins, dtype=np.float64)
     if not len(found):
         raise ValueError("no pairs")
@@ -139,15 +147,18 @@ def sections(groups: Iterable[Agreement], layout: Mapping[str, Sequence[str]] = 
 
 
 def expected_best(rewards: Sequence[float], scores: Sequence[float], k: int) -> float:
-    """Mean score of the answer with the highest reward among k drawn without replacement from n: over all draws.
+    """Mean score of the answer with the highest reward among k drawn without replacement from n:
+    over all draws.
 
-    With rewards in ascending order the i-th (from 1) is the best of C(i−1, k−1) of the C(n, k) draws, so the estimate
-    is unbiased for best-of-k as pass@k is. Answers of equal reward share their draws. With rewards = scores of right
-    and wrong it is pass@k; with k = 1 the mean score.
-    Raises ValueError unless 1 ≤ k ≤ n and there are as many scores as rewards.
+    With rewards in ascending order the i-th (from 1) is the best of C(i−1, k−1) of the C(n, k)
+    draws, so the estimate is unbiased for best-of-k as pass@k is. Answers of equal reward share
+    their draws. With rewards = scores of right and wrong it is pass@k; with k = 1 the mean score.
 
     >>> expected_best([0.1, 0.9, 0.5], [0.0, 1.0, 0.0], 2)
     0.6666666666666666
+
+    Raises:
+        ValueError: unless 1 ≤ k ≤ n and there are as many scores as rewards.
     """
     n = len(rewards)
     if not 1 <= k <= n or len(scores) != n:
@@ -183,7 +194,11 @@ class BestOf:
 
 
 def best_of(answers: Sequence[tuple[Sequence[float], Sequence[float]]], k: int, seed: int = 0) -> BestOf:
-    """Of each question's (rewards, scores). Raises ValueError if there is none, or one has fewer than k answers."""
+    """Of each question's (rewards, scores).
+
+    Raises:
+        ValueError: if there is none, or one has fewer than k answers.
+    """
     picked = [expected_best(rewards, scores, k) for rewards, scores in answers]
     single = [sum(scores) / len(scores) for _, scores in answers]
     oracle = [expected_best(scores, scores, k) for _, scores in answers]

@@ -241,7 +241,11 @@ def print_table(title: str, heads: list[str], lines: Lines) -> None:
 
 
 def as_text(form: str, heads: Sequence[str], lines: Lines, value: object = None) -> str:
-    """A table in one of FORMATS; for "json" the value itself. Raises BactrianError for another format."""
+    """A table in one of FORMATS; for "json" the value itself.
+
+    Raises:
+        BactrianError: for another format.
+    """
     if form == "json":
         return json.dumps(value, indent=1, ensure_ascii=False)
     if form == "markdown":

@@ -85,7 +85,11 @@ class Averaging:
         return {question: self.of_question(samples) for question, samples in by_question(records).items()}
 
     def estimate(self, records: Sequence[Record]) -> Estimate:
-        """The mean with its error and interval. Raises ValueError where there are no records."""
+        """The mean with its error and interval.
+
+        Raises:
+            ValueError: where there are no records.
+        """
         if self.metric == "bits":
             above, below = ([each.values[name] for each in records] for name in ("bits", "bytes"))
             score, interval = bootstrap_ratio(above, below)
@@ -147,7 +151,9 @@ def score(
 ) -> Score:
     """The score of one model from its records alone. `at`: pass@k for each of these k, too.
 
-    Raises ValueError if there are no answers, questions have different numbers of them, or a k is above it.
+    Raises:
+        ValueError: if there are no answers, questions have different numbers of them, or a k is
+            above it.
     """
     samples, estimated = by_question(records), how.estimate(records)
     counted = Counter(each.outcome for each in records)

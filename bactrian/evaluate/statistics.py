@@ -32,10 +32,14 @@ class Comparison:
 
 
 def wilson(right: float, n: float, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a share `right / n` (Wilson 1927); both may be fractional (an effective sample size).
+    """Wilson's score interval of a share `right / n` (Wilson 1927); both may be fractional (an
+    effective sample size).
 
-    (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n); inside [0, 1], contains p, and has width at p = 0 and 1.
-    Raises ValueError unless 0 ≤ right ≤ n and n > 0.
+    (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n); inside [0, 1], contains p, and has width at p
+    = 0 and 1.
+
+    Raises:
+        ValueError: unless 0 ≤ right ≤ n and n > 0.
     """
     if n <= 0 or not 0 <= right <= n:
         raise ValueError(f"expected 0 ≤ right ≤ n and n > 0, found right = {right}, n = {n}")
@@ -46,11 +50,15 @@ def wilson(right: float, n: float, level: float = 0.95) -> Interval:
 
 
 def clustered_wilson(means: Sequence[float] | Floats, samples: int, level: float = 0.95) -> Interval:
-    """Interval of mean@n over questions, from each question's mean of `samples` right-or-wrong answers.
+    """Interval of mean@n over questions, from each question's mean of `samples` right-or-wrong
+    answers.
 
-    Wilson's interval at the effective sample size p(1−p)/SE², where SE² = Σ(mean − p)² / (Q(Q−1)) is the variance of
-    the mean with questions as clusters (Kish's design effect); kept between Q and Q × samples. With one sample, or when
-    all is right or all wrong, it is `wilson(right, Q)`. Raises ValueError if there is no question.
+    Wilson's interval at the effective sample size p(1−p)/SE², where SE² = Σ(mean − p)² / (Q(Q−1))
+    is the variance of the mean with questions as clusters (Kish's design effect); kept between Q
+    and Q × samples. With one sample, or when all is right or all wrong, it is `wilson(right, Q)`.
+
+    Raises:
+        ValueError: if there is no question.
     """
     values = np.asarray(means, dtype=np.float64)
     questions = len(values)
@@ -67,10 +75,13 @@ def clustered_wilson(means: Sequence[float] | Floats, samples: int, level: float
 def mcnemar(before: Sequence[bool], after: Sequence[bool], level: float = 0.95) -> Comparison:
     """Exact McNemar test of two systems' right-or-wrong answers to the same questions.
 
-    p: two-sided binomial test of the discordant pairs at ½; 1 when there is none. Interval of the difference: Bonett &
-    Price (2012), Wald's with half a pair more in either kind of discordance: with p₁ = (gained+1)/(n+2) and
-    p₂ = (lost+1)/(n+2), p₁ − p₂ ± z √((p₁ + p₂ − (p₁ − p₂)²)/(n+2)), cut at ±1.
-    Raises ValueError if the two are empty or of different lengths.
+    p: two-sided binomial test of the discordant pairs at ½; 1 when there is none. Interval of the
+    difference: Bonett & Price (2012), Wald's with half a pair more in either kind of discordance:
+    with p₁ = (gained+1)/(n+2) and p₂ = (lost+1)/(n+2), p₁ − p₂ ± z √((p₁ + p₂ − (p₁ − p₂)²)/(n+2)),
+    cut at ±1.
+
+    Raises:
+        ValueError: if the two are empty or of different lengths.
     """
     first, second = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
     n = paired(len(first), len(second))
@@ -89,12 +100,16 @@ def paired_bootstrap(
     resamples: int = RESAMPLES,
     level: float = 0.95,
 ) -> Comparison:
-    """Bootstrap of the mean difference of two systems, questions drawn with replacement, the same for both.
+    """Bootstrap of the mean difference of two systems, questions drawn with replacement, the same
+    for both.
 
-    `before` and `after`: one number per question (its mean over samples). Interval: percentiles. p: the level at which
-    the interval would touch zero, 2 · min(#{d* ≤ 0}, #{d* ≥ 0}) with one added to each count and to the number of
-    resamples, at most 1; so it is never below 2/(resamples+1). The seed decides all.
-    Raises ValueError if the two are empty or of different lengths.
+    `before` and `after`: one number per question (its mean over samples). Interval: percentiles. p:
+    the level at which the interval would touch zero, 2 · min(#{d* ≤ 0}, #{d* ≥ 0}) with one added
+    to each count and to the number of resamples, at most 1; so it is never below 2/(resamples+1).
+    The seed decides all.
+
+    Raises:
+        ValueError: if the two are empty or of different lengths.
     """
     n = paired(len(before), len(after))
     difference = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
@@ -118,10 +133,14 @@ def paired(before: int, after: int) -> int:
 
 
 def pass_at_k(n: int, right: int, k: int) -> float:
-    """Unbiased estimate of the chance that at least one of k samples is right, from n samples of which `right` are.
+    """Unbiased estimate of the chance that at least one of k samples is right, from n samples of
+    which `right` are.
 
-    1 − C(n−c, k)/C(n, k) as the stable product 1 − Π_{i=n−c+1..n} (1 − k/i); 1 if n − c < k (Chen et al. 2021).
-    Raises ValueError unless 0 ≤ right ≤ n and 1 ≤ k ≤ n.
+    1 − C(n−c, k)/C(n, k) as the stable product 1 − Π_{i=n−c+1..n} (1 − k/i); 1 if n − c < k (Chen
+    et al. 2021).
+
+    Raises:
+        ValueError: unless 0 ≤ right ≤ n and 1 ≤ k ≤ n.
     """
     if not 0 <= right <= n or not 1 <= k <= n:
         raise ValueError(f"expected 0 ≤ right ≤ n and 1 ≤ k ≤ n, found n = {n}, right = {right}, k = {k}")

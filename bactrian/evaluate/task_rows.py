@@ -58,7 +58,8 @@ Placed = tuple[Row, str]
 def rows_of(task: str, source: TaskSource, places: Sequence[Path], hub: bool = True) -> tuple[list[Placed], str]:
     """A source's rows, each with its place, and in words where they are from.
 
-    Raises BactrianError saying what is missing and where it could be put.
+    Raises:
+        BactrianError: saying what is missing and where it could be put.
     """
     file = find_file(source, places)
     if file is not None:
@@ -92,7 +93,11 @@ def missing(task: str, source: TaskSource, places: Sequence[Path], why: str = ""
 
 
 def load(task: Task, places: Sequence[Path] = (), hub: bool = True) -> Loaded:
-    """A task with its questions. Raises BactrianError for what is missing, damaged or changed."""
+    """A task with its questions.
+
+    Raises:
+        BactrianError: for what is missing, damaged or changed.
+    """
     where = folders(places)
     rows, origin = rows_of(task.name, task.source, where, hub)
     made, left_out = _questions(task, rows)
@@ -162,7 +167,11 @@ def load_all(
 
 
 def file_hashes(tasks: Sequence[Task], places: Sequence[Path]) -> dict[str, str]:
-    """SHA-256 of each task's file, where there is one. Raises BactrianError for a folder that is not there."""
+    """SHA-256 of each task's file, where there is one.
+
+    Raises:
+        BactrianError: for a folder that is not there.
+    """
     where = folders(places)
     found = {task.name: find_file(task.source, where) for task in tasks}
     found |= {f"{task.name} (exemplars)": find_file(task.exemplars, where) for task in tasks if task.exemplars}
@@ -227,7 +236,11 @@ def asked_hash(loaded: Loaded) -> str:
 
 
 def check_pin(loaded: Loaded) -> None:
-    """Raises BactrianError where a file that is known asks the same questions and has other truths, or fewer rows."""
+    """
+    Raises:
+        BactrianError: where a file that is known asks the same questions and has other truths,
+            or fewer rows.
+    """
     pin = pins().get(Path(loaded.files).name, {}).get(loaded.task.name)
     if pin is None:
         return
@@ -253,9 +266,11 @@ STRANGE = 0.05
 
 
 def check_listed(loaded: Loaded) -> None:
-    """Raises BactrianError where prompts list options (A), (B)… and gold answers are none of them, or the other way.
+    """That tells gold answers that went to other questions without any model.
 
-    That tells gold answers that went to other questions without any model.
+    Raises:
+        BactrianError: where prompts list options (A), (B)… and gold answers are none of them,
+            or the other way.
     """
     if not any(BRACKETED.fullmatch(question.truth) for question in loaded.questions):
         return

@@ -70,7 +70,12 @@ class Marks:
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Marks:
-        """What `as_json` wrote. Raises ValueError, KeyError for what is not that."""
+        """What `as_json` wrote.
+
+        Raises:
+            ValueError: for what is not that.
+            KeyError: for what is not that.
+        """
         grams = np.frombuffer(bytes.fromhex(given["grams"]), "<u8").astype(np.uint64).reshape(-1, KEPT)
         short = np.frombuffer(bytes.fromhex(given["short"]), "<u8").astype(np.uint64)
         return cls((given["task"],), grams, np.zeros(len(grams), np.int64), short, np.zeros(len(short), np.int64))

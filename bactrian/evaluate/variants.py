@@ -35,8 +35,11 @@ class Column:
 def columns(name: str, folder: Path) -> dict[Asked, Column]:
     """(task, mode) → what was answered.
 
-    Of an evaluation by the model evaluated last. Of a `scaling` step by the last run of each method: "task, method ·
-    run". Raises BactrianError for what is neither.
+    Of an evaluation by the model evaluated last. Of a `scaling` step by the last run of each
+    method: "task, method · run".
+
+    Raises:
+        BactrianError: for what is neither.
     """
     try:
         results = read_object(folder / NAME)
@@ -66,7 +69,11 @@ class Variants:
     seed: int = 0
 
     def check(self) -> None:
-        """Raises BactrianError for a variant that was evaluated on other tasks, or on other questions of one."""
+        """
+        Raises:
+            BactrianError: for a variant that was evaluated on other tasks, or on other
+                questions of one.
+        """
         for label, mine in self.columns.items():
             if mine.keys() != self.full.keys():
                 odd = sorted(mine.keys() ^ self.full.keys())

@@ -39,8 +39,10 @@ class Responder(Protocol):
     """Answers messages. The same ask gets the same answer from a model in this process; a server may differ."""
 
     def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
-        """`on_reply` hears of each reply, by its place in `asked`, as soon as it is there, in any order.
+        """`on_reply` hears of each reply, by its place in `asked`, as soon as it is there, in any
+        order.
 
-        Raises BactrianError if no further reply can be had; those that were, have been heard of.
+        Raises:
+            BactrianError: if no further reply can be had; those that were, have been heard of.
         """
         ...

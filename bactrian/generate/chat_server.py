@@ -50,7 +50,11 @@ class Endpoint:
     backoff: float = 1.0
 
     def key(self) -> str | None:
-        """The key itself. Raises BactrianError if the variable is not set."""
+        """The key itself.
+
+        Raises:
+            BactrianError: if the variable is not set.
+        """
         if self.key_name is None:
             return None
         key = os.environ.get(self.key_name, "").strip()
@@ -63,7 +67,10 @@ class ServerResponder:
     """Asks a server, `concurrency` requests at a time."""
 
     def __init__(self, server: Endpoint) -> None:
-        """Raises BactrianError if the server's key is not in the environment."""
+        """
+        Raises:
+            BactrianError: if the server's key is not in the environment.
+        """
         self.server = server
         self._key = server.key()
         self._pool = urllib3.PoolManager(
@@ -118,7 +125,12 @@ class ServerResponder:
         )
 
     def _ask(self, ask: ChatRequest) -> ChatReply:
-        """One reply. Raises Unanswered, or BactrianError for what will not get better."""
+        """One reply.
+
+        Raises:
+            Unanswered: none has come; it may be asked for again.
+            BactrianError: for what will not get better.
+        """
         body = {
             "model": self.server.model,
             "messages": [_plain(message) for message in ask.messages],
@@ -145,7 +157,11 @@ class ServerResponder:
         raise Unanswered(self.safe(fault))
 
     def post(self, body: dict[str, Any], path: str = "/chat/completions") -> tuple[int, str]:
-        """Status and text of the answer. Raises Unanswered where none came, however often it was tried."""
+        """Status and text of the answer.
+
+        Raises:
+            Unanswered: where none came, however often it was tried.
+        """
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -193,7 +209,11 @@ def error_message(text: str) -> str:
 
 
 def read_completion(text: str) -> ChatReply:
-    """The reply in a chat completion. Raises ValueError for what is none: broken off, or of another form."""
+    """The reply in a chat completion.
+
+    Raises:
+        ValueError: for what is none: broken off, or of another form.
+    """
     try:
         found = json.loads(text)
         choice = found["choices"][0]

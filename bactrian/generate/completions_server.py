@@ -27,7 +27,11 @@ PATH = "/completions"
 
 
 class CompletionEngine(Engine):
-    """Asks a server for completions, `server.concurrency` at a time. Raises BactrianError as `ServerResponder`."""
+    """Asks a server for completions, `server.concurrency` at a time.
+
+    Raises:
+        BactrianError: as `ServerResponder`.
+    """
 
     def __init__(self, server: Endpoint, template: ChatTemplate, longest: int) -> None:
         """
@@ -50,7 +54,10 @@ class CompletionEngine(Engine):
         return self._longest
 
     def likelihoods(self, asks: Sequence[Ask]) -> Iterator[list[tuple[int, list[Likelihood]]]]:
-        """Raises BactrianError: servers of completions do not say how likely a given text is."""
+        """
+        Raises:
+            BactrianError: servers of completions do not say how likely a given text is.
+        """
         raise BactrianError(f"{self.server.url}: a server gives no likelihoods; use a model in this process (local)")
 
     def generate(

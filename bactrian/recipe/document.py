@@ -51,7 +51,11 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """Read a recipe file. Raises BactrianError with the line for what is not YAML, or has a key twice."""
+    """Read a recipe file.
+
+    Raises:
+        BactrianError: with the line for what is not YAML, or has a key twice.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -66,7 +70,11 @@ def read(path: Path) -> Document:
 
 
 def override(document: Document, settings: Iterable[str]) -> None:
-    """Apply `step.field=value` texts, each value read as YAML. Raises BactrianError naming the --set at fault."""
+    """Apply `step.field=value` texts, each value read as YAML.
+
+    Raises:
+        BactrianError: naming the --set at fault.
+    """
     steps = document.data.get("steps")
     steps = steps if isinstance(steps, dict) else {}
     for setting in settings:
@@ -89,7 +97,11 @@ def override(document: Document, settings: Iterable[str]) -> None:
 
 
 def parse_value(text: str, origin: str) -> Any:
-    """A value as YAML reads it: 2 a number, "2" a text, [a, b] a list. Raises BactrianError naming `origin`."""
+    """A value as YAML reads it: 2 a number, "2" a text, [a, b] a list.
+
+    Raises:
+        BactrianError: naming `origin`.
+    """
     return _plain(_parse(text, origin), origin)
 
 

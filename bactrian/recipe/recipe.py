@@ -61,7 +61,11 @@ class Recipe:
     compute: Compute | None = None
 
     def step(self, name: str) -> Step:
-        """The step of this name. Raises BactrianError with the nearest name if there is none."""
+        """The step of this name.
+
+        Raises:
+            BactrianError: with the nearest name if there is none.
+        """
         for step in self.steps:
             if step.name == name:
                 return step
@@ -86,13 +90,19 @@ class Header(BaseModel):
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read and check a recipe file, after applying `step.field=value` overrides.
 
-    Raises BactrianError naming file (or --set), line, step, field, what was found and what was expected.
+    Raises:
+        BactrianError: naming file (or --set), line, step, field, what was found and what was
+            expected.
     """
     return check(read_recipe(path, overrides), folder=path.parent, path=path)
 
 
 def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Document:
-    """A recipe file with overrides applied and a name, not checked yet. Raises BactrianError for what is not YAML."""
+    """A recipe file with overrides applied and a name, not checked yet.
+
+    Raises:
+        BactrianError: for what is not YAML.
+    """
     document = read(path)
     override(document, overrides)
     document.data.setdefault("name", re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "run")
@@ -100,7 +110,11 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Document:
 
 
 def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
-    """The recipe in a document. Raises BactrianError with every problem found, one per line."""
+    """The recipe in a document.
+
+    Raises:
+        BactrianError: with every problem found, one per line.
+    """
     problems = _Problems(document)
     header = _validated(Header, document.data, (), problems)
     if header is None:

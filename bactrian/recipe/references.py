@@ -35,7 +35,11 @@ class ExternalSource:
     statement: str | None = None  # of an artifact's manifest
 
     def input(self) -> Input:
-        """The source on this machine, converted or downloaded if need be. Raises BactrianError if it cannot be had."""
+        """The source on this machine, converted or downloaded if need be.
+
+        Raises:
+            BactrianError: if it cannot be had.
+        """
         path = self.fetch()
         return Input(
             self.name,
@@ -105,9 +109,12 @@ def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tu
 
 
 def resolve(ref: str, kind: Kind, folder: Path) -> ExternalSource:
-    """The source that `ref` names; paths are relative to the current directory, or else to `folder`.
+    """The source that `ref` names; paths are relative to the current directory, or else to
+    `folder`.
 
-    Raises BactrianError if an artifact folder does not match its manifest, or a Hub repository cannot be reached.
+    Raises:
+        BactrianError: if an artifact folder does not match its manifest, or a Hub repository
+            cannot be reached.
     """
     if ref.startswith(EMBEDDED_PREFIX):
         return _embedded(ref)
@@ -118,7 +125,8 @@ def resolve(ref: str, kind: Kind, folder: Path) -> ExternalSource:
 def find_path(ref: str, folder: Path) -> Path | None:
     """The existing file or folder that `ref` names, or the pattern that names some files; or None.
 
-    Raises BactrianError if it names something else: a pipe, a device, a link that leads nowhere.
+    Raises:
+        BactrianError: if it names something else: a pipe, a device, a link that leads nowhere.
     """
     path = Path(ref).expanduser()
     candidates = (path, folder / path) if ref else ()

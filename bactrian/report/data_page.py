@@ -83,9 +83,11 @@ class Sample:
 
 
 def write_data_page(path: Path, target: Path, layout: str = "auto", text_rows: TextRows = "line") -> Path:
-    """Write the page on a file, folder, pattern or artifact; of the latter also what its stage left beside the rows.
+    """Write the page on a file, folder, pattern or artifact; of the latter also what its stage left
+    beside the rows.
 
-    Raises BactrianError if there is not one row to read, or the page cannot be written.
+    Raises:
+        BactrianError: if there is not one row to read, or the page cannot be written.
     """
     page = render(
         "data_page.html.j2", ("style.css", "data_page.css"), "data_page.js", _content(path, layout, text_rows)

@@ -145,7 +145,11 @@ class Results(Made):
         return list(self.results["comparisons"])
 
     def score(self, model: str, task: str | None = None, mode: str = "greedy") -> float:
-        """One score. Raises BactrianError with what there is, if there is none or more than one."""
+        """One score.
+
+        Raises:
+            BactrianError: with what there is, if there is none or more than one.
+        """
         found = [s for s in self.scores if s["model"] == model and task in (None, s["task"]) and s["mode"] == mode]
         if len(found) != 1:
             there = "; ".join(f"{s['model']}, {s['task']}, {s['mode']}" for s in self.scores)

@@ -28,9 +28,12 @@ class KeyedStep:
 def tasks(
     recipe: Recipe, hardware: Hardware, find: Callable[[str, Kind, Path], ExternalSource] = resolve
 ) -> list[KeyedStep]:
-    """Every step with its key, in the order of making. Makes nothing. `find` says what is behind a reference.
+    """Every step with its key, in the order of making. Makes nothing. `find` says what is behind a
+    reference.
 
-    Raises BactrianError if a source cannot be had or does not match its hashes, and for what a stage does not find.
+    Raises:
+        BactrianError: if a source cannot be had or does not match its hashes, and for what a
+            stage does not find.
     """
     keys: dict[str, str] = {}
     sources: dict[tuple[str, str], ExternalSource] = {}

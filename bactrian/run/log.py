@@ -70,7 +70,11 @@ class RunLog:
             return []
 
     def write(self) -> None:
-        """Replace run.json. Raises BactrianError if the store cannot be written to."""
+        """Replace run.json.
+
+        Raises:
+            BactrianError: if the store cannot be written to.
+        """
         recipe = self.recipe
         record = {
             "name": recipe.name,

@@ -47,9 +47,11 @@ def inputs_of(task: KeyedStep, made: Mapping[str, Artifact]) -> dict[str, Input 
 def existing(
     task: KeyedStep, store: Store, inputs: Mapping[str, Input | ExternalSource], again: bool
 ) -> Artifact | None:
-    """The step's artifact if it is there, whole, made from these very inputs, and not to be made `again`.
+    """The step's artifact if it is there, whole, made from these very inputs, and not to be made
+    `again`.
 
-    Raises BactrianError if it, or an input's manifest, was changed after it was made.
+    Raises:
+        BactrianError: if it, or an input's manifest, was changed after it was made.
     """
     artifact = store.find(task.step.stage.name, task.key)
     if artifact is None:
@@ -81,7 +83,11 @@ def _hashes(inputs: Mapping[str, Input | ExternalSource]) -> set[str]:
 
 
 def as_it_is(task: KeyedStep, store: Store, wanting: Step) -> Artifact | None:
-    """With --only: another step's artifact, if any. Raises BactrianError if `wanting` reads it and there is none."""
+    """With --only: another step's artifact, if any.
+
+    Raises:
+        BactrianError: if `wanting` reads it and there is none.
+    """
     artifact = store.find(task.step.stage.name, task.key)
     if task.step.name in wanting.reads:
         if artifact is None:
@@ -96,7 +102,9 @@ def as_it_is(task: KeyedStep, store: Store, wanting: Step) -> Artifact | None:
 def make(task: KeyedStep, store: Store, hardware: Hardware, inputs: Mapping[str, Input | ExternalSource]) -> Artifact:
     """Run the stage, from where it was cut if it was, and commit what it leaves.
 
-    Raises BactrianError naming the step; whatever else the stage raises carries a note that names it.
+    Raises:
+        BactrianError: naming the step; whatever else the stage raises carries a note that names
+            it.
     """
     step, stage = task.step, task.step.stage
     resumed = store.partial(stage.name, task.key).exists()

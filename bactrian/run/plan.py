@@ -64,9 +64,11 @@ class Plan:
 
 
 def plan(recipe: Recipe, store: Store) -> Plan:
-    """What `run` would do. Makes nothing in the store; measures this machine's speed if anything is to be made.
+    """What `run` would do. Makes nothing in the store; measures this machine's speed if anything is
+    to be made.
 
-    Raises BactrianError as `tasks` does.
+    Raises:
+        BactrianError: as `tasks` does.
     """
     hardware = recipe.hardware.decide()
     todo = tasks(recipe, hardware, outline)

@@ -13,9 +13,13 @@ from bactrian.train.heap import give_back
 
 
 def prepare(hardware: Hardware, seed: int) -> None:
-    """Threads, determinism and every global random stream, so that a step depends on nothing that ran before it.
+    """Threads, determinism and every global random stream, so that a step depends on nothing that
+    ran before it.
 
-    Nor does its memory: what earlier steps needed is given back. Raises BactrianError for a device that is not there.
+    Nor does its memory: what earlier steps needed is given back.
+
+    Raises:
+        BactrianError: for a device that is not there.
     """
     import numpy
     import torch
@@ -32,7 +36,10 @@ def prepare(hardware: Hardware, seed: int) -> None:
 
 
 def check_device(hardware: Hardware) -> None:
-    """Raises BactrianError if a GPU is asked for and torch finds none."""
+    """
+    Raises:
+        BactrianError: if a GPU is asked for and torch finds none.
+    """
     import torch
 
     if hardware.device == "cuda" and not torch.cuda.is_available():

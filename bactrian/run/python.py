@@ -80,7 +80,11 @@ class RecipeInCode:
         return out.getvalue()
 
     def check(self, overrides: Iterable[str] = ()) -> recipes.Recipe:
-        """The recipe, checked. Raises BactrianError with every problem found, one per line."""
+        """The recipe, checked.
+
+        Raises:
+            BactrianError: with every problem found, one per line.
+        """
         document = Document(f"recipe {self._data['name']}", self.to_yaml(), json.loads(json.dumps(self._data)))
         override(document, overrides)
         return recipes.check(document, Path())

@@ -18,12 +18,17 @@ def run(
     command: str = "",
     report: bool = True,
 ) -> list[StepEntry]:
-    """Make what is missing of a recipe; write `<store>/<name>/run.json` around each step made, the report at the end.
+    """Make what is missing of a recipe; write `<store>/<name>/run.json` around each step made, the
+    report at the end.
 
-    `only`: make just this step, from inputs that exist. `from_step`: make this step and all after it again.
-    Raises BactrianError for bad input, for an artifact that does not match its hashes, and for a full disk and other
-    limits of the machine; whatever else a stage raises carries a note that names the step. Raises Stop between two
-    steps if a signal asked for it.
+    `only`: make just this step, from inputs that exist. `from_step`: make this step and all after
+    it again.
+
+    Raises:
+        BactrianError: for bad input, for an artifact that does not match its hashes, and for a
+            full disk and other limits of the machine; whatever else a stage raises carries a
+            note that names the step.
+        Stop: between two steps if a signal asked for it.
     """
     names = [step.name for step in recipe.steps]
     for name in filter(None, (only, from_step)):

@@ -63,7 +63,11 @@ def used() -> str | None:
 
 
 def chosen_isolation() -> Isolation:
-    """The isolation to run programs in. Raises BactrianError saying what is missing and what to install."""
+    """The isolation to run programs in.
+
+    Raises:
+        BactrianError: saying what is missing and what to install.
+    """
     isolation = weak() if _wanted == ["rlimits"] else strongest()
     _used.add(isolation.name)
     return isolation
@@ -83,7 +87,11 @@ def weak() -> Isolation:
 
 @cache
 def strongest() -> Isolation:
-    """The best isolation that holds on this machine. Raises BactrianError with what was tried and what to do."""
+    """The best isolation that holds on this machine.
+
+    Raises:
+        BactrianError: with what was tried and what to do.
+    """
     found = available()
     for isolation, problem in found:
         if problem is None:

@@ -52,7 +52,11 @@ class Watch:
     def wait(self, pipes: Sequence[int], heed: bool = False) -> list[int]:
         """The pipes that can be read. `heed`: one that sleeps for `limits.test` gets a signal before it is given up.
 
-        Raises Hangs, or Stalled. Call it only when all that came before has been read: who cannot write waits for us.
+        Call it only when all that came before has been read: who cannot write waits for us.
+
+        Raises:
+            Hangs: the program has slept for as long as it may.
+            Stalled: the machine gave it too little time to say so.
         """
         while not (ready := select.select(pipes, [], [], max(0.0, self.looked + TICK - time.monotonic()))[0]):
             self.check(heed)
@@ -88,9 +92,11 @@ class Watch:
 
 
 def messages(descriptor: int, watch: Watch, longest: int, heed: bool = False) -> Iterator[Any]:
-    """What is said over a pipe in the form of codec.py, until it is closed; None for what is no message, the last one.
+    """What is said over a pipe in the form of codec.py, until it is closed; None for what is no
+    message, the last one.
 
-    Raises Hangs or Stalled, and whatever else is thrown into it.
+    Raises:
+        Hangs: or Stalled, and whatever else is thrown into it.
     """
     unread = b""
     while True:

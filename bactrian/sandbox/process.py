@@ -77,10 +77,11 @@ class Sandboxed:
         output: int | None = None,
         error: int | None = None,
     ) -> None:
-        """Start it. `keep`: descriptors that it inherits under their numbers; `output`, `error`: where that goes; else
-        nowhere, and what is said before the program begins to `complaint`.
+        """Start it. `keep`: descriptors that it inherits under their numbers; `output`, `error`:
+        where that goes; else nowhere, and what is said before the program begins to `complaint`.
 
-        Raises OSError if the tool cannot be started.
+        Raises:
+            OSError: if the tool cannot be started.
         """
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
         self.folder = None if isolation.strong else tempfile.TemporaryDirectory(prefix="bactrian-weak-")
@@ -121,9 +122,11 @@ class Sandboxed:
         return self.errors.read().decode(errors="replace").strip()
 
     def end(self) -> None:
-        """Kill the tool and its session; the kernel then ends every process of its namespaces. Waits for that.
+        """Kill the tool and its session; the kernel then ends every process of its namespaces.
+        Waits for that.
 
-        Raises OSError if something is still alive after DYING seconds.
+        Raises:
+            OSError: if something is still alive after DYING seconds.
         """
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)

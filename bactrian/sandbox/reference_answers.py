@@ -56,9 +56,12 @@ _lock = Lock()
 
 
 def answers(reference: ReferenceProgram, isolation: Isolation, limits: Limits) -> Answers:
-    """Of this reference on these inputs, with these versions of packages; whoever asks first finds them.
+    """Of this reference on these inputs, with these versions of packages; whoever asks first finds
+    them.
 
-    Raises ValueError if the reference fails, or takes more than `limits` and EACH second an input; Stalled.
+    Raises:
+        ValueError: if the reference fails, or takes more than `limits` and EACH second an
+            input; Stalled.
     """
     parts = [*astuple(reference), *packages.versions().items(), *astuple(limits)]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -51,7 +51,11 @@ class UnitTests:
 
 @lru_cache(maxsize=256)
 def compiled(suite: UnitTests) -> Mapping[str, Any]:
-    """The tests as the examiner's job. Raises ValueError for a text that is not Python, or a check without `check`."""
+    """The tests as the examiner's job.
+
+    Raises:
+        ValueError: for a text that is not Python, or a check without `check`.
+    """
     prelude, setup, check, *tests = (_parse(text) for text in (suite.prelude, suite.setup, suite.check, *suite.tests))
     if suite.check and not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in check.body):
         raise ValueError("'check': defines no function called check")

@@ -26,9 +26,11 @@ MOVED = {"suite": "stage evaluate, with suite: … or tasks: […]"}
 
 @cache
 def all_stages() -> dict[str, type[Stage]]:
-    """Stage name → class, in order of name; imports every module below this package (they are light).
+    """Stage name → class, in order of name; imports every module below this package (they are
+    light).
 
-    Raises BactrianError for another package's stage that cannot be loaded or whose name is taken.
+    Raises:
+        BactrianError: for another package's stage that cannot be loaded or whose name is taken.
     """
     found: dict[str, type[Stage]] = {}
     for module in pkgutil.walk_packages(__path__, f"{__name__}."):

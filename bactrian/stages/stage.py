@@ -88,13 +88,21 @@ class Stage(Settings, ABC):
 
     @abstractmethod
     def run(self, workspace: "Workspace") -> None:
-        """Make the artifact in `workspace.output`. Raises BactrianError for bad input."""
+        """Make the artifact in `workspace.output`.
+
+        Raises:
+            BactrianError: for bad input.
+        """
 
     def resolved(self) -> Self:
-        """The same stage with what its key must name beyond the settings given, such as hashes of files that it finds.
+        """The same stage with what its key must name beyond the settings given, such as hashes of
+        files that it finds.
 
-        Called once, where the key is made; what it gives is run. Settings are checked without any file.
-        Raises BactrianError for what is not there.
+        Called once, where the key is made; what it gives is run. Settings are checked without any
+        file.
+
+        Raises:
+            BactrianError: for what is not there.
         """
         return self
 

@@ -77,7 +77,11 @@ class Workspace:
         return cls(folder / "output", folder / "scratch", seed, hardware or Hardware(), inputs or {}, Store(folder))
 
     def input(self, ref: str) -> Input:
-        """What a reference of the stage's settings names. Raises KeyError if the stage has no such reference."""
+        """What a reference of the stage's settings names.
+
+        Raises:
+            KeyError: if the stage has no such reference.
+        """
         return self.inputs[ref]
 
     def add_licence(self, licence: Licence) -> None:
@@ -97,9 +101,11 @@ class Workspace:
         write_atomically(self.scratch / "looks.json", json.dumps([*self.looks, *looks]))
 
     def memo(self, **parts: object) -> "Memo":
-        """A result shared between steps, named by everything that shapes it: `parts`, the dtype and the stage's code.
+        """A result shared between steps, named by everything that shapes it: `parts`, the dtype and
+        the stage's code.
 
-        Raises TypeError if a part cannot be written as JSON.
+        Raises:
+            TypeError: if a part cannot be written as JSON.
         """
         parts = {**parts, "dtype": self.hardware.dtype, "code": self.code}
         return Memo(self.memos / hash_json(parts)[:32])
@@ -132,7 +138,11 @@ class Memo:
 
     @property
     def exists(self) -> bool:
-        """Whether it was made, whole. Raises BactrianError naming the memo and the file if its hashes do not fit."""
+        """Whether it was made, whole.
+
+        Raises:
+            BactrianError: naming the memo and the file if its hashes do not fit.
+        """
         if not self.path.exists():
             return False
         try:
@@ -151,7 +161,11 @@ class Memo:
         return True
 
     def begin(self) -> Path:
-        """An empty folder to write into. Raises BactrianError if another process is making the same memo."""
+        """An empty folder to write into.
+
+        Raises:
+            BactrianError: if another process is making the same memo.
+        """
         self._held = take_lock(self.path.parent / ".locks" / self.path.name, f"memo {self.path}")
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir(parents=True)
@@ -196,9 +210,12 @@ class Store:
         return self.artifacts / f"{stage}-{key[:16]}.partial"
 
     def find(self, stage: str, key: str) -> Artifact | None:
-        """The artifact of this key without a look at its files' content (see `Manifest.verify`), or None.
+        """The artifact of this key without a look at its files' content (see `Manifest.verify`), or
+        None.
 
-        Raises BactrianError if the folder is there and its manifest is not, or is damaged, or is another's.
+        Raises:
+            BactrianError: if the folder is there and its manifest is not, or is damaged, or is
+                another's.
         """
         folder = self.folder(stage, key)
         if not folder.exists():
@@ -209,9 +226,11 @@ class Store:
         return Artifact(folder, manifest)
 
     def locate(self, name: str, run: str | None = None) -> Path:
-        """The folder of an artifact: `name` is a folder, the beginning of a key, or with `run` the name of a step.
+        """The folder of an artifact: `name` is a folder, the beginning of a key, or with `run` the
+        name of a step.
 
-        Raises BactrianError if there is no such artifact, or more than one.
+        Raises:
+            BactrianError: if there is no such artifact, or more than one.
         """
         if run is None and (Path(name) / MANIFEST).is_file():
             return Path(name)
@@ -254,9 +273,11 @@ class Store:
 
     @contextmanager
     def making(self, stage: str, key: str) -> Iterator[Path]:
-        """The partial folder of this key, with `output` and `scratch`, locked. Whatever a kill left is still in it.
+        """The partial folder of this key, with `output` and `scratch`, locked. Whatever a kill left
+        is still in it.
 
-        Raises BactrianError naming the process that holds the lock, if one does.
+        Raises:
+            BactrianError: naming the process that holds the lock, if one does.
         """
         folder = self.partial(stage, key)
         held = take_lock(self.artifacts / ".locks" / folder.stem, f"artifact {self.folder(stage, key)}")

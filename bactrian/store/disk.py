@@ -16,9 +16,11 @@ from bactrian.store.machine_limits import refusal
 
 
 def take_lock(path: Path, what: str, patience: float = 0.0) -> int:
-    """Lock a file until the returned descriptor is closed or the process ends; a fork does not inherit the lock.
+    """Lock a file until the returned descriptor is closed or the process ends; a fork does not
+    inherit the lock.
 
-    Raises BactrianError saying which process holds it, and still did after `patience` seconds.
+    Raises:
+        BactrianError: saying which process holds it, and still did after `patience` seconds.
     """
     import fcntl
 

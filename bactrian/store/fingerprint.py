@@ -39,8 +39,11 @@ def code_fingerprint(module: str) -> str:
     With them count the versions of the SHAPING packages that they import and, for a module of another package, that
     package's own modules among its imports and its version. What is looked up by name while a step runs is no import:
     parts.py counts it.
-    Left out: `bactrian/__init__.py`, which holds the version, and WITHOUT_EFFECT. Raises SyntaxError, OSError;
-    ModuleNotFoundError for a module that is not there.
+    Left out: `bactrian/__init__.py`, which holds the version, and WITHOUT_EFFECT.
+
+    Raises:
+        SyntaxError, OSError: the code of a module cannot be read.
+        ModuleNotFoundError: a module is not there.
     """
     trees = modules_behind(module)
     packages = sorted({name for _, its in trees.values() for name in its} | _foreign(module))
@@ -89,7 +92,11 @@ def _read(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
 
 
 def _elsewhere(name: str) -> Path:
-    """The file of a module of another package. Raises ModuleNotFoundError where there is none."""
+    """The file of a module of another package.
+
+    Raises:
+        ModuleNotFoundError: where there is none.
+    """
     loaded = getattr(sys.modules.get(name), "__file__", None)
     spec = None if loaded else importlib.util.find_spec(name)
     place = loaded or (spec.origin if spec else None)

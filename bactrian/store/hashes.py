@@ -31,7 +31,11 @@ def content_hash(files: Mapping[str, FileRecord]) -> str:
 
 
 def hash_json(value: object) -> str:
-    """sha256 of the value's canonical JSON. Raises TypeError for what JSON cannot hold."""
+    """sha256 of the value's canonical JSON.
+
+    Raises:
+        TypeError: for what JSON cannot hold.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -53,9 +57,12 @@ def hash_files(folder: Path, names: Iterable[str]) -> dict[str, FileRecord]:
 
 
 def hash_path(path: Path) -> str:
-    """Content hash of a file, of all files below a folder (their names within it included), or that a pattern names.
+    """Content hash of a file, of all files below a folder (their names within it included), or that
+    a pattern names.
 
-    Raises BactrianError for what is no file (a pipe would be waited for), and for a file that cannot be read.
+    Raises:
+        BactrianError: for what is no file (a pipe would be waited for), and for a file that
+            cannot be read.
     """
     refuse_special(path)
     try:

@@ -143,7 +143,8 @@ class Manifest(BaseModel):
     def read(cls, folder: Path) -> "Manifest":
         """Read `folder/manifest.json`.
 
-        Raises BactrianError naming what is missing, malformed or changed since it was sealed.
+        Raises:
+            BactrianError: naming what is missing, malformed or changed since it was sealed.
         """
         path = folder / MANIFEST
         try:
@@ -201,9 +202,12 @@ class Manifest(BaseModel):
         return ""
 
     def check_inputs(self, folder: Path) -> None:
-        """Read the manifests of what this artifact, in `folder`, was made from, beside it or where they were then.
+        """Read the manifests of what this artifact, in `folder`, was made from, beside it or where
+        they were then.
 
-        Raises BactrianError for one that is damaged, or that says other things than it did; passes over what is gone.
+        Raises:
+            BactrianError: for one that is damaged, or that says other things than it did;
+                passes over what is gone.
         """
         for record in (each for each in self.inputs.values() if each.statement is not None):
             places = (folder.parent / Path(record.path).name, Path(record.path))
@@ -214,7 +218,11 @@ class Manifest(BaseModel):
                     raise BactrianError(restated(str(place), str(folder)))
 
     def verify(self, folder: Path) -> None:
-        """Compare every file of `folder` with its hash. Raises BactrianError naming the artifact and each bad file."""
+        """Compare every file of `folder` with its hash.
+
+        Raises:
+            BactrianError: naming the artifact and each bad file.
+        """
         present = {path.relative_to(folder).as_posix() for path in files_below(folder)} - {MANIFEST}
         missing, extra = sorted(self.files.keys() - present), sorted(present - self.files.keys())
         found = hash_files(folder, sorted(present & self.files.keys()))
@@ -232,7 +240,11 @@ class Manifest(BaseModel):
 
 
 def check_artifact(folder: Path) -> None:
-    """Raises BactrianError where a folder has a manifest that is damaged, or that it or its inputs do not match."""
+    """
+    Raises:
+        BactrianError: where a folder has a manifest that is damaged, or that it or its inputs
+            do not match.
+    """
     if (folder / MANIFEST).is_file():
         manifest = Manifest.read(folder)
         manifest.verify(folder)
@@ -248,9 +260,12 @@ def restated(name: str, reader: str) -> str:
 
 
 def _unsealed(path: Path) -> dict[str, Any]:
-    """The fields of a manifest whose seal fits. Raises BactrianError naming the field that changed, if it can be told.
+    """The fields of a manifest whose seal fits.
 
-    Raises FileNotFoundError, ValidationError (not JSON).
+    Raises:
+        BactrianError: naming the field that changed, if it can be told.
+        FileNotFoundError: (not JSON).
+        ValidationError: (not JSON).
     """
     raw = path.read_bytes()
     found: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(raw)

@@ -22,7 +22,9 @@ _KEPT: list[Path] = []  # where the step at hand keeps its notes, so that a kill
 def note(part: str, module: str) -> None:
     """The step at hand uses a part, such as "verifier gsm8k", which a module holds.
 
-    Raises OSError, SyntaxError for a module whose code cannot be read.
+    Raises:
+        OSError: for a module whose code cannot be read.
+        SyntaxError: for a module whose code cannot be read.
     """
     if part not in _USED:
         _USED[part] = PartRecord(module=module, fingerprint=code_fingerprint(module))

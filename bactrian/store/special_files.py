@@ -37,6 +37,9 @@ def special(path: Path) -> str | None:
 
 
 def refuse_special(path: Path) -> None:
-    """Raises BactrianError naming the path and what it is, if it is neither a file nor a folder."""
+    """
+    Raises:
+        BactrianError: naming the path and what it is, if it is neither a file nor a folder.
+    """
     if (found := special(path)) is not None:
         raise BactrianError(f"{path}: found {found}; expected a file or a folder")

@@ -30,9 +30,11 @@ class ThinkingQuestion:
 def opened_prompt(
     messages: Messages, template: ChatTemplate, form: ThinkingFormat, where: str = "conversation"
 ) -> tuple[int, ...]:
-    """The ids of a prompt and of what opens the thinking, unless the template's generation prompt opened it already.
+    """The ids of a prompt and of what opens the thinking, unless the template's generation prompt
+    opened it already.
 
-    Raises BactrianError for messages that are no prompt.
+    Raises:
+        BactrianError: for messages that are no prompt.
     """
     ids = tuple(prompt_ids(messages, template, where))
     opening = Markers(template, form).opening
@@ -153,9 +155,11 @@ class Forcing:
 def thinking_limits(
     questions: Sequence[ThinkingQuestion], markers: Markers, budget: Budget, longest: int, names: Sequence[str]
 ) -> list[int]:
-    """The budget of each question in tokens; where none is given, what the context leaves beside prompt and answer.
+    """The budget of each question in tokens; where none is given, what the context leaves beside
+    prompt and answer.
 
-    Raises BactrianError naming the first question whose budget does not fit the context.
+    Raises:
+        BactrianError: naming the first question whose budget does not fit the context.
     """
     around = len(markers.closing) + len(markers.final) + budget.answer
     limits = []

@@ -25,7 +25,10 @@ class Markers:
     """A format in the tokens of a template."""
 
     def __init__(self, template: ChatTemplate, form: ThinkingFormat, final: str = "") -> None:
-        """Raises BactrianError for a delimiter that is neither one token nor plain text."""
+        """
+        Raises:
+            BactrianError: for a delimiter that is neither one token nor plain text.
+        """
         self.form = form
         self.template = template
         self.ends = frozenset(template.end_ids)

@@ -62,7 +62,10 @@ class Curve:
 
 
 def curve(runs: Sequence[MethodRun], seed: int = 0, resamples: int = RESAMPLES) -> Curve:
-    """Raises ValueError if there are no runs, or they are not of the same questions."""
+    """
+    Raises:
+        ValueError: if there are no runs, or they are not of the same questions.
+    """
     tokens, right = _means(runs, np.arange(_questions(runs))[None, :])
     drawn_tokens, drawn_right = _means(runs, _draws(runs, seed, resamples))
     inside = [run.least <= mean <= run.most for run, mean in zip(runs, tokens[0], strict=True)]
@@ -110,9 +113,11 @@ def accuracy_at(tokens: Floats, right: Floats, at: Floats) -> Floats:
 def at_equal_tokens(
     sequential: Sequence[MethodRun], other: MethodRun, seed: int = 0, resamples: int = RESAMPLES
 ) -> IntervalEstimate:
-    """Accuracy of the sequential curve at the other run's mean tokens, less the other run's accuracy.
+    """Accuracy of the sequential curve at the other run's mean tokens, less the other run's
+    accuracy.
 
-    Raises ValueError if they are not of the same questions.
+    Raises:
+        ValueError: if they are not of the same questions.
     """
     runs = [*sequential, other]
 

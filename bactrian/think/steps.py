@@ -25,9 +25,13 @@ def step_ends(ids: Sequence[int], text: Callable[[Sequence[int]], str], size: in
 
 
 class StepScorer:
-    """A reward model that was trained on steps: how likely a thought that has come so far ends right, in (0, 1).
+    """A reward model that was trained on steps: how likely a thought that has come so far ends
+    right, in (0, 1).
 
-    It reads the thinking model's own tokens. Raises BactrianError for one with another vocabulary.
+    It reads the thinking model's own tokens.
+
+    Raises:
+        BactrianError: for one with another vocabulary.
     """
 
     def __init__(self, model: RewardModel, engine: Engine, micro_tokens: int = 4096) -> None:

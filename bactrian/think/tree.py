@@ -88,12 +88,14 @@ def grow(
     rewards: Rewards = lambda _, branches: confidence(branches),
     names: Sequence[str] | None = None,
 ) -> list[Tree]:
-    """A tree for each question, all grown together; of a question its prompt, seed and temperature count.
+    """A tree for each question, all grown together; of a question its prompt, seed and temperature
+    count.
 
-    No leaf's thinking is longer than the budget. A step's prefix is forwarded once for all its children, and again for
-    the next step: only what is sampled is counted.
+    No leaf's thinking is longer than the budget. A step's prefix is forwarded once for all its
+    children, and again for the next step: only what is sampled is counted.
 
-    Raises BactrianError for a budget that does not fit the context.
+    Raises:
+        BactrianError: for a budget that does not fit the context.
     """
     markers = Markers(engine.template, form, budget.final)
     names = names or [f"question {number}" for number in range(len(questions))]

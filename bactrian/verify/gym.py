@@ -102,7 +102,11 @@ def filled(text: str) -> list[str]:
 
 @cache
 def scorer(task: str) -> Any:
-    """`score_answer` of a task. Raises BactrianError if reasoning-gym is not installed or has no such task."""
+    """`score_answer` of a task.
+
+    Raises:
+        BactrianError: if reasoning-gym is not installed or has no such task.
+    """
     try:
         from reasoning_gym.factory import DATASETS, get_score_answer_fn
     except ImportError:

@@ -40,7 +40,8 @@ Asked = tuple[str, str, str, Mapping[str, Any], str, Sequence[Mapping[str, str]]
 def ask(judge: Judge | None, items: Sequence[Asked]) -> list[Verdict]:
     """A judge's verdicts on items, thinking cut.
 
-    Raises BactrianError if there is no judge.
+    Raises:
+        BactrianError: if there is no judge.
     """
     if judge is None:
         return [verifier(items[0][0]).check(Problem(""), "")]

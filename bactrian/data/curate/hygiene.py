@@ -65,7 +65,11 @@ def kind_of(row: Mapping[str, Any]) -> RowKind | None:
 
 
 def checked(row: Row, where: str) -> Row:
-    """The row, in form for its kind. Raises BactrianError naming the row: empty turns, roles out of turn, no text."""
+    """The row, in form for its kind.
+
+    Raises:
+        BactrianError: naming the row: empty turns, roles out of turn, no text.
+    """
     kind = kind_of(row)
     if kind is None:
         fields = ", ".join(map(str, row)) or "none"

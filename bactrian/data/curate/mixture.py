@@ -30,9 +30,11 @@ class SourceRows:
 
 
 def draw(label: str, size: int, count: int, seed: int) -> SourceRows:
-    """`count` of `size` rows: without replacement, as often over all rows as it takes, then a random remainder.
+    """`count` of `size` rows: without replacement, as often over all rows as it takes, then a
+    random remainder.
 
-    Raises BactrianError if rows are wanted of a source that has none.
+    Raises:
+        BactrianError: if rows are wanted of a source that has none.
     """
     if size == 0 and count:
         raise BactrianError(f"source {label}: found no rows, expected {count:,}")

@@ -27,9 +27,11 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(located: list[tuple[Row, str]], of: str, words: int) -> list[Fingerprint]:
-    """The fingerprints of some rows; `of`: "whole" or "prompt", `words` of an n-gram, 0 for no signatures.
+    """The fingerprints of some rows; `of`: "whole" or "prompt", `words` of an n-gram, 0 for no
+    signatures.
 
-    Raises BactrianError for a row without text: it would be a duplicate of every other such row.
+    Raises:
+        BactrianError: for a row without text: it would be a duplicate of every other such row.
     """
     texts = [prompt_text(row) if of == "prompt" else whole_text(row) for row, _ in located]
     for text, (row, where) in zip(texts, located, strict=True):

@@ -75,9 +75,13 @@ def halving(random: np.random.Generator, n: int) -> int:
 
 
 def clusters(texts: Sequence[str], count: int, seed: int) -> list[str]:
-    """A domain "cluster 07" for each text: k-means over TF-IDF of its words, `count` clusters at most.
+    """A domain "cluster 07" for each text: k-means over TF-IDF of its words, `count` clusters at
+    most.
 
-    By scikit-learn, on one thread, so that the seed decides. Raises BactrianError if it is not installed.
+    By scikit-learn, on one thread, so that the seed decides.
+
+    Raises:
+        BactrianError: if it is not installed.
     """
     try:
         from sklearn.cluster import MiniBatchKMeans

@@ -131,7 +131,9 @@ def kinds_among(scanned: Iterable[Scanned], how: Adoption) -> dict[RowKind, Case
 def decide_kind(scanned: Iterable[Scanned], how: Adoption, limit: float) -> RowKind | None:
     """The kind of most of the first DECIDING rows; None if none of them can be used.
 
-    Raises BactrianError with the counts and examples where more than `limit` of them are of other kinds, or half are.
+    Raises:
+        BactrianError: with the counts and examples where more than `limit` of them are of other
+            kinds, or half are.
     """
     kinds = kinds_among(scanned, how)
     total = sum(cases.count for cases in kinds.values())
@@ -151,7 +153,11 @@ def decide_kind(scanned: Iterable[Scanned], how: Adoption, limit: float) -> RowK
 
 
 def _layout_of(row: Row, how: Adoption, last: FileLayout | None) -> FileLayout:
-    """The layout that is named, or else the row's. Raises TurnMisfit for a row that fits neither."""
+    """The layout that is named, or else the row's.
+
+    Raises:
+        TurnMisfit: for a row that fits neither.
+    """
     columns = frozenset(row)
     found = LAYOUTS[how.layout] if how.layout != "auto" else detect(columns)
     if found is None and last is not None and columns & frozenset().union(*last.needs):
@@ -223,9 +229,11 @@ def _written(value: Any) -> str:
 
 
 def check_share(account: Account, limit: float, path: str, over: bool = False) -> None:
-    """Stop if more than `limit` of the rows were dropped; before the stream is `over` only from 1,000 drops on.
+    """Stop if more than `limit` of the rows were dropped; before the stream is `over` only from
+    1,000 drops on.
 
-    Raises BactrianError with the tally.
+    Raises:
+        BactrianError: with the tally.
     """
     tally = account.tally
     dropped = sum(case.count for case in tally.dropped.values())

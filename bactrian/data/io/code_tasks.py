@@ -19,10 +19,14 @@ MBPP_PLUS = {"prompt": str, "code": str, "test_list": list, "test": str}
 
 
 def humaneval_problems(rows: Iterable[Mapping[str, Any]], where: str, dataset: str, license: str) -> Iterator[Row]:
-    """Rows of HumanEval, or of HumanEval+ (with NumPy in `test`, or `base_input`, `plus_input` and `atol` for it).
+    """Rows of HumanEval, or of HumanEval+ (with NumPy in `test`, or `base_input`, `plus_input` and
+    `atol` for it).
 
-    What stands before the function in the prompt (imports, helpers) is given to the program whatever it says itself.
-    Raises BactrianError naming row and field.
+    What stands before the function in the prompt (imports, helpers) is given to the program
+    whatever it says itself.
+
+    Raises:
+        BactrianError: naming row and field.
     """
     for number, row in enumerate(rows, 1):
         place = f"{where}, row {number}"
@@ -56,10 +60,13 @@ def against_reference(row: Mapping[str, Any], program: str, place: str) -> Row:
 def mbpp_problems(
     rows: Iterable[Mapping[str, Any]], where: str, dataset: str, license: str, shown: int
 ) -> Iterator[Row]:
-    """Rows of MBPP, or of MBPP+, whose `test` is one text. The first `shown` tests stand in the question.
+    """Rows of MBPP, or of MBPP+, whose `test` is one text. The first `shown` tests stand in the
+    question.
 
-    They say what the function is called. Judged is by all tests, the challenging ones too. Raises BactrianError naming
-    row and field.
+    They say what the function is called. Judged is by all tests, the challenging ones too.
+
+    Raises:
+        BactrianError: naming row and field.
     """
     for number, row in enumerate(rows, 1):
         place = f"{where}, row {number}"
@@ -75,7 +82,10 @@ def mbpp_problems(
 
 
 def require(row: Mapping[str, Any], fields: Mapping[str, type], place: str) -> None:
-    """Raises BactrianError for a missing field, or one of another type."""
+    """
+    Raises:
+        BactrianError: for a missing field, or one of another type.
+    """
     for field, kind in fields.items():
         if not isinstance(row.get(field), kind):
             expected = "text" if kind is str else "a list"

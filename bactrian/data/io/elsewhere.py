@@ -20,10 +20,12 @@ FRUITLESS = 2_000
 def gym_problems(task: str, config: Mapping[str, Any], seed: int, split: Split) -> Iterator[Row]:
     """Distinct problems of one reasoning-gym task and one split, as many as the task has.
 
-    Ground truth: JSON {task, answer, metadata}; the solution is the bare `Answer: …`, and
-    missing where the task gives no answer. reasoning-gym makes problem i of
-    seed s from s + i, so near seeds share problems; ours are spread, and the split follows from the question's hash.
-    Raises BactrianError if reasoning-gym is missing, has no such task, or refuses the config.
+    Ground truth: JSON {task, answer, metadata}; the solution is the bare `Answer: …`, and missing
+    where the task gives no answer. reasoning-gym makes problem i of seed s from s + i, so near
+    seeds share problems; ours are spread, and the split follows from the question's hash.
+
+    Raises:
+        BactrianError: if reasoning-gym is missing, has no such task, or refuses the config.
     """
     dataset = gym_dataset(task, config, seed * 1_000_003 % 2**31)
     seen: set[str] = set()
@@ -42,7 +44,11 @@ def gym_problems(task: str, config: Mapping[str, Any], seed: int, split: Split) 
 
 
 def gym_dataset(task: str, config: Mapping[str, Any], seed: int) -> Any:
-    """A reasoning-gym data set, made as its `create_dataset` does. Raises BactrianError for what it refuses."""
+    """A reasoning-gym data set, made as its `create_dataset` does.
+
+    Raises:
+        BactrianError: for what it refuses.
+    """
     try:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
@@ -61,10 +67,14 @@ def gym_dataset(task: str, config: Mapping[str, Any], seed: int) -> Any:
 def gsm8k_problems(
     rows: Iterable[Mapping[str, Any]], where: str, dataset: str, source: str, license: str
 ) -> Iterator[Row]:
-    """Rows of {question, answer}, where the answer is worked steps and a last line `#### N`, as problem rows.
+    """Rows of {question, answer}, where the answer is worked steps and a last line `#### N`, as
+    problem rows.
 
-    The ground truth is N without commas; the solution is the answer without its <<calculator annotations>>.
-    Raises BactrianError naming the row for a missing field or a missing `####`.
+    The ground truth is N without commas; the solution is the answer without its <<calculator
+    annotations>>.
+
+    Raises:
+        BactrianError: naming the row for a missing field or a missing `####`.
     """
     for number, row in enumerate(rows, 1):
         place = f"{where}, row {number}"

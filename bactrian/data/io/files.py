@@ -32,14 +32,18 @@ def read_rows(path: str | Path, kind: RowKind | None = None) -> list[Row]:
 
 
 def stream_rows(path: str | Path, kind: RowKind | None = None) -> Iterator[tuple[Row, str]]:
-    """(row, where it stands) of a file, an artifact's folder (its data.parquet), a folder of data files or a pattern.
+    """(row, where it stands) of a file, an artifact's folder (its data.parquet), a folder of data
+    files or a pattern.
 
-    JSONL, CSV, TSV and plain text, also .gz and .zst, and Parquet take the same memory whatever their size; `.json` is
-    one document and is held whole. Files come in the order of their names. A null is a missing column: keys that are
-    None are left out, at any depth. With `kind`, each row is checked, and a missing id, source or license filled in
-    (`complete_row`).
-    Raises BactrianError naming the file, line or row, and what is wrong, when it comes to it: a file that is missing,
-    empty, cut off, damaged, not UTF-8 or of an unknown format, a line that is no JSON object, a row not of the kind.
+    JSONL, CSV, TSV and plain text, also .gz and .zst, and Parquet take the same memory whatever
+    their size; `.json` is one document and is held whole. Files come in the order of their names. A
+    null is a missing column: keys that are None are left out, at any depth. With `kind`, each row
+    is checked, and a missing id, source or license filled in (`complete_row`).
+
+    Raises:
+        BactrianError: naming the file, line or row, and what is wrong, when it comes to it: a
+            file that is missing, empty, cut off, damaged, not UTF-8 or of an unknown format, a
+            line that is no JSON object, a row not of the kind.
     """
     nothing = True
     name = Path(path).name
@@ -73,11 +77,14 @@ def scan_hub(
     revision: str | None = None,
     files: str | None = None,
 ) -> Iterator[Scanned]:
-    """The rows of one split of a data set on the Hugging Face Hub, streamed; of some of its files only, if given.
+    """The rows of one split of a data set on the Hugging Face Hub, streamed; of some of its files
+    only, if given.
 
     Needs `bactrian[hub]`.
 
-    Raises BactrianError naming the data set, whatever its client raises, also in the middle of the stream.
+    Raises:
+        BactrianError: naming the data set, whatever its client raises, also in the middle of
+            the stream.
     """
     try:
         import datasets
@@ -96,7 +103,11 @@ def scan_hub(
 
 
 def hub_commit(repo: str, revision: str | None = None) -> str:
-    """The commit of a data set that a revision is now. Raises BactrianError if the Hub does not say."""
+    """The commit of a data set that a revision is now.
+
+    Raises:
+        BactrianError: if the Hub does not say.
+    """
     from huggingface_hub import HfApi
 
     try:
@@ -106,9 +117,13 @@ def hub_commit(repo: str, revision: str | None = None) -> str:
 
 
 def write_rows(rows: Iterable[Row], folder: str | Path, card: str = "") -> None:
-    """Writes data.parquet, and README.md: `card`, then the counts of rows and where they come from on what terms.
+    """Writes data.parquet, and README.md: `card`, then the counts of rows and where they come from
+    on what terms.
 
-    `read_rows` gives the same rows back. Raises BactrianError as `RowWriter` does.
+    `read_rows` gives the same rows back.
+
+    Raises:
+        BactrianError: as `RowWriter` does.
     """
     with RowWriter(folder, card) as writer:
         for row in rows:
@@ -116,9 +131,12 @@ def write_rows(rows: Iterable[Row], folder: str | Path, card: str = "") -> None:
 
 
 def data_files(path: str | Path) -> list[Path]:
-    """The files that hold the rows of a file, folder, artifact or pattern ("data/*.jsonl.gz"; ** goes into folders).
+    """The files that hold the rows of a file, folder, artifact or pattern ("data/*.jsonl.gz"; **
+    goes into folders).
 
-    Raises BactrianError if there are none, and naming one that is a pipe, a device or a link that leads nowhere.
+    Raises:
+        BactrianError: if there are none, and naming one that is a pipe, a device or a link that
+            leads nowhere.
     """
     path = Path(path)
     refuse_special(path)

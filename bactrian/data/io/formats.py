@@ -51,10 +51,15 @@ Scanned = tuple[Row | Fault, str]
 
 
 def scan(file: Path, text_rows: TextRows = "line") -> Iterator[Scanned]:
-    """(row or Fault, where) for each row of a file, in order; keys that are None are left out, at any depth.
+    """(row or Fault, where) for each row of a file, in order; keys that are None are left out, at
+    any depth.
 
-    After a Fault the stream goes on with the next row if there is one; damage beyond which nothing can be read is the
-    last value. Raises BactrianError for a name of no known format, and for a file that is gone or on a disk that fails.
+    After a Fault the stream goes on with the next row if there is one; damage beyond which nothing
+    can be read is the last value.
+
+    Raises:
+        BactrianError: for a name of no known format, and for a file that is gone or on a disk
+            that fails.
     """
     reader = _reader(file.name)
     if reader is None:
@@ -338,9 +343,11 @@ def _cut_off(error: BaseException, where: str) -> Fault:
 
 
 def refuse_unreadable(error: BaseException, where: str) -> None:
-    """Raises BactrianError if not what is in a file is at fault but the file: gone, no file, on a failing disk.
+    """Such an error says nothing of the rows that are left, so it must not pass for one bad row.
 
-    Such an error says nothing of the rows that are left, so it must not pass for one bad row.
+    Raises:
+        BactrianError: if not what is in a file is at fault but the file: gone, no file, on a
+            failing disk.
     """
     if isinstance(error, OSError) and error.errno is not None:
         gone = "; was it moved while it was read?" if isinstance(error, FileNotFoundError) else ""

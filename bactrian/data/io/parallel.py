@@ -37,11 +37,15 @@ def map_rows(
     kind: RowKind | None = None,
     skip: int = 0,
 ) -> Iterator[T]:
-    """`function` over all rows of `path`, but for the first `skip`, as a stream of its results in the rows' order.
+    """`function` over all rows of `path`, but for the first `skip`, as a stream of its results in
+    the rows' order.
 
-    Where `hardware.data` is "ray", on Ray Data (extra `ray`); else on `hardware.threads` processes. `function` must be
-    picklable and must not look at anything but its rows.
-    Raises BactrianError for unreadable rows as `stream_rows` does, and if Ray is asked for and not installed.
+    Where `hardware.data` is "ray", on Ray Data (extra `ray`); else on `hardware.threads` processes.
+    `function` must be picklable and must not look at anything but its rows.
+
+    Raises:
+        BactrianError: for unreadable rows as `stream_rows` does, and if Ray is asked for and
+            not installed.
     """
     if hardware.data == "ray":
         from bactrian.data.io.cluster import map_on_ray

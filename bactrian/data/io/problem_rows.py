@@ -36,9 +36,11 @@ def questions_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def prompt_of(row: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    """What a row asks: a pair's prompt, a problem's messages, a conversation's up to its last user turn.
+    """What a row asks: a pair's prompt, a problem's messages, a conversation's up to its last user
+    turn.
 
-    Raises BactrianError naming the place where there is none.
+    Raises:
+        BactrianError: naming the place where there is none.
     """
     messages = row.get("prompt") or row.get("messages")
     given = check_messages(messages, f"{where}, field '{'prompt' if row.get('prompt') else 'messages'}'")
@@ -107,9 +109,13 @@ def worked_turn(row: Mapping[str, Any]) -> Row:
 def distinct(name: str, seed: int, count: int, split: Split, draw: Callable[[Random], Row]) -> Iterator[Row]:
     """The first `count` rows of an endless stream of distinct questions of one split.
 
-    Row i is drawn from a random stream of its own, named by (name, seed, i, attempt), where attempts go up until the
-    question is of the split and new. So the first rows of a longer set are those of a shorter one.
-    Raises BactrianError when ATTEMPTS draws in a row bring nothing new: the settings allow too few questions.
+    Row i is drawn from a random stream of its own, named by (name, seed, i, attempt), where
+    attempts go up until the question is of the split and new. So the first rows of a longer set are
+    those of a shorter one.
+
+    Raises:
+        BactrianError: when ATTEMPTS draws in a row bring nothing new: the settings allow too
+            few questions.
     """
     seen: set[str] = set()
     for index in range(count):

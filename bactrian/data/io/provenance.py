@@ -16,7 +16,11 @@ def write_provenance(folder: Path, records: Sequence[Mapping[str, Any]]) -> None
 
 
 def read_provenance(folder: Path) -> list[dict[str, Any]]:
-    """The records of an artifact; of files that have none, none. Raises BactrianError for a damaged one."""
+    """The records of an artifact; of files that have none, none.
+
+    Raises:
+        BactrianError: for a damaged one.
+    """
     try:
         records = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

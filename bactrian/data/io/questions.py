@@ -21,9 +21,12 @@ def questions(
 ) -> Iterator[Row]:
     """Each row as a problem; its layout is told by its fields.
 
-    MATH: `problem`, `solution` and perhaps `answer` (else what `last_box` finds in the solution). IFEval: `prompt`,
-    `instruction_id_list`, `kwargs`. MMLU: `question`, `choices`, `answer` (a letter, or an index from 0). `verifier`
-    None: math, ifeval, choice. Raises BactrianError naming the row and field at fault.
+    MATH: `problem`, `solution` and perhaps `answer` (else what `last_box` finds in the solution).
+    IFEval: `prompt`, `instruction_id_list`, `kwargs`. MMLU: `question`, `choices`, `answer` (a
+    letter, or an index from 0). `verifier` None: math, ifeval, choice.
+
+    Raises:
+        BactrianError: naming the row and field at fault.
     """
     for number, row in enumerate(rows, 1):
         place = f"{where}, row {number}"

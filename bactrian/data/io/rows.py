@@ -16,10 +16,13 @@ RowKind = Literal["conversation", "problem", "pair", "text"]
 
 
 def validate_row(row: Any, kind: RowKind, where: str) -> Row:
-    """The row with its messages checked and keys that are None left out, whatever other columns it has.
+    """The row with its messages checked and keys that are None left out, whatever other columns it
+    has.
 
-    `where` says where it stands ("data.jsonl, line 3"). Raises BactrianError naming it, the field, what was found and
-    what was expected.
+    `where` says where it stands ("data.jsonl, line 3").
+
+    Raises:
+        BactrianError: naming it, the field, what was found and what was expected.
     """
     if not isinstance(row, dict):
         raise BactrianError(f"{where}: expected an object with the fields of a {kind} row, found {_short(row)}")

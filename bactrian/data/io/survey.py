@@ -71,7 +71,11 @@ class Survey:
 
 
 def survey(path: Path, layout: str = "auto", text_rows: TextRows = "line") -> Iterator[Survey]:
-    """The survey after each row, growing; the last is that of everything. Raises BactrianError if there is no file."""
+    """The survey after each row, growing; the last is that of everything.
+
+    Raises:
+        BactrianError: if there is no file.
+    """
     found = Survey(data_files(path))
     how = Adoption("", layout=layout)
     found.account.kind = next(iter(kinds_among(scan_rows(path, text_rows), how)), None)

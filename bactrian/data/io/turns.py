@@ -40,9 +40,12 @@ class TurnMisfit(Exception):
 
 
 def messages_of(turns: Any, field: str) -> Turns:
-    """Messages from a list of {role, content} or {from, value}, in our names of roles, with what we read and no more.
+    """Messages from a list of {role, content} or {from, value}, in our names of roles, with what we
+    read and no more.
 
-    Raises TurnMisfit for what is no list of turns, turns of tools, content that is no text, and unknown roles.
+    Raises:
+        TurnMisfit: for what is no list of turns, turns of tools, content that is no text, and
+            unknown roles.
     """
     if not isinstance(turns, list) or not turns:
         raise TurnMisfit(f"'{field}' is no list of turns", _short(turns))
@@ -50,7 +53,11 @@ def messages_of(turns: Any, field: str) -> Turns:
 
 
 def spoken(role: str, text: Any, field: str) -> dict[str, Any]:
-    """One message from a column that should hold text. Raises TurnMisfit if it does not."""
+    """One message from a column that should hold text.
+
+    Raises:
+        TurnMisfit: if it does not.
+    """
     if not isinstance(text, str):
         raise TurnMisfit(f"'{field}' is no text", f"{_short(text)} ({type(text).__name__})")
     return {"role": role, "content": text}
@@ -59,7 +66,10 @@ def spoken(role: str, text: Any, field: str) -> dict[str, Any]:
 def from_transcript(text: Any, field: str) -> Turns:
     """Messages of one text such as "Human: …\\n\\nAssistant: …", with or without ###.
 
-    A speaker's name begins a line or follows ###. Raises TurnMisfit for a text that does not begin with one.
+    A speaker's name begins a line or follows ###.
+
+    Raises:
+        TurnMisfit: for a text that does not begin with one.
     """
     if not isinstance(text, str):
         raise TurnMisfit(f"'{field}' is no text", f"{_short(text)} ({type(text).__name__})")
@@ -98,9 +108,11 @@ def tidy(turns: Turns, answered: bool) -> tuple[Turns, list[str]]:
 
 
 def split_pair(chosen: Turns, rejected: Turns) -> tuple[Turns, Turns, Turns]:
-    """(prompt, chosen, rejected) of two whole conversations: what both begin with, up to a user's turn, is the prompt.
+    """(prompt, chosen, rejected) of two whole conversations: what both begin with, up to a user's
+    turn, is the prompt.
 
-    Raises TurnMisfit if they begin differently, or are the same.
+    Raises:
+        TurnMisfit: if they begin differently, or are the same.
     """
     if chosen == rejected:
         raise TurnMisfit("chosen and rejected are the same")

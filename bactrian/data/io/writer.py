@@ -40,17 +40,21 @@ class Written:
 
 
 class RowWriter:
-    """Writes data.parquet and README.md (`card`, then rows by source and licence) of a data artifact.
+    """Writes data.parquet and README.md (`card`, then rows by source and licence) of a data
+    artifact.
 
     >>> with RowWriter(workspace.output, card="# Sums") as writer:
     ...     for row in rows:
     ...         writer.write(row)
 
-    Columns that design.md names come first and have fixed types; those of others are found from their values. Keys that
-    are None count as missing. The file appears when the block ends without an error, whole; until then there are only
-    hidden parts: one, and one more each time that a row has a column or field that none before it had. Parts are made
-    one file at the end, so the order of rows does not show in the schema. Memory: two row groups, and the card.
-    Raises BactrianError for no rows, and naming the column that holds values of several types.
+    Columns that design.md names come first and have fixed types; those of others are found from
+    their values. Keys that are None count as missing. The file appears when the block ends without
+    an error, whole; until then there are only hidden parts: one, and one more each time that a row
+    has a column or field that none before it had. Parts are made one file at the end, so the order
+    of rows does not show in the schema. Memory: two row groups, and the card.
+
+    Raises:
+        BactrianError: for no rows, and naming the column that holds values of several types.
     """
 
     def __init__(self, folder: str | Path, card: str = "", written: Written | None = None) -> None:

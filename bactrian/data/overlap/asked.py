@@ -12,9 +12,11 @@ _PROMPTS = ("question", "problem", "prompt", "instruction", "input", "text", "go
 
 
 def texts_of(row: Mapping[str, Any], where: str, side: Side = "prompts") -> list[str]:
-    """Each user turn as a text of its own, or with "all" every turn; a row of plain text is one text.
+    """Each user turn as a text of its own, or with "all" every turn; a row of plain text is one
+    text.
 
-    Raises BactrianError naming the row where nothing in it can be read so.
+    Raises:
+        BactrianError: naming the row where nothing in it can be read so.
     """
     if side == "prompts":
         return asked_of(row, where)

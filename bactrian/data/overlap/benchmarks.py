@@ -105,11 +105,14 @@ def known_as(name: str) -> Benchmark | None:
 
 
 def read_benchmarks(path: Path, ref: str, fields: Mapping[str, Sequence[str]]) -> list[IndexedItem]:
-    """The test items behind one reference: a file, a Hub data set, or all known benchmarks among a folder's files.
+    """The test items behind one reference: a file, a Hub data set, or all known benchmarks among a
+    folder's files.
 
-    `fields` gives, by the name of a file or the reference, the columns to compare where the table does not know them.
-    Rows in a layout of ours need neither: what they ask is known.
-    Raises BactrianError naming the file, the row, the field and what is there instead.
+    `fields` gives, by the name of a file or the reference, the columns to compare where the table
+    does not know them. Rows in a layout of ours need neither: what they ask is known.
+
+    Raises:
+        BactrianError: naming the file, the row, the field and what is there instead.
     """
     name = Path(ref).name
     if given := fields.get(ref) or fields.get(name):

@@ -46,7 +46,11 @@ class Index:
     """All n-grams of some test items. Positions count the words of all fields of all items, one after another."""
 
     def __init__(self, items: Sequence[IndexedItem], n: int = 8, hash_bits: int = 64) -> None:
-        """`hash_bits`: fewer bits make more hashes collide, which tests want. Raises BactrianError without items."""
+        """`hash_bits`: fewer bits make more hashes collide, which tests want.
+
+        Raises:
+            BactrianError: without items.
+        """
         if not items:
             raise BactrianError("no test items to compare with")
         self.items, self.n = items, n

@@ -26,7 +26,11 @@ Vectors = NDArray[np.float32]
 
 
 def default_folder() -> Path:
-    """The folder of the packaged encoder. Raises BactrianError saying what to install if it is not there."""
+    """The folder of the packaged encoder.
+
+    Raises:
+        BactrianError: saying what to install if it is not there.
+    """
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise BactrianError("mode embedding needs an encoder: pip install 'bactrian[embedding]', or name an `embedder`")

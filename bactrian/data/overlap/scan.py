@@ -79,9 +79,11 @@ def scan(
     threads: int = 1,
     bar: Bar | None = None,
 ) -> Scan:
-    """Match all rows, each given with the words for where it stands; `evidence` reads what is left in `folder`.
+    """Match all rows, each given with the words for where it stands; `evidence` reads what is left
+    in `folder`.
 
-    Raises BactrianError naming a row that has no text to look at.
+    Raises:
+        BactrianError: naming a row that has no text to look at.
     """
     writer = _Writer(folder, items)
     if writer.state.rows:

@@ -114,9 +114,12 @@ def constraints(
     per_prompt: tuple[int, int] = (1, 2),
     split: Split = "train",
 ) -> Iterator[Row]:
-    """Problems like "Tell me something about rain. Do not use any commas. Use at most 12 words.", without a solution.
+    """Problems like "Tell me something about rain. Do not use any commas. Use at most 12 words.",
+    without a solution.
 
-    Raises BactrianError for unknown kinds, or more constraints to a prompt than kinds that go together.
+    Raises:
+        BactrianError: for unknown kinds, or more constraints to a prompt than kinds that go
+            together.
     """
     unknown = sorted(set(kinds) - set(CONSTRAINTS))
     if unknown or not kinds:

@@ -35,10 +35,15 @@ def vocabulary() -> tuple[str, ...]:
 def sums(
     seed: int, count: int, *, terms: tuple[int, int] = (2, 4), digits: tuple[int, int] = (1, 2), split: Split = "train"
 ) -> Iterator[Row]:
-    """Problems like "Compute 21 - 12 - 23", worked from left to right, one step a line, then `Answer: -14`.
+    """Problems like "Compute 21 - 12 - 23", worked from left to right, one step a line, then
+    `Answer: -14`.
 
-    `terms` and `digits` are the smallest and the largest number of terms, and of digits of each term.
-    Raises BactrianError for an empty range, or when the ranges hold fewer than `count` distinct questions of the split.
+    `terms` and `digits` are the smallest and the largest number of terms, and of digits of each
+    term.
+
+    Raises:
+        BactrianError: for an empty range, or when the ranges hold fewer than `count` distinct
+            questions of the split.
     """
     check_range("sums", "terms", terms, 2)
     check_range("sums", "digits", digits, 1)
@@ -63,8 +68,11 @@ def word_problems(
 ) -> Iterator[Row]:
     """Grade-school stories with one worked step per operation and a last line `#### N`.
 
-    Numbers in the question run from 1 to `largest`, no result is above 5 × `largest`, all are positive whole numbers.
-    Raises BactrianError for an empty range.
+    Numbers in the question run from 1 to `largest`, no result is above 5 × `largest`, all are
+    positive whole numbers.
+
+    Raises:
+        BactrianError: for an empty range.
     """
     check_range("word_problems", "operations", operations, 1)
     check_range("word_problems", "largest", (4, largest), 4)

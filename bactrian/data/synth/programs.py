@@ -206,11 +206,16 @@ def programs(
     verifier: str = "code",
     split: Split = "train",
 ) -> Iterator[Row]:
-    """Problems like "Write a Python function `solve(x)` that returns x plus 3. For example, `solve(4) == 7`. …".
+    """Problems like "Write a Python function `solve(x)` that returns x plus 3. For example,
+    `solve(4) == 7`. …".
 
-    The example is the first of the `tests`; the others are not shown, and their results are not all the same. No two
-    questions ask for the same function, so one that is held out was not trained on under another name or example.
-    Raises BactrianError for unknown kinds, fewer than two tests, or more questions than there are.
+    The example is the first of the `tests`; the others are not shown, and their results are not all
+    the same. No two questions ask for the same function, so one that is held out was not trained on
+    under another name or example.
+
+    Raises:
+        BactrianError: for unknown kinds, fewer than two tests, or more questions than there
+            are.
     """
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown or not kinds:

@@ -29,11 +29,16 @@ def tracking(
     slips: float = 0.5,
     split: Split = "train",
 ) -> Iterator[Row]:
-    """Problems like "Start with 7. a: + 4. b: * 3. Which digit is left?", `reasoning` "a: 7 + 4 = 1⏎b: 1 * 3 = 3".
+    """Problems like "Start with 7. a: + 4. b: * 3. Which digit is left?", `reasoning` "a: 7 + 4 =
+    1⏎b: 1 * 3 = 3".
 
-    A share `again` of the traces says "Wait" and goes through all steps once more; in a share `slips` of these one step
-    of the first pass has a wrong result, which the rest of that pass carries on.
-    Raises BactrianError for an empty range, more steps than there are letters, or shares outside [0, 1].
+    A share `again` of the traces says "Wait" and goes through all steps once more; in a share
+    `slips` of these one step of the first pass has a wrong result, which the rest of that pass
+    carries on.
+
+    Raises:
+        BactrianError: for an empty range, more steps than there are letters, or shares outside
+            [0, 1].
     """
     check_range("tracking", "steps", steps, 1)
     check_range("tracking", "largest", (1, largest), 1)
@@ -94,14 +99,16 @@ OPERATION = re.compile(r"([a-z]): ([-+*]) (\d)\.")
 
 
 def right_so_far(question: str, thinking: str) -> bool:
-    """Whether thinking that may not be over, cut anywhere, has made no mistake since it last said "Wait".
-
-    Raises BactrianError for a question that is none of these.
+    """Whether thinking that may not be over, cut anywhere, has made no mistake since it last said
+    "Wait".
 
     >>> question = "Start with 7. a: + 4. b: * 3. Which digit is left?"
     >>> said = ("a: 7 + 4 = 1\\nb: 1 *", "a: 7 + 4 = 2\\n", "a: 7 + 4 = 2\\nWait\\na: 7")
     >>> [right_so_far(question, each) for each in said]
     [True, False, True]
+
+    Raises:
+        BactrianError: for a question that is none of these.
     """
     start, operations = STARTS.search(question), OPERATION.findall(question)
     if start is None or not operations:

@@ -29,9 +29,11 @@ def catalogue() -> dict[str, Task]:
 
 
 def chosen(suite: str | None, names: Sequence[str]) -> list[Task]:
-    """The tasks of a suite, and those that are named: in the order of the catalogue, then other packages' as named.
+    """The tasks of a suite, and those that are named: in the order of the catalogue, then other
+    packages' as named.
 
-    Raises BactrianError for a suite or task that there is not, or where neither is given.
+    Raises:
+        BactrianError: for a suite or task that there is not, or where neither is given.
     """
     tasks = catalogue()
     others = PLUGINS.names(own=tasks) if names else []
@@ -47,7 +49,11 @@ def chosen(suite: str | None, names: Sequence[str]) -> list[Task]:
 
 
 def _plugged(name: str) -> Task:
-    """Another package's task. Raises BactrianError unless it bears the name of its entry point."""
+    """Another package's task.
+
+    Raises:
+        BactrianError: unless it bears the name of its entry point.
+    """
     task = PLUGINS.use(name)
     if task.name != name:
         raise BactrianError(f"the task {name!r} of another package calls itself {task.name!r}; expected the same name")

@@ -32,7 +32,11 @@ def gsm8k(row: Row) -> Sequence[Question]:
 
 
 def letter_of(answer: Any, count: int) -> str:
-    """A letter, or an index from 0, as a letter. Raises ValueError for neither."""
+    """A letter, or an index from 0, as a letter.
+
+    Raises:
+        ValueError: for neither.
+    """
     letter = LETTERS[answer] if isinstance(answer, int) and 0 <= answer < count else answer
     if not isinstance(letter, str) or len(letter) != 1 or letter not in LETTERS[:count]:
         raise ValueError(f"answer: found {answer!r}, expected one of {', '.join(LETTERS[:count])} or an index")

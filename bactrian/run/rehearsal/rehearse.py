@@ -85,7 +85,11 @@ class Rehearsal:
 
 
 def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: str | None = None) -> list[StepEntry]:
-    """Run the recipe at toy scale in a store of its own. Raises BactrianError where the real run would, and sooner."""
+    """Run the recipe at toy scale in a store of its own.
+
+    Raises:
+        BactrianError: where the real run would, and sooner.
+    """
     rehearsal = prepare(path, store.root, overrides, family)
     say(f"rehearsal of {path}: made-up rows, random weights; no number in it means anything")
     for line in rehearsal.stand_ins:
@@ -117,8 +121,10 @@ def _run(rehearsal: Rehearsal, store: Store, command: str) -> list[StepEntry]:
 def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str | None = None) -> Rehearsal:
     """The recipe that is run in place of the one at `path`; stand-ins are written below `folder`.
 
-    `family` is that of models whose name does not say it. Raises BactrianError as `load` does, and for a model of which
-    no family is known.
+    `family` is that of models whose name does not say it.
+
+    Raises:
+        BactrianError: as `load` does, and for a model of which no family is known.
     """
     document = read_recipe(path, overrides)
     recipe = check(document, folder=path.parent, path=path)

@@ -24,11 +24,13 @@ _SIZES: dict[str, Any] = {
 
 
 def write_toy(folder: Path, family: str, texts: Iterable[str], reward: bool = False) -> None:
-    """A decoder of this family (transformers' `model_type`) whose tokenizer knows the words of the texts.
+    """A decoder of this family (transformers' `model_type`) whose tokenizer knows the words of the
+    texts.
 
     `reward`: a reward model, with a scalar head in place of the vocabulary's.
 
-    Raises BactrianError for a family that transformers does not have.
+    Raises:
+        BactrianError: for a family that transformers does not have.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification

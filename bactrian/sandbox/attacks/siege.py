@@ -188,9 +188,11 @@ def _mounts() -> list[str]:
 
 
 def besiege(isolation: Isolation, names: Sequence[str] = ()) -> Iterator[Result]:
-    """Every attack in turn (or those of these names). Never without walls: some attacks would do what they try.
+    """Every attack in turn (or those of these names). Never without walls: some attacks would do
+    what they try.
 
-    Raises ValueError for an isolation that is weak or was seen to leak.
+    Raises:
+        ValueError: for an isolation that is weak or was seen to leak.
     """
     if not isolation.strong or problem_with(isolation) is not None:
         raise ValueError(f"no attack is run under {isolation.name}")

@@ -35,7 +35,11 @@ COMPARING = (
 
 
 def harden() -> None:
-    """Make NumPy's comparisons tell what is empty from what is not. Raises ImportError without NumPy."""
+    """Make NumPy's comparisons tell what is empty from what is not.
+
+    Raises:
+        ImportError: without NumPy.
+    """
     import numpy
     import numpy.testing
 
@@ -79,7 +83,12 @@ def encode(value: Any, convert: Convert) -> Any:
 
 
 def decode(content: Any, convert: Convert) -> Any:
-    """The array of [type, shape, content]. Raises ValueError or TypeError for anything else."""
+    """The array of [type, shape, content].
+
+    Raises:
+        ValueError: for anything else.
+        TypeError: for anything else.
+    """
     try:
         import numpy
     except ImportError as error:

@@ -193,7 +193,11 @@ def _builtin(value: Any) -> str | None:
 
 
 def decode(value: Any, resolve: Refer) -> Any:
-    """The value that `encode` wrote. `resolve` reads what `refer` wrote. Raises Unsendable for anything else."""
+    """The value that `encode` wrote. `resolve` reads what `refer` wrote.
+
+    Raises:
+        Unsendable: for anything else.
+    """
     try:
         return _decode(value, resolve)
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
@@ -248,7 +252,11 @@ def _import(name: str) -> Any:
 
 
 def send(descriptor: int, message: Any) -> None:
-    """Write one message. Raises Unsendable if it is too large, BrokenPipeError if nobody reads."""
+    """Write one message.
+
+    Raises:
+        Unsendable: if it is too large, BrokenPipeError if nobody reads.
+    """
     data = dumps(message).encode("ascii")
     if len(data) > LIMIT:
         raise Unsendable(f"a value of {len(data):,} bytes; at most {LIMIT:,} can be sent")
@@ -258,7 +266,11 @@ def send(descriptor: int, message: Any) -> None:
 
 
 def receive(descriptor: int) -> Any:
-    """Read one message. Raises EOFError at the end, Unsendable for what is no message."""
+    """Read one message.
+
+    Raises:
+        EOFError: at the end, Unsendable for what is no message.
+    """
     size = int.from_bytes(_read(descriptor, 4), "little")
     if size > LIMIT:
         raise Unsendable(f"a message of {size:,} bytes")

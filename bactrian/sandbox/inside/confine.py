@@ -61,10 +61,12 @@ def confine(job: Mapping[str, Any]) -> None:
 
 
 def refuse_the_machine_itself(job: Mapping[str, Any]) -> None:
-    """Raises OSError unless this is a root of its own and a process tree of its own.
+    """What follows mounts and unmounts: done by root outside a namespace it would hide the
+    machine's own /tmp. `outside` is the device and the number of the machine's root folder;
+    inside, the parent is process 1, the tool's own.
 
-    What follows mounts and unmounts: done by root outside a namespace it would hide the machine's own /tmp. `outside`
-    is the device and the number of the machine's root folder; inside, the parent is process 1, the tool's own.
+    Raises:
+        OSError: unless this is a root of its own and a process tree of its own.
     """
     root = os.stat("/")  # noqa: PTH116
     if [root.st_dev, root.st_ino] == list(job["outside"]) or os.getppid() != 1:

@@ -98,10 +98,12 @@ class Timed:
         setitimer(ITIMER_PROF, self.seconds)
 
     def __call__(self, run: Callable[[], None], what: str | None, own: bool = False) -> bool:
-        """Whether it ran to its end. A failure is reported; one without a name is the end of all tests.
+        """Whether it ran to its end. A failure is reported; one without a name is the end of all
+        tests.
 
-        Raises Broken for a failure of the tests themselves: surely so where they have asked nothing of the program yet,
-        or with `own`.
+        Raises:
+            Broken: for a failure of the tests themselves: surely so where they have asked
+                nothing of the program yet, or with `own`.
         """
         try:
             self.start()
@@ -139,9 +141,12 @@ class Reached:
         self.missing = False
 
     def by(self, test: CodeType, names: dict[str, Any]) -> None:
-        """Run the test. Raises AssertionError if it should have asserted something and did not.
+        """Run the test.
 
         TimeoutError if a call was too slow, even if the test has caught that.
+
+        Raises:
+            AssertionError: if it should have asserted something and did not.
         """
         self.program.was_late()
         execute(test, names)

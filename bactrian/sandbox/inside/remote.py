@@ -63,7 +63,11 @@ class Program:
         self.asked = self.late = False
 
     def wait(self) -> None:
-        """Until the program has run to its end, ready to be called. Raises Over if it does not get there."""
+        """Until the program has run to its end, ready to be called.
+
+        Raises:
+            Over: if it does not get there.
+        """
         try:
             reply = codec.receive(self.replies)
         except (EOFError, codec.Unsendable):

@@ -81,7 +81,11 @@ class Filter(Divisible):
 def judge_rows(
     located: list[tuple[Row, str]], rules: Sequence[Any], inputs: Mapping[str, Path], source: str
 ) -> list[Judged]:
-    """What becomes of each row. Raises BactrianError for a row out of form, unless hygiene is one of the rules."""
+    """What becomes of each row.
+
+    Raises:
+        BactrianError: for a row out of form, unless hygiene is one of the rules.
+    """
     from bactrian.data.curate.hygiene import checked
     from bactrian.data.curate.quality import Flaw
     from bactrian.data.io.rows import complete_row

@@ -103,7 +103,11 @@ class Mix(Divisible):
         say(f"mix: {total:,} rows, {mixture['tokens']:,} tokens\n{mixture_table(mixture)}")
 
     def _measure(self, portion: Portion, workspace: "Workspace") -> "MeasuredSource":
-        """Reads a source once. Raises BactrianError for rows without a licence, unless they are allowed."""
+        """Reads a source once.
+
+        Raises:
+            BactrianError: for rows without a licence, unless they are allowed.
+        """
         from bactrian.data.curate.portions import measured_source
 
         path = workspace.input(portion.data).path

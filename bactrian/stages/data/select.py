@@ -116,9 +116,11 @@ class Select(Stage):
 def look_at(
     located: list[tuple[Row, str]], domain: str | None, first: Sequence[Any], inputs: Mapping[str, Path], texts: bool
 ) -> list[tuple[int, str, str, bool]]:
-    """(tokens of reasoning, about; domain; question, if `texts`; whether it is taken in any case) of each row.
+    """(tokens of reasoning, about; domain; question, if `texts`; whether it is taken in any case)
+    of each row.
 
-    Raises BactrianError for a row without a domain.
+    Raises:
+        BactrianError: for a row without a domain.
     """
     from bactrian.data.curate.quality import Flaw
     from bactrian.data.io.texts import estimated_tokens, prompt_text, trace_text

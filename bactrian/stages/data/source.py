@@ -175,7 +175,11 @@ class DataSource(Stage):
         return islice(scan_hub(str(self.hub), self.split, self.subset, stand.commit, self.files), done, self.limit)
 
     def _licensed(self, row: dict[str, Any], source: str) -> dict[str, Any]:
-        """The row with a licence. Raises BactrianError for one without, unless they are allowed."""
+        """The row with a licence.
+
+        Raises:
+            BactrianError: for one without, unless they are allowed.
+        """
         if not row["license"] and not self.allow_unlicensed:
             raise BactrianError(
                 f"{source}, row {row['id']}: no licence is stated; find out and set `license`, or `allow_unlicensed`"

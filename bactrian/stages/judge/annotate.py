@@ -116,7 +116,10 @@ class Annotate(Stage):
         return rated_row(row, {name: replies[f"{number}/{name}"] for name in aspects}, self._label(), seed)
 
     def _check_read(self, wanted: int, read: int, replies: Mapping[str, Row]) -> None:
-        """Raises BactrianError where more ratings cannot be read than `unread` allows."""
+        """
+        Raises:
+            BactrianError: where more ratings cannot be read than `unread` allows.
+        """
         if wanted - read > self.unread * wanted:
             shown = next((reply["text"] for reply in replies.values()), "")
             raise BactrianError(

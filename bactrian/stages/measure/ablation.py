@@ -69,7 +69,11 @@ class Ablation(Stage):
         print_results(results)
 
     def _columns(self, refs: Sequence[str], workspace: "Workspace") -> "dict[Asked, Column]":
-        """The columns of all these results. Raises BactrianError for two of one task."""
+        """The columns of all these results.
+
+        Raises:
+            BactrianError: for two of one task.
+        """
         from bactrian.evaluate.variants import columns
 
         found: dict[Asked, Column] = {}

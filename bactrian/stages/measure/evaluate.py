@@ -128,7 +128,11 @@ class Evaluate(Stage):
         return {self.data: self.data} if self.data is not None else self.problems
 
     def _public(self) -> "list[Task]":
-        """The public tasks that are asked, as these settings change them. Raises ValueError for an unknown one."""
+        """The public tasks that are asked, as these settings change them.
+
+        Raises:
+            ValueError: for an unknown one.
+        """
         from bactrian.evaluate.catalogue import chosen
 
         if not (self.suite or self.tasks):
@@ -175,7 +179,11 @@ class Evaluate(Stage):
         print_results(results)
 
     def _labelled(self, workspace: "Workspace") -> "dict[str, Input]":
-        """Label → model. Raises BactrianError for two of one label or an unknown baseline."""
+        """Label → model.
+
+        Raises:
+            BactrianError: for two of one label or an unknown baseline.
+        """
         refs = list(self.models.values() if isinstance(self.models, dict) else self.models)
         names = list(self.models) if isinstance(self.models, dict) else [workspace.input(ref).name for ref in refs]
         if len(set(names)) < len(names):
@@ -187,7 +195,11 @@ class Evaluate(Stage):
         return {name: workspace.input(ref) for name, ref in zip(names, refs, strict=True)}
 
     def _problems(self, workspace: "Workspace") -> "list[Loaded]":
-        """The problem sets. Raises BactrianError naming the questions of one that a training set holds too."""
+        """The problem sets.
+
+        Raises:
+            BactrianError: naming the questions of one that a training set holds too.
+        """
         from bactrian.data.io.rows import licences
         from bactrian.evaluate.problem_task import Asking, load_sets
 
@@ -211,7 +223,9 @@ class Evaluate(Stage):
     def questions(self) -> "tuple[list[Loaded], dict[str, str]]":
         """The public tasks with their questions; those of a suite whose data are absent, with why.
 
-        Raises BactrianError for a task that was named and is absent, a file that is not the one expected, or no task.
+        Raises:
+            BactrianError: for a task that was named and is absent, a file that is not the one
+                expected, or no task.
         """
         from bactrian.evaluate.task_rows import load_all
 
@@ -223,9 +237,11 @@ class Evaluate(Stage):
         return loaded, absent
 
     def gold(self, tasks: "Sequence[Loaded]", memos: Path, threads: int) -> "dict[str, GoldCheck]":
-        """Gold answers go through every verifier before a look is noted or a model loaded (evaluate/gold_check.py).
+        """Gold answers go through every verifier before a look is noted or a model loaded
+        (evaluate/gold_check.py).
 
-        Raises BactrianError for a task whose verifier, tests or data are broken.
+        Raises:
+            BactrianError: for a task whose verifier, tests or data are broken.
         """
         from bactrian.evaluate.gold_check import require
         from bactrian.verify import Pool

@@ -81,7 +81,11 @@ class Scaling(Stage):
         print_results(results | {"comparisons": []})
 
     def _rows(self, workspace: "Workspace") -> list[Row]:
-        """The problems. Raises BactrianError for none, unseen ones, twice the same id, or one that was trained on."""
+        """The problems.
+
+        Raises:
+            BactrianError: for none, unseen ones, twice the same id, or one that was trained on.
+        """
         from bactrian.data.io.files import read_rows
         from bactrian.data.io.problem_rows import question_keys, trained_keys
         from bactrian.data.io.rows import licences

@@ -81,7 +81,9 @@ class ProcessRewardModel(TrainingStage):
     ) -> "list[Trace]":
         """Each row's thought as token ids, step by step; too long ones are dropped and counted.
 
-        Raises BactrianError naming a row whose steps or values are missing, or where none is left.
+        Raises:
+            BactrianError: naming a row whose steps or values are missing, or where none is
+                left.
         """
         from bactrian.data.io.tally import Tally
         from bactrian.progress import say
@@ -114,7 +116,11 @@ class ProcessRewardModel(TrainingStage):
 
 
 def labelled(row: Row, where: str) -> tuple[list[str], list[float]]:
-    """The steps of a row and their values. Raises BactrianError naming the field that is not as it should be."""
+    """The steps of a row and their values.
+
+    Raises:
+        BactrianError: naming the field that is not as it should be.
+    """
     steps, values = row.get("steps"), row.get("values")
     if not isinstance(steps, list) or not steps or not all(isinstance(step, str) and step for step in steps):
         raise BactrianError(f"{where}, field 'steps': found {steps!r:.60}, expected a list of texts (label_steps)")

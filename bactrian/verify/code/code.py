@@ -61,7 +61,8 @@ class Against:
 
 
 def parse(problem: Problem) -> UnitTests | Against | list[tuple[str, str]]:
-    """The ground truth: a JSON object with `tests`, or `check` and `entry_point`, or `inputs`, or `cases`.
+    """The ground truth: a JSON object with `tests`, or `check` and `entry_point`, or `inputs`, or
+    `cases`.
 
     - `tests`: a list of texts, each one test, such as "assert add(1, 2) == 3"; `setup` (optional) runs before them;
     - `check`: a text that defines check(candidate), called with the program's `entry_point` [HumanEval];
@@ -71,7 +72,9 @@ def parse(problem: Problem) -> UnitTests | Against | list[tuple[str, str]]:
     - `cases`: a list of {"input": …, "output": …}: what a program reads and must print.
     `prelude` (optional): imports and helpers that are given; it runs before the program and before the tests.
     `packages` (optional): the packages, beside Python's library, that tests or solutions import.
-    Raises ValueError for anything else.
+
+    Raises:
+        ValueError: for anything else.
     """
     given = truth(problem)
     kinds = [name for name in ("tests", "check", "inputs", "cases") if isinstance(given, Mapping) and given.get(name)]
@@ -126,7 +129,10 @@ def _case(number: int, case: Any) -> tuple[str, str]:
 
 
 def check_truth(problem: Problem) -> None:
-    """Raises ValueError for a ground truth that is no set of tests."""
+    """
+    Raises:
+        ValueError: for a ground truth that is no set of tests.
+    """
     parse(problem)
 
 
@@ -231,10 +237,14 @@ EXAMPLES = (
 
 @register("code", examples=EXAMPLES, place="thread", settings=SETTINGS, check_truth=check_truth)
 def code(problem: Problem, completion: str) -> Verdict:
-    """Right, with score 1, iff the last fenced block of Python passes all tests (`parse` has their form); else 0.
+    """Right, with score 1, iff the last fenced block of Python passes all tests (`parse` has their
+    form); else 0.
 
-    A program that fails, hangs, dies or is stopped at a limit is "wrong"; "crashed" is a failure of the tests or of the
-    sandbox, "timed_out" one of a machine that is too busy. Raises BactrianError where nothing can isolate programs.
+    A program that fails, hangs, dies or is stopped at a limit is "wrong"; "crashed" is a failure of
+    the tests or of the sandbox, "timed_out" one of a machine that is too busy.
+
+    Raises:
+        BactrianError: where nothing can isolate programs.
     """
     program, report = judge(problem, completion, all_or_nothing=True)
     return verdict(program, report, float(report.all_passed))

@@ -40,7 +40,10 @@ if callable(globals().get("solution")):
 
 
 def check_truth(problem: Problem) -> None:
-    """Raises ValueError if the ground truth is no number."""
+    """
+    Raises:
+        ValueError: if the ground truth is no number.
+    """
     found = NUMBER.fullmatch(problem.ground_truth.strip())
     if found is None or value(found) is None:
         raise ValueError(f"found {problem.ground_truth[:60]!r}, expected a number")
@@ -89,7 +92,11 @@ def pal(problem: Problem, completion: str) -> Verdict:
 
 
 def imports(program: str) -> set[str]:
-    """The modules that a program imports by statement, at the top of their names. Raises SyntaxError."""
+    """The modules that a program imports by statement, at the top of their names.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
     found: set[str] = set()
     for node in ast.walk(ast.parse(program)):
         if isinstance(node, ast.Import):
@@ -112,7 +119,11 @@ def compare(output: str, ground_truth: str, tolerance: float) -> Verdict:
 
 
 def gold_value(ground_truth: str) -> Any:
-    """The ground truth as an exact number. Raises ValueError if it is none."""
+    """The ground truth as an exact number.
+
+    Raises:
+        ValueError: if it is none.
+    """
     found = NUMBER.fullmatch(ground_truth.strip())
     number = value(found) if found else None
     if number is None:

@@ -22,7 +22,11 @@ WORD_END = re.compile(r"[.,?!'\"]")
 
 
 def holds(count: int, relation: str, wanted: int) -> bool:
-    """ "less than" or "at least". Raises ValueError for another relation."""
+    """ "less than" or "at least".
+
+    Raises:
+        ValueError: for another relation.
+    """
     if relation not in ("less than", "at least"):
         raise ValueError(f"relation: found {relation!r}, expected 'less than' or 'at least'")
     return count < wanted if relation == "less than" else count >= wanted

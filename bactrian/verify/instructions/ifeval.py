@@ -15,9 +15,13 @@ Instruction = tuple[str, Mapping[str, Any]]
 
 
 def instructions(problem: Problem) -> list[Instruction]:
-    """The (id, arguments) of a ground truth as in IFEval's file: {"instruction_id_list": […], "kwargs": [{…}, …]}.
+    """The (id, arguments) of a ground truth as in IFEval's file: {"instruction_id_list": […],
+    "kwargs": [{…}, …]}.
 
-    Arguments that are null are left out. Raises ValueError for another layout.
+    Arguments that are null are left out.
+
+    Raises:
+        ValueError: for another layout.
     """
     asked = truth(problem)
     try:
@@ -36,7 +40,10 @@ def drop_nulls(arguments: Any) -> dict[str, Any]:
 
 
 def check_instructions(asked: Sequence[Instruction], known: Mapping[str, Constraint]) -> None:
-    """Raises ValueError for an unknown instruction, or arguments that it does not have or misses."""
+    """
+    Raises:
+        ValueError: for an unknown instruction, or arguments that it does not have or misses.
+    """
     for name, arguments in asked:
         if name not in known:
             raise ValueError(f"no instruction is called {name!r}; expected one of {', '.join(known)}")
@@ -47,7 +54,10 @@ def check_instructions(asked: Sequence[Instruction], known: Mapping[str, Constra
 
 
 def check_credit(problem: Problem) -> None:
-    """Raises ValueError for a setting `credit` that is not one of CREDITS."""
+    """
+    Raises:
+        ValueError: for a setting `credit` that is not one of CREDITS.
+    """
     credit = problem.settings["credit"]
     if credit not in CREDITS:
         raise ValueError(f"setting 'credit': found {credit!r}, expected one of {', '.join(CREDITS)}")

@@ -34,9 +34,12 @@ def _splitter() -> Any:
 def sentences(text: str) -> list[str]:
     """The sentences of a text, by Punkt's rules [Kiss & Strunk 2006] as nltk applies them.
 
-    The published checks use Punkt with a model trained on English news, which is a download. Ours knows the
-    abbreviations above instead and nothing about which words begin sentences: docs/verifiers.md has the difference.
-    Raises BactrianError without nltk.
+    The published checks use Punkt with a model trained on English news, which is a download. Ours
+    knows the abbreviations above instead and nothing about which words begin sentences:
+    docs/verifiers.md has the difference.
+
+    Raises:
+        BactrianError: without nltk.
     """
     found: list[str] = _splitter().tokenize(text)
     return found
@@ -57,7 +60,11 @@ def _word_tokenizer() -> Any:
 
 
 def tokens(text: str) -> list[str]:
-    """Treebank tokens, sentence by sentence. Raises BactrianError without nltk."""
+    """Treebank tokens, sentence by sentence.
+
+    Raises:
+        BactrianError: without nltk.
+    """
     return [token for sentence in sentences(text) for token in _tokens_of(sentence)]
 
 
@@ -68,9 +75,13 @@ def _tokens_of(sentence: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def language(text: str) -> str | None:
-    """The ISO 639-1 code that langdetect gives a text, None where it finds none (no letters). Same text, same code.
+    """The ISO 639-1 code that langdetect gives a text, None where it finds none (no letters). Same
+    text, same code.
 
-    langdetect draws at random where it is unsure; here with a fixed seed. Raises BactrianError without it.
+    langdetect draws at random where it is unsure; here with a fixed seed.
+
+    Raises:
+        BactrianError: without it.
     """
     try:
         from bactrian.verify.instructions import detector

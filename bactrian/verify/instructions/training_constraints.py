@@ -25,7 +25,11 @@ CAPITALS = re.compile(r"\b[A-Z]+\b")
 
 
 def near(count: int, quantifier: str, wanted: int, margin: int) -> bool:
-    """ "at least", "at most", or "around": at most `margin` away. Raises ValueError for another quantifier."""
+    """ "at least", "at most", or "around": at most `margin` away.
+
+    Raises:
+        ValueError: for another quantifier.
+    """
     bounds = {"at least": count >= wanted, "at most": count <= wanted, "around": abs(count - wanted) <= margin}
     if quantifier not in bounds:
         raise ValueError(f"quantifier: found {quantifier!r}, expected one of {', '.join(bounds)}")
@@ -194,8 +198,11 @@ TRAINING: dict[str, Constraint] = {
 def asked_of(problem: Problem) -> list[ifeval.Instruction]:
     """The constraints of a ground truth: one object {"func_name", arguments…} or a list of them.
 
-    Null arguments, and those that the constraint does not have, are left out: the public set gives each row all
-    columns. Raises ValueError for another layout or an unknown name.
+    Null arguments, and those that the constraint does not have, are left out: the public set gives
+    each row all columns.
+
+    Raises:
+        ValueError: for another layout or an unknown name.
     """
     given = truth(problem)
     each = given if isinstance(given, list) else [given]

@@ -62,7 +62,12 @@ def real(number: Value) -> Value:
 
 
 def value(node: Node, point: SamplePoint) -> Value:
-    """The value of an expression at a point. Raises Undefined, or Unreadable for what has none or is too large."""
+    """The value of an expression at a point.
+
+    Raises:
+        Undefined: it has none there.
+        UnreadableAnswer: it has none anywhere, or is too large.
+    """
     if isinstance(node, Num):
         return node.value
     if isinstance(node, Sym):
@@ -141,7 +146,11 @@ def root(a: Value, degree: Value = Fraction(2)) -> Value:
 
 
 def whole(number: Value, limit: int = 2_000) -> int:
-    """A number as a whole one. Raises UnreadableAnswer if it is none, or beyond the limit."""
+    """A number as a whole one.
+
+    Raises:
+        UnreadableAnswer: if it is none, or beyond the limit.
+    """
     if not isinstance(number, Fraction) or number.denominator != 1 or abs(number) > limit:
         raise Large("expected a whole number of moderate size")
     return int(number)

@@ -74,7 +74,11 @@ def zeros(node: Node, name: str) -> list[Value]:
 
 
 def coefficients(polynomial: Polynomial, name: str) -> list[Value]:
-    """From the constant one upwards. Raises Undecided for another unknown in it."""
+    """From the constant one upwards.
+
+    Raises:
+        Undecided: for another unknown in it.
+    """
     found: dict[int, Value] = {}
     for term, factor in polynomial.items():
         degree, number = 0, factor

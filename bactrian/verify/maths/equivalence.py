@@ -39,7 +39,8 @@ ITEMS_LIMIT = 30
 def equivalent(given: str, gold: str) -> bool:
     """Whether two answers in LaTeX are the same in one of their readings.
 
-    Raises UnreadableAnswer if either has none.
+    Raises:
+        UnreadableAnswer: if either has none.
     """
     with mpmath.workdps(DIGITS):
         return any(same_answer(a, b) for a in read(given) for b in read(gold))

@@ -153,7 +153,11 @@ class Parser(Reader):
                 return product
 
     def measured(self, product: Node) -> Node:
-        """What comes before words that are its unit. Raises Wordy if they are none."""
+        """What comes before words that are its unit.
+
+        Raises:
+            Wordy: if they are none.
+        """
         words = self.take()[1:-1].strip()
         if isinstance(product, Text | Clock):
             raise Wordy("words beside words")

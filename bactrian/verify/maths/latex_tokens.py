@@ -50,7 +50,11 @@ TOKEN = re.compile(
 
 
 def repeating(token: str, digits: str) -> Fraction:
-    """0.1 and 6 → 0.1666… Raises UnreadableAnswer where nothing repeats."""
+    """0.1 and 6 → 0.1666….
+
+    Raises:
+        UnreadableAnswer: where nothing repeats.
+    """
     if "." not in token or not digits or len(digits) > 20:
         raise UnreadableAnswer("an overline that repeats no digits")
     places = len(token.partition(".")[2])

@@ -55,7 +55,11 @@ def indeterminates(polynomial: Polynomial) -> set[str]:
 
 
 def quotient(node: Node) -> Quotient:
-    """An expression as numerator and denominator, not reduced. Raises Undecided."""
+    """An expression as numerator and denominator, not reduced.
+
+    Raises:
+        Undecided: it has no such form.
+    """
     if isinstance(node, Num):
         return constant(node.value), ONE
     if isinstance(node, Sym):

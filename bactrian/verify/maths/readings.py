@@ -28,7 +28,8 @@ def parse(latex: str) -> list[ParsedAnswer]:
     """All readings of an answer: one, or more where commas may group thousands or part a list ("100,200"), or a letter
     may be a unit ("144 m^3").
 
-    Raises UnreadableAnswer.
+    Raises:
+        UnreadableAnswer: there is none.
     """
     if len(latex) > LENGTH_LIMIT:
         raise Large(f"more than {LENGTH_LIMIT} characters")

@@ -30,9 +30,13 @@ Values = Mapping[str, Value]
 
 
 def agree(a: Node, b: Node) -> bool:
-    """Equal at all points at which both are defined, and defined at the same ones, but for single points.
+    """Equal at all points at which both are defined, and defined at the same ones, but for single
+    points.
 
-    Unknowns are real and so must values be, unless i is about or nothing is real. Raises Large if all is too large.
+    Unknowns are real and so must values be, unless i is about or nothing is real.
+
+    Raises:
+        Large: if all is too large.
     """
     names = tuple(sorted(unknowns(a) | unknowns(b)))
     if not names:

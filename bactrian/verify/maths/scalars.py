@@ -29,7 +29,11 @@ def same_scalar(a: Node, b: Node) -> bool:
 
 
 def equal(a: Node, b: Node) -> bool:
-    """By proof where there is one, else by values. Raises UnreadableAnswer for what has no value."""
+    """By proof where there is one, else by values.
+
+    Raises:
+        UnreadableAnswer: for what has no value.
+    """
     if isinstance(a, Num) and isinstance(b, Num):
         return a.value == b.value
     decided = normal_form.equal(a, b)

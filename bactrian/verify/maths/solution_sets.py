@@ -54,7 +54,11 @@ def variables(node: Node) -> frozenset[str]:
 
 
 def found(node: Node) -> RealSet:
-    """Raises Undecided."""
+    """The numbers that solve it.
+
+    Raises:
+        Undecided: they cannot be told.
+    """
     if isinstance(node, Quantity):
         return found(node.value)
     if isinstance(node, Sym):
