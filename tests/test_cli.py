@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_every_real_stage_has_a_command_that_loads_nothing_heavy() -> None:
 
 def test_help_lists_stages_and_their_fields(fakes: list[str]) -> None:
     top = CliRunner().invoke(commands, ["--help"]).output
-    assert all(name in top for name in ("run", "plan", "show", "report", "chat", "letters", "blend", "compare"))
+    assert all(name in top for name in ("run", "plan", "show", "report", "chat", "sft", "rlvr", "compare"))
     blend = " ".join(CliRunner().invoke(commands, ["blend", "--help"]).output.split())
     assert "--learning-rate NUMBER how fast [default: 0.5]" in blend and "--shuffle / --no-shuffle" in blend
     assert "--data TEXT [required]" in blend and "--store" in blend and "--name" in blend and "--set" in blend
@@ -260,3 +261,12 @@ def test_a_wrong_recipe_is_refused_before_anything_is_written(fakes: list[str]) 
     assert invoke(["run", "r.yaml"]) == 2 and not Path("runs").exists() and fakes == []
     Path("r.yaml").write_text(RECIPE)
     assert load(Path("r.yaml")).name == "small"
+
+
+def test_the_help_lists_every_command_once_and_loads_no_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    check = "import sys\nfrom bactrian.cli.main import invoke\ninvoke(['--help'])\nassert 'pydantic' not in sys.modules"
+    done = python("-c", check)
+    assert done.returncode == 0, done.stderr
+    named = re.findall(r"^  (\w+) +\S", done.stdout[done.stdout.index("Recipes:") :], re.M)
+    known = python("-c", "from bactrian.cli.main import commands; print(*commands.list_commands(None))").stdout.split()
+    assert sorted(named) == sorted(known)

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,8 +87,45 @@ def invoke(arguments: Sequence[str]) -> int:
         return 1
 
 
+SECTIONS = {
+    "Recipes": ("run", "plan", "rehearse", "show", "report", "schema"),
+    "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger"),
+    "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
+}
+ROOMS = {
+    "data": "Stages, data",
+    "tune": "Stages, training",
+    "rl": "Stages, reinforcement learning",
+    "judge": "Stages, preferences and judges",
+    "measure": "Stages, measuring",
+}
+
+
+def _shortened(text: str, width: int) -> str:
+    """The first paragraph in one line."""
+    return textwrap.shorten(text.strip().split("\n\n")[0], width, placeholder=" …")
+
+
 class _Commands(click.Group):
     """The fixed commands, then one per stage."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """In sections, without importing the stages."""
+        from bactrian.cli.stage_outlines import outlines
+
+        named = {name for names in SECTIONS.values() for name in names}
+        assert named == self.commands.keys(), f"in no section of the help: {named ^ self.commands.keys()}"
+        sections = {
+            title: {name: self.commands[name].help or "" for name in names} for title, names in SECTIONS.items()
+        }
+        rooms = outlines()
+        order = sorted(rooms, key=lambda room: [*ROOMS, room].index(room))
+        sections |= {ROOMS.get(room, f"Stages, {room}"): rooms[room] for room in order}
+        width = max(len(name) for each in sections.values() for name in each)
+        limit = formatter.width - 6 - width
+        for title, each in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), _shortened(text, limit)) for name, text in each.items()])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         from bactrian.stages import all_stages
@@ -117,7 +155,7 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def commands() -> None:
     """Open post-training: one recipe file takes a language model from its base to a report.
