@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
     """Loaded when first asked for: `import bactrian` is quick."""
     if name.startswith("_"):
         raise AttributeError(f"module 'bactrian' has no attribute {name!r}")
-    return _function(name)
+    return import_module(f"bactrian.{name}") if name in _ALSO_PACKAGES else _function(name)
 
 
 def __dir__() -> list[str]:

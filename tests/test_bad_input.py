@@ -232,7 +232,7 @@ def test_a_full_disk_is_named(capsys: pytest.CaptureFixture[str], tiny: Path, mo
         str(tiny),
         "--data",
         write(TALK),
-        "--checkpoint-seconds",
+        "--checkpoints.checkpoint-seconds",
         "0",
         "--epochs",
         "4",

@@ -117,8 +117,8 @@ class Writer:
             if len(ids) + room <= self.longest:
                 return AskedPrompt(ids, text, dropped)
         raise BactrianError(
-            f"task {self.task.name}, question {question.id}: {len(ids)} tokens without exemplars and {room} for the "
-            f"answer; the model's context is {self.longest}"
+            f"task {self.task.name}, question {question.id}: {len(ids)} tokens without exemplars and max_new_tokens "
+            f"{room} make {len(ids) + room}; the model's context is {self.longest}"
         )
 
     def _write(self, question: Question, preamble: Preamble) -> tuple[Ids, str]:

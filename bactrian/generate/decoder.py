@@ -101,6 +101,8 @@ class FastDecoder:
             return None
         architecture = str(model.network.config.model_type)
         try:
+            if model.network.dtype not in TOLERANCE:
+                raise UnsupportedModel(f"its weights are {model.network.dtype}")
             decoder = (PLUGINS.use(architecture) if architecture in PLUGINS.names() else cls)(model, kernel)
             with torch.inference_mode(), decoder:
                 decoder.check()

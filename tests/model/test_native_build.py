@@ -37,8 +37,8 @@ PROGRAM = """
 import sys, torch
 from pathlib import Path
 from bactrian.model.native import NUMBERS, library
-from bactrian.model.signatures import Source
-kernels = library(Source.read(Path(sys.argv[1]), Path(sys.argv[1]).with_name("tiny_typed.h"), NUMBERS))
+from bactrian.model.signatures import CSource
+kernels = library(CSource.read(Path(sys.argv[1]), Path(sys.argv[1]).with_name("tiny_typed.h"), NUMBERS))
 out = torch.empty(3)
 kernels["doubled"](3, torch.ones(3), out)
 print(out.tolist())

@@ -178,7 +178,7 @@ def test_without_a_good_checkpoint_it_starts_over(folder: Path, tmp_path: Path) 
 
 def test_a_checkpoint_holds_what_it_was_given_and_the_random_state(tmp_path: Path) -> None:
     torch.manual_seed(5)
-    given = checkpoint.Checkpoint(7, {"a": torch.randn(3, 2), "b": torch.tensor(4.0)}, {"tokens": 2.0**40})
+    given = checkpoint.SavedState(7, {"a": torch.randn(3, 2), "b": torch.tensor(4.0)}, {"tokens": 2.0**40})
     checkpoint.save(tmp_path, given)
     expected = torch.rand(3)
     torch.manual_seed(6)

@@ -20,11 +20,13 @@ def train_on_rows(
     tally: "Tally",
     *,
     source: str,
+    longest: int,
     batch_size: int,
     epochs: float,
     floor: float = 0.0,
 ) -> None:
-    """Next-token training on rows, and what became of them in the metrics. `source`: where they are from, for errors.
+    """Next-token training on rows, and what became of them in the metrics. `source`, `longest`: where they are from and
+    how many tokens of one were read, for errors.
 
     Raises:
         BactrianError: no row is left.
@@ -34,7 +36,7 @@ def train_on_rows(
 
     say(f"{stage.name}: {tally}; {model.parameters:,} parameters, vocabulary {len(model.tokenizer):,}")
     if not rendered:
-        raise BactrianError(f"{source}: no row has a trained token that fits\n{tally}")
+        raise BactrianError(f"{source}: no row has a trained token within {longest} tokens\n{tally}")
     workspace.metrics.update(tally.counts())
     task = Supervised(
         model,

@@ -71,6 +71,7 @@ class Pretrain(TrainingStage):
             self._encoded(model, rows, tally),
             tally,
             source=str(path),
+            longest=self.context,
             batch_size=self.batch_size,
             epochs=self.epochs,
             floor=self.floor,

@@ -49,6 +49,7 @@ class SFT(TrainingStage):
             rendered,
             tally,
             source=str(path),
+            longest=self.max_length,
             batch_size=self.batch_size,
             epochs=self.epochs,
         )
