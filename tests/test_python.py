@@ -131,7 +131,7 @@ def test_data_are_iterated_row_by_row(tmp_path: Path) -> None:
 def test_packages_are_functions_too_and_nothing_heavy_is_loaded() -> None:
     code = (
         "import sys, bactrian as bt\n"
-        "assert bt.run.__name__ == 'bactrian.run' and bt.evaluate.__name__ == 'bactrian.evaluate'  # packages from the first\n"
+        "assert bt.run.__name__ == 'bactrian.run' and bt.evaluate.__name__ == 'bactrian.evaluate'\n"
         "from bactrian.run.runner import run\n"
         "import bactrian.evaluate.statistics\n"
         "assert callable(bt.run) and callable(bt.evaluate) and bactrian_run()\n"
