@@ -82,7 +82,7 @@ class Marks:
 
 
 @dataclass
-class Found:
+class UnseenMatches:
     """What some rows hold: task → items, and rows that hold one. Long items and short ones apart."""
 
     rows: int = 0
@@ -143,9 +143,9 @@ def together(several: Sequence[Marks]) -> Marks:
     return Marks(tasks, grams, gram_task[first], short, short_task[first_short])
 
 
-def look_through(rows: Iterable[Mapping[str, Any]], marks: Marks) -> Found:
+def look_through(rows: Iterable[Mapping[str, Any]], marks: Marks) -> UnseenMatches:
     """What rows of any layout hold of unseen items. Streams: a batch of rows at a time."""
-    found, batch, size = Found(), list[list[str]](), 0
+    found, batch, size = UnseenMatches(), list[list[str]](), 0
     for row in rows:
         batch.append(list(texts_in(row)))
         size += sum(map(len, batch[-1]))
@@ -170,7 +170,7 @@ def texts_in(value: Any) -> Iterable[str]:
             yield from texts_in(inner)
 
 
-def _look(batch: Sequence[Sequence[str]], marks: Marks, found: Found) -> None:
+def _look(batch: Sequence[Sequence[str]], marks: Marks, found: UnseenMatches) -> None:
     held: set[tuple[int, str]] = set()
     for row, item in _long_items(batch, marks):
         task = marks.tasks[marks.gram_task[item]]

@@ -21,7 +21,7 @@ from bactrian.recipe.document import Document, Place, override, read
 from bactrian.recipe.groups import regrouped
 from bactrian.recipe.references import problem_with, with_article
 from bactrian.stages import MOVED, all_stages
-from bactrian.stages.stage import Found, Stage
+from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.store.hardware import HardwareSettings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -232,7 +232,7 @@ def _steps_read(stage: Stage, steps: Mapping[str, Stage]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found.ref for found in stage.references() if found.ref in steps))
 
 
-def _check_kind(found: Found, maker: object, place: Place, problems: _Problems) -> None:
+def _check_kind(found: ReferenceUse, maker: object, place: Place, problems: _Problems) -> None:
     """Whether the step that a reference names makes the kind of artifact that is wanted there."""
     stage = all_stages().get(str(maker.get("stage"))) if isinstance(maker, Mapping) else None
     if stage is not None and stage.makes is not found.kind:

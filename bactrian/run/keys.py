@@ -8,7 +8,7 @@ from typing import Any
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import Recipe, Step
 from bactrian.recipe.references import ExternalSource, resolve
-from bactrian.stages.stage import Found
+from bactrian.stages.stage import ReferenceUse
 from bactrian.store.fingerprint import code_fingerprint
 from bactrian.store.hardware import Hardware
 from bactrian.store.hashes import hash_json
@@ -70,7 +70,7 @@ def _resolved(step: Step) -> Step:
         raise BactrianError(f'step "{step.name}" (stage {step.stage.name}): {error}') from error
 
 
-def _with_hashes(step: Step, found: list[Found], hashes: Mapping[str, str]) -> dict[str, Any]:
+def _with_hashes(step: Step, found: list[ReferenceUse], hashes: Mapping[str, str]) -> dict[str, Any]:
     """The settings with each reference replaced by its input's key or content hash."""
     settings: dict[str, Any] = step.stage.model_dump(mode="json", exclude={"seed"})
     for reference in found:

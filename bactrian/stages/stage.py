@@ -51,7 +51,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class Found:
+class ReferenceUse:
     """One reference of a stage: where it stands in the settings, its text, and the kind of artifact it must name."""
 
     path: tuple[str | int, ...]
@@ -118,7 +118,7 @@ class Stage(Settings, ABC):
         """Seconds after which this stage stops by itself, whatever its forecast; None where it does not."""
         return None
 
-    def references(self) -> list[Found]:
+    def references(self) -> list[ReferenceUse]:
         """Every reference in the settings, in the order of the fields; inside lists, dicts and nested records too."""
         return list(_references_in(self, ()))
 
@@ -135,18 +135,18 @@ class Divisible(Stage):
         """The same stage with these parts only, by their numbers in `parts()`, and nothing else changed."""
 
 
-def _references_in(record: BaseModel, at: tuple[str | int, ...]) -> Iterator[Found]:
+def _references_in(record: BaseModel, at: tuple[str | int, ...]) -> Iterator[ReferenceUse]:
     for name, field in type(record).model_fields.items():
         annotation = field.rebuild_annotation()
         yield from _references_of(annotation, getattr(record, name), (*at, name))
 
 
-def _references_of(annotation: Any, value: object, at: tuple[str | int, ...]) -> Iterator[Found]:
+def _references_of(annotation: Any, value: object, at: tuple[str | int, ...]) -> Iterator[ReferenceUse]:
     if isinstance(value, BaseModel):
         yield from _references_in(value, at)
     elif isinstance(value, str):
         if (mark := reference_mark(annotation)) is not None:
-            yield Found(at, value, mark.kind, mark.held_out)
+            yield ReferenceUse(at, value, mark.kind, mark.held_out)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _references_of(annotation, item, (*at, key))

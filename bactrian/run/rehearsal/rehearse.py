@@ -23,7 +23,7 @@ from bactrian.run.log import StepEntry
 from bactrian.run.rehearsal.toy_models import write_toy
 from bactrian.run.rehearsal.toy_rows import WORDS, made_up_rows
 from bactrian.run.runner import run
-from bactrian.stages.stage import Found, Stage
+from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.stages.tune.checkpoint import Checkpoint
 from bactrian.store.artifact import Store
 from bactrian.store.manifest import Kind
@@ -274,7 +274,7 @@ def _texts(place: Path) -> Iterator[str]:
         yield file.read_text()
 
 
-def _put(settings: Any, found: Found, ref: str) -> None:
+def _put(settings: Any, found: ReferenceUse, ref: str) -> None:
     for part in found.path[:-1]:
         settings = settings[part]
     settings[found.path[-1]] = ref
