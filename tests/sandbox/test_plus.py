@@ -75,6 +75,27 @@ def test_references_are_right_and_other_programs_are_not(layout: int, strong: Is
     assert [verdict.outcome for verdict in wrong] == ["wrong"] * len(ROWS), wrong
 
 
+@pytest.mark.skipif(not WORKING, reason=NONE)
+@pytest.mark.parametrize("wrapped", ["[{}]", "({},)", "[[{}]]", "[{}, {}]", "[]"])
+def test_a_list_around_a_number_is_not_that_number(wrapped: str, strong: Isolation) -> None:
+    """NumPy spreads a number over a list, so that every comparison of its own would call this right."""
+    check = "import numpy as np\ndef check(f):\n    assert np.allclose(f(5), 7.5, rtol=1e-07, atol=1e-6)"
+    truth = json.dumps({"check": check, "entry_point": "f"})
+    assert verify("code", block("def f(x): return 7.5"), truth).outcome == "right"
+    program = f"def f(x): return {wrapped.replace('{}', '7.5')}"
+    assert verify("code", block(program), truth).outcome == "wrong"
+
+
+def test_arrays_are_still_compared_with_a_number_each(strong: Isolation) -> None:
+    check = (
+        "import numpy as np\ndef check(f):\n    assert np.allclose(np.array([f(1), f(2)]), 3.0)\n"
+        "    np.testing.assert_array_less([f(1), f(2)], 4)"
+    )
+    truth = json.dumps({"check": check, "entry_point": "f"})
+    assert verify("code", block("def f(x): return 3.0"), truth).outcome == "right"
+    assert verify("code", block("def f(x): return 3.5"), truth).outcome == "wrong"
+
+
 def test_a_rate_counts_every_input_in_either_layout(strong: Isolation) -> None:
     program = block(ROWS[1]["prompt"] + "    return [1] if n < 1 else [0] if n == 3 else tri(n - 1) + [n * n]\n")
     for row in both(ROWS[1], 30, strong):

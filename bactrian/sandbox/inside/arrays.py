@@ -32,10 +32,14 @@ COMPARING = (
     "testing.assert_array_less",
 )
 """By these NumPy compares a number with an empty list, and finds no difference: returning `[]` would be right."""
+ORDERING = "assert_array_less"
+"""The one comparison whose tests may mean "each of these is below that number"."""
 
 
 def harden() -> None:
-    """Make NumPy's comparisons tell what is empty from what is not.
+    """Make NumPy's comparisons tell what is empty from what is not, and [7.5] from 7.5: plain values do not broadcast.
+
+    Arrays still do, as tests may mean "each of these is near that number".
 
     Raises:
         ImportError: without NumPy.
@@ -46,14 +50,18 @@ def harden() -> None:
     def told_apart(compare: Callable[..., Any]) -> Callable[..., Any]:
         def comparing(*arguments: Any, **words: Any) -> Any:
             one, other = [*arguments, *words.values()][:2]
-            if (numpy.size(one) == 0) == (numpy.size(other) == 0):
+            alike = (numpy.size(one) == 0) == (numpy.size(other) == 0)
+            if alike and compare.__name__ != ORDERING and type(one) in plain and type(other) in plain:
+                alike = numpy.shape(one) == numpy.shape(other)
+            if alike:
                 return compare(*arguments, **words)
             if compare is allclose:
                 return False
-            raise AssertionError(f"one is empty, the other is not: {one!r:.100}, {other!r:.100}")
+            raise AssertionError(f"of another shape: {one!r:.100}, {other!r:.100}")
 
         return comparing
 
+    plain = (bool, int, float, complex, list, tuple)
     allclose = numpy.allclose
     for name in COMPARING:
         place = numpy.testing if name.startswith("testing.") else numpy
