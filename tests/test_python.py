@@ -72,6 +72,8 @@ def test_rows_are_one_file_by_content_and_must_be_json(tmp_path: Path) -> None:
     assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS
     with pytest.raises(BactrianError, match=r"row 2 of the rows given: .*complex"):
         rows_file([{"a": 1}, {"a": 1j}], tmp_path)
+    with pytest.raises(BactrianError, match="found no rows"):
+        bt.sft(model="embedded:smollm2-135m", data=[])
     with pytest.raises(BactrianError, match="row 1"):
         rows_file([{"a": float("nan")}], tmp_path)
 

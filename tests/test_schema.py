@@ -67,4 +67,6 @@ def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert cli.invoke(["schema"]) == 0
     printed = capsys.readouterr().out
     assert cli.invoke(["schema", str(tmp_path / "s.json")]) == 0
+    assert cli.invoke(["schema", str(tmp_path / "no" / "s.json")]) == 2
+    assert "cannot be written (No such file or directory)" in capsys.readouterr().err
     assert json.loads(printed) == json.loads((tmp_path / "s.json").read_text()) == recipe_schema()

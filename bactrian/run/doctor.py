@@ -19,6 +19,7 @@ State = Literal["good", "slow", "missing", "broken"]
 GIB = 2**30
 LEAST_MEMORY = 8 * GIB
 LEAST_DISK = 10 * GIB
+NO_DISK = GIB // 10
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -176,8 +177,9 @@ def extras() -> Iterator[Finding]:
 def _store(store: Path) -> Finding:
     there = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
-    if not os.access(there, os.W_OK):
-        return Finding("store", "broken", f"{there} cannot be written to", "name another folder: --store")
+    if not os.access(there, os.W_OK) or free < NO_DISK:
+        found = f"{there} cannot be written to, or is full"
+        return Finding("store", "broken", found, "name another folder: --store")
     if free < LEAST_DISK:
         advice = "checkpoints of a model take 16 bytes a parameter while it is trained: name another --store"
         return Finding("store", "slow", f"{free / GIB:.1f} GiB free at {there}", advice)

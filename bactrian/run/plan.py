@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from bactrian.generate.engine_names import check_engine
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import ExternalSource, outline
@@ -71,6 +72,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
         BactrianError: as `tasks` does.
     """
     hardware = recipe.hardware.decide()
+    check_engine(hardware.engine)
     todo = tasks(recipe, hardware, outline)
     states = {task.step.name: _state(task, store) for task in todo}
     speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(hardware)

@@ -114,6 +114,8 @@ class RecipeInCode:
         if not isinstance(value, Iterable):
             return value  # the check says what is wrong with it
         items = list(value)
+        if rows and not items:
+            raise BactrianError(f"recipe {self._data['name']}: found no rows, expected at least one")
         if rows and items and all(isinstance(each, Mapping) for each in items):
             return str(rows_file(items, self.store))
         return [self._plain(each, rows) for each in items]

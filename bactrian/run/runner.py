@@ -2,6 +2,7 @@
 
 from bactrian import stopping
 from bactrian.evaluate.ledger import Ledger
+from bactrian.generate.engine_names import check_engine
 from bactrian.recipe.recipe import Recipe
 from bactrian.run.keys import tasks
 from bactrian.run.log import RunLog, StepEntry
@@ -35,6 +36,7 @@ def run(
         recipe.step(name)
     again = set(names[names.index(from_step) :]) if from_step else set()
     hardware = recipe.hardware.decide()
+    check_engine(hardware.engine)
     made: dict[str, Artifact] = {}
     todo = tasks(recipe, hardware)
     if any(task.step.stage.makes is Kind.RESULTS for task in todo):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bactrian.cli import main as cli
 from bactrian.errors import BactrianError
 from bactrian.generate import engines
 from bactrian.generate.local import LocalEngine
@@ -70,3 +71,12 @@ def test_a_folder_is_opened_as_the_hardware_has_it(tmp_path: Path) -> None:
     engine = engines.open_engine(tmp_path, Hardware(dtype="bfloat16"), template="tulu", rows=5)
     assert isinstance(engine, LocalEngine) and engine.rows == 5
     assert engine.model.network.dtype == torch.bfloat16 and engine.template.name == "tulu"
+
+
+def test_an_unknown_engine_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = "hardware: {engine: locl}\nsteps: {data: {stage: problems, tasks: [{source: sums, count: 3}]}}\n"
+    Path("r.yaml").write_text(recipe)
+    for command in ("plan", "run"):
+        assert cli.invoke([command, "r.yaml"]) == 2
+    assert not Path("runs/artifacts").exists()
