@@ -35,15 +35,15 @@ OLD_COLUMNS = list(BEFORE["problems"]["first"][0])
 N = 30
 
 
-def same(found: Any, before: Any, place: str = "") -> None:
+def assert_same(found: Any, before: Any, place: str = "") -> None:
     """Every number that was there is there still, to rounding; what is new is not looked at."""
     if isinstance(before, dict):
         for name, value in before.items():
-            same(found[name], value, f"{place}/{name}")
+            assert_same(found[name], value, f"{place}/{name}")
     elif isinstance(before, list):
         assert len(found) == len(before), place
         for number, (one, other) in enumerate(zip(found, before, strict=True)):
-            same(one, other, f"{place}/{number}")
+            assert_same(one, other, f"{place}/{number}")
     elif isinstance(before, float):
         assert found == pytest.approx(before, rel=1e-9, abs=1e-12), place
     else:
@@ -75,14 +75,14 @@ def test_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.run(workspace)
     results = json.loads((workspace.output / "results.json").read_text())
     before = BEFORE["problems"]["results"]
-    same(results["models"], before["models"])
-    same(results["tasks"], before["tasks"])
+    assert_same(results["models"], before["models"])
+    assert_same(results["tasks"], before["tasks"])
     for name, labels in (("scores", ("model", "task", "mode")), ("comparisons", ("task", "mode", "before", "after"))):
         found = {tuple(each[label] for label in labels): each for each in results[name]}
         expected = {tuple(each[label] for label in labels): each for each in before[name]}
         assert found.keys() == expected.keys()
         for place, each in expected.items():
-            same(found[place], each, str(place))
+            assert_same(found[place], each, str(place))
     table = pq.read_table(workspace.output / "questions.parquet", columns=OLD_COLUMNS)
     rows = table.to_pylist()
     assert len(rows) == BEFORE["problems"]["rows"] and rows[0] == BEFORE["problems"]["first"][0]
@@ -141,7 +141,7 @@ def test_public_tasks(name: str, done: dict[tuple[str, str], Graded]) -> None:
     for model in SKILL:
         score = json.loads(json.dumps(asdict(done[name, model].score)))
         score["flags"] = [flag["name"] for flag in score["flags"]]
-        same(score, BEFORE["tasks"]["scores"][f"{name}/{model}"])
+        assert_same(score, BEFORE["tasks"]["scores"][f"{name}/{model}"])
 
 
 @pytest.mark.parametrize("pair", BEFORE["tasks"]["comparisons"])
@@ -151,7 +151,7 @@ def test_differences_of_public_tasks(pair: str, done: dict[tuple[str, str], Grad
     found = adjusted([compare_task(n, how, done[n, before].records, done[n, after].records) for n, how in ways.items()])
     for each, expected in zip(found, BEFORE["tasks"]["comparisons"][pair], strict=True):
         told = asdict(each) | asdict(each.comparison) | {"flips": len(each.flips), "p_holm": each.adjusted}
-        same(json.loads(json.dumps(told)), expected, each.task)
+        assert_same(json.loads(json.dumps(told)), expected, each.task)
     by_task = {each["task"]: each for each in Evaluation(list(done.values())).results(None, 0)["comparisons"]}
     assert "bits" not in by_task
     for name, how in ways.items():  # what a reader makes of results.json is what the task says

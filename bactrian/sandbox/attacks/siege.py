@@ -17,6 +17,7 @@ from typing import NamedTuple
 from bactrian.sandbox.attacks.escapes import ESCAPES
 from bactrian.sandbox.attacks.forged_calls import CALLS
 from bactrian.sandbox.attacks.forged_names import NAMES
+from bactrian.sandbox.attacks.forged_objects import OBJECTS
 from bactrian.sandbox.attacks.forged_values import VALUES
 from bactrian.sandbox.attacks.forgeries import FORGERIES
 from bactrian.sandbox.attacks.tasks import TASKS
@@ -32,7 +33,7 @@ SUITE = UnitTests(tests=("assert double(7) == 14", "assert double(10737) == 2147
 LIMITS = Limits(wall=6.0, cpu=2, test=0.5, memory=512 * MIB, scratch=32 * MIB)
 
 
-FORGED = {**CALLS, **VALUES, **NAMES}
+FORGED = {**CALLS, **VALUES, **OBJECTS, **NAMES}
 """Forgeries against tasks of their own: (task, program)."""
 ATTACKS = (*ESCAPES, *FORGERIES, *FORGED)
 """The names of all."""
