@@ -11,7 +11,7 @@ from typing import Any
 from bactrian import sandbox
 from bactrian.errors import BactrianError
 from bactrian.evaluate.recognise import warn_of_unseen
-from bactrian.progress import say
+from bactrian.progress import PROGRESS, published, say
 from bactrian.recipe.recipe import Step
 from bactrian.recipe.references import ExternalSource
 from bactrian.run.keys import KeyedStep
@@ -141,7 +141,8 @@ def _run_stage(
             if item.kind is Kind.DATA and not item.held_out
         }
         warn_of_unseen(step.name, rows, workspace)
-    stage.run(workspace)
+    with published(partial / PROGRESS):
+        stage.run(workspace)
     if stage.name in ("source", "problems"):  # where rows come in
         warn_of_unseen(step.name, {"what it made": output}, workspace)
     return manifest_of(task, workspace, attempt, attempt["seconds"] + time.monotonic() - before)
