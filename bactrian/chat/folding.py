@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from os.path import commonprefix
 
 _USER = re.compile(
     r"<\|im_start\|>user\n|<\|start_header_id\|>user<\|end_header_id\|>\n\n|<\|user\|>\n"
@@ -30,9 +29,15 @@ def question_starts(prompts: Sequence[str]) -> list[int]:
     [14, 14]
     """
     distinct = set(prompts)
-    shared = commonprefix([min(distinct), max(distinct)]) if len(distinct) > 1 else ""
+    shared = _common(min(distinct), max(distinct)) if len(distinct) > 1 else ""
     breaks = [found.end() for found in _BREAK.finditer(shared)]
     return [_start(prompt, breaks) for prompt in prompts]
+
+
+def _common(first: str, second: str) -> str:
+    """What both begin with; of the first and the last in order that is what all begin with."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return first[: next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))]
 
 
 def _start(prompt: str, breaks: Sequence[int]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from bactrian import __version__
+from bactrian.cli.board_command import board_command
 from bactrian.cli.eval_command import eval_command
 from bactrian.cli.options import store_option
 from bactrian.cli.sandbox_command import sandbox_commands
@@ -32,7 +33,7 @@ _QUIET = {
 # OpenMP's threads spin for about a millisecond when they wait. Where another program has one of the cores, each of a
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
-_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify", "compare", "scores", "power", "ledger")
+_WITHOUT_TORCH = ("plan", "show", "report", "board", "data", "sandbox", "verify", "compare", "scores", "power", "ledger")
 
 _set = click.option(
     "--set", "overrides", multiple=True, metavar="STEP.FIELD=VALUE", help="Change a setting; repeatable."
@@ -88,7 +89,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 SECTIONS = {
-    "Recipes": ("run", "plan", "rehearse", "show", "report", "schema"),
+    "Recipes": ("run", "plan", "rehearse", "show", "report", "board", "schema"),
     "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger"),
     "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
 }
@@ -332,6 +333,7 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(think)
+commands.add_command(board_command)
 for _command in (compare_command, scores_command, power_command, ledger_command):
     commands.add_command(_command)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -132,3 +133,24 @@ def _draw(panel: Panel, metrics: Metrics) -> DrawnPanel:
     if absent > 0:
         note += f"{' · ' if note else ''}{count(absent)} of {count(metrics.lines)} values missing"
     return DrawnPanel(panel.title, note, last, charts.curve(series, panel.show, panel.bounds, panel.exact))
+
+
+REWARD_PARTS = re.compile(r"(reward|score|held_out|kl|alarm|overlong|penalt|verifier|judge|zero_variance|unjudged)")
+ALL_PANELS = (*REINFORCEMENT, *PREFERENCE, *SUPERVISED, GAP, CLIPPED, SPEED, TOKENS)
+
+
+def panel_words(columns: Collection[str]) -> dict[str, tuple[str, str, str]]:
+    """Column → the title and note of its chart, and the group in which it belongs: for charts drawn elsewhere."""
+    known: dict[str, tuple[str, str]] = {}
+    for panel in ALL_PANELS:
+        for key in panel.keys:
+            alone = len(panel.keys) == 1
+            known.setdefault(key, (panel.title, panel.note) if alone else (key.replace("_", " "), panel.title))
+    main, _ = _choose(Metrics({name: [] for name in columns}))
+    first = {key for panel in main for key in panel.keys}
+    words = {}
+    for name in columns:
+        title, note = known.get(name, (name.replace("_", " "), ""))
+        reward = "reward" in columns and REWARD_PARTS.match(name)
+        words[name] = (title, note, "Reward and its parts" if reward else "Training" if name in first else "More")
+    return words
