@@ -33,7 +33,19 @@ _QUIET = {
 # OpenMP's threads spin for about a millisecond when they wait. Where another program has one of the cores, each of a
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
-_WITHOUT_TORCH = ("plan", "show", "report", "board", "data", "sandbox", "verify", "compare", "scores", "power", "ledger")
+_WITHOUT_TORCH = (
+    "plan",
+    "show",
+    "report",
+    "board",
+    "data",
+    "sandbox",
+    "verify",
+    "compare",
+    "scores",
+    "power",
+    "ledger",
+)
 
 _set = click.option(
     "--set", "overrides", multiple=True, metavar="STEP.FIELD=VALUE", help="Change a setting; repeatable."

@@ -143,9 +143,7 @@ def _transcript(change: str, before: dict[str, Any], after: dict[str, Any], star
     size = f"{count(start)} characters{f' ({left_out})' if left_out else ''}" if bare(folded) else ""
     truth, _ = _cut(_text(before.get("ground_truth")), 200)
     question, _ = _cut(_text(before.get("question")), 60)
-    return Transcript(
-        change, question, _dim_special(folded), size, prompt, cut, truth, _answer(before), _answer(after)
-    )
+    return Transcript(change, question, _dim_special(folded), size, prompt, cut, truth, _answer(before), _answer(after))
 
 
 def _answer(row: dict[str, Any]) -> ShownAnswer:

@@ -7,13 +7,23 @@ from bactrian.evaluate.comparison import compare_task
 from bactrian.evaluate.records import Record
 from bactrian.evaluate.scoring import Averaging
 
+OUTCOME = {True: "right", False: "wrong"}
 SHOTS = "Q: 1+1?\nA: 2\n\n" * 60
 
 
 def records(*right: bool) -> list[Record]:
     return [
         Record(
-            f"q{n}", 0, f"{SHOTS}Q: how many are {n} and {n}?\nA:", f"So {n}.", f"gold-{n}", f"{n}", float(ok), "", 3, "stop"
+            f"q{n}",
+            0,
+            f"{SHOTS}Q: how many are {n} and {n}?\nA:",
+            f"So {n}.",
+            f"gold-{n}",
+            f"{n}",
+            float(ok),
+            OUTCOME[ok],
+            3,
+            "stop",
         )
         for n, ok in enumerate(right)
     ]

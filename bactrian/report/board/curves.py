@@ -47,7 +47,9 @@ def columns_of(rows: list[Row]) -> dict[str, list[list[float]]]:
             if name != "step" and (number := finite(value)) is not None:
                 points.setdefault(name, []).append((place + 1.0 if at is None else at, number))
     thinned = {name: thin(column, POINTS) for name, column in points.items()}
-    return {name: [[at for at, _ in column], [_short(value) for _, value in column]] for name, column in thinned.items()}
+    return {
+        name: [[at for at, _ in column], [_short(value) for _, value in column]] for name, column in thinned.items()
+    }
 
 
 def _short(value: float) -> float:

@@ -106,7 +106,7 @@ class SampleSet:
             raise BactrianError(f"row {row}: found {self.count} rows")
         prompt = self.prompt_of[row]
         named = {name: column[row].as_py() for name, column in self._columns.items() if name != "prompt"}
-        numbers = {name: each for name, column in self._numbers.items() if (each := _plain(column[row : row + 1])[0])}
+        numbers = {name: _plain(column[row : row + 1])[0] for name, column in self._numbers.items()}
         return {"row": row, "prompt": self.prompts[prompt], "start": self.starts[prompt], **named, **numbers}
 
     def search(self, query: str) -> list[int]:
@@ -199,7 +199,10 @@ def _numbers(table: pa.Table, name: str) -> Any:
 
 def _plain(column: Any) -> list[Any]:
     """Numbers as short as JSON has them; what is not finite is null."""
-    return [None if not np.isfinite(each) else int(each) if each == int(each) else round(each, 4) for each in column.tolist()]
+    return [
+        None if not np.isfinite(each) else int(each) if each == int(each) else round(each, 4)
+        for each in column.tolist()
+    ]
 
 
 def _holds(column: pa.Array, word: str) -> Any:

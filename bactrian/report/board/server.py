@@ -75,7 +75,9 @@ class Asked(BaseHTTPRequestHandler):
             return self._refuse(HTTPStatus.FORBIDDEN, "this address is for the browser that was given it")
         path, _, query = self.path[:LONGEST].partition("?")
         _, _, name = urlsplit(path).path.removeprefix("/").partition("/")
-        if not secrets.compare_digest(path[1 : len(self.server.secret) + 2].encode(), f"{self.server.secret}/".encode()):
+        if not secrets.compare_digest(
+            path[1 : len(self.server.secret) + 2].encode(), f"{self.server.secret}/".encode()
+        ):
             return self._refuse(HTTPStatus.NOT_FOUND, "nothing here; use the whole address that bactrian board printed")
         if name == "":
             return self._send(HTTPStatus.OK, self.server.page.html, "text/html", self.server.page.policy)
