@@ -103,6 +103,7 @@ class PPO(TrainingStage):
                 samples=self.samples,
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
+                show=workspace.show_rollouts,
             )
             task = ActorCritic(
                 model,

@@ -90,6 +90,7 @@ class RLVR(TrainingStage):
                 samples=self.samples,
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
+                show=workspace.show_rollouts,
             )
             task = GroupPolicy(
                 model, sampler, len(rows), self, steps=self.steps, seed=workspace.seed, reference=reference

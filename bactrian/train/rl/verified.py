@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from bactrian.chat import prompt_ids
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Completion, Engine, Request
 from bactrian.train.rl.rollouts import Rollout
-from bactrian.verify import Item, Pool
+from bactrian.verify import Item, Pool, Verdict
 from bactrian.verify.stream import Stream
 
 SEEDS_APART = 1_000_003
+
+Show = Callable[[int, list[dict[str, Any]]], None]
+"""Takes a step (from 1) and rows of rollouts.jsonl."""
+PROBLEMS_SHOWN, SAMPLES_SHOWN, CHARACTERS_SHOWN = 4, 4, 8000
+
+
+def shown(
+    problems: Sequence[dict[str, Any]],
+    groups: Sequence[Sequence[Completion]],
+    verdicts: Mapping[tuple[int, int], Verdict],
+) -> list[dict[str, Any]]:
+    """The first answers to a step's first problems, as rows for a reader: the problem's id and last turn, the answer
+    (its end, where it is very long), and the verdict."""
+    return [
+        {
+            "problem": row["id"],
+            "sample": sample,
+            "prompt": str(row["messages"][-1]["content"])[-CHARACTERS_SHOWN:],
+            "completion": completion.text[-CHARACTERS_SHOWN:],
+            "tokens": len(completion.ids),
+            "finish": completion.finish,
+            **asdict(verdicts[place, sample]),
+        }
+        for place, (row, group) in enumerate(zip(problems[:PROBLEMS_SHOWN], groups, strict=False))
+        for sample, completion in enumerate(group[:SAMPLES_SHOWN])
+    ]
 
 
 class VerifiedSampler:
@@ -28,17 +55,19 @@ class VerifiedSampler:
         samples: int,
         max_new_tokens: int,
         temperature: float,
+        show: Show | None = None,
     ) -> None:
         """
         Args:
             rows: problem rows.
             samples: answers to each problem.
+            show: is given some of each step's answers (`shown`), for whoever looks on.
 
         Raises:
             BactrianError: a prompt leaves no room for an answer.
         """
         self.engine, self.rows, self.pool, self.seed = engine, rows, pool, seed
-        self.samples, self.max_new_tokens, self.temperature = samples, max_new_tokens, temperature
+        self.samples, self.max_new_tokens, self.temperature, self.show = samples, max_new_tokens, temperature, show
         self.prompts = [tuple(prompt_ids(r["messages"], engine.template, f"problem {r['id']}")) for r in rows]
         engine.check_fits(self.prompts, max_new_tokens, [f"problem {row['id']}" for row in rows])
 
@@ -66,6 +95,8 @@ class VerifiedSampler:
                 f"step {step + 1}: the verifiers failed on all {len(failed)} answers, which is no reward: "
                 f"{shown.outcome}: {shown.reason}"
             )
+        if self.show is not None and not before:
+            self.show(step + 1, shown([self.rows[problem] for problem in problems], groups, verdicts))
         return [
             [
                 Rollout(
