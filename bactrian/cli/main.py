@@ -35,22 +35,8 @@ _QUIET = {
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
-<<<<<<< HEAD
-    "plan",
-    "show",
-    "report",
-    "board",
-    "data",
-    "sandbox",
-    "verify",
-    "compare",
-    "scores",
-    "power",
-    "ledger",
-=======
-    *("plan", "show", "report", "recipes", "schema"),
+    *("plan", "show", "report", "board", "recipes", "schema"),
     *("data", "sandbox", "verify", "compare", "scores", "power", "ledger"),
->>>>>>> main
 )
 
 _set = click.option(
@@ -107,11 +93,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 SECTIONS = {
-<<<<<<< HEAD
-    "Recipes": ("run", "plan", "rehearse", "show", "report", "board", "schema"),
-=======
-    "Recipes": ("run", "plan", "rehearse", "show", "report", "recipes", "schema"),
->>>>>>> main
+    "Recipes": ("run", "plan", "rehearse", "show", "report", "board", "recipes", "schema"),
     "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger"),
     "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
 }
@@ -324,12 +306,8 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(think)
-<<<<<<< HEAD
-commands.add_command(board_command)
-=======
-for _command in (recipes_command, schema_command, doctor_command):
+for _command in (board_command, recipes_command, schema_command, doctor_command):
     commands.add_command(_command)
->>>>>>> main
 for _command in (compare_command, scores_command, power_command, ledger_command):
     commands.add_command(_command)
 

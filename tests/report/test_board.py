@@ -2,11 +2,12 @@
 
 import json
 import os
-import socket
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from bactrian.cli.board_command import board_command
 from bactrian.errors import BactrianError
 from bactrian.progress import progress, published
 from bactrian.report.board.answers import Answers
-from bactrian.report.board.growing import GrowingFile
 from bactrian.report.board.live import LiveStore, time_left
 from bactrian.report.board.page import Page
 from bactrian.report.board.samples import SampleSet, of_questions, of_rollouts
 from bactrian.report.board.server import BoardServer
+from bactrian.store import attempt
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +155,11 @@ def test_links_out_of_the_store_are_not_followed(tmp_path: Path) -> None:
 # --- what is being made
 
 
-def begin(folder: Path, step: str, holder: str, **about: Any) -> Path:
+def begin(folder: Path, step: str, **about: Any) -> Path:
     partial = folder / "artifacts" / f"{step}.partial"
     (partial / "output").mkdir(parents=True)
-    (folder / "artifacts" / ".locks").mkdir(exist_ok=True)
-    (folder / "artifacts" / ".locks" / step).write_text(f"{holder} since 2026-01-01T00:00:00+00:00")
+    record = {**asdict(attempt.begin(partial)), **about.pop("record", {})}
+    (partial / "attempt.json").write_text(json.dumps(record))
     (partial / "progress.json").write_text(
         json.dumps({"title": "rlvr", "done": 3, "total": 9, "unit": "step", **about})
     )
@@ -173,25 +174,26 @@ def a_run(folder: Path, key: str = "0123456789abcdef0123") -> str:
 
 
 @pytest.mark.parametrize(
-    ("holder", "status"),
+    ("record", "status"),
     [
-        (f"process {os.getpid()} on {socket.gethostname()}", "making"),
-        (f"process 999999999 on {socket.gethostname()}", "cut"),
-        ("process 1 on another-machine", "making"),
-        ("", "cut"),
-        ("process x on y", "cut"),
+        ({}, "making"),
+        ({"process": 999_999_999}, "cut"),
+        ({"process": 1, "host": "another-machine"}, "making"),
+        ({"failure": "no room"}, "cut"),
+        ({"seconds": None, "began": []}, "making"),
     ],
 )
-def test_a_step_is_being_made_while_its_process_is_there(tmp_path: Path, holder: str, status: str) -> None:
+def test_a_step_is_being_made_while_its_process_is_there(tmp_path: Path, record: dict[str, Any], status: str) -> None:
     now = time.time()
-    begin(tmp_path, a_run(tmp_path), holder, before=0, began=now - 30, time=now)
+    begin(tmp_path, a_run(tmp_path), record=record, before=0, began=now - 30, time=now)
     [step] = LiveStore(tmp_path).runs()[0].steps
     assert step.status == status
     assert step.left == (pytest.approx(60, abs=1) if status == "making" else None)
+    assert step.note == {"failure": "no room"}.get(next(iter(record), ""), step.note)
 
 
 def test_curves_and_rollouts_of_a_step_that_is_being_made_grow_with_it(tmp_path: Path) -> None:
-    output = begin(tmp_path, a_run(tmp_path), f"process {os.getpid()} on {socket.gethostname()}")
+    output = begin(tmp_path, a_run(tmp_path))
     step = "rlvr-0123456789abcdef"
     metrics, rollouts = output / "metrics.jsonl", output / "rollouts.jsonl"
     metrics.write_text('{"step": 1, "reward": 0.25, "kl": null}\n{"step": 2, "rew')
@@ -206,23 +208,22 @@ def test_curves_and_rollouts_of_a_step_that_is_being_made_grow_with_it(tmp_path:
     with rollouts.open("a") as file:
         file.write("}\n" + json.dumps({"step": 2, "question": "q", "prompt": "p", "completion": "d"}) + "\n")
     later = answers.curves({"step": step, "version": first["version"]})
-    assert later["columns"]["reward"] == [[1.0, 2.0], [0.25, 0.5]] and later["unreadable"] == 2
-    assert answers.samples({"step": step})["labels"]["model"] == ["rl"]
-    assert answers.texts({"step": step, "rows": "1"})[0]["question"] == ""  # the line "{" and "}" is an empty object
-    metrics.write_text('{"step": 1, "reward": 0.125}\n')  # killed, and begun anew
+    assert later["columns"]["reward"] == [[1.0, 2.0], [0.25, 0.5]]
+    found = answers.samples({"step": step})
+    assert found["labels"]["model"] == ["rl"] and found["count"] == 2 and found["rows"]["step"] == [1, 2]
+    assert answers.texts({"step": step, "rows": "1"})[0]["completion"] == "d"
+
+
+def test_a_step_that_is_made_anew_is_told_anew(tmp_path: Path) -> None:
+    step = a_run(tmp_path)
+    output = begin(tmp_path, step)
+    (output / "metrics.jsonl").write_text('{"step": 1, "reward": 0.25}\n{"step": 2, "reward": 0.5}\n')
+    answers = Answers(LiveStore(tmp_path))
+    assert len(answers.curves({"step": step})["columns"]["reward"][0]) == 2
+    shutil.rmtree(output.parent)
+    output = begin(tmp_path, step)
+    (output / "metrics.jsonl").write_text('{"step": 1, "reward": 0.125}\n')
     assert answers.curves({"step": step})["columns"]["reward"] == [[1.0], [0.125]]
-
-
-def test_a_file_that_grows_is_read_once(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    file = GrowingFile(path)
-    assert file.read() == []
-    path.write_bytes(b'{"a": 1}\n{"a": "\xff\xfe"}\n{"b"')
-    assert file.read()[0] == {"a": 1} and file.unreadable == 1
-    version = file.version
-    assert file.read() == [{"a": 1}] and file.version == version
-    path.unlink()
-    assert file.read() == []
 
 
 @pytest.mark.parametrize(

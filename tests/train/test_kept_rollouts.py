@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bactrian.store.artifact import Workspace
 from bactrian.store.hashes import FileRecord, content_hash
 from bactrian.train.rl.kept_rollouts import KeptRollouts
 from bactrian.train.rl.rollouts import AnsweredProblem, Rollout
@@ -29,8 +30,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_all_answers_to_the_first_problems_of_a_step_with_score_and_reward(tmp_path: Path) -> None:
-    path = tmp_path / "rollouts.jsonl"
-    KeptRollouts(path, sampler(), 2)(0, [answered(2, 1.0, 0.0), answered(0, 0.0), answered(1, 1.0)])
+    path = tmp_path / "output" / "rollouts.jsonl"
+    KeptRollouts(Workspace.temporary(tmp_path).show_rollouts, sampler(), 2)(
+        0, [answered(2, 1.0, 0.0), answered(0, 0.0), answered(1, 1.0)]
+    )
     found = lines(path)
     assert [(each["step"], each["question"], each["sample"]) for each in found] == [
         (1, "r2", 0),
@@ -42,21 +45,21 @@ def test_all_answers_to_the_first_problems_of_a_step_with_score_and_reward(tmp_p
 
 
 def test_after_a_kill_steps_that_are_made_again_and_half_lines_are_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "rollouts.jsonl"
-    first = KeptRollouts(path, sampler(), 1)
+    path = tmp_path / "output" / "rollouts.jsonl"
+    first = KeptRollouts(Workspace.temporary(tmp_path).show_rollouts, sampler(), 1)
     for step in range(4):
         first(step, [answered(step % 3, 1.0, 0.0)])
     undisturbed = path.read_text()
     path.write_text(undisturbed + '{"step": 5, "que')
-    again = KeptRollouts(path, sampler(), 1)
+    again = KeptRollouts(Workspace.temporary(tmp_path).show_rollouts, sampler(), 1)
     for step in range(2, 4):
         again(step, [answered(step % 3, 1.0, 0.0)])
     assert path.read_text() == undisturbed
 
 
 def test_none_are_kept_where_none_are_asked_for(tmp_path: Path) -> None:
-    KeptRollouts(tmp_path / "rollouts.jsonl", sampler(), 0)(0, [answered(0, 1.0)])
-    assert not list(tmp_path.iterdir())
+    KeptRollouts(Workspace.temporary(tmp_path).show_rollouts, sampler(), 0)(0, [answered(0, 1.0)])
+    assert not list((tmp_path / "output").iterdir())
 
 
 @pytest.mark.parametrize("name", ["rollouts.jsonl", "metrics.jsonl"])

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.report.board.curves import Curves
+from bactrian.report.board.curves import curves_of
 from bactrian.report.board.live import QUESTIONS, LiveStore
 from bactrian.report.board.samples import SampleSet, SampleSets
-from bactrian.store.hashes import ROLLOUTS
+from bactrian.report.board.trace import Traces
+from bactrian.store.hashes import METRICS, ROLLOUTS
 
 MOST_ROWS = 500
 """Whose texts are given at once."""
@@ -19,7 +20,7 @@ class Answers:
     """The questions by name; `asked` are words of the address, which are trusted in nothing."""
 
     def __init__(self, store: LiveStore) -> None:
-        self.store, self.sets, self.curves_of = store, SampleSets(), Curves()
+        self.store, self.sets, self.traces = store, SampleSets(), Traces(store.artifacts)
         self.by_name: dict[str, Callable[[Mapping[str, str]], Any]] = {
             "runs.json": self.runs,
             "curves.json": self.curves,
@@ -35,10 +36,9 @@ class Answers:
     def curves(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """A step's curves, or that nothing has come since `version`."""
         step = asked.get("step", "")
-        path = self.store.file(step, "metrics.jsonl")
-        if path is None:
+        if self.store.file(step, METRICS) is None:
             return {"step": step, "version": "", "columns": {}}
-        return self.curves_of.of(step, path, asked.get("version", ""))
+        return curves_of(step, self.traces.of(step), asked.get("version", ""))
 
     def samples(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """The index of a step's answers."""
@@ -68,8 +68,8 @@ class Answers:
         step = asked.get("step", "")
         if path := self.store.file(step, QUESTIONS):
             return self.sets.answers(step, path)
-        if path := self.store.file(step, ROLLOUTS):
-            return self.sets.rollouts(step, path, self._name(step))
+        if self.store.file(step, ROLLOUTS):
+            return self.sets.rollouts(step, self.traces.of(step), self._name(step))
         raise BactrianError("no answers of such a step in this store")
 
     def _name(self, step: str) -> str:

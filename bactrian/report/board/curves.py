@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from bactrian.report.board.growing import GrowingFile, Row
+from bactrian.report.board.trace import StepTrace
 from bactrian.report.charts import thin
 from bactrian.report.curves import panel_words
 from bactrian.report.formatting import finite
+from bactrian.report.track.follow import Scalars
 
 POINTS = 1000
 """Of one curve."""
 
 
-class Curves:
-    """metrics.jsonl by step, read on from where the last look ended."""
+def curves_of(step: str, trace: StepTrace, known: str = "") -> dict[str, Any]:
+    """{step, version, columns: {name: [[x, …], [value, …]]}, words: {name: [title, note, group]}}.
 
-    def __init__(self) -> None:
-        self._files: dict[str, GrowingFile] = {}
-
-    def of(self, step: str, path: Path, known: str = "") -> dict[str, Any]:
-        """{step, version, rows, unreadable, columns: {name: [[x, …], [value, …]]}, words: {name: [title, note]}}.
-
-        Without `columns` where `known` is the version still. The column `tokens` gives the other axis: values are
-        looked up in it by step.
-        """
-        file = self._files.get(step)
-        if file is None or file.path != path:
-            file = self._files[step] = GrowingFile(path)
-        rows = list(file.read())
-        version = f"{path.parent.name}-{file.version}-{len(rows)}"
-        about = {"step": step, "version": version, "rows": len(rows), "unreadable": file.unreadable}
-        if version == known:
-            return about
-        columns = columns_of(rows)
-        return {**about, "columns": columns, "words": panel_words(columns)}
+    Without `columns` where `known` is the version still. The column `tokens` gives the other axis: the page looks up
+    in it how many there were at a step.
+    """
+    about = {"step": step, "version": trace.version}
+    if trace.version == known:
+        return about
+    columns = columns_of(trace.updates)
+    return {**about, "columns": columns, "words": panel_words(columns)}
 
 
-def columns_of(rows: list[Row]) -> dict[str, list[list[float]]]:
+def columns_of(updates: Iterable[Scalars]) -> dict[str, list[list[float]]]:
     """Name → steps and values, finite ones alone."""
     points: dict[str, list[tuple[float, float]]] = {}
-    for place, row in enumerate(rows):
-        at = finite(row.get("step"))
-        for name, value in row.items():
-            if name != "step" and (number := finite(value)) is not None:
-                points.setdefault(name, []).append((place + 1.0 if at is None else at, number))
+    for update in updates:
+        for name, value in update.values.items():
+            if (number := finite(value)) is not None:
+                points.setdefault(name, []).append((float(update.step), number))
     thinned = {name: thin(column, POINTS) for name, column in points.items()}
     return {
         name: [[at for at, _ in column], [_short(value) for _, value in column]] for name, column in thinned.items()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,14 +15,12 @@ from pydantic import ValidationError
 from bactrian.progress import PROGRESS
 from bactrian.report.formatting import finite
 from bactrian.report.run_record import RunRecord, StepRecord
+from bactrian.store.attempt import read as read_attempt
 from bactrian.store.hashes import METRICS, ROLLOUTS
 from bactrian.store.manifest import MANIFEST
 
 NAME = re.compile(r"[A-Za-z0-9_~-]{1,200}")
-HOLDER = re.compile(r"process (\d+) on (\S+) since ")
 QUESTIONS = "questions.parquet"
-RECENT = 120.0
-"""Seconds since the last sign of a process on another machine, whose being alive nobody here can ask."""
 
 
 @dataclass(frozen=True)
@@ -122,25 +118,14 @@ class LiveStore:
             lost = "its artifact is no longer there" if record.status in ("made", "reused") else ""
             return StepState(**about, status="waiting", note=lost)
         progress = read_object(partial / PROGRESS)
-        alive = self._alive(step, progress)
+        attempt = read_attempt(partial) if self._inside(partial) else None
+        alive = attempt is not None and attempt.over is None
         left = time_left(progress) if alive else None
-        return StepState(**about, **has, status="making" if alive else "cut", progress=progress or None, left=left)
+        status, ended = ("making", "") if alive else ("cut", (attempt.over or "") if attempt else "")
+        return StepState(**about, **has, status=status, progress=progress or None, left=left, note=ended)
 
     def _samples(self, step: str) -> str:
         return "answers" if self.file(step, QUESTIONS) else "rollouts" if self.file(step, ROLLOUTS) else ""
-
-    def _alive(self, step: str, progress: Mapping[str, Any]) -> bool:
-        """Whether the process that holds the step's lock is there. The lock itself is left alone: to try it would
-        be to hold it for a moment, and a run that began in that moment would be refused."""
-        try:
-            holder = HOLDER.match((self.artifacts / ".locks" / step).read_text(errors="replace"))
-        except OSError:
-            return False
-        if holder is None:
-            return False
-        if holder[2] == socket.gethostname():
-            return _runs(int(holder[1]))
-        return time.time() - (finite(progress.get("time")) or 0.0) < RECENT
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -161,13 +146,3 @@ def time_left(progress: Mapping[str, Any]) -> float | None:
         return None
     made = done - (before or 0.0)
     return max(0.0, (total - done) * (now - began) / made) if made > 0 else None
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # somebody else's
-        return True
-    return True

@@ -21,6 +21,7 @@ class RunsView {
     const state = await this.source.runs();
     this.steps = new Map(state.runs.flatMap((run) => run.steps.filter((each) => each.id).map((each) => [each.id, { ...each, run: run.name }])));
     if (this.ticked === null) this.choose(state.runs);
+    this.now = state.now;
     const text = JSON.stringify([state.runs, [...this.ticked]]);
     if (text !== this.shown) {
       this.shown = text;
@@ -82,6 +83,8 @@ class RunsView {
     const said = [`${count(done)}${total ? ` of ${count(total)}` : ""} ${unit}s`];
     if (step.left !== null) said.push(`${duration(step.left)} left`);
     if (memory && step.status === "making") said.push(size(memory));
+    const silent = this.now - step.progress.time;
+    if (step.status === "making" && silent > 60) said.push(`no sign for ${duration(silent)}`);
     if (gpu) said.push(`GPU ${size(gpu)}`);
     const shown = Object.entries(values ?? {}).map(([name, value]) => `${name.replaceAll("_", " ")} ${number(value)}`);
     return el("div", { class: "doing" },

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from bactrian.chat.folding import bare, question_starts
 from bactrian.errors import BactrianError
-from bactrian.report.board.growing import GrowingFile
+from bactrian.report.board.trace import StepTrace
 from bactrian.report.formatting import finite
 
 LABELS = ("model", "task", "mode", "outcome")
@@ -155,24 +155,20 @@ def _array(values: list[Any], name: str) -> pa.Array:
 
 
 class SampleSets:
-    """The sets of a store that were asked for last; one whose file has grown is read anew."""
+    """The sets of a store that were asked for last; one that has grown is made anew."""
 
     KEPT = 4
 
     def __init__(self) -> None:
-        self._growing: dict[str, GrowingFile] = {}
         self._sets: dict[str, tuple[object, SampleSet]] = {}
 
     def answers(self, step: str, path: Path) -> SampleSet:
         about = path.stat()
         return self._known(step, (about.st_mtime_ns, about.st_size), lambda: of_questions(path))
 
-    def rollouts(self, step: str, path: Path, name: str) -> SampleSet:
-        file = self._growing.get(step)
-        if file is None or file.path != path:
-            file = self._growing[step] = GrowingFile(path)
-        rows = list(file.read())
-        return self._known(step, (str(path), file.version), lambda: of_rollouts(rows, name))
+    def rollouts(self, step: str, trace: StepTrace, name: str) -> SampleSet:
+        rows = list(trace.rollouts)
+        return self._known(step, (trace.version, len(rows)), lambda: of_rollouts(rows, name))
 
     def _known(self, step: str, version: object, make: Any) -> SampleSet:
         found = self._sets.pop(step, None)

@@ -62,10 +62,9 @@ def look_at(engine: "Engine", rows: list[Row], pool: "Pool", max_new_tokens: int
 
 def keep_rollouts(workspace: "Workspace", watch: WatchSettings, sampler: "VerifiedSampler") -> "Keep":
     """What writes some answers of each step down for people to read."""
-    from bactrian.store.hashes import ROLLOUTS
     from bactrian.train.rl.kept_rollouts import KeptRollouts
 
-    return KeptRollouts(workspace.output / ROLLOUTS, sampler, watch.rollouts)
+    return KeptRollouts(workspace.show_rollouts, sampler, watch.rollouts)
 
 
 def train_watched(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from bactrian.store.disk import naming_full_disk
 from bactrian.train.rl.rollouts import AnsweredProblem
 from bactrian.train.rl.verified import VerifiedSampler
 
@@ -19,36 +16,31 @@ def nothing_kept(step: int, batch: Sequence[AnsweredProblem]) -> None:
     """Where nobody wants to read along."""
 
 
-class KeptRollouts:
-    """rollouts.jsonl: one line an answer, all answers to the first few problems of each step.
+Show = Callable[[int, list[dict[str, Any]]], None]
+"""Takes a step (from 1) and rows of rollouts.jsonl (`Workspace.show_rollouts`)."""
 
-    `step` counts from 1. The columns are those of questions.parquet as far as they have a meaning here, and `reward`:
-    what the step trained on, penalties included; `score` is the verifier's. A killed process's lines of steps that are
-    made again, and a line that was cut in half, are dropped first.
+
+class KeptRollouts:
+    """Shows all answers to the first few problems of each step.
+
+    The columns are those of questions.parquet as far as they have a meaning here, and `reward`: what the step trained
+    on, penalties included; `score` is the verifier's.
     """
 
-    def __init__(self, path: Path, sampler: VerifiedSampler, problems: int) -> None:
+    def __init__(self, show: Show, sampler: VerifiedSampler, problems: int) -> None:
         """
         Args:
             problems: of each step, whose answers are kept.
         """
-        self.path, self.sampler, self.problems = path, sampler, problems
-        self._began = False
+        self.show, self.sampler, self.problems = show, sampler, problems
 
     def __call__(self, step: int, batch: Sequence[AnsweredProblem]) -> None:
-        if not self.problems:
-            return
-        if not self._began:
-            self._began = True
-            drop_from(self.path, step + 1)
-        lines = [json.dumps(line) for group in batch[: self.problems] for line in self._lines(step + 1, group)]
-        with naming_full_disk(self.path), self.path.open("a") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+        if self.problems:
+            self.show(step + 1, [row for group in batch[: self.problems] for row in self._rows(group)])
 
-    def _lines(self, step: int, group: AnsweredProblem) -> Iterator[dict[str, Any]]:
+    def _rows(self, group: AnsweredProblem) -> Iterator[dict[str, Any]]:
         row = self.sampler.rows[group.problem]
         about = {
-            "step": step,
             "question": str(row["id"]),
             "prompt": self.sampler.engine.template.write(row["messages"], True),
             "ground_truth": str(row["ground_truth"]),
@@ -66,14 +58,3 @@ class KeptRollouts:
                 "finish": "stop" if rollout.ended else "length",
                 "reason": rollout.reason,
             }
-
-
-def drop_from(path: Path, step: int) -> None:
-    """Leave the whole lines of earlier steps, in one rename."""
-    if not path.exists():
-        return
-    draft = path.with_name(f".{path.name}.draft")
-    with naming_full_disk(path):
-        with path.open() as lines, draft.open("w") as kept:
-            kept.writelines(line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step)
-        draft.replace(path)
