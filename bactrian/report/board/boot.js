@@ -11,7 +11,7 @@ function tell(error) {
 }
 
 const samples = new SamplesView(panels.samples, source, tell);
-const runs = new RunsView(panels.runs, source, (step) => visit(`samples=${step}`), tell);
+const runs = new RunsView(panels.runs, source, (step) => visit(new URLSearchParams({ samples: step }).toString()), tell);
 
 /** What is shown is in the address, so that back and reload work. */
 function visit(where) {
@@ -19,8 +19,7 @@ function visit(where) {
 }
 
 function route() {
-  const [view, step] = location.hash.slice(1).split("=");
-  const shown = view === "samples" ? "samples" : "runs";
+  const words = new URLSearchParams(location.hash.slice(1)), shown = words.has("samples") ? "samples" : "runs";
   for (const [name, panel] of Object.entries(panels)) {
     const tab = document.getElementById(`tab-${name}`);
     panel.hidden = name !== shown;
@@ -28,12 +27,13 @@ function route() {
     tab.tabIndex = name === shown ? 0 : -1;
   }
   document.body.dataset.view = shown;
-  if (shown === "samples") samples.show(step && decodeURIComponent(step)).catch(tell);
+  if (shown === "samples") samples.show(words.get("samples") || undefined, words).catch(tell);
+  else if (words.get("runs")) runs.pick(words.get("runs").split(",")).catch(tell);
 }
 
 for (const name of ["runs", "samples"]) {
   const tab = document.getElementById(`tab-${name}`);
-  tab.addEventListener("click", () => visit(name));
+  tab.addEventListener("click", () => visit(name === "runs" ? "runs=" : "samples="));
   tab.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
     const other = document.getElementById(name === "runs" ? "tab-samples" : "tab-runs");
@@ -61,7 +61,7 @@ document.addEventListener("keydown", (event) => {
 let turn = 0;
 async function look() {
   try {
-    const found = await runs.look_again();
+    const found = await runs.lookAgain();
     samples.offer(found.runs);
     const busy = found.runs.some((run) => run.steps.some((step) => step.status === "making"));
     const reading = samples.steps.find((step) => step.id === samples.step);

@@ -19,7 +19,7 @@ class SamplesView {
     this.list = el("div", { class: "rows", role: "listbox", tabindex: 0, "aria-label": "Answers", onscroll: () => this.paint(), onkeydown: (event) => this.key(event) }, this.space);
     const hint = el("p", { class: "fine keys" }, "↑ ↓ or j k: next · / search · f fold · d differences · Esc back");
     this.left = el("div", { class: "left" }, this.chips, this.said, this.list, hint);
-    this.root.replaceChildren(this.tools, el("div", { class: "both" }, this.left, this.detail.element));
+    this.root.replaceChildren(this.tools, el("div", { class: "panes" }, this.left, this.detail.element));
     new ResizeObserver(() => this.paint()).observe(this.list);
   }
 
@@ -32,17 +32,18 @@ class SamplesView {
     if (this.step) this.drawTools();
   }
 
-  async show(step) {
+  /** `words`: what the address says beside the step. */
+  async show(step, words = new URLSearchParams()) {
     const chosen = step ?? this.step ?? (this.steps?.find((each) => each.samples === "answers") ?? this.steps?.[0])?.id;
     if (!chosen) return this.said.replaceChildren(el("p", { class: "nothing" }, "No step of this store has left answers yet."));
     if (chosen === this.step && this.index) return this.paint();
     this.step = chosen;
     this.said.replaceChildren(el("p", { class: "nothing" }, "Reading the answers …"));
-    await this.load(false);
+    await this.load(false, words);
   }
 
   /** Reads the index; `again`: the same step has gone on, so what was chosen stays. */
-  async load(again) {
+  async load(again, words = new URLSearchParams()) {
     const step = this.step, index = await this.source.samples(step);
     if (step !== this.step || again && index.count === this.index.count) return;
     const current = again ? this.items[this.at]?.rows[0] : undefined;
@@ -50,7 +51,6 @@ class SamplesView {
     this.read = { ...index.rows };
     this.members = Array.from({ length: index.questions.length }, () => []);
     this.read.question.forEach((question, row) => this.members[question].push(row));
-    this.several = mostOf(index.rows.sample) > 0;
     if (!again) {
       const { labels } = index, rollouts = index.kind === "rollouts";
       this.asked = {
@@ -58,11 +58,29 @@ class SamplesView {
         model: rollouts ? "" : String(labels.model.length - 1), beside: "", words: "", sort: rollouts ? "latest" : "order",
         from: "", to: "", outcomes: new Set(), changes: new Set(),
       };
+      for (const name of Object.keys(this.asked)) {
+        if (!words.has(name)) continue;
+        const given = words.get(name);
+        this.asked[name] = this.asked[name] instanceof Set ? new Set(given.split(",").filter(Boolean)) : given;
+      }
       this.hits = null;
       this.at = 0;
       this.drawTools();
+      if (this.asked.words) await this.find(this.asked.words);
     }
-    this.filter(current);
+    this.filter(again || !words.has("row") ? current : Number(words.get("row")));
+    if (words.has("row")) this.root.classList.add("reading");
+  }
+
+  /** The address of what is shown, for a reload or another reader. */
+  remember() {
+    const words = new URLSearchParams({ samples: this.step });
+    for (const [name, value] of Object.entries(this.asked)) {
+      const text = value instanceof Set ? [...value].join(",") : value;
+      if (text) words.set(name, text);
+    }
+    if (this.root.classList.contains("reading") && this.items.length) words.set("row", this.items[this.at].rows.at(-1));
+    history.replaceState(null, "", `#${words}`);
   }
 
   drawTools() {
@@ -126,6 +144,7 @@ class SamplesView {
     const { asked } = this, wanted = keep ?? this.items[this.at]?.rows[0];
     const model = asked.model === "" ? null : Number(asked.model);
     this.rows = this.among(model);
+    this.several = this.rows.some((row) => this.read.sample?.[row] > 0);
     if (asked.beside !== "") this.pair(Number(asked.beside));
     else {
       this.all = this.rows.map((row) => ({ rows: [row], question: this.read.question[row] }));
@@ -142,6 +161,7 @@ class SamplesView {
     this.reveal();
     this.paint();
     this.open();
+    this.remember();
   }
 
   /** Questions that both models answered: [the other's answers, this one's], and how the score moved. */
@@ -253,6 +273,7 @@ class SamplesView {
     this.paint();
     this.open();
     if (opened) this.root.classList.add("reading");
+    this.remember();
   }
 
   move(by) { this.select(this.at + by); }
@@ -286,8 +307,6 @@ class SamplesView {
     event.preventDefault();
   }
 }
-
-function mostOf(column) { return (column ?? []).reduce((a, b) => Math.max(a, b), 0); }
 
 function grouped(rows, key) {
   const found = new Map();

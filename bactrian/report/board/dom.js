@@ -1,7 +1,7 @@
 "use strict";
 // Elements and numbers. Whatever comes from data or models is set as text, never as markup.
 
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]|\udb40[\udc00-\udc7f]/gu;
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\u{e0000}-\u{e007f}]/gu;
 
 /** Text in which nothing can hide or reorder its surroundings: as the report's `visible`. */
 function visible(text) {
@@ -27,7 +27,7 @@ function fill(made, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
     else if (value === true) made.setAttribute(key, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(key, value);
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(key, key === "value" ? value : visible(value));
   }
   for (const child of children.flat()) {
     if (child === null || child === undefined || child === false) continue;
@@ -50,7 +50,10 @@ function number(value) {
 
 function percent(share, digits = 1) { return Number.isFinite(share) ? `${(100 * share).toFixed(digits)}${THIN}%` : "–"; }
 
-function points(share) { return `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`; }
+function points(share) {
+  const size = Math.abs(100 * share).toFixed(1);
+  return Number(size) === 0 ? size : `${share < 0 ? "−" : "+"}${size}`;
+}
 
 function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));

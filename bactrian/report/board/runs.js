@@ -17,7 +17,7 @@ class RunsView {
     this.drawTools();
   }
 
-  async look_again() {
+  async lookAgain() {
     const state = await this.source.runs();
     this.steps = new Map(state.runs.flatMap((run) => run.steps.filter((each) => each.id).map((each) => [each.id, { ...each, run: run.name }])));
     if (this.ticked === null) this.choose(state.runs);
@@ -39,13 +39,20 @@ class RunsView {
     if (!first) this.ticked = runs.length ? new Map() : null;
   }
 
+  /** Lay these steps over one another, as the address says. */
+  async pick(steps) {
+    this.ticked = new Map(steps.filter((each) => this.steps.get(each)?.curves).map((each, at) => [each, at % COLOURS]));
+    await this.lookAgain();
+  }
+
   tick(step, on) {
     if (on) {
       const taken = new Set(this.ticked.values());
       const free = [...Array(COLOURS).keys()].find((each) => !taken.has(each)) ?? this.ticked.size % COLOURS;
       this.ticked.set(step, free);
     } else this.ticked.delete(step);
-    this.look_again().catch(this.tell);
+    history.replaceState(null, "", `#runs=${[...this.ticked.keys()].join()}`);
+    this.lookAgain().catch(this.tell);
   }
 
   drawList(state) {
@@ -130,7 +137,8 @@ class RunsView {
       const panel = new Panel(words[0], words[1], series, { ...this.look, log: this.look.log, unit: this.look.unit === "share" ? "at" : this.look.unit }, move);
       panel.element.dataset.name = name;
       panels.push(panel);
-      groups.set(words[2], [...(groups.get(words[2]) ?? []), panel]);
+      const flat = series.every((each) => least(each.ys) === most(each.ys)), group = flat && name !== "reward" ? "More" : words[2];
+      groups.set(group, [...(groups.get(group) ?? []), panel]);
     }
     this.charts.replaceChildren();
     if (!panels.length) this.charts.append(el("p", { class: "nothing" }, "Tick a step to see its curves; tick several, of one run or of many, to lay them over one another."));

@@ -99,15 +99,21 @@ class SampleSet:
         Raises:
             BactrianError: for a row that is not there.
         """
-        return [self._whole(row) for row in rows]
-
-    def _whole(self, row: int) -> dict[str, Any]:
-        if not 0 <= row < self.count:
-            raise BactrianError(f"row {row}: found {self.count} rows")
-        prompt = self.prompt_of[row]
-        named = {name: column[row].as_py() for name, column in self._columns.items() if name != "prompt"}
-        numbers = {name: _plain(column[row : row + 1])[0] for name, column in self._numbers.items()}
-        return {"row": row, "prompt": self.prompts[prompt], "start": self.starts[prompt], **named, **numbers}
+        wanted = list(rows)
+        if outside := [row for row in wanted if not 0 <= row < self.count]:
+            raise BactrianError(f"row {outside[0]}: found {self.count} rows")
+        places = pa.array(wanted, pa.int64())
+        named = {name: column.take(places).to_pylist() for name, column in self._columns.items() if name != "prompt"}
+        numbers = {name: _plain(column[wanted]) for name, column in self._numbers.items()}
+        prompts = [self.prompt_of[row] for row in wanted]
+        columns = {
+            "row": wanted,
+            "prompt": [self.prompts[prompt] for prompt in prompts],
+            "start": [self.starts[prompt] for prompt in prompts],
+            **named,
+            **numbers,
+        }
+        return [dict(zip(columns, each, strict=True)) for each in zip(*columns.values(), strict=True)]
 
     def search(self, query: str) -> list[int]:
         """Rows in whose question, answer, gold or reading every word occurs, in any case; "in quotes" is one word."""
