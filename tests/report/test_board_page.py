@@ -21,6 +21,7 @@ from test_report import HOSTILE, Page, poison
 from bactrian.chat.folding import bare
 from bactrian.cli.main import invoke
 from bactrian.evaluate.statistics import clustered_wilson, mcnemar, wilson
+from bactrian.report import write_report
 from bactrian.report.board.page import SCRIPTS, export
 from bactrian.report.formatting import visible
 from bactrian.report.html import HERE
@@ -155,7 +156,7 @@ def seen(address: str, folder: Path) -> str:
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     command += [
         f"--user-data-dir={folder}",
-        "--window-size=1280,900",
+        "--window-size=1200,900",
         "--virtual-time-budget=8000",
         "--dump-dom",
         address,
@@ -212,3 +213,21 @@ def test_a_browser_shows_the_file_without_a_server(tmp_path: Path) -> None:
     (folder,) = (each.parent for each in run.parent.glob("artifacts/*/questions.parquet"))
     found = Page(seen(f"file://{page}#samples={folder.name}&words=caravan+salt", tmp_path / "chrome"))
     assert "A caravan carries" in found.text and "Wilson, by question" in found.text and "right answer" in found.text
+
+
+@pytest.mark.slow
+def test_no_table_of_the_report_is_wider_than_its_page(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "store")
+    (path,) = run.parent.glob("artifacts/*/results.json")
+    results = json.loads(path.read_text())
+    for score in results["scores"]:
+        score["counts"] = dict.fromkeys(score["counts"], 1234)
+        score["pass_at_k"] = {"1": 0.2, "4": 0.789}
+    path.write_text(json.dumps(results))
+    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", write_report(run).read_text())
+    gap = "t.scrollWidth - t.parentElement.clientWidth"
+    asked = f"document.title = [...document.querySelectorAll('table')].map((t) => {gap})"
+    (tmp_path / "measured.html").write_text(source + f"<script>{asked}</script>")
+    title = re.search(r"<title>(.*?)</title>", seen(f"file://{tmp_path}/measured.html", tmp_path / "chrome"))
+    assert title and len(title[1].split(",")) > 4
+    assert max(int(each) for each in title[1].split(",")) <= 0, title[1]
