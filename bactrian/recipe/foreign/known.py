@@ -3,7 +3,7 @@
 Names, meanings and defaults: TRL 1.16 (its *Config classes) and axolotl's configuration schema, late 2026.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 RENAMED: Mapping[str, str] = {
@@ -171,3 +171,46 @@ DIFFERS: Mapping[str, str] = {
     "cosine_min_lr_ratio": "schedules end at 0",
 }
 """Settings that change what is trained and that are not carried over → what is done here."""
+
+_OTHERWISE: Mapping[str, str] = {
+    "base_model": "model",
+    "model_name_or_path": "model",
+    "dataset_name": "data",
+    "datasets": "data, or steps of stage source and mix",
+    "dataset": "data",
+    "per_device_train_batch_size": "batch_size, the rows of a whole step; memory: {micro_tokens: …} divides it",
+    "micro_batch_size": "batch_size, the rows of a whole step; memory: {micro_tokens: …} divides it",
+    "gradient_accumulation_steps": "batch_size, the rows of a whole step; memory: {micro_tokens: …} divides it",
+    "lr_scheduler_type": "schedule",
+    "lr_scheduler": "schedule",
+    "loss_type": "loss",
+    "dpo_loss_type": "loss",
+    "use_peft": "adapter: {rank: 64}",
+    "lora": "adapter: {rank: 64}",
+    "lora_target_linear": "adapter: {targets: []}, which is all linear layers",
+    "load_in_4bit": "adapter: {weights: nf4}",
+    "optim": "optimiser: {states: 8bit}, or AdamW as it is",
+    "optimizer": "optimiser: {states: 8bit}, or AdamW as it is",
+    "adam_beta1": "optimiser: {betas: [0.9, 0.999]}",
+    "adam_beta2": "optimiser: {betas: [0.9, 0.999]}",
+    "gradient_checkpointing": "memory: {recompute: layer}",
+    "bf16": "hardware: {dtype: bfloat16}, for the whole recipe",
+    "chat_template": "template",
+    "num_iterations": "update: {updates_per_step: …}",
+    "reward_funcs": "reward",
+    "scale_rewards": "advantage: std, or none",
+}
+
+
+def here(name: str, fields: Iterable[str]) -> str | None:
+    """What a setting of another trainer is called here, in words; None for one that is not known.
+
+    fields: settings and groups that the place has; what it has not is not suggested.
+    """
+    if (to := RENAMED.get(name)) is not None:
+        group, _, setting = to.rpartition(".")
+        if (group or setting) in fields:
+            return f"{group}: {{{setting}: …}}" if group else setting
+    if (words := _OTHERWISE.get(name)) is not None:
+        return words
+    return f"nothing: {why}" if (why := LEFT_OUT.get(name) or DIFFERS.get(name)) else None
