@@ -138,8 +138,7 @@ def test_variants_of_grpo(values: dict[str, Any], expected: dict[str, Any]) -> N
 
 def test_a_command_is_read_as_it_was_typed(tmp_path: Path) -> None:
     line = (
-        "trl dpo --model_name_or_path a/b --dataset-name c/d --beta=0.05 --use_peft"
-    line += " --lora_target_modules q_proj v_proj"
+        "trl dpo --model_name_or_path a/b --dataset-name c/d --beta=0.05 --use_peft --lora_target_modules q_proj v_proj"
     )
     given = read_command(line.split())
     assert given.kind == "dpo"
