@@ -30,15 +30,15 @@ def board_command(store: Path, port: int, target: Path | None) -> None:
     if not store.is_dir():
         raise BactrianError(f"{store}: no such folder; expected a store, whose runs are to be shown (--store)")
     if target is not None:
-        from bactrian.report.board.page import export
+        from bactrian.report.board.board_page import export
 
         click.echo(export(store, target))
         return
-    from bactrian.report.board.answers import Answers
+    from bactrian.report.board.board_page import BoardPage
     from bactrian.report.board.live import LiveStore
-    from bactrian.report.board.page import Page
+    from bactrian.report.board.queries import BoardQueries
     from bactrian.report.board.server import BoardServer
 
-    with BoardServer(Answers(LiveStore(store)), Page.live(store.resolve()), port) as server:
+    with BoardServer(BoardQueries(LiveStore(store)), BoardPage.live(store.resolve()), port) as server:
         click.echo(server.address)
         server.serve_forever()

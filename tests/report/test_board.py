@@ -22,9 +22,9 @@ from test_report import HOSTILE, poison
 from bactrian.cli.board_command import board_command
 from bactrian.errors import BactrianError
 from bactrian.progress import progress, published
-from bactrian.report.board.answers import Answers
+from bactrian.report.board.board_page import BoardPage
 from bactrian.report.board.live import LiveStore, time_left
-from bactrian.report.board.page import Page
+from bactrian.report.board.queries import BoardQueries
 from bactrian.report.board.samples import SampleSet, of_questions, of_rollouts
 from bactrian.report.board.server import BoardServer
 from bactrian.store import attempt
@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[BoardServer]:
-    with BoardServer(Answers(LiveStore(folder)), Page.live(folder)) as server:
+    with BoardServer(BoardQueries(LiveStore(folder)), BoardPage.live(folder)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -198,7 +198,7 @@ def test_curves_and_rollouts_of_a_step_that_is_being_made_grow_with_it(tmp_path:
     metrics, rollouts = output / "metrics.jsonl", output / "rollouts.jsonl"
     metrics.write_text('{"step": 1, "reward": 0.25, "kl": null}\n{"step": 2, "rew')
     rollouts.write_text(json.dumps({"step": 1, "question": "q", "prompt": "p", "completion": "c", "score": 1}) + "\n{")
-    answers = Answers(LiveStore(tmp_path))
+    answers = BoardQueries(LiveStore(tmp_path))
     first = answers.curves({"step": step})
     assert first["columns"] == {"reward": [[1.0], [0.25]]} and first["words"]["reward"][2] == "Reward and its parts"
     assert "columns" not in answers.curves({"step": step, "version": first["version"]})
@@ -218,7 +218,7 @@ def test_a_step_that_is_made_anew_is_told_anew(tmp_path: Path) -> None:
     step = a_run(tmp_path)
     output = begin(tmp_path, step)
     (output / "metrics.jsonl").write_text('{"step": 1, "reward": 0.25}\n{"step": 2, "reward": 0.5}\n')
-    answers = Answers(LiveStore(tmp_path))
+    answers = BoardQueries(LiveStore(tmp_path))
     assert len(answers.curves({"step": step})["columns"]["reward"][0]) == 2
     shutil.rmtree(output.parent)
     output = begin(tmp_path, step)

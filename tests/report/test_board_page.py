@@ -22,7 +22,7 @@ from bactrian.chat.folding import bare
 from bactrian.cli.main import invoke
 from bactrian.evaluate.statistics import clustered_wilson, mcnemar, wilson
 from bactrian.report import write_report
-from bactrian.report.board.page import SCRIPTS, export
+from bactrian.report.board.board_page import SCRIPTS, export
 from bactrian.report.formatting import visible
 from bactrian.report.html import HERE
 

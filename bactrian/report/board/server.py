@@ -14,10 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from bactrian import __version__
 from bactrian.errors import BactrianError
-from bactrian.report.board.answers import Answers
-from bactrian.report.board.page import Page
+from bactrian.report.board.board_page import BoardPage
+from bactrian.report.board.queries import BoardQueries
 
 LOOPBACK = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost")
@@ -42,7 +41,7 @@ class BoardServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answers: Answers, page: Page, port: int = 0) -> None:
+    def __init__(self, answers: BoardQueries, page: BoardPage, port: int = 0) -> None:
         """
         Args:
             port: 0 is any that is free.
@@ -65,7 +64,7 @@ class Asked(BaseHTTPRequestHandler):
     """One connection."""
 
     server: BoardServer
-    server_version = f"bactrian/{__version__}"
+    server_version = "bactrian"
     sys_version = ""
     protocol_version = "HTTP/1.1"
     timeout = 60

@@ -17,7 +17,7 @@ class Live {
   search(step, words) { return this.ask("search", { step, words }); }
 }
 
-const CHUNK = 400;  // as in page.py
+const CHUNK = 400;  // as in board_page.py
 
 class Packed {
   constructor(pieces) {

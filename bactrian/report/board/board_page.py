@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.report.board.answers import Answers
 from bactrian.report.board.live import LiveStore
+from bactrian.report.board.queries import BoardQueries
 from bactrian.report.board.samples import SampleSet
 from bactrian.report.html import policy, render
 
@@ -26,14 +26,14 @@ CHUNK = 400
 
 
 @dataclass(frozen=True)
-class Page:
+class BoardPage:
     """The page that the server gives out, and what a browser may do with it."""
 
     html: str
     policy: str
 
     @classmethod
-    def live(cls, store: Path) -> Page:
+    def live(cls, store: Path) -> BoardPage:
         html = render(TEMPLATE, STYLES, SCRIPTS, {"name": store.name, "pieces": []}, "'self'")
         return cls(html, f"{policy(STYLES, SCRIPTS, chr(39) + 'self' + chr(39))}; frame-ancestors 'none'")
 
@@ -55,7 +55,7 @@ def export(store: Path, target: Path) -> Path:
 
 def _pieces(store: LiveStore) -> Iterator[tuple[str, str]]:
     """Name → packed JSON: runs, and of each step its curves, the index of its answers, and their texts."""
-    answers = Answers(store)
+    answers = BoardQueries(store)
     runs = answers.runs({})
     yield "runs", _packed(runs)
     steps = {step["id"]: step for run in runs["runs"] for step in run["steps"]}

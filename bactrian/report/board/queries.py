@@ -1,4 +1,4 @@
-"""What the board's page can ask, each a question with a few words and an answer that is JSON."""
+"""What the board's page can ask, each a query with a few words and an answer that is JSON."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.report.board.curves import curves_of
 from bactrian.report.board.live import QUESTIONS, LiveStore
 from bactrian.report.board.samples import SampleSet, SampleSets
+from bactrian.report.board.thinned_curves import curves_of
 from bactrian.report.board.trace import Traces
 from bactrian.store.hashes import METRICS, ROLLOUTS
 
@@ -16,8 +16,8 @@ MOST_ROWS = 500
 """Whose texts are given at once."""
 
 
-class Answers:
-    """The questions by name; `asked` are words of the address, which are trusted in nothing."""
+class BoardQueries:
+    """The queries by name; `asked` are words of the address, which are trusted in nothing."""
 
     def __init__(self, store: LiveStore) -> None:
         self.store, self.sets, self.traces = store, SampleSets(), Traces(store.artifacts)
