@@ -136,21 +136,15 @@ def _draw(panel: Panel, metrics: Metrics) -> DrawnPanel:
 
 
 REWARD_PARTS = re.compile(r"(reward|score|held_out|kl|alarm|overlong|penalt|verifier|judge|zero_variance|unjudged)")
-ALL_PANELS = (*REINFORCEMENT, *PREFERENCE, *SUPERVISED, GAP, CLIPPED, SPEED, TOKENS)
 
 
 def panel_words(columns: Collection[str]) -> dict[str, tuple[str, str, str]]:
     """Column → the title and note of its chart, and the group in which it belongs: for charts drawn elsewhere."""
-    known: dict[str, tuple[str, str]] = {}
-    for panel in ALL_PANELS:
-        for key in panel.keys:
-            alone = len(panel.keys) == 1
-            known.setdefault(key, (panel.title, panel.note) if alone else (key.replace("_", " "), panel.title))
-    main, _ = _choose(Metrics({name: [] for name in columns}))
-    first = {key for panel in main for key in panel.keys}
+    main, rest = _choose(Metrics({name: [] for name in columns}))
     words = {}
-    for name in columns:
-        title, note = known.get(name, (name.replace("_", " "), ""))
+    for panel, name in ((each, name) for each in (*main, *rest) for name in each.keys if name in columns):
+        title, note = (panel.title, panel.note) if len(panel.keys) == 1 else (name, panel.title)
         reward = "reward" in columns and REWARD_PARTS.match(name)
-        words[name] = (title, note, "Reward and its parts" if reward else "Training" if name in first else "More")
+        group = "Reward and its parts" if reward else "Training" if panel in main else "More"
+        words[name] = (title.replace("_", " "), note, group)
     return words

@@ -112,7 +112,8 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
         key=lambda c: (modes.index(c.mode), *_span(c, results.models)),
     )
     others = [c for c in comparisons if not _is_main(c, results.models)]
-    ended = [name for name in OUTCOMES if any(score.counts.get(name) for score in scores)] or list(OUTCOMES[:2])
+    ended: list[str] = [name for name in OUTCOMES if any(score.counts.get(name) for score in scores)]
+    ended = ended or [*OUTCOMES[:2]]
     lines = [_line(score, ended) for score in scores]
     tests = sorted({TESTS.get(c.test, c.test) for c in comparisons if c.test})
     return TaskView(

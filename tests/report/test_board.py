@@ -27,6 +27,7 @@ from bactrian.report.board.live import LiveStore, time_left
 from bactrian.report.board.queries import BoardQueries
 from bactrian.report.board.samples import SampleSet, of_questions, of_rollouts
 from bactrian.report.board.server import BoardServer
+from bactrian.report.curves import panel_words
 from bactrian.store import attempt
 
 
@@ -385,3 +386,16 @@ def test_nothing_in_the_store_is_touched(tmp_path: Path) -> None:
             told(server, f"curves.json?step={step['id']}")
         told(server, f"search.json?step={step_id(server, 'scores')}&words=caravan")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_charts_have_the_words_of_their_objective() -> None:
+    assert panel_words(["loss", "learning_rate", "mine_own"]) == {
+        "loss": ("Loss", "mean over the trained tokens", "Training"),
+        "learning_rate": ("Learning rate", "", "Training"),
+        "mine_own": ("mine own", "", "More"),
+    }
+    pairs = panel_words(["loss", "margin", "reward_chosen", "reward_rejected"])
+    assert pairs["loss"][1] == "mean over pairs" and pairs["reward_chosen"][:2] == ("reward chosen", "Implicit rewards")
+    policy = panel_words(["reward", "score", "kl", "loss", "entropy", "tokens"])
+    assert {name for name, words in policy.items() if words[2] == "Reward and its parts"} == {"reward", "score", "kl"}
+    assert policy["loss"][0] == "Surrogate loss"

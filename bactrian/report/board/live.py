@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,27 +105,28 @@ class LiveStore:
 
     def _step(self, record: StepRecord) -> StepState:
         step = Path(record.path).name if record.path else f"{record.stage}-{record.key[:16]}"
-        known = NAME.fullmatch(step) is not None
-        about = {"id": step if known else "", "name": record.name, "stage": record.stage, "kind": record.kind}
-        if not known:
-            return StepState(**about, status="waiting", note="its folder's name is none of ours")
-        has = {"curves": bool(self.file(step, METRICS)), "samples": self._samples(step)}
+        state = StepState("", record.name, record.stage, record.kind, "waiting")
+        if not NAME.fullmatch(step):
+            return replace(state, note="its folder's name is none of ours")
+        state = replace(state, id=step, curves=bool(self.file(step, METRICS)), samples=self._samples(step))
         if self.file(step, MANIFEST):
             status = record.status if record.status in ("made", "reused") else "made"
-            return StepState(**about, **has, status=status, seconds=record.seconds)
+            return replace(state, status=status, seconds=record.seconds)
         partial = self.artifacts / f"{step}.partial"
-        if not partial.is_dir():
-            lost = "its artifact is no longer there" if record.status in ("made", "reused") else ""
-            return StepState(**about, status="waiting", note=lost)
-        progress = read_object(partial / PROGRESS)
-        attempt = read_attempt(partial) if self._inside(partial) else None
-        alive = attempt is not None and attempt.over is None
-        left = time_left(progress) if alive else None
-        status, ended = ("making", "") if alive else ("cut", (attempt.over or "") if attempt else "")
-        return StepState(**about, **has, status=status, progress=progress or None, left=left, note=ended)
+        if partial.is_dir() and self._inside(partial):
+            return _begun(state, partial)
+        return replace(state, note="its artifact is no longer there") if record.path else state
 
     def _samples(self, step: str) -> str:
         return "answers" if self.file(step, QUESTIONS) else "rollouts" if self.file(step, ROLLOUTS) else ""
+
+
+def _begun(state: StepState, partial: Path) -> StepState:
+    """A step that is being made, or that was cut."""
+    attempt, progress = read_attempt(partial), read_object(partial / PROGRESS) or None
+    if attempt is None or attempt.over is not None:
+        return replace(state, status="cut", progress=progress, note=(attempt and attempt.over) or "")
+    return replace(state, status="making", progress=progress, left=time_left(progress or {}))
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class SampleSet:
 
     def _starts(self) -> list[int]:
         """Where the question begins in each prompt, from all that a model was asked of a task."""
-        starts, groups = [0] * len(self.prompts), {}
+        starts = [0] * len(self.prompts)
+        groups: dict[tuple[str, str], dict[int, None]] = {}
         models, tasks = (self._columns[name].to_pylist() for name in ("model", "task"))
         for model, task, prompt in zip(models, tasks, self.prompt_of, strict=True):
             groups.setdefault((model, task), {})[prompt] = None
