@@ -1,0 +1,127 @@
+"""Words for rows that do not fit where they are given: what they are, and what to write instead."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+
+from bactrian.data.io.adoption import Adoption
+from bactrian.data.io.needs import RowNeed
+from bactrian.data.io.rows import Row
+
+SHOWN = 8
+"""Columns that are shown."""
+WIDTH = 40
+"""Characters of a value that are shown."""
+_WORDS: dict[RowNeed, str] = {
+    "conversation": "conversations (messages, conversations, instruction + output, prompt + response)",
+    "worked": "problems with a solution",
+    "feedback": "answers labelled good or bad (messages or prompt + completion, and label: true or false)",
+    "problem": "problems (messages, ground_truth, dataset; or question + answer and a verifier)",
+    "pair": "pairs (prompt, chosen, rejected)",
+    "text": "texts (text)",
+}
+_STAGES: dict[RowNeed, str] = {
+    "pair": "dpo",
+    "feedback": "kto",
+    "problem": "rlvr",
+    "conversation": "sft",
+    "text": "pretrain",
+}
+"""What rows of a kind are for: the first that they are good for is named."""
+_NAMES: dict[RowNeed, tuple[str, ...]] = {
+    "pair": ("prompt", "chosen", "rejected"),
+    "feedback": ("prompt", "completion", "label"),
+    "problem": ("question", "answer"),
+    "conversation": ("prompt", "response"),
+    "text": ("text",),
+}
+"""The columns that rows of a kind are made of, as layouts call them."""
+_ASKED = "prompt question query instruction problem input request user human ask task"
+_SAID = "response answer reply output completion solution assistant gpt target bot said"
+_SYNONYMS: dict[str, str] = {
+    "prompt": _ASKED,
+    "question": _ASKED,
+    "response": _SAID,
+    "completion": _SAID,
+    "answer": f"answer truth target {_SAID}",
+    "chosen": "chosen better preferred winner accept good positive win best",
+    "rejected": "rejected worse dispreferred loser reject bad negative lose worst",
+    "label": "label good thumbs liked rating feedback",
+    "text": "text content body document",
+}
+
+
+def expected(needs: Collection[RowNeed]) -> str:
+    """What would have been taken, in words."""
+    return " or ".join(words for need, words in _WORDS.items() if need in needs)
+
+
+def described(row: Row) -> str:
+    """The columns of a row, with the beginning of each value."""
+    shown = [f"{name}: {_short(value)}" for name, value in list(row.items())[:SHOWN]]
+    more = f", and {len(row) - SHOWN} more" if len(row) > SHOWN else ""
+    return f"columns {', '.join(shown)}{more}" if row else "no columns"
+
+
+def advice(row: Row, met: Collection[RowNeed], needs: Collection[RowNeed], how: Adoption) -> str:
+    """What to write instead, as a sentence to follow what was expected; "" where nothing is known to help."""
+    lines = list(_advised(row, met, needs, how))
+    return f". {'; or '.join(lines)}" if lines else ""
+
+
+def _advised(row: Row, met: Collection[RowNeed], needs: Collection[RowNeed], how: Adoption) -> Iterator[str]:
+    if "label" in row and "conversation" in needs and "messages" in row:
+        met = {"feedback"}
+    stage = next((stage for need, stage in _STAGES.items() if need in met), None)
+    if stage is not None:
+        yield f"such rows are for stage {stage}: bactrian {stage} … --data {how.source}"
+    if "problem" in needs and "conversation" in met:
+        yield f"answers to check them by need a verifier: {spelled('verifier', 'contains')}"
+    elif "conversation" in needs and "pair" in met:
+        chosen = row.get("chosen")
+        layout, column = ("messages", "messages") if isinstance(chosen, list) else ("prompt_completion", "response")
+        columns = spelled("columns", {column: "chosen"})
+        yield f"to learn from the chosen answers alone: {spelled('layout', layout)} with {columns}"
+    elif not met and not how.columns:
+        need = next(need for need in _NAMES if need in needs or (need == "conversation" and "worked" in needs))
+        if columns := guessed(row, _NAMES[need]):
+            yield f"name the columns: {spelled('columns', columns)}"
+
+
+def spelled(setting: str, value: str | Mapping[str, str]) -> str:
+    """A setting on the command line and in a recipe.
+
+    >>> spelled("columns", {"prompt": "q", "response": "a"})
+    '--columns "prompt=q,response=a" (in a recipe columns: {prompt: q, response: a})'
+    """
+    if isinstance(value, str):
+        return f"--{setting} {value} (in a recipe {setting}: {value})"
+    flat = ",".join(f"{name}={column}" for name, column in value.items())
+    inside = ", ".join(f"{name}: {_yaml(column)}" for name, column in value.items())
+    return f'--{setting} "{flat}" (in a recipe {setting}: {{{inside}}})'
+
+
+def guessed(row: Row, names: Collection[str]) -> dict[str, str]:
+    """Which columns of a row may be meant by a layout's names; empty where there are too few."""
+    texts = [name for name, value in row.items() if isinstance(value, str) and name not in ("id", "source", "license")]
+    left, found = list(row) if "label" in names else texts, dict[str, str]()
+    for name in names:
+        words = _SYNONYMS[name].split()
+        like = [column for word in words for column in left if word in column.lower()]
+        if like:
+            found[name] = like[0]
+            left = [column for column in left if column != like[0]]
+    for name in names:
+        if name not in found and left:
+            found[name] = left.pop(0)
+    return {name: found[name] for name in names} if len(found) == len(names) else {}
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    cut = text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+    return json.dumps(cut, ensure_ascii=False) if isinstance(value, str) else cut
+
+
+def _yaml(text: str) -> str:
+    plain = text.replace("_", "").replace("-", "").isalnum()
+    return text if plain else json.dumps(text, ensure_ascii=False)
