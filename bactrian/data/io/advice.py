@@ -35,6 +35,7 @@ _NAMES: dict[RowNeed, tuple[str, ...]] = {
     "text": ("text",),
 }
 """The columns that rows of a kind are made of, as layouts call them."""
+_ANSWERS = frozenset(("answer", "response", "completion", "solution", "targets", "output"))
 _ASKED = "prompt question query instruction problem input request user human ask task"
 _SAID = "response answer reply output completion solution assistant gpt target bot said"
 _SYNONYMS: dict[str, str] = {
@@ -57,47 +58,51 @@ def expected(needs: Collection[RowNeed]) -> str:
 
 def described(row: Row) -> str:
     """The columns of a row, with the beginning of each value."""
-    shown = [f"{name}: {_short(value)}" for name, value in list(row.items())[:SHOWN]]
+    shown = [f"{_short(name, plain=True)}: {_short(value)}" for name, value in list(row.items())[:SHOWN]]
     more = f", and {len(row) - SHOWN} more" if len(row) > SHOWN else ""
-    return f"columns {', '.join(shown)}{more}" if row else "no columns"
+    return f"{{{', '.join(shown)}{more}}}" if row else "no columns"
 
 
 def advice(row: Row, met: Collection[RowNeed], needs: Collection[RowNeed], how: Adoption) -> str:
-    """What to write instead, as a sentence to follow what was expected; "" where nothing is known to help."""
-    lines = list(_advised(row, met, needs, how))
-    return f". {'; or '.join(lines)}" if lines else ""
+    """What to write instead, a line each to follow what was expected; "" where nothing is known to help."""
+    return "".join(f"\n  {line}" for line in _advised(row, met, needs, how))
 
 
 def _advised(row: Row, met: Collection[RowNeed], needs: Collection[RowNeed], how: Adoption) -> Iterator[str]:
-    if "label" in row and "conversation" in needs and "messages" in row:
+    if "label" in row and "feedback" not in needs and (not met or "conversation" in met):
         met = {"feedback"}
     stage = next((stage for need, stage in _STAGES.items() if need in met), None)
     if stage is not None:
-        yield f"such rows are for stage {stage}: bactrian {stage} … --data {how.source}"
-    if "problem" in needs and "conversation" in met:
-        yield f"answers to check them by need a verifier: {spelled('verifier', 'contains')}"
+        yield f"such rows are for stage {stage}: bactrian {stage} … --data {how.source} (in a recipe: stage: {stage})"
+    if "problem" in needs and "conversation" in met and row.keys() & _ANSWERS:
+        yield f"or say what checks the answers: {spelled({'verifier': 'contains'})}"
     elif "conversation" in needs and "pair" in met:
         chosen = row.get("chosen")
         layout, column = ("messages", "messages") if isinstance(chosen, list) else ("prompt_completion", "response")
-        columns = spelled("columns", {column: "chosen"})
-        yield f"to learn from the chosen answers alone: {spelled('layout', layout)} with {columns}"
+        yield f"or learn from the chosen answers alone: {spelled({'layout': layout, 'columns': {column: 'chosen'}})}"
     elif not met and not how.columns:
         need = next(need for need in _NAMES if need in needs or (need == "conversation" and "worked" in needs))
         if columns := guessed(row, _NAMES[need]):
-            yield f"name the columns: {spelled('columns', columns)}"
+            yield f"name the columns: {spelled({'columns': columns})}"
 
 
-def spelled(setting: str, value: str | Mapping[str, str]) -> str:
-    """A setting on the command line and in a recipe.
+def spelled(settings: Mapping[str, str | Mapping[str, str]]) -> str:
+    """Settings on the command line and in a recipe.
 
-    >>> spelled("columns", {"prompt": "q", "response": "a"})
-    '--columns "prompt=q,response=a" (in a recipe columns: {prompt: q, response: a})'
+    >>> spelled({"columns": {"prompt": "q", "response": "a"}})
+    '--columns "prompt=q,response=a" (in a recipe: columns: {prompt: q, response: a})'
     """
-    if isinstance(value, str):
-        return f"--{setting} {value} (in a recipe {setting}: {value})"
-    flat = ",".join(f"{name}={column}" for name, column in value.items())
-    inside = ", ".join(f"{name}: {_yaml(column)}" for name, column in value.items())
-    return f'--{setting} "{flat}" (in a recipe {setting}: {{{inside}}})'
+    options, lines = [], []
+    for name, value in settings.items():
+        if isinstance(value, str):
+            options.append(f"--{name.replace('_', '-')} {value}")
+            lines.append(f"{name}: {value}")
+        else:
+            flat = ",".join(f"{each}={column}" for each, column in value.items())
+            inside = ", ".join(f"{each}: {_yaml(column)}" for each, column in value.items())
+            options.append(f'--{name} "{flat}"')
+            lines.append(f"{name}: {{{inside}}}")
+    return f"{' '.join(options)} (in a recipe: {', '.join(lines)})"
 
 
 def guessed(row: Row, names: Collection[str]) -> dict[str, str]:
@@ -116,10 +121,10 @@ def guessed(row: Row, names: Collection[str]) -> dict[str, str]:
     return {name: found[name] for name in names} if len(found) == len(names) else {}
 
 
-def _short(value: object) -> str:
+def _short(value: object, plain: bool = False) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     cut = text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
-    return json.dumps(cut, ensure_ascii=False) if isinstance(value, str) else cut
+    return json.dumps(cut, ensure_ascii=False) if isinstance(value, str) and not plain else cut
 
 
 def _yaml(text: str) -> str:

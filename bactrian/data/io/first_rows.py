@@ -1,11 +1,12 @@
 """What the first rows of a file are, told before anything is loaded: fit as they are, once adopted, or not at all."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bactrian.data.io.adoption import Account, Adoption, adopt
-from bactrian.data.io.advice import advice, described, expected
+from bactrian.data.io.advice import advice, described, expected, spelled
 from bactrian.data.io.answer_kind import verifier_for
 from bactrian.data.io.files import data_files
 from bactrian.data.io.formats import Fault, Scanned, TextRows, scan_first
@@ -51,7 +52,7 @@ def examine(
     """Whether rows are what is needed, as they are or once adopted.
 
     Args:
-        bad_limit: share of all rows that may be dropped; of these few up to half may, as the others are not known.
+        bad_limit: share of rows that may be dropped; of those of a larger file more may, as the others are not known.
         as_they_are: rows that fit already may stay; False where settings say how they are to be read.
     """
     good = [(row, where) for row, where in rows if not isinstance(row, Fault)]
@@ -62,21 +63,25 @@ def examine(
     if as_they_are and all(fits(row, needs) for row, _ in good):
         return Finding(own=True, licensed=licensed)
     account, verifier = Account(), ""
-    adopted = list(one_by_one(good, how, account))
+    adopted = list(one_by_one(rows, how, account))
     if "problem" in needs and not how.verifier and not _usable(adopted, needs):
         verifier = verifier_for(account.layouts, adopted)
         if verifier:
-            adopted = list(one_by_one(good, replace(how, verifier=verifier), Account()))
-    usable = _usable(adopted, needs)
-    if usable and len(adopted) - usable <= max(0.5, bad_limit) * len(adopted):
+            adopted = list(one_by_one(rows, replace(how, verifier=verifier), Account()))
+    usable, most = _usable(adopted, needs), bad_limit if len(rows) < FIRST else max(bad_limit, 0.3)
+    if usable and len(rows) - usable <= most * len(rows):
         return Finding(verifier=verifier, licensed=licensed)
-    return Finding(misfit=_misfit(good, adopted, needs, how), licensed=licensed)
+    found, wanted = _misfit(rows, adopted, needs, how)
+    if usable:
+        lost = len(rows) - usable
+        those = f"{lost} of the {'first ' if len(rows) >= FIRST else ''}{len(rows)} rows cannot be used"
+        wanted += f"\n  {those}; to go on without them: {spelled({'bad_limit': f'{_rounded_up(lost / len(rows)):g}'})}"
+    return Finding(misfit=(found, wanted), licensed=licensed)
 
 
 def made_needs(rows: Sequence[Scanned], how: Adoption) -> set[RowNeed]:
     """What rows would be good for once adopted, by most of them; nothing where none can be used."""
-    good = [(row, where) for row, where in rows if not isinstance(row, Fault)]
-    adopted = list(one_by_one(good, how, Account()))
+    adopted = list(one_by_one(rows, how, Account()))
     met = [needs_met(row) for row in adopted if not isinstance(row, Fault)]
     return {need for need in set().union(*met) if 2 * sum(need in each for each in met) > len(met)} if met else set()
 
@@ -122,18 +127,24 @@ _OWN: dict[RowNeed, frozenset[str]] = {
 
 
 def _misfit(
-    good: Sequence[tuple[Row, str]], adopted: Sequence[Row | Fault], needs: Collection[RowNeed], how: Adoption
+    rows: Sequence[Scanned], adopted: Sequence[Row | Fault], needs: Collection[RowNeed], how: Adoption
 ) -> tuple[str, str]:
     """(found, expected) of the first row that cannot be used here."""
     which = next(i for i, row in enumerate(adopted) if isinstance(row, Fault) or not needs_met(row) & set(needs))
-    (row, where), became = good[which], adopted[which]
+    (row, where), became = rows[which], adopted[which]
+    if isinstance(row, Fault):
+        return "", str(row)
     met: set[RowNeed] = set() if isinstance(became, Fault) else needs_met(became)
     wanted = f"{expected(needs)}{advice(row, met, needs, how)}"
     if isinstance(became, Fault):
         for need in needs:  # a row of ours, but for one thing: then that is what to say
             if _OWN[need] <= row.keys() and (said := _complaint(row, need, where)):
                 return "", said
-        detail = f" ({became.detail})" if became.detail else ""
-        return f"{where}: {became.reason}{detail}; {described(row)}", wanted
+        detail = f" ({became.detail})" if became.detail and became.reason != "no known layout" else ""
+        return f"{where}: {became.reason}{detail}, {described(row)}", wanted
     kind = next((need for need in ("pair", "text", "problem") if need in met), "conversation")
-    return f"{where}: a {kind} row; {described(row)}", wanted
+    return f"{where}: a {kind} row, {described(row)}", wanted
+
+
+def _rounded_up(share: float) -> float:
+    return min(1.0, math.ceil(share * 20) / 20)
