@@ -106,7 +106,7 @@ def one_step_recipe(
         origin = f"{_flag(option)} {' '.join(value) if isinstance(value, tuple) else value}"
         *group, field = option.split(INSIDE)
         fields = groups[group[0]].model_fields if group else {**reading_settings(stage), **stage.model_fields}
-        put([*group, field], _value(fields[field].rebuild_annotation(), value, origin), origin)
+        put([*group, field], setting_value(fields[field].rebuild_annotation(), value, origin), origin)
     for override in overrides:
         field, _, text = override.removeprefix(f"{stage.name}.").partition("=")
         put(field.split("."), parse_value(text, f"--set {override}"), f"--set {override}")
@@ -140,7 +140,7 @@ def _metavar(field: FieldInfo) -> str:
     return (type_in_words(annotation) or "YAML").upper().removeprefix("A ").removeprefix("WHOLE ")
 
 
-def _value(annotation: Any, value: Any, origin: str) -> Any:
+def setting_value(annotation: Any, value: Any, origin: str) -> Any:
     """An option's text as the value that the recipe would hold."""
     from bactrian.recipe.document import parse_value
 
@@ -152,7 +152,7 @@ def _value(annotation: Any, value: Any, origin: str) -> Any:
         if len(value) == 1 and value[0].lstrip().startswith(("[", "{")):
             return parse_value(value[0], origin)
         element = next(iter(typing.get_args(annotation)), str)
-        return [_value(element, part.strip(), origin) for text in value for part in text.split(",")]
+        return [setting_value(element, part.strip(), origin) for text in value for part in text.split(",")]
     if typing.get_origin(annotation) is dict and "=" in value and not value.lstrip().startswith("{"):
         return _pairs(typing.get_args(annotation)[1], value, origin)
     return value if _takes_text(annotation) else parse_value(value, origin)
@@ -167,7 +167,7 @@ def _pairs(element: Any, text: str, origin: str) -> dict[str, Any]:
     pairs = [part.partition("=") for part in text.split(",")]
     if any(not equals for _, equals, _ in pairs):
         raise BactrianError(f"{origin}: expected name=value,name=value, or {{name: value}} where a value has a comma")
-    return {name.strip(): _value(element, value.strip(), origin) for name, _, value in pairs}
+    return {name.strip(): setting_value(element, value.strip(), origin) for name, _, value in pairs}
 
 
 def _takes_text(annotation: Any) -> bool:

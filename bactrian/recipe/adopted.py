@@ -125,7 +125,7 @@ class _Adopter:
         settings |= {"keep": ["label"]} if "feedback" in needs else {}
         path = find_path(value, self.folder)
         if path is None:
-            self._licence(value, place, bool(how.get("license")), None)
+            self._licence(value, place, _is_clear(how.get("license", "")), None)
             repository, _, revision = value.partition("@")
             place_of = {"hub": repository, **({"revision": revision} if revision else {})}
             return self._new(repository.rpartition("/")[2], {"stage": "source", **place_of, **settings}, needs)
@@ -167,7 +167,7 @@ class _Adopter:
         read = _typed(settings)
         if read is None or read.data in self.steps:
             return
-        stated = "unclear" not in Licence.of("", read.license).marks
+        stated = _is_clear(read.license)
         if read.data is None:
             self._licence(str(read.hub), ("steps", name, "hub"), stated, None)
         elif problem_with(read.data, Kind.DATA, self.folder, self.steps) is None:
@@ -228,6 +228,10 @@ def _same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
+def _is_clear(licence: str) -> bool:
+    return "unclear" not in Licence.of("", licence).marks
+
+
 def _typed(settings: Any) -> DataSource | None:
     """The settings of a `source`, if they are in order: what is wrong with them is said elsewhere."""
     try:
@@ -241,7 +245,7 @@ def _typed(settings: Any) -> DataSource | None:
 def _adoption(read: DataSource) -> Adoption:
     return Adoption(
         source=str(read.data or read.hub),
-        license="" if "unclear" in Licence.of("", read.license).marks else read.license,
+        license=read.license if _is_clear(read.license) else "",
         layout=read.layout,
         columns=read.columns,
         keep=tuple(read.keep),

@@ -1,5 +1,6 @@
 """The JSON schema of recipes, made from the settings of the stages: editors complete and check with it as one types."""
 
+import json
 from typing import Any
 
 from pydantic import BaseModel
@@ -62,6 +63,11 @@ def _or_several(described: dict[str, Any]) -> dict[str, Any]:
     rest = {name: value for name, value in described.items() if name not in ("type", "anyOf")}
     one = described.get("anyOf", [{"type": "string"}])
     return {"anyOf": [*one, {"type": "array", "items": {"type": "string"}, "minItems": 1}], **rest}
+
+
+def schema_text() -> str:
+    """The schema as it is written to a file; recipes/recipe.schema.json is this."""
+    return json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 class _Plain(GenerateJsonSchema):

@@ -89,6 +89,8 @@ def adopt(scanned: Iterable[Scanned], how: Adoption, account: Account) -> Iterat
             continue
         try:
             given = {**found, **_renamed(found, how.columns)} if how.columns else found
+            if how.verifier and "ground_truth" in given and "messages" in given:
+                given = {"dataset": how.verifier, **given}
             last = _layout_of(given, how, last)
             account.last = last.name
             row, mended = _adapted(given, last, how)

@@ -88,7 +88,7 @@ def made_needs(rows: Sequence[Scanned], how: Adoption) -> set[RowNeed]:
 
 def fits(row: Row, needs: Collection[RowNeed]) -> bool:
     """Whether a row can be used as it is."""
-    return any(_complaint(row, need, "") is None for need in needs)
+    return any(_complaint(row, need, "") is None and need in needs_met(row) for need in needs)
 
 
 def is_licensed(row: Row) -> bool:
@@ -104,12 +104,12 @@ def one_by_one(rows: Sequence[Scanned], how: Adoption, account: Account) -> Iter
 
 
 def _complaint(row: Row, need: RowNeed, where: str) -> str | None:
-    """What is wrong with a row as it is; None if nothing is."""
+    """What is wrong with the form of a row as it is; None if nothing is."""
     try:
-        checked = validate_row(row, kind_for(need), where)
+        validate_row(row, kind_for(need), where)
     except BactrianError as error:
         return str(error)
-    return None if need in needs_met(checked) else f"{where}: found no {'label' if need == 'feedback' else 'solution'}"
+    return None
 
 
 def _usable(adopted: Sequence[Row | Fault], needs: Collection[RowNeed]) -> int:
@@ -138,8 +138,9 @@ def _misfit(
     wanted = f"{expected(needs)}{advice(row, met, needs, how)}"
     if isinstance(became, Fault):
         for need in needs:  # a row of ours, but for one thing: then that is what to say
-            if _OWN[need] <= row.keys() and (said := _complaint(row, need, where)):
-                return "", said
+            there = len(_OWN[need] & row.keys())
+            if there and there >= len(_OWN[need]) - 1 and (said := _complaint(row, need, where)):
+                return "", said + advice(row, met, needs, how)
         detail = f" ({became.detail})" if became.detail and became.reason != "no known layout" else ""
         return f"{where}: {became.reason}{detail}, {described(row)}", wanted
     kind = next((need for need in ("pair", "text", "problem") if need in met), "conversation")

@@ -74,13 +74,12 @@ def scan(file: Path, text_rows: TextRows = "line") -> Iterator[Scanned]:
 
 def scan_first(file: Path, count: int, text_rows: TextRows = "line") -> list[Scanned]:
     """The first values of `scan`; of a `.json` too large to be held, from what its beginning holds."""
-    if _reader(file.name) is _json and file.is_file() and file.stat().st_size > _BEGINNING:
-        return _beginning(file, count)
-    return list(islice(scan(file, text_rows), count))
+    large = _reader(file.name) is _json and file.is_file() and file.stat().st_size > _BEGINNING
+    return (_beginning(file, count) if large else []) or list(islice(scan(file, text_rows), count))
 
 
 def _beginning(file: Path, count: int) -> list[Scanned]:
-    """Rows of the first bytes of a JSON list; none where they do not begin like one, as the whole may still be fine."""
+    """Rows of the first bytes of a JSON list; none where they do not begin like one."""
     with _opened(file) as stream:
         text = stream.read(_BEGINNING).decode("utf-8-sig", "ignore").lstrip()
     found: list[Scanned] = []
