@@ -46,8 +46,13 @@ def check_device(hardware: Hardware) -> None:
         raise BactrianError('hardware, field "device": found "cuda", and no GPU that torch can use; expected "cpu"')
 
 
-def warn_of_licences(recipe: Recipe) -> None:
-    """Say once which data of a recipe do not state on what terms they are given."""
+def say_what_is_adopted(recipe: Recipe) -> None:
+    """Say how files of others are read, and once which data do not state on what terms they are given."""
+    from bactrian.stages.data.source import DataSource
+
+    for step in recipe.steps:
+        if step.implicit and isinstance(step.stage, DataSource) and step.stage.verifier:
+            say(f"{step.name}: its answers are checked by the verifier {step.stage.verifier} (verifier: … for another)")
     if recipe.unlicensed:
         names = ", ".join(recipe.unlicensed)
         say(

@@ -7,7 +7,7 @@ from bactrian.recipe.recipe import Recipe
 from bactrian.run.keys import tasks
 from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
-from bactrian.run.prepare import warn_of_licences
+from bactrian.run.prepare import say_what_is_adopted
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.manifest import Kind
 
@@ -52,7 +52,7 @@ def run(
     todo = tasks(recipe, hardware)
     if any(task.step.stage.makes is Kind.RESULTS for task in todo):
         Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten
-    warn_of_licences(recipe)
+    say_what_is_adopted(recipe)
     log = RunLog(recipe, todo, store, command)
     for task in todo:
         name = task.step.name
