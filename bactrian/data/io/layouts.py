@@ -88,7 +88,7 @@ def _messages(row: Row) -> Adapted:
 
 def _feedback(row: Row) -> Adapted:
     """Unpaired feedback (KTO): a conversation, and whether its last answer was found good."""
-    label = _LABELS.get(row["label"] if isinstance(row["label"], str | int) else "")
+    label = row["label"] if isinstance(row["label"], bool) else _LABELS.get(str(row["label"]).lower())
     if label is None:
         raise TurnMisfit("'label' is neither true nor false", repr(row["label"])[:60])
     adapted, mended = _messages(row) if "messages" in row else _prompted(row)
@@ -237,11 +237,8 @@ def _truth(value: Any) -> Any:
 
 
 _TWO = ("user", "assistant")
-_LABELS: dict[str | int, bool] = {
-    **dict.fromkeys((True, "true", "True", "TRUE", "1", "good"), True),
-    **dict.fromkeys((False, "false", "False", "FALSE", "0", "bad"), False),
-}
-"""Of feedback; in a CSV they are text."""
+_LABELS = {"true": True, "false": False}
+"""Of feedback in a CSV, where all is text."""
 
 
 _prompted = _two_columns(("prompt", "completion"), ("prompt", "response"), ("inputs", "targets"))
