@@ -58,7 +58,7 @@ def expected(needs: Collection[RowNeed]) -> str:
 
 def described(row: Row) -> str:
     """The columns of a row, with the beginning of each value."""
-    shown = [f"{_short(name, plain=True)}: {_short(value)}" for name, value in list(row.items())[:SHOWN]]
+    shown = [f"{_short(name)[1:-1]}: {_short(value)}" for name, value in list(row.items())[:SHOWN]]
     more = f", and {len(row) - SHOWN} more" if len(row) > SHOWN else ""
     return f"{{{', '.join(shown)}{more}}}" if row else "no columns"
 
@@ -82,8 +82,8 @@ def _advised(row: Row, met: Collection[RowNeed], needs: Collection[RowNeed], how
         yield f"or learn from the chosen answers alone: {spelled({'layout': layout, 'columns': {column: 'chosen'}})}"
     elif not met and not how.columns:
         need = next(need for need in _NAMES if need in needs or (need == "conversation" and "worked" in needs))
-        if columns := guessed(row, _NAMES[need]):
-            yield f"name the columns: {spelled({'columns': columns})}"
+        columns = guessed(row, _NAMES[need]) or dict.fromkeys(_NAMES[need], "THEIRS")
+        yield f"name the columns: {spelled({'columns': columns})}"
 
 
 def spelled(settings: Mapping[str, str | Mapping[str, str]]) -> str:
@@ -106,7 +106,11 @@ def spelled(settings: Mapping[str, str | Mapping[str, str]]) -> str:
 
 
 def guessed(row: Row, names: Collection[str]) -> dict[str, str]:
-    """Which columns of a row may be meant by a layout's names; empty where there are too few."""
+    """Which columns of a row may be meant by a layout's names; empty where that cannot be told.
+
+    What asks and what answers may have any name: then the first column and the second are meant. Which of two answers
+    is the better one only a name can say.
+    """
     texts = [name for name, value in row.items() if isinstance(value, str) and name not in ("id", "source", "license")]
     left, found = list(row) if "label" in names else texts, dict[str, str]()
     for name in names:
@@ -116,15 +120,15 @@ def guessed(row: Row, names: Collection[str]) -> dict[str, str]:
             found[name] = like[0]
             left = [column for column in left if column != like[0]]
     for name in names:
-        if name not in found and left:
+        if name not in found and left and name not in ("chosen", "rejected", "label"):
             found[name] = left.pop(0)
     return {name: found[name] for name in names} if len(found) == len(names) else {}
 
 
-def _short(value: object, plain: bool = False) -> str:
+def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     cut = text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
-    return json.dumps(cut, ensure_ascii=False) if isinstance(value, str) and not plain else cut
+    return json.dumps(cut, ensure_ascii=False) if isinstance(value, str) else cut
 
 
 def _yaml(text: str) -> str:

@@ -1,6 +1,7 @@
 """What the first rows of a file are, told before anything is loaded: fit as they are, once adopted, or not at all."""
 
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from bactrian.data.io.advice import advice, described, expected, spelled
 from bactrian.data.io.answer_kind import verifier_for
 from bactrian.data.io.files import data_files
 from bactrian.data.io.formats import Fault, Scanned, TextRows, scan_first
+from bactrian.data.io.layouts import LAYOUTS
 from bactrian.data.io.needs import RowNeed, kind_for, needs_met
 from bactrian.data.io.rows import Row, licence_of, validate_row
 from bactrian.errors import BactrianError
@@ -65,7 +67,7 @@ def examine(
     account, verifier = Account(), ""
     adopted = list(one_by_one(rows, how, account))
     if "problem" in needs and not how.verifier and not _usable(adopted, needs):
-        verifier = verifier_for(account.layouts, adopted)
+        verifier = verifier_for(account.layouts, rows, adopted, how.columns.get("answer", "answer"))
         if verifier:
             adopted = list(one_by_one(rows, replace(how, verifier=verifier), Account()))
     usable, most = _usable(adopted, needs), bad_limit if len(rows) < FIRST else max(bad_limit, 0.3)
@@ -138,10 +140,13 @@ def _misfit(
     wanted = f"{expected(needs)}{advice(row, met, needs, how)}"
     if isinstance(became, Fault):
         for need in needs:  # a row of ours, but for one thing: then that is what to say
-            there = len(_OWN[need] & row.keys())
-            if there and there >= len(_OWN[need]) - 1 and (said := _complaint(row, need, where)):
+            missing = len(_OWN[need] - row.keys())
+            if missing <= (len(_OWN[need]) > 2) and (said := _complaint(row, need, where)):
                 return "", said + advice(row, met, needs, how)
         detail = f" ({became.detail})" if became.detail and became.reason != "no known layout" else ""
+        looks = re.match(r"looks like layout (\w+)", became.reason)
+        if looks and LAYOUTS[looks[1]].kind in {kind_for(need) for need in needs}:
+            wanted += f"\n  or take it as what it looks like: {spelled({'layout': looks[1]})}"
         return f"{where}: {became.reason}{detail}, {described(row)}", wanted
     kind = next((need for need in ("pair", "text", "problem") if need in met), "conversation")
     return f"{where}: a {kind} row, {described(row)}", wanted
