@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import misfits
 from bactrian.recipe.document import Document, Place
+from bactrian.recipe.foreign.known import here
 
 
 @dataclass
@@ -43,5 +44,7 @@ def validated(record: type[Record], data: object, place: Place, problems: Proble
         return record.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         for misfit in misfits(error, record, data):
-            problems.add((*place, *misfit.path), misfit.found, misfit.expected, misfit.missing)
+            there = here(str(misfit.path[-1]), record.model_fields) if misfit.unknown else None
+            expected = f"{there}, as it is here" if there else misfit.expected
+            problems.add((*place, *misfit.path), misfit.found, expected, misfit.missing)
         return None
