@@ -116,7 +116,7 @@ class _Adopter:
         if value in self.steps:
             met = self._met(value)
             if met is not None and not met & set(needs):
-                found = f'"{value}", a step that makes {" or ".join(sorted(met)) or "no usable"} rows'
+                found = f'"{value}", a step that makes {" or ".join(sorted(met))} rows'
                 self.problems.add(place, found, " or ".join(needs) + " rows")
             return value
         if problem_with(value, Kind.DATA, self.folder, self.steps) is not None:
@@ -181,10 +181,9 @@ class _Adopter:
         stage = self._stage(settings)
         if stage is DataSource:
             read = _typed(settings)
-            path = None if read is None or read.data is None else self._file(read.data)
-            return (
-                None if read is None or path is None else made_needs(first_rows(path, read.text_rows), _adoption(read))
-            )
+            if read is None or read.data is None or (path := self._file(read.data)) is None:
+                return None
+            return made_needs(first_rows(path, read.text_rows), _adoption(read)) or None
         if stage is None or not stage.passes_rows:
             return None
         met: set[RowNeed] = set()

@@ -53,6 +53,8 @@ _SYNONYMS: dict[str, str] = {
 
 def expected(needs: Collection[RowNeed]) -> str:
     """What would have been taken, in words."""
+    if _WORDS.keys() <= set(needs):
+        return "rows in a layout that is known (docs/data.md lists them)"
     return " or ".join(words for need, words in _WORDS.items() if need in needs)
 
 
@@ -81,7 +83,7 @@ def _advised(row: Row, met: Collection[RowNeed], needs: Collection[RowNeed], how
         layout, column = ("messages", "messages") if isinstance(chosen, list) else ("prompt_completion", "response")
         yield f"or learn from the chosen answers alone: {spelled({'layout': layout, 'columns': {column: 'chosen'}})}"
     elif not met and not how.columns:
-        need = next(need for need in _NAMES if need in needs or (need == "conversation" and "worked" in needs))
+        need = "conversation" if "conversation" in needs else next(need for need in _NAMES if need in needs)
         columns = guessed(row, _NAMES[need]) or dict.fromkeys(_NAMES[need], "THEIRS")
         yield f"name the columns: {spelled({'columns': columns})}"
 
