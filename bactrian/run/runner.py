@@ -7,8 +7,18 @@ from bactrian.recipe.recipe import Recipe
 from bactrian.run.keys import tasks
 from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
+from bactrian.run.prepare import say_what_is_adopted
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.manifest import Kind
+
+
+def _adopting(recipe: Recipe, name: str) -> set[str]:
+    """The steps of the recipe's own that adopt what a step reads: they are part of it."""
+    found = {name}
+    for step in reversed(recipe.steps):
+        if step.name in found:
+            found |= {read for read in step.reads if recipe.step(read).implicit}
+    return found - {name}
 
 
 def run(
@@ -35,16 +45,18 @@ def run(
     for name in filter(None, (only, from_step)):
         recipe.step(name)
     again = set(names[names.index(from_step) :]) if from_step else set()
+    wanted = {only} | _adopting(recipe, only) if only else set(names)
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
     made: dict[str, Artifact] = {}
     todo = tasks(recipe, hardware)
     if any(task.step.stage.makes is Kind.RESULTS for task in todo):
         Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten
+    say_what_is_adopted(recipe)
     log = RunLog(recipe, todo, store, command)
     for task in todo:
         name = task.step.name
-        if only not in (None, name):
+        if name not in wanted:
             if (artifact := as_it_is(task, store, wanting=recipe.step(only or name))) is None:
                 continue
             status = "reused"

@@ -87,12 +87,12 @@ def _messages(row: Row) -> Adapted:
 
 
 def _feedback(row: Row) -> Adapted:
-    """Unpaired feedback (KTO): what was found good is a conversation to learn from, the rest is not."""
-    if row["label"] is False:
-        raise TurnMisfit("labelled as a bad answer")
-    if row["label"] is not True:
+    """Unpaired feedback (KTO): a conversation, and whether its last answer was found good."""
+    label = row["label"] if isinstance(row["label"], bool) else _LABELS.get(str(row["label"]).lower())
+    if label is None:
         raise TurnMisfit("'label' is neither true nor false", repr(row["label"])[:60])
-    return _messages(row)
+    adapted, mended = _messages(row) if "messages" in row else _prompted(row)
+    return {**adapted, "label": label}, mended
 
 
 def _sharegpt(row: Row) -> Adapted:
@@ -237,8 +237,11 @@ def _truth(value: Any) -> Any:
 
 
 _TWO = ("user", "assistant")
+_LABELS = {"true": True, "false": False}
+"""Of feedback in a CSV, where all is text."""
 
 
+_prompted = _two_columns(("prompt", "completion"), ("prompt", "response"), ("inputs", "targets"))
 _CONTEXT = "context passage body document options choices cot rationale explanation"
 
 
@@ -262,7 +265,13 @@ LAYOUTS: dict[str, FileLayout] = {
     for layout in (
         _layout("problem", "problem", _problem, "messages ground_truth dataset", "solution settings"),
         _layout("pair", "pair", _pair, "chosen rejected", "prompt conversations question instruction input system"),
-        _layout("feedback", "conversation", _feedback, "messages label", "system"),
+        _layout(
+            "feedback",
+            "conversation",
+            _feedback,
+            "messages label|prompt completion label|prompt response label",
+            "system",
+        ),
         _layout("messages", "conversation", _messages, "messages", "system"),
         _layout("sharegpt", "conversation", _sharegpt, "conversations", "system"),
         _layout("alpaca", "conversation", _alpaca, "instruction output", "input system history"),
@@ -270,7 +279,7 @@ LAYOUTS: dict[str, FileLayout] = {
         _layout(
             "prompt_completion",
             "conversation",
-            _two_columns(("prompt", "completion"), ("prompt", "response"), ("inputs", "targets")),
+            _prompted,
             "prompt completion|prompt response|inputs targets",
             "system reasoning",
             doubts=_CONTEXT,
