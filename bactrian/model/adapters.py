@@ -24,13 +24,22 @@ HEAD = "score"  # what transformers calls the scalar head of a …ForSequenceCla
 PREFIX = "base_model.model."  # what peft puts before the names of a network that it wraps
 
 
-def add_adapters(network: Any, base: str, rank: int, alpha: float, targets: Sequence[str] = (), seed: int = 0) -> None:
+def add_adapters(
+    network: Any,
+    base: str,
+    rank: int,
+    alpha: float,
+    targets: Sequence[str] = (),
+    seed: int = 0,
+    revision: str | None = None,
+) -> None:
     """Freeze the network and put a trainable B·A beside each target; B starts at 0, so nothing changes yet.
 
     The scalar head of a reward model is new: it stays trainable, and is saved with the adapters.
 
     Args:
-        base: what adapter_config.json will name as the model that they belong to.
+        base: what adapter_config.json will name as the model that they belong to: a folder or a Hub id.
+        revision: of the Hub id.
         rank, alpha: W becomes W + (alpha / rank)·B·A.
         targets: names of linear layers; by default all but the output's.
         seed: of A's start.
@@ -51,6 +60,7 @@ def add_adapters(network: Any, base: str, rank: int, alpha: float, targets: Sequ
         target_modules=list(targets) or there,
         task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
         base_model_name_or_path=base,
+        revision=revision,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
