@@ -216,7 +216,8 @@ def _decontamination(facts: ModelFacts) -> str:
     records = facts.made.decontamination
     if not records:
         return "Nothing is recorded of the data that it was trained on."
-    return "\n".join(f"- {md(record)}" for record in records)
+    named = (record.model_copy(update={"data": _shown(record.data)}) for record in records)
+    return "\n".join(f"- {md(record)}" for record in named)
 
 
 def _making(facts: ModelFacts) -> str:
