@@ -14,6 +14,7 @@ import click
 
 from bactrian import __version__
 from bactrian.cli.eval_command import eval_command
+from bactrian.cli.export_command import export_command, push_command
 from bactrian.cli.options import store_option
 from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
@@ -93,7 +94,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 SECTIONS = {
     "Recipes": ("run", "plan", "rehearse", "show", "report", "recipes", "convert", "schema"),
-    "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger"),
+    "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger", "export", "push"),
     "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
 }
 ROOMS = {
@@ -307,7 +308,7 @@ commands.add_command(verify_commands)
 commands.add_command(think)
 for _command in (recipes_command, schema_command, convert_command, doctor_command):
     commands.add_command(_command)
-for _command in (compare_command, scores_command, power_command, ledger_command):
+for _command in (compare_command, scores_command, power_command, ledger_command, export_command, push_command):
     commands.add_command(_command)
 
 
