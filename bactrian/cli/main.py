@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from bactrian import __version__
+from bactrian.cli.board_command import board_command
 from bactrian.cli.eval_command import eval_command
 from bactrian.cli.export_command import export_command, push_command
 from bactrian.cli.options import store_option
@@ -35,7 +36,7 @@ _QUIET = {
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
-    *("plan", "show", "report", "recipes", "convert", "schema"),
+    *("plan", "show", "report", "board", "recipes", "convert", "schema"),
     *("data", "sandbox", "verify", "compare", "scores", "power", "ledger"),
 )
 
@@ -93,7 +94,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 SECTIONS = {
-    "Recipes": ("run", "plan", "rehearse", "show", "report", "recipes", "convert", "schema"),
+    "Recipes": ("run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
     "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger", "export", "push"),
     "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
 }
@@ -306,7 +307,7 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(think)
-for _command in (recipes_command, schema_command, convert_command, doctor_command):
+for _command in (board_command, recipes_command, schema_command, convert_command, doctor_command):
     commands.add_command(_command)
 for _command in (compare_command, scores_command, power_command, ledger_command, export_command, push_command):
     commands.add_command(_command)
