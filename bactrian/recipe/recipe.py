@@ -21,6 +21,7 @@ from bactrian.recipe.document import Document, Place, override, read
 from bactrian.recipe.groups import regrouped
 from bactrian.recipe.references import problem_with, with_article
 from bactrian.recipe.shipped import find_recipe
+from bactrian.report.track.trackers import TrackerName
 from bactrian.stages import MOVED, all_stages
 from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.store.hardware import HardwareSettings
@@ -60,6 +61,7 @@ class Recipe:
     text: str = ""
     path: Path | None = None
     compute: Compute | None = None
+    track: tuple[TrackerName, ...] = ()  # told what happens; shapes nothing
 
     def step(self, name: str) -> Step:
         """The step of this name.
@@ -86,6 +88,11 @@ class Header(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
     hardware: HardwareSettings = HardwareSettings()
     compute: Compute | None = None
+    track: TrackerName | list[TrackerName] = Field([], description="experiment trackers that are told of each step")
+
+    @property
+    def trackers(self) -> tuple[TrackerName, ...]:
+        return (self.track,) if isinstance(self.track, str) else tuple(self.track)
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -142,7 +149,9 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     if problems.lines:
         raise problems.error()
     steps = tuple(Step(name, stages[name], _seed(stages[name], header.seed), reads[name]) for name in order)
-    return Recipe(header.name, steps, header.hardware, header.seed, folder, document.text, path, header.compute)
+    return Recipe(
+        header.name, steps, header.hardware, header.seed, folder, document.text, path, header.compute, header.trackers
+    )
 
 
 @dataclass

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +16,11 @@ from typing import Self
 
 from bactrian.errors import BactrianError
 from bactrian.progress import say
+from bactrian.recipe.references import ExternalSource
 from bactrian.report.track.forward import FLUSH_SECONDS, Order
 from bactrian.report.track.trackers import BACKENDS
 from bactrian.run.keys import KeyedStep
-from bactrian.store.artifact import Store
+from bactrian.store.artifact import Input, Store
 from bactrian.store.hardware import Hardware, machine
 
 WAIT_AFTER_FAILURE = 5.0
@@ -58,7 +59,7 @@ class Trackers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._close(FLUSH_SECONDS if error is None else WAIT_AFTER_FAILURE, leave=error is not None)
 
-    def follow(self, task: KeyedStep, hardware: Hardware) -> None:
+    def follow(self, task: KeyedStep, hardware: Hardware, inputs: Mapping[str, Input | ExternalSource]) -> None:
         """Tell the trackers of a step that is about to be made."""
         if not self.names:
             return
@@ -70,8 +71,7 @@ class Trackers:
             "key": task.key,
             "settings": step.stage.model_dump(mode="json", exclude={"seed"}),
             "seed": step.seed,
-            "inputs": {ref: source.content_hash for ref, source in task.sources.items()}
-            | {name: f"step {name}" for name in step.reads},
+            "inputs": {ref: item.key or item.content_hash for ref, item in inputs.items()},
             "hardware": {**machine(), **asdict(hardware)},
         }
         folder = self.store.folder(step.stage.name, task.key).resolve()
@@ -127,4 +127,3 @@ class Trackers:
             else:
                 if status not in (0, SAID_SO):
                     say(f"warning: tracker {name} ended with status {status}; what it has may not be all")
-

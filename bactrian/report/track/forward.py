@@ -1,4 +1,4 @@
-"""A process that tells one tracker what happens in the steps of a run: python -m bactrian.report.track.forward NAME LOG.
+"""A process that tells one tracker what happens in a run: `python -m bactrian.report.track.forward NAME LOG`.
 
 It reads paths of orders (`Order`) from its standard input, a line each, follows one step after the other, and ends when
 the input does, be it because the run is over or because its process was killed. Training does not wait for it, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ class WandbTracker:
 
     def open(self, run: TrackedRun) -> int | None:
         offline = os.environ.get("WANDB_MODE") in ("offline", "dryrun")
+        if offline and run.resumed:
+            time.sleep(1.1)  # its folder is named by the second: another of the same name would take its place
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or run.project,
             id=run.id,

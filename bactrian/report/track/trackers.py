@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from bactrian.report.track.tables import Row
 
+TrackerName = Literal["trackio", "wandb", "tensorboard", "mlflow"]
 Status = Literal["finished", "failed"]
 TEXT_LIMIT = 4000
 """Characters of a text in a tracker's table."""
