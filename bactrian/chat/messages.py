@@ -107,7 +107,8 @@ def _message(message: Any, where: str) -> Message:
         _assistant(message, where)
     elif message.keys() & {"reasoning_content", "tool_calls"} or message.get("weight", 0) != 0:
         raise BactrianError(
-            f"{where}: a {role} turn is not trained, has no reasoning and calls no tools; expected role and content only"
+            f"{where}: a {role} turn is not trained, has no reasoning and calls no tools; expected role and content "
+            "only"
         )
     if "name" in message and (role != "tool" or not isinstance(message["name"], str)):
         raise BactrianError(

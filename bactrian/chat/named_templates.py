@@ -4,8 +4,8 @@ A model trained with one of them carries the same text in its `chat_template.jin
 model renders the same prompts. None of them writes the beginning-of-sequence token: `ChatTemplate.load` adds it where
 the tokenizer uses one.
 
-Tools are written as the models of Nous (Hermes) and Qwen were taught, which servers read: schemas between <tools> in the
-system turn, each call as JSON between <tool_call> in the assistant's, what it gives between <tool_response> in a user's.
+Tools are written as the Hermes and Qwen models were taught, which servers read: schemas between <tools> in the system
+turn, each call as JSON between <tool_call> in the assistant's, what it gives between <tool_response> in a user's.
 """
 
 # Put before a template's text. Jinja drops the line break after a comment or block: the template has its own line.
@@ -33,7 +33,8 @@ _TOOLS = (
     '<tool_call>\n{"name": "…", "arguments": {…}}\n</tool_call>\' }}'
 )
 _CALLS = (
-    "{% for c in m.tool_calls or [] %}{% set f = c.function or c %}{% if m.content or not loop.first %}{{ '\n' }}{% endif %}"
+    "{% for c in m.tool_calls or [] %}{% set f = c.function or c %}"
+    "{% if m.content or not loop.first %}{{ '\n' }}{% endif %}"
     "{{ '<tool_call>\n{\"name\": ' + f.name | tojson + ', \"arguments\": ' }}"
     "{{ (f.arguments if f.arguments is string else f.arguments | tojson) + '}\n</tool_call>' }}{% endfor %}"
 )

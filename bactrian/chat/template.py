@@ -198,7 +198,8 @@ class ChatTemplate:
         """How the template trims what a role says: not, at both ends, or at one; what a tool gives may become JSON."""
         quoted = '{"a": "%s\t"}' if role == "tool" else "%s"
         awkward = [
-            cast(Message, {**m, "content": f" \n {quoted % m['content']} \n "}) if m["role"] == role else m for m in probe
+            cast(Message, {**m, "content": f" \n {quoted % m['content']} \n "}) if m["role"] == role else m
+            for m in probe
         ]
         problem: BactrianError | None = None
         for trim in (str, str.strip, str.lstrip, str.rstrip, *([_quoted] if role == "tool" else [])):

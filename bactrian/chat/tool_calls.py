@@ -95,13 +95,13 @@ def schemas(tools: str | list[Any] | None) -> list[Any] | None:
     return (json.loads(tools) if isinstance(tools, str) else tools) or None
 
 
-def map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """A value of JSON with every text in it, keys too, put through `change`."""
+def map_strings(value: Any, change: Callable[[str], str], keys: bool = True) -> Any:
+    """A value of JSON with every text in it put through `change`, those that are keys only with `keys`."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {change(key): map_strings(inner, change) for key, inner in value.items()}
-    return [map_strings(inner, change) for inner in value] if isinstance(value, list) else value
+        return {change(key) if keys else key: map_strings(inner, change, keys) for key, inner in value.items()}
+    return [map_strings(inner, change, keys) for inner in value] if isinstance(value, list) else value
 
 
 def _for_template(call: Mapping[str, Any], id: str) -> dict[str, Any]:

@@ -102,7 +102,9 @@ PARALLEL = [
     said("Sure."),
 ]
 
-HOSTILE = st.sampled_from([*SPECIAL, "<tool_call>", "</tool_response>", '"', "\\", "\n", "{{ x }}", "turn2content", "é"])
+HOSTILE = st.sampled_from(
+    [*SPECIAL, "<tool_call>", "</tool_response>", '"', "\\", "\n", "{{ x }}", "turn2content", "é"]
+)
 TEXTS = st.lists(st.text(max_size=5) | HOSTILE, max_size=4).map("".join)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | TEXTS,
@@ -210,7 +212,7 @@ def test_by_hand() -> None:
         "It is grey.</s>",
     ]
     llama = decode(render(TALK, template("llama"), tools=TOOLS).ids)
-    assert r'ipython' + "\n\n" + r'"{\"sky\": \"grey\"}"<|im_end|>' in llama and "Today Date: 01 Jan 2025" in llama
+    assert r"ipython" + "\n\n" + r'"{\"sky\": \"grey\"}"<|im_end|>' in llama and "Today Date: 01 Jan 2025" in llama
 
 
 def test_reasoning_stands_before_a_call() -> None:
@@ -260,7 +262,7 @@ def test_a_template_without_a_place_for_tools_says_so_and_which_has_one(jinja: s
 
 
 def test_what_a_template_refuses_of_one_row_is_said_of_that_row() -> None:
-    with pytest.raises(BactrianError, match="row 3: chat template 'jinja': .*one call at a time"):
+    with pytest.raises(BactrianError, match=r"row 3: chat template 'jinja': .*one call at a time"):
         render(PARALLEL, template("llama"), "row 3")
     with pytest.raises(BactrianError, match="row 4: chat template 'jinja': it leaves out the content of turn 2"):
         render([user("a"), said("I look.", CALL)], template("llama"), "row 4")
@@ -286,7 +288,10 @@ BAD: list[tuple[list[Any], str]] = [
     ([user("a"), said("b"), result("x"), said("c")], "message 3: found a turn of 'tool', expected 'user'"),
     ([user("a"), said("", CALL), user("b"), said("c")], "message 3: found a turn of 'user', expected 'tool'"),
     ([user("a"), said("", CALL), said("c")], "message 3: found a turn of 'assistant', expected 'tool'"),
-    ([user("a"), said("", CALL), result("x"), result("y"), said("c")], "message 4: found a turn of 'tool', expected 'a"),
+    (
+        [user("a"), said("", CALL), result("x"), result("y"), said("c")],
+        "message 4: found a turn of 'tool', expected 'a",
+    ),
     ([user("a"), said("", CALL), result("x"), user("b")], "message 4: found a turn of 'user', expected 'assistant'"),
     ([result("x"), user("a"), said("b")], "message 1: found a turn of 'tool', expected 'user'"),
     ([{**user("a"), "tool_calls": said("", CALL)["tool_calls"]}, said("b")], "calls no tools"),

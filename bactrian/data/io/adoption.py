@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from bactrian.data.io.formats import Fault, Scanned
 from bactrian.data.io.layouts import LAYOUTS, FileLayout, as_problem, detect
+from bactrian.data.io.misfit import TurnMisfit
 from bactrian.data.io.rows import Row, RowKind, drop_nulls, licence_of
 from bactrian.data.io.tally import Cases, Tally
-from bactrian.data.io.turns import TurnMisfit
 from bactrian.errors import BactrianError
 
 DECIDING = 1000
@@ -179,7 +179,8 @@ def _adapted(row: Row, layout: FileLayout, how: Adoption) -> tuple[Row, list[str
     if layout.kind == "problem" and how.verifier:
         adapted["dataset"] = how.verifier
     if layout.kind == "conversation":
-        adapted = as_problem(adapted, how.verifier) if how.verifier else {"messages": adapted["messages"]}
+        kept = {name: adapted[name] for name in ("messages", "tools") if name in adapted}
+        adapted = as_problem(adapted, how.verifier) if how.verifier else kept
     return adapted | {name: _kept(row[name], name) for name in how.keep if name in row and name not in adapted}, mended
 
 

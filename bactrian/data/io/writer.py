@@ -24,10 +24,18 @@ GROUP_ROWS = 8192
 GROUP_BYTES = 32 * 2**20
 """A row group is written when it has so many rows, or about so many bytes of text."""
 
-_TEXT = ("id", "text", "ground_truth", "dataset", "solution", "source", "license")
+_TEXT = ("id", "tools", "text", "ground_truth", "dataset", "solution", "source", "license")
 _MESSAGES = ("messages", "prompt", "chosen", "rejected")
-_ORDER = ("id", *_MESSAGES, "text", "ground_truth", "dataset", "solution", "source", "license")
-_MESSAGE_TYPES = {"role": pa.string(), "content": pa.string(), "reasoning_content": pa.string(), "weight": pa.float64()}
+_ORDER = ("id", *_MESSAGES, "tools", "text", "ground_truth", "dataset", "solution", "source", "license")
+_TOOL_CALLS = pa.list_(pa.struct([("name", pa.string()), ("arguments", pa.string())]))
+_MESSAGE_TYPES = {
+    "role": pa.string(),
+    "content": pa.string(),
+    "reasoning_content": pa.string(),
+    "weight": pa.float64(),
+    "tool_calls": _TOOL_CALLS,
+    "name": pa.string(),
+}
 Types = dict[str, pa.DataType]
 
 
