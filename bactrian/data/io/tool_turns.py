@@ -31,18 +31,18 @@ def with_tools(turns: Turns, column: Any) -> tuple[Turns, dict[str, str], list[s
     """
     turns, listed = _listed_in_prompt(turns)
     about = any(turn["role"] == "tool" or turn.get("tool_calls") or _is_response(turn) for turn in turns)
-    if not (column or listed or about):
-        return turns, {}, []
-    turns = _read(turns)
-    called = [call["name"] for turn in turns for call in turn.get("tool_calls", ())]
     mended = []
     try:
         tools = tools_of(column) if column else []
     except TurnMisfit:
-        if called:
+        if about:
             raise
         tools, mended = [], [NO_TOOLS]
     tools = tools or listed
+    if not (tools or about):
+        return turns, {}, mended
+    turns = _read(turns)
+    called = [call["name"] for turn in turns for call in turn.get("tool_calls", ())]
     names = {tool["function"]["name"] for tool in tools}
     if tools and (unlisted := next((name for name in called if name not in names), None)):
         raise TurnMisfit("a call of a tool that is not listed", shown(unlisted))

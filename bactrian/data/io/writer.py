@@ -36,6 +36,8 @@ _MESSAGE_TYPES = {
     "tool_calls": _TOOL_CALLS,
     "name": pa.string(),
 }
+_MESSAGE_ORDER = (*_MESSAGE_TYPES, "arguments")
+"""Of the fields of messages, and of those of the calls within them."""
 Types = dict[str, pa.DataType]
 
 
@@ -250,7 +252,7 @@ def _merge(a: pa.DataType, b: pa.DataType, name: str) -> pa.DataType:
     if _are(pa.types.is_struct, a, b):
         ours, theirs = ({} if pa.types.is_null(kind) else {f.name: f.type for f in kind} for kind in (a, b))
         both = {key: _merge(ours.get(key, pa.null()), theirs.get(key, pa.null()), name) for key in {**ours, **theirs}}
-        order = [key for key in _MESSAGE_TYPES if key in both] if name in _MESSAGES else sorted(both)
+        order = [key for key in _MESSAGE_ORDER if key in both] if name in _MESSAGES else sorted(both)
         return pa.struct([(key, both[key]) for key in order])
     if pa.types.is_null(a):
         return b

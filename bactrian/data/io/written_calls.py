@@ -22,7 +22,7 @@ LENIENT = 20_000
 """Characters of a text up to which it is read as what is nearly JSON."""
 _WORDS = {"True": "true", "False": "false", "None": "null"}
 _GAP = re.compile(r"[\s,;]*")
-_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|U000[0-9a-fA-F]{5}|.)", re.DOTALL)
 
 
 def calls_of(value: Any) -> list[Call]:
@@ -128,6 +128,8 @@ def _escape(match: re.Match[str]) -> str:
     code = match[1]
     if code[0] == "x" and len(code) == 3:
         return f"\\u00{code[1:]}"
+    if code[0] == "U" and len(code) == 9:
+        return json.dumps(chr(int(code[1:], 16)))[1:-1]
     return "'" if code == "'" else match[0]
 
 
