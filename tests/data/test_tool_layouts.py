@@ -123,8 +123,8 @@ def sharegpt(talk: Talk) -> dict[str, Any]:
 HERMES = (
     "You are a function calling AI model. You are provided with function signatures within <tools> </tools> XML tags. "
     "Don't make assumptions.\n<tools>\n{tools}\n</tools>\nFor each function call return a json object within "
-    "<tool_call> </tool_call> tags with the following schema:\n<tool_call>\n{{'arguments': <args-dict>, 'name': <function-name>}}\n"
-    "</tool_call>\n"
+    "<tool_call> </tool_call> tags with the following schema:\n<tool_call>\n"
+    "{{'arguments': <args-dict>, 'name': <function-name>}}\n</tool_call>\n"
 )
 QWEN = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function "
@@ -287,6 +287,11 @@ def test_xlam_glaive_and_built_in_tools() -> None:
     made, account = adopted(plain)
     assert made["messages"] == [{"role": "system", "content": "You are a helpful assistant."}, user("a"), said("b")]
     assert list(account.layouts) == ["glaive"] and "tools" not in made
+    chat = 'USER: a\n\n\nASSISTANT: <functioncall> {"name": "f", "arguments": \'{"q": "it\'s"}\'} <|endoftext|>\n\n\n'
+    made, _ = adopted(
+        {"system": "SYSTEM: Help.", "chat": chat + "FUNCTION RESPONSE: 1\n\n\nASSISTANT: b <|endoftext|>"}
+    )
+    assert made["messages"][2:] == [said("", call("f", q="it's")), result("1"), said("b")]
     search = said('<|python_tag|>brave_search.call(query="it\'s \\"so\\"", count=3)<|eom_id|>')
     made, _ = adopted({"messages": [user("a"), search, {"role": "ipython", "content": "x"}, said("b")]})
     assert made["messages"][1] == said("", call("brave_search", query='it\'s "so"', count=3))

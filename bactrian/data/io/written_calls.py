@@ -22,7 +22,7 @@ LENIENT = 20_000
 """Characters of a text up to which it is read as what is nearly JSON."""
 _WORDS = {"True": "true", "False": "false", "None": "null"}
 _GAP = re.compile(r"[\s,;]*")
-_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|U000[0-9a-fA-F]{5}|.)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
 def calls_of(value: Any) -> list[Call]:
