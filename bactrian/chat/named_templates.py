@@ -26,18 +26,20 @@ _THINK = (
 )
 
 
-_TOOLS = (
-    "{{ '# Tools\nThese tools are there, each as a JSON schema:\n<tools>\n' }}"
-    "{% for t in tools %}{{ t | tojson + '\n' }}{% endfor %}"
-    "{{ '</tools>\nTo call one, write its name and arguments as JSON:\n"
-    '<tool_call>\n{"name": "…", "arguments": {…}}\n</tool_call>\' }}'
+_BEFORE = "# Tools\nThese tools are there, each as a JSON schema:\n<tools>\n"
+_AFTER = (
+    "</tools>\nTo call one, write its name and arguments as JSON:\n"
+    '<tool_call>\n{"name": "...", "arguments": {...}}\n</tool_call>'
 )
+_TOOLS = f"{{{{ '{_BEFORE}' }}}}{{% for t in tools %}}{{{{ t | tojson + '\n' }}}}{{% endfor %}}{{{{ '{_AFTER}' }}}}"
 _CALLS = (
     "{% for c in m.tool_calls or [] %}{% set f = c.function or c %}"
     "{% if m.content or not loop.first %}{{ '\n' }}{% endif %}"
     "{{ '<tool_call>\n{\"name\": ' + f.name | tojson + ', \"arguments\": ' }}"
     "{{ (f.arguments if f.arguments is string else f.arguments | tojson) + '}\n</tool_call>' }}{% endfor %}"
 )
+TOOL_TEXT = f"{_BEFORE}{_AFTER}<tool_response></tool_response>"
+"""All that is written around tools, calls and what they give."""
 _RESPONSE = "{{ '<tool_response>\n' + m.content + '\n</tool_response>\n' }}"
 _FIRST_RESPONSE = "{% if loop.first or loop.previtem.role != 'tool' %}"
 _LAST_RESPONSE = "{% if loop.last or loop.nextitem.role != 'tool' %}"

@@ -1,7 +1,7 @@
 """Tool calls: as rows hold them, with JSON as text, and as the chat templates of transformers expect them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from bactrian.errors import BactrianError
@@ -64,9 +64,9 @@ def check_tools(tools: Any, where: str) -> frozenset[str]:
     return frozenset(tool["function"]["name"] for tool in listed)
 
 
-def called(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of all tools that are called, in order."""
-    return [call["name"] for message in messages for call in message.get("tool_calls") or ()]
+def calls_within(messages: Iterable[Mapping[str, Any]]) -> list[ToolCall]:
+    """All calls of tools, in order."""
+    return [call for message in messages for call in message.get("tool_calls") or ()]
 
 
 def for_template(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from bactrian.chat.tool_calls import calls_within
 from bactrian.data.io.adoption import Account, Adoption, adopt, kinds_among
 from bactrian.data.io.files import DATA_FILE, scan_rows
 from bactrian.data.io.formats import Fault, TextRows
 from bactrian.data.io.rows import complete_row, licence_of
 from bactrian.data.io.tally import ACCOUNT
+from bactrian.data.io.texts import call_text
 from bactrian.data.overlap.highlight import Piece, shared, shortened
 from bactrian.errors import BactrianError
 from bactrian.report.formatting import count, date, percent, shorten
@@ -188,7 +190,7 @@ def _row_view(row: Mapping[str, Any]) -> RowView:
     shown = ("messages", "prompt", "chosen", "rejected")
     spoken = [(name, turn) for name in shown if isinstance(row.get(name), list) for turn in row[name]]
     turns = [
-        Turn(turn["role"] if name == "messages" else f"{name} · {turn['role']}", shorten(turn["content"], LONGEST))
+        Turn(turn["role"] if name == "messages" else f"{name} · {turn['role']}", shorten(_said(turn), LONGEST))
         for name, turn in spoken
     ]
     rest = [
@@ -198,6 +200,11 @@ def _row_view(row: Mapping[str, Any]) -> RowView:
     ]
     turns += [Turn(key, shorten(value, LONGEST)) for key, value in rest if len(value) > 120 or key == "text"]
     return RowView(turns, [(key, value) for key, value in rest if len(value) <= 120 and key != "text"])
+
+
+def _said(turn: Mapping[str, Any]) -> str:
+    """What a turn says, then each call of a tool on a line of its own."""
+    return "\n".join([*filter(None, [turn["content"]]), *(f"→ {call_text(call)}" for call in calls_within([turn]))])
 
 
 def _duplicates(path: Path) -> tuple[list[dict[str, str]], int]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from bactrian.chat import check_messages
-from bactrian.chat.tool_calls import called, check_tools
+from bactrian.chat.tool_calls import calls_within, check_tools
 from bactrian.errors import BactrianError
 from bactrian.store.manifest import Licence
 
@@ -144,7 +144,7 @@ def _check_listed(row: Row, messages: list[Any], where: str) -> None:
     if "tools" not in row:
         return
     names = check_tools(row["tools"], f"{where}, field 'tools'")
-    if unlisted := [name for name in called(messages) if name not in names]:
+    if unlisted := [call["name"] for call in calls_within(messages) if call["name"] not in names]:
         raise BactrianError(
             f"{where}: a call of the tool {_short(unlisted[0])}, which 'tools' does not list (it lists "
             f"{', '.join(sorted(names))})"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from bactrian.chat.tool_calls import map_strings
+from bactrian.chat.tool_calls import calls_within, map_strings
 from bactrian.data.io.rows import Row
 
 _SIDES = ("messages", "prompt", "chosen", "rejected")
@@ -69,8 +69,12 @@ def token_text(row: Mapping[str, Any]) -> str:
 
 
 def _spoken(turn: Mapping[str, Any]) -> list[str]:
-    said = [turn[field] for field in ("reasoning_content", "content") if turn.get(field)]
-    return [*said, *(f"{call['name']} {call['arguments']}" for call in turn.get("tool_calls") or ())]
+    return [*filter(None, [turn.get("reasoning_content"), turn.get("content")]), *map(call_text, calls_within([turn]))]
+
+
+def call_text(call: Mapping[str, Any]) -> str:
+    """A tool's name and the JSON of what it is called with."""
+    return f"{call['name']} {call['arguments']}"
 
 
 def _map_turn(turn: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bactrian.chat.tool_calls import called
+from bactrian.chat.tool_calls import calls_within
 from bactrian.data.io.rows import Row, licence_of
 from bactrian.data.io.texts import estimated_tokens, token_text
 
@@ -26,7 +26,7 @@ def _tokens(row: Row, where: str, model: Path | None) -> int:
         from bactrian.chat import render
 
         tools = row.get("tools")
-        if not (template.without_tools and (tools or called(row["messages"]))):
+        if not (template.without_tools and (tools or calls_within(row["messages"]))):
             return len(render(row["messages"], template, where, tools).ids)
     return len(template.tokenizer(token_text(row), add_special_tokens=False)["input_ids"])
 
