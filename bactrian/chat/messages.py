@@ -57,7 +57,8 @@ def check_messages(messages: Any, where: str = "conversation") -> list[Message]:
 
 def out_of_turn(messages: Sequence[Mapping[str, Any]]) -> tuple[int, str] | None:
     """The first message whose role is not one that may follow, and which may, as words; None if all are in turn."""
-    expected, open_calls = ("user",), 0
+    expected: tuple[str, ...] = ("user",)
+    open_calls = 0
     for place, message in enumerate(messages):
         role = message["role"]
         if role not in expected and (place or role != "system"):

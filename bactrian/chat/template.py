@@ -202,7 +202,8 @@ class ChatTemplate:
             for m in probe
         ]
         problem: BactrianError | None = None
-        for trim in (str, str.strip, str.lstrip, str.rstrip, *([_quoted] if role == "tool" else [])):
+        ways: list[Callable[[str], str]] = [str, str.strip, str.lstrip, str.rstrip]
+        for trim in [*ways, _quoted] if role == "tool" else ways:
             self._trims[role] = trim
             try:
                 self.check_text(awkward, tools)

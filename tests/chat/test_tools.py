@@ -348,3 +348,37 @@ def test_a_conversation_may_end_with_a_call_and_a_prompt_with_a_result() -> None
         prompt_ids(TALK[:2], form)
     given = check_messages([*TALK[:1], {**TALK[1], "content": None}])  # as OpenAI writes a mere call
     assert given[1]["content"] == ""
+
+
+class Nowhere:
+    """A workspace that keeps what a stage counts."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, Any] = {}
+
+
+def test_stages_train_calls_and_not_what_they_give() -> None:
+    from bactrian.data.io.tally import Tally
+    from bactrian.stages.tune.pairs import token_pairs
+    from bactrian.stages.tune.sft import SFT
+
+    form = template("chatml")
+    decode = form.tokenizer.decode
+    (piece,) = SFT(model="m", data="d")._render({"messages": TALK, "tools": TOOLS}, "row 1", form, Tally())
+    assert piece == render(TALK, form, tools=TOOLS) and "# Tools" in decode(piece.ids)
+
+    worse = [said("", ("weather", {"city": "Rome"})), *TALK[2:]]
+    row = {"prompt": TALK[:1], "chosen": TALK[1:], "rejected": worse, "tools": TOOLS}
+    single = {"prompt": TALK[:3], "chosen": TALK[3:], "rejected": [said("Blue.")]}
+    workspace: Any = Nowhere()
+    (pair, plain), _ = token_pairs("dpo", [row, single], "rows", form, 4096, workspace)
+    assert (*pair.prompt, *pair.chosen) == tuple(render(TALK, form, tools=TOOLS).ids) and plain.trained is None
+    counted = [
+        decode([id for id, counts in zip(side, marks, strict=True) if counts])
+        for side, marks in zip((pair.chosen, pair.rejected), pair.counted, strict=True)
+    ]
+    assert counted[0] == (
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call><|im_end|>It is grey.<|im_end|>'
+    )
+    assert "Rome" in counted[1] and not any("sky" in text or "tool_response" in text for text in counted)
+    assert "sky" in decode(pair.chosen) and workspace.metrics["rows_kept"] == 2

@@ -179,7 +179,7 @@ def _adapted(row: Row, layout: FileLayout, how: Adoption) -> tuple[Row, list[str
     if layout.kind == "problem" and how.verifier:
         adapted["dataset"] = how.verifier
     if layout.kind == "conversation":
-        kept = {name: adapted[name] for name in ("messages", "tools") if name in adapted}
+        kept = {name: value for name, value in adapted.items() if name in ("messages", "tools")}
         adapted = as_problem(adapted, how.verifier) if how.verifier else kept
     return adapted | {name: _kept(row[name], name) for name in how.keep if name in row and name not in adapted}, mended
 
