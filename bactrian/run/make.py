@@ -13,7 +13,7 @@ from bactrian.progress import PROGRESS, published, say
 from bactrian.recipe.recipe import Step
 from bactrian.recipe.references import ExternalSource
 from bactrian.run.keys import KeyedStep
-from bactrian.run.prepare import prepare, warn_of_memory
+from bactrian.run.prepare import check_rows, prepare, warn_of_memory
 from bactrian.run.step_manifest import manifest_of
 from bactrian.store import attempt, parts
 from bactrian.store.artifact import Artifact, Input, Store, Workspace
@@ -132,6 +132,7 @@ def _run_stage(
     sandbox.want(hardware.sandbox)
     output, scratch = partial / "output", partial / "scratch"
     workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store, task.code)
+    check_rows(step, at_hand)
     warn_of_memory(step, at_hand)
     before = time.monotonic()
     if stage.makes is Kind.MODEL:

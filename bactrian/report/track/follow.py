@@ -162,14 +162,18 @@ class Follower:
 
     def poll(self) -> list[Event]:
         """What happened since the last poll, in order; empty where nothing did, or the step has not begun."""
+        return list(self.events())
+
+    def events(self) -> Iterator[Event]:
+        """As `poll`, each read when it is asked for: who hears `Began` can still set the position."""
         try:
             found = (self.folder / MANIFEST).stat()
         except OSError:
-            return list(self._going_on())
-        if (found.st_ino, found.st_mtime_ns) == self._read_manifest:
-            return []
-        self._read_manifest = (found.st_ino, found.st_mtime_ns)
-        return list(self._finished())
+            yield from self._going_on()
+            return
+        if (found.st_ino, found.st_mtime_ns) != self._read_manifest:
+            self._read_manifest = (found.st_ino, found.st_mtime_ns)
+            yield from self._finished()
 
     def _going_on(self) -> Iterator[Event]:
         partial = self.folder.with_name(self.folder.name + ".partial")
