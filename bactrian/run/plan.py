@@ -9,6 +9,7 @@ from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import ExternalSource, outline
 from bactrian.run.keys import KeyedStep, tasks
 from bactrian.run.known_models import parameters_of
+from bactrian.run.own_parts import try_own_parts
 from bactrian.run.prepare import check_device
 from bactrian.stages.stage import Facts
 from bactrian.store.artifact import Store
@@ -74,6 +75,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
     todo = tasks(recipe, hardware, outline)
+    try_own_parts(recipe, todo, store)
     states = {task.step.name: _state(task, store) for task in todo}
     speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(hardware)
     facts: dict[str, Facts] = {}

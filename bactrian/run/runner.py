@@ -7,6 +7,7 @@ from bactrian.recipe.recipe import Recipe
 from bactrian.run.keys import tasks
 from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
+from bactrian.run.own_parts import try_own_parts
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.manifest import Kind
 
@@ -39,6 +40,7 @@ def run(
     check_engine(hardware.engine)
     made: dict[str, Artifact] = {}
     todo = tasks(recipe, hardware)
+    try_own_parts(recipe, todo, store)
     if any(task.step.stage.makes is Kind.RESULTS for task in todo):
         Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten
     log = RunLog(recipe, todo, store, command)

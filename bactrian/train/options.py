@@ -4,10 +4,11 @@ Settings that everybody sets are types here and flat in a stage, which gives the
 Loads no torch.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bactrian.store.own_files import OwnCode
 from bactrian.train.losses import (
     ADVANTAGES,
     AGGREGATES,
@@ -31,7 +32,9 @@ TooLong = Annotated[
     Field(description="cut: on the right; split: into rows of their own, each going on where the last one ended"),
 ]
 TemplateName = Annotated[
-    str | None, Field(description="chat template: model, tulu, chatml, …; by default the tokenizer's own, else tulu")
+    str | None,
+    OwnCode("template"),
+    Field(description="chat template: model, tulu, …, FILE.jinja; by default the tokenizer's own, else tulu"),
 ]
 PreferenceLossName = Annotated[PreferenceLoss, Field(description=PREFERENCE_LOSSES.described())]
 PolicyLossName = Annotated[PolicyObjective, Field(description=POLICY_LOSSES.described())]
@@ -54,12 +57,20 @@ CHECKPOINTS = "checkpoints"
 class SettingsGroup(BaseModel):
     """Settings that stand together in a recipe: `optimiser: {weight_decay: 0.1}`.
 
-    Where a recipe has one of them flat, the error says which group it is in (`recipe.groups`).
+    Where a recipe has one of them flat, the error says which group it is in (`recipe.groups`). A text in the place of a
+    group is its setting `shorthand`, where it has one: `reward: reward.py:polite`.
     """
+
+    shorthand: ClassVar[str] = ""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        found = handler(schema)
+        return {"anyOf": [found, {"type": "string"}]} if cls.shorthand else found
 
 
 class OptimiserSettings(SettingsGroup):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -12,12 +12,15 @@ from bactrian.stages.judge.judge_refs import (
     JudgeField,
     JudgeServerField,
     RewardModelField,
+    VerifierField,
     check_one_judge,
     judges,
     judges_known_as,
+    known_verifier,
 )
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage, TemplateRef
 from bactrian.store.manifest import Kind
+from bactrian.store.own_files import OwnCode
 
 if TYPE_CHECKING:
     from bactrian.evaluate.evaluation import Asker
@@ -43,6 +46,7 @@ class Evaluate(Stage):
     makes: ClassVar[Kind] = Kind.RESULTS
     labels_inputs: ClassVar[bool] = True
 
+    verifier: VerifierField = None
     judge: JudgeField = None
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
@@ -52,7 +56,9 @@ class Evaluate(Stage):
     suite: Literal["dev", "safety", "unseen", "base", "more"] | None = Field(
         None, description="all public tasks of a suite whose data are at hand"
     )
-    tasks: list[str] = Field([], description="public tasks by name")
+    tasks: list[Annotated[str, OwnCode("task")]] = Field(
+        [], description="public tasks by name; a task of your own as FILE.py:NAME"
+    )
     train: list[DataRef] = Field(
         [],
         description="training sets: none may share a question with the problems; public tasks are scored without, too",
@@ -82,7 +88,7 @@ class Evaluate(Stage):
         description="public tasks' exemplars as plain text, in one message, or as turns; auto: as each task has it",
     )
     classifier: ModelRef | None = Field(None, description="tells refusals in safety tasks; by default their words do")
-    template: str | None = Field(None, description="chat template, where not the model's own")
+    template: TemplateRef = Field(None, description="chat template, where not the model's own")
     batch_rows: int = Field(64, ge=1, description="answers generated side by side")
     timeout: float = Field(10.0, gt=0, description="seconds of processor time for verifying one answer")
     failures: float = Field(
@@ -215,7 +221,7 @@ class Evaluate(Stage):
         limits = {name: self.limits.get(name, self.limit) for name in self._sets()}
         sets = {name: workspace.input(ref).path for name, ref in self._sets().items()}
         train = {workspace.input(ref).name: workspace.input(ref).path for ref in self.train}
-        found = load_sets(sets, limits, asking, train)
+        found = load_sets(sets, limits, asking, train, known_verifier(self.verifier))
         for licence in licences([dict(row) for loaded in found for row in loaded.asked]):
             workspace.add_licence(licence)
         return found
