@@ -21,6 +21,7 @@ from bactrian.recipe.document import Document, Place, override, read
 from bactrian.recipe.groups import regrouped
 from bactrian.recipe.own_parts import located_parts, own_uses
 from bactrian.recipe.references import problem_with, with_article
+from bactrian.recipe.shipped import find_recipe
 from bactrian.stages import MOVED, all_stages, own_stage
 from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.store import own_files
@@ -98,6 +99,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         BactrianError: naming file (or --set), line, step, field, what was found and what was
             expected.
     """
+    path = find_recipe(path)
     return check(read_recipe(path, overrides), folder=path.parent, path=path)
 
 
