@@ -50,7 +50,10 @@ def list_verifiers() -> None:
 def check(
     name: str, data: Path | None, limit: int | None, seed: int, workers: int, timeout: float, as_json: bool
 ) -> int:
-    """Error rates of the verifier NAME, or FILE.py:FUNCTION, on gold answers, hard negatives and mutations. Exits with 1 if it errs."""
+    """Error rates of a verifier on gold answers, hard negatives and mutations. Exits with 1 if it errs.
+
+    NAME is one of `bactrian verify list`, or FILE.py:FUNCTION.
+    """
     from bactrian.errors import BactrianError
     from bactrian.evaluate.checking import check as check_verifier
     from bactrian.evaluate.checking import own_cases, row_cases

@@ -29,6 +29,8 @@ def reference_to(function: Callable[..., Any], store: Path) -> str:
     """
     if not isinstance(function, FunctionType):
         raise BactrianError(f"found {function!r:.80}, expected a function made by def")
+    if function.__name__ == "<lambda>":
+        raise BactrianError("found a lambda, expected a function made by def")
     name, module = function.__qualname__, sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
     if function.__module__ != "__main__" and file and "<" not in name and _leads_to(module, name, function):
@@ -89,8 +91,6 @@ class _Written:
                 f"the source of {name} cannot be found, as in a console without history; "
                 "put it into a file and give FILE.py:FUNCTION"
             ) from None
-        if not isinstance(tree.body[0], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            raise BactrianError("found a lambda, expected a function made by def")
         if value.__name__ != name:
             raise BactrianError(f"{name} is {value.__name__} by another name: call it {value.__name__}")
         self.lines[name] = ""  # it may call itself
@@ -119,7 +119,7 @@ def _value_of(name: str, user: Any) -> Any:
 
 
 def _is_here(value: Any) -> bool:
-    """Whether it was made where nothing can be imported from: a notebook, the script that runs, or inside a function."""
+    """Whether it was made where nothing can be imported from: a notebook, the running script, or inside a function."""
     return value.__module__ == "__main__" or "<locals>" in value.__qualname__
 
 
