@@ -99,37 +99,37 @@ def problem_with(text: str, kind: PartKind) -> tuple[str, str] | None:
         names = names_in(path)
     except BactrianError as error:
         return f'"{text}": {error}', EXPECTED[kind]
-    if names is None or (name and name.split(".")[0] in [*names[0], *names[1]]):
+    if names is None or (name and name.split(".")[0] in set().union(*names)):
         return None
-    there = [each for each in (names[1] if kind in ("task", "template") else names[0]) if not each.startswith("_")]
-    meant = nearest(name, there)
+    there = [each for each in names[kind in ("task", "template")] if not each.startswith("_")]
+    meant = nearest(name, there) or next((each for each in there if each.casefold() == name.casefold()), None)
     hint = f'; did you mean "{path}:{meant}"?' if meant else ""
     listed = f"; {path} has {', '.join(there)}" if there else ""
     return f'"{text}"' + (f", and {path} has no {name}" if name else ""), f"{EXPECTED[kind]}{listed}{hint}"
 
 
-def names_in(path: Path) -> tuple[list[str], list[str]] | None:
-    """The functions and classes at the top of a file, and the other names there; None where there may be more, by
-    `import *` or under a condition.
+def names_in(path: Path) -> tuple[list[str], list[str], list[str]] | None:
+    """The functions and classes, the values, and the imported names at the top of a file; None where there may be
+    more, by `import *` or under a condition.
 
     Raises:
         BactrianError: it is no Python.
     """
     tree = parsed(path)
-    defined, bound = list[str](), list[str]()
+    defined, values, imported = list[str](), list[str](), list[str]()
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             defined.append(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             if any(alias.name == "*" for alias in node.names):
                 return None
-            bound += [alias.asname or alias.name.split(".")[0] for alias in node.names]
+            imported += [alias.asname or alias.name.split(".")[0] for alias in node.names]
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            bound += [each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)]
+            values += [each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)]
         elif not isinstance(node, ast.Expr) and not (isinstance(node, ast.If) and "__name__" in ast.dump(node.test)):
             return None
-    return defined, bound
+    return defined, values, imported
 
 
 def parsed(path: Path) -> ast.Module:

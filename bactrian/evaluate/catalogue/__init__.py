@@ -13,7 +13,8 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
 from bactrian.evaluate.catalogue import base, dev, more, safety, unseen
 from bactrian.evaluate.task import Task
-from bactrian.store.own_files import load, names_file
+from bactrian.evaluate.task_rows import with_files_beside
+from bactrian.store.own_files import load, names_file, parted
 from bactrian.store.plugins import Plugins
 
 PLUGINS: Plugins[Task] = Plugins(
@@ -59,7 +60,7 @@ def own_task(text: str, taken: Collection[str] = ()) -> Task:
     task: Task = load(text, "task", lambda found: found if isinstance(found, Task) else None)
     if task.name in taken:
         raise BactrianError(f'found "{text}", which calls itself {task.name!r}; Bactrian has a task of that name')
-    return task
+    return with_files_beside(task, parted(text)[0].parent)
 
 
 def _plugged(name: str) -> Task:

@@ -237,7 +237,9 @@ class Evaluate(Stage):
 
         public = self._public()
         limits = {task.name: self.limits.get(task.name, self.limit) for task in public}
-        loaded, absent = load_all(public, [Path(folder) for folder in self.folders], limits, self.tasks, self.files)
+        named = [task.name for task in public if self.suite is None or self.suite not in task.suites]
+        named += [name for name in self.tasks if name not in named]
+        loaded, absent = load_all(public, [Path(folder) for folder in self.folders], limits, named, self.files)
         if absent and not loaded and not self._sets():
             raise BactrianError("evaluate: no task's data are at hand:\n  " + "\n  ".join(absent.values()))
         return loaded, absent
