@@ -32,7 +32,6 @@ HeldOutRef = Annotated[str, Reference(Kind.DATA, held_out=True)]
 ResultsRef = Annotated[str, Reference(Kind.RESULTS)]
 VerifierName = Annotated[str | None, OwnCode("verifier")]
 TemplateRef = Annotated[str | None, OwnCode("template")]
-TemplateRef = Annotated[str | None, OwnCode("template")]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Settings that everybody sets are types here and flat in a stage, which gives the
 Loads no torch.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -66,11 +66,6 @@ class SettingsGroup(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
     )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
-        found = handler(schema)
-        return {"anyOf": [found, {"type": "string"}]} if cls.shorthand else found
 
 
 class OptimiserSettings(SettingsGroup):
