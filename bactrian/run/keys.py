@@ -9,6 +9,7 @@ from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import Recipe, Step
 from bactrian.recipe.references import ExternalSource, resolve
 from bactrian.stages.stage import ReferenceUse
+from bactrian.store.artifact import Store
 from bactrian.store.fingerprint import fingerprint_of
 from bactrian.store.hardware import Hardware
 from bactrian.store.hashes import hash_json
@@ -62,6 +63,11 @@ def tasks(
         )
         made.append(KeyedStep(step, keys[step.name], code, own))
     return made
+
+
+def to_make(todo: list[KeyedStep], store: Store) -> list[Step]:
+    """The steps whose artifacts are not there."""
+    return [task.step for task in todo if store.find(task.step.stage.name, task.key) is None]
 
 
 def _resolved(step: Step) -> Step:

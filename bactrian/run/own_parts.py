@@ -1,15 +1,14 @@
 """Rewards and verifiers of a user's own are tried before anything is loaded: does the file import, can it be called."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import Recipe
-from bactrian.run.keys import KeyedStep
+from bactrian.run.keys import KeyedStep, to_make
 from bactrian.store.artifact import Store
 
 
-def try_own_parts(recipe: Recipe, todo: Sequence[KeyedStep], store: Store) -> None:
+def try_own_parts(recipe: Recipe, todo: list[KeyedStep], store: Store) -> None:
     """Import what the steps that are to be made name, each in a process of its own that can hang or crash.
 
     Tasks, templates and stages were read with the recipe: those are run in this process.
@@ -19,11 +18,7 @@ def try_own_parts(recipe: Recipe, todo: Sequence[KeyedStep], store: Store) -> No
             expected.
     """
     uses = [
-        (task.step.name, part)
-        for task in todo
-        if store.find(task.step.stage.name, task.key) is None
-        for part in task.step.stage.own_parts()
-        if part.kind == "verifier"
+        (step.name, part) for step in to_make(todo, store) for part in step.stage.own_parts() if part.kind == "verifier"
     ]
     names = list(dict.fromkeys(part.ref for _, part in uses))
     if not names:

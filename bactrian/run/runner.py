@@ -4,7 +4,8 @@ from bactrian import stopping
 from bactrian.evaluate.ledger import Ledger
 from bactrian.generate.engine_names import check_engine
 from bactrian.recipe.recipe import Recipe
-from bactrian.run.keys import tasks
+from bactrian.run.extras import refuse_without_extras
+from bactrian.run.keys import tasks, to_make
 from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
 from bactrian.run.own_parts import try_own_parts
@@ -40,6 +41,7 @@ def run(
     check_engine(hardware.engine)
     made: dict[str, Artifact] = {}
     todo = tasks(recipe, hardware)
+    refuse_without_extras(recipe, to_make(todo, store))
     try_own_parts(recipe, todo, store)
     if any(task.step.stage.makes is Kind.RESULTS for task in todo):
         Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten

@@ -2,9 +2,9 @@
 
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,6 +53,13 @@ class Forecast:
     makes: Facts = Facts()
 
 
+class Need(NamedTuple):
+    """What in a step needs an extra of the package: ("near: true", "data")."""
+
+    what: str
+    extra: str
+
+
 @dataclass(frozen=True)
 class ReferenceUse:
     """One reference of a stage: where it stands in the settings, its text, and the kind of artifact it must name."""
@@ -74,6 +81,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
     )  # a help text needs no validator
+
+    def needs(self) -> Iterable[Need]:
+        """What of the package's extras these very settings need; records inside speak for themselves."""
+        return ()
 
 
 class Stage(Settings, ABC):
@@ -126,6 +137,11 @@ class Stage(Settings, ABC):
         found = _marked_in(self, (), Reference)
         return [ReferenceUse(at, ref, mark.kind, mark.held_out) for at, ref, mark in found]
 
+    def all_needs(self) -> list[Need]:
+        """What of the package's extras all the settings need, verifiers by name included."""
+        verifiers = {text for _, text, mark in _marked_in(self, (), OwnCode) if mark.kind == "verifier"}
+        return [*_needs_in(self), *verifier_needs(sorted(verifiers))]
+
     def own_parts(self) -> list[OwnUse]:
         """Every setting that names a part of a user's own file, such as `reward.py:polite`."""
         found = _marked_in(self, (), OwnCode)
@@ -142,6 +158,27 @@ class Divisible(Stage):
     @abstractmethod
     def keeping(self, kept: Sequence[int]) -> Self:
         """The same stage with these parts only, by their numbers in `parts()`, and nothing else changed."""
+
+
+def verifier_needs(names: Iterable[str]) -> list[Need]:
+    """The extras of verifiers by name."""
+    from bactrian.verify.extras import EXTRA_OF
+
+    return [Need(f"the verifier {name}", EXTRA_OF[name]) for name in names if name in EXTRA_OF]
+
+
+def _needs_in(value: object) -> "Iterator[Need]":
+    if isinstance(value, BaseModel):
+        if isinstance(value, Settings) or hasattr(value, "needs"):
+            yield from value.needs()
+        for name in type(value).model_fields:
+            yield from _needs_in(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _needs_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _needs_in(each)
 
 
 Mark = TypeVar("Mark", Reference, OwnCode)

@@ -4,6 +4,7 @@ Settings that everybody sets are types here and flat in a stage, which gives the
 Loads no torch.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -63,6 +64,10 @@ class SettingsGroup(BaseModel):
 
     shorthand: ClassVar[str] = ""
 
+    def needs(self) -> Iterable[tuple[str, str]]:
+        """What of these settings needs an extra of the package, and which."""
+        return ()
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
     )
@@ -84,6 +89,10 @@ class OptimiserSettings(SettingsGroup):
         [], description="weights that stay as they are, by name; * stands for any part: model.embed_tokens.*"
     )
 
+    def needs(self) -> Iterable[tuple[str, str]]:
+        """8-bit states are bitsandbytes'."""
+        return [("optimiser.states: 8bit", "quantised")] if self.states == "8bit" else []
+
 
 class AdapterSettings(SettingsGroup):
     """Low-rank adapters: W + (alpha / rank)·B·A is trained through A and B alone, W stays as it is [Hu et al. 2021]."""
@@ -96,6 +105,11 @@ class AdapterSettings(SettingsGroup):
     weights: Literal["plain", "nf4"] = Field(
         "plain", description="nf4: W in 4 bits each, a quarter of the memory of bfloat16; needs extra quantised"
     )
+
+    def needs(self) -> Iterable[tuple[str, str]]:
+        """Adapters are put in place by peft."""
+        four_bits = [("adapter.weights: nf4", "quantised")] if self.weights == "nf4" else []
+        return [("adapter", "adapters"), *four_bits]
 
 
 AdapterField = Annotated[

@@ -8,6 +8,7 @@ from bactrian.data.io.formats import ENDINGS, Fault, Scanned, TextRows, cleaned,
 from bactrian.data.io.rows import Row, RowKind, complete_row, judged_by, validate_row
 from bactrian.data.io.writer import CARD_FILE, DATA_FILE, RowWriter
 from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 from bactrian.store.hashes import files_matching
 from bactrian.store.special_files import refuse_special
 
@@ -99,7 +100,7 @@ def scan_hub(
     try:
         import datasets
     except ImportError:
-        raise BactrianError(f"{repo}: reading from the Hub needs `datasets`: pip install 'bactrian[hub]'") from None
+        raise lacks(f"{repo}: reading from the Hub", "hub") from None
     name = "/".join(filter(None, (repo, subset, files, split)))
     try:
         rows = datasets.load_dataset(repo, subset, split=split, data_files=files, revision=revision, streaming=True)

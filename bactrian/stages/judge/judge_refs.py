@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import ModelRef, Settings, VerifierName
+from bactrian.stages.stage import ModelRef, Need, Settings, VerifierName
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,10 @@ class ModelServer(Settings):
     timeout: float = Field(120.0, gt=0, description="seconds without a byte after which a request is tried again")
     tries: int = Field(6, ge=1, le=20, description="of a request, before its row is given up")
     backoff: float = Field(1.0, ge=0, description="seconds before the second retry; doubles, to at most a minute")
+
+    def needs(self) -> Iterable[Need]:
+        """Requests are sent by urllib3."""
+        return [Need("a model behind a server", "servers")]
 
     @property
     def label(self) -> str:

@@ -1,6 +1,6 @@
 """Stage `evaluate`: models answer held-out problems and public tasks; scores and differences get error bars."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -18,7 +18,7 @@ from bactrian.stages.judge.judge_refs import (
     judges_known_as,
     known_verifier,
 )
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage, TemplateRef
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Need, Stage, TemplateRef, verifier_needs
 from bactrian.store.manifest import Kind
 from bactrian.store.own_files import OwnCode
 
@@ -154,6 +154,10 @@ class Evaluate(Stage):
         samples = min(task.samples, self.samples or task.samples)
         told = "compliance_model" if task.verifier == "compliance" and self.classifier else task.verifier
         return replace(task, max_new_tokens=tokens, samples=samples, k=min(task.k, samples), verifier=told)
+
+    def needs(self) -> Iterable[Need]:
+        """The verifiers of public tasks."""
+        return verifier_needs(sorted({name for task in self._public() for name in (task.verifier, *task.also)}))
 
     def resolved(self) -> Self:
         from bactrian.evaluate.task_rows import file_hashes
