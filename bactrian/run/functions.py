@@ -71,7 +71,7 @@ class _Written:
             self.lines[name] = f"import {value.__name__} as {name}"
         elif isinstance(value, PLAIN) or _is_plain(value):
             self.lines[name] = f"{name} = {value!r}"
-        elif isinstance(value, FunctionType | type) and _is_here(value):
+        elif isinstance(value, FunctionType | type) and value.__module__ != "builtins" and _is_here(value):
             self._define(name, value)
         elif getattr(value, "__module__", None) and getattr(value, "__qualname__", "<").isidentifier():
             self.lines[name] = f"from {value.__module__} import {value.__qualname__} as {name}"
@@ -120,7 +120,8 @@ def _value_of(name: str, user: Any) -> Any:
 
 def _is_here(value: Any) -> bool:
     """Whether it was made where nothing can be imported from: a notebook, the running script, or inside a function."""
-    return value.__module__ == "__main__" or "<locals>" in value.__qualname__
+    file = getattr(sys.modules.get(value.__module__), "__file__", None)
+    return value.__module__ == "__main__" or file is None or "<locals>" in value.__qualname__
 
 
 def _is_plain(value: Any) -> bool:
