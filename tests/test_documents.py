@@ -196,7 +196,8 @@ def test_recipes_can_be_planned(block: Block, here: Path, tiny_model: Path) -> N
         stage = all_stages()[settings["stage"]]
         plain = {name: value for name, value in settings.items() if name not in ("stage", "ablate")}
         for use in own_uses(stage, plain):
-            (here / use.ref.partition(":")[0]).write_text("def polite(completion, row):\n    return 1.0\n")
+            file, _, name = use.ref.partition(":")
+            (here / file).write_text(f"def {name or 'unused'}(completion, row):\n    return 1.0\n")
         found: Stage = stage.model_validate_json(json.dumps(plain))
         for item in found.references():
             if item.ref not in data["steps"]:
