@@ -56,7 +56,8 @@ def commands(text: str) -> Iterator[str]:
     """The commands of a shell block, without comments; a line may hold several, set apart."""
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         bare = re.sub(r"(^|\s)#.*", "", line).strip()
-        yield from filter(None, re.split(r"\s{2,}(?=bactrian )", bare))
+        bare = re.sub(r"\s(>|>>|<)\s?\S+", "", bare)  # into a file
+        yield from filter(None, re.split(r"\s{2,}(?=bactrian )|\s&&\s", bare))
 
 
 def check_command(command: str) -> None:
