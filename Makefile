@@ -11,13 +11,17 @@ TORCH ?= torch==2.13.0
 # What the recipes that come along need for a rehearsal, and the README's commands (tests/test_extras.py).
 EXTRAS = embedded,problems,instructions,math,data
 
-.PHONY: quickstart nano test test-heavy bubblewrap clean
+.PHONY: quickstart nano docs test test-heavy bubblewrap clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/bactrian run recipes/quickstart.yaml
 
 nano: $(VENV)/.installed
 	$(BIN)/bactrian run recipes/nano.yaml
+
+# The documentation as pages that work without a server: build/site/index.html.
+docs: $(VENV)/.installed-for-tests
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file site/mkdocs.yml
 
 test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff check .

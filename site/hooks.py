@@ -51,10 +51,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def path_of(link: re.Match[str]) -> str:
         text, target = link[1], link[2]
-        found = (Path(config.docs_dir) / page.file.src_path).parent / target
+        docs = Path(config.docs_dir).resolve()
+        found = ((docs / page.file.src_path).parent / target).resolve()
+        if found.is_relative_to(docs):  # mkdocs looks after these
+            return link[0]
         if not found.exists():
             raise PluginError(f"{page.file.src_path}: the link to {target} leads nowhere")
-        path = found.resolve().relative_to(ROOT).as_posix()
+        path = found.relative_to(ROOT).as_posix()
         return f"{text}" if path in text else f"{text} (`{path}` in the repository)"
 
     return _OUTSIDE.sub(path_of, markdown)

@@ -29,6 +29,11 @@ def located_parts(record: type[BaseModel], settings: Mapping[str, Any], folder: 
 
 def own_uses(record: type[BaseModel], settings: Mapping[str, Any]) -> list[OwnUse]:
     """The references in settings as a recipe has them, whatever else is wrong with them."""
+    return [use for use in marked_texts(record, settings) if names_file(use.ref, use.kind)]
+
+
+def marked_texts(record: type[BaseModel], settings: Mapping[str, Any]) -> list[OwnUse]:
+    """All texts where such a reference may stand, names of Bactrian's own parts among them."""
     return list(_in_record(record, settings, ()))
 
 
@@ -45,7 +50,7 @@ def _in_value(annotation: Any, value: Any, at: tuple[str | int, ...]) -> Iterato
     elif isinstance(value, list):
         for place, each in enumerate(value):
             yield from _in_value(annotation, each, (*at, place))
-    elif isinstance(value, str) and (mark := mark_in(annotation, OwnCode)) and names_file(value, mark.kind):
+    elif isinstance(value, str) and (mark := mark_in(annotation, OwnCode)) is not None:
         yield OwnUse(at, value, mark.kind)
 
 

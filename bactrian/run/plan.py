@@ -52,6 +52,7 @@ class Plan:
     speed: float
     compute: Compute | None = None
     lack: str = ""  # packages that are not installed, for which `run` would refuse
+    unlicensed: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -112,7 +113,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
                 seconds * share,
             )
         )
-    return Plan(tuple(planned), hardware, speed, recipe.compute, lack)
+    return Plan(tuple(planned), hardware, speed, recipe.compute, lack, recipe.unlicensed)
 
 
 def measure_speed(hardware: Hardware) -> float:

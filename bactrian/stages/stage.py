@@ -12,6 +12,7 @@ from bactrian.store.manifest import Kind
 from bactrian.store.own_files import OwnCode, OwnUse, names_file
 
 if TYPE_CHECKING:
+    from bactrian.data.io.needs import RowNeed
     from bactrian.store.artifact import Workspace
 
 
@@ -19,16 +20,23 @@ if TYPE_CHECKING:
 class Reference:
     """Marks a text setting as the name of an artifact of this kind (a step, embedded:…, a path or a Hub id).
 
-    What is `held_out` is only compared with: none of it, nor its licence, is in what the stage makes.
+    What is `held_out` is only compared with: none of it, nor its licence, is in what the stage makes. `rows`: what
+    data must hold, any of these; others' files are then read by a `source` of the recipe's own (recipe/adopted.py).
     """
 
     kind: Kind
     held_out: bool = False
+    rows: "tuple[RowNeed, ...]" = ()
 
 
 ModelRef = Annotated[str, Reference(Kind.MODEL)]
 DataRef = Annotated[str, Reference(Kind.DATA)]
+ConversationRef = Annotated[str, Reference(Kind.DATA, rows=("conversation", "worked"))]
+FeedbackRef = Annotated[str, Reference(Kind.DATA, rows=("feedback",))]
+PairRef = Annotated[str, Reference(Kind.DATA, rows=("pair",))]
+ProblemRef = Annotated[str, Reference(Kind.DATA, rows=("problem",))]
 HeldOutRef = Annotated[str, Reference(Kind.DATA, held_out=True)]
+HeldOutProblemRef = Annotated[str, Reference(Kind.DATA, held_out=True, rows=("problem",))]
 ResultsRef = Annotated[str, Reference(Kind.RESULTS)]
 VerifierName = Annotated[str | None, OwnCode("verifier")]
 TemplateRef = Annotated[str | None, OwnCode("template")]
@@ -68,6 +76,7 @@ class ReferenceUse:
     ref: str
     kind: Kind
     held_out: bool = False
+    rows: "tuple[RowNeed, ...]" = ()
 
     @property
     def field(self) -> str:
@@ -97,6 +106,7 @@ class Stage(Settings, ABC):
     name: ClassVar[str]
     makes: ClassVar[Kind]
     labels_inputs: ClassVar[bool] = False  # True where the output shows the inputs' names: then renaming one remakes it
+    passes_rows: ClassVar[bool] = False  # True where the rows that it leaves are some of those that it reads
 
     seed: int | None = Field(None, ge=0, lt=2**63, description="seed of this step; by default the recipe's")
 
@@ -135,7 +145,7 @@ class Stage(Settings, ABC):
     def references(self) -> list[ReferenceUse]:
         """Every reference in the settings, in the order of the fields; inside lists, dicts and nested records too."""
         found = _marked_in(self, (), Reference)
-        return [ReferenceUse(at, ref, mark.kind, mark.held_out) for at, ref, mark in found]
+        return [ReferenceUse(at, ref, mark.kind, mark.held_out, mark.rows) for at, ref, mark in found]
 
     def all_needs(self) -> list[Need]:
         """What of the package's extras all the settings need, verifiers by name included."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judge_refs import VerifierField, known_verifier
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage, TemplateRef
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, TemplateRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Distill(Stage):
     makes: ClassVar[Kind] = Kind.DATA
 
     teacher: ModelRef = Field(description="the model that thinks")
-    data: DataRef = Field(description="problem rows")
+    data: ProblemRef = Field(description="problem rows")
     verifier: VerifierField = None
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")
     keep: Literal["all", "right"] = Field("all", description="right: only traces whose answer the row's verifier takes")

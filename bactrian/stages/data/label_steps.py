@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judge_refs import VerifierField, known_verifier
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage, TemplateRef
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, TemplateRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class LabelSteps(Stage):
     name: ClassVar[str] = "label_steps"
     makes: ClassVar[Kind] = Kind.DATA
 
-    data: DataRef = Field(description="problem rows")
+    data: ProblemRef = Field(description="problem rows")
     verifier: VerifierField = None
     model: ModelRef | None = Field(None, description="the model that thinks; by default traces are the rows' own")
     by: Literal["rollouts", "program"] = Field("rollouts", description="who says how good a step is")

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judge_refs import VerifierField, known_verifier
 from bactrian.stages.measure.thinking_methods import AnyMethod, BudgetForcing, TreeSearch
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage, TemplateRef
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ProblemRef, Stage, TemplateRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Scaling(Stage):
     labels_inputs: ClassVar[bool] = True
 
     model: ModelRef = Field(description="the model that thinks")
-    data: DataRef = Field(description="the problems")
+    data: ProblemRef = Field(description="the problems")
     verifier: VerifierField = None
     methods: list[AnyMethod] = Field(min_length=1, description="each with a `method` and its settings")
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")
