@@ -186,9 +186,7 @@ def _to_hub(folder: Path, target: str, files: Mapping[str, FileRecord], public: 
             api.preupload_lfs_files(repository, additions=[each])
         said = json.loads((folder / EXPORT).read_text())
         api.create_commit(
-            repository,
-            operations=additions,
-            commit_message=f"Model of content {said['content_hash'][:16]}, by Bactrian",
+            repository, operations=additions, commit_message=f"Model of content {said['content_hash'][:16]}, by Bactrian"
         )
     return done
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bactrian import sandbox
 from bactrian.evaluate.ledger import Ledger
