@@ -189,14 +189,16 @@ def run(recipe: Path, overrides: tuple[str, ...], only: str | None, from_step: s
 @_recipe
 @_set
 @store_option
-def plan(recipe: Path, overrides: tuple[str, ...], store: Path) -> None:
-    """Show the steps, what exists, and what the rest would take. Makes nothing."""
+def plan(recipe: Path, overrides: tuple[str, ...], store: Path) -> int:
+    """Show the steps, what exists, and what the rest would take. Makes nothing. Status 2: `run` would refuse."""
     from bactrian.cli.tables import print_plan
     from bactrian.recipe.recipe import load
     from bactrian.run.plan import plan as make_plan
     from bactrian.store.artifact import Store
 
-    print_plan(make_plan(load(recipe, overrides), Store(store)))
+    made = make_plan(load(recipe, overrides), Store(store))
+    print_plan(made)
+    return 2 if made.lack else 0
 
 
 @commands.command()

@@ -20,6 +20,7 @@ from bactrian.model import kquants
 from bactrian.model.gguf_tokenizer import GGUFVocabulary, vocabulary
 from bactrian.model.language_model import check_folder, is_reward_model, load_tokenizer
 from bactrian.model.weight_files import header, tensors, weight_files
+from bactrian.store.extras import lacks
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def write_gguf(folder: Path, file: Path, kind: str, name: str = "", licence: str
     try:
         import gguf
     except ImportError:
-        raise BactrianError("GGUF files need the package gguf: pip install 'bactrian[export]'") from None
+        raise lacks("GGUF files", "export") from None
     if kind not in TYPES:
         raise BactrianError(f"gguf: found the type {kind!r}, expected one of {', '.join(TYPES)}")
     check_folder(folder)

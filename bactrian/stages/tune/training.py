@@ -70,8 +70,8 @@ def quantised(stage: TrainingStage) -> bool:
     return adapter is not None and adapter.weights == "nf4"
 
 
-def rows_of(workspace: "Workspace", ref: str, form: "RowKind | None" = None) -> list[Row]:
-    """The rows of an input, of this form; their licences go into the manifest.
+def rows_of(workspace: "Workspace", ref: str, form: "RowKind | None" = None, verifier: str | None = None) -> list[Row]:
+    """The rows of an input, of this form; their licences go into the manifest. `verifier`: as of `read_rows`.
 
     Raises:
         BactrianError: the file cannot be read, or a row has another form.
@@ -79,7 +79,7 @@ def rows_of(workspace: "Workspace", ref: str, form: "RowKind | None" = None) -> 
     from bactrian.data.io.files import read_rows
     from bactrian.data.io.rows import licences
 
-    rows = read_rows(workspace.input(ref).path, form)
+    rows = read_rows(workspace.input(ref).path, form, verifier)
     for licence in licences(rows):
         workspace.add_licence(licence)
     return rows
