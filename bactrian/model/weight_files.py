@@ -165,9 +165,10 @@ def lost_in_rounding(exact: Mapping[str, torch.Tensor], start: Path, dtype: str)
 
 
 def residue(exact: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-    """What rounding took of float32 weights: of bfloat16 the difference of the bit patterns (int16), else of the values.
+    """What rounding took of float32 weights: for bfloat16 the difference of bit patterns (int16), else of values.
 
-    A weight exactly between two of bfloat16 that was rounded down comes back one float32 unit lower: 32,768 is no int16.
+    A weight just between two of bfloat16 that was rounded down comes back one float32 unit lower: 32,768 is no
+    int16.
     """
     if kept.dtype is not torch.bfloat16:
         return exact - kept.float()
