@@ -12,8 +12,12 @@ from bactrian.errors import BactrianError
 from bactrian.store.special_files import refuse_special
 
 METRICS = "metrics.jsonl"
-UNLIKE = (METRICS, "adapter/adapter_config.json")
-"""Left out of an artifact's content hash: the first holds times, the second says in which folder the base lies."""
+"""One line for each optimiser update; it holds times."""
+ROLLOUTS = "rollouts.jsonl"
+"""Some answers of each step of reinforcement learning: what was said on the way is no part of a model."""
+HISTORY = (METRICS, ROLLOUTS)
+UNLIKE = (*HISTORY, "adapter/adapter_config.json")
+"""Left out of an artifact's content hash; the last says in which folder the base lies."""
 
 
 class FileRecord(BaseModel):
@@ -26,7 +30,7 @@ class FileRecord(BaseModel):
 
 
 def content_hash(files: Mapping[str, FileRecord]) -> str:
-    """One hash for a set of files, without those that no two places share."""
+    """One hash for a set of files, without those that no two places share (UNLIKE)."""
     lines = [[name, files[name].sha256] for name in sorted(files) if name not in UNLIKE]
     return hash_json(lines)
 
