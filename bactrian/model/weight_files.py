@@ -110,14 +110,15 @@ def rounded(name: str, weight: torch.Tensor, dtype: str) -> torch.Tensor:
 def convert(source: Path, target: Path, dtype: str) -> None:
     """Write the weights of one model folder into another in `dtype`, in files of the same names.
 
-    Memory: one file's weights.
+    In float32 they are as they were trained, where the folder has a residue. Memory: one file's weights.
 
     Raises:
         BactrianError: a file cannot be read, or a weight is too large.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     total, place = 0, ""
+    rest = load_file(source / RESIDUE) if dtype == "float32" and (source / RESIDUE).is_file() else {}
     held: dict[str, torch.Tensor] = {}
 
     def flush() -> None:
@@ -129,7 +130,8 @@ def convert(source: Path, target: Path, dtype: str) -> None:
         if file.name != place:
             flush()
             place = file.name
-        held[name] = rounded(name, weight, dtype).contiguous()
+        full = whole(weight, rest[name]) if name in rest else weight
+        held[name] = rounded(name, full, dtype).contiguous()
         total += held[name].nbytes
     flush()
     if (source / INDEX).is_file():
