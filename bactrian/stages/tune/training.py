@@ -252,10 +252,11 @@ def _note_rounding(workspace: "Workspace", stage: TrainingStage, model: "Decoder
         return
     workspace.metrics["rounded_away"] = share
     if share > ROUNDED_AWAY:
+        starts = "" if model.keeps_residue else ", and a next stage starts so"
         say(
             f"{stage.name}: {model.stored} cannot hold {share:.0%} of what training changed (a ratio of norms): the "
-            f"artifact is evaluated and exported without it{'' if model.keeps_residue else ', and a next stage starts so'}"
-            "; checkpoints: {save_dtype: float32} keeps all of it in the model's own file"
+            f"artifact is evaluated and exported without it{starts}; "
+            "checkpoints: {save_dtype: float32} keeps all of it in the model's own file"
         )
 
 
