@@ -49,7 +49,6 @@ def run(
     for name in filter(None, (only, from_step)):
         recipe.step(name)
     again = set(names[names.index(from_step) :]) if from_step else set()
-    wanted = {only} | _adopting(recipe, only) if only else set(names)
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
     check_trackers(recipe.track)
@@ -75,6 +74,7 @@ def _make_all(
     again: Collection[str],
 ) -> None:
     made: dict[str, Artifact] = {}
+    wanted = {only} | _adopting(recipe, only) if only else {task.step.name for task in todo}
     for task in todo:
         name = task.step.name
         if name not in wanted:
