@@ -1,4 +1,4 @@
-"""`bactrian init`: every combination of answers gives a recipe that plans; what does not suit is refused, with what would."""
+"""`bactrian init`: each combination of answers gives a recipe that plans, or is refused with what would do."""
 
 import itertools
 import json
@@ -58,7 +58,7 @@ def test_what_rows_are_good_for(files: Path) -> None:
         assert likeliest(found) == suits[0] and found.rows == 30
 
 
-@pytest.mark.parametrize(("device", "minutes"), itertools.product(["auto", "cpu"], [None, 5.0]))
+@pytest.mark.parametrize(("device", "minutes"), [("auto", None), ("cpu", 5.0)])
 def test_each_combination_plans_or_says_what_would(files: Path, device: Any, minutes: float | None) -> None:
     for name, aim in itertools.product(ROWS, AIMS):
         if aim in SUITS[name]:
@@ -125,7 +125,11 @@ def test_a_recipe_elsewhere_finds_its_data(files: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [("absent.jsonl", "no file here"), ("empty.jsonl", "no row that can be read"), ("odd.jsonl", "suit none of the aims")],
+    [
+        ("absent.jsonl", "no file here"),
+        ("empty.jsonl", "no row that can be read"),
+        ("odd.jsonl", "suit none of the aims"),
+    ],
 )
 def test_data_that_cannot_be_used(files: Path, capsys: pytest.CaptureFixture[str], data: str, said: str) -> None:
     Path("empty.jsonl").write_text("\n")

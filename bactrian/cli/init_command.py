@@ -60,10 +60,8 @@ def init_command(
             f"On what hardware (here: {_hardware()})", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"
         )
         if minutes is None:
-            given = click.prompt(
-                "How many minutes at most (0: as long as it takes)", type=click.FloatRange(0), default=0
-            )
-            minutes = given or None
+            how_long = "How many minutes at most (0: as long as it takes)"
+            minutes = click.prompt(how_long, type=click.FloatRange(0), default=0) or None
     written = write_recipe(file, Answers(model, data, aim, device or "auto", minutes), found, Store(store), force)
     print_plan(written.plan)
     click.echo(f"{file} is written; now: bactrian run {file}", err=True)
