@@ -137,7 +137,7 @@ def test_matches_come_first_and_their_list_is_open(tmp_path: Path) -> None:
 
 
 def test_turns_are_a_chat_and_calls_of_tools_are_shown(tmp_path: Path) -> None:
-    call = {"type": "function", "function": {"name": "look_up", "arguments": {"word": HOSTILE}}}
+    call = {"name": "look_up", "arguments": json.dumps({"word": HOSTILE})}
     turns = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Which?"},
