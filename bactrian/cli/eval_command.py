@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bactrian.cli.options import store_option
+from bactrian.cli.options import store_option, track_option
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def eval_command(run_recipe: Run) -> click.Command:
         metavar="FOLDER",
         help="Ask nothing: write the questions as tasks of lm-evaluation-harness, for its --include_path.",
     )
+    @track_option
     @store_option
     def command(
         models: tuple[str, ...],

@@ -21,6 +21,7 @@ from bactrian.recipe.groups import regrouped
 from bactrian.recipe.problems import Problems, validated
 from bactrian.recipe.references import problem_with, with_article
 from bactrian.recipe.shipped import find_recipe
+from bactrian.report.track.trackers import TrackerName
 from bactrian.stages import GONE, MOVED, all_stages
 from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.store.hardware import HardwareSettings
@@ -74,6 +75,7 @@ class Recipe:
     written: Mapping[str, Any] = field(default_factory=dict)
     adopted: "Mapping[str, tuple[RowNeed, ...]]" = field(default_factory=dict)
     unlicensed: tuple[str, ...] = ()
+    track: tuple[TrackerName, ...] = ()  # told what happens; shapes nothing
 
     def step(self, name: str) -> Step:
         """The step of this name.
@@ -103,6 +105,11 @@ class Header(BaseModel):
     licences: Literal["marked", "strict"] = Field(
         "marked", description="data without a licence: marked unclear in all that is made of them, or refused"
     )
+    track: TrackerName | list[TrackerName] = Field([], description="experiment trackers that are told of each step")
+
+    @property
+    def trackers(self) -> tuple[TrackerName, ...]:
+        return (self.track,) if isinstance(self.track, str) else tuple(self.track)
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -175,6 +182,7 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
         written,
         adopted.needs,
         adopted.unlicensed,
+        header.trackers,
     )
 
 

@@ -28,14 +28,16 @@ DROPS = 300
 PAIRS = 200
 MATCHES = 12  # of each source and benchmark
 LONGEST = 4000  # characters of one text
+ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One text of a row: whose it is, or which column's."""
+    """One text of a row: whose it is, or which column's; `side` is its role in a chat, "column" outside of one."""
 
     who: str
     text: str
+    side: str = "column"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def write_data_page(path: Path, target: Path, layout: str = "auto", text_rows: T
         BactrianError: if there is not one row to read, or the page cannot be written.
     """
     page = render(
-        "data_page.html.j2", ("style.css", "data_page.css"), "data_page.js", _content(path, layout, text_rows)
+        "data_page.html.j2", ("style.css", "data_page.css"), ("data_page.js",), _content(path, layout, text_rows)
     )
     try:
         target.write_text(page, encoding="utf-8")
@@ -188,7 +190,11 @@ def _row_view(row: Mapping[str, Any]) -> RowView:
     shown = ("messages", "prompt", "chosen", "rejected")
     spoken = [(name, turn) for name in shown if isinstance(row.get(name), list) for turn in row[name]]
     turns = [
-        Turn(turn["role"] if name == "messages" else f"{name} · {turn['role']}", shorten(turn["content"], LONGEST))
+        Turn(
+            turn["role"] if name == "messages" else f"{name} · {turn['role']}",
+            shorten(_said(turn), LONGEST),
+            turn["role"] if turn["role"] in ROLES else "column",
+        )
         for name, turn in spoken
     ]
     rest = [
@@ -198,6 +204,14 @@ def _row_view(row: Mapping[str, Any]) -> RowView:
     ]
     turns += [Turn(key, shorten(value, LONGEST)) for key, value in rest if len(value) > 120 or key == "text"]
     return RowView(turns, [(key, value) for key, value in rest if len(value) <= 120 and key != "text"])
+
+
+def _said(turn: Mapping[str, Any]) -> str:
+    """What a turn says: its thinking, its content, its calls of tools."""
+    calls = turn.get("tool_calls")
+    parts = [turn.get("reasoning_content"), turn.get("content")]
+    parts += [json.dumps(calls, ensure_ascii=False, default=str, indent=1)] if calls else []
+    return "\n\n".join(part if isinstance(part, str) else str(part) for part in parts if part)
 
 
 def _duplicates(path: Path) -> tuple[list[dict[str, str]], int]:

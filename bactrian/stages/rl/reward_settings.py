@@ -10,7 +10,7 @@ from bactrian.train.options import SettingsGroup
 
 
 class WatchSettings(SettingsGroup):
-    """Looks at held-out problems during training."""
+    """What a person can see of the training: looks at held-out problems, and some of the answers."""
 
     held_out: HeldOutProblemRef | None = Field(
         None, description="problems to look at during training; none of their questions may be trained on"
@@ -21,6 +21,9 @@ class WatchSettings(SettingsGroup):
     )
     stop_on_alarm: bool = Field(
         False, description="stop once the held-out score has surely fallen while the reward has not"
+    )
+    rollouts: int = Field(
+        4, ge=0, description="problems a step whose answers are kept in rollouts.jsonl, for `bactrian board`; 0: none"
     )
 
     @model_validator(mode="after")
