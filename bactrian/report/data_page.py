@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from bactrian.chat.tool_calls import calls_within
 from bactrian.data.io.adoption import Account, Adoption, adopt, kinds_among
 from bactrian.data.io.files import DATA_FILE, scan_rows
 from bactrian.data.io.formats import Fault, TextRows
 from bactrian.data.io.rows import complete_row, licence_of
 from bactrian.data.io.tally import ACCOUNT
+from bactrian.data.io.texts import call_text
 from bactrian.data.overlap.highlight import Piece, shared, shortened
 from bactrian.errors import BactrianError
 from bactrian.report.formatting import count, date, percent, shorten
@@ -207,11 +209,9 @@ def _row_view(row: Mapping[str, Any]) -> RowView:
 
 
 def _said(turn: Mapping[str, Any]) -> str:
-    """What a turn says: its thinking, its content, its calls of tools."""
-    calls = turn.get("tool_calls")
-    parts = [turn.get("reasoning_content"), turn.get("content")]
-    parts += [json.dumps(calls, ensure_ascii=False, default=str, indent=1)] if calls else []
-    return "\n\n".join(part if isinstance(part, str) else str(part) for part in parts if part)
+    """What a turn says: its thinking, its content, then each call of a tool on a line of its own."""
+    said = [str(part) for part in (turn.get("reasoning_content"), turn.get("content")) if part]
+    return "\n".join(["\n\n".join(said), *(f"→ {call_text(call)}" for call in calls_within([turn]))]).strip()
 
 
 def _duplicates(path: Path) -> tuple[list[dict[str, str]], int]:

@@ -193,7 +193,7 @@ REAL: list[tuple[str, dict[str, Any], int, str]] = [
     ("gsm8k_train.jsonl.gz", {"verifier": "gsm8k"}, 7473, "problem"),
     ("coconot_pref.jsonl.gz", {}, 927, "pair"),
     ("hh_rlhf_harmless_test.dev.jsonl", {}, 1134, "pair"),
-    ("lf_glaive_toolcall_en_demo.jsonl", {"bad_limit": 0.6}, 147, "conversation"),
+    ("lf_glaive_toolcall_en_demo.jsonl", {}, 300, "conversation"),
     (
         "oasst1_eval_conversations.jsonl.gz",
         {"layout": "transcript", "columns": {"text": "{input} {output}"}},

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from bactrian.data.io.formats import Fault, Scanned
 from bactrian.data.io.layouts import LAYOUTS, FileLayout, as_problem, detect
+from bactrian.data.io.misfit import TurnMisfit
 from bactrian.data.io.rows import Row, RowKind, drop_nulls, licence_of
 from bactrian.data.io.tally import Cases, Tally
-from bactrian.data.io.turns import TurnMisfit
 from bactrian.errors import BactrianError
 
 DECIDING = 1000
@@ -184,8 +184,10 @@ def _adapted(row: Row, layout: FileLayout, how: Adoption) -> tuple[Row, list[str
     if adapted.get("label") is False and "label" not in how.keep:
         raise TurnMisfit("labelled as a bad answer")
     if layout.kind == "conversation":
-        labelled = {"label": adapted["label"]} if "label" in adapted and "label" in how.keep else {}
-        adapted = as_problem(adapted, how.verifier) if how.verifier else {"messages": adapted["messages"]} | labelled
+        kept = {name: value for name, value in adapted.items() if name in ("messages", "tools")}
+        if "label" in adapted and "label" in how.keep:
+            kept["label"] = adapted["label"]
+        adapted = as_problem(adapted, how.verifier) if how.verifier else kept
     return adapted | {name: _kept(row[name], name) for name in how.keep if name in row and name not in adapted}, mended
 
 

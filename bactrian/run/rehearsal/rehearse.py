@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bactrian.chat.named_templates import TOOL_TEXT
 from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.recipe.document import Document
@@ -278,7 +279,8 @@ def _family_in(folder: Path | None) -> str | None:
 
 def _texts(place: Path) -> Iterator[str]:
     for file in sorted(place.glob("*.jsonl")):
-        yield file.read_text()
+        text = file.read_text()
+        yield f"{text}{TOOL_TEXT}" if '"tools"' in text else text
 
 
 def _put(settings: Any, found: ReferenceUse, ref: str) -> None:

@@ -93,7 +93,7 @@ class DPO(TrainingStage):
             workspace,
             lambda journal: reference_logprobs(model, pairs, self.memory.micro_tokens, journal),
             model=start_hash(workspace, self, self.model),
-            tokens=[(p.prompt, p.chosen, p.rejected) for p in pairs],
+            tokens=[(p.prompt, p.chosen, p.rejected, p.trained) for p in pairs],
             micro_tokens=self.memory.micro_tokens,  # other packs round otherwise, in the last bits
         )
 

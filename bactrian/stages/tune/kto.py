@@ -90,8 +90,8 @@ class KTO(TrainingStage):
             if row["messages"][-1]["role"] != "assistant":
                 raise BactrianError(f"{where}, field 'messages': the last turn is not the assistant's")
             before, answer = row["messages"][:-1], row["messages"][-1:]
-            prompt = prompt_ids(before, template, where)
-            ids = render_answer(before, answer, template, where).ids
+            prompt = prompt_ids(before, template, where, row.get("tools"))
+            ids = render_answer(before, answer, template, where, row.get("tools")).ids
             if len(ids) > self.max_length:
                 tally.drop(f"longer than {self.max_length} tokens", where)
                 continue

@@ -63,7 +63,8 @@ class SFT(TrainingStage):
 
         if "solution" in row:
             row = {**row, "messages": [*row["messages"], worked_turn(row)]}
-        full = render(validate_row(row, "conversation", where)["messages"], template, where)
+        row = validate_row(row, "conversation", where)
+        full = render(row["messages"], template, where, row.get("tools"))
         return fitted(full, self.max_length, self.too_long, where, tally)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
