@@ -124,7 +124,7 @@ class ChatTemplate:
             self._trims["tool"] = self._find_trim("tool", PROBE_CALLS, PROBE_TOOLS)
             self._check_literals(PROBE_CALLS, PROBE_TOOLS)
             written = self.write(PROBE_CALLS, False, PROBE_TOOLS)
-            if missing := [word for word in PROBED if word not in written]:
+            if missing := [what for word, what in PROBED.items() if word not in written]:
                 raise BactrianError(f"it leaves out {' and '.join(missing)}")
         except BactrianError as error:
             fitting = ", ".join(WITH_TOOLS)
@@ -253,29 +253,33 @@ def _pinned(text: str) -> str:
     return PINNED_DATE + text if "strftime_now" in text and PINNED_DATE not in text else text
 
 
+PROBED = {
+    "11_12": "the name of a listed tool",
+    "21_22": "its description",
+    "31_32": "its parameters",
+    "41_42": "the name of a called tool",
+    "51_52": "the names of its arguments",
+    "61_62": "its arguments",
+}
+"""Digits and marks, for which any tokenizer has tokens."""
 PROBE_TOOLS = json.dumps(
     [
         {
             "type": "function",
             "function": {
-                "name": "probe_listed",
-                "description": "probe_description",
-                "parameters": {"type": "object", "properties": {"probe_parameter": {"type": "string"}}},
+                "name": "11_12",
+                "description": "21_22",
+                "parameters": {"type": "object", "properties": {"31_32": {"type": "string"}}},
             },
         }
     ]
 )
 PROBE_CALLS: list[Message] = [
-    {"role": "user", "content": "probe 0"},
-    {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [{"name": "probe_called", "arguments": '{"probe_argument": "probe_value"}'}],
-    },
-    {"role": "tool", "content": "probe 2"},
-    {"role": "assistant", "content": "probe 3"},
+    {"role": "user", "content": "1"},
+    {"role": "assistant", "content": "", "tool_calls": [{"name": "41_42", "arguments": '{"51_52": "61_62"}'}]},
+    {"role": "tool", "content": "3"},
+    {"role": "assistant", "content": "4"},
 ]
-PROBED = ("probe_listed", "probe_description", "probe_parameter", "probe_called", "probe_argument", "probe_value")
 
 
 def _probe(*roles: str, text: str = "probe {i}") -> list[Message]:

@@ -127,3 +127,17 @@ def test_pieces_are_the_whole_text_and_mark_what_counts() -> None:
     ]
     long = shortened([("y" * 5 * LONGEST, False), ("z" * 5 * LONGEST, True)])
     assert len(long[0][0]) < 2 * LONGEST and len(long[1][0]) == 5 * LONGEST
+
+
+def test_calls_of_tools_and_what_they_give_are_shown_as_turns(tmp_path: Path) -> None:
+    call = {"name": "weather", "arguments": json.dumps({"city": HOSTILE})}
+    turns = [
+        {"role": "user", "content": "Oslo?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": HOSTILE},
+        {"role": "assistant", "content": "Grey."},
+    ]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    seen = page(tmp_path / "rows.jsonl", tmp_path / "page.html")
+    assert '→ weather {"city": "<script>alert(\\"x\\")</script>' in seen.text and "tool" in seen.text
+    assert seen.text.count("<img src=x onerror=alert(1)>") == 2 and "img" not in seen.tags
