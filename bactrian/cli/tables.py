@@ -62,6 +62,8 @@ def print_plan(plan: Plan) -> None:
         )
     if plan.compute is not None:
         out.print(_gpu_hours(plan, plan.compute))
+    if plan.unlicensed:
+        out.print(f"warning: no licence is stated for {printable(', '.join(plan.unlicensed))}", soft_wrap=True)
     for step in plan.short_of_memory:
         out.print(
             f"warning: {step.name} may need {_bytes(step.peak_memory)}, more than this machine has", soft_wrap=True

@@ -48,6 +48,7 @@ class Plan:
     hardware: Hardware
     speed: float
     compute: Compute | None = None
+    unlicensed: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -105,7 +106,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
                 seconds * share,
             )
         )
-    return Plan(tuple(planned), hardware, speed, recipe.compute)
+    return Plan(tuple(planned), hardware, speed, recipe.compute, recipe.unlicensed)
 
 
 def measure_speed(hardware: Hardware) -> float:

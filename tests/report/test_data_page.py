@@ -141,3 +141,23 @@ def test_calls_of_tools_and_what_they_give_are_shown_as_turns(tmp_path: Path) ->
     seen = page(tmp_path / "rows.jsonl", tmp_path / "page.html")
     assert '→ weather {"city": "<script>alert(\\"x\\")</script>' in seen.text and "tool" in seen.text
     assert seen.text.count("<img src=x onerror=alert(1)>") == 2 and "img" not in seen.tags
+
+
+def test_matches_come_first_and_their_list_is_open(tmp_path: Path) -> None:
+    folder = decontaminated(tmp_path, [conversation(0, QUESTION), conversation(1, "Something else.")])
+    source = write_data_page(folder, tmp_path / "page.html").read_text()
+    assert source.index('id="overlap"') < source.index('id="sources"') < source.index('id="rows"')
+    assert '<details class="cell" open>' in source
+
+
+def test_turns_are_a_chat_and_calls_of_tools_are_shown(tmp_path: Path) -> None:
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Which?"},
+        {"role": "assistant", "content": "That.", "reasoning_content": "I wonder."},
+    ]
+    folder = tmp_path / "artifact"
+    write_rows([{**conversation(0, ""), "messages": turns}], folder)
+    source = write_data_page(folder, tmp_path / "page.html").read_text()
+    assert [source.index(f'<div class="turn {role}">') for role in ("system", "user", "assistant")]
+    assert "I wonder.\n\nThat." in source and 'href="#drops"' not in source and 'href="#duplicates"' not in source

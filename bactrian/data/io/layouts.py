@@ -101,12 +101,12 @@ def _messages(row: Row) -> Adapted:
 
 
 def _feedback(row: Row) -> Adapted:
-    """Unpaired feedback (KTO): what was found good is a conversation to learn from, the rest is not."""
-    if row["label"] is False:
-        raise TurnMisfit("labelled as a bad answer")
-    if row["label"] is not True:
+    """Unpaired feedback (KTO): a conversation, and whether its last answer was found good."""
+    label = row["label"] if isinstance(row["label"], bool) else _LABELS.get(str(row["label"]).lower())
+    if label is None:
         raise TurnMisfit("'label' is neither true nor false", repr(row["label"])[:60])
-    return _messages(row)
+    adapted, mended = _messages(row) if "messages" in row else _prompted(row)
+    return {**adapted, "label": label}, mended
 
 
 def _sharegpt(row: Row) -> Adapted:
@@ -263,8 +263,11 @@ def _truth(value: Any) -> Any:
 
 
 _TWO = ("user", "assistant")
+_LABELS = {"true": True, "false": False}
+"""Of feedback in a CSV, where all is text."""
 
 
+_prompted = _two_columns(("prompt", "completion"), ("prompt", "response"), ("inputs", "targets"))
 _CONTEXT = "context passage body document options choices cot rationale explanation"
 
 
@@ -290,7 +293,13 @@ LAYOUTS: dict[str, FileLayout] = {
         _layout(
             "pair", "pair", _pair, "chosen rejected", "prompt conversations question instruction input system tools"
         ),
-        _layout("feedback", "conversation", _feedback, "messages label", "system tools"),
+        _layout(
+            "feedback",
+            "conversation",
+            _feedback,
+            "messages label|prompt completion label|prompt response label",
+            "system tools",
+        ),
         _layout("messages", "conversation", _messages, "messages", "system tools"),
         _layout("sharegpt", "conversation", _sharegpt, "conversations", "system tools"),
         _layout("glaive", "conversation", _glaive, "system chat"),
@@ -300,7 +309,7 @@ LAYOUTS: dict[str, FileLayout] = {
         _layout(
             "prompt_completion",
             "conversation",
-            _two_columns(("prompt", "completion"), ("prompt", "response"), ("inputs", "targets")),
+            _prompted,
             "prompt completion|prompt response|inputs targets",
             "system reasoning tools",
             doubts=_CONTEXT,

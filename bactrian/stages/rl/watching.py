@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bactrian.train.backend import Trained
     from bactrian.train.loop import TrainingTask
     from bactrian.train.rl.held_out import HeldOutAnswers
+    from bactrian.train.rl.kept_rollouts import Keep
+    from bactrian.train.rl.verified import VerifiedSampler
     from bactrian.verify import Pool
 
 
@@ -56,6 +58,13 @@ def look_at(engine: "Engine", rows: list[Row], pool: "Pool", max_new_tokens: int
     from bactrian.train.rl.held_out import HeldOutAnswers
 
     return HeldOutAnswers(engine, rows, pool, max_new_tokens) if rows else None
+
+
+def keep_rollouts(workspace: "Workspace", watch: WatchSettings, sampler: "VerifiedSampler") -> "Keep":
+    """What writes some answers of each step down for people to read."""
+    from bactrian.train.rl.kept_rollouts import KeptRollouts
+
+    return KeptRollouts(workspace.show_rollouts, sampler, watch.rollouts)
 
 
 def train_watched(

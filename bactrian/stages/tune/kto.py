@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.stage import Facts, FeedbackRef, Forecast, ModelRef
 from bactrian.stages.tune.pairs import remembered
 from bactrian.stages.tune.training import (
     TrainingStage,
@@ -35,7 +35,7 @@ class KTO(TrainingStage):
     name: ClassVar[str] = "kto"
 
     model: ModelRef = Field(description="the model to tune, and the reference")
-    data: DataRef = Field(description="conversation rows with `label`: whether the last answer is a good one")
+    data: FeedbackRef = Field(description="conversation rows with `label`: whether the last answer is a good one")
     beta: float = Field(0.1, gt=0, description="inverse temperature of the implicit reward")
     desirable_weight: float = Field(1.0, gt=0, description="of good answers; balance it against their number")
     undesirable_weight: float = Field(1.0, gt=0, description="of bad answers")
