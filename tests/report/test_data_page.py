@@ -150,7 +150,7 @@ def test_matches_come_first_and_their_list_is_open(tmp_path: Path) -> None:
     assert '<details class="cell" open>' in source
 
 
-def test_turns_are_a_chat_and_calls_of_tools_are_shown(tmp_path: Path) -> None:
+def test_turns_are_a_chat(tmp_path: Path) -> None:
     turns = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Which?"},
