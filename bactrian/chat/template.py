@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bactrian.chat.encoder import Part, SegmentEncoder
 from bactrian.chat.messages import Message, Messages
 from bactrian.chat.named_templates import BOS_FIRST, NAMED, PINNED_DATE, WITH_TOOLS
-from bactrian.chat.skeleton import Shape, Slot, TemplateSegment, build, expect, shape_of
+from bactrian.chat.skeleton import Slot, TalkShape, TemplateSegment, build, expect, shape_of
 from bactrian.chat.tool_calls import for_template, schemas
 from bactrian.errors import BactrianError
 from bactrian.store.plugins import Plugins
@@ -39,8 +39,8 @@ class ChatTemplate:
         self.text = text
         self.encoder = SegmentEncoder(tokenizer)
         self._trims: dict[str, Callable[[str], str]] = {}
-        self._segments: dict[Shape, list[TemplateSegment]] = {}
-        self._latest: tuple[Shape, list[TemplateSegment]] | None = None
+        self._segments: dict[TalkShape, list[TemplateSegment]] = {}
+        self._latest: tuple[TalkShape, list[TemplateSegment]] | None = None
 
     @classmethod
     def load(cls, tokenizer: "PreTrainedTokenizerBase", name: str = "model") -> "ChatTemplate":
@@ -97,7 +97,7 @@ class ChatTemplate:
         except Exception as error:  # a template is somebody else's program: any failure is its refusal
             raise TemplateRefusal(f"it refuses {', '.join(m['role'] for m in messages)}: {error}") from None
 
-    def segments(self, shape: Shape) -> list[TemplateSegment]:
+    def segments(self, shape: TalkShape) -> list[TemplateSegment]:
         """What the template writes around messages of this shape; checked the first time a shape is seen.
 
         Shapes with tools hold their calls and schemas: hardly any comes twice, so only the latest is kept.
@@ -128,7 +128,7 @@ class ChatTemplate:
                 raise BactrianError(f"it leaves out {' and '.join(missing)}")
         except BactrianError as error:
             fitting = ", ".join(WITH_TOOLS)
-            return f"it does not write tools and their calls whole: {error}\n  templates that do: {fitting}"
+            return f"it does not write tools and their calls whole: {error}\n  templates that do (setting `template`): {fitting}"
         return ""
 
     def texts(self, messages: Messages) -> dict[Slot, str]:

@@ -260,7 +260,7 @@ def test_a_template_without_a_place_for_tools_says_so_and_which_has_one(jinja: s
         with pytest.raises(BactrianError, match=REFUSING[jinja]) as caught:
             render(talk, form, "row 3", tools)
         assert str(caught.value).startswith("row 3: chat template")
-        assert "templates that do: tulu, think, tulu-think, chatml, s1" in str(caught.value)
+        assert "templates that do (setting `template`): tulu, think, tulu-think, chatml, s1" in str(caught.value)
 
 
 def test_what_a_template_refuses_of_one_row_is_said_of_that_row() -> None:
