@@ -1,28 +1,31 @@
 """What a run would do, and what it would take, before anything is made."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bactrian.generate.engine_names import check_engine
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import ExternalSource, outline
+from bactrian.recipe.token_sample import TokenCounter
+from bactrian.run.gpu_hours import GpuTime, gpu_time
 from bactrian.run.keys import KeyedStep, tasks
 from bactrian.run.known_models import parameters_of
 from bactrian.run.prepare import check_device
-from bactrian.stages.stage import Facts
+from bactrian.run.remedies import Remedy, remedy
+from bactrian.stages.stage import Basis, Facts, Forecast
 from bactrian.store.artifact import Store
-from bactrian.store.hardware import Hardware, memory_bytes
+from bactrian.store.hardware import Hardware, device_memory
+from bactrian.store.manifest import Kind
 from bactrian.store.parts import changed
 
 # Training and sampling reach about this share of what one large matrix product does: small matrices, attention,
 # memory traffic. On 2 CPU cores 7 steps took 0.5 to 4 times as long as forecast with it; sampling is the slow end.
 EFFICIENCY = 0.4
 _SECONDS_OF_MEASURING = 0.5
-
-
-PEAK = {"a100": 312e12, "h100": 989e12}
-"""FLOP/s of a GPU's dense bfloat16 matrix products, by its maker's data sheet."""
+_LESS_SURE: tuple[Basis, ...] = ("", "counted", "sampled", "stated", "bytes", "assumed")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class PlannedStep:
     flops: float = 0.0
     peak_memory: float = 0.0
     seconds: float = 0.0
+    basis: Basis = ""  # of what it reads: how its tokens are known
+    error: float = 0.0  # standard error of the tokens over themselves, where they are from a sample
+    forecast: Forecast = Forecast()
+    remedy: Remedy | None = None  # where the memory does not suffice
 
 
 @dataclass(frozen=True)
@@ -48,25 +55,28 @@ class Plan:
     hardware: Hardware
     speed: float
     compute: Compute | None = None
+    memory: int = 0  # bytes of the device that it plans for; 0 where they are not known
 
     @property
     def seconds(self) -> float:
         """Of all that is to be made."""
         return sum(step.seconds for step in self.steps)
 
-    def gpu_hours(self, step: PlannedStep) -> float:
-        """Of the recipe's GPU, by the forecast, at the usual share of its peak; 0 if it names none."""
-        return 0.0 if self.compute is None else step.flops / PEAK[self.compute.gpu] / EFFICIENCY / 3600
+    def gpu_time(self, step: PlannedStep) -> GpuTime:
+        """Of the recipe's GPU; nothing if it names none."""
+        if self.compute is None:
+            return GpuTime()
+        return gpu_time(step.forecast, self.compute, self.compute.published.get(step.name))
 
     @property
     def short_of_memory(self) -> list[PlannedStep]:
-        """Steps that would need more memory than this machine has."""
-        return [step for step in self.steps if 0 < memory_bytes() < step.peak_memory]
+        """Steps that would need more memory than the device has."""
+        return [step for step in self.steps if 0 < self.memory < step.peak_memory]
 
 
 def plan(recipe: Recipe, store: Store) -> Plan:
-    """What `run` would do. Makes nothing in the store; measures this machine's speed if anything is
-    to be made.
+    """What `run` would do. Makes nothing in the store but counts of tokens, which it keeps; measures
+    this machine's speed if anything is to be made.
 
     Raises:
         BactrianError: as `tasks` does.
@@ -76,22 +86,26 @@ def plan(recipe: Recipe, store: Store) -> Plan:
     todo = tasks(recipe, hardware, outline)
     states = {task.step.name: _state(task, store) for task in todo}
     speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(hardware)
+    memory = device_memory(hardware.device)
+    count = TokenCounter(store, _tokenizer_of(todo))
     facts: dict[str, Facts] = {}
     planned: list[PlannedStep] = []
     for task in todo:
         step, state = task.step, states[task.step.name]
         inputs = tuple(dict.fromkeys(found.ref for found in step.stage.references()))
         if state == "exists":
-            facts[step.name] = facts_of(store.folder(step.stage.name, task.key), step.stage.makes)
+            folder = store.folder(step.stage.name, task.key)
+            facts[step.name] = count.sharpen(facts_of(folder, step.stage.makes), folder, task.key)
             planned.append(PlannedStep(step.name, step.stage.name, inputs, state, facts[step.name].rows))
             continue
         known = {ref: facts[ref] for ref in step.reads}
-        known |= {ref: _facts_of_source(source) for ref, source in task.sources.items()}
+        known |= {ref: _facts_of_source(source, count) for ref, source in task.sources.items()}
         forecast = step.stage.forecast(known)
-        facts[step.name] = forecast.makes
+        facts[step.name] = _with_basis(forecast.makes, known)
         seconds, limit = forecast.flops / speed / EFFICIENCY, step.stage.seconds_limit()
         # a step that stops by itself also leaves tokens undone
         share = 1.0 if limit is None or seconds <= limit else limit / seconds
+        read = _with_basis(Facts(), known)
         planned.append(
             PlannedStep(
                 step.name,
@@ -103,9 +117,13 @@ def plan(recipe: Recipe, store: Store) -> Plan:
                 forecast.flops * share,
                 forecast.peak_memory,
                 seconds * share,
+                read.basis,
+                read.error,
+                forecast,
+                remedy(step.stage, known, hardware, memory) if 0 < memory < forecast.peak_memory else None,
             )
         )
-    return Plan(tuple(planned), hardware, speed, recipe.compute)
+    return Plan(tuple(planned), hardware, speed, recipe.compute, memory)
 
 
 def measure_speed(hardware: Hardware) -> float:
@@ -133,6 +151,24 @@ def _state(task: KeyedStep, store: Store) -> str:
     return "resume" if store.partial(stage, task.key).exists() else "make"
 
 
-def _facts_of_source(source: ExternalSource) -> Facts:
+def _facts_of_source(source: ExternalSource, count: TokenCounter) -> Facts:
     """Nothing is downloaded for a plan: of a Hub repository only what its name says."""
-    return facts_of(source.fetch(), source.kind) if source.local else Facts(parameters=parameters_of(source.name))
+    if not source.local:
+        return Facts(parameters=parameters_of(source.name))
+    path = source.fetch()
+    return count.sharpen(facts_of(path, source.kind), path, source.content_hash)
+
+
+def _tokenizer_of(todo: list[KeyedStep]) -> Path | None:
+    """tokenizer.json of the first model on this machine that the recipe reads."""
+    local = [source for task in todo for source in task.sources.values() if source.local and source.kind is Kind.MODEL]
+    files = [source.fetch() / "tokenizer.json" for source in local]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _with_basis(made: Facts, known: Mapping[str, Facts]) -> Facts:
+    """What a step leaves or reads, and how sure its tokens are: as the least sure of its inputs, unless the stage says."""
+    if made.basis:
+        return made
+    worst = max(known.values(), key=lambda each: (_LESS_SURE.index(each.basis), each.error), default=Facts())
+    return replace(made, basis=worst.basis, error=worst.error)
