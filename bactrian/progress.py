@@ -68,6 +68,8 @@ def long_duration(seconds: float) -> str:
         hours, rest = divmod(minutes, 60)
         return f"{hours} h {rest} min" if rest else f"{hours} h"
     days, rest = divmod(round(seconds / 3600), 24)
+    if days >= 730:
+        return f"{days / 365.25:,.0f} years"
     return f"{days:,} day{'' if days == 1 else 's'}" + (f" {rest} h" if rest and days < 100 else "")
 
 

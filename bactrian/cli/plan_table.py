@@ -58,13 +58,15 @@ def _notes(plan: Plan, todo: list[PlannedStep]) -> list[str]:
     assumed = [step.name for step in todo if step.tokens and step.basis == "assumed"]
     weighed = [step.name for step in todo if step.tokens and step.basis == "bytes"]
     if assumed:
-        notes.append(f"about: {TOKENS_PER_ROW:.0f} tokens a row assumed, as nothing says how long rows are ({_few(assumed)})")
+        notes.append(
+            f"about: {TOKENS_PER_ROW:.0f} tokens a row assumed, as nothing says how long rows are ({_few(assumed)})"
+        )
     if weighed:
         notes.append(f"about: four bytes a token, as no tokenizer of the recipe is on this machine ({_few(weighed)})")
     hardware = plan.hardware
     notes.append(
-        f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} GFLOP/s measured on one "
-        "large matrix product. Times are rough: steps took half to four times as long."
+        f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} GFLOP/s measured on "
+        "one large matrix product. Times are rough: steps took half to four times as long."
     )
     return notes
 
@@ -95,8 +97,8 @@ def _gpu_hours(plan: Plan, compute: Compute) -> Table:
         "step",
         *(Column(name, justify="right") for name in names),
         box=SIMPLE,
-        caption=f"{gpu}-hours: as the published runs of 2024 ran, {_how(compute)}; how it is reckoned, and how far off it was: "
-        "docs/large-recipes.md",
+        caption=f"{gpu}-hours: as the published runs of 2024 ran, {_how(compute)}; how they are reckoned, and how far "
+        "off they were: docs/large-recipes.md",
         caption_justify="left",
     )
     for step in plan.steps:

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -45,7 +44,9 @@ def print_manifest(folder: Path, manifest: Manifest) -> None:
         {item.source: " ".join([item.licence, *(f"[{mark}]" for mark in item.marks)]) for item in manifest.licences},
     )
     rows += [("" if index else "decontamination", str(item)) for index, item in enumerate(manifest.decontamination)]
-    rows += _rows("files", {name: f"{file.sha256[:16]} {in_bytes(file.bytes)}" for name, file in manifest.files.items()})
+    rows += _rows(
+        "files", {name: f"{file.sha256[:16]} {in_bytes(file.bytes)}" for name, file in manifest.files.items()}
+    )
     for label, value in rows:
         table.add_row(plain(label), plain(value))
     open_console().print(table)

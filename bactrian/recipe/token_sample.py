@@ -19,7 +19,7 @@ from bactrian.store.hashes import hash_json, hash_path
 ROWS_COUNTED = 400
 """Rows whose tokens are counted; of more, a sample of so many. Mixed data vary by about once their mean: ± 5 %."""
 ROWS_LOOKED_AT = 50_000
-"""The sample is drawn from the first so many rows, so that a plan of a large file takes a second or two and not minutes."""
+"""The sample is drawn from the first so many rows, so that a plan of a large file takes seconds and not minutes."""
 _MARKS_OF_A_TURN = 5  # tokens of a chat template around what is said
 _REMEMBERED_FROM = 2_000  # rows; counting fewer takes less than reading the memo and its hashes
 
@@ -71,7 +71,7 @@ class TokenCounter:
         Raises:
             BactrianError: for a file that cannot be read.
         """
-        rows = [row for row in islice(_rows(path), ROWS_LOOKED_AT)]
+        rows = list(islice(_rows(path), ROWS_LOOKED_AT))
         drawn = rows if len(rows) <= ROWS_COUNTED else random.Random(content).sample(rows, ROWS_COUNTED)
         counts = [self._tokens(row) for row in drawn]
         if not counts or not (mean := sum(counts) / len(counts)):

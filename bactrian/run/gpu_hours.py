@@ -1,12 +1,11 @@
 """GPU-hours of a step on a cluster, from what goes through its models: products, weights over the network, decoding.
 
-Reckoned as the published post-training of 2024 ran: weights sharded over all GPUs and gathered for every micro-batch (ZeRO-3
-[Rajbhandari et al. 2020]), one row in a micro-batch, answers padded to the longest, decoding bound by memory. The five constants,
-where each is from, and the published runs beside the forecast: docs/large-recipes.md.
+Reckoned as the published post-training of 2024 ran: weights sharded over all GPUs and gathered for every micro-batch
+(ZeRO-3 [Rajbhandari et al. 2020]), one row in a micro-batch, answers padded to the longest, decoding bound by memory.
+The five constants, where each is from, and the published runs beside the forecast: docs/large-recipes.md.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bactrian.recipe.recipe import Compute, PublishedRun
@@ -25,15 +24,15 @@ class Gpu:
 GPUS = {"a100": Gpu(312e12, 2.0e12, 80e9), "h100": Gpu(989e12, 3.35e12, 80e9), "h200": Gpu(989e12, 4.8e12, 141e9)}
 
 PRODUCTS = 0.4
-"""Share of a GPU's peak that training reaches while it computes: 41 to 46 % were published for 7B to 32B [Olmo 3 2025; fms-fsdp]."""
+"""Share of a GPU's peak that training reaches while it computes: 41 to 46 % at 7B to 32B [Olmo 3 2025; fms-fsdp]."""
 GATHERED = 125e9
-"""Bytes/s at which a GPU gathers sharded weights: between its network (50e9) and its node's links (450e9). Set by two SFT runs."""
+"""Bytes/s at which a GPU gathers weights: between its network (50e9) and its links (450e9). Set by two SFT runs."""
 LEARNING = 0.14
-"""Share of the peak that learners of reinforcement learning reach at 8B parameters, gathering and all. Set by three RL runs."""
+"""Share of the peak that learners of RL reach at 8B parameters, gathering and all. Set by three RL runs."""
 LEARNING_GROWTH = 0.15
 """Exponent of the parameters in that share: 11.1 % at 0.6B, 14.7 % at 4B [prime-rl's benchmarks, RL trainer, 2026]."""
 DECODING = 0.129
-"""Share of the memory's bandwidth that sampling reached in 2024's RL code [OlmoRL's ablation, before its improvements, 2025]."""
+"""Share of the memory's bandwidth that sampling reached in RL code of the time [OlmoRL's ablation, its start, 2025]."""
 
 _DECODED_AT_ONCE = 256  # vLLM's max_num_seqs
 _TRAINED_BYTES = 16.0  # of a parameter: weight, gradient, float32 master, two moments
@@ -66,7 +65,9 @@ def gpu_time(forecast: Forecast, compute: Compute, run: PublishedRun | None = No
         return GpuTime(learning=forecast.flops / gpu.flops / PRODUCTS)
     own = bool(forecast.passes) and bool(forecast.sampling)
     sharded = _TRAINED_BYTES * max((each.parameters for each in forecast.passes), default=0.0) > gpu.memory
-    learning = sum(_learner(each, gpu) if own else _trainer(each, gpu, sharded, compute.packed) for each in forecast.passes)
+    learning = sum(
+        _learner(each, gpu) if own else _trainer(each, gpu, sharded, compute.packed) for each in forecast.passes
+    )
     sampling = sum(_sampler(each, gpu) for each in forecast.sampling)
     if run is None or not run.samplers or not own:
         return GpuTime(learning, sampling)
@@ -100,17 +101,14 @@ def _sampler(load: SamplingLoad, gpu: Gpu) -> float:
     """
     prefill = 2 * load.parameters * load.prompts * load.prompt_tokens / gpu.flops / PRODUCTS
     each_round = load.answers / load.rounds if load.rounds else 0.0
-    steps = load.longest + max(0.0, each_round - _DECODED_AT_ONCE) * load.tokens / _DECODED_AT_ONCE if each_round else 0.0
+    steps = (
+        load.longest + max(0.0, each_round - _DECODED_AT_ONCE) * load.tokens / _DECODED_AT_ONCE if each_round else 0.0
+    )
     weights = load.rounds * steps * 2 * load.parameters
     cached = load.answers * load.tokens * (load.prompt_tokens + load.tokens / 2) * cache_bytes(load.parameters)
     return prefill + (weights + cached) / gpu.bandwidth / DECODING
 
 
 def cache_bytes(parameters: float) -> float:
-    """Bytes of keys and values of one token, about: 23 kB at 135M parameters, 131 kB at 8B, 328 kB at 70B (Llama's shapes)."""
+    """Bytes of one token's keys and values, about: 23 kB at 135M parameters, 131 kB at 8B, 328 kB at 70B (Llama)."""
     return 131e3 * (parameters / 8e9) ** 0.42
-
-
-def total(times: Sequence[GpuTime]) -> float:
-    """GPU-hours of several steps."""
-    return sum(time.hours for time in times)

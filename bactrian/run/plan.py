@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bactrian.generate.engine_names import check_engine
@@ -15,7 +15,7 @@ from bactrian.run.keys import KeyedStep, tasks
 from bactrian.run.known_models import parameters_of
 from bactrian.run.prepare import check_device
 from bactrian.run.remedies import Remedy, remedy
-from bactrian.stages.stage import Basis, Facts, Forecast
+from bactrian.stages.stage import Basis, Facts, Forecast, Stage
 from bactrian.store.artifact import Store
 from bactrian.store.hardware import Hardware, device_memory
 from bactrian.store.manifest import Kind
@@ -43,7 +43,7 @@ class PlannedStep:
     seconds: float = 0.0
     basis: Basis = ""  # of what it reads: how its tokens are known
     error: float = 0.0  # standard error of the tokens over themselves, where they are from a sample
-    forecast: Forecast = Forecast()
+    forecast: Forecast = field(default_factory=Forecast)
     remedy: Remedy | None = None  # where the memory does not suffice
 
 
@@ -101,11 +101,13 @@ def plan(recipe: Recipe, store: Store) -> Plan:
         known = {ref: facts[ref] for ref in step.reads}
         known |= {ref: _facts_of_source(source, count) for ref, source in task.sources.items()}
         forecast = step.stage.forecast(known)
-        facts[step.name] = _with_basis(forecast.makes, known)
+        read = _basis_of(step.stage, known)
+        facts[step.name] = (
+            forecast.makes if forecast.makes.basis else replace(forecast.makes, basis=read.basis, error=read.error)
+        )
         seconds, limit = forecast.flops / speed / EFFICIENCY, step.stage.seconds_limit()
         # a step that stops by itself also leaves tokens undone
         share = 1.0 if limit is None or seconds <= limit else limit / seconds
-        read = _with_basis(Facts(), known)
         planned.append(
             PlannedStep(
                 step.name,
@@ -166,9 +168,9 @@ def _tokenizer_of(todo: list[KeyedStep]) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _with_basis(made: Facts, known: Mapping[str, Facts]) -> Facts:
-    """What a step leaves or reads, and how sure its tokens are: as the least sure of its inputs, unless the stage says."""
-    if made.basis:
-        return made
-    worst = max(known.values(), key=lambda each: (_LESS_SURE.index(each.basis), each.error), default=Facts())
-    return replace(made, basis=worst.basis, error=worst.error)
+def _basis_of(stage: Stage, known: Mapping[str, Facts]) -> Facts:
+    """The least sure of the data that a stage works on; of held-out data where it reads nothing else."""
+    data = [use for use in stage.references() if use.kind is Kind.DATA and use.ref in known]
+    worked = [use for use in data if not use.held_out] or data
+    found = [known[use.ref] for use in worked]
+    return max(found, key=lambda each: (_LESS_SURE.index(each.basis), each.error), default=Facts())

@@ -104,14 +104,16 @@ class Forecast:
 
 
 def answer_tokens(most: int) -> float:
-    """How long a sampled answer is taken to be, of at most so many tokens: a quarter of them, but 100 if it may be.
+    """How long a sampled answer is taken to be, of at most so many tokens: half of few, a quarter of many.
 
-    Eight-shot GSM8K answers have about 150 tokens and free ones 300 to 600, under limits of 1,024 to 2,048.
+    Answers to maths questions have 100 to 300 tokens and free ones 300 to 600, where 1,024 to 2,048 are allowed.
     """
-    return float(max(min(most, 100), most / 4))
+    return max(min(most / 2, 100.0), most / 4)
 
 
-def rows_sampled(parameters: float, prompts: float, prompt_tokens: float, most: int, samples: float = 1) -> SamplingLoad:
+def rows_sampled(
+    parameters: float, prompts: float, prompt_tokens: float, most: int, samples: float = 1
+) -> SamplingLoad:
     """Answers to prompts, all at once. `most`: tokens that an answer may have; `samples`: answers to each prompt."""
     return SamplingLoad(parameters, prompts * samples, answer_tokens(most), most, prompts, prompt_tokens)
 

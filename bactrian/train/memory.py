@@ -29,7 +29,8 @@ def kept(memory: MemorySettings) -> float:
 def activation_memory(parameters: float, micro_tokens: float, share: float = 1.0) -> float:
     """Bytes of a micro-batch's activations, roughly, and of what is always there.
 
-    34 floats per token and hidden unit and layer, `share` of them kept, for a model of the usual proportions, and a chunk of logits.
+    34 floats per token and hidden unit and layer, `share` of them kept, for a model of the usual proportions, and a
+    chunk of logits.
     """
     size: float = (parameters / 135e6) ** 0.6
     return share * 6e5 * micro_tokens * size + 1.5e9

@@ -175,7 +175,8 @@ class Decontaminate(Stage):
         if self.action == "report":
             why = "action: report drops nothing"
         else:
-            why = f"their sources hold no more than {self.share:.1%} of any benchmark (share: {self.share:g}; 0 drops them)"
+            limit = f"{self.share:.1%} of any benchmark (share: {self.share:g}; 0 drops them)"
+            why = f"their sources hold no more than {limit}"
         return f"{count:,} of them {'matches' if count == 1 else 'match'} a test item: {why}"
 
     def _record(self, table: "OverlapTable", workspace: "Workspace") -> Decontamination:

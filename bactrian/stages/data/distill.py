@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, SamplingLoad, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -164,4 +164,14 @@ class Distill(Stage):
             2.0 * teacher.parameters * tokens,
             4.0 * teacher.parameters + 2e9,
             Facts(rows=rows, tokens_per_row=data.tokens_per_row + trace),
+            sampling=(
+                SamplingLoad(
+                    teacher.parameters,
+                    rows * self.samples,
+                    trace,
+                    self.max_thinking_tokens + self.answer_tokens,
+                    rows,
+                    data.tokens_per_row,
+                ),
+            ),
         )

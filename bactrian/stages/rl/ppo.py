@@ -144,7 +144,7 @@ class PPO(TrainingStage):
         return open_scorer(folder, workspace.hardware, template=self.template, quantised=quantised(self))
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        """Each answer is read by policy, reference and value model, and both of these are trained on it in each epoch."""
+        """Each answer is read by policy, reference and value model; two of them learn from it in each epoch."""
         parameters, data = inputs[self.model].parameters, inputs[self.data]
         valued = inputs[self.value].parameters if self.value else parameters
         load, seen = rollouts(

@@ -10,7 +10,15 @@ from bactrian.stages.judge.judge_refs import judges
 from bactrian.stages.rl.reward_settings import GroupRewardSettings, WatchSettings
 from bactrian.stages.rl.watching import held_out_rows, look_at, looks_at, problem_rows, train_watched
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
-from bactrian.stages.tune.training import TrainingStage, adapter_of, forecast, load_model, rollouts, start_of, train_pass
+from bactrian.stages.tune.training import (
+    TrainingStage,
+    adapter_of,
+    forecast,
+    load_model,
+    rollouts,
+    start_of,
+    train_pass,
+)
 from bactrian.train.options import (
     AdapterField,
     AdvantageName,

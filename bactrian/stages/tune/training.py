@@ -256,7 +256,9 @@ def forecast(
     """
     tokens = passes[0].tokens
     adapter = adapter_of(stage)
-    memory = training_memory(makes if trained is None else trained, tokens, stage.optimiser, stage.memory, adapter, frozen)
+    memory = training_memory(
+        makes if trained is None else trained, tokens, stage.optimiser, stage.memory, adapter, frozen
+    )
     flops = sum(each.flops for each in passes) + sum(each.flops for each in sampling)
     return Forecast(tokens, flops, memory, Facts(parameters=makes), tuple(passes), tuple(sampling))
 
