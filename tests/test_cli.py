@@ -96,7 +96,7 @@ def test_a_recipe_runs_plans_and_shows(fakes: list[str], capsys: pytest.CaptureF
     [
         (["show", "nothing"], 'error: "nothing": found no artifact'),
         (["show", "x", "--run", "small"], "no run named small"),
-        (["run", "no.yaml"], "error: no.yaml: the recipe cannot be read"),
+        (["run", "no.yaml"], "error: no.yaml: found no such file, expected a recipe file"),
         (["run", "r.yaml", "--only", "no"], 'found no step "no"'),
         (["run", "r.yaml", "--set", "sft.lr=1"], "error: --set sft.lr=1"),
         (["rnu", "r.yaml"], 'did you mean "run"?'),
@@ -225,7 +225,7 @@ def test_starting_over_keeps_arguments_and_status(tmp_path: Path) -> None:
         env=environment,
         cwd=tmp_path,
     )
-    assert result.returncode == 2 and "a b.yaml: the recipe cannot be read" in result.stderr
+    assert result.returncode == 2 and "a b.yaml: found no such file" in result.stderr
 
 
 def test_a_bar_away_from_a_terminal_is_a_few_lines(

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bactrian.recipe import references
@@ -98,6 +98,7 @@ def test_one_side_waits_for_the_other() -> None:
     assert most.hours * 3600 == pytest.approx(800 * turns.sampling)  # all wait for the one that samples
 
 
+@settings(max_examples=25)
 @given(st.floats(1.01, 8), st.sampled_from(["tokens", "longest", "prompt_tokens", "parameters"]))
 def test_more_to_sample_takes_longer(factor: float, field: str) -> None:
     more = replace(ROLLOUTS, **{field: getattr(ROLLOUTS, field) * factor})
@@ -115,9 +116,7 @@ def test_decoding_waits_for_memory_and_not_for_products() -> None:
     ("parameters", "layers", "heads", "width"),
     [(135e6, 30, 3, 64), (8.03e9, 32, 8, 128), (70.6e9, 80, 8, 128), (405.9e9, 126, 8, 128)],
 )
-def test_cached_bytes_are_about_those_of_the_real_shapes(
-    parameters: float, layers: int, heads: int, width: int
-) -> None:
+def test_cached_bytes_are_about_those_of_real_shapes(parameters: float, layers: int, heads: int, width: int) -> None:
     assert cache_bytes(parameters) == pytest.approx(2 * 2 * layers * heads * width, rel=0.35)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bactrian.cli import main as cli
 from bactrian.recipe.recipe import read_recipe
-from bactrian.recipe.schema import recipe_schema
+from bactrian.recipe.schema import recipe_schema, schema_text
 from bactrian.stages import all_stages
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
@@ -61,6 +61,16 @@ def test_every_stage_and_setting_is_in_it() -> None:
     assert found.keys() == all_stages().keys()
     for name, stage in all_stages().items():
         assert found[name].keys() == {"stage", "ablate", *stage.model_fields}
+
+
+def test_the_published_schema_is_the_one_that_is_made_and_recipes_name_it() -> None:
+    """After a change of settings: bactrian schema recipes/recipe.schema.json."""
+    published = Path(__file__).parents[1] / "recipes" / "recipe.schema.json"
+    assert published.read_text(encoding="utf-8") == schema_text()
+    for path in RECIPES:
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        named = first.removeprefix("# yaml-language-server: $schema=")
+        assert (path.parent / named).resolve() == published
 
 
 def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ import click
 from bactrian import __version__
 from bactrian.cli.eval_command import eval_command
 from bactrian.cli.options import store_option
+from bactrian.cli.recipe_commands import doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
 from bactrian.cli.score_commands import compare_command, ledger_command, power_command, scores_command
 from bactrian.cli.think_command import model_folder, think
@@ -32,7 +33,10 @@ _QUIET = {
 # OpenMP's threads spin for about a millisecond when they wait. Where another program has one of the cores, each of a
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
-_WITHOUT_TORCH = ("plan", "show", "report", "data", "sandbox", "verify", "compare", "scores", "power", "ledger")
+_WITHOUT_TORCH = (
+    *("plan", "show", "report", "recipes", "schema"),
+    *("data", "sandbox", "verify", "compare", "scores", "power", "ledger"),
+)
 
 _set = click.option(
     "--set", "overrides", multiple=True, metavar="STEP.FIELD=VALUE", help="Change a setting; repeatable."
@@ -88,7 +92,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 SECTIONS = {
-    "Recipes": ("run", "plan", "rehearse", "show", "report", "schema"),
+    "Recipes": ("run", "plan", "rehearse", "show", "report", "recipes", "schema"),
     "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger"),
     "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
 }
@@ -213,37 +217,6 @@ def rehearse(recipe: Path, overrides: tuple[str, ...], family: str | None, store
 
 
 @commands.command()
-@store_option
-def doctor(store: Path) -> int:
-    """What this machine and installation have, what is missing, and what is slow. Status 1: a run would fail."""
-    from bactrian.cli.tables import print_findings
-    from bactrian.run.doctor import examine
-
-    return print_findings(examine(store))
-
-
-@commands.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
-def schema(file: Path | None) -> None:
-    """Write the JSON schema of recipes to FILE, or print it: editors complete and check recipes with it.
-
-    A recipe that begins with `# yaml-language-server: $schema=FILE` is checked as you type.
-    """
-    import json
-
-    from bactrian.recipe.schema import recipe_schema
-
-    text = json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
-    if file is None:
-        click.echo(text, nl=False)
-    else:
-        try:
-            file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise BactrianError(f"{file}: cannot be written ({error.strerror})") from None
-
-
-@commands.command()
 @click.argument("artifact")
 @_run_name
 @click.option("--json", "as_json", is_flag=True, help="The manifest as it is.")
@@ -337,6 +310,8 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(think)
+for _command in (recipes_command, schema_command, doctor_command):
+    commands.add_command(_command)
 for _command in (compare_command, scores_command, power_command, ledger_command):
     commands.add_command(_command)
 

@@ -1,9 +1,10 @@
 """Findings and manifests as tables on the terminal. All text is shown as it is: no markup, no control characters."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,14 @@ def print_findings(findings: Iterable[Finding]) -> int:
         if each.advice:
             out.print(Text(" " * 28 + "→ " + printable(each.advice)), soft_wrap=True)
     return int(status)
+
+
+def print_recipes(summaries: Mapping[str, str]) -> None:
+    """Name and summary of each recipe."""
+    table = Table("recipe", "what it does", box=SIMPLE)
+    for name, text in summaries.items():
+        table.add_row(plain(name), plain(text))
+    open_console().print(table)
 
 
 def print_manifest(folder: Path, manifest: Manifest) -> None:

@@ -20,6 +20,7 @@ from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
 from bactrian.recipe.groups import regrouped
 from bactrian.recipe.references import problem_with, with_article
+from bactrian.recipe.shipped import find_recipe
 from bactrian.stages import MOVED, all_stages
 from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.store.hardware import HardwareSettings
@@ -119,6 +120,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         BactrianError: naming file (or --set), line, step, field, what was found and what was
             expected.
     """
+    path = find_recipe(path)
     return check(read_recipe(path, overrides), folder=path.parent, path=path)
 
 

@@ -1,5 +1,6 @@
 """The JSON schema of recipes, made from the settings of the stages: editors complete and check with it as one types."""
 
+import json
 from typing import Any
 
 from pydantic import BaseModel
@@ -46,6 +47,11 @@ def recipe_schema() -> dict[str, Any]:
     }
     top["required"] = ["steps"]  # a recipe without a name is called by its file
     return {"$schema": DRAFT, **top, "title": "Bactrian recipe", "$defs": definitions}
+
+
+def schema_text() -> str:
+    """The schema as it is written to a file; recipes/recipe.schema.json is this."""
+    return json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 class _Plain(GenerateJsonSchema):

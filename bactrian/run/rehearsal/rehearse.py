@@ -18,6 +18,7 @@ from bactrian.recipe.document import Document
 from bactrian.recipe.groups import groups_of
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
+from bactrian.recipe.shipped import find_recipe
 from bactrian.run.known_models import family_of
 from bactrian.run.log import StepEntry
 from bactrian.run.rehearsal.toy_models import write_toy
@@ -126,6 +127,7 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
     Raises:
         BactrianError: as `load` does, and for a model of which no family is known.
     """
+    path = find_recipe(path)
     document = read_recipe(path, overrides)
     recipe = check(document, folder=path.parent, path=path)
     written = document.data["steps"]
