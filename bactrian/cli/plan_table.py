@@ -17,7 +17,8 @@ from bactrian.stages.stage import TOKENS_PER_ROW
 
 def print_plan(plan: Plan) -> None:
     """The steps, a total, how its numbers are known, and for each step that does not fit in memory what would help."""
-    costs = (Column(name, justify="right") for name in ("rows", "tokens", "FLOPs", "peak memory", "time"))
+    time = "time" if plan.compute is None else "time here"
+    costs = (Column(name, justify="right") for name in ("rows", "tokens", "FLOPs", "peak memory", time))
     table = Table("step", "stage", "reads", "state", *costs, box=SIMPLE)
     for step in plan.steps:
         rows = f"{step.rows:,}" if step.rows else ""
@@ -148,8 +149,8 @@ def _total(steps: list[PlannedStep]) -> list[str]:
 
 
 def _short(number: float) -> str:
-    """1234567 → "1.2M"."""
+    """1234567 → "1.2M"; nothing for nothing."""
     for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.1f}{letter}"
-    return f"{number:.0f}"
+    return f"{number:.0f}" if number else ""

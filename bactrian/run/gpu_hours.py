@@ -111,4 +111,4 @@ def _sampler(load: SamplingLoad, gpu: Gpu) -> float:
 
 def cache_bytes(parameters: float) -> float:
     """Bytes of one token's keys and values, about: 23 kB at 135M parameters, 131 kB at 8B, 328 kB at 70B (Llama)."""
-    return 131e3 * (parameters / 8e9) ** 0.42
+    return 131e3 * math.pow(parameters / 8e9, 0.42)
