@@ -122,3 +122,12 @@ def test_cached_bytes_are_about_those_of_real_shapes(parameters: float, layers: 
 
 def test_how_many_gpus_hold_a_step() -> None:
     assert [fewest_gpus(size, H100) for size in (0, 80e9, 81e9, 1.1e12)] == [1, 1, 2, 14]
+
+
+def test_the_document_s_table_is_what_a_plan_says(plans: dict[str, Plan]) -> None:
+    told = (RECIPES.parent / "docs" / "large-recipes.md").read_text()
+    for name, step, published, share in PUBLISHED:
+        made = plans[name]
+        forecast = made.gpu_time(next(each for each in made.steps if each.name == step)).hours
+        assert f"| {forecast:,.0f} | {published:,} (" in told
+        assert f"| {share * forecast / published:.2f} |" in told

@@ -68,7 +68,7 @@ class Compute(BaseModel):
 
     gpu: Literal["a100", "h100", "h200"]
     packed: bool = Field(
-        False, description="several rows in a micro-batch, as this trainer packs them; the published runs took one"
+        False, description="rows packed and not padded, as this trainer does; the published runs took one at a time"
     )
     published: dict[str, PublishedRun] = Field({}, description="step: {hours, gpus}")
 

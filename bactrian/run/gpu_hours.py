@@ -66,7 +66,8 @@ def gpu_time(forecast: Forecast, compute: Compute, run: PublishedRun | None = No
     own = bool(forecast.passes) and bool(forecast.sampling)
     sharded = _TRAINED_BYTES * max((each.parameters for each in forecast.passes), default=0.0) > gpu.memory
     learning = sum(
-        _learner(each, gpu) if own else _trainer(each, gpu, sharded, compute.packed) for each in forecast.passes
+        _learner(each, gpu, compute.packed) if own else _trainer(each, gpu, sharded, compute.packed)
+        for each in forecast.passes
     )
     sampling = sum(_sampler(each, gpu) for each in forecast.sampling)
     if run is None or not run.samplers or not own:
@@ -88,10 +89,11 @@ def _trainer(each: ModelPass, gpu: Gpu, sharded: bool, packed: bool) -> float:
     return each.flops / gpu.flops / PRODUCTS + (gathered if sharded else 0.0)
 
 
-def _learner(each: ModelPass, gpu: Gpu) -> float:
-    """GPU-seconds of a learner in reinforcement learning, on padded rows."""
+def _learner(each: ModelPass, gpu: Gpu, packed: bool) -> float:
+    """GPU-seconds of a learner in reinforcement learning, on padded rows unless they are packed."""
     share = min(PRODUCTS, LEARNING * (each.parameters / 8e9) ** LEARNING_GROWTH)
-    return each.flops * (each.padded or each.tokens) / each.tokens / gpu.flops / share if each.tokens else 0.0
+    padded = each.padded / each.tokens if each.padded and not packed else 1.0
+    return each.flops * padded / gpu.flops / share
 
 
 def _sampler(load: SamplingLoad, gpu: Gpu) -> float:
