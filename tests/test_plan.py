@@ -172,3 +172,9 @@ def test_a_plan_for_tools(planned: Plan, capsys: pytest.CaptureFixture[str]) -> 
     assert told["seconds"] == planned.seconds > 0
     assert invoke(["plan", "r.yaml", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"][1]["tokens"] == 500_000
+
+
+def test_a_tokenizer_that_cannot_be_read_is_none(tmp_path: Path, tokenizer: Path) -> None:
+    file = write(tmp_path / "a.jsonl", [conversation(10)])
+    tokenizer.write_text("{}")
+    assert count(file, tokenizer, tmp_path).basis == "bytes"

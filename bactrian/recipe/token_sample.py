@@ -44,10 +44,7 @@ class TokenCounter:
             return facts
         if self.file is None:
             return replace(facts, basis="bytes")
-        try:
-            mean, error = self._remembered(facts.rows, path, content)
-        except BactrianError:  # what reads the rows for the step says what is wrong with them, and where
-            return replace(facts, basis="bytes")
+        mean, error = self._remembered(facts.rows, path, content)
         if not mean:
             return replace(facts, basis="bytes")
         return replace(facts, tokens_per_row=mean, basis="sampled" if error else "counted", error=error)
@@ -68,12 +65,14 @@ class TokenCounter:
     def _counted(self, path: Path, content: str) -> tuple[float, float]:
         """Tokens of a row on average, and the standard error over it; 0 if all rows were counted.
 
-        Raises:
-            BactrianError: for a file that cannot be read.
+        Twice 0 if rows or tokenizer cannot be read: what reads them for the step says what is wrong, and where.
         """
-        rows = list(islice(_rows(path), ROWS_LOOKED_AT))
-        drawn = rows if len(rows) <= ROWS_COUNTED else random.Random(content).sample(rows, ROWS_COUNTED)
-        counts = [self._tokens(row) for row in drawn]
+        try:
+            rows = list(islice(_rows(path), ROWS_LOOKED_AT))
+            drawn = rows if len(rows) <= ROWS_COUNTED else random.Random(content).sample(rows, ROWS_COUNTED)
+            counts = [self._tokens(row) for row in drawn]
+        except BactrianError:
+            return 0.0, 0.0
         if not counts or not (mean := sum(counts) / len(counts)):
             return 0.0, 0.0
         if len(drawn) == len(rows) < ROWS_LOOKED_AT:
@@ -90,7 +89,10 @@ class TokenCounter:
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        return Tokenizer.from_file(str(self.file))
+        try:
+            return Tokenizer.from_file(str(self.file))
+        except Exception as error:  # the library raises nothing narrower
+            raise BactrianError(f"{self.file}: found no tokenizer that can be read ({error})") from None
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:

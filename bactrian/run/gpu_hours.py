@@ -91,7 +91,7 @@ def _trainer(each: ModelPass, gpu: Gpu, sharded: bool, packed: bool) -> float:
 
 def _learner(each: ModelPass, gpu: Gpu, packed: bool) -> float:
     """GPU-seconds of a learner in reinforcement learning, on padded rows unless they are packed."""
-    share = min(PRODUCTS, LEARNING * (each.parameters / 8e9) ** LEARNING_GROWTH)
+    share = min(PRODUCTS, LEARNING * math.pow(each.parameters / 8e9, LEARNING_GROWTH))
     padded = each.padded / each.tokens if each.padded and not packed else 1.0
     return each.flops * padded / gpu.flops / share
 
