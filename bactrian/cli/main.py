@@ -15,7 +15,7 @@ import click
 from bactrian import __version__
 from bactrian.cli.eval_command import eval_command
 from bactrian.cli.options import store_option
-from bactrian.cli.recipe_commands import doctor_command, recipes_command, schema_command
+from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
 from bactrian.cli.score_commands import compare_command, ledger_command, power_command, scores_command
 from bactrian.cli.think_command import model_folder, think
@@ -34,7 +34,7 @@ _QUIET = {
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
-    *("plan", "show", "report", "recipes", "schema"),
+    *("plan", "show", "report", "recipes", "convert", "schema"),
     *("data", "sandbox", "verify", "compare", "scores", "power", "ledger"),
 )
 
@@ -92,7 +92,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 SECTIONS = {
-    "Recipes": ("run", "plan", "rehearse", "show", "report", "recipes", "schema"),
+    "Recipes": ("run", "plan", "rehearse", "show", "report", "recipes", "convert", "schema"),
     "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger"),
     "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
 }
@@ -310,7 +310,7 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(think)
-for _command in (recipes_command, schema_command, doctor_command):
+for _command in (recipes_command, schema_command, convert_command, doctor_command):
     commands.add_command(_command)
 for _command in (compare_command, scores_command, power_command, ledger_command):
     commands.add_command(_command)

@@ -53,6 +53,7 @@ class InvalidValue:
     found: str
     expected: str
     missing: bool = False  # then `path` ends with the name of what is not there
+    unknown: bool = False  # then `path` ends with a name that the record has not
 
 
 def misfits(error: ValidationError, record: type[BaseModel], data: object) -> list[InvalidValue]:
@@ -111,7 +112,7 @@ def _misfit(details: dict[str, Any], record: type[BaseModel], data: object) -> I
         names = sorted(_field_names(record, location[:-1]))
         meant = nearest(str(location[-1]), names)
         hint = f'; did you mean "{meant}"?' if meant else ""
-        return InvalidValue(path, "an unknown setting", f"one of: {', '.join(names)}{hint}")
+        return InvalidValue(path, "an unknown setting", f"one of: {', '.join(names)}{hint}", unknown=True)
     context = details.get("ctx", {})
     if kind == "union_tag_invalid":
         choices = context["expected_tags"].replace("'", "").split(", ")

@@ -18,6 +18,7 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import misfits, nearest, show
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
+from bactrian.recipe.foreign.known import here
 from bactrian.recipe.groups import regrouped
 from bactrian.recipe.references import problem_with, with_article
 from bactrian.recipe.shipped import find_recipe
@@ -201,7 +202,9 @@ def _validated(record: type[Record], data: object, place: Place, problems: _Prob
         return record.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         for misfit in misfits(error, record, data):
-            problems.add((*place, *misfit.path), misfit.found, misfit.expected, misfit.missing)
+            there = here(str(misfit.path[-1]), record.model_fields) if misfit.unknown else None
+            expected = f"{there}, as it is here" if there else misfit.expected
+            problems.add((*place, *misfit.path), misfit.found, expected, misfit.missing)
         return None
 
 
