@@ -9,13 +9,17 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # it: make quickstart TORCH="torch==2.13.0 --index-url URL"
 TORCH ?= torch==2.13.0
 
-.PHONY: quickstart nano test test-heavy bubblewrap clean
+.PHONY: quickstart nano docs test test-heavy bubblewrap clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/bactrian run recipes/quickstart.yaml
 
 nano: $(VENV)/.installed
 	$(BIN)/bactrian run recipes/nano.yaml
+
+# The documentation as pages that work without a server: build/site/index.html.
+docs: $(VENV)/.installed-for-tests
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file site/mkdocs.yml
 
 test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff check .

@@ -1,12 +1,19 @@
 """Progress bars on a terminal, plain lines elsewhere. Nothing in a message is taken for markup or terminal control."""
 
+import json
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_FILES = 1.0
+PROGRESS = "progress.json"
+"""In the folder of a step that is being made."""
+_published: Path | None = None
 
 
 class Bar(Protocol):
@@ -23,13 +30,29 @@ def progress(title: str, total: float | None = None, unit: str = "step", done: f
     >>> with progress("rlvr · grpo", total=40) as bar:
     ...     bar.advance(1, loss=0.3)
     """
+    file = _published
     if sys.stderr.isatty():
         with _live(printable(title), total, unit, done) as bar:
-            yield bar
+            yield bar if file is None else _Published(bar, file, title, total, unit, done)
     else:
         lines = _Lines(printable(title), total, unit, done)
-        yield lines
+        yield lines if file is None else _Published(lines, file, title, total, unit, done)
         lines.end()
+
+
+@contextmanager
+def published(path: Path) -> Iterator[None]:
+    """Within, what the last bar shows is also in a file, as JSON, renewed every second or so: for `bactrian board`.
+
+    {title, done, total, unit, values, before, began, time, process, memory, gpu_memory}: `before` were done when the
+    bar began; times in seconds since 1970; memory in bytes, null where it is not known.
+    """
+    global _published
+    before, _published = _published, path
+    try:
+        yield
+    finally:
+        _published = before
 
 
 def say(message: str) -> None:
@@ -99,6 +122,48 @@ class _Lines:
         self.printed = time.monotonic()
         count = f"{self.done:,.0f}" + (f"/{self.total:,.0f}" if self.total is not None else "")
         say(" · ".join(filter(None, [self.title, f"{count} {self.unit}s", show_values(self.values), ending])))
+
+
+class _Published:
+    """A bar that is written into a file too. That is for onlookers: a disk that is full does not stop the work here."""
+
+    def __init__(self, bar: Bar, path: Path, title: str, total: float | None, unit: str, done: float) -> None:
+        self.bar, self.path, self.written = bar, path, 0.0
+        self.shown: dict[str, Any] = {"title": title, "done": done, "total": total, "unit": unit, "values": {}}
+        self.shown |= {"before": done, "began": time.time(), "process": os.getpid()}
+        self._write()
+
+    def advance(self, n: float = 1, **values: float) -> None:
+        self.bar.advance(n, **values)
+        self.shown["done"] += n
+        self.shown["values"].update(values)
+        if time.monotonic() - self.written >= SECONDS_BETWEEN_FILES:
+            self._write()
+
+    def _write(self) -> None:
+        self.written = time.monotonic()
+        now = {"time": time.time(), "memory": memory_in_use(), "gpu_memory": gpu_memory_in_use()}
+        draft = self.path.with_name(f".{self.path.name}.draft")
+        with suppress(OSError):
+            draft.write_text(json.dumps(self.shown | now, default=float))
+            draft.replace(self.path)
+
+
+def memory_in_use() -> int | None:
+    """Resident bytes of this process, where the system says so (Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def gpu_memory_in_use() -> int | None:
+    """Bytes that torch holds on the GPU; None where it is not loaded or has none. Loads nothing itself."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return None
+    return int(torch.cuda.memory_reserved())
 
 
 def show_values(values: dict[str, float]) -> str:

@@ -14,6 +14,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes that each took all 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does, before torch is loaded
 
+_SETS = Path(__file__).parents[2] / "shared" / "data"
+if _SETS.is_dir():  # public evaluation sets, where this machine has them
+    os.environ.setdefault("BACTRIAN_EVAL_DATA", str(_SETS))
+
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:

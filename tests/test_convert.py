@@ -12,6 +12,7 @@ from bactrian.recipe.foreign.convert import Conversion, convert, recipe_text
 from bactrian.recipe.foreign.read import KINDS, ForeignSettings, read_command, read_file
 from bactrian.recipe.recipe import load
 from bactrian.stages import all_stages
+from tests.test_own_data import LAYOUTS, stored
 
 AXOLOTL = """
 base_model: meta-llama/Llama-3.2-1B
@@ -74,7 +75,8 @@ def test_a_configuration_of_axolotl(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS.values())))
 def test_the_recipe_is_valid_and_holds_the_other_trainer_s_defaults(kind: str, tmp_path: Path) -> None:
-    (tmp_path / "d.jsonl").write_text("{}")
+    layouts = {"sft": "messages", "dpo": "pair", "reward": "pair", "kto": "feedback", "rlvr": "problem"}
+    stored(tmp_path, [LAYOUTS[layouts[kind]][0](1)], "jsonl", "d")
     (tmp_path / "m").mkdir()
     given = ForeignSettings("c.yml", "trl", kind, PARTS)
     file = tmp_path / "recipe.yaml"

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from bactrian.cli import main as cli
+from bactrian.recipe.given import reading_settings
 from bactrian.recipe.recipe import read_recipe
 from bactrian.recipe.schema import recipe_schema, schema_text
 from bactrian.stages import all_stages
@@ -60,7 +61,14 @@ def test_every_stage_and_setting_is_in_it() -> None:
     found = {d["properties"]["stage"]["const"]: d["properties"] for d in definitions if "stage" in d["properties"]}
     assert found.keys() == all_stages().keys()
     for name, stage in all_stages().items():
-        assert found[name].keys() == {"stage", "ablate", *stage.model_fields}
+        assert found[name].keys() == {"stage", "ablate", *stage.model_fields, *reading_settings(stage)}
+
+
+def test_files_of_others_are_valid_as_a_list_and_with_how_they_are_read(validator: Any) -> None:
+    step = {"stage": "sft", "model": "m", "data": ["a.csv", "b.jsonl"], "columns": {"prompt": "q"}, "license": "MIT"}
+    assert validator.is_valid({"licences": "strict", "steps": {"a": step}})
+    assert not validator.is_valid({"steps": {"a": {**step, "data": []}}})
+    assert not validator.is_valid({"steps": {"a": {**step, "layout": "sharegtp"}}})
 
 
 def test_the_published_schema_is_the_one_that_is_made_and_recipes_name_it() -> None:

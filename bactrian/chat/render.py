@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from bactrian.chat.messages import Message, Messages, check_messages
 from bactrian.chat.skeleton import TemplateSegment, shape_of
 from bactrian.chat.template import ChatTemplate
+from bactrian.chat.tool_calls import check_tools
 from bactrian.errors import BactrianError
 
 
@@ -28,21 +29,24 @@ class Rendered:
         return sum(weight > 0 for weight in self.weights)
 
 
-def render(messages: Messages, template: ChatTemplate, where: str = "conversation") -> Rendered:
+def render(
+    messages: Messages, template: ChatTemplate, where: str = "conversation", tools: str | None = None
+) -> Rendered:
     """Ids of the whole conversation and weights that train every assistant turn with its end token.
 
-    Turns with `"weight": 0` are not trained. Each answer is tokenised on its own, so the ids begin
-    with `prompt_ids(messages[:k])` for each assistant turn k. Nothing follows the last end token.
-    `where` names the row in errors.
+    An assistant's tool calls are part of its turn, and trained; what a tool gives is not. Turns
+    with `"weight": 0` are not trained. Each answer is tokenised on its own, so the ids begin with
+    `prompt_ids(messages[:k])` for each assistant turn k. Nothing follows the last end token.
+    `where` names the row in errors; `tools` is the row's column of that name: JSON text.
 
     Raises:
-        BactrianError: for messages that are no conversation, and when no token would be
-            trained.
+        BactrianError: for messages that are no conversation, for tools where the template has no
+            place for them, and when no token would be trained.
     """
     checked = check_messages(messages, where)
     ids: list[int] = []
     weights: list[float] = []
-    for segment, segment_ids in _tokenise(checked, template, where):
+    for segment, segment_ids in _tokenise(checked, template, where, tools):
         trained = segment.turn is not None and checked[segment.turn].get("weight", 1) > 0
         ids += segment_ids
         weights += [float(trained)] * len(segment_ids)
@@ -51,21 +55,29 @@ def render(messages: Messages, template: ChatTemplate, where: str = "conversatio
     return Rendered(ids, weights)
 
 
-def render_answer(prompt: Messages, answer: Messages, template: ChatTemplate, where: str = "conversation") -> Rendered:
+def render_answer(
+    prompt: Messages,
+    answer: Messages,
+    template: ChatTemplate,
+    where: str = "conversation",
+    tools: str | None = None,
+) -> Rendered:
     """`render(prompt + answer)` with only the turns of `answer` trained: one side of a preference pair."""
     context = [{**message, "weight": 0} for message in prompt]
-    return render([*context, *answer], template, where)
+    return render([*context, *answer], template, where, tools)
 
 
-def prompt_ids(messages: Messages, template: ChatTemplate, where: str = "conversation") -> list[int]:
-    """Ids up to where the assistant begins: what a model is given to answer the last user turn.
+def prompt_ids(
+    messages: Messages, template: ChatTemplate, where: str = "conversation", tools: str | None = None
+) -> list[int]:
+    """Ids up to where the assistant begins: what a model is given to answer the last turn, a user's or a tool's.
 
     None at all for an empty user turn under `raw` with a tokenizer that has no beginning-of-sequence token.
     """
     checked = check_messages(messages, where)
-    if checked[-1]["role"] != "user":
-        raise BactrianError(f"{where}: a prompt ends with a user turn; found '{checked[-1]['role']}'")
-    return [id for _, ids in _tokenise(checked, template, where) for id in ids]
+    if checked[-1]["role"] == "assistant":
+        raise BactrianError(f"{where}: a prompt ends with a user turn; found 'assistant'")
+    return [id for _, ids in _tokenise(checked, template, where, tools) for id in ids]
 
 
 def truncate(rendered: Rendered, max_length: int) -> Rendered | None:
@@ -90,10 +102,17 @@ def split(rendered: Rendered, max_length: int) -> list[Rendered]:
     return [piece for piece in pieces if piece.trained]
 
 
-def _tokenise(messages: list[Message], template: ChatTemplate, where: str) -> list[tuple[TemplateSegment, list[int]]]:
+def _tokenise(
+    messages: list[Message], template: ChatTemplate, where: str, tools: str | None
+) -> list[tuple[TemplateSegment, list[int]]]:
+    if tools:
+        check_tools(tools, f"{where}, field 'tools'")
+    shape = shape_of(messages, tools)
     try:
-        segments = template.segments(shape_of(messages))
-        template.check_text(messages)
+        if shape.has_tools and template.without_tools:
+            raise BactrianError(template.without_tools)
+        segments = template.segments(shape)
+        template.check_text(messages, tools)
     except BactrianError as error:
         raise BactrianError(f"{where}: chat template '{template.name}': {error}") from None
     texts = template.texts(messages)

@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from bactrian.chat.encoder import SegmentEncoder
+from bactrian.chat.encoder import Part, SegmentEncoder
 from bactrian.chat.messages import Message, Messages
-from bactrian.chat.named_templates import BOS_FIRST, NAMED, PINNED_DATE
+from bactrian.chat.named_templates import BOS_FIRST, NAMED, PINNED_DATE, WITH_TOOLS
 from bactrian.chat.skeleton import Shape, Slot, TemplateSegment, build, expect, shape_of
+from bactrian.chat.tool_calls import for_template, schemas
 from bactrian.errors import BactrianError
 from bactrian.store.plugins import Plugins
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PLUGINS: Plugins[str] = Plugins("bactrian.templates", "template", "Jinja text", lambda found: isinstance(found, str))
-RENDERER_VERSION = 1  # raise when the same messages and template come to give other ids
+RENDERER_VERSION = 2  # raise when the same messages and template come to give other ids
 
 
 class ChatTemplate:
@@ -39,6 +40,7 @@ class ChatTemplate:
         self.encoder = SegmentEncoder(tokenizer)
         self._trims: dict[str, Callable[[str], str]] = {}
         self._segments: dict[Shape, list[TemplateSegment]] = {}
+        self._latest: tuple[Shape, list[TemplateSegment]] | None = None
 
     @classmethod
     def load(cls, tokenizer: "PreTrainedTokenizerBase", name: str = "model") -> "ChatTemplate":
@@ -51,7 +53,8 @@ class ChatTemplate:
         - leaves out or changes what a message says (white space at its ends may be trimmed),
         - does not end an answer in a special token,
         - writes text that the tokenizer has no tokens for, or the beginning-of-sequence token twice.
-        A template that refuses system turns by itself is accepted; rows with one are then refused.
+        A template that refuses system turns by itself is accepted; rows with one are then refused. So are rows with
+        tools where it has no place for them, which is found out when the first such row comes.
         """
         named = name == "model" or name in template_names()
         template = cls(tokenizer, name if named else "jinja", _jinja_text(tokenizer, name))
@@ -79,23 +82,54 @@ class ChatTemplate:
         shapes_a_token = [RENDERER_VERSION, self.text, self.encoder.digest, special, list(self.end_ids)]
         return hashlib.sha256(json.dumps(shapes_a_token, sort_keys=True).encode()).hexdigest()
 
-    def write(self, messages: Messages, generation_prompt: bool) -> str:
+    def write(self, messages: Messages, generation_prompt: bool, tools: str | list[Any] | None = None) -> str:
         """The text that the Jinja template makes of the messages, with the assistant's header at the end if asked."""
-        kept = [{key: value for key, value in message.items() if key != "weight"} for message in messages]
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    kept, chat_template=self.text, add_generation_prompt=generation_prompt, tokenize=False
+                    for_template(messages),
+                    tools=schemas(tools),
+                    chat_template=self.text,
+                    add_generation_prompt=generation_prompt,
+                    tokenize=False,
                 )
             )
         except Exception as error:  # a template is somebody else's program: any failure is its refusal
             raise TemplateRefusal(f"it refuses {', '.join(m['role'] for m in messages)}: {error}") from None
 
     def segments(self, shape: Shape) -> list[TemplateSegment]:
-        """What the template writes around messages of this shape; checked the first time a shape is seen."""
-        if shape not in self._segments:
-            self._segments[shape] = build(shape, self.write, self.encoder.pattern)
-        return self._segments[shape]
+        """What the template writes around messages of this shape; checked the first time a shape is seen.
+
+        Shapes with tools hold their calls and schemas: hardly any comes twice, so only the latest is kept.
+        """
+        if shape in self._segments:
+            return self._segments[shape]
+        if self._latest is not None and self._latest[0] == shape:
+            return self._latest[1]
+        built = build(shape, self.write, self.encoder.pattern, self.text)
+        if shape.has_tools:
+            self._latest = shape, built
+        else:
+            self._segments[shape] = built
+        return built
+
+    @cached_property
+    def without_tools(self) -> str:
+        """Why rows with tools cannot be rendered, and by which templates they can; "" if this one can.
+
+        A probe must come out with all that is in a schema, a call and what the call gives.
+        """
+        try:
+            self.segments(shape_of(PROBE_CALLS, PROBE_TOOLS))
+            self._trims["tool"] = self._find_trim("tool", PROBE_CALLS, PROBE_TOOLS)
+            self._check_literals(PROBE_CALLS, PROBE_TOOLS)
+            written = self.write(PROBE_CALLS, False, PROBE_TOOLS)
+            if missing := [word for word in PROBED if word not in written]:
+                raise BactrianError(f"it leaves out {' and '.join(missing)}")
+        except BactrianError as error:
+            fitting = ", ".join(WITH_TOOLS)
+            return f"it does not write tools and their calls whole: {error}\n  templates that do: {fitting}"
+        return ""
 
     def texts(self, messages: Messages) -> dict[Slot, str]:
         """What each message says, trimmed as the template does."""
@@ -106,16 +140,17 @@ class ChatTemplate:
                 texts[i, "reasoning_content"] = message["reasoning_content"]
         return texts
 
-    def check_text(self, messages: Messages) -> None:
+    def check_text(self, messages: Messages, tools: str | None = None) -> None:
         """
         Raises:
             BactrianError: unless the template writes these very messages as it writes others of
                 their shape.
         """
         prompt = messages[-1]["role"] != "assistant"
-        written = self.write(messages, prompt)
+        written = self.write(messages, prompt, tools)
         texts = self.texts(messages)
-        expected = "".join(part.text for segment in self.segments(shape_of(messages)) for part in segment.fill(texts))
+        segments = self.segments(shape_of(messages, tools))
+        expected = "".join(part.text for segment in segments for part in segment.fill(texts))
         expect(expected, written, "it changes what a message says")
         if prompt:
             expect(written, expected, "what it writes depends on what a message says")
@@ -141,39 +176,46 @@ class ChatTemplate:
         except TemplateRefusal:
             self.segments(shape_of(_probe("user", "assistant")))  # without a system turn it must not refuse
         for roles in probes:
-            self._check_literals(roles)
+            self._check_literals(_probe(*roles))
         for role in probes[-1][:3]:
-            self._trims[role] = self._find_trim(role, probes[-1])
+            self._trims[role] = self._find_trim(role, _probe(*probes[-1]))
         for roles in probes:
             for text in (" \n two\twords {i} \n ", "<think>\nso {i}\n</think>\n\nthe answer {i}"):
                 self.check_text(_probe(*roles, text=text))
                 self.check_text(_probe(*roles[:-1], text=text))
 
-    def _check_literals(self, roles: tuple[str, ...]) -> None:
-        for segment in self.segments(shape_of(_probe(*roles))):
-            for literal in (part for part in segment.parts if isinstance(part, str)):
-                for text in self.encoder.pattern.split(literal)[::2]:
+    def _check_literals(self, messages: list[Message], tools: str | None = None) -> None:
+        for segment in self.segments(shape_of(messages, tools)):
+            for literal in (part for part in segment.parts if isinstance(part, Part)):
+                for text in self.encoder.pattern.split(literal.text)[::2]:
                     back = self.tokenizer.decode(self.encoder.text(text), clean_up_tokenization_spaces=False)
                     if "".join(text.split()).lower() != "".join(str(back).split()).lower():
                         raise BactrianError(
                             f"the tokenizer has no tokens for {text!r}, which it writes: found {back!r}"
                         )
 
-    def _find_trim(self, role: str, roles: tuple[str, ...]) -> Callable[[str], str]:
-        """How the template trims what a role says: not, at both ends, or at one."""
-        probe = _probe(*roles)
-        for message in probe:
-            if message["role"] == role:
-                message["content"] = f" \n {message['content']} \n "
+    def _find_trim(self, role: str, probe: list[Message], tools: str | None = None) -> Callable[[str], str]:
+        """How the template trims what a role says: not, at both ends, or at one; what a tool gives may become JSON."""
+        quoted = '{"a": "%s\t"}' if role == "tool" else "%s"
+        awkward = [
+            cast(Message, {**m, "content": f" \n {quoted % m['content']} \n "}) if m["role"] == role else m
+            for m in probe
+        ]
         problem: BactrianError | None = None
-        for trim in (str, str.strip, str.lstrip, str.rstrip):
+        ways: list[Callable[[str], str]] = [str, str.strip, str.lstrip, str.rstrip]
+        for trim in [*ways, _quoted] if role == "tool" else ways:
             self._trims[role] = trim
             try:
-                self.check_text(probe)
+                self.check_text(awkward, tools)
                 return trim
             except BactrianError as error:
                 problem = problem or error
         raise BactrianError(f"it changes what the {role} says beyond trimming white space: {problem}")
+
+
+def _quoted(text: str) -> str:
+    """As within the quotes of JSON: Llama 3 writes so what a tool gives."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 class TemplateRefusal(BactrianError):
@@ -209,6 +251,31 @@ def _jinja_text(tokenizer: "PreTrainedTokenizerBase", name: str) -> str:
 
 def _pinned(text: str) -> str:
     return PINNED_DATE + text if "strftime_now" in text and PINNED_DATE not in text else text
+
+
+PROBE_TOOLS = json.dumps(
+    [
+        {
+            "type": "function",
+            "function": {
+                "name": "probe_listed",
+                "description": "probe_description",
+                "parameters": {"type": "object", "properties": {"probe_parameter": {"type": "string"}}},
+            },
+        }
+    ]
+)
+PROBE_CALLS: list[Message] = [
+    {"role": "user", "content": "probe 0"},
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"name": "probe_called", "arguments": '{"probe_argument": "probe_value"}'}],
+    },
+    {"role": "tool", "content": "probe 2"},
+    {"role": "assistant", "content": "probe 3"},
+]
+PROBED = ("probe_listed", "probe_description", "probe_parameter", "probe_called", "probe_argument", "probe_value")
 
 
 def _probe(*roles: str, text: str = "probe {i}") -> list[Message]:

@@ -78,9 +78,9 @@ def of_template(template: ChatTemplate) -> ThinkingFormat | None:
         answer = template.segments(shape_of(probe))[-1]
     except BactrianError:
         return None
-    slots = [i for i, part in enumerate(answer.parts) if not isinstance(part, str)]
+    slots = [i for i, part in enumerate(answer.parts) if not isinstance(part, Part)]
     opening, between, end = (
-        "".join(p for p in part if isinstance(p, str))
+        "".join(p.text for p in part if isinstance(p, Part))
         for part in (answer.parts[: slots[0]], answer.parts[slots[0] : slots[1]], answer.parts[slots[1] :])
     )
     start = len(between) - len(between.lstrip())

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bactrian.cli.options import store_option
+from bactrian.cli.options import store_option, track_option
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
     from bactrian.recipe.recipe import Recipe
 
 Run = Callable[["Recipe", Path], None]
+
+
+READING = {
+    "columns": "Of your own problems: question=THEIRS,answer=THEIRS.",
+    "verifier": "What checks the answers to them, such as math or contains.",
+    "layout": "How their rows look; auto: each by its columns.",
+    "license": "Of rows that do not state their own.",
+    "bad_limit": "Share of rows that may be dropped.",
+}
+"""Settings that say how problems of the user's own are read (stage source)."""
 
 
 def eval_command(run_recipe: Run) -> click.Command:
@@ -28,10 +39,10 @@ def eval_command(run_recipe: Run) -> click.Command:
     @click.option("--limits", multiple=True, metavar="TASK=N", help="Questions of one task; repeatable.")
     @click.option(
         "--data",
-        "folders",
+        "places",
         multiple=True,
-        type=click.Path(path_type=Path),
-        help="A folder with evaluation sets; repeatable.",
+        help="Problems of your own: a file, a folder of files or a Hub id; or a folder with public tasks' data. "
+        "Repeatable.",
     )
     @click.option(
         "--format",
@@ -66,6 +77,7 @@ def eval_command(run_recipe: Run) -> click.Command:
         metavar="FOLDER",
         help="Ask nothing: write the questions as tasks of lm-evaluation-harness, for its --include_path.",
     )
+    @track_option
     @store_option
     def command(
         models: tuple[str, ...],
@@ -74,12 +86,15 @@ def eval_command(run_recipe: Run) -> click.Command:
         checking: bool,
         as_json: bool,
         harness: Path | None,
+        places: tuple[str, ...],
         **given: Any,
     ) -> int:
         """Ask models the tasks of a suite; scores with intervals, and everything that shaped them.
 
         MODEL is embedded:NAME, a folder or artifact, or a Hub id; LABEL=MODEL gives it a label.
         """
+        public = bool(given["suite"] or given["tasks"] or listing or checking)
+        given["own"], given["folders"] = told_apart(places, public)
         if listing:
             list_tasks(given["suite"] or "dev", given["folders"])
             return 0
@@ -87,13 +102,18 @@ def eval_command(run_recipe: Run) -> click.Command:
             return gold_table(models, as_json, **given)
         if not models:
             raise click.UsageError("Missing argument 'MODELS...'.")
-        recipe = eval_recipe(models, **given)
+        reading = {name: value for name in READING if (value := given.pop(name)) is not None}
+        recipe = eval_recipe(models, reading=reading, **given)
         if harness is None:
             run_recipe(recipe, store)
         else:
             export_tasks(recipe, harness, store)
         return 0
 
+    at = next(place for place, each in enumerate(command.params) if each.name == "places") + 1
+    command.params[at:at] = [
+        click.Option([f"--{name.replace('_', '-')}", name], help=text) for name, text in READING.items()
+    ]
     command.params = sorted(command.params, key=lambda p: not isinstance(p, click.Argument))
     return command
 
@@ -105,6 +125,8 @@ def eval_recipe(
     limit: int | None,
     limits: tuple[str, ...],
     folders: tuple[Path, ...],
+    own: tuple[str, ...],
+    reading: dict[str, str],
     form: str,
     train: tuple[str, ...],
     baseline: str | None,
@@ -117,13 +139,15 @@ def eval_recipe(
     seed: int,
     run_name: str,
 ) -> Recipe:
-    """What the options ask for, as a recipe.
+    """What the options ask for, as a recipe. `own`: problems that are no public task; `reading`: how they are read.
 
     Raises:
         BactrianError: naming the option at fault.
     """
+    from bactrian.cli.stage_command import setting_value
     from bactrian.recipe.document import Document
     from bactrian.recipe.recipe import check
+    from bactrian.stages.data.source import ReadingSettings
 
     labelled = [_labelled(model, number) for number, model in enumerate(models)]
     named = dict(labelled)
@@ -132,8 +156,13 @@ def eval_recipe(
     settings: dict[str, Any] = {"stage": "evaluate", "models": named, "format": form, "final": final, "reason": reason}
     if tasks:
         settings["tasks"] = [name.strip() for name in tasks.split(",") if name.strip()]
-    if suite or not tasks:
+    if suite or not (tasks or own):
         settings["suite"] = suite or "dev"
+    if own:
+        settings["problems"] = {Path(label).stem: ref for label, ref in (_labelled(each, 0) for each in own)}
+    for name, text in reading.items():
+        annotation = ReadingSettings.model_fields[name].annotation
+        settings[name] = setting_value(annotation, text, f"--{name.replace('_', '-')} {text}")
     optional = {
         "limit": limit,
         "max_new_tokens": max_new_tokens,
@@ -148,6 +177,24 @@ def eval_recipe(
     settings |= {"train": list(train)} if train else {}
     data = {"name": run_name, "seed": seed, "hardware": {"dtype": dtype}, "steps": {"evaluate": settings}}
     return check(Document("bactrian eval", "", data, origins={}), Path())
+
+
+def told_apart(places: tuple[str, ...], public: bool) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """(problems of the user's own, folders with public tasks' data) among what --data names.
+
+    A folder is of the latter where it holds the file of some public task, or where public tasks are asked for.
+    """
+    from bactrian.evaluate.catalogue import catalogue
+    from bactrian.evaluate.task_rows import find_file
+
+    def is_public(place: str) -> bool:
+        folder = Path(place)
+        if public and not folder.is_file():
+            return folder.is_dir() or not re.search(r"[/*=]", place)
+        return folder.is_dir() and any(find_file(task.source, [folder]) for task in catalogue().values())
+
+    folders = tuple(Path(place) for place in places if is_public(place))
+    return tuple(place for place in places if not is_public(place)), folders
 
 
 def export_tasks(recipe: Recipe, folder: Path, store: Path) -> None:

@@ -7,14 +7,17 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bactrian import __version__
+from bactrian.cli.board_command import board_command
 from bactrian.cli.eval_command import eval_command
-from bactrian.cli.options import store_option
+from bactrian.cli.export_command import export_command, push_command
+from bactrian.cli.options import asked_to_track, store_option, track_option
 from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
 from bactrian.cli.score_commands import compare_command, ledger_command, power_command, scores_command
@@ -34,7 +37,7 @@ _QUIET = {
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
-    *("plan", "show", "report", "recipes", "convert", "schema"),
+    *("plan", "show", "report", "board", "recipes", "convert", "schema"),
     *("data", "sandbox", "verify", "compare", "scores", "power", "ledger"),
 )
 
@@ -92,8 +95,8 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 SECTIONS = {
-    "Recipes": ("run", "plan", "rehearse", "show", "report", "recipes", "convert", "schema"),
-    "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger"),
+    "Recipes": ("run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
+    "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger", "export", "push"),
     "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
 }
 ROOMS = {
@@ -146,7 +149,7 @@ class _Commands(click.Group):
             return None
         from bactrian.cli.stage_command import stage_command
 
-        return stage_command(stage, [store_option, _set], _run_recipe)
+        return stage_command(stage, [store_option, track_option, _set], _run_recipe)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -173,6 +176,7 @@ def commands() -> None:
 @_set
 @click.option("--only", metavar="STEP", help="Make just this step; its inputs must exist.")
 @click.option("--from", "from_step", metavar="STEP", help="Make this step and all after it again.")
+@track_option
 @store_option
 def run(recipe: Path, overrides: tuple[str, ...], only: str | None, from_step: str | None, store: Path) -> None:
     """Make what is missing of a recipe, resuming what was cut; then write the report."""
@@ -310,9 +314,9 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(think)
-for _command in (recipes_command, schema_command, convert_command, doctor_command):
+for _command in (board_command, recipes_command, schema_command, convert_command, doctor_command):
     commands.add_command(_command)
-for _command in (compare_command, scores_command, power_command, ledger_command):
+for _command in (compare_command, scores_command, power_command, ledger_command, export_command, push_command):
     commands.add_command(_command)
 
 
@@ -321,6 +325,8 @@ def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: st
     from bactrian.store.artifact import Store
 
     command = shlex.join(["bactrian", *sys.argv[1:]])
+    if named := asked_to_track():
+        recipe = replace(recipe, track=named)
     run_recipe(recipe, Store(store), only, from_step, command)
 
 

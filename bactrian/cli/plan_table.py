@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.table import Column, Table
 
 from bactrian.cli.tables import in_bytes, open_console, plain
-from bactrian.progress import long_duration
+from bactrian.progress import long_duration, printable
 from bactrian.recipe.recipe import Compute
 from bactrian.run.gpu_hours import fewest_gpus
 from bactrian.run.plan import Plan, PlannedStep
@@ -29,7 +29,7 @@ def print_plan(plan: Plan) -> None:
     table.add_row("total", "", "", f"{len(todo)} of {len(plan.steps)} to make", "", *_total(todo))
     out = open_console()
     out.print(table)
-    for line in [*_notes(plan, todo), *_memory(plan)]:
+    for line in [*_notes(plan, todo), *_licences(plan), *_memory(plan)]:
         out.print(line, soft_wrap=True)
     if plan.compute is not None:
         out.print(_gpu_hours(plan, plan.compute))
@@ -70,6 +70,11 @@ def _notes(plan: Plan, todo: list[PlannedStep]) -> list[str]:
         "one large matrix product. Times are rough: steps took half to four times as long."
     )
     return notes
+
+
+def _licences(plan: Plan) -> list[str]:
+    names = printable(", ".join(plan.unlicensed))
+    return [f"warning: no licence is stated for {names}"] if plan.unlicensed else []
 
 
 def _memory(plan: Plan) -> list[str]:

@@ -81,16 +81,24 @@ def group_line(name: str, before: float, after: float, n: int) -> list[str]:
 
 
 def show_flips(each: Any, limit: int) -> None:
-    """The first questions that only one of the two has right."""
-    from bactrian.progress import printable
-
+    """The first questions that only one of the two has right, with the right answer and both given."""
     gained = [flip for flip in each.flips if flip.after > flip.before]
     lost = [flip for flip in each.flips if flip.after < flip.before]
     click.echo(f"{each.task}: {len(gained)} gained, {len(lost)} lost")
     for word, flips in (("gained", gained), ("lost", lost)):
         for flip in flips[:limit]:
-            said = [printable(" ".join(text.split())[-160:]) for text in flip.answers]
-            click.echo(f"  {word} {flip.question} {flip.group}\n    before: {said[0]}\n    after:  {said[1]}")
+            named = {"question": flip.prompt, "gold": flip.gold, "before": flip.answers[0], "after": flip.answers[1]}
+            click.echo(f"  {word} {flip.question} {flip.group}".rstrip())
+            for label, text in named.items():
+                click.echo(f"    {label + ':':<10}{_ending(text, 400 if label == 'question' else 160)}")
+
+
+def _ending(text: str, limit: int) -> str:
+    """A text in one line, of a long one the end: there stand a question's question and an answer's answer."""
+    from bactrian.progress import printable
+
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= limit else f"… {line[-limit:]}"
 
 
 @click.command("scores")

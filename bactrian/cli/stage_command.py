@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic.fields import FieldInfo
 
+from bactrian.errors import BactrianError
 from bactrian.errors.wording import show, type_in_words
+from bactrian.recipe.given import reading_settings, takes_several
 from bactrian.recipe.groups import groups_of
 from bactrian.stages.stage import Stage
 from bactrian.train.registry import OneOf
@@ -41,20 +43,26 @@ def stage_command(
     about = {"help": stage.__doc__, "short_help": _first_sentence(stage.__doc__)}
     command = click.command(stage.name, cls=_StageCommand, **about)(decorated)
     command.groups = {name: stage.model_fields[name].description or "" for name in groups_of(stage)}
+    command.reading = frozenset(reading_settings(stage))
     command.params = [*_options(stage), *common, *command.params]
     return command
 
 
 class _StageCommand(click.Command):
-    """A command whose help has the settings of each group under a heading of their own."""
+    """A command whose help has the settings of each group, and how files are read, under headings of their own."""
 
     groups: dict[str, str]
+    reading: frozenset[str]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         shown = {param.name: record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))}
         inside = {name for name in shown if str(name).partition(INSIDE)[0] in self.groups and INSIDE in str(name)}
+        inside |= self.reading
         with formatter.section("Options"):
             formatter.write_dl([record for name, record in shown.items() if name not in inside])
+        if self.reading:
+            with formatter.section("How files of others are read (stage source)"):
+                formatter.write_dl([shown[name] for name in shown if name in self.reading])
         for group, described in self.groups.items():
             with formatter.section(f"Group {group} ({described})"):
                 formatter.write_dl([shown[name] for name in shown if str(name).startswith(group + INSIDE)])
@@ -66,6 +74,7 @@ def _options(stage: type[Stage]) -> Iterator[click.Option]:
     for name, field in sorted(stage.model_fields.items(), key=lambda item: not item[1].is_required()):
         if name != "seed" and (name not in groups or not field.default_factory):
             yield _option(name, field)
+    yield from (_option(name, field) for name, field in reading_settings(stage).items())
     for group, record in groups.items():
         yield from (_option(f"{group}{INSIDE}{name}", field) for name, field in record.model_fields.items())
 
@@ -96,8 +105,8 @@ def one_step_recipe(
     for option, value in given.items():
         origin = f"{_flag(option)} {' '.join(value) if isinstance(value, tuple) else value}"
         *group, field = option.split(INSIDE)
-        record = groups[group[0]] if group else stage
-        put([*group, field], _value(record.model_fields[field].annotation, value, origin), origin)
+        fields = groups[group[0]].model_fields if group else {**reading_settings(stage), **stage.model_fields}
+        put([*group, field], setting_value(fields[field].rebuild_annotation(), value, origin), origin)
     for override in overrides:
         field, _, text = override.removeprefix(f"{stage.name}.").partition("=")
         put(field.split("."), parse_value(text, f"--set {override}"), f"--set {override}")
@@ -114,6 +123,8 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     if annotation in (bool, bool | None):
         flag = _flag(name).removeprefix("--")
         return click.Option([f"--{flag}/--no-{flag}", name], default=None, help=help_text.strip())
+    if takes_several(field.rebuild_annotation()):
+        return click.Option([_flag(name), name], multiple=True, metavar="TEXT", help=f"{help_text.strip()}; repeatable")
     several = _is_list(annotation)
     metavar = "VALUE,…" if several else _metavar(field)
     return click.Option([_flag(name), name], multiple=several, metavar=metavar, help=help_text.strip())
@@ -129,18 +140,34 @@ def _metavar(field: FieldInfo) -> str:
     return (type_in_words(annotation) or "YAML").upper().removeprefix("A ").removeprefix("WHOLE ")
 
 
-def _value(annotation: Any, value: Any, origin: str) -> Any:
+def setting_value(annotation: Any, value: Any, origin: str) -> Any:
     """An option's text as the value that the recipe would hold."""
     from bactrian.recipe.document import parse_value
 
     if isinstance(value, bool):
         return value
+    if isinstance(value, tuple) and takes_several(annotation):
+        return value[0] if len(value) == 1 else list(value)
     if isinstance(value, tuple):
         if len(value) == 1 and value[0].lstrip().startswith(("[", "{")):
             return parse_value(value[0], origin)
         element = next(iter(typing.get_args(annotation)), str)
-        return [_value(element, part.strip(), origin) for text in value for part in text.split(",")]
+        return [setting_value(element, part.strip(), origin) for text in value for part in text.split(",")]
+    if typing.get_origin(annotation) is dict and "=" in value and not value.lstrip().startswith("{"):
+        return _pairs(typing.get_args(annotation)[1], value, origin)
     return value if _takes_text(annotation) else parse_value(value, origin)
+
+
+def _pairs(element: Any, text: str, origin: str) -> dict[str, Any]:
+    """The mapping of "name=value,name=value".
+
+    Raises:
+        BactrianError: a part has no "=".
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    if any(not equals for _, equals, _ in pairs):
+        raise BactrianError(f"{origin}: expected name=value,name=value, or {{name: value}} where a value has a comma")
+    return {name.strip(): setting_value(element, value.strip(), origin) for name, _, value in pairs}
 
 
 def _takes_text(annotation: Any) -> bool:

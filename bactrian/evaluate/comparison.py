@@ -10,6 +10,7 @@ from typing import Any
 
 from scipy.stats import norm
 
+from bactrian.chat.folding import bare, question_starts
 from bactrian.errors import BactrianError
 from bactrian.evaluate.estimates import Estimate, estimate, holm, stratified
 from bactrian.evaluate.records import Place, Record, by_question, read_records
@@ -21,7 +22,10 @@ from bactrian.store.manifest import check_artifact
 
 @dataclass(frozen=True)
 class Flip:
-    """A question on which the two differ: its score before and after, and both answers."""
+    """A question on which the two differ: its score before and after, and both answers.
+
+    prompt: the question itself, without the examples before it. gold: the right answer.
+    """
 
     question: str
     group: str
@@ -29,6 +33,7 @@ class Flip:
     after: float
     prompt: str
     answers: tuple[str, str]
+    gold: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,9 +131,10 @@ def compare_task(
     means = how.metric == "share" and any(len(side[question]) > 1 for side in (first, second) for question in shared)
     compared = difference(a, b, clusters, groups, how.macro, seed, means)
     averages = [estimate(side, (), groups, how.macro).score for side in (a, b)]
+    starts = question_starts([row.prompt for row in rows])
     flips = [
-        Flip(q, row.group, x, y, row.prompt[-600:], (row.completion, second[q][0].completion))
-        for q, row, x, y in zip(shared, rows, a, b, strict=True)
+        _flip(row, second[row.question][0], start, x, y)
+        for row, start, x, y in zip(rows, starts, a, b, strict=True)
         if x != y and (x > 0.5) != (y > 0.5)
     ]
     return TaskDifference(
@@ -143,6 +149,11 @@ def compare_task(
         _by_group(rows, a, b),
         flips,
     )
+
+
+def _flip(row: Record, after: Record, start: int, x: float, y: float) -> Flip:
+    answers = (row.completion, after.completion)
+    return Flip(row.question, row.group, x, y, bare(row.prompt[start:]), answers, row.ground_truth)
 
 
 def _by_group(rows: Sequence[Record], a: Sequence[float], b: Sequence[float]) -> dict[str, tuple[float, float, int]]:

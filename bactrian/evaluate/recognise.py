@@ -8,7 +8,6 @@ step's inputs and in the folders of evaluation sets.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from bactrian.errors import BactrianError
 from bactrian.evaluate.catalogue import catalogue
 from bactrian.evaluate.ledger import counted, entry, ledgers, note
 from bactrian.evaluate.task import LeftOut, Row, Task
-from bactrian.evaluate.task_rows import BESIDE, VARIABLE, built, find_file
+from bactrian.evaluate.task_rows import HERE, built, find_file, named_by_environment
 from bactrian.evaluate.unseen_items import Marks, look_through, marks_of, together
 from bactrian.progress import say
 from bactrian.store.artifact import Store, Workspace
@@ -59,8 +58,7 @@ def known_marks(store: Store, paths: Sequence[Path] = (), places: Sequence[Path]
 
 def _usual() -> list[Path]:
     """Folders of evaluation sets that there are."""
-    named = [Path(each) for each in os.environ.get(VARIABLE, "").split(os.pathsep) if each]
-    return [folder for folder in (*named, *BESIDE) if folder.is_dir()]
+    return [folder for folder in (*named_by_environment(), HERE) if folder.is_dir()]
 
 
 def remember(store: Store, task: Task, rows: Iterable[Row], content: str) -> None:

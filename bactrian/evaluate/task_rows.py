@@ -1,4 +1,4 @@
-"""Finding a task's rows: in folders that are named, beside the project, or on the Hub; and telling damaged files."""
+"""Finding a task's rows: in folders that are named, in ./eval-data, or on the Hub; and telling damaged files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from bactrian.evaluate.task import LeftOut, Loaded, Preamble, Question, Row, Tas
 from bactrian.store.hashes import hash_file, hash_json
 
 VARIABLE = "BACTRIAN_EVAL_DATA"
-"""Folders with evaluation sets, separated as in PATH; looked into before those beside the project."""
-BESIDE = (Path("../shared/data"), Path(__file__).parents[3] / "shared" / "data")
+"""Folders with evaluation sets, separated as in PATH."""
+HERE = Path("eval-data")
+"""Looked into too, where the current directory has it."""
 PINS = Path(__file__).with_name("pins.json")
 
 
@@ -29,12 +30,17 @@ class Absent(BactrianError):
 
 
 def folders(given: Sequence[Path] = ()) -> list[Path]:
-    """Where files are looked for: the folders given, else those of the environment, then those beside the project."""
-    named = list(given) or [Path(each) for each in os.environ.get(VARIABLE, "").split(os.pathsep) if each]
+    """Where files are looked for: the folders given; else those of the environment, and ./eval-data."""
+    named = list(given) or named_by_environment()
     for folder in named:
         if not folder.is_dir():
             raise BactrianError(f"{folder}: no such folder; expected one with evaluation sets")
-    return named if given else [*named, *(each for each in BESIDE if each.is_dir())]
+    return named if given or not HERE.is_dir() else [*named, HERE]
+
+
+def named_by_environment() -> list[Path]:
+    """The folders that BACTRIAN_EVAL_DATA names."""
+    return [Path(each) for each in os.environ.get(VARIABLE, "").split(os.pathsep) if each]
 
 
 def find_file(source: TaskSource, places: Sequence[Path]) -> Path | None:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import urllib3
 from urllib3.util import Retry, Timeout
 
+from bactrian.chat.tool_calls import for_template
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
 
@@ -133,7 +134,7 @@ class ServerResponder:
         """
         body = {
             "model": self.server.model,
-            "messages": [_plain(message) for message in ask.messages],
+            "messages": list(map(_plain, for_template(ask.messages))),
             "max_tokens": ask.max_new_tokens,
             "temperature": ask.temperature,
             "top_p": ask.top_p,
@@ -195,8 +196,13 @@ def _why(error: urllib3.exceptions.HTTPError) -> str:
     return f"{type(reason).__name__}: {reason}".split("object at", 1)[0]
 
 
-def _plain(message: dict[str, Any]) -> dict[str, str]:
-    return {"role": str(message["role"]), "content": str(message["content"])}
+def _plain(message: dict[str, Any]) -> dict[str, Any]:
+    """A message as servers read it: arguments of calls are JSON text there."""
+    plain = {key: message[key] for key in ("role", "content", "tool_call_id") if key in message}
+    calls = [{**call, "function": {**call["function"]}} for call in message.get("tool_calls", ())]
+    for call in calls:
+        call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+    return plain | ({"tool_calls": calls} if calls else {})
 
 
 def error_message(text: str) -> str:

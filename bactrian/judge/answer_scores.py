@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.judge.models import RewardJudge, rewards_of_answers
+from bactrian.judge.models import RewardJudge, rewards_of_answers, spoken
 from bactrian.progress import progress
 from bactrian.verify import Item, Judge, Pool, Verdict, check_verifiers
 from bactrian.verify.model_verifiers import ask
@@ -44,8 +44,7 @@ def scores_by_judge(judge: Judge, answers: Sequence[AnswerToScore], rubric: str)
     """A judge's ratings, in [0, 1]; `rubric`: what counts."""
     settings = {"rubric": rubric}
     items = [
-        ("judge", each.answer[0]["content"], "-", settings, each.prompt[-1]["content"], each.prompt[:-1])
-        for each in answers
+        ("judge", spoken(each.answer), "-", settings, each.prompt[-1]["content"], each.prompt[:-1]) for each in answers
     ]
     return [score_or_reason(verdict) for verdict in ask(judge, items)]
 

@@ -93,10 +93,15 @@ class RewardJudge:
 
 
 def spoken(messages: Sequence[Mapping[str, Any]]) -> str:
-    """What a judge reads of a prompt: its one user turn; with turns before it, all of them, each under its role."""
-    if len(messages) == 1:
+    """What a judge reads of a prompt or answer: its one turn; of several all of them, each under its role."""
+    if len(messages) == 1 and not messages[0].get("tool_calls"):
         return str(messages[0]["content"])
-    return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in messages)
+    return "\n\n".join(f"[{message['role']}]\n{_said(message)}" for message in messages)
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    calls = [f"{call['name']} {call['arguments']}" for call in message.get("tool_calls", ())]
+    return "\n".join([*filter(None, [message["content"]]), *calls])
 
 
 def turn(role: str, content: str) -> dict[str, str]:

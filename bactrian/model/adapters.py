@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.model.attention import AttentionLayout
-from bactrian.model.language_model import LanguageModel
+from bactrian.model.language_model import LanguageModel, load_tokenizer
 from bactrian.model.quantised import dequantise, is_quantised, replace_linear, weight_of
 
 NAME = "default"
@@ -24,13 +25,22 @@ HEAD = "score"  # what transformers calls the scalar head of a …ForSequenceCla
 PREFIX = "base_model.model."  # what peft puts before the names of a network that it wraps
 
 
-def add_adapters(network: Any, base: str, rank: int, alpha: float, targets: Sequence[str] = (), seed: int = 0) -> None:
+def add_adapters(
+    network: Any,
+    base: str,
+    rank: int,
+    alpha: float,
+    targets: Sequence[str] = (),
+    seed: int = 0,
+    revision: str | None = None,
+) -> None:
     """Freeze the network and put a trainable B·A beside each target; B starts at 0, so nothing changes yet.
 
     The scalar head of a reward model is new: it stays trainable, and is saved with the adapters.
 
     Args:
-        base: what adapter_config.json will name as the model that they belong to.
+        base: what adapter_config.json will name as the model that they belong to: a folder or a Hub id.
+        revision: of the Hub id.
         rank, alpha: W becomes W + (alpha / rank)·B·A.
         targets: names of linear layers; by default all but the output's.
         seed: of A's start.
@@ -51,6 +61,7 @@ def add_adapters(network: Any, base: str, rank: int, alpha: float, targets: Sequ
         target_modules=list(targets) or there,
         task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
         base_model_name_or_path=base,
+        revision=revision,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -125,6 +136,25 @@ def merge_adapters(network: Any, folder: Path) -> None:
             merged = weight_of(base) + layer.scaling[NAME] * change
         replace_linear(network, name, base, merged)
     dequantise(network)
+
+
+def merge_folder(adapter: Path, base: Path, folder: Path) -> None:
+    """Write the model that a peft adapter of somebody else's makes of its base; tokenizer and template are the
+    adapter's where it has its own.
+
+    Raises:
+        BactrianError: peft is not installed, or the two do not fit.
+    """
+    peft = _peft()
+    model = LanguageModel.load(base)
+    try:
+        wrapped = peft.PeftModel.from_pretrained(model.network, str(adapter), local_files_only=True)
+        merged = wrapped.merge_and_unload()
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise BactrianError(f"{adapter}: the adapter does not fit {base}: {error}") from error
+    tokenizer = load_tokenizer(adapter) if (adapter / "tokenizer.json").is_file() else model.tokenizer
+    template = model.template if tokenizer is model.tokenizer else ChatTemplate.load(tokenizer, template_for(tokenizer))
+    LanguageModel(merged, tokenizer, template, stored=model.stored, keeps_residue=False).save(folder)
 
 
 def _adapted(network: Any) -> list[tuple[str, Any]]:

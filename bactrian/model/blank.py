@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bactrian.chat.named_templates import TOOL_TEXT
+from bactrian.chat.tool_calls import calls_within
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
@@ -20,12 +22,15 @@ SPECIAL = ("<unk>", "<s>", "</s>")
 def spoken_text(row: Mapping[str, Any]) -> str:
     """What a row of any kind says, on lines of their own: its text, its turns, its solution; not its id or source.
 
-    What is thought in it stands between <think> tags, so that a tokenizer knows these too.
+    What is thought in it stands between <think> tags, so that a tokenizer knows these too; and where it has tools, the
+    text that named templates write around them follows.
     """
     turns = [turn for field in ("messages", "prompt", "chosen", "rejected") for turn in row.get(field, [])]
     thought = [*(turn.get("reasoning_content") for turn in turns), row.get("reasoning")]
     said = [*(turn["content"] for turn in turns), *(f"<think>{each}</think>" for each in thought if each)]
-    return "\n".join([row.get("text", ""), *said, row.get("solution", "")])
+    tools = [row.get("tools", ""), *(f"{call['name']}\n{call['arguments']}" for call in calls_within(turns))]
+    tools = [*tools, TOOL_TEXT] if any(tools) else []
+    return "\n".join([row.get("text", ""), *said, row.get("solution", ""), *tools])
 
 
 def word_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFast:

@@ -23,6 +23,7 @@ from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
 from bactrian.model.quantised import reading, steady
+from bactrian.model.weight_files import TORCH, add_residue, name_dtype, stored_dtype, write_residue
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,13 +39,17 @@ class Decoder:
     """A decoder network, and what turns text into its tokens and back.
 
     masters: weights in float32 by name, where the network computes with bfloat16 copies of them and is to be trained;
-        they are what is moved and what is saved.
+        they are what is moved, and what is rounded when it is saved.
+    stored: the dtype that it is saved in: that of the files it was read from.
+    keeps_residue: what rounding takes is saved beside it (`model.weight_files`).
     """
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     template: ChatTemplate
     masters: dict[str, torch.Tensor] = field(default_factory=dict, kw_only=True)
+    stored: str = field(default="float32", kw_only=True)
+    keeps_residue: bool = field(default=True, kw_only=True)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -76,13 +81,26 @@ class Decoder:
         states: torch.Tensor = output.last_hidden_state
         return states
 
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors; masters if there are any), configuration, tokenizer and chat template."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def exact(self) -> dict[str, torch.Tensor]:
+        """All weights by name as they were trained: masters where there are any."""
         owners = {id(weight): name for name, weight in self.network.named_parameters()}
         every = self.network.named_parameters(remove_duplicate=False)  # tied weights under each of their names
         masters = {name: self.masters[owners[id(w)]] for name, w in every if owners[id(w)] in self.masters}
-        self.network.save_pretrained(folder, state_dict={**self.network.state_dict(), **masters})
+        return {**self.network.state_dict(), **masters}
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors, in `stored`), configuration, tokenizer and chat template."""
+        folder.mkdir(parents=True, exist_ok=True)
+        dtype, tied, exact = TORCH[self.stored], dict[int, torch.Tensor](), self.exact()
+        state = {}
+        for name, weight in exact.items():
+            floats = weight.is_floating_point() and weight.dtype != dtype
+            # tied weights stay one tensor, or they would be written twice
+            state[name] = tied.setdefault(weight.data_ptr(), weight.to("cpu", dtype)) if floats else weight
+        self.network.save_pretrained(folder, state_dict=state)
+        name_dtype(folder, self.stored)
+        if self.keeps_residue and self.stored != "float32":
+            write_residue(folder, {name: exact[name] for name, _ in self.network.named_parameters()}, self.stored)
         self.tokenizer.chat_template = self.template.text  # what was trained on is what is served
         self.tokenizer.save_pretrained(folder)
 
@@ -124,6 +142,7 @@ class LanguageModel(Decoder):
         device: str = "cpu",
         masters: bool = False,
         quantised: bool = False,
+        exact: bool = False,
     ) -> LanguageModel:
         """Load a model folder.
 
@@ -136,6 +155,7 @@ class LanguageModel(Decoder):
             masters: keep the weights in float32 too, as they are in the files, for training: a stage's small updates
                 are then not lost in the rounding between one stage and the next.
             quantised: weights of linear layers in 4 bits, to be left as they are (see `quantised`).
+            exact: where the files are rounded and what was taken is kept beside them, the weights as they were trained.
 
         Raises:
             BactrianError: no config, no tokenizer, weights only as a pickle, a model that needs remote code, an
@@ -147,10 +167,13 @@ class LanguageModel(Decoder):
         if is_reward_model(folder):
             raise BactrianError(f"{folder}: a reward model, which scores answers; expected a language model")
         tokenizer = load_tokenizer(folder)
-        network = load_network(AutoModelForCausalLM, folder, "float32" if masters else dtype, device, quantised)
+        read = "float32" if masters else dtype
+        network = load_network(AutoModelForCausalLM, folder, read, device, quantised)
+        if exact and read == "float32":
+            add_residue(network, folder)
         kept = split_masters(network, dtype) if masters else {}
         chat = ChatTemplate.load(tokenizer, template or template_for(tokenizer))
-        model = cls(network, tokenizer, chat, masters=kept)
+        model = cls(network, tokenizer, chat, masters=kept, stored=stored_dtype(folder))
         model.check()
         return model
 

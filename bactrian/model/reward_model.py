@@ -27,6 +27,7 @@ from bactrian.model.language_model import (
 )
 from bactrian.model.packing import Forest, Group, pack, plant
 from bactrian.model.quantised import is_quantised
+from bactrian.model.weight_files import stored_dtype
 
 
 @dataclass
@@ -56,7 +57,8 @@ class RewardModel(Decoder):
         network = load_network(AutoModelForSequenceClassification, folder, dtype, device, quantised)
         if network.config.num_labels != 1:
             raise BactrianError(f"{folder}: found {network.config.num_labels} labels, expected one: a scalar reward")
-        model = cls(network, tokenizer, ChatTemplate.load(tokenizer, template or template_for(tokenizer)))
+        chat = ChatTemplate.load(tokenizer, template or template_for(tokenizer))
+        model = cls(network, tokenizer, chat, stored=stored_dtype(folder))
         model.check()
         return model
 
@@ -95,13 +97,13 @@ class RewardModel(Decoder):
         masters = {name: w if shared else w.clone() for name, w in model.masters.items() if name in names}
         if masters:
             masters[f"{HEAD}.weight"] = weight.to(model.device)
-        return cls(network.eval(), model.tokenizer, model.template, masters=masters)
+        return cls(network.eval(), model.tokenizer, model.template, masters=masters, stored=model.stored)
 
     def twin(self) -> RewardModel:
         """Another reward model on the same trunk, with a head of its own: for one of them to be trained by adapters."""
         network = on_the_same_weights(self.network)
         network.score.weight = torch.nn.Parameter(self.scalar_head.detach().clone())
-        return RewardModel(network, self.tokenizer, self.template)
+        return RewardModel(network, self.tokenizer, self.template, stored=self.stored)
 
     @property
     def scalar_head(self) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import Facts
-from bactrian.store.hashes import METRICS, files_below, files_matching
+from bactrian.store.hashes import HISTORY, files_below, files_matching
 from bactrian.store.manifest import Kind
 
 BYTES_PER_TOKEN = 4.0  # of English text, for data that no tokenizer has seen yet
@@ -57,7 +57,7 @@ def _rows_and_bytes(file: Path) -> tuple[int, int]:
         columns = [group.column(index) for group in groups for index in range(group.num_columns)]
         text = [column for column in columns if column.path_in_schema.split(".")[0] in TEXT_COLUMNS] or columns
         return metadata.num_rows, sum(column.total_uncompressed_size for column in text)
-    if file.name.removesuffix(".gz").endswith((".jsonl", ".csv", ".txt")) and file.name != METRICS:
+    if file.name.removesuffix(".gz").endswith((".jsonl", ".csv", ".txt")) and file.name not in HISTORY:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
             sizes = [len(line) for line in lines]
         return len(sizes), sum(sizes)

@@ -5,26 +5,29 @@ Every problem is reported as "file, line, step, field: found …, expected …";
 
 import graphlib
 import heapq
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.errors.wording import misfits, nearest, show
+from bactrian.errors.wording import nearest, show
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
-from bactrian.recipe.foreign.known import here
 from bactrian.recipe.groups import regrouped
+from bactrian.recipe.problems import Problems, validated
 from bactrian.recipe.references import problem_with, with_article
 from bactrian.recipe.shipped import find_recipe
-from bactrian.stages import MOVED, all_stages
+from bactrian.report.track.trackers import TrackerName
+from bactrian.stages import GONE, MOVED, all_stages
 from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.store.hardware import HardwareSettings
+
+if TYPE_CHECKING:
+    from bactrian.data.io.needs import RowNeed
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _TAKEN = ("artifacts", "memo")  # folders of the store, next to which a run's folder lies
@@ -32,12 +35,16 @@ _TAKEN = ("artifacts", "memo")  # folders of the store, next to which a run's fo
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its name in the recipe, its stage with all settings, the steps it reads and its own seed."""
+    """One step: its name in the recipe, its stage with all settings, the steps it reads and its own seed.
+
+    implicit: nobody wrote it; it adopts what another step reads (recipe/adopted.py).
+    """
 
     name: str
     stage: Stage
     seed: int
     reads: tuple[str, ...] = ()
+    implicit: bool = False
 
 
 class PublishedRun(BaseModel):
@@ -76,7 +83,11 @@ class Compute(BaseModel):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe; `steps` are in the order of making (that of the file wherever it can be)."""
+    """A checked recipe; `steps` are in the order of making (that of the file wherever it can be).
+
+    written: the settings of each step, as the file has them but for what adopts others' files. adopted: the steps that
+    do so → what they are read for. unlicensed: data that do not say on what terms they are given.
+    """
 
     name: str
     steps: tuple[Step, ...]
@@ -86,6 +97,10 @@ class Recipe:
     text: str = ""
     path: Path | None = None
     compute: Compute | None = None
+    written: Mapping[str, Any] = field(default_factory=dict)
+    adopted: "Mapping[str, tuple[RowNeed, ...]]" = field(default_factory=dict)
+    unlicensed: tuple[str, ...] = ()
+    track: tuple[TrackerName, ...] = ()  # told what happens; shapes nothing
 
     def step(self, name: str) -> Step:
         """The step of this name.
@@ -112,6 +127,14 @@ class Header(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
     hardware: HardwareSettings = HardwareSettings()
     compute: Compute | None = None
+    licences: Literal["marked", "strict"] = Field(
+        "marked", description="data without a licence: marked unclear in all that is made of them, or refused"
+    )
+    track: TrackerName | list[TrackerName] = Field([], description="experiment trackers that are told of each step")
+
+    @property
+    def trackers(self) -> tuple[TrackerName, ...]:
+        return (self.track,) if isinstance(self.track, str) else tuple(self.track)
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -143,72 +166,52 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     Raises:
         BactrianError: with every problem found, one per line.
     """
-    problems = _Problems(document)
-    header = _validated(Header, document.data, (), problems)
+    from bactrian.recipe.adopted import adopt_references  # reads rows, which imports pyarrow
+
+    problems = Problems(document)
+    header = validated(Header, document.data, (), problems)
     if header is None:
         raise problems.error()
     if header.name in _TAKEN:
         problems.add(("name",), show(header.name), "a name that is no folder of the store")
+    adopted = adopt_references(header.steps, all_stages(), folder, header.licences == "strict", problems)
+    written = adopted.steps
     stages = {
-        name: stage
-        for name, settings in header.steps.items()
-        if (stage := _stage(name, settings, problems)) is not None
+        name: stage for name, settings in written.items() if (stage := _stage(name, settings, problems)) is not None
     }
-    reads = {name: _reads(name, stage, header.steps, folder, problems) for name, stage in stages.items()}
+    reads = {name: _reads(name, stage, written, folder, problems) for name, stage in stages.items()}
     for name, stage in stages.items():
         for below, found, expected in stage.clashes(stages):
             problems.add(("steps", name, *below), found, expected)
-    added = {} if problems.lines else _ablations(header.steps, stages, problems)
+    added = {} if problems.lines else _ablations(written, stages, problems)
     stages |= added
     reads |= {name: _steps_read(stage, stages) for name, stage in added.items()}
     for name in header.compute.published if header.compute else ():
         if name not in header.steps:
             problems.add(("compute", "published", name), show(name), f"a step: {', '.join(header.steps)}")
-    order = _order([*header.steps, *added], reads, problems)
+    order = _order([*written, *added], reads, problems)
     if problems.lines:
         raise problems.error()
-    steps = tuple(Step(name, stages[name], _seed(stages[name], header.seed), reads[name]) for name in order)
-    return Recipe(header.name, steps, header.hardware, header.seed, folder, document.text, path, header.compute)
+    steps = tuple(
+        Step(name, stages[name], _seed(stages[name], header.seed), reads[name], name in adopted.needs) for name in order
+    )
+    return Recipe(
+        header.name,
+        steps,
+        header.hardware,
+        header.seed,
+        folder,
+        document.text,
+        path,
+        header.compute,
+        written,
+        adopted.needs,
+        adopted.unlicensed,
+        header.trackers,
+    )
 
 
-@dataclass
-class _Problems:
-    """What is wrong with a document, in words."""
-
-    document: Document
-    lines: list[str] = field(default_factory=list)
-
-    def add(self, place: Place, found: str, expected: str, missing: bool = False) -> None:
-        """Note a problem at a place of the document; `missing`: the last part of the place is not there.
-
-        Without `found`, `expected` is the whole complaint.
-        """
-        where = [self.document.where(place[:-1] if missing else place)]
-        inside, rest = (place[1:2], place[2:]) if place[:1] == ("steps",) else ((), place)
-        where += [f'step "{part}"' for part in inside]
-        where += [f'field "{".".join(map(str, rest))}"'] if rest else []
-        self.lines.append(f"{', '.join(where)}: " + (f"found {found}, expected {expected}" if found else expected))
-
-    def error(self) -> BactrianError:
-        return BactrianError("\n".join(self.lines))
-
-
-Record = TypeVar("Record", bound=BaseModel)
-
-
-def _validated(record: type[Record], data: object, place: Place, problems: _Problems) -> Record | None:
-    """The data as a record, strictly (no "2" for 2, no true for 1), or None and the reasons in `problems`."""
-    try:
-        return record.model_validate_json(json.dumps(data), strict=True)
-    except ValidationError as error:
-        for misfit in misfits(error, record, data):
-            there = here(str(misfit.path[-1]), record.model_fields) if misfit.unknown else None
-            expected = f"{there}, as it is here" if there else misfit.expected
-            problems.add((*place, *misfit.path), misfit.found, expected, misfit.missing)
-        return None
-
-
-def _stage(name: str, settings: object, problems: _Problems) -> Stage | None:
+def _stage(name: str, settings: object, problems: Problems) -> Stage | None:
     place, known = ("steps", name), all_stages()
     if not isinstance(settings, Mapping):
         problems.add(place, show(settings), "a mapping: {stage: …, settings}")
@@ -225,14 +228,17 @@ def _stage(name: str, settings: object, problems: _Problems) -> Stage | None:
         problems.add((*place, "stage"), f"an unknown stage {show(stage)}", now)
     else:
         own = {setting: value for setting, value in settings.items() if setting not in ("stage", "ablate")}
+        for setting in [setting for setting in own if (stage, setting) in GONE]:
+            problems.add((*place, setting), "", GONE[stage, setting])
+            del own[setting]
         grouped, spellings = regrouped(known[stage], own)
         for setting, spelling in spellings.items():
             problems.add((*place, setting), "", f"this setting is now {spelling}")
-        return _validated(known[stage], grouped, place, problems)
+        return validated(known[stage], grouped, place, problems)
     return None
 
 
-def _reads(name: str, stage: Stage, steps: Mapping[str, Any], folder: Path, problems: _Problems) -> tuple[str, ...]:
+def _reads(name: str, stage: Stage, steps: Mapping[str, Any], folder: Path, problems: Problems) -> tuple[str, ...]:
     """The steps that a stage's references name; what the others name is checked."""
     reads: dict[str, None] = {}
     for found in stage.references():
@@ -245,12 +251,12 @@ def _reads(name: str, stage: Stage, steps: Mapping[str, Any], folder: Path, prob
     return tuple(reads)
 
 
-def _ablations(settings: Mapping[str, Any], stages: Mapping[str, Stage], problems: _Problems) -> dict[str, Stage]:
+def _ablations(settings: Mapping[str, Any], stages: Mapping[str, Stage], problems: Problems) -> dict[str, Stage]:
     """The steps that `ablate:` adds."""
     added: dict[str, Stage] = {}
     for name in stages:
         place = ("steps", name, "ablate")
-        if "ablate" in settings[name] and (asked := _validated(Ablate, settings[name]["ablate"], place, problems)):
+        if "ablate" in settings[name] and (asked := validated(Ablate, settings[name]["ablate"], place, problems)):
             new, wrong = expand(name, stages, asked)
             for below, found, expected in wrong:
                 problems.add((*place, *below), found, expected)
@@ -262,7 +268,7 @@ def _steps_read(stage: Stage, steps: Mapping[str, Stage]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found.ref for found in stage.references() if found.ref in steps))
 
 
-def _check_kind(found: ReferenceUse, maker: object, place: Place, problems: _Problems) -> None:
+def _check_kind(found: ReferenceUse, maker: object, place: Place, problems: Problems) -> None:
     """Whether the step that a reference names makes the kind of artifact that is wanted there."""
     stage = all_stages().get(str(maker.get("stage"))) if isinstance(maker, Mapping) else None
     if stage is not None and stage.makes is not found.kind:
@@ -273,7 +279,7 @@ def _check_kind(found: ReferenceUse, maker: object, place: Place, problems: _Pro
         )
 
 
-def _order(names: list[str], reads: Mapping[str, tuple[str, ...]], problems: _Problems) -> list[str]:
+def _order(names: list[str], reads: Mapping[str, tuple[str, ...]], problems: Problems) -> list[str]:
     """Steps after those they read; among the possible orders the one nearest to the file's."""
     sorter = graphlib.TopologicalSorter({name: reads.get(name, ()) for name in names})
     try:

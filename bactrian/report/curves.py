@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -132,3 +133,18 @@ def _draw(panel: Panel, metrics: Metrics) -> DrawnPanel:
     if absent > 0:
         note += f"{' · ' if note else ''}{count(absent)} of {count(metrics.lines)} values missing"
     return DrawnPanel(panel.title, note, last, charts.curve(series, panel.show, panel.bounds, panel.exact))
+
+
+REWARD_PARTS = re.compile(r"(reward|score|held_out|kl|alarm|overlong|penalt|verifier|judge|zero_variance|unjudged)")
+
+
+def panel_words(columns: Collection[str]) -> dict[str, tuple[str, str, str]]:
+    """Column → the title and note of its chart, and the group in which it belongs: for charts drawn elsewhere."""
+    main, rest = _choose(Metrics({name: [] for name in columns}))
+    words = {}
+    for panel, name in ((each, name) for each in (*main, *rest) for name in each.keys if name in columns):
+        title, note = (panel.title, panel.note) if len(panel.keys) == 1 else (name, panel.title)
+        reward = "reward" in columns and REWARD_PARTS.match(name)
+        group = "Reward and its parts" if reward else "Training" if panel in main else "More"
+        words[name] = (title.replace("_", " "), note, group)
+    return words

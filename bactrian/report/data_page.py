@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from bactrian.chat.tool_calls import calls_within
 from bactrian.data.io.adoption import Account, Adoption, adopt, kinds_among
 from bactrian.data.io.files import DATA_FILE, scan_rows
 from bactrian.data.io.formats import Fault, TextRows
 from bactrian.data.io.rows import complete_row, licence_of
 from bactrian.data.io.tally import ACCOUNT
+from bactrian.data.io.texts import call_text
 from bactrian.data.overlap.highlight import Piece, shared, shortened
 from bactrian.errors import BactrianError
 from bactrian.report.formatting import count, date, percent, shorten
@@ -28,14 +30,16 @@ DROPS = 300
 PAIRS = 200
 MATCHES = 12  # of each source and benchmark
 LONGEST = 4000  # characters of one text
+ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One text of a row: whose it is, or which column's."""
+    """One text of a row: whose it is, or which column's; `side` is its role in a chat, "column" outside of one."""
 
     who: str
     text: str
+    side: str = "column"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def write_data_page(path: Path, target: Path, layout: str = "auto", text_rows: T
         BactrianError: if there is not one row to read, or the page cannot be written.
     """
     page = render(
-        "data_page.html.j2", ("style.css", "data_page.css"), "data_page.js", _content(path, layout, text_rows)
+        "data_page.html.j2", ("style.css", "data_page.css"), ("data_page.js",), _content(path, layout, text_rows)
     )
     try:
         target.write_text(page, encoding="utf-8")
@@ -188,7 +192,11 @@ def _row_view(row: Mapping[str, Any]) -> RowView:
     shown = ("messages", "prompt", "chosen", "rejected")
     spoken = [(name, turn) for name in shown if isinstance(row.get(name), list) for turn in row[name]]
     turns = [
-        Turn(turn["role"] if name == "messages" else f"{name} · {turn['role']}", shorten(turn["content"], LONGEST))
+        Turn(
+            turn["role"] if name == "messages" else f"{name} · {turn['role']}",
+            shorten(_said(turn), LONGEST),
+            turn["role"] if turn["role"] in ROLES else "column",
+        )
         for name, turn in spoken
     ]
     rest = [
@@ -198,6 +206,12 @@ def _row_view(row: Mapping[str, Any]) -> RowView:
     ]
     turns += [Turn(key, shorten(value, LONGEST)) for key, value in rest if len(value) > 120 or key == "text"]
     return RowView(turns, [(key, value) for key, value in rest if len(value) <= 120 and key != "text"])
+
+
+def _said(turn: Mapping[str, Any]) -> str:
+    """What a turn says: its thinking, its content, then each call of a tool on a line of its own."""
+    said = [str(part) for part in (turn.get("reasoning_content"), turn.get("content")) if part]
+    return "\n".join(["\n\n".join(said), *(f"→ {call_text(call)}" for call in calls_within([turn]))]).strip()
 
 
 def _duplicates(path: Path) -> tuple[list[dict[str, str]], int]:

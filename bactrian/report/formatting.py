@@ -148,6 +148,6 @@ def date(moment: str | float | None) -> str:
     return f"{when.day} {when:%B %Y, %H:%M}{zone}"
 
 
-def listing(names: list[str]) -> str:
+def listing(names: list[str], word: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}" if names else ""
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" {word} {names[-1]}" if names else ""

@@ -1,4 +1,4 @@
-"""One self-contained HTML file: a template, style sheets and a script, all inside it."""
+"""One self-contained HTML file: a template, style sheets and scripts, all inside it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from bactrian.report.formatting import visible
 HERE = Path(__file__).parent
 
 
-def render(template: str, styles: Sequence[str], script: str, content: Mapping[str, Any]) -> str:
+def render(
+    template: str, styles: Sequence[str], scripts: Sequence[str], content: Mapping[str, Any], connect: str = ""
+) -> str:
     """The whole page as HTML.
 
     Every expression of the template is escaped unless it is markup that this package drew, and the finished page passes
     through `visible`, so that no text in it can reorder or hide its surroundings. The page's own style and script are
-    allowed by their hashes and nothing else is: no other script, image, font, frame or connection.
+    allowed by their hashes and nothing else is: no other script, image, font or frame, and no connection but to
+    `connect`, if that is given.
     """
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -30,14 +33,27 @@ def render(template: str, styles: Sequence[str], script: str, content: Mapping[s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = "\n".join((HERE / name).read_text(encoding="utf-8").strip() for name in styles)
-    code = (HERE / script).read_text(encoding="utf-8").strip()
-    policy = (
-        f"default-src 'none'; script-src {_allowed(code)}; style-src {_allowed(style)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    style, code = (_joined(names) for names in (styles, scripts))
     page = environment.get_template(template)
-    return visible(page.render(policy=policy, style=Markup(style), script=Markup(code), **content))
+    allowed = policy(styles, scripts, connect)
+    return visible(page.render(policy=allowed, style=Markup(style), script=Markup(code), **content))
+
+
+def policy(styles: Sequence[str], scripts: Sequence[str], connect: str = "") -> str:
+    """The Content-Security-Policy of a page of these."""
+    parts = [
+        "default-src 'none'",
+        f"script-src {_allowed(_joined(scripts))}",
+        f"style-src {_allowed(_joined(styles))}",
+        *([f"connect-src {connect}"] if connect else []),
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    return "; ".join(parts)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "\n".join((HERE / name).read_text(encoding="utf-8").strip() for name in names)
 
 
 def _allowed(source: str) -> str:

@@ -63,6 +63,11 @@ def _load_step(record: StepRecord, run_folder: Path) -> ReportedStep:
     return ReportedStep(record, folder, manifest, metrics, results, "; ".join(faults))
 
 
+def load_results(folder: Path) -> ResultsRecord | None:
+    """results.json of an artifact; None where it cannot be read."""
+    return _read(folder / "results.json", ResultsRecord)[0]
+
+
 def _find(path: str, run_folder: Path) -> Path | None:
     """An artifact's folder: absolute, or relative to the store, the run, or where the command was given."""
     if "\0" in path:

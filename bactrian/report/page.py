@@ -27,7 +27,7 @@ RECIPE_LIMIT = 100_000
 
 def render_page(run: ReportedRun) -> str:
     """The whole page as HTML; `render` says how texts in it are kept harmless."""
-    return render("page.html.j2", ("style.css",), "page.js", _content(run))
+    return render("page.html.j2", ("style.css",), ("page.js",), _content(run))
 
 
 def head(run: ReportedRun) -> scores.RunSummary:
@@ -66,10 +66,11 @@ def _content(run: ReportedRun) -> dict[str, Any]:
         "choices": choices.choice_views(run),
         "preferences": preferences.preference_views(run),
         "scaling": [view for step in run.evaluations if (view := scaling_plot.scaling_view(step))],
-        "outcomes": [name.replace("_", " ") for name in OUTCOMES],
         "outcome_classes": OUTCOMES,
         "curves": trained,
-        "transcripts": [(step.name, transcripts.task_transcripts(step)) for step in run.evaluations[-1:]],
+        "transcripts": [
+            (step.name, found) for step in run.evaluations[-1:] if (found := transcripts.task_transcripts(step))
+        ],
         "checks": trust.checks(run),
         "licences": lineage.licences(run),
         "final": final,

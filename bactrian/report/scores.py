@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bactrian.report import charts
-from bactrian.report.formatting import count, known, number, p_value, percent, points
+from bactrian.report.formatting import count, known, listing, number, p_value, percent, points
 from bactrian.report.run_record import (
     CleanRecord,
     ComparisonRecord,
@@ -61,13 +61,19 @@ class ScoreLine:
 
 @dataclass(frozen=True)
 class TaskView:
-    """All there is to say about one task."""
+    """All there is to say about one task.
+
+    outcomes: the ways in which its answers ended, in the order of the lines' counts. never: those in which none did.
+    """
 
     name: str
     facts: list[tuple[str, str]]
     prompt: str
     chart: Chart
     lines: list[ScoreLine]
+    outcomes: list[str]
+    never: str
+    pass_at_k: bool
     steps: Chart | None
     others: Chart | None
     tests: str
@@ -106,13 +112,19 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
         key=lambda c: (modes.index(c.mode), *_span(c, results.models)),
     )
     others = [c for c in comparisons if not _is_main(c, results.models)]
+    ended: list[str] = [name for name in OUTCOMES if any(score.counts.get(name) for score in scores)]
+    ended = ended or [*OUTCOMES[:2]]
+    lines = [_line(score, ended) for score in scores]
     tests = sorted({TESTS.get(c.test, c.test) for c in comparisons if c.test})
     return TaskView(
         name,
         _facts(task, scores) + [(f"look out, {each.model}: {f.name}", f.text) for each in scores for f in each.flags],
         task.prompt_example,
         _score_chart(scores),
-        [_line(score) for score in scores],
+        lines,
+        ended,
+        listing([name.replace("_", " ") for name in OUTCOMES if name not in ended], "or"),
+        any(line.pass_at_k != "–" for line in lines),
         _difference_chart("What each step changed", main) if main else None,
         _difference_chart("All other pairs", others) if others else None,
         ", ".join(tests),
@@ -211,14 +223,14 @@ def _last_pass(score: ScoreRecord) -> tuple[str, float | None]:
     return (str(by_k[-1][0]), by_k[-1][1]) if by_k and by_k[-1][0] > 1 else ("", None)
 
 
-def _line(score: ScoreRecord) -> ScoreLine:
+def _line(score: ScoreRecord, ended: list[str]) -> ScoreLine:
     total = sum(value or 0 for value in score.counts.values())
     bar = charts.stacked([(name, (score.counts.get(name) or 0) / total) for name in OUTCOMES] if total else [])
     at_k = ", ".join(f"@{k} {percent(value)}" for k, value in score.pass_at_k.items() if k != "1")
     tokens = "–" if score.mean_tokens is None else f"{score.mean_tokens:.1f}"
     if score.mean_thinking_tokens:
         tokens = f"{score.mean_thinking_tokens:.1f} thinking + {score.mean_answer_tokens or 0.0:.1f}"
-    counts = [count(score.counts[name]) if name in score.counts else "–" for name in OUTCOMES]
+    counts = [count(score.counts[name]) if name in score.counts else "–" for name in ended]
     return ScoreLine(
         score.model,
         mode_name(score),

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from bactrian.chat.folding import bare, question_starts
 from bactrian.report.formatting import count
 from bactrian.report.run_record import ReportedStep
 
@@ -29,7 +30,7 @@ COLUMNS = (
     "answer_tokens",
     "answer_at",
 )
-PROMPT_LIMIT, ANSWER_LIMIT = 900, 1600
+PROMPT_LIMIT, ANSWER_LIMIT, FOLDED_LIMIT = 2000, 1600, 8000
 WANTED = {"gained": 2, "lost": 2, "right both times": 1, "not right either time": 2}
 
 
@@ -54,11 +55,13 @@ class ShownAnswer:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One question and its two answers."""
+    """One question and its two answers; `folded` is what stands before the question in the prompt, such as examples."""
 
     change: str
     question: str
-    prompt: Markup
+    folded: Markup
+    before_it: str
+    prompt: str
     cut: str
     truth: str
     before: ShownAnswer
@@ -101,13 +104,14 @@ def _of_task(path: Path, task: str, mode: str, before: str, after: str) -> TaskT
         return TaskTranscripts(task, mode, before, after, {}, [], reason)
     totals = dict.fromkeys(WANTED, 0)
     shown: list[Transcript] = []
+    starts = dict(zip(first, question_starts([_text(row.get("prompt")) for row in first.values()]), strict=True))
     for question, row in first.items():
         if question not in last:
             continue
         change = _change(row["outcome"] == "right", last[question]["outcome"] == "right")
         totals[change] += 1
         if totals[change] <= WANTED[change]:
-            shown.append(_transcript(change, row, last[question]))
+            shown.append(_transcript(change, row, last[question], starts[question]))
     shown.sort(key=lambda transcript: list(WANTED).index(transcript.change))
     note = "" if shown else "the two models have no question in common"
     return TaskTranscripts(task, mode, before, after, totals, shown, note)
@@ -132,11 +136,14 @@ def _change(before: bool, after: bool) -> str:
     return "gained" if after else "lost"
 
 
-def _transcript(change: str, before: dict[str, Any], after: dict[str, Any]) -> Transcript:
-    prompt, cut = _cut(_text(before.get("prompt")), PROMPT_LIMIT)
+def _transcript(change: str, before: dict[str, Any], after: dict[str, Any], start: int) -> Transcript:
+    whole = _text(before.get("prompt"))
+    prompt, cut = _cut(bare(whole[start:]), PROMPT_LIMIT)
+    folded, left_out = _cut(whole[:start], FOLDED_LIMIT)
+    size = f"{count(start)} characters{f' ({left_out})' if left_out else ''}" if bare(folded) else ""
     truth, _ = _cut(_text(before.get("ground_truth")), 200)
     question, _ = _cut(_text(before.get("question")), 60)
-    return Transcript(change, question, _dim_special(prompt), cut, truth, _answer(before), _answer(after))
+    return Transcript(change, question, _dim_special(folded), size, prompt, cut, truth, _answer(before), _answer(after))
 
 
 def _answer(row: dict[str, Any]) -> ShownAnswer:

@@ -67,7 +67,9 @@ def _malformed(scores: list[ScoreRecord], outcome: str, words: str, look: float,
 def _answers(run: ReportedRun) -> Iterator[Check]:
     scores = [score for score in _scores(run) if _total(score)]
     if not scores:
-        yield Check("unmeasured", "Answers", "No evaluation counted its answers: truncation and parsing are unknown.")
+        if run.evaluations:
+            told = "No evaluation counted its answers: truncation and parsing are unknown."
+            yield Check("unmeasured", "Answers", told)
         return
     yield _malformed(scores, "truncated", "were cut at the token limit", TRUNCATED_LOOK, TRUNCATED_BAD)
     yield _malformed(scores, "unparsable", "held nothing that the verifier could read", UNPARSABLE_LOOK, UNPARSABLE_BAD)
@@ -119,9 +121,9 @@ def _overlap(run: ReportedRun) -> Iterator[Check]:
             "No question of the evaluation occurs in the training data of this run (compared by hash). What the base "
             "model saw in pretraining is not known.",
         )
-    if unchecked or not tasks:
-        what = f"the questions of {listing(unchecked)}" if unchecked else "anything"
-        yield Check("unmeasured", "Overlap with training data", f"Not recorded: whether {what} occur in training data.")
+    if unchecked:
+        told = f"Not recorded: whether the questions of {listing(unchecked)} occur in training data."
+        yield Check("unmeasured", "Overlap with training data", told)
 
 
 def _decontamination(run: ReportedRun) -> Iterator[Check]:
@@ -211,7 +213,7 @@ def _limits(run: ReportedRun) -> Iterator[Check]:
             f"This page shows {count(compared)} comparisons; their p values are not corrected for being many. By "
             f"chance alone one in twenty would fall below 0.05.",
         )
-    if any(step.kind == "model" for step in run.steps):
+    if _scores(run) and any(step.kind == "model" for step in run.steps):
         yield Check(
             "unmeasured",
             "Spread over seeds",
@@ -224,9 +226,15 @@ def _limits(run: ReportedRun) -> Iterator[Check]:
             "Verifiers' own errors",
             "How often a verifier rejects a right answer or accepts a wrong one is not part of the intervals.",
         )
-    yield Check(
-        "unmeasured",
-        "Everything else",
-        "Only the tasks above were scored. Other abilities, safety and what the model regurgitates were not "
-        "measured, and may have changed.",
-    )
+        yield Check(
+            "unmeasured",
+            "Everything else",
+            "Only the tasks above were scored. Other abilities, safety and what the model regurgitates were not "
+            "measured, and may have changed.",
+        )
+    elif any(step.kind == "model" for step in run.steps):
+        yield Check(
+            "unmeasured",
+            "What the model can do",
+            "No evaluate step has left scores. That is not a score of zero: nothing was measured.",
+        )

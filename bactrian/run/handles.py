@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bactrian.errors import BactrianError
 from bactrian.progress import duration
 from bactrian.store.hardware import HardwareSettings
 from bactrian.store.manifest import MANIFEST, Kind, Manifest
+
+if TYPE_CHECKING:
+    from bactrian.run.push import Pushed
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,40 @@ class Model(Made):
         names = [f"prompt {number}" for number in range(len(requests))]
         engine.check_fits([request.prompt for request in requests], max_new_tokens, names)
         return [completions[0].text for completions in engine.generate(requests)]
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        dtype: str = "as-is",
+        merge: bool = False,
+        gguf: Sequence[str] = (),
+        card: bool = True,
+        name: str | None = None,
+    ) -> Path:
+        """The model as a folder for transformers, vLLM, llama.cpp and lm-eval, with a card (docs/export.md).
+
+        A model that was trained with adapters becomes a peft adapter, or with `merge` a whole model.
+
+        Raises:
+            BactrianError: an artifact that was changed, a folder with something else in it, or what the chosen form
+                cannot hold.
+        """
+        from bactrian.run.export import export
+
+        return export(self, Path(folder), dtype=dtype, merge=merge, gguf=gguf, card=card, name=name)
+
+    def push(self, target: str, *, public: bool = False, dry_run: bool = False, **options: Any) -> Pushed:
+        """Export the model and send it to a Hub id (owner/name) or a URL (s3://…, file://…); `options` as of `export`.
+
+        What is there with the same hash is not sent again.
+
+        Raises:
+            BactrianError: the target cannot be reached, or refuses.
+        """
+        from bactrian.run.push import push
+
+        return push(self, target, public=public, dry_run=dry_run, **options)
 
     def _engine(self, template: str | None) -> Any:
         from bactrian.generate.engines import open_engine
@@ -212,5 +250,6 @@ def handle(ref: str, path: Path, kind: Kind | None = None) -> Made:
         raise BactrianError(f"{path}: found {manifest.kind.value}, expected {kind.value if kind else ''}")
     found = manifest.kind if manifest else kind
     if found is None:
-        found = Kind.MODEL if (path / "config.json").is_file() else Kind.DATA
+        model = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+        found = Kind.MODEL if model else Kind.DATA
     return KINDS[found](ref, path, manifest)

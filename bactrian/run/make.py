@@ -1,27 +1,23 @@
 """One step: what it reads, whether its artifact exists and is current, and making it, resumed after an interruption."""
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from bactrian import sandbox
 from bactrian.errors import BactrianError
 from bactrian.evaluate.recognise import warn_of_unseen
-from bactrian.progress import say
+from bactrian.progress import PROGRESS, published, say
 from bactrian.recipe.recipe import Step
 from bactrian.recipe.references import ExternalSource
 from bactrian.run.keys import KeyedStep
-from bactrian.run.prepare import prepare, warn_of_memory
+from bactrian.run.prepare import check_rows, prepare, warn_of_memory
 from bactrian.run.step_manifest import manifest_of
-from bactrian.store import parts
+from bactrian.store import attempt, parts
 from bactrian.store.artifact import Artifact, Input, Store, Workspace
-from bactrian.store.disk import now, write_atomically
 from bactrian.store.hardware import Hardware
-from bactrian.store.hashes import files_below
 from bactrian.store.machine_limits import refusal
 from bactrian.store.manifest import Kind, Manifest, restated
 
@@ -109,7 +105,11 @@ def make(task: KeyedStep, store: Store, hardware: Hardware, inputs: Mapping[str,
     step, stage = task.step, task.step.stage
     resumed = store.partial(stage.name, task.key).exists()
     say(f"{step.name}: {'resuming' if resumed else 'making'} (stage {stage.name})")
-    with _naming_step(step, store.partial(stage.name, task.key)), store.making(stage.name, task.key) as partial:
+    with (
+        _naming_step(step, store.partial(stage.name, task.key)),
+        store.making(stage.name, task.key) as partial,
+        attempt.noting_failure(partial),
+    ):
         if (finished := store.find(stage.name, task.key)) is not None:  # by another process, a moment ago
             shutil.rmtree(partial)
             return finished
@@ -127,11 +127,12 @@ def _run_stage(
 ) -> Manifest:
     """Let the stage work in the partial folder; what its manifest will say."""
     step, stage = task.step, task.step.stage
-    attempt = _attempt(partial)
+    started = attempt.begin(partial)
     prepare(hardware, step.seed)
     sandbox.want(hardware.sandbox)
     output, scratch = partial / "output", partial / "scratch"
     workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store, task.code)
+    check_rows(step, at_hand)
     warn_of_memory(step, at_hand, hardware)
     before = time.monotonic()
     if stage.makes is Kind.MODEL:
@@ -141,10 +142,11 @@ def _run_stage(
             if item.kind is Kind.DATA and not item.held_out
         }
         warn_of_unseen(step.name, rows, workspace)
-    stage.run(workspace)
+    with published(partial / PROGRESS):
+        stage.run(workspace)
     if stage.name in ("source", "problems"):  # where rows come in
         warn_of_unseen(step.name, {"what it made": output}, workspace)
-    return manifest_of(task, workspace, attempt, attempt["seconds"] + time.monotonic() - before)
+    return manifest_of(task, workspace, started, started.seconds + time.monotonic() - before)
 
 
 def _begin_anew(partial: Path) -> None:
@@ -152,29 +154,8 @@ def _begin_anew(partial: Path) -> None:
     for name in ("output", "scratch"):
         shutil.rmtree(partial / name)
         (partial / name).mkdir()
-    for name in ("attempt.json", parts.NAME):
+    for name in (attempt.NAME, parts.NAME):
         (partial / name).unlink(missing_ok=True)
-
-
-def _attempt(partial: Path) -> dict[str, Any]:
-    """When work on this artifact began, by how many processes, and the seconds of those before; kept across kills.
-
-    A process that was killed is taken to have worked until it last wrote a file here.
-    """
-    path = partial / "attempt.json"
-    attempt: dict[str, Any] = {"started": now(), "attempts": 1, "seconds": 0.0, "began": time.time()}
-    try:
-        before = json.loads(path.read_text())
-        last = max(file.stat().st_mtime for file in files_below(partial))
-        attempt |= {
-            "started": before["started"],
-            "attempts": before["attempts"] + 1,
-            "seconds": before["seconds"] + max(0.0, last - before["began"]),
-        }
-    except (OSError, ValueError, KeyError, TypeError):  # the first, or its record was lost
-        pass
-    write_atomically(path, json.dumps(attempt))
-    return attempt
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class Plan:
     speed: float
     compute: Compute | None = None
     memory: int = 0  # bytes of the device that it plans for; 0 where they are not known
+    unlicensed: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -125,7 +126,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
                 remedy(step.stage, known, hardware, memory) if 0 < memory < forecast.peak_memory else None,
             )
         )
-    return Plan(tuple(planned), hardware, speed, recipe.compute, memory)
+    return Plan(tuple(planned), hardware, speed, recipe.compute, memory, recipe.unlicensed)
 
 
 def measure_speed(hardware: Hardware) -> float:

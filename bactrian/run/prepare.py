@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.recipe.facts import facts_of
-from bactrian.recipe.recipe import Step
+from bactrian.recipe.recipe import Recipe, Step
 from bactrian.run.remedies import remedy
 from bactrian.store.artifact import Input
 from bactrian.store.hardware import Hardware, device_memory
@@ -45,6 +45,39 @@ def check_device(hardware: Hardware) -> None:
 
     if hardware.device == "cuda" and not torch.cuda.is_available():
         raise BactrianError('hardware, field "device": found "cuda", and no GPU that torch can use; expected "cpu"')
+
+
+def say_what_is_adopted(recipe: Recipe) -> None:
+    """Say how files of others are read, and once which data do not state on what terms they are given."""
+    from bactrian.stages.data.source import DataSource
+
+    for step in recipe.steps:
+        if step.implicit and isinstance(step.stage, DataSource) and step.stage.verifier:
+            say(f"{step.name}: its answers are checked by the verifier {step.stage.verifier} (verifier: … for another)")
+    if recipe.unlicensed:
+        names = ", ".join(recipe.unlicensed)
+        say(
+            f"warning: no licence is stated for {names}: what is made of it is marked unclear "
+            "(state it by license: …; demand it by licences: strict)"
+        )
+
+
+def check_rows(step: Step, inputs: Mapping[str, Input]) -> None:
+    """Whether what a step reads is of the kind that it needs, by the first rows, before any model is loaded.
+
+    Raises:
+        BactrianError: with what was found in which row, and what was expected.
+    """
+    from bactrian.data.io.adoption import Adoption
+    from bactrian.data.io.first_rows import examine, first_rows
+
+    for use in step.stage.references():
+        if use.rows:
+            rows = first_rows(inputs[use.ref].path)
+            finding = examine(rows, use.rows, Adoption(source=use.ref))
+            if not finding.own:
+                found, expected = finding.misfit or ("rows of another form", "rows that a source has adopted")
+                raise BactrianError(f'field "{use.field}": {f"found {found}, expected " if found else ""}{expected}')
 
 
 def warn_of_memory(step: Step, inputs: Mapping[str, Input], hardware: Hardware) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,18 +42,22 @@ class RecipeInCode:
         *,
         seed: int = 0,
         hardware: Mapping[str, Any] | None = None,
+        track: str | Sequence[str] = (),
         store: Where = STORE,
     ) -> None:
         """
         Args:
             name: of the run's folder in the store.
             hardware: as in a recipe: {dtype: …, threads: …, device: …}.
+            track: experiment trackers: trackio, wandb, tensorboard, mlflow.
             store: where artifacts lie, and rows that are given as Python objects.
         """
         self.store = Path(store)
         self._data: dict[str, Any] = {"name": name, "seed": seed, "steps": {}}
         if hardware:
             self._data["hardware"] = dict(hardware)
+        if track:
+            self._data["track"] = track if isinstance(track, str) else list(track)
 
     def step(self, step: str, stage: str, **settings: Any) -> RecipeInCode:
         """Add a step; returns the recipe. A setting that names a model or data also takes a handle, or rows.
@@ -149,16 +153,20 @@ def run(
     only: str | None = None,
     from_step: str | None = None,
     report: bool = True,
+    track: str | Sequence[str] = (),
 ) -> Run:
     """Make what is missing of a recipe, from a YAML file or built in code.
 
     Args:
         overrides: settings to change, by "step.field".
+        track: experiment trackers (trackio, wandb, tensorboard, mlflow), in place of the recipe's own.
 
     Raises:
         BactrianError: bad input, naming file, line, step and field; a limit of the machine.
     """
     changes = [f"{field}={json.dumps(value)}" for field, value in (overrides or {}).items()]
+    if track:
+        changes.append(f"track={json.dumps(track if isinstance(track, str) else list(track))}")
     if isinstance(recipe, RecipeInCode):
         return _run(recipe.check(changes), recipe.store, only, from_step, report)
     return _run(recipes.load(Path(recipe), changes), Path(store), only, from_step, report)
@@ -188,10 +196,15 @@ def stage_function(stage: type[Stage]) -> Callable[..., Made]:
     """A stage as a function of its settings; it makes the artifact, or finds it, and returns a handle."""
 
     def call(
-        *, store: Where = STORE, name: str | None = None, hardware: Mapping[str, Any] | None = None, **settings: Any
+        *,
+        store: Where = STORE,
+        name: str | None = None,
+        hardware: Mapping[str, Any] | None = None,
+        track: str | Sequence[str] = (),
+        **settings: Any,
     ) -> Made:
         seed = settings.pop("seed", 0)
-        built = RecipeInCode(name or stage.name, seed=seed, hardware=hardware, store=store)
+        built = RecipeInCode(name or stage.name, seed=seed, hardware=hardware, track=track, store=store)
         return built.step(stage.name, stage.name, **settings).run()[stage.name]
 
     call.__name__ = call.__qualname__ = stage.name

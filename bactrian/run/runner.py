@@ -1,14 +1,28 @@
 """Makes the steps of a recipe that are missing, skips those that exist, resumes those that were cut."""
 
+from collections.abc import Collection, Sequence
+
 from bactrian import stopping
 from bactrian.evaluate.ledger import Ledger
 from bactrian.generate.engine_names import check_engine
 from bactrian.recipe.recipe import Recipe
-from bactrian.run.keys import tasks
+from bactrian.run.keys import KeyedStep, tasks
 from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
+from bactrian.run.prepare import say_what_is_adopted
+from bactrian.run.tracking import Trackers, check_trackers
 from bactrian.store.artifact import Artifact, Store
+from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
+
+
+def _adopting(recipe: Recipe, name: str) -> set[str]:
+    """The steps of the recipe's own that adopt what a step reads: they are part of it."""
+    found = {name}
+    for step in reversed(recipe.steps):
+        if step.name in found:
+            found |= {read for read in step.reads if recipe.step(read).implicit}
+    return found - {name}
 
 
 def run(
@@ -37,14 +51,33 @@ def run(
     again = set(names[names.index(from_step) :]) if from_step else set()
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
-    made: dict[str, Artifact] = {}
+    check_trackers(recipe.track)
     todo = tasks(recipe, hardware)
     if any(task.step.stage.makes is Kind.RESULTS for task in todo):
         Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten
+    say_what_is_adopted(recipe)
     log = RunLog(recipe, todo, store, command)
+    with Trackers(recipe.track, recipe.name, store) as trackers:
+        _make_all(recipe, store, hardware, todo, log, trackers, only, again)
+    log.finish(report)
+    return list(log.done.values())
+
+
+def _make_all(
+    recipe: Recipe,
+    store: Store,
+    hardware: Hardware,
+    todo: Sequence[KeyedStep],
+    log: RunLog,
+    trackers: Trackers,
+    only: str | None,
+    again: Collection[str],
+) -> None:
+    made: dict[str, Artifact] = {}
+    wanted = {only} | _adopting(recipe, only) if only else {task.step.name for task in todo}
     for task in todo:
         name = task.step.name
-        if only not in (None, name):
+        if name not in wanted:
             if (artifact := as_it_is(task, store, wanting=recipe.step(only or name))) is None:
                 continue
             status = "reused"
@@ -53,9 +86,8 @@ def run(
             artifact, status = existing(task, store, inputs, name in again), "reused"
             if artifact is None:
                 log.write()  # a run that is killed in this step is on record
+                trackers.follow(task, hardware, inputs)
                 artifact, status = make(task, store, hardware, inputs), "made"
         made[name] = artifact
         log.add(task, artifact, status)
         stopping.check(f"stopped after step {name}, which is made")
-    log.finish(report)
-    return list(log.done.values())

@@ -1,17 +1,16 @@
 """What the manifest of a step's output says: code, packages, hardware, licences passed on, decontamination."""
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from bactrian import sandbox
 from bactrian.evaluate.ledger import Ledger
 from bactrian.run.keys import KeyedStep
 from bactrian.store import parts
 from bactrian.store.artifact import Input, Workspace, finite
+from bactrian.store.attempt import Attempt
 from bactrian.store.hardware import machine
 from bactrian.store.manifest import (
     Decontamination,
@@ -37,7 +36,7 @@ _NOTED_PACKAGES = (
 )
 
 
-def manifest_of(task: KeyedStep, workspace: Workspace, attempt: Mapping[str, Any], seconds: float) -> Manifest:
+def manifest_of(task: KeyedStep, workspace: Workspace, attempt: Attempt, seconds: float) -> Manifest:
     """All that is known of a step's output but its files."""
     stage, inputs = task.step.stage, workspace.inputs
     hardware: dict[str, str | int | None] = {**machine(), **asdict(workspace.hardware), "sandbox": sandbox.used()}
@@ -61,10 +60,10 @@ def manifest_of(task: KeyedStep, workspace: Workspace, attempt: Mapping[str, Any
         hardware=hardware,
         licences=merge_licences(workspace.licences, *(item.licences for item in _passed_on(task, inputs))),
         decontamination=_decontamination(task, workspace),
-        making=secrets.token_hex(8),
-        started=attempt["started"],
+        making=attempt.making,
+        started=attempt.started,
         seconds=round(seconds, 3),
-        attempts=attempt["attempts"],
+        attempts=attempt.attempts,
         metrics={name: finite(value) for name, value in workspace.metrics.items()},
         files={},
         ledger=Ledger(workspace.store).record(workspace.looks) if stage.makes is Kind.RESULTS else None,

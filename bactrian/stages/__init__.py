@@ -22,6 +22,9 @@ PLUGINS: Plugins[type[Stage]] = Plugins(
 
 MOVED = {"suite": "stage evaluate, with suite: … or tasks: […]"}
 """Stages that there were → how what they did is written now."""
+_MARKED = "no such setting any more: rows without a licence are marked unclear; `licences: strict` refuses them"
+GONE = {("source", "allow_unlicensed"): _MARKED, ("mix", "allow_unclear"): _MARKED}
+"""(stage, setting) that there was → what is to be known instead."""
 
 
 @cache

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
+    from bactrian.data.io.needs import RowNeed
     from bactrian.store.artifact import Workspace
 
 
@@ -18,16 +19,23 @@ if TYPE_CHECKING:
 class Reference:
     """Marks a text setting as the name of an artifact of this kind (a step, embedded:…, a path or a Hub id).
 
-    What is `held_out` is only compared with: none of it, nor its licence, is in what the stage makes.
+    What is `held_out` is only compared with: none of it, nor its licence, is in what the stage makes. `rows`: what
+    data must hold, any of these; others' files are then read by a `source` of the recipe's own (recipe/adopted.py).
     """
 
     kind: Kind
     held_out: bool = False
+    rows: "tuple[RowNeed, ...]" = ()
 
 
 ModelRef = Annotated[str, Reference(Kind.MODEL)]
 DataRef = Annotated[str, Reference(Kind.DATA)]
+ConversationRef = Annotated[str, Reference(Kind.DATA, rows=("conversation", "worked"))]
+FeedbackRef = Annotated[str, Reference(Kind.DATA, rows=("feedback",))]
+PairRef = Annotated[str, Reference(Kind.DATA, rows=("pair",))]
+ProblemRef = Annotated[str, Reference(Kind.DATA, rows=("problem",))]
 HeldOutRef = Annotated[str, Reference(Kind.DATA, held_out=True)]
+HeldOutProblemRef = Annotated[str, Reference(Kind.DATA, held_out=True, rows=("problem",))]
 ResultsRef = Annotated[str, Reference(Kind.RESULTS)]
 
 
@@ -126,6 +134,7 @@ class ReferenceUse:
     ref: str
     kind: Kind
     held_out: bool = False
+    rows: "tuple[RowNeed, ...]" = ()
 
     @property
     def field(self) -> str:
@@ -151,6 +160,7 @@ class Stage(Settings, ABC):
     name: ClassVar[str]
     makes: ClassVar[Kind]
     labels_inputs: ClassVar[bool] = False  # True where the output shows the inputs' names: then renaming one remakes it
+    passes_rows: ClassVar[bool] = False  # True where the rows that it leaves are some of those that it reads
 
     seed: int | None = Field(None, ge=0, lt=2**63, description="seed of this step; by default the recipe's")
 
@@ -214,7 +224,7 @@ def _references_of(annotation: Any, value: object, at: tuple[str | int, ...]) ->
         yield from _references_in(value, at)
     elif isinstance(value, str):
         if (mark := reference_mark(annotation)) is not None:
-            yield ReferenceUse(at, value, mark.kind, mark.held_out)
+            yield ReferenceUse(at, value, mark.kind, mark.held_out, mark.rows)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _references_of(annotation, item, (*at, key))

@@ -18,7 +18,7 @@ from typing import Any
 from bactrian.errors import BactrianError
 from bactrian.store.disk import allow_as_umask, naming_full_disk, sync, sync_folder, take_lock, write_atomically
 from bactrian.store.hardware import Hardware
-from bactrian.store.hashes import METRICS, FileRecord, content_hash, files_below, hash_files, hash_json
+from bactrian.store.hashes import METRICS, ROLLOUTS, FileRecord, content_hash, files_below, hash_files, hash_json
 from bactrian.store.manifest import MANIFEST, Decontamination, Kind, Licence, Manifest
 
 
@@ -63,6 +63,7 @@ class Workspace:
     decontamination: Decontamination | None = None  # set by a stage that compared its rows with test items
     memos: Path = field(init=False)
     _log_checked: bool = False
+    _rollouts_checked: bool = False
 
     def __post_init__(self) -> None:
         self.memos = self.store.memos
@@ -121,11 +122,27 @@ class Workspace:
     def rewind(self, step: int) -> None:
         """Drop the logged lines of later steps, and a last line that a kill cut in half. Atomic."""
         self._log_checked = True
-        path = self.output / METRICS
-        if path.exists():
-            lines = path.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            write_atomically(path, "".join(kept))
+        _drop_after(self.output / METRICS, step)
+
+    def show_rollouts(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append answers sampled in a step (from 1) to output/rollouts.jsonl, for whoever looks on.
+
+        What an earlier process wrote of this step or later ones goes: it is sampled again.
+        """
+        path = self.output / ROLLOUTS
+        if not self._rollouts_checked:
+            self._rollouts_checked = True
+            _drop_after(path, step - 1)
+        lines = "".join(json.dumps({"step": step, **row}) + "\n" for row in rows)
+        with naming_full_disk(self.output), path.open("a") as file:
+            file.write(lines)
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        write_atomically(path, "".join(kept))
 
 
 class Memo:

@@ -12,7 +12,12 @@ from bactrian.errors import BactrianError
 from bactrian.store.special_files import refuse_special
 
 METRICS = "metrics.jsonl"
-"""Left out of an artifact's content hash: it holds times."""
+"""One line for each optimiser update; it holds times."""
+ROLLOUTS = "rollouts.jsonl"
+"""Some answers of each step of reinforcement learning: what was said on the way is no part of a model."""
+HISTORY = (METRICS, ROLLOUTS)
+UNLIKE = (*HISTORY, "adapter/adapter_config.json")
+"""Left out of an artifact's content hash; the last says in which folder the base lies."""
 
 
 class FileRecord(BaseModel):
@@ -25,8 +30,8 @@ class FileRecord(BaseModel):
 
 
 def content_hash(files: Mapping[str, FileRecord]) -> str:
-    """One hash for a set of files. `metrics.jsonl` is left out: it holds times, which no two runs share."""
-    lines = [[name, files[name].sha256] for name in sorted(files) if name != METRICS]
+    """One hash for a set of files, without those that no two places share (UNLIKE)."""
+    lines = [[name, files[name].sha256] for name in sorted(files) if name not in UNLIKE]
     return hash_json(lines)
 
 

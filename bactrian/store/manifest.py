@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bactrian.errors import BactrianError
-from bactrian.store.hashes import METRICS, FileRecord, content_hash, files_below, hash_files, hash_json
+from bactrian.store.hashes import UNLIKE, FileRecord, content_hash, files_below, hash_files, hash_json
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -170,7 +170,7 @@ class Manifest(BaseModel):
         That is not of times, machines, places and step names: what was removed and made again has the same hash.
         """
         inputs = {ref: record.key or record.content_hash for ref, record in self.inputs.items()}
-        files = [[name, record.sha256] for name, record in sorted(self.files.items()) if name != METRICS]
+        files = [[name, record.sha256] for name, record in sorted(self.files.items()) if name not in UNLIKE]
         said = hash_json(
             [
                 self.format,

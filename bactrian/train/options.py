@@ -116,6 +116,13 @@ class CheckpointSettings(SettingsGroup):
     keep_every: int | None = Field(
         None, ge=1, description="steps after each of which a model is left in checkpoints/STEP, for stage checkpoint"
     )
+    save_dtype: Literal["base", "float32", "bfloat16"] = Field(
+        "base", description="of the weights that the artifact holds; base: as the model that training began with has it"
+    )
+    keep_float32: bool = Field(
+        True,
+        description="where that is 16 bits, what rounding takes is kept in residue/, for a next stage to go on from",
+    )
     time_limit_minutes: float | None = Field(
         None, gt=0, description="stop after this long and keep what was learnt; the result depends on the machine"
     )

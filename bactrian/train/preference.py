@@ -19,21 +19,43 @@ from bactrian.train.objectives import segment_sums
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """A prompt with a chosen and a rejected answer, as token ids; each answer ends in its end token."""
+    """A prompt with a chosen and a rejected answer, as token ids; each answer ends in its end token.
+
+    `trained`: for each token of the two answers whether its log-probability counts; None where all do. What a user or a
+    tool says in the middle of an answer does not.
+    """
 
     prompt: tuple[int, ...]
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
+    trained: tuple[tuple[bool, ...], tuple[bool, ...]] | None = None
 
     @property
     def group(self) -> Group:
         return Group(self.prompt, (self.chosen, self.rejected))
 
+    @property
+    def counted(self) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+        """`trained`, written out."""
+        return self.trained or ((True,) * len(self.chosen), (True,) * len(self.rejected))
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Tokens that count, of the chosen and the rejected answer."""
+        chosen, rejected = self.counted
+        return sum(chosen), sum(rejected)
+
 
 def pair_logprobs(model: LanguageModel, pairs: Sequence[PreferencePair]) -> torch.Tensor:
-    """Summed log-probabilities of chosen and rejected, [P, 2]; each prompt is forwarded once for both."""
+    """Summed log-probabilities of chosen and rejected, [P, 2]; each prompt is forwarded once for both.
+
+    Tokens that are not trained are read, and count nothing.
+    """
     forest, spans = plant([pair.group for pair in pairs])
     where, owner = answer_tokens(spans)
+    if any(pair.trained for pair in pairs):
+        counted = torch.tensor([each for pair in pairs for side in pair.counted for each in side])
+        where, owner = where[counted], owner[counted]
     logprobs = model.logprobs(forest, where)
     return segment_sums(logprobs, owner.to(logprobs.device), len(spans)).view(-1, 2)
 
@@ -94,7 +116,7 @@ class Preference(Batches):
         pairs = [self.pairs[i] for i in rows]
         sums = pair_logprobs(self.model, pairs)
         reference = None if self.reference is None else self.reference[rows].to(sums.device)
-        lengths = torch.tensor([[len(p.chosen), len(p.rejected)] for p in pairs], device=sums.device)
+        lengths = torch.tensor([pair.lengths for pair in pairs], device=sums.device)
         known_of = (None, None) if reference is None else (reference[:, 0], reference[:, 1])
         losses = self.loss(PairSums(sums[:, 0], sums[:, 1], lengths[:, 0], lengths[:, 1], *known_of), self.objective)
         each = losses.loss

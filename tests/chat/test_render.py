@@ -181,7 +181,7 @@ BAD = [
     ([{"role": "user", "content": [{"type": "text"}]}], "field 'content' of the user turn: found [{'type': 'text'}]"),
     (
         [{"role": "tool", "content": "x"}],
-        "message 1: field 'role': found 'tool', expected one of system, user, assistant",
+        "message 1: found a turn of 'tool', expected 'user'",
     ),
     (talk("a", "b", "c", " \n"), "message 4: empty assistant turn"),
     ([*talk("a"), *talk("b")], "message 2: found a turn of 'user', expected 'assistant'"),
@@ -192,7 +192,7 @@ BAD = [
     ([*talk("a"), {"role": "assistant", "content": "b", "weight": 0}], "0 trained tokens"),
     ([*talk("a"), {"role": "assistant", "content": "b", "weight": 0.5}], "field 'weight': found 0.5, expected 0 or 1"),
     ([{"role": "user", "content": "a", "weight": 1}, *talk("a", "b")[1:]], "a user turn is not trained"),
-    ([*talk("a"), {"role": "assistant", "content": "b", "name": "x"}], "unknown field 'name'"),
+    ([*talk("a"), {"role": "assistant", "content": "b", "name": "x"}], "field 'name' of the assistant turn: found 'x'"),
     (talk("a\ud83d", "b"), "character 1 is '\\ud83d', half of a surrogate pair"),
 ]
 

@@ -181,8 +181,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"messages": [ASKED, {"role": "assistant", "content": 4}]}, "a turn of 'messages' is no text"),
     ({"messages": [ASKED, {"role": "critic", "content": "4"}]}, "an unknown role"),
     ({"messages": [ASKED, {"role": ["assistant"], "content": "4"}]}, "an unknown role"),
-    ({"messages": [ASKED, {"role": "tool", "content": "4"}, SAID]}, "turns of tools"),
-    ({"messages": [ASKED, {"role": "assistant", "content": "", "tool_calls": [{}]}]}, "turns of tools"),
+    ({"messages": [ASKED, {"role": "tool", "content": "4"}, SAID]}, "a turn of a tool that nothing called"),
+    ({"messages": [ASKED, {"role": "assistant", "content": "", "tool_calls": [{}]}]}, "a call that names no tool"),
     ({"messages": [ASKED, {**SAID, "weight": 0.5}]}, "a weight that is neither 0 nor 1"),
     (
         {"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}, SAID]},

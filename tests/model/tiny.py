@@ -44,7 +44,7 @@ ARCHITECTURES: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
 }
 
 
-def write_tiny(folder: Path, architecture: str = "llama", seed: int = 0, context: int = 256, **sizes: int) -> Path:
+def write_tiny(folder: Path, architecture: str = "llama", seed: int = 0, context: int = 256, **sizes: Any) -> Path:
     """A model folder with random, not too small weights, so that differences between forwards show.
 
     sizes: of the configuration, in place of SIZES.
@@ -54,13 +54,13 @@ def write_tiny(folder: Path, architecture: str = "llama", seed: int = 0, context
     torch.manual_seed(seed)
     settings = {
         **SIZES,
-        **sizes,
         "max_position_embeddings": context,
         "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": None,
         **changes,
+        **sizes,
     }
     model = network(config(**settings))
     with torch.no_grad():

@@ -13,7 +13,7 @@ from bactrian.cli.main import invoke
 from bactrian.data.io.files import write_rows
 from bactrian.data.overlap.highlight import LONGEST, shared, shortened
 from bactrian.errors import BactrianError
-from bactrian.report.data_page import ROWS, write_data_page
+from bactrian.report.data_page import ROWS, _said, write_data_page
 from bactrian.stages.data.decontaminate import Decontaminate
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind
@@ -127,3 +127,25 @@ def test_pieces_are_the_whole_text_and_mark_what_counts() -> None:
     ]
     long = shortened([("y" * 5 * LONGEST, False), ("z" * 5 * LONGEST, True)])
     assert len(long[0][0]) < 2 * LONGEST and len(long[1][0]) == 5 * LONGEST
+
+
+def test_matches_come_first_and_their_list_is_open(tmp_path: Path) -> None:
+    folder = decontaminated(tmp_path, [conversation(0, QUESTION), conversation(1, "Something else.")])
+    source = write_data_page(folder, tmp_path / "page.html").read_text()
+    assert source.index('id="overlap"') < source.index('id="sources"') < source.index('id="rows"')
+    assert '<details class="cell" open>' in source
+
+
+def test_turns_are_a_chat_and_calls_of_tools_are_shown(tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "look_up", "arguments": {"word": HOSTILE}}}
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Which?"},
+        {"role": "assistant", "content": "That.", "reasoning_content": "I wonder."},
+    ]
+    folder = tmp_path / "artifact"
+    write_rows([{**conversation(0, ""), "messages": turns}], folder)
+    source = write_data_page(folder, tmp_path / "page.html").read_text()
+    assert [source.index(f'<div class="turn {role}">') for role in ("system", "user", "assistant")]
+    assert "I wonder.\n\nThat." in source and 'href="#drops"' not in source and 'href="#duplicates"' not in source
+    assert "look_up" in _said({"role": "assistant", "content": None, "tool_calls": [call]})

@@ -369,3 +369,44 @@ def test_import_is_light() -> None:
 @pytest.mark.parametrize("module", [formatting, charts, svg], ids=lambda module: module.__name__)
 def test_examples_in_docstrings(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
+
+
+SHOTS = "Question: 2+2?\nAnswer: 4\n\n" * 40
+
+
+def test_transcripts_show_the_question_and_fold_what_stands_before_it(run: Path) -> None:
+    path = artifact(run, "scores") / "questions.parquet"
+    rows = parquet.read_table(path).to_pylist()
+    for row in rows:
+        row["prompt"] = f"{SHOTS}Question: what of {row['question']}?\nAnswer:"
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    blocks = page(run).source.split('<div class="transcript">')[1:]
+    assert blocks
+    for block in blocks:
+        number = re.search(r">question (sums-\d+|chain-sums-\d+)<", block)
+        assert number
+        folded, _, rest = block.partition("</details>")
+        assert f"before the question: {len(SHOTS):,} characters" in folded and "2+2?" in folded
+        assert f'tabindex="0">Question: what of {number[1]}?\nAnswer:</pre>' in rest and "2+2?" not in rest
+
+
+def test_a_page_of_training_alone_has_no_section_without_content(run: Path) -> None:
+    given = json.loads((run / "run.json").read_text())
+    edit(run / "run.json", steps=[step for step in given["steps"] if step["name"] in ("problems", "sft")])
+    found = page(run)
+    ids = {attributes.get("id") for _, attributes in found.elements}
+    assert not ids & {"scores", "transcripts"} and "curves" in ids
+    links = {attributes.get("href") for name, attributes in found.elements if name == "a"}
+    assert {link.removeprefix("#") for link in links if link} <= ids
+    for empty in ("No evaluate step has left results", "No answers were recorded", "whether anything occur"):
+        assert empty not in found.text
+
+
+def test_the_table_of_answers_has_a_column_for_each_way_that_occurred(run: Path) -> None:
+    path = artifact(run, "scores") / "results.json"
+    given = json.loads(path.read_text())
+    assert all(not score["counts"]["refused"] and not score["counts"]["crashed"] for score in given["scores"])
+    source = page(run).source
+    heads = re.findall(r'<thead><tr><th scope="col">Model</th>.*?</thead>', source)
+    assert heads and all("wrong" in head and "refused" not in head and "crashed" not in head for head in heads)
+    assert "None was timed out, refused or crashed." in source

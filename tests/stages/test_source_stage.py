@@ -74,14 +74,10 @@ def test_rows_are_kept_repaired_or_dropped_and_on_record(tmp_path: Path) -> None
     assert read_provenance(tmp_path) == []
 
 
-def test_rows_without_a_licence_are_refused_unless_the_recipe_says_so(tmp_path: Path) -> None:
+def test_rows_without_a_licence_are_marked_unclear(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(lines({**GOOD, "license": "MIT"}, {**GOOD, "license": "unknown"}))
-    with pytest.raises(
-        BactrianError, match=r"a.jsonl, row a.jsonl:2: no licence is stated; find out and set `license`"
-    ):
-        make(tmp_path, file)
-    made = make(tmp_path, file, allow_unlicensed=True)
+    made = make(tmp_path, file)
     assert [row["license"] for row in read_rows(made.output)] == ["MIT", "unknown"]
     assert {licence.marks for licence in made.licences} == {(), ("unclear",)}
 
@@ -197,7 +193,7 @@ REAL: list[tuple[str, dict[str, Any], int, str]] = [
     ("gsm8k_train.jsonl.gz", {"verifier": "gsm8k"}, 7473, "problem"),
     ("coconot_pref.jsonl.gz", {}, 927, "pair"),
     ("hh_rlhf_harmless_test.dev.jsonl", {}, 1134, "pair"),
-    ("lf_glaive_toolcall_en_demo.jsonl", {"bad_limit": 0.6}, 147, "conversation"),
+    ("lf_glaive_toolcall_en_demo.jsonl", {}, 300, "conversation"),
     (
         "oasst1_eval_conversations.jsonl.gz",
         {"layout": "transcript", "columns": {"text": "{input} {output}"}},

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from bactrian.data.io.files import write_rows
+from bactrian.model.language_model import LanguageModel
 from bactrian.stages.tune.dpo import DPO
 from bactrian.stages.tune.sft import SFT
 from bactrian.store.artifact import Input, Workspace
@@ -21,6 +22,11 @@ NEEDED: dict[str, Any] = {"model": "start", "data": "rows", "batch_size": 4, "le
 
 
 def run(stage: SFT | DPO, folder: Path) -> Path:
+    return work(stage, folder).output
+
+
+def work(stage: SFT | DPO, folder: Path) -> Workspace:
+    """The workspace of a stage that has run on `folder/start`."""
     model = folder / "start"
     if not model.exists():
         write_tiny(model)
@@ -42,7 +48,7 @@ def run(stage: SFT | DPO, folder: Path) -> Path:
     out = folder / f"out-{len(list(folder.iterdir()))}"
     workspace = Workspace.temporary(out, inputs, 1, Hardware(dtype="bfloat16"))
     stage.run(workspace)
-    return workspace.output
+    return workspace
 
 
 @pytest.mark.parametrize("kind", [SFT, DPO])
@@ -99,3 +105,91 @@ def test_rows_that_are_too_long_go_on_as_rows_if_they_may(tmp_path: Path) -> Non
     whole = run(SFT(**NEEDED, epochs=1), tmp_path)
     steps = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert trained["cut"] < trained["split"] == sum(step["trained_tokens"] for step in steps)
+
+
+def in_bfloat16(folder: Path) -> Path:
+    """A model folder whose files hold bfloat16, as most published ones do."""
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def test_an_artifact_is_in_the_dtype_of_what_it_was_trained_from(tmp_path: Path) -> None:
+    """The masters stay in float32 while it is trained; what is written is them, rounded once."""
+    in_bfloat16(write_tiny(tmp_path / "start"))
+    made = {what: work(SFT(**NEEDED, checkpoints={"save_dtype": what}), tmp_path) for what in ("base", "float32")}
+    narrow, exact = (load_file(each.output / "model.safetensors") for each in made.values())
+    assert {w.dtype for w in narrow.values()} == {torch.bfloat16} and {w.dtype for w in exact.values()} == {
+        torch.float32
+    }
+    assert all(torch.equal(weight, exact[name].bfloat16()) for name, weight in narrow.items())
+    for what, dtype in (("base", "bfloat16"), ("float32", "float32")):
+        assert json.loads((made[what].output / "config.json").read_text())["dtype"] == dtype
+    start = load_file(tmp_path / "start" / "model.safetensors")
+    lost = sum(float((narrow[n].double() - exact[n].double()).square().sum()) for n in exact)
+    changed = sum(float((exact[n].double() - start[n].double()).square().sum()) for n in exact)
+    assert made["base"].metrics["rounded_away"] == pytest.approx((lost / changed) ** 0.5, rel=1e-4)
+    assert 0.05 < made["base"].metrics["rounded_away"] < 1 and "rounded_away" not in made["float32"].metrics
+
+
+def test_small_steps_that_bfloat16_cannot_hold_are_said_and_not_lost(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Steps as small as those of RL would be lost, all of them, if each stage began from the rounded weights."""
+    in_bfloat16(write_tiny(tmp_path / "start"))
+    small = {**NEEDED, "learning_rate": 1e-6}
+    workspace = work(SFT(**small), tmp_path)
+    assert workspace.metrics["rounded_away"] > 0.9
+    assert "bfloat16 cannot hold" in capfd.readouterr().err
+    whole = load_file(work(SFT(**small, checkpoints={"save_dtype": "float32"}), tmp_path).output / "model.safetensors")
+    for dtype in ("float32", "bfloat16"):
+        again = LanguageModel.load(workspace.output, dtype, masters=True, exact=True)
+        weights = {name: again.masters.get(name, w) for name, w in again.network.named_parameters()}
+        assert all(torch.equal(weight, whole[name]) for name, weight in weights.items())
+    rounded = dict(LanguageModel.load(workspace.output).network.named_parameters())
+    assert not all(torch.equal(weight, whole[name]) for name, weight in rounded.items())
+
+
+def test_without_float32_there_is_one_file_and_the_loss_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    in_bfloat16(write_tiny(tmp_path / "start"))
+    given = {**NEEDED, "learning_rate": 1e-6, "checkpoints": {"keep_float32": False}}
+    output = work(SFT(**given), tmp_path).output
+    assert not (output / "residue").exists()
+    assert "and a next stage starts so" in capfd.readouterr().err
+
+
+def test_peft_finds_the_base_of_an_adapter_by_itself(tmp_path: Path) -> None:
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    output = run(SFT(**NEEDED, adapter=AdapterSettings(rank=2)), tmp_path)
+    ids = torch.tensor([[3, 9, 14, 5, 20, 7]])
+    with torch.no_grad():
+        adapted = AutoPeftModelForCausalLM.from_pretrained(str(output / "adapter"), dtype=torch.float32)(ids).logits
+        merged = AutoModelForCausalLM.from_pretrained(output, dtype=torch.float32)(ids).logits
+    torch.testing.assert_close(adapted, merged, atol=0.05, rtol=0.05)  # the base was trained on in bfloat16
+
+
+def test_a_base_of_the_hub_is_named_by_its_id_and_commit(tmp_path: Path) -> None:
+    from bactrian.stages.tune.training import base_of
+
+    commit = tmp_path / "models--owner--name" / "snapshots" / "abc123"
+    assert base_of(Input("owner/name@main", commit, Kind.MODEL, "")) == ("owner/name", "abc123")
+    commit.mkdir(parents=True)
+    assert base_of(Input("sft", commit, Kind.MODEL, "")) == (str(commit.resolve()), None)
+
+
+def test_where_the_base_lies_is_no_part_of_the_content(tmp_path: Path) -> None:
+    from bactrian.store.hashes import hash_path
+
+    hashes = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        output = run(SFT(**NEEDED, adapter=AdapterSettings(rank=2)), tmp_path / place)
+        config = json.loads((output / "adapter" / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == str(tmp_path / place / "start")
+        hashes.append(hash_path(output))
+    assert hashes[0] == hashes[1]

@@ -1,6 +1,7 @@
 """Preference tuning: the reference's log-probabilities are the live ones, whatever the order of rows."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,24 @@ def plain_sums(model: LanguageModel, each: PreferencePair) -> list[float]:
 def test_summed_log_probs_are_the_plain_forward_s(model: LanguageModel) -> None:
     found = pair_logprobs(model, PAIRS).detach()
     torch.testing.assert_close(found, torch.tensor([plain_sums(model, p) for p in PAIRS]), atol=2e-5, rtol=1e-5)
+
+
+def test_what_is_not_the_assistant_s_is_read_and_not_counted(model: LanguageModel) -> None:
+    """A turn of a tool inside an answer: its tokens have no part in the sum, and shift what follows them."""
+    marks = [
+        (tuple(place % 3 != 1 for place in range(len(p.chosen))), (True,) * (len(p.rejected) - 1) + (False,))
+        for p in PAIRS[:4]
+    ]
+    masked = [replace(p, trained=mark) for p, mark in zip(PAIRS, marks, strict=False)]
+    expected = []
+    for each, sides in zip(masked, marks, strict=True):
+        for answer, counted in zip((each.chosen, each.rejected), sides, strict=True):
+            known = plain_logprobs(model, (*each.prompt, *answer))[-len(answer) :].detach()
+            expected.append(sum(float(value) for value, counts in zip(known, counted, strict=True) if counts))
+        assert each.lengths == (sum(sides[0]), len(each.rejected) - 1) and each.lengths[0] < len(each.chosen)
+    both = pair_logprobs(model, [*masked, PAIRS[5]]).detach()  # beside one that counts whole
+    torch.testing.assert_close(both[:4].flatten(), torch.tensor(expected), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(both[4], torch.tensor(plain_sums(model, PAIRS[5])), atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("micro_tokens", [1, 60, 10_000])

@@ -38,23 +38,21 @@ class PortionOf(Protocol):
 
 @dataclass(frozen=True)
 class MeasuredSource:
-    """A source as it is: tokens of each row [rows], and how many rows have no known licence."""
+    """A source as it is: tokens of each row [rows]."""
 
     tokens: NDArray[np.int64]
-    unclear: int
 
 
 def measured_source(label: str, path: Path, model: Path | None, hardware: Hardware) -> MeasuredSource:
     """Reads a source once. `model`: whose template and tokenizer count; by default 4 bytes are taken for a token."""
-    tokens, unclear = array("q"), 0
+    tokens = array("q")
     # an estimate is made in less time than it takes to send a row to another process
     where = hardware if model else replace(hardware, threads=1)
     with progress(f"mix · measure {label}", unit="row") as bar:
-        for count, has_no_licence in map_rows(partial(measure, model=model), path, where):
+        for count in map_rows(partial(measure, model=model), path, where):
             tokens.append(count)
-            unclear += has_no_licence
             bar.advance()
-    return MeasuredSource(np.frombuffer(tokens, dtype=np.int64), unclear)
+    return MeasuredSource(np.frombuffer(tokens, dtype=np.int64))
 
 
 def row_counts(

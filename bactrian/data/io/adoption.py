@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from bactrian.data.io.formats import Fault, Scanned
 from bactrian.data.io.layouts import LAYOUTS, FileLayout, as_problem, detect
+from bactrian.data.io.misfit import TurnMisfit
 from bactrian.data.io.rows import Row, RowKind, drop_nulls, licence_of
 from bactrian.data.io.tally import Cases, Tally
-from bactrian.data.io.turns import TurnMisfit
 from bactrian.errors import BactrianError
 
 DECIDING = 1000
@@ -30,8 +30,9 @@ class Adoption:
 
     `layout` is a name of LAYOUTS, or "auto": each row's by its columns. `columns` gives names that a layout knows to
     other columns, or to templates of them: {"question": "body", "answer": "{steps} #### {result}"}. `keep`: columns to
-    keep besides the layout's. `verifier` makes problems of questions with answers. `source` names the rows' source, or
-    `source_column` the column that does. `license` is that of rows that do not state their own.
+    keep besides the layout's; with `label` among them bad answers of feedback are kept too. `verifier` makes problems
+    of questions with answers. `source` names the rows' source, or `source_column` the column that does. `license` is
+    that of rows that do not state their own.
     """
 
     source: str
@@ -88,6 +89,8 @@ def adopt(scanned: Iterable[Scanned], how: Adoption, account: Account) -> Iterat
             continue
         try:
             given = {**found, **_renamed(found, how.columns)} if how.columns else found
+            if how.verifier and "ground_truth" in given and "messages" in given:
+                given = {"dataset": how.verifier, **given}
             last = _layout_of(given, how, last)
             account.last = last.name
             row, mended = _adapted(given, last, how)
@@ -178,8 +181,13 @@ def _adapted(row: Row, layout: FileLayout, how: Adoption) -> tuple[Row, list[str
     adapted, mended = layout.adapt(row)
     if layout.kind == "problem" and how.verifier:
         adapted["dataset"] = how.verifier
+    if adapted.get("label") is False and "label" not in how.keep:
+        raise TurnMisfit("labelled as a bad answer")
     if layout.kind == "conversation":
-        adapted = as_problem(adapted, how.verifier) if how.verifier else {"messages": adapted["messages"]}
+        kept = {name: value for name, value in adapted.items() if name in ("messages", "tools")}
+        if "label" in adapted and "label" in how.keep:
+            kept["label"] = adapted["label"]
+        adapted = as_problem(adapted, how.verifier) if how.verifier else kept
     return adapted | {name: _kept(row[name], name) for name in how.keep if name in row and name not in adapted}, mended
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -26,6 +27,8 @@ LINE_LIMIT = 256 * 2**20
 """Bytes of the longest line that is read; a longer one is a fault, and skipped without being held."""
 DEEPEST = 100
 """Objects and lists in one another that need no second look; beyond, the interpreter's own limit decides."""
+_BEGINNING = 2**22
+"""Bytes of a JSON document that are read to see what it holds."""
 _BATCH = 256
 """Rows that are taken from a Parquet file at a time."""
 _DAMAGED = (OSError, EOFError, zlib.error, pa.ArrowException)
@@ -67,6 +70,29 @@ def scan(file: Path, text_rows: TextRows = "line") -> Iterator[Scanned]:
     if file.is_dir():
         raise BactrianError(f"{file}: found a folder, expected a file")
     return _text(file, text_rows) if reader is _text else reader(file)
+
+
+def scan_first(file: Path, count: int, text_rows: TextRows = "line") -> list[Scanned]:
+    """The first values of `scan`; of a `.json` too large to be held, from what its beginning holds."""
+    large = _reader(file.name) is _json and file.is_file() and file.stat().st_size > _BEGINNING
+    return (_beginning(file, count) if large else []) or list(islice(scan(file, text_rows), count))
+
+
+def _beginning(file: Path, count: int) -> list[Scanned]:
+    """Rows of the first bytes of a JSON list; none where they do not begin like one."""
+    with _opened(file) as stream:
+        text = stream.read(_BEGINNING).decode("utf-8-sig", "ignore").lstrip()
+    found: list[Scanned] = []
+    at = 1
+    while text.startswith("[") and len(found) < count:
+        at += len(text[at : at + 1000]) - len(text[at : at + 1000].lstrip(" \t\r\n,"))
+        try:
+            value, at = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            break
+        where = f"{file}, row {len(found) + 1}"
+        found.append((_object(value, where), where))
+    return found
 
 
 def is_data(name: str) -> bool:

@@ -6,8 +6,19 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from bactrian.data.io.misfit import TurnMisfit
 from bactrian.data.io.rows import Row, RowKind
-from bactrian.data.io.turns import TurnMisfit, Turns, from_transcript, messages_of, split_pair, spoken, tidy
+from bactrian.data.io.tool_turns import Turns, with_tools
+from bactrian.data.io.turns import (
+    from_glaive,
+    from_transcript,
+    messages_of,
+    refuse_tools,
+    split_pair,
+    spoken,
+    tidy,
+)
+from bactrian.data.io.written_calls import calls_of
 
 Adapted = tuple[Row, list[str]]
 """The columns of our kind, and what was mended."""
@@ -46,6 +57,7 @@ def as_problem(row: Row, verifier: str) -> Row:
     The ground truth is the one that the layout found, or what follows `####` in the answer, or the whole answer; an
     answer that is more than that is the worked solution.
     """
+    refuse_tools(row["messages"])
     *asked, answer = row["messages"]
     if len([turn for turn in asked if turn["role"] == "user"]) != 1:
         raise TurnMisfit("several turns, where a problem has one")
@@ -58,15 +70,17 @@ def as_problem(row: Row, verifier: str) -> Row:
 
 
 def _conversation(turns: Turns, row: Row) -> Adapted:
-    """A conversation, after the `system` column's text if there is one."""
+    """A conversation, after the `system` column's text if there is one, with the tools that are listed."""
     if isinstance(row.get("system"), str) and turns and turns[0]["role"] != "system":
         turns = [spoken("system", row["system"], "system"), *turns]
-    messages, mended = tidy(turns, answered=True)
-    return {"messages": messages}, mended
+    turns, tools, mended = with_tools(turns, row.get("tools"))
+    messages, also = tidy(turns, answered=True)
+    return {"messages": messages, **tools}, [*mended, *also]
 
 
 def _problem(row: Row) -> Adapted:
     messages, mended = tidy(messages_of(row["messages"], "messages"), answered=False)
+    refuse_tools(messages)
     kept = {"messages": messages, "ground_truth": _truth(row["ground_truth"]), "dataset": row["dataset"]}
     if isinstance(kept["dataset"], list) and len(kept["dataset"]) == 1:
         kept["dataset"] = kept["dataset"][0]
@@ -87,16 +101,27 @@ def _messages(row: Row) -> Adapted:
 
 
 def _feedback(row: Row) -> Adapted:
-    """Unpaired feedback (KTO): what was found good is a conversation to learn from, the rest is not."""
-    if row["label"] is False:
-        raise TurnMisfit("labelled as a bad answer")
-    if row["label"] is not True:
+    """Unpaired feedback (KTO): a conversation, and whether its last answer was found good."""
+    label = row["label"] if isinstance(row["label"], bool) else _LABELS.get(str(row["label"]).lower())
+    if label is None:
         raise TurnMisfit("'label' is neither true nor false", repr(row["label"])[:60])
-    return _messages(row)
+    adapted, mended = _messages(row) if "messages" in row else _prompted(row)
+    return {**adapted, "label": label}, mended
 
 
 def _sharegpt(row: Row) -> Adapted:
     return _conversation(messages_of(row["conversations"], "conversations"), row)
+
+
+def _glaive(row: Row) -> Adapted:
+    system = row["system"].removeprefix("SYSTEM:").strip() if isinstance(row["system"], str) else row["system"]
+    return _conversation(from_glaive(row["chat"], "chat"), {"system": system})
+
+
+def _function_calls(row: Row) -> Adapted:
+    """One question and the calls that answer it, as xLAM has them."""
+    calls = {"role": "assistant", "content": "", "tool_calls": calls_of(row["answers"])}
+    return _conversation([spoken("user", row["query"], "query"), calls], row)
 
 
 def _alpaca(row: Row) -> Adapted:
@@ -187,13 +212,14 @@ def _pair(row: Row) -> Adapted:
         if not given:
             raise TurnMisfit("no prompt")
         sides = [[*given, *side] for side in sides]
-    prompt, chosen, rejected = split_pair(*sides)
-    asked, mended = tidy(prompt, answered=False)
+    (chosen, tools, mended), (rejected, _, _) = (with_tools(side, row.get("tools")) for side in sides)
+    prompt, chosen, rejected = split_pair(chosen, rejected)
+    asked, also = tidy(prompt, answered=False)
     for side in (chosen, rejected):
         tidy([*prompt, *side], answered=True)
         if side[-1]["role"] != "assistant":
             raise TurnMisfit("an answer that ends with the user's turn")
-    return {"prompt": asked, "chosen": chosen, "rejected": rejected}, mended
+    return {"prompt": asked, "chosen": chosen, "rejected": rejected, **tools}, [*mended, *also]
 
 
 def _prompt(row: Row) -> Turns:
@@ -237,8 +263,11 @@ def _truth(value: Any) -> Any:
 
 
 _TWO = ("user", "assistant")
+_LABELS = {"true": True, "false": False}
+"""Of feedback in a CSV, where all is text."""
 
 
+_prompted = _two_columns(("prompt", "completion"), ("prompt", "response"), ("inputs", "targets"))
 _CONTEXT = "context passage body document options choices cot rationale explanation"
 
 
@@ -261,18 +290,28 @@ LAYOUTS: dict[str, FileLayout] = {
     layout.name: layout
     for layout in (
         _layout("problem", "problem", _problem, "messages ground_truth dataset", "solution settings"),
-        _layout("pair", "pair", _pair, "chosen rejected", "prompt conversations question instruction input system"),
-        _layout("feedback", "conversation", _feedback, "messages label", "system"),
-        _layout("messages", "conversation", _messages, "messages", "system"),
-        _layout("sharegpt", "conversation", _sharegpt, "conversations", "system"),
+        _layout(
+            "pair", "pair", _pair, "chosen rejected", "prompt conversations question instruction input system tools"
+        ),
+        _layout(
+            "feedback",
+            "conversation",
+            _feedback,
+            "messages label|prompt completion label|prompt response label",
+            "system tools",
+        ),
+        _layout("messages", "conversation", _messages, "messages", "system tools"),
+        _layout("sharegpt", "conversation", _sharegpt, "conversations", "system tools"),
+        _layout("glaive", "conversation", _glaive, "system chat"),
+        _layout("function_calls", "conversation", _function_calls, "query answers tools", "system"),
         _layout("alpaca", "conversation", _alpaca, "instruction output", "input system history"),
         _layout("self_instruct", "conversation", _self_instruct, "instruction instances", "system"),
         _layout(
             "prompt_completion",
             "conversation",
-            _two_columns(("prompt", "completion"), ("prompt", "response"), ("inputs", "targets")),
+            _prompted,
             "prompt completion|prompt response|inputs targets",
-            "system reasoning",
+            "system reasoning tools",
             doubts=_CONTEXT,
         ),
         _layout("choices", "conversation", _choices, "question answerKey|question choices answer", "choices system"),

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from bactrian.chat import check_messages
+from bactrian.chat.tool_calls import calls_within, check_tools
 from bactrian.errors import BactrianError
 from bactrian.store.manifest import Licence
 
@@ -90,6 +91,7 @@ def _conversation(row: Row, where: str) -> Row:
         raise BactrianError(
             f"{where}, field 'messages': no assistant turn; a conversation row has something to learn from"
         )
+    _check_listed(row, messages, where)
     return {**row, "messages": messages}
 
 
@@ -109,10 +111,12 @@ def _problem(row: Row, where: str) -> Row:
 
 def _pair(row: Row, where: str) -> Row:
     prompt = check_messages(_present(row, "prompt", where), f"{where}, field 'prompt'")
-    if prompt[-1]["role"] != "user":
-        found = prompt[-1]["role"]
-        raise BactrianError(f"{where}, field 'prompt': the last turn is the {found}'s; a prompt ends with a user turn")
+    if prompt[-1]["role"] == "assistant":
+        raise BactrianError(
+            f"{where}, field 'prompt': the last turn is the assistant's; a prompt ends with a user turn, or a tool's"
+        )
     answers = {field: _answer(row, field, prompt, where) for field in ("chosen", "rejected")}
+    _check_listed(row, [*prompt, *answers["chosen"], *answers["rejected"]], where)
     return {**row, "prompt": prompt, **answers}
 
 
@@ -130,6 +134,21 @@ def _answer(row: Row, field: str, prompt: list[Any], where: str) -> list[Any]:
     if checked[-1]["role"] != "assistant":
         raise BactrianError(f"{place}: the last turn is the {checked[-1]['role']}'s; expected the assistant's")
     return list(checked)
+
+
+def _check_listed(row: Row, messages: list[Any], where: str) -> None:
+    """
+    Raises:
+        BactrianError: where `tools` is no list of tools, and for a call of one that it does not list.
+    """
+    if "tools" not in row:
+        return
+    names = check_tools(row["tools"], f"{where}, field 'tools'")
+    if unlisted := [call["name"] for call in calls_within(messages) if call["name"] not in names]:
+        raise BactrianError(
+            f"{where}: a call of the tool {_short(unlisted[0])}, which 'tools' does not list (it lists "
+            f"{', '.join(sorted(names))})"
+        )
 
 
 def _plain(row: Row, where: str) -> Row:

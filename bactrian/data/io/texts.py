@@ -1,8 +1,10 @@
 """The texts in a row of any kind: what was asked, what was answered, and how long it is."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bactrian.chat.tool_calls import calls_within, map_strings
 from bactrian.data.io.rows import Row
 
 _SIDES = ("messages", "prompt", "chosen", "rejected")
@@ -34,13 +36,19 @@ def trace_text(row: Mapping[str, Any]) -> str:
 
 
 def whole_text(row: Mapping[str, Any]) -> str:
-    """Everything in a row that a model could read, system turn and solution included."""
+    """Everything that is said in a row: system turn, calls of tools, what they give, and solution included.
+
+    What tools are listed is not: many rows list the same, and are not alike for that.
+    """
     said = [part for turn in turns(row) for part in _spoken(turn)]
     return "\n".join([*said, *(row[name] for name in ("text", "solution") if row.get(name))])
 
 
 def map_texts(row: Row, change: Callable[[str], str]) -> Row:
-    """The row with every text that `whole_text` reads put through `change`; rows that do not change are not copied."""
+    """The row with every text that `whole_text` reads put through `change`; rows that do not change are not copied.
+
+    Of a call these are the texts among its arguments, so that they stay JSON.
+    """
     new: Row = {}
     for side in _SIDES:
         if side in row:
@@ -55,10 +63,32 @@ def estimated_tokens(text: str) -> int:
     return round(size / BYTES_PER_TOKEN)
 
 
+def token_text(row: Mapping[str, Any]) -> str:
+    """All that becomes tokens: what is said, and the tools that are listed."""
+    return "\n".join(filter(None, [whole_text(row), row.get("tools")]))
+
+
 def _spoken(turn: Mapping[str, Any]) -> list[str]:
-    return [turn[field] for field in ("reasoning_content", "content") if turn.get(field)]
+    return [*filter(None, [turn.get("reasoning_content"), turn.get("content")]), *map(call_text, calls_within([turn]))]
+
+
+def call_text(call: Mapping[str, Any]) -> str:
+    """A tool's name and the JSON of what it is called with."""
+    return f"{call['name']} {call['arguments']}"
 
 
 def _map_turn(turn: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    spoken = {field: change(turn[field]) for field in ("reasoning_content", "content") if turn.get(field)}
+    spoken: dict[str, Any] = {
+        field: change(turn[field]) for field in ("reasoning_content", "content") if turn.get(field)
+    }
+    if turn.get("tool_calls"):
+        calls = turn["tool_calls"]
+        spoken["tool_calls"] = [{**call, "arguments": _map_json(call["arguments"], change)} for call in calls]
     return {**turn, **spoken}
+
+
+def _map_json(text: str, change: Callable[[str], str]) -> str:
+    """JSON text with the texts that are its values put through `change`."""
+    value = json.loads(text)
+    mapped = map_strings(value, change, keys=False)
+    return text if mapped == value else json.dumps(mapped, ensure_ascii=False)

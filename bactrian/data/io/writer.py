@@ -24,10 +24,20 @@ GROUP_ROWS = 8192
 GROUP_BYTES = 32 * 2**20
 """A row group is written when it has so many rows, or about so many bytes of text."""
 
-_TEXT = ("id", "text", "ground_truth", "dataset", "solution", "source", "license")
+_TEXT = ("id", "tools", "text", "ground_truth", "dataset", "solution", "source", "license")
 _MESSAGES = ("messages", "prompt", "chosen", "rejected")
-_ORDER = ("id", *_MESSAGES, "text", "ground_truth", "dataset", "solution", "source", "license")
-_MESSAGE_TYPES = {"role": pa.string(), "content": pa.string(), "reasoning_content": pa.string(), "weight": pa.float64()}
+_ORDER = ("id", *_MESSAGES, "tools", "text", "ground_truth", "dataset", "solution", "source", "license")
+_TOOL_CALLS = pa.list_(pa.struct([("name", pa.string()), ("arguments", pa.string())]))
+_MESSAGE_TYPES = {
+    "role": pa.string(),
+    "content": pa.string(),
+    "reasoning_content": pa.string(),
+    "weight": pa.float64(),
+    "tool_calls": _TOOL_CALLS,
+    "name": pa.string(),
+}
+_MESSAGE_ORDER = (*_MESSAGE_TYPES, "arguments")
+"""Of the fields of messages, and of those of the calls within them."""
 Types = dict[str, pa.DataType]
 
 
@@ -242,7 +252,7 @@ def _merge(a: pa.DataType, b: pa.DataType, name: str) -> pa.DataType:
     if _are(pa.types.is_struct, a, b):
         ours, theirs = ({} if pa.types.is_null(kind) else {f.name: f.type for f in kind} for kind in (a, b))
         both = {key: _merge(ours.get(key, pa.null()), theirs.get(key, pa.null()), name) for key in {**ours, **theirs}}
-        order = [key for key in _MESSAGE_TYPES if key in both] if name in _MESSAGES else sorted(both)
+        order = [key for key in _MESSAGE_ORDER if key in both] if name in _MESSAGES else sorted(both)
         return pa.struct([(key, both[key]) for key in order])
     if pa.types.is_null(a):
         return b

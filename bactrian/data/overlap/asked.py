@@ -22,6 +22,7 @@ def texts_of(row: Mapping[str, Any], where: str, side: Side = "prompts") -> list
         return asked_of(row, where)
     turns = [turn for name in ("messages", "prompt", "chosen", "rejected") for turn in _turns(row.get(name), where)]
     spoken = [str(turn.get("content", "")) for turn in turns]
+    spoken += [str(call.get("arguments", "")) for turn in turns for call in turn.get("tool_calls") or ()]
     other = [value for key, value in row.items() if isinstance(value, str) and key not in ("id", "source", "license")]
     return [*spoken, *other]
 

@@ -44,6 +44,9 @@ def convert(given: ForeignSettings, devices: int = 1) -> Conversion:
     made = Conversion(_name(given.label), int(values.get("seed", 42)))
     stage: dict[str, Any] = {"stage": given.kind, "model": _model(values)}
     stage["data"], made.steps = data_steps(given, made.differs)
+    if given.kind == "kto":  # bad answers are kept too
+        for step in made.steps.values():
+            step |= {"keep": ["label"]} if step["stage"] == "source" else {}
     _Carrying(given, values, stage, made, devices).all()
     for name in stated:
         _account(name, stated[name], made)

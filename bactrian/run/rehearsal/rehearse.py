@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bactrian.chat.named_templates import TOOL_TEXT
 from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.recipe.document import Document
@@ -130,7 +131,7 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
     path = find_recipe(path)
     document = read_recipe(path, overrides)
     recipe = check(document, folder=path.parent, path=path)
-    written = document.data["steps"]
+    written = recipe.written
     made = Rehearsal(recipe)
     place = folder / "stand-ins" / recipe.name
     shutil.rmtree(place, ignore_errors=True)
@@ -139,7 +140,7 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
         stage = recipe.step(name).stage
         steps[name] = _capped(settings, stage, name, made)
         if stage.name == "source" and settings.get("hub"):
-            steps[name] = _source(name, steps[name], stage, place, made)
+            steps[name] = _source(name, steps[name], stage, place, made, recipe.adopted.get(name, ()))
     _checkpoints(steps, recipe)
     _models(steps, recipe, place, family, made)
     here = {"dtype": "float32", "sandbox": recipe.hardware.sandbox}
@@ -219,11 +220,16 @@ def _above(value: Any, cap: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > cap
 
 
-def _source(name: str, settings: dict[str, Any], stage: Any, place: Path, made: Rehearsal) -> dict[str, Any]:
-    """A source of the Hub as one of a file of made-up rows."""
+def _source(
+    name: str, settings: dict[str, Any], stage: Any, place: Path, made: Rehearsal, needs: Iterable[str]
+) -> dict[str, Any]:
+    """A source of the Hub as one of a file of made-up rows; `needs`: what they are read for, where that is known."""
+    layouts = ("pair", "feedback") if stage.verifier else ("pair", "feedback", "problem")
+    needed = next((need for need in needs if need in layouts), stage.layout)
+    layout = needed if stage.layout == "auto" else stage.layout
     rows = made_up_rows(
         name,
-        stage.layout,
+        layout,
         ROWS,
         columns=stage.columns,
         keep=stage.keep,
@@ -231,7 +237,7 @@ def _source(name: str, settings: dict[str, Any], stage: Any, place: Path, made: 
         verifier=stage.verifier,
     )
     file = _write_rows(place, name, rows)
-    made.stand_ins.append(f"{stage.hub}: {ROWS} made-up rows, layout {stage.layout} ({file})")
+    made.stand_ins.append(f"{stage.hub}: {ROWS} made-up rows, layout {layout} ({file})")
     kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
     return kept | {"data": file, "title": stage.title or stage.hub}
 
@@ -273,7 +279,8 @@ def _family_in(folder: Path | None) -> str | None:
 
 def _texts(place: Path) -> Iterator[str]:
     for file in sorted(place.glob("*.jsonl")):
-        yield file.read_text()
+        text = file.read_text()
+        yield f"{text}{TOOL_TEXT}" if '"tools"' in text else text
 
 
 def _put(settings: Any, found: ReferenceUse, ref: str) -> None:

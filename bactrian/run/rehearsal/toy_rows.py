@@ -48,6 +48,8 @@ def made_up_rows(
         draw = random.Random(f"{name}/{number}")
         ours = _ours(draw, layout, verifier or VERIFIERS[number % len(VERIFIERS)], bool(verifier))
         more = {column: f"kind {number % 3}" for column in (*keep, source_column) if column}
+        if "label" in ours and "label" in keep:
+            more["label"] = number % 2 == 0
         rows.append(_named(ours, columns) | more)
     return rows
 
@@ -71,6 +73,11 @@ def _ours(draw: random.Random, layout: str, verifier: str, verified: bool) -> Ro
                 {"from": "gpt", "value": said[0]["content"]},
             ]
         },
+        "glaive": {
+            "system": f"SYSTEM: {_text(draw, 5)}",
+            "chat": f"USER: {asked['content']}\n\n\nASSISTANT: {said[0]['content']} <|endoftext|>",
+        },
+        "function_calls": {"query": asked["content"], "answers": [_call(draw)], "tools": [_TOOL]},
         "alpaca": {"instruction": asked["content"], "input": "", "output": said[0]["content"]},
         "self_instruct": {"instruction": asked["content"], "instances": [{"input": "", "output": said[0]["content"]}]},
         "prompt_completion": {"prompt": asked["content"], "completion": answer},
@@ -80,6 +87,13 @@ def _ours(draw: random.Random, layout: str, verifier: str, verified: bool) -> Ro
         "text": {"text": "\n".join(_text(draw) for _ in range(3))},
     }
     return shapes[layout]
+
+
+_TOOL = {"name": "look", "description": "Looks something up.", "parameters": {"type": "object", "properties": {}}}
+
+
+def _call(draw: random.Random) -> Row:
+    return {"name": _TOOL["name"], "arguments": {"what": _text(draw, 3)}}
 
 
 def _gold(draw: random.Random, verifier: str) -> tuple[str, str, dict[str, Any]]:

@@ -30,6 +30,7 @@ class Decontaminate(Stage):
     """
 
     name: ClassVar[str] = "decontaminate"
+    passes_rows: ClassVar[bool] = True
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 

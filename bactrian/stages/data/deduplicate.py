@@ -31,6 +31,7 @@ class Deduplicate(Stage):
     """
 
     name: ClassVar[str] = "deduplicate"
+    passes_rows: ClassVar[bool] = True
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 

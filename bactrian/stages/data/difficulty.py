@@ -14,7 +14,7 @@ from bactrian.stages.judge.judge_refs import (
     check_one_judge,
     judges,
 )
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage, answer_tokens, rows_sampled
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, answer_tokens, rows_sampled
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Difficulty(Stage):
     judge: JudgeField = None
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
-    data: DataRef = Field(description="problem rows")
+    data: ProblemRef = Field(description="problem rows")
     models: list[ModelRef] = Field(min_length=1, description="models that try")
     samples: int = Field(1, ge=1, description="answers of each model; 1 is the greedy one")
     least: float = Field(0.0, ge=0, le=1, description="least share of right answers, of every model")

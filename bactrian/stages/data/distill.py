@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, SamplingLoad, Stage
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Distill(Stage):
     makes: ClassVar[Kind] = Kind.DATA
 
     teacher: ModelRef = Field(description="the model that thinks")
-    data: DataRef = Field(description="problem rows")
+    data: ProblemRef = Field(description="problem rows")
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")
     keep: Literal["all", "right"] = Field("all", description="right: only traces whose answer the row's verifier takes")
     samples: int = Field(1, ge=1, description="traces of each problem; with keep: right, the first right one is taken")

@@ -28,6 +28,7 @@ class Filter(Divisible):
     """
 
     name: ClassVar[str] = "filter"
+    passes_rows: ClassVar[bool] = True
     makes: ClassVar[Kind] = Kind.DATA
 
     data: DataRef = Field(description="rows of any kind")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, SamplingLoad, Stage
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class LabelSteps(Stage):
     name: ClassVar[str] = "label_steps"
     makes: ClassVar[Kind] = Kind.DATA
 
-    data: DataRef = Field(description="problem rows")
+    data: ProblemRef = Field(description="problem rows")
     model: ModelRef | None = Field(None, description="the model that thinks; by default traces are the rows' own")
     by: Literal["rollouts", "program"] = Field("rollouts", description="who says how good a step is")
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Divisible, Facts, Forecast, ModelRef, Settings
 from bactrian.store.manifest import Kind
 
@@ -45,6 +44,7 @@ class Mix(Divisible):
     """
 
     name: ClassVar[str] = "mix"
+    passes_rows: ClassVar[bool] = True
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 
@@ -54,7 +54,6 @@ class Mix(Divisible):
     tokenizer: ModelRef | None = Field(
         None, description="counts tokens with this model's template; by default 4 bytes are taken for a token"
     )
-    allow_unclear: bool = Field(False, description="mix rows whose licence is not known, too")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -103,22 +102,12 @@ class Mix(Divisible):
         say(f"mix: {total:,} rows, {mixture['tokens']:,} tokens\n{mixture_table(mixture)}")
 
     def _measure(self, portion: Portion, workspace: "Workspace") -> "MeasuredSource":
-        """Reads a source once.
-
-        Raises:
-            BactrianError: for rows without a licence, unless they are allowed.
-        """
+        """Reads a source once."""
         from bactrian.data.curate.portions import measured_source
 
         path = workspace.input(portion.data).path
         model = workspace.input(self.tokenizer).path if self.tokenizer else None
-        source = measured_source(portion.label, path, model, workspace.hardware)
-        if source.unclear and not self.allow_unclear:
-            raise BactrianError(
-                f"mix: source {portion.label}: {source.unclear:,} of {len(source.tokens):,} rows have no known "
-                f"licence; state it where the rows come from, or set allow_unclear: true"
-            )
-        return source
+        return measured_source(portion.label, path, model, workspace.hardware)
 
     def _taken(self, number: int, portion: Portion, order: Any, workspace: "Workspace") -> Iterator[tuple[Row, int]]:
         """Each row taken of a source, with its place in the mixture; a repeat has "#2", "#3" … after its id."""

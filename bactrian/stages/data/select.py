@@ -28,6 +28,7 @@ class Select(Stage):
     """
 
     name: ClassVar[str] = "select"
+    passes_rows: ClassVar[bool] = True
     makes: ClassVar[Kind] = Kind.DATA
 
     data: DataRef = Field(description="the pool")

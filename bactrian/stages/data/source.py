@@ -51,11 +51,28 @@ class Provenance(Settings):
     note: str = Field("", description="what else a reader should know")
 
 
-class DataSource(Stage):
+class ReadingSettings(Settings):
+    """How rows of others are read. Beside a file that another stage reads they mean the same (recipe/adopted.py)."""
+
+    layout: LayoutName = Field("auto", description="how the rows look; auto: each by its columns")
+    columns: dict[str, str] = Field(
+        {}, description="a layout's column: the one here that it is, or a template, such as '{steps} #### {result}'"
+    )
+    verifier: str = Field(
+        "", description="questions and answers become problems for this verifier; problems get it in place of theirs"
+    )
+    license: str = Field("", description="of the rows that do not state their own")
+    bad_limit: float = Field(0.1, ge=0, le=1, description="share of rows that may be dropped before it is an error")
+    text_rows: Literal["line", "paragraph", "document"] = Field("line", description="what a row of a .txt file is")
+    subset: str | None = Field(None, description="configuration of the data set on the Hub")
+    split: str = Field("train", description="split of the data set on the Hub")
+
+
+class DataSource(ReadingSettings, Stage):
     """Rows from a file, folder, pattern or data set of the Hub, whatever their layout, in the form of ours.
 
     Each row is kept, repaired, or dropped for a reason; all are counted, and those that were dropped are listed with
-    file and line in drops.jsonl. Rows without a licence are refused.
+    file and line in drops.jsonl. Rows without a licence are marked unclear.
     """
 
     name: ClassVar[str] = "source"
@@ -65,30 +82,17 @@ class DataSource(Stage):
     hub: str | None = Field(
         None, pattern=r"^[\w.-]+/[\w.-]+$", description="a data set on the Hub, which is streamed; needs bactrian[hub]"
     )
-    subset: str | None = Field(None, description="configuration of the data set on the Hub")
-    split: str = Field("train", description="split of the data set on the Hub")
     files: str | None = Field(None, description="files of the data set on the Hub, a pattern, in place of a subset")
     revision: str | None = Field(None, description="commit or tag on the Hub; by default the newest when it is made")
     title: str = Field("", description="name of the source in its rows; by default the Hub's or the file's name")
-    license: str = Field("", description="of the rows that do not state their own")
-    allow_unlicensed: bool = Field(False, description="take rows without a licence too; they are marked unclear")
     provenance: Provenance = Field(Provenance(), description="who made the rows, and what may be done with them")
 
-    layout: LayoutName = Field("auto", description="how the rows look; auto: each by its columns")
-    columns: dict[str, str] = Field(
-        {}, description="a layout's column: the one here that it is, or a template, such as '{steps} #### {result}'"
-    )
-    keep: list[str] = Field([], description="columns to keep besides the layout's")
+    keep: list[str] = Field([], description="columns to keep besides the layout's; label: bad answers of feedback too")
     source_column: str = Field("", description="a column that names each row's own source")
-    verifier: str = Field(
-        "", description="questions and answers become problems for this verifier; problems get it in place of theirs"
-    )
-    text_rows: Literal["line", "paragraph", "document"] = Field("line", description="what a row of a .txt file is")
 
     limit: int | None = Field(None, ge=1, description="rows to read, from the first; by default all")
     rows: int | None = Field(None, ge=1, description="rows that the source is known to have, for plans")
     tokens: float | None = Field(None, gt=0, description="tokens that the source is known to have, for plans")
-    bad_limit: float = Field(0.1, ge=0, le=1, description="share of rows that may be dropped before it is an error")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -125,7 +129,7 @@ class DataSource(Stage):
                 if isinstance(row, Fault):
                     drops.write(row.as_json().encode() + b"\n")
                 else:
-                    writer.write(self._licensed(row, how.source))
+                    writer.write(row if row["license"] else {**row, "license": "unknown"})
                 if not writer.holds:
                     stand.save_at_times(workspace.scratch, writer, drops)
                 if account.tally.total % ROWS_BETWEEN_CHECKS == 0:
@@ -171,18 +175,6 @@ class DataSource(Stage):
         if given is not None:
             return islice(scan_on(given.path, self.text_rows, stand.position), self.limit and self.limit - done)
         return islice(scan_hub(str(self.hub), self.split, self.subset, stand.commit, self.files), done, self.limit)
-
-    def _licensed(self, row: dict[str, Any], source: str) -> dict[str, Any]:
-        """The row with a licence.
-
-        Raises:
-            BactrianError: for one without, unless they are allowed.
-        """
-        if not row["license"] and not self.allow_unlicensed:
-            raise BactrianError(
-                f"{source}, row {row['id']}: no licence is stated; find out and set `license`, or `allow_unlicensed`"
-            )
-        return row if row["license"] else {**row, "license": "unknown"}
 
     def _place(self, given: "Input | None", commit: str) -> dict[str, Any]:
         """Where the rows are from, to the byte."""

@@ -14,7 +14,7 @@ from bactrian.stages.judge.judge_refs import (
     check_one_judge,
     judges,
 )
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage, answer_tokens, rows_sampled
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, answer_tokens, rows_sampled
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Prefer(Stage):
     judge: JudgeField = None
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
-    prompts: DataRef = Field(description="problem rows")
+    prompts: ProblemRef = Field(description="problem rows")
     pool: list[ModelRef] = Field(min_length=1, description="models that answer; for on-policy pairs, the SFT model")
     samples: int = Field(4, ge=2, description="answers of each model to each prompt")
     pairs_per_prompt: int = Field(1, ge=1, description="at most; each with another rejected answer")

@@ -16,7 +16,7 @@ from bactrian.stages.judge.judge_refs import (
     judges,
     judges_known_as,
 )
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, SamplingLoad, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Evaluate(Stage):
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
     models: dict[str, ModelRef] | list[ModelRef] = Field(description="models in the order in which they were made")
-    data: DataRef | None = Field(None, description="the problems; for several sets use problems")
-    problems: dict[str, DataRef] = Field({}, description="name → problems")
+    data: ProblemRef | None = Field(None, description="the problems; for several sets use problems")
+    problems: dict[str, ProblemRef] = Field({}, description="name → problems")
     suite: Literal["dev", "safety", "unseen", "base", "more"] | None = Field(
         None, description="all public tasks of a suite whose data are at hand"
     )

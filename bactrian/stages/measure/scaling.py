@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.measure.thinking_methods import AnyMethod, BudgetForcing, TreeSearch
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, SamplingLoad, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Scaling(Stage):
     labels_inputs: ClassVar[bool] = True
 
     model: ModelRef = Field(description="the model that thinks")
-    data: DataRef = Field(description="the problems")
+    data: ProblemRef = Field(description="the problems")
     methods: list[AnyMethod] = Field(min_length=1, description="each with a `method` and its settings")
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")
     format: str = Field("auto", description="how thinking is told from answer: auto, tags, think, s1")

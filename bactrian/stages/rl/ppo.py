@@ -8,8 +8,15 @@ from pydantic import Field, model_validator
 
 from bactrian.stages.judge.judge_refs import judges
 from bactrian.stages.rl.reward_settings import PPORewardSettings, WatchSettings
-from bactrian.stages.rl.watching import held_out_rows, look_at, looks_at, problem_rows, train_watched
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.rl.watching import (
+    held_out_rows,
+    keep_rollouts,
+    look_at,
+    looks_at,
+    problem_rows,
+    train_watched,
+)
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef
 from bactrian.stages.tune.training import (
     TrainingStage,
     adapter_of,
@@ -54,7 +61,7 @@ class PPO(TrainingStage):
     name: ClassVar[str] = "ppo"
 
     model: ModelRef = Field(description="the policy to start from; also the reference of the KL term")
-    data: DataRef = Field(description="problem rows")
+    data: ProblemRef = Field(description="problem rows")
     value: ModelRef | None = Field(
         None, description="a reward model that the value model starts from; by default the policy with a head of zeros"
     )
@@ -117,6 +124,7 @@ class PPO(TrainingStage):
                 steps=self.steps,
                 seed=workspace.seed,
                 reference=start_of(workspace, self, model, self.model) if self.kl else None,
+                keep=keep_rollouts(workspace, self.watch, sampler),
             )
             look = look_at(engine, apart, pool, self.max_new_tokens)
             train_watched(workspace, self, self.watch, model, task, look, trained=task, rates=self._rates())

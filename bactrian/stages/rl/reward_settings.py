@@ -5,14 +5,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.stages.judge.judge_refs import JudgeField, JudgeServerField, RewardModelField, check_one_judge
-from bactrian.stages.stage import HeldOutRef
+from bactrian.stages.stage import HeldOutProblemRef
 from bactrian.train.options import SettingsGroup
 
 
 class WatchSettings(SettingsGroup):
-    """Looks at held-out problems during training."""
+    """What a person can see of the training: looks at held-out problems, and some of the answers."""
 
-    held_out: HeldOutRef | None = Field(
+    held_out: HeldOutProblemRef | None = Field(
         None, description="problems to look at during training; none of their questions may be trained on"
     )
     look_every: int = Field(20, ge=1, description="steps between two looks: greedy answers to all of held_out")
@@ -21,6 +21,9 @@ class WatchSettings(SettingsGroup):
     )
     stop_on_alarm: bool = Field(
         False, description="stop once the held-out score has surely fallen while the reward has not"
+    )
+    rollouts: int = Field(
+        4, ge=0, description="problems a step whose answers are kept in rollouts.jsonl, for `bactrian board`; 0: none"
     )
 
     @model_validator(mode="after")

@@ -8,8 +8,15 @@ from pydantic import Field, model_validator
 
 from bactrian.stages.judge.judge_refs import judges
 from bactrian.stages.rl.reward_settings import GroupRewardSettings, WatchSettings
-from bactrian.stages.rl.watching import held_out_rows, look_at, looks_at, problem_rows, train_watched
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.rl.watching import (
+    held_out_rows,
+    keep_rollouts,
+    look_at,
+    looks_at,
+    problem_rows,
+    train_watched,
+)
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef
 from bactrian.stages.tune.training import (
     TrainingStage,
     adapter_of,
@@ -51,7 +58,7 @@ class RLVR(TrainingStage):
     name: ClassVar[str] = "rlvr"
 
     model: ModelRef = Field(description="the policy to start from; also the reference of the KL term")
-    data: DataRef = Field(description="problem rows")
+    data: ProblemRef = Field(description="problem rows")
     steps: Steps = 100
     problems_per_step: ProblemsPerStep = 8
     samples: Annotated[Samples, Field(ge=2)] = 8
@@ -100,8 +107,9 @@ class RLVR(TrainingStage):
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
             )
+            keep = keep_rollouts(workspace, self.watch, sampler)
             task = GroupPolicy(
-                model, sampler, len(rows), self, steps=self.steps, seed=workspace.seed, reference=reference
+                model, sampler, len(rows), self, steps=self.steps, seed=workspace.seed, reference=reference, keep=keep
             )
             look = look_at(engine, apart, pool, self.max_new_tokens)
             train_watched(workspace, self, self.watch, model, task, look)

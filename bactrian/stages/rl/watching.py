@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bactrian.train.backend import Trained
     from bactrian.train.loop import TrainingTask
     from bactrian.train.rl.held_out import HeldOutAnswers
+    from bactrian.train.rl.kept_rollouts import Keep
+    from bactrian.train.rl.verified import VerifiedSampler
     from bactrian.verify import Pool
 
 
@@ -69,6 +71,13 @@ def looks_at(
     facts, looks = inputs.get(watch.held_out, Facts()), steps // watch.look_every + 1
     load = rows_sampled(parameters, facts.rows * looks, facts.tokens_per_row, most)
     return [replace(load, rounds=looks)]
+
+
+def keep_rollouts(workspace: "Workspace", watch: WatchSettings, sampler: "VerifiedSampler") -> "Keep":
+    """What writes some answers of each step down for people to read."""
+    from bactrian.train.rl.kept_rollouts import KeptRollouts
+
+    return KeptRollouts(workspace.show_rollouts, sampler, watch.rollouts)
 
 
 def train_watched(

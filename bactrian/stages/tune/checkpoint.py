@@ -11,14 +11,14 @@ from pydantic import Field
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import Facts, Forecast, ModelRef, Stage
 from bactrian.stages.tune.training import TrainingStage
-from bactrian.store.hashes import METRICS, files_below
+from bactrian.store.hashes import HISTORY, files_below
 from bactrian.store.manifest import MANIFEST, Kind
 from bactrian.train.options import CHECKPOINTS
 
 if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
 
-_HISTORY = (MANIFEST, METRICS, "looks.json", "choice.json")
+_HISTORY = (MANIFEST, *HISTORY, "looks.json", "choice.json")
 
 
 class Checkpoint(Stage):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.stage import Facts, Forecast, ModelRef, PairRef
 from bactrian.stages.tune.pairs import remembered, token_pairs
 from bactrian.stages.tune.training import (
     TrainingStage,
@@ -39,7 +39,7 @@ class DPO(TrainingStage):
     name: ClassVar[str] = "dpo"
 
     model: ModelRef = Field(description="the model to tune, and the reference")
-    data: DataRef = Field(description="pair rows")
+    data: PairRef = Field(description="pair rows")
     loss: PreferenceLossName = "dpo_norm"
     beta: float = Field(5.0, gt=0, description="inverse temperature of the implicit reward")
     gamma: float = Field(0.0, ge=0, description="target margin of simpo")
@@ -95,7 +95,7 @@ class DPO(TrainingStage):
             workspace,
             lambda journal: reference_logprobs(model, pairs, self.memory.micro_tokens, journal),
             model=start_hash(workspace, self, self.model),
-            tokens=[(p.prompt, p.chosen, p.rejected) for p in pairs],
+            tokens=[(p.prompt, p.chosen, p.rejected, p.trained) for p in pairs],
             micro_tokens=self.memory.micro_tokens,  # other packs round otherwise, in the last bits
         )
 

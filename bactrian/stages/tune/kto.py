@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.stage import Facts, FeedbackRef, Forecast, ModelRef
 from bactrian.stages.tune.pairs import remembered
 from bactrian.stages.tune.training import (
     TrainingStage,
@@ -37,7 +37,7 @@ class KTO(TrainingStage):
     name: ClassVar[str] = "kto"
 
     model: ModelRef = Field(description="the model to tune, and the reference")
-    data: DataRef = Field(description="conversation rows with `label`: whether the last answer is a good one")
+    data: FeedbackRef = Field(description="conversation rows with `label`: whether the last answer is a good one")
     beta: float = Field(0.1, gt=0, description="inverse temperature of the implicit reward")
     desirable_weight: float = Field(1.0, gt=0, description="of good answers; balance it against their number")
     undesirable_weight: float = Field(1.0, gt=0, description="of bad answers")
@@ -92,8 +92,8 @@ class KTO(TrainingStage):
             if row["messages"][-1]["role"] != "assistant":
                 raise BactrianError(f"{where}, field 'messages': the last turn is not the assistant's")
             before, answer = row["messages"][:-1], row["messages"][-1:]
-            prompt = prompt_ids(before, template, where)
-            ids = render_answer(before, answer, template, where).ids
+            prompt = prompt_ids(before, template, where, row.get("tools"))
+            ids = render_answer(before, answer, template, where, row.get("tools")).ids
             if len(ids) > self.max_length:
                 tally.drop(f"longer than {self.max_length} tokens", where)
                 continue

@@ -8,7 +8,7 @@ from bactrian.errors import BactrianError
 if TYPE_CHECKING:
     import torch
 
-    from bactrian.chat import ChatTemplate
+    from bactrian.chat import ChatTemplate, Rendered
     from bactrian.data.io.journal import Journal
     from bactrian.store.artifact import Workspace
     from bactrian.train.preference import PreferencePair
@@ -34,22 +34,31 @@ def token_pairs(
     pairs, kept, tally = [], [], Tally()
     for i, row in enumerate(rows, 1):
         where = f"{path}, row {i}"
-        prompt = prompt_ids(row["prompt"], template, where)
-        sides = [render_answer(row["prompt"], row[side], template, where).ids for side in ("chosen", "rejected")]
-        if max(map(len, sides)) > max_length:
+        prompt = prompt_ids(row["prompt"], template, where, row.get("tools"))
+        chosen, rejected = (
+            render_answer(row["prompt"], row[side], template, where, row.get("tools"))
+            for side in ("chosen", "rejected")
+        )
+        if max(len(chosen.ids), len(rejected.ids)) > max_length:
             tally.drop(f"a side is longer than {max_length} tokens", where)
-        elif sides[0] == sides[1]:
+        elif chosen.ids == rejected.ids:
             tally.drop("chosen and rejected are the same text", where)
         else:
             tally.keep()
-            chosen, rejected = (tuple(side[len(prompt) :]) for side in sides)
-            pairs.append(PreferencePair(tuple(prompt), chosen, rejected))
+            ids = tuple(chosen.ids[len(prompt) :]), tuple(rejected.ids[len(prompt) :])
+            marks = _trained(chosen, len(prompt)), _trained(rejected, len(prompt))
+            pairs.append(PreferencePair(tuple(prompt), *ids, None if all(map(all, marks)) else marks))
             kept.append(row)
     say(f"{stage}: {tally}")
     workspace.metrics.update(tally.counts())
     if not pairs:
         raise BactrianError(f"{path}: no pair is left to train on\n{tally}")
     return pairs, kept
+
+
+def _trained(answer: "Rendered", start: int) -> tuple[bool, ...]:
+    """Which tokens from `start` on are the assistant's."""
+    return tuple(weight > 0 for weight in answer.weights[start:])
 
 
 def remembered(

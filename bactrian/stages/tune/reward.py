@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.stage import Facts, Forecast, ModelRef, PairRef
 from bactrian.stages.tune.pairs import token_pairs
 from bactrian.stages.tune.training import (
     TrainingStage,
@@ -34,7 +34,7 @@ class Reward(TrainingStage):
     name: ClassVar[str] = "reward"
 
     model: ModelRef = Field(description="the language model whose trunk is trained on")
-    data: DataRef = Field(description="pair rows")
+    data: PairRef = Field(description="pair rows")
     margin: Literal["none", "scores"] = Field(
         "none", description="scores: by how much chosen_score exceeds rejected_score, times margin_scale"
     )

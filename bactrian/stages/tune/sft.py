@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.stage import ConversationRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.next_token import train_on_rows
 from bactrian.stages.tune.training import TrainingStage, forecast, load_model, rows_of, tokens_of, train_pass
 from bactrian.train.options import AdapterField, Epochs, TooLong
@@ -25,7 +25,7 @@ class SFT(TrainingStage):
     name: ClassVar[str] = "sft"
 
     model: ModelRef = Field(description="the model to fine-tune")
-    data: DataRef = Field(description="conversation rows, or problem rows with a worked solution")
+    data: ConversationRef = Field(description="conversation rows, or problem rows with a worked solution")
     epochs: Epochs = 2.0
     batch_size: int = Field(32, ge=1, description="conversations per optimiser step")
     max_length: int = Field(4096, ge=2, description="tokens; what is longer is counted, and too_long")
@@ -63,7 +63,8 @@ class SFT(TrainingStage):
 
         if "solution" in row:
             row = {**row, "messages": [*row["messages"], worked_turn(row)]}
-        full = render(validate_row(row, "conversation", where)["messages"], template, where)
+        row = validate_row(row, "conversation", where)
+        full = render(row["messages"], template, where, row.get("tools"))
         return fitted(full, self.max_length, self.too_long, where, tally)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:

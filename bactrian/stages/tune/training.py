@@ -24,7 +24,7 @@ from bactrian.train.options import (
 if TYPE_CHECKING:
     from bactrian.data.io.rows import RowKind
     from bactrian.model.language_model import Decoder, LanguageModel
-    from bactrian.store.artifact import Workspace
+    from bactrian.store.artifact import Input, Workspace
     from bactrian.train.backend import Backend, LoopSettings, Trained
     from bactrian.train.kept_models import KeptModels
     from bactrian.train.loop import TrainingTask
@@ -98,6 +98,7 @@ def read_model(workspace: "Workspace", stage: TrainingStage, ref: str, masters: 
         hardware.device,
         masters=masters and adapter_of(stage) is None,
         quantised=quantised(stage),
+        exact=adapter_of(stage) is None,  # adapters are trained beside the weights that others will load
     )
 
 
@@ -117,7 +118,10 @@ def make_ready(workspace: "Workspace", stage: TrainingStage, model: "Decoder", r
 
 
 def equip(workspace: "Workspace", stage: TrainingStage, model: "Decoder", ref: str | None = None) -> None:
-    """Float32 weights put where the optimiser has its part, activations dropped, adapters put in, if asked for."""
+    """Float32 weights put where the optimiser has its part, activations dropped, adapters put in, if asked for.
+
+    And what the weights will be saved in.
+    """
     from bactrian.model.adapters import add_adapters
     from bactrian.model.recompute import drop_activations
     from bactrian.train.optimiser import in_main_memory
@@ -125,9 +129,19 @@ def equip(workspace: "Workspace", stage: TrainingStage, model: "Decoder", ref: s
     if stage.optimiser.offload:
         model.masters = {name: in_main_memory(weight) for name, weight in model.masters.items()}
     drop_activations(model.network, stage.memory.recompute, stage.memory.recompute_every)
+    if (dtype := stage.checkpoints.save_dtype) != "base":
+        model.stored = dtype
+    model.keeps_residue = stage.checkpoints.keep_float32
     if (adapter := adapter_of(stage)) is not None:
-        base = workspace.input(ref).name if ref else ""
-        add_adapters(model.network, base, adapter.rank, adapter.alpha, adapter.targets, workspace.seed)
+        base, revision = base_of(workspace.input(ref)) if ref else ("", None)
+        add_adapters(model.network, base, adapter.rank, adapter.alpha, adapter.targets, workspace.seed, revision)
+
+
+def base_of(given: "Input") -> tuple[str, str | None]:
+    """What peft finds a base by: a Hub id and its commit, or the whole path of a folder on this machine."""
+    if given.path.parent.name == "snapshots" and "/" in given.name:  # the Hub's cache
+        return given.name.partition("@")[0], given.path.name
+    return str(given.path.resolve()), None
 
 
 def start_of(workspace: "Workspace", stage: TrainingStage, model: "LanguageModel", ref: str) -> "LanguageModel":
@@ -220,7 +234,30 @@ def save_model(workspace: "Workspace", stage: TrainingStage, model: "Decoder", b
 
     if adapter_of(stage) is not None:
         merge_adapters(model.network, workspace.output / "adapter")
+    if model.stored != "float32":
+        _note_rounding(workspace, stage, model)
     backend.save(model, workspace.output)
+
+
+ROUNDED_AWAY = 0.1  # of what training changed: from here on it is said
+
+
+def _note_rounding(workspace: "Workspace", stage: TrainingStage, model: "Decoder") -> None:
+    """How much of what was learnt the artifact's dtype cannot hold."""
+    from bactrian.model.weight_files import lost_in_rounding
+    from bactrian.progress import say
+
+    ref: str | None = getattr(stage, "model", None)
+    share = lost_in_rounding(model.exact(), workspace.input(ref).path, model.stored) if ref else None
+    if share is None:
+        return
+    workspace.metrics["rounded_away"] = share
+    if share > ROUNDED_AWAY:
+        say(
+            f"{stage.name}: {model.stored} cannot hold {share:.0%} of what training changed (a ratio of norms): the "
+            f"artifact is evaluated and exported without it{'' if model.keeps_residue else ', and a next stage starts so'}"
+            "; checkpoints: {save_dtype: float32} keeps all of it in the model's own file"
+        )
 
 
 def train_pass(stage: TrainingStage, parameters: float, tokens: float, rows: float, passes: float = 1.0) -> ModelPass:

@@ -24,6 +24,7 @@ from bactrian.train.rl.core import (
     sampled_logprobs,
     unless_cut,
 )
+from bactrian.train.rl.kept_rollouts import Keep, nothing_kept
 from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, of_rollouts, refuse_stale
 from bactrian.train.supervised import step_rows
 
@@ -79,16 +80,18 @@ class ActorCritic:
         steps: int,
         seed: int,
         reference: LanguageModel | None = None,
+        keep: Keep = nothing_kept,
     ):
         """
         Args:
             assess: from the groups and the verifiers' scores to the reward of each answer.
             problems: how many there are; each epoch visits them in a new order.
             reference: frozen start of the policy; needed if settings.kl > 0.
+            keep: is shown the answers of every step.
         """
         self.policy, self.value, self.sampler, self.assess = policy, value, sampler, assess
         self.problems, self.settings, self.reference = problems, settings, reference
-        self.steps, self.seed = steps, seed
+        self.steps, self.seed, self.keep = steps, seed, keep
         self.updates_per_step = settings.epochs * settings.update.parts
         self.core = PolicyCore(
             policy,
@@ -107,7 +110,9 @@ class ActorCritic:
     def updates(self, step: int) -> Iterator[Update]:
         s = self.settings
         batch, aged = self.core.batch(step)
-        episodes = self._assessed([answered.problem for answered in batch], [answered.rollouts for answered in batch])
+        problems = [answered.problem for answered in batch]
+        episodes = self._assessed(problems, [answered.rollouts for answered in batch])
+        self.keep(step, [AnsweredProblem(p, e.rollouts, e.rewards) for p, e in zip(problems, episodes, strict=True)])
         self._look_back(episodes)
         self._advantages(episodes)
         told = _headline(episodes) | aged

@@ -22,6 +22,7 @@ from bactrian.train.rl.core import (
     sampled_logprobs,
     unless_cut,
 )
+from bactrian.train.rl.kept_rollouts import Keep, nothing_kept
 from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, gather, headline
 
 
@@ -92,14 +93,16 @@ class GroupPolicy:
         steps: int,
         seed: int,
         reference: LanguageModel | None = None,
+        keep: Keep = nothing_kept,
     ):
         """
         Args:
             problems: how many there are; each epoch visits them in a new order.
             reference: frozen start of the policy; needed if settings.kl > 0.
+            keep: is shown the answers of every step.
         """
         self.model, self.sampler, self.problems, self.settings = model, sampler, problems, settings
-        self.steps, self.seed, self.reference = steps, seed, reference
+        self.steps, self.seed, self.reference, self.keep = steps, seed, reference, keep
         self.updates_per_step = settings.update.updates_per_step
         self.loss, self.aggregate = POLICY_LOSSES.use(settings.objective), AGGREGATES.use(settings.aggregate)
         self.advantages = ADVANTAGES.use(settings.advantage)
@@ -116,6 +119,7 @@ class GroupPolicy:
 
     def updates(self, step: int) -> Iterator[Update]:
         sampled, aged = self.core.batch(step)
+        self.keep(step, sampled)
         groups = [trained for each in sampled if each.alive and (trained := self._trained(each)).rollouts]
         size = -(-len(groups) // self.updates_per_step)
         self._score_before(groups, later=groups[size:])

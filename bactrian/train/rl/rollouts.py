@@ -21,6 +21,7 @@ class Rollout:
     ended: an end token or stop text was sampled.
     version: of the weights that sampled it.
     judged: False where the verifier itself failed, which says nothing about the answer.
+    text, outcome, extracted, reason: what was written, and the verdict in words.
     """
 
     ids: tuple[int, ...]
@@ -29,6 +30,10 @@ class Rollout:
     ended: bool
     version: int
     judged: bool = True
+    text: str = ""
+    outcome: str = ""
+    extracted: str | None = None
+    reason: str = ""
 
 
 class Sampler(Protocol):

@@ -62,8 +62,8 @@ def _group(problem: int, rollouts: list[dict[str, Any]], rewards: list[float]) -
     return AnsweredProblem(problem, [_rollout(**rollout) for rollout in rollouts], rewards)
 
 
-def _rollout(ids: list[int], logprobs: list[float], score: float, ended: bool, version: int, judged: bool) -> Rollout:
-    return Rollout(tuple(ids), tuple(logprobs), score, ended, version, judged)
+def _rollout(ids: list[int], logprobs: list[float], **rest: Any) -> Rollout:
+    return Rollout(tuple(ids), tuple(logprobs), **rest)
 
 
 def age(batch: list[AnsweredProblem], step: int) -> float:

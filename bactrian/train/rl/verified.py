@@ -11,6 +11,7 @@ from bactrian.generate.engine import Completion, Engine, Request
 from bactrian.train.rl.rollouts import Rollout
 from bactrian.verify import Item, Pool
 from bactrian.verify.stream import Stream
+from bactrian.verify.verdict import Verdict, at_limit
 
 SEEDS_APART = 1_000_003
 
@@ -67,17 +68,7 @@ class VerifiedSampler:
                 f"{shown.outcome}: {shown.reason}"
             )
         return [
-            [
-                Rollout(
-                    c.ids,
-                    c.logprobs,
-                    verdicts[place, sample].score,
-                    c.finish == "stop",
-                    c.version,
-                    (place, sample) not in failed,
-                )
-                for sample, c in enumerate(group)
-            ]
+            [_rollout(c, verdicts[place, sample], (place, sample) not in failed) for sample, c in enumerate(group)]
             for place, group in enumerate(groups)
         ]
 
@@ -93,3 +84,19 @@ class VerifiedSampler:
             )
             for place, problem in enumerate(problems)
         ]
+
+
+def _rollout(c: Completion, verdict: Verdict, judged: bool) -> Rollout:
+    said = at_limit(verdict.outcome, c.finish)
+    return Rollout(
+        c.ids,
+        c.logprobs,
+        verdict.score,
+        c.finish == "stop",
+        c.version,
+        judged,
+        c.text,
+        said,
+        verdict.extracted,
+        verdict.reason,
+    )

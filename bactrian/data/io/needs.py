@@ -1,0 +1,28 @@
+"""What a stage may need of a row, beyond its kind: a label, a worked solution."""
+
+from typing import Literal
+
+from bactrian.data.io.rows import Row, RowKind
+
+RowNeed = Literal["conversation", "worked", "feedback", "problem", "pair", "text"]
+"""`worked`: a problem with a solution. `feedback`: a conversation whose last answer is labelled good or bad."""
+
+
+def kind_for(need: RowNeed) -> RowKind:
+    """The kind of the rows that meet a need."""
+    if need == "worked":
+        return "problem"
+    return "conversation" if need == "feedback" else need
+
+
+def needs_met(row: Row) -> set[RowNeed]:
+    """What a row of ours is good for."""
+    if "chosen" in row:
+        return {"pair"}
+    if "text" in row and "messages" not in row:
+        return {"text"}
+    if "dataset" in row and "ground_truth" in row:
+        return {"problem", "worked"} if "solution" in row else {"problem"}
+    if isinstance(row.get("label"), bool):
+        return {"feedback"}
+    return {"conversation"}
