@@ -14,7 +14,7 @@ from bactrian.progress import long_duration
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import load
 from bactrian.recipe.token_sample import ROWS_COUNTED, TokenCounter
-from bactrian.run.plan import Plan, plan
+from bactrian.run.plan import Plan, plan, seconds_of
 from bactrian.run.remedies import remedy
 from bactrian.stages.stage import Facts
 from bactrian.stages.tune.sft import SFT
@@ -178,3 +178,20 @@ def test_a_tokenizer_that_cannot_be_read_is_none(tmp_path: Path, tokenizer: Path
     file = write(tmp_path / "a.jsonl", [conversation(10)])
     tokenizer.write_text("{}")
     assert count(file, tokenizer, tmp_path).basis == "bytes"
+
+
+MEASURED = {"sft": 242, "pairs": 78, "dpo": 63, "rlvr": 1037, "scores": 565}
+"""Seconds of the quickstart on two cores of an AMD EPYC (AVX2, 120 GFLOP/s), float32, 29 November 2026."""
+
+
+def test_times_are_near_those_of_a_run_that_was_measured() -> None:
+    facts = {"embedded:smollm2-135m": Facts(parameters=134_515_008)}
+    total = 0.0
+    for step in load(Path(__file__).parents[1] / "recipes" / "quickstart.yaml").steps:
+        made = step.stage.forecast(facts)
+        facts[step.name] = made.makes
+        if step.name in MEASURED:
+            seconds = seconds_of(made, 1.2e11, Hardware(dtype="float32", threads=2))
+            assert 0.5 < seconds / MEASURED[step.name] < 2.3, step.name
+            total += seconds
+    assert 0.6 < total / sum(MEASURED.values()) < 2

@@ -22,8 +22,10 @@ from bactrian.store.manifest import Kind
 from bactrian.store.parts import changed
 
 # Training and sampling reach about this share of what one large matrix product does: small matrices, attention,
-# memory traffic. On 2 CPU cores 7 steps took 0.5 to 4 times as long as forecast with it; sampling is the slow end.
+# memory traffic. The quickstart's five steps on two cores in float32 (29 November 2026) took 0.5 to 0.9 times as long
+# as forecast; seven steps before, mostly in bfloat16, 0.5 to 4 times, sampling the slow end.
 EFFICIENCY = 0.4
+TRAINING_EFFICIENCY = {"float32": 0.7, "bfloat16": 0.4}  # the plainer the product, the less else there is
 _SECONDS_OF_MEASURING = 0.5
 _LESS_SURE: tuple[Basis, ...] = ("", "counted", "sampled", "stated", "bytes", "assumed")
 
@@ -106,7 +108,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
         facts[step.name] = (
             forecast.makes if forecast.makes.basis else replace(forecast.makes, basis=read.basis, error=read.error)
         )
-        seconds, limit = forecast.flops / speed / EFFICIENCY, step.stage.seconds_limit()
+        seconds, limit = seconds_of(forecast, speed, hardware), step.stage.seconds_limit()
         # a step that stops by itself also leaves tokens undone
         share = 1.0 if limit is None or seconds <= limit else limit / seconds
         planned.append(
@@ -127,6 +129,13 @@ def plan(recipe: Recipe, store: Store) -> Plan:
             )
         )
     return Plan(tuple(planned), hardware, speed, recipe.compute, memory, recipe.unlicensed)
+
+
+def seconds_of(forecast: Forecast, speed: float, hardware: Hardware) -> float:
+    """How long a step takes on hardware whose matrix products reach `speed` FLOP/s."""
+    training = sum(each.flops for each in forecast.passes)
+    rest = forecast.flops - training
+    return (training / TRAINING_EFFICIENCY[hardware.dtype] + rest / EFFICIENCY) / speed
 
 
 def measure_speed(hardware: Hardware) -> float:
