@@ -189,16 +189,20 @@ def run(recipe: Path, overrides: tuple[str, ...], only: str | None, from_step: s
 @commands.command()
 @_recipe
 @_set
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON: seconds, bytes, FLOPs, GPU-hours.")
 @store_option
-def plan(recipe: Path, overrides: tuple[str, ...], store: Path) -> int:
+def plan(recipe: Path, overrides: tuple[str, ...], as_json: bool, store: Path) -> int:
     """Show the steps, what exists, and what the rest would take. Makes nothing. Status 2: `run` would refuse."""
-    from bactrian.cli.tables import print_plan
+    from bactrian.cli.plan_table import plan_json, print_plan
     from bactrian.recipe.recipe import load
     from bactrian.run.plan import plan as make_plan
     from bactrian.store.artifact import Store
 
     made = make_plan(load(recipe, overrides), Store(store))
-    print_plan(made)
+    if as_json:
+        click.echo(plan_json(made))
+    else:
+        print_plan(made)
     return 2 if made.lack else 0
 
 

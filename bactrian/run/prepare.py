@@ -7,8 +7,9 @@ from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Recipe, Step
+from bactrian.run.remedies import remedy
 from bactrian.store.artifact import Input
-from bactrian.store.hardware import Hardware, memory_bytes
+from bactrian.store.hardware import Hardware, device_memory
 from bactrian.train.heap import give_back
 
 
@@ -80,11 +81,14 @@ def check_rows(step: Step, inputs: Mapping[str, Input]) -> None:
                 raise BactrianError(f'field "{use.field}": {f"found {found}, expected " if found else ""}{expected}')
 
 
-def warn_of_memory(step: Step, inputs: Mapping[str, Input]) -> None:
-    """Say so if the step's forecast needs more memory than the machine has."""
-    needed = step.stage.forecast({ref: facts_of(item.path, item.kind) for ref, item in inputs.items()}).peak_memory
-    if 0 < memory_bytes() < needed:
+def warn_of_memory(step: Step, inputs: Mapping[str, Input], hardware: Hardware) -> None:
+    """Say so if the step's forecast needs more memory than there is, and which settings would make it fit."""
+    known = {ref: facts_of(item.path, item.kind) for ref, item in inputs.items()}
+    needed, there = step.stage.forecast(known).peak_memory, device_memory(hardware.device)
+    if 0 < there < needed:
+        helps = remedy(step.stage, known, hardware, there)
+        way = f"; {helps.settings} brings {helps.peak_memory / 2**30:.1f} GiB" if helps else ""
         say(
             f"{step.name}: warning: may need {needed / 2**30:.1f} GiB of memory, and this machine has "
-            f"{memory_bytes() / 2**30:.1f} GiB"
+            f"{there / 2**30:.1f} GiB{way}"
         )
