@@ -13,6 +13,7 @@ from bactrian.recipe.recipe import load
 from bactrian.run.known_models import KNOWN, Shape, family_of, parameters_of
 from bactrian.run.plan import EFFICIENCY, PEAK, plan
 from bactrian.store.artifact import Store
+from bactrian.store.extras import lacking
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -70,7 +71,8 @@ def test_large_recipes_are_planned_without_a_network(
         assert made.compute is not None and made.compute.published.get("sft") == sft
         assert made.compute.published["rlvr"] == rlvr
         assert made.gpu_hours(steps["rlvr"]) == pytest.approx(steps["rlvr"].flops / PEAK["h100"] / EFFICIENCY / 3600)
-        assert invoke(["plan", str(RECIPES / f"{name}.yaml"), "--store", str(tmp_path)]) == 0
+        status = invoke(["plan", str(RECIPES / f"{name}.yaml"), "--store", str(tmp_path)])
+        assert status == (2 if lacking("hub") else 0)  # a run here would read the Hub
         assert "H100-hours" in (said := capsys.readouterr().out) and f"{rlvr:,}" in said
     with pytest.raises(BactrianError, match="cannot be had from the Hub"):
         from bactrian.run.keys import tasks

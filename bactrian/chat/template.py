@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bactrian.chat.encoder import Part, SegmentEncoder
@@ -12,6 +13,7 @@ from bactrian.chat.named_templates import BOS_FIRST, NAMED, PINNED_DATE, WITH_TO
 from bactrian.chat.skeleton import Slot, TalkShape, TemplateSegment, build, expect, shape_of
 from bactrian.chat.tool_calls import for_template, schemas
 from bactrian.errors import BactrianError
+from bactrian.store.own_files import is_own, load, names_file
 from bactrian.store.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class ChatTemplate:
         A template that refuses system turns by itself is accepted; rows with one are then refused. So are rows with
         tools where it has no place for them, which is found out when the first such row comes.
         """
-        named = name == "model" or name in template_names()
+        named = name == "model" or (not names_file(name, "template") and name in template_names())
         template = cls(tokenizer, name if named else "jinja", _jinja_text(tokenizer, name))
         try:
             template._add_bos()
@@ -235,18 +237,36 @@ def template_names() -> list[str]:
 def _jinja_text(tokenizer: "PreTrainedTokenizerBase", name: str) -> str:
     if name in NAMED:
         return NAMED[name]
+    if names_file(name, "template"):
+        return _pinned(_own_text(name))
     if "{{" in name or "{%" in name:
         return _pinned(name)
     if name in template_names():
         return _pinned(PLUGINS.use(name))
     if name != "model":
-        raise BactrianError(f"chat template '{name}': expected model, {', '.join(template_names())}, or Jinja text")
+        raise BactrianError(
+            f"chat template '{name}': expected model, {', '.join(template_names())}, FILE.jinja, or Jinja text"
+        )
     if not tokenizer.chat_template:
         raise BactrianError(
             f"chat template 'model': the tokenizer of '{tokenizer.name_or_path}' has none; "
             f"name one of {', '.join(template_names())}"
         )
     return _pinned(str(tokenizer.get_chat_template()))
+
+
+def _own_text(name: str) -> str:
+    """The Jinja text of a user's own file: FILE.jinja, or FILE.py:NAME.
+
+    Raises:
+        BactrianError: the file cannot be read, or what it names is no text.
+    """
+    if is_own(name):
+        return load(name, "template", lambda found: found if isinstance(found, str) else None)
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BactrianError(f"chat template {name}: cannot be read ({error})") from None
 
 
 def _pinned(text: str) -> str:

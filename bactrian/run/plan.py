@@ -4,11 +4,14 @@ import time
 from dataclasses import dataclass
 
 from bactrian.generate.engine_names import check_engine
+from bactrian.progress import say
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import ExternalSource, outline
-from bactrian.run.keys import KeyedStep, tasks
+from bactrian.run.extras import what_lacks
+from bactrian.run.keys import KeyedStep, tasks, to_make
 from bactrian.run.known_models import parameters_of
+from bactrian.run.own_parts import try_own_parts
 from bactrian.run.prepare import check_device
 from bactrian.stages.stage import Facts
 from bactrian.store.artifact import Store
@@ -48,6 +51,7 @@ class Plan:
     hardware: Hardware
     speed: float
     compute: Compute | None = None
+    lack: str = ""  # packages that are not installed, for which `run` would refuse
     unlicensed: tuple[str, ...] = ()
 
     @property
@@ -75,6 +79,9 @@ def plan(recipe: Recipe, store: Store) -> Plan:
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
     todo = tasks(recipe, hardware, outline)
+    if lack := what_lacks(recipe, to_make(todo, store)):  # at once: measuring takes a while
+        say(f"warning: {lack}")
+    try_own_parts(recipe, todo, store)
     states = {task.step.name: _state(task, store) for task in todo}
     speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(hardware)
     facts: dict[str, Facts] = {}
@@ -106,7 +113,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
                 seconds * share,
             )
         )
-    return Plan(tuple(planned), hardware, speed, recipe.compute, recipe.unlicensed)
+    return Plan(tuple(planned), hardware, speed, recipe.compute, lack, recipe.unlicensed)
 
 
 def measure_speed(hardware: Hardware) -> float:
