@@ -129,8 +129,8 @@ class ChatTemplate:
             if missing := [what for word, what in PROBED.items() if word not in written]:
                 raise BactrianError(f"it leaves out {' and '.join(missing)}")
         except BactrianError as error:
-            fitting = ", ".join(WITH_TOOLS)
-            return f"it does not write tools and their calls whole: {error}\n  templates that do (setting `template`): {fitting}"
+            fitting = f"templates that do (setting `template`): {', '.join(WITH_TOOLS)}"
+            return f"it does not write tools and their calls whole: {error}\n  {fitting}"
         return ""
 
     def texts(self, messages: Messages) -> dict[Slot, str]:

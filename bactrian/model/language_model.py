@@ -23,7 +23,7 @@ from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
 from bactrian.model.quantised import reading, steady
-from bactrian.model.weight_files import TORCH, add_residue, name_dtype, stored_dtype, write_residue
+from bactrian.model.weight_files import TORCH, add_residue, name_dtype, rounded, stored_dtype, write_residue
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -95,8 +95,9 @@ class Decoder:
         state = {}
         for name, weight in exact.items():
             floats = weight.is_floating_point() and weight.dtype != dtype
-            # tied weights stay one tensor, or they would be written twice
-            state[name] = tied.setdefault(weight.data_ptr(), weight.to("cpu", dtype)) if floats else weight
+            if floats and weight.data_ptr() not in tied:  # tied weights stay one tensor, or they are written twice
+                tied[weight.data_ptr()] = rounded(name, weight, self.stored).to("cpu", dtype)
+            state[name] = tied[weight.data_ptr()] if floats else weight
         self.network.save_pretrained(folder, state_dict=state)
         name_dtype(folder, self.stored)
         if self.keeps_residue and self.stored != "float32":

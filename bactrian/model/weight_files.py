@@ -1,11 +1,14 @@
 """Safetensors of a model folder, tensor by tensor: the dtype they are in, written in another, what rounding takes.
 
-A model is written in 16 bits where its base was. What rounding takes of a trained weight is then kept beside it, in a
-file that no other program looks at (`RESIDUE`), so that the next stage of training goes on from float32.
+A model is written in 16 bits where its base was. Rounded to the nearest, most of what a short training changed would be
+lost: each change is less than half a step between two numbers of bfloat16, so none is left. So weights are rounded up as
+often as they are near the upper one, and what training changed is kept on average. What this takes of each weight is kept
+in a file that no other program looks at (`RESIDUE`), so that the next stage of training goes on from float32.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections import Counter
@@ -95,16 +98,34 @@ def tensors(folder: Path) -> Iterator[tuple[Path, str, torch.Tensor]]:
 def rounded(name: str, weight: torch.Tensor, dtype: str) -> torch.Tensor:
     """A weight in another dtype; what holds no fractions is left as it is.
 
+    To bfloat16 by chance, the same each time: x between neighbours a < b becomes b with probability (x - a) / (b - a).
+
     Raises:
         BactrianError: it is too large for float16.
     """
     if not weight.is_floating_point():
         return weight
+    if dtype == "bfloat16" and weight.dtype is not torch.bfloat16:
+        return _drawn(name, weight.detach().cpu().float())
     found = weight.to(TORCH[dtype])
     if dtype == "float16" and bool(torch.isinf(found).any()) and not bool(torch.isinf(weight).any()):
         largest = float(weight.float().abs().max())
         raise BactrianError(f"{name}: found a weight of {largest:g}, too large for float16 (65,504); use bfloat16")
     return found
+
+
+def _chances(name: str, shape: torch.Size) -> torch.Tensor:
+    """16 random bits for each number of a weight, drawn from its name: int32 of that shape."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+    return torch.randint(0, 2**16, shape, dtype=torch.int32, generator=torch.Generator().manual_seed(seed))
+
+
+def _drawn(name: str, exact: torch.Tensor) -> torch.Tensor:
+    """float32 → bfloat16. A carry out of the lower 16 bits is a step up in size; without these it never comes."""
+    bits = exact.contiguous().view(torch.int32)
+    kept = ((bits + _chances(name, exact.shape)) >> 16).to(torch.int16).view(torch.bfloat16)
+    finite = torch.isfinite(exact) & torch.isfinite(kept)
+    return torch.where(finite, kept, exact.to(torch.bfloat16))
 
 
 def convert(source: Path, target: Path, dtype: str) -> None:
@@ -130,7 +151,7 @@ def convert(source: Path, target: Path, dtype: str) -> None:
         if file.name != place:
             flush()
             place = file.name
-        full = whole(weight, rest[name]) if name in rest else weight
+        full = whole(name, weight, rest[name]) if name in rest else weight
         held[name] = rounded(name, full, dtype).contiguous()
         total += held[name].nbytes
     flush()
@@ -149,41 +170,41 @@ def name_dtype(folder: Path, dtype: str) -> None:
 
 
 def lost_in_rounding(exact: Mapping[str, torch.Tensor], start: Path, dtype: str) -> float | None:
-    """‖rounded - exact‖ / ‖exact - start‖ over the weights that a folder has too: the share of what training changed
-    that rounding to `dtype` takes. None where nothing changed.
+    """1 - ⟨rounded - start, exact - start⟩ / ‖exact - start‖² over the weights that a folder has too: the share of what
+    training changed that is gone once they are in `dtype`. None where nothing changed.
+
+    Rounding by chance adds noise in all directions, of which next to nothing lies in this one.
 
     Raises:
         BactrianError: a file of the folder cannot be read.
     """
-    lost = changed = 0.0
+    kept = changed = 0.0
     for _, name, before in tensors(start):
         now = exact.get(name)
         if now is None or now.shape != before.shape or not now.is_floating_point():
             continue
         wide = now.detach().cpu().float()
-        lost += float((rounded(name, wide, dtype).float() - wide).square().sum(dtype=torch.float64))
-        changed += float((wide - before.float()).square().sum(dtype=torch.float64))
-    return (lost / changed) ** 0.5 if changed else None
+        change = (wide - before.float()).double()
+        kept += float(((rounded(name, wide, dtype).float() - before.float()).double() * change).sum())
+        changed += float(change.square().sum())
+    return 1 - kept / changed if changed else None
 
 
 def residue(exact: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-    """What rounding took of float32 weights: for bfloat16 the difference of bit patterns (int16), else of values.
-
-    A weight just between two of bfloat16 that was rounded down comes back one float32 unit lower: 32,768 is no
-    int16.
-    """
+    """What `rounded` took of float32 weights: for bfloat16 their lower 16 bits (int16), else the difference."""
     if kept.dtype is not torch.bfloat16:
         return exact - kept.float()
-    high = kept.view(torch.int16).to(torch.int32) << 16
-    return (exact.contiguous().view(torch.int32) - high).clamp(max=2**15 - 1).to(torch.int16)
+    return (exact.contiguous().view(torch.int32) & 0xFFFF).to(torch.int16)
 
 
-def whole(kept: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-    """The float32 weights of which `residue` was taken."""
+def whole(name: str, kept: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+    """The float32 weights of which `residue` was taken, every bit of them."""
     if rest.dtype is not torch.int16:
         return kept.float() + rest
-    high = kept.to(torch.bfloat16).view(torch.int16).to(torch.int32) << 16
-    return (high + rest.to(torch.int32)).view(torch.float32)
+    low = rest.to(torch.int32) & 0xFFFF
+    carry = (low + _chances(name, rest.shape)) >> 16
+    high = kept.detach().cpu().to(torch.bfloat16).view(torch.int16).to(torch.int32) - carry
+    return ((high << 16) | low).view(torch.float32)
 
 
 def write_residue(folder: Path, exact: Mapping[str, torch.Tensor], dtype: str) -> None:
@@ -221,6 +242,6 @@ def add_residue(network: torch.nn.Module, folder: Path) -> None:
                 rest = opened.get_tensor(name)
                 if name not in weights or weights[name].shape != rest.shape:
                     raise BactrianError(f"{file}: {name} is no weight of the model beside it; remove the file")
-                weights[name].copy_(whole(weights[name], rest))
+                weights[name].copy_(whole(name, weights[name], rest))
     except (OSError, SafetensorError) as error:
         raise BactrianError(f"{file}: no safetensors can be read ({error})") from None

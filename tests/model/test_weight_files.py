@@ -18,28 +18,50 @@ NUMBERS = FINITE.filter(lambda x: abs(x) < 3e38)  # a NaN is not below
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=50))
-def test_residue_gives_every_bit_back_but_at_ties(numbers: list[float]) -> None:
+def test_residue_gives_every_bit_back(numbers: list[float]) -> None:
     exact = torch.tensor(numbers, dtype=torch.float32)
-    kept = exact.to(torch.bfloat16)
-    back = weight_files.whole(kept.float(), weight_files.residue(exact, kept))
-    apart = (back.view(torch.int32).long() - exact.view(torch.int32).long()).abs()
-    tie = exact.view(torch.int32) & 0xFFFF == 0x8000
-    assert bool((apart == 0).logical_or(tie & (apart == 1)).all())
-    assert torch.equal(back.to(torch.bfloat16).view(torch.int16), kept.view(torch.int16))
+    kept = weight_files.rounded("w", exact, "bfloat16")
+    back = weight_files.whole("w", kept.float(), weight_files.residue(exact, kept))
+    assert torch.equal(back.view(torch.int32), exact.view(torch.int32))
 
 
-def test_residue_at_a_tie_is_one_unit_short() -> None:
-    down, up = torch.tensor([0x3F808000, 0x3F818000], dtype=torch.int32).view(torch.float32)
-    for exact, short in ((down, 1), (up, 0)):
-        kept = exact.to(torch.bfloat16)
-        back = weight_files.whole(kept.float(), weight_files.residue(exact, kept))
-        assert int(exact.view(torch.int32)) - int(back.view(torch.int32)) == short
+@given(st.lists(NUMBERS, min_size=1, max_size=50))
+def test_rounding_takes_one_of_the_two_neighbours_and_leaves_what_bfloat16_can_say(numbers: list[float]) -> None:
+    exact = torch.tensor(numbers, dtype=torch.float32)
+    kept = weight_files.rounded("w", exact, "bfloat16")
+    down = (exact.view(torch.int32) >> 16).to(torch.int16)
+    step = kept.view(torch.int16) - down
+    assert bool(((step == 0) | (step == 1)).all())
+    assert torch.equal(weight_files.rounded("w", kept.float(), "bfloat16"), kept)
+    assert torch.equal(weight_files.rounded("w", exact, "bfloat16"), kept)  # the same each time
+
+
+def test_what_is_no_number_stays_none_and_the_infinite_infinite() -> None:
+    exact = torch.tensor([torch.nan, torch.inf, -torch.inf, 3.4e38, 0.0, -0.0])
+    kept = weight_files.rounded("w", exact, "bfloat16").float()
+    assert torch.equal(kept.isnan(), exact.isnan()) and torch.equal(kept[1:3], exact[1:3])
+    assert torch.equal(kept[4:], exact[4:])
+
+
+def test_a_change_too_small_for_bfloat16_is_kept_on_average(tmp_path: Path) -> None:
+    start = torch.randn(300, 300, generator=torch.Generator().manual_seed(0)).bfloat16()
+    save_file({"w": start}, tmp_path / "model.safetensors")
+    change = start.float() * 5e-4  # an eighth of the step between two numbers, or less
+    assert torch.equal((start.float() + change).bfloat16(), start)  # to the nearest, nothing is left
+    kept = weight_files.rounded("w", start.float() + change, "bfloat16").float() - start.float()
+    assert float(kept.sum() / change.sum()) == pytest.approx(1, abs=0.1)
+    gone = weight_files.lost_in_rounding({"w": start.float() + change}, tmp_path, "bfloat16")
+    assert gone is not None and abs(gone) < 0.05
+    assert weight_files.lost_in_rounding({"w": start.float() + change}, tmp_path, "float32") == pytest.approx(
+        0, abs=1e-6
+    )
+    assert weight_files.lost_in_rounding({"w": start.float()}, tmp_path, "bfloat16") is None
 
 
 def test_residue_of_float16_is_the_difference() -> None:
     exact = torch.randn(1000, generator=torch.Generator().manual_seed(0)) / 50
     kept = exact.half()
-    assert torch.equal(weight_files.whole(kept.float(), weight_files.residue(exact, kept)), exact)
+    assert torch.equal(weight_files.whole("w", kept.float(), weight_files.residue(exact, kept)), exact)
 
 
 def test_residue_of_other_weights_is_refused(tmp_path: Path) -> None:
