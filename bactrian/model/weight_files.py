@@ -1,9 +1,9 @@
 """Safetensors of a model folder, tensor by tensor: the dtype they are in, written in another, what rounding takes.
 
 A model is written in 16 bits where its base was. Rounded to the nearest, most of what a short training changed would be
-lost: each change is less than half a step between two numbers of bfloat16, so none is left. So weights are rounded up as
-often as they are near the upper one, and what training changed is kept on average. What this takes of each weight is kept
-in a file that no other program looks at (`RESIDUE`), so that the next stage of training goes on from float32.
+lost: each change is less than half a step between two numbers of bfloat16. So weights are rounded up as often as they
+are near the upper one, and what training changed is kept on average. What this takes of each weight is kept in a file
+that no other program looks at (`RESIDUE`), so that the next stage of training goes on from float32.
 """
 
 from __future__ import annotations

@@ -119,7 +119,10 @@ def _to_url(folder: Path, target: str, files: Mapping[str, FileRecord], public: 
             system, root = fsspec.core.url_to_fs(target.rstrip("/"))
         except (ImportError, ValueError) as error:
             raise BactrianError(f"{target}: {error}") from None
-        place = lambda name: f"{root}/{name}"  # noqa: E731
+
+        def place(name: str) -> str:
+            return f"{root}/{name}"
+
         there = {str(path)[len(root) + 1 :]: size for path, size in _sizes(system, root)}
         known = _read_json(system, place(EXPORT)).get("files", {}) | _read_json(system, place(SENT))
         same = {name for name, each in files.items() if _is_there(name, each, there, known, system, place)}
