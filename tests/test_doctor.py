@@ -28,7 +28,7 @@ class Metadata:
 def test_an_extra_is_missing_where_a_package_is_absent_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "metadata", lambda _: Metadata())
     far, near = doctor.extras()
-    assert far.state == "missing" and far.advice == "pip install 'bactrian[far]'"
+    assert far.state == "missing" and far.advice == 'pip install "bactrian[far]"'
     assert far.found == "without no-such-package>=2, click>=999"
     assert near == Finding("extra near", "good", "click")
 

@@ -13,6 +13,7 @@ from bactrian.recipe.recipe import load
 from bactrian.run.known_models import KNOWN, Shape, family_of, parameters_of
 from bactrian.run.plan import plan
 from bactrian.store.artifact import Store
+from bactrian.store.extras import lacking
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -73,7 +74,8 @@ def test_large_recipes_are_planned_without_a_network(
         assert {step: run.gpu_hours for step, run in made.compute.published.items()} == {
             step: hours for step, hours in (("sft", sft), ("rlvr", rlvr)) if hours
         }
-        assert invoke(["plan", str(RECIPES / f"{name}.yaml"), "--store", str(tmp_path)]) == 0
+        status = invoke(["plan", str(RECIPES / f"{name}.yaml"), "--store", str(tmp_path)])
+        assert status == (2 if lacking("hub") else 0)  # a run here would read the Hub
         assert "H100-hours" in (said := capsys.readouterr().out) and f"{rlvr:,}" in said
     with pytest.raises(BactrianError, match="cannot be had from the Hub"):
         from bactrian.run.keys import tasks

@@ -76,6 +76,9 @@ def _options(stage: type[Stage]) -> Iterator[click.Option]:
             yield _option(name, field)
     yield from (_option(name, field) for name, field in reading_settings(stage).items())
     for group, record in groups.items():
+        if record.shorthand:
+            help_text = f"Short for {_flag(f'{group}{INSIDE}{record.shorthand}')}."
+            yield click.Option([_flag(group), group], metavar="TEXT", help=help_text)
         yield from (_option(f"{group}{INSIDE}{name}", field) for name, field in record.model_fields.items())
 
 
@@ -98,6 +101,8 @@ def one_step_recipe(
         inside = len(path) == 2 and path[0] in groups
         if inside and not isinstance(settings.get(path[0]), dict):
             settings[path[0]] = {}
+        elif len(path) == 1 and path[0] in groups and groups[path[0]].shorthand and isinstance(value, str):
+            return put([path[0], groups[path[0]].shorthand], value, origin)
         holder = settings[path[0]] if inside else settings
         holder[path[-1] if inside else ".".join(path)] = value
         origins["steps", stage.name, *path] = origin

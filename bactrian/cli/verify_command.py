@@ -50,16 +50,24 @@ def list_verifiers() -> None:
 def check(
     name: str, data: Path | None, limit: int | None, seed: int, workers: int, timeout: float, as_json: bool
 ) -> int:
-    """Error rates of the verifier NAME on gold answers, hard negatives and mutations. Exits with 1 if it errs."""
+    """Error rates of a verifier on gold answers, hard negatives and mutations. Exits with 1 if it errs.
+
+    NAME is one of `bactrian verify list`, or FILE.py:FUNCTION.
+    """
+    from bactrian.errors import BactrianError
     from bactrian.evaluate.checking import check as check_verifier
     from bactrian.evaluate.checking import own_cases, row_cases
+    from bactrian.store.own_files import is_own
     from bactrian.verify import Pool
 
+    name = _known(name)
     cases = list(own_cases(name))
     if data is not None:
         from bactrian.data.io.files import read_rows
 
-        cases += row_cases(name, read_rows(data, "problem")[:limit], str(data))
+        cases += row_cases(name, read_rows(data, "problem", name if is_own(name) else None)[:limit], str(data))
+    if not cases:
+        raise BactrianError(f"{name} has no examples of its own here: give --data, problem rows with solutions")
     with Pool(workers, timeout) as pool:
         rates, errors = check_verifier(name, cases, pool, seed)
     if as_json:
@@ -114,7 +122,9 @@ def fuzz(name: str, count: int, seed: int, workers: int, timeout: float, as_json
 
 @verify_commands.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
-@click.option("--verifier", "name", help="The verifier of all rows, where they do not name one in 'dataset'.")
+@click.option(
+    "--verifier", "name", help="Of all rows, in place of what they name in 'dataset'; FILE.py:FUNCTION is your own."
+)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Rows with their verdicts (JSONL).")
 @_workers
 @_timeout
@@ -124,7 +134,7 @@ def score(file: Path, name: str | None, output: Path | None, workers: int, timeo
     from bactrian.evaluate.completion_files import read_completions, score_rows, summary, write_verdicts
     from bactrian.verify import Pool
 
-    rows = read_completions(file, name)
+    rows = read_completions(file, None if name is None else _known(name))
     with Pool(workers, timeout) as pool:
         verdicts = score_rows(rows, pool)
     if output is not None:
@@ -139,6 +149,23 @@ def score(file: Path, name: str | None, output: Path | None, workers: int, timeo
     click.echo(f"right: {found.score:.1%} (95 % interval {low:.1%} to {high:.1%}); mean score {found.mean_score:.3f}")
     if found.parts is not None:
         click.echo(f"single instructions kept: {found.parts:.1%}")
+
+
+def _known(name: str) -> str:
+    """A verifier's name; one in a user's own file, FILE.py:FUNCTION, is tried first.
+
+    Raises:
+        BactrianError: there is no such file or function, or it cannot be called.
+    """
+    from bactrian.errors import BactrianError
+    from bactrian.store.own_files import names_file, problem_with
+    from bactrian.verify import check_own, use_own
+
+    if names_file(name, "verifier"):
+        if problem := problem_with(name, "verifier"):
+            raise BactrianError(f"found {problem[0]}, expected {problem[1]}")
+        check_own([use_own(name)])
+    return name
 
 
 def print_rates(name: str, rates: "Sequence[Rate]", errors: "Sequence[tuple[Case, Verdict]]") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.statistics import Interval, clustered_wilson
+from bactrian.store.own_files import is_own
 from bactrian.verify import OUTCOMES, Item, Pool, Verdict, at_limit, check_verifiers
 
 TEXTS = ("completion", "response", "output")
@@ -40,6 +41,7 @@ def read_completions(path: Path, name: str | None) -> list[dict[str, Any]]:
             judge.
     """
     from bactrian.data.io.files import read_rows
+    from bactrian.data.io.rows import judged_by
 
     rows = []
     for number, row in enumerate(read_rows(path), 1):
@@ -47,6 +49,9 @@ def read_completions(path: Path, name: str | None) -> list[dict[str, Any]]:
         where = f"{path}, row {number}"
         if text is None:
             raise BactrianError(f"{where}: no completion; expected a text in one of the fields {', '.join(TEXTS)}")
+        if name is not None and is_own(name):
+            rows.append({**judged_by(row, name), "completion": text})
+            continue
         dataset = name or row.get("dataset")
         if not isinstance(dataset, str):
             raise BactrianError(f"{where}: no field 'dataset' names its verifier; name one for all with --verifier")

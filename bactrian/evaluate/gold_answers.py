@@ -73,7 +73,8 @@ def gold(task: Task, question: Question) -> str:
 
 def gold_of_problem(question: Question) -> str:
     """A problem row's own worked solution; without one what is usual for its verifier, if that is known."""
-    if verifier(question.verifier).place == "judge":
+    found = verifier(question.verifier)
+    if found.place == "judge" or found.own:  # a reward of one's own need not like a worked solution
         return ""
     writer = WRITERS.get(question.verifier)
     return question.solution or ("" if writer is None else writer(question))

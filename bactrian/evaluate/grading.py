@@ -49,8 +49,8 @@ def check_extractor(loaded: Loaded, pool: Pool) -> None:
     task = loaded.task
     for question in loaded.questions[:: max(1, len(loaded.questions) // 3)][:3]:
         found = verifier(verifier_of(task, question))
-        if found.place == "judge":
-            continue  # a model, which is asked about answers and not about nothing
+        if found.place == "judge" or found.own:
+            continue  # a model, or a reward of the user's own: either may like an answer that says nothing
         texts = ("",) if found.of_form else ("", NEVER)
         verdicts = pool.verify_all([item(task, question, text) for text in texts])
         for text, verdict in zip(texts, verdicts, strict=True):
@@ -85,7 +85,8 @@ def item(task: Task, question: Question, text: str, name: str = "") -> Item:
     """A text as the answer to a question, to be verified. `name`: of another verifier than the question's own."""
     settings = {**task.settings, **question.settings}
     earlier = tuple({"role": turn["role"], "content": turn["content"]} for turn in question.messages[:-1])
-    return Item(name or verifier_of(task, question), text, question.truth, settings, question.prompt, earlier)
+    named = name or verifier_of(task, question)
+    return Item(named, text, question.truth, settings, question.prompt, earlier, question.row)
 
 
 def _graded(answered: Answered, pool: Pool, kept: KeptVerdicts | None) -> list[Record]:
@@ -97,6 +98,9 @@ def _graded(answered: Answered, pool: Pool, kept: KeptVerdicts | None) -> list[R
     ]
     verify = pool.verify_all if kept is None else lambda items: kept.verify_all(items, pool)
     verdicts = verify([item(task, questions[q], w.text) for q, _, w in flat])
+    where = f"{answered.model} · {answered.place}"
+    for (q, *_), verdict in zip(flat, verdicts, strict=True):
+        refuse_other_scale(where, questions[q].id, verdict)
     further = {name: verify([item(task, questions[q], w.text, name) for q, _, w in flat]) for name in task.also}
     records = []
     for place, ((q, sample, written), verdict) in enumerate(zip(flat, verdicts, strict=True)):
@@ -125,6 +129,18 @@ def _graded(answered: Answered, pool: Pool, kept: KeptVerdicts | None) -> list[R
             )
         )
     return records
+
+
+def refuse_other_scale(where: str, question: str, verdict: Verdict) -> None:
+    """
+    Raises:
+        BactrianError: a score of a user's own verifier is outside [0, 1], for which intervals are worked out.
+    """
+    if not 0 <= verdict.score <= 1:
+        raise BactrianError(
+            f"{where}: question {question}: the verifier gave the score {verdict.score:g}; an evaluation takes scores "
+            "from 0 to 1, as its intervals are those of shares. Scale it, or give right or wrong (a bool)"
+        )
 
 
 def _instructions(loose: Verdict, further: Mapping[str, Verdict]) -> dict[str, float]:

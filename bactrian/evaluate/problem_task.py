@@ -14,6 +14,7 @@ from bactrian.data.io.problem_rows import refuse_trained
 from bactrian.errors import BactrianError
 from bactrian.evaluate.gold_answers import gold_of_problem
 from bactrian.evaluate.task import Loaded, Question, Row, Task, TaskSource
+from bactrian.store.own_files import is_own
 from bactrian.verify import check_verifiers
 
 SHAPING = ("id", "messages", "dataset", "ground_truth", "settings")
@@ -37,15 +38,21 @@ class Asking:
 
 
 def load_sets(
-    sets: Mapping[str, Path], limits: Mapping[str, int | None], asking: Asking, train: Mapping[str, Path]
+    sets: Mapping[str, Path],
+    limits: Mapping[str, int | None],
+    asking: Asking,
+    train: Mapping[str, Path],
+    verifier: str | None = None,
 ) -> list[Loaded]:
-    """The tasks of problem sets, by name, held against training sets.
+    """The tasks of problem sets, by name, held against training sets. `verifier`: of all, in place of the rows' own.
 
     Raises:
         BactrianError: for rows that are no problems, and naming the questions that a training
             set holds too.
     """
-    found = [each for name, path in sets.items() for each in load_problems(name, path, limits.get(name), asking)]
+    found = [
+        each for name, path in sets.items() for each in load_problems(name, path, limits.get(name), asking, verifier)
+    ]
     for name, path in train.items() if found else ():
         trained = read_rows(path)
         for loaded in found:
@@ -53,7 +60,9 @@ def load_sets(
     return [replace(loaded, overlap=0) for loaded in found] if train else found
 
 
-def load_problems(name: str, path: Path, limit: int | None, asking: Asking) -> list[Loaded]:
+def load_problems(
+    name: str, path: Path, limit: int | None, asking: Asking, verifier: str | None = None
+) -> list[Loaded]:
     """The tasks of a file of problem rows, of the first `limit`; what they were read from is kept
     in `asked`.
 
@@ -61,7 +70,7 @@ def load_problems(name: str, path: Path, limit: int | None, asking: Asking) -> l
         BactrianError: naming the row where it is no problem, its verifier cannot judge it, or
             two have one id.
     """
-    rows = read_rows(path, "problem")[:limit]
+    rows = read_rows(path, "problem", verifier)[:limit]
     check_verifiers(rows, str(path))
     ids = [row["id"] for row in rows]
     if len(set(ids)) < len(ids):
@@ -108,6 +117,7 @@ def problem_question(row: Row) -> Question:
         solution=row.get("solution") or "",
         messages=tuple(row["messages"]),
         verifier=row["dataset"],
+        row=row if is_own(row["dataset"]) else {},
     )
 
 

@@ -44,6 +44,7 @@ class Question:
     cluster: questions of one cluster (a passage) are not independent; "" where each stands alone.
     messages: a conversation that is asked as it is, without exemplars; the prompt is its last turn.
     verifier: its own, where the questions of a task have different ones.
+    row: the row that it comes from, for a verifier in a user's own file.
     """
 
     prompt: str
@@ -59,6 +60,7 @@ class Question:
     solution: str = ""
     messages: tuple[Mapping[str, Any], ...] = ()
     verifier: str = ""
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class Loaded:
         questions = [asdict(each) for each in self.questions]
         for question in questions:
             del question["solution"]  # it shapes no score
-            for name in ("messages", "verifier"):
+            for name in ("messages", "verifier", "row"):
                 if not question[name]:
                     del question[name]
         return hash_json([shaping, asdict(task.preamble), preambles, questions])

@@ -44,13 +44,22 @@ def named_by_environment() -> list[Path]:
 
 
 def find_file(source: TaskSource, places: Sequence[Path]) -> Path | None:
-    """The first file whose name begins as the source says, in the first folder that has one."""
+    """The first file whose name begins as the source says, in the first folder that has one; else beside the file of a
+    task of the user's own.
+    """
     for folder in places:
         for begin in source.files:
             found = sorted(file for file in folder.iterdir() if file.name.startswith(begin) and _readable(file))
             if found:
                 return found[0]
-    return None
+    return next((path for begin in source.files if (path := Path(begin)).is_absolute() and path.is_file()), None)
+
+
+def with_files_beside(task: Task, folder: Path) -> Task:
+    """A task of the user's own, whose data may lie beside the file that it is in."""
+    beside = find_file(task.source, [folder])
+    files = (*task.source.files, str(beside.absolute())) if beside else task.source.files
+    return replace(task, source=replace(task.source, files=files))
 
 
 def _readable(file: Path) -> bool:

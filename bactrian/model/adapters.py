@@ -19,6 +19,7 @@ from bactrian.errors import BactrianError
 from bactrian.model.attention import AttentionLayout
 from bactrian.model.language_model import LanguageModel, load_tokenizer
 from bactrian.model.quantised import dequantise, is_quantised, replace_linear, weight_of
+from bactrian.store.extras import lacks
 
 NAME = "default"
 HEAD = "score"  # what transformers calls the scalar head of a …ForSequenceClassification
@@ -173,5 +174,5 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError as error:
-        raise BactrianError("adapters need the package peft: pip install 'bactrian[adapters]'") from error
+        raise lacks("adapters", "adapters") from error
     return peft

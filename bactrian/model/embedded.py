@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ def materialise(name: str) -> Path:
     return folder
 
 
+def is_at_hand(name: str) -> bool:
+    """Whether it was converted here before, so that nothing more is needed to read it."""
+    return (cache_folder() / "embedded" / f"{name}-{EMBEDDED[name].sha256[:12]}" / "hashes.json").is_file()
+
+
 def _intact(folder: Path) -> bool:
     try:
         files = json.loads((folder / "hashes.json").read_text())["files"]
@@ -110,9 +116,7 @@ def _convert(source: Path, folder: Path) -> None:
     try:
         import gguf  # noqa: F401
     except ImportError as error:
-        raise BactrianError(
-            "reading embedded weights needs the package gguf: pip install 'bactrian[embedded]'"
-        ) from error
+        raise lacks("embedded weights", "embedded") from error
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     place, file = source.parent, source.name

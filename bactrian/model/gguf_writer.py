@@ -20,6 +20,7 @@ from bactrian.model import kquants
 from bactrian.model.gguf_tokenizer import GGUFVocabulary, vocabulary
 from bactrian.model.language_model import check_folder, is_reward_model, load_tokenizer
 from bactrian.model.weight_files import header, tensors, weight_files
+from bactrian.store.extras import lacks
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def write_gguf(folder: Path, file: Path, kind: str, name: str = "", licence: str
     try:
         import gguf
     except ImportError:
-        raise BactrianError("GGUF files need the package gguf: pip install 'bactrian[export]'") from None
+        raise lacks("GGUF files", "export") from None
     if kind not in TYPES:
         raise BactrianError(f"gguf: found the type {kind!r}, expected one of {', '.join(TYPES)}")
     check_folder(folder)
@@ -172,7 +173,7 @@ def _check_gemma(config: Mapping[str, Any], ropes: Mapping[str, Mapping[str, Any
 
 
 def _ropes(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Rotation by kind of layer; both are the same where a config has but one. Also of configs before transformers 5."""
+    """Rotation by kind of layer; the same for both where a config has one. Also of configs before transformers 5."""
     given = config.get("rope_parameters") or {}
     if "full_attention" in given:
         return {name: dict(given[name]) for name in ("full_attention", "sliding_attention")}

@@ -7,12 +7,12 @@ layer keep their dtype. What is merged at the end is what was trained on: the we
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
 from bactrian.errors import BactrianError
+from bactrian.store.extras import lacking, lacks
 
 BLOCK = 64  # weights that share a scale
 
@@ -23,10 +23,8 @@ def reading(dtype: torch.dtype, device: str) -> dict[str, Any]:
     Raises:
         BactrianError: bitsandbytes or accelerate is not installed.
     """
-    if missing := [name for name in ("bitsandbytes", "accelerate") if find_spec(name) is None]:
-        raise BactrianError(
-            f"weights in 4 bits need {' and '.join(missing)}: pip install 'bactrian[quantised]' (CUDA or CPU)"
-        )
+    if lacking("quantised"):
+        raise lacks("weights in 4 bits", "quantised")
     from transformers import BitsAndBytesConfig
 
     nf4 = BitsAndBytesConfig(

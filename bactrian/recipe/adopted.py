@@ -32,11 +32,14 @@ from bactrian.data.io.needs import RowNeed
 from bactrian.errors import BactrianError
 from bactrian.recipe.document import Place
 from bactrian.recipe.given import given_references, put, reading_settings, takes_files
+from bactrian.recipe.groups import lengthened
+from bactrian.recipe.own_parts import marked_texts
 from bactrian.recipe.problems import Problems, validated
 from bactrian.recipe.references import find_path, problem_with
 from bactrian.stages.data.source import DataSource, ReadingSettings
 from bactrian.stages.stage import Stage
 from bactrian.store.manifest import Kind, Licence
+from bactrian.store.own_files import is_own
 
 ALL: tuple[RowNeed, ...] = typing.get_args(RowNeed)
 
@@ -88,12 +91,16 @@ class _Adopter:
         how = {key: settings[key] for key in reading_settings(stage) if key in settings}
         if validated(ReadingSettings, how, ("steps", name), self.problems) is None:
             return {key: value for key, value in settings.items() if key not in how}
+        judge = verifier_of(stage, settings)
+        how |= {"verifier": judge} if judge and not is_own(judge) else {}
         before = len(self.made), len(self.problems.lines)
         changed = copy.deepcopy({key: value for key, value in settings.items() if key not in how})
         for path, value, mark in list(given_references(stage, changed)):
             if mark.rows:
-                put(changed, path, self._reference(name, path, value, mark.rows, how))
-        if how and before == (len(self.made), len(self.problems.lines)) and not self._adopts(stage, changed):
+                mine = judge if is_own(judge) and "problem" in mark.rows else ""
+                put(changed, path, self._reference(name, path, value, mark.rows, how, mine))
+        unread = before == (len(self.made), len(self.problems.lines)) and not self._adopts(stage, changed)
+        if how and not judge and unread:
             what = "this says how a file is read, and no file of this step is; say it in the step that reads one"
             self.problems.add(("steps", name, next(iter(how))), "", what)
         return changed
@@ -104,18 +111,20 @@ class _Adopter:
     def _adopts(self, stage: type[Stage], settings: Any) -> bool:
         return any(value in self.made for _, value, mark in given_references(stage, settings) if mark.rows)
 
-    def _reference(self, name: str, at: Place, value: Any, needs: tuple[RowNeed, ...], how: dict[str, Any]) -> Any:
-        """What a step reads in place of this."""
+    def _reference(
+        self, name: str, at: Place, value: Any, needs: tuple[RowNeed, ...], how: dict[str, Any], judge: str = ""
+    ) -> Any:
+        """What a step reads in place of this. `judge`: FILE.py:FUNCTION that judges whatever the rows name."""
         if isinstance(value, list):
             if not value or not all(isinstance(each, str) for each in value):
                 return value
-            parts = [self._reference(name, (*at, i), each, needs, how) for i, each in enumerate(value)]
+            parts = [self._reference(name, (*at, i), each, needs, how, judge) for i, each in enumerate(value)]
             together = {"stage": "mix", "sources": [{"data": part} for part in dict.fromkeys(parts)]}
             return parts[0] if len(set(parts)) == 1 else self._new(f"{name}-{at[-1]}", together, needs)
         place = ("steps", name, *at)
         if value in self.steps:
             met = self._met(value)
-            if met is not None and not met & set(needs):
+            if met is not None and not met & set(needs) and not judge:
                 found = f'"{value}", a step that makes {" or ".join(sorted(met))} rows'
                 self.problems.add(place, found, " or ".join(needs) + " rows")
             return value
@@ -129,6 +138,13 @@ class _Adopter:
             repository, _, revision = value.partition("@")
             place_of = {"hub": repository, **({"revision": revision} if revision else {})}
             return self._new(repository.rpartition("/")[2], {"stage": "source", **place_of, **settings}, needs)
+        if judge:
+            rows = first_rows(path)
+            if all(isinstance(row, Fault) or asks(row) for row, _ in rows) and not how:
+                self._licence(value, place, all(isinstance(row, Fault) or is_licensed(row) for row, _ in rows), path)
+                return value  # read as it is, with all its columns
+            columns = {name for row, _ in rows if not isinstance(row, Fault) for name in row}
+            settings = {"verifier": judge, "keep": sorted(columns - {"license", "source", "id"}), **settings}
         read = DataSource(data=value, **settings)
         finding = self._finding(read, path, place, needs, as_they_are=not how)
         if finding is None or finding.own:
@@ -221,6 +237,22 @@ class _Adopter:
         name = next(name for name in names if name not in self.steps and name not in self.made)
         self.made[name], self.needs[name] = settings, needs
         return name
+
+
+def verifier_of(stage: type[Stage], settings: Mapping[str, Any]) -> str:
+    """What judges the rows of a step in place of what they name: its `verifier`, or its reward; "" if nothing does."""
+    for use in marked_texts(stage, lengthened(stage, settings)):
+        if use.kind == "verifier":
+            return use.ref
+    return ""
+
+
+def asks(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a question as it is: messages that end with a user's, in `messages` or `prompt`, or a text."""
+    asked = row.get("messages", row.get("prompt"))
+    if isinstance(asked, str):
+        return bool(asked.strip())
+    return isinstance(asked, list) and bool(asked) and isinstance(asked[-1], dict) and asked[-1].get("role") == "user"
 
 
 def _same(one: Any, other: Any) -> bool:

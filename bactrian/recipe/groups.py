@@ -32,15 +32,30 @@ def home_of(record: type[BaseModel], setting: str) -> str | None:
     return next((name for name, group in groups_of(record).items() if setting in group.model_fields), None)
 
 
+def lengthened(record: type[BaseModel], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with each text that stands in a group's place as the setting that it is short for.
+
+    >>> from bactrian.stages.rl.rlvr import RLVR
+    >>> lengthened(RLVR, {"reward": "reward.py:polite"})
+    {'reward': {'verifier': 'reward.py:polite'}}
+    """
+    short = {name: group.shorthand for name, group in groups_of(record).items() if group.shorthand}
+    return {
+        name: {short[name]: value} if name in short and isinstance(value, str) else value
+        for name, value in settings.items()
+    }
+
+
 def regrouped(record: type[BaseModel], settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Settings with each flat one put into its group, and for each of these how it is spelt now.
+    """Settings with each flat one put into its group, and for each of these how it is spelt now; a text in a group's
+    place becomes its shorthand.
 
     >>> from bactrian.stages.rl.rlvr import RLVR
     >>> regrouped(RLVR, {"steps": 3, "look_every": 20})
     ({'steps': 3, 'watch': {'look_every': 20}}, {'look_every': 'watch: {look_every: 20}'})
     """
     result, spellings = dict[str, Any](), dict[str, str]()
-    for setting, value in settings.items():
+    for setting, value in lengthened(record, settings).items():
         home = home_of(record, setting)
         if home is None:
             given, there = value, result.get(setting)

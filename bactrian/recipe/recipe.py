@@ -18,13 +18,17 @@ from bactrian.errors.wording import nearest, show
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
 from bactrian.recipe.groups import regrouped
+from bactrian.recipe.own_parts import located_parts, own_uses
 from bactrian.recipe.problems import Problems, validated
 from bactrian.recipe.references import problem_with, with_article
 from bactrian.recipe.shipped import find_recipe
 from bactrian.report.track.trackers import TrackerName
-from bactrian.stages import GONE, MOVED, all_stages
+from bactrian.stages import GONE, MOVED, all_stages, own_stage
 from bactrian.stages.stage import ReferenceUse, Stage
+from bactrian.store import own_files
 from bactrian.store.hardware import HardwareSettings
+from bactrian.store.manifest import Kind
+from bactrian.store.own_files import names_file
 
 if TYPE_CHECKING:
     from bactrian.data.io.needs import RowNeed
@@ -177,9 +181,12 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     adopted = adopt_references(header.steps, all_stages(), folder, header.licences == "strict", problems)
     written = adopted.steps
     stages = {
-        name: stage for name, settings in written.items() if (stage := _stage(name, settings, problems)) is not None
+        name: stage
+        for name, settings in written.items()
+        if (stage := _stage(name, settings, folder, problems)) is not None
     }
-    reads = {name: _reads(name, stage, written, folder, problems) for name, stage in stages.items()}
+    makes = {name: stage.makes for name, stage in stages.items()}
+    reads = {name: _reads(name, stage, written, makes, folder, problems) for name, stage in stages.items()}
     for name, stage in stages.items():
         for below, found, expected in stage.clashes(stages):
             problems.add(("steps", name, *below), found, expected)
@@ -211,7 +218,7 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     )
 
 
-def _stage(name: str, settings: object, problems: Problems) -> Stage | None:
+def _stage(name: str, settings: object, folder: Path, problems: Problems) -> Stage | None:
     place, known = ("steps", name), all_stages()
     if not isinstance(settings, Mapping):
         problems.add(place, show(settings), "a mapping: {stage: …, settings}")
@@ -221,31 +228,67 @@ def _stage(name: str, settings: object, problems: Problems) -> Stage | None:
     stage = settings.get("stage")
     if "stage" not in settings:
         problems.add((*place, "stage"), "nothing", f"one of: {', '.join(known)}", missing=True)
+    elif isinstance(stage, str) and names_file(stage, "stage"):
+        return _validated_stage(_own_stage(stage, folder, place, problems), settings, folder, place, problems)
     elif not isinstance(stage, str) or stage not in known:
         meant = nearest(str(stage), known)
         hint = f'; did you mean "{meant}"?' if meant else ""
         now = MOVED.get(str(stage)) or f"one of: {', '.join(known)}{hint}"
         problems.add((*place, "stage"), f"an unknown stage {show(stage)}", now)
     else:
-        own = {setting: value for setting, value in settings.items() if setting not in ("stage", "ablate")}
-        for setting in [setting for setting in own if (stage, setting) in GONE]:
-            problems.add((*place, setting), "", GONE[stage, setting])
-            del own[setting]
-        grouped, spellings = regrouped(known[stage], own)
-        for setting, spelling in spellings.items():
-            problems.add((*place, setting), "", f"this setting is now {spelling}")
-        return validated(known[stage], grouped, place, problems)
+        return _validated_stage(known[stage], settings, folder, place, problems)
     return None
 
 
-def _reads(name: str, stage: Stage, steps: Mapping[str, Any], folder: Path, problems: Problems) -> tuple[str, ...]:
+def _validated_stage(
+    stage: type[Stage] | None, settings: Mapping[str, Any], folder: Path, place: Place, problems: Problems
+) -> Stage | None:
+    """The stage with its settings; references to a user's own files as seen from the working directory."""
+    if stage is None:
+        return None
+    given = {setting: value for setting, value in settings.items() if setting not in ("stage", "ablate")}
+    for setting in [setting for setting in given if (stage.name, setting) in GONE]:
+        problems.add((*place, setting), "", GONE[stage.name, setting])
+        del given[setting]
+    grouped, spellings = regrouped(stage, given)
+    for setting, spelling in spellings.items():
+        problems.add((*place, setting), "", f"this setting is now {spelling}")
+    before = len(problems.lines)
+    found = located_parts(stage, grouped, folder)
+    for use in own_uses(stage, found):
+        if problem := own_files.problem_with(use.ref, use.kind):
+            problems.add((*place, *use.path), *problem)
+    return validated(stage, found, place, problems) if len(problems.lines) == before else None
+
+
+def _own_stage(text: str, folder: Path, place: Place, problems: Problems) -> type[Stage] | None:
+    """The stage of FILE.py:CLASS."""
+    found = own_files.located(text, folder)
+    problem = own_files.problem_with(found, "stage")
+    try:
+        if not problem:
+            return own_stage(found)
+    except BactrianError as error:
+        problem = ("", str(error))
+    problems.add((*place, "stage"), *problem)
+    return None
+
+
+def _reads(
+    name: str,
+    stage: Stage,
+    steps: Mapping[str, Any],
+    makes: Mapping[str, Kind],
+    folder: Path,
+    problems: Problems,
+) -> tuple[str, ...]:
     """The steps that a stage's references name; what the others name is checked."""
     reads: dict[str, None] = {}
     for found in stage.references():
         place = ("steps", name, *found.path)
         if found.ref in steps:
             reads[found.ref] = None
-            _check_kind(found, steps[found.ref], place, problems)
+            _check_kind(found, makes.get(found.ref) or _made_by(steps[found.ref]), place, problems)
         elif problem := problem_with(found.ref, found.kind, folder, [step for step in steps if step != name]):
             problems.add(place, *problem)
     return tuple(reads)
@@ -268,13 +311,18 @@ def _steps_read(stage: Stage, steps: Mapping[str, Stage]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found.ref for found in stage.references() if found.ref in steps))
 
 
-def _check_kind(found: ReferenceUse, maker: object, place: Place, problems: Problems) -> None:
+def _made_by(settings: object) -> Kind | None:
+    """What a step makes whose settings may be wrong."""
+    stage = all_stages().get(str(settings.get("stage"))) if isinstance(settings, Mapping) else None
+    return stage.makes if stage else None
+
+
+def _check_kind(found: ReferenceUse, made: Kind | None, place: Place, problems: Problems) -> None:
     """Whether the step that a reference names makes the kind of artifact that is wanted there."""
-    stage = all_stages().get(str(maker.get("stage"))) if isinstance(maker, Mapping) else None
-    if stage is not None and stage.makes is not found.kind:
+    if made is not None and made is not found.kind:
         problems.add(
             place,
-            f'"{found.ref}", a step that makes {with_article(stage.makes)}',
+            f'"{found.ref}", a step that makes {with_article(made)}',
             f"one that makes {with_article(found.kind)}",
         )
 

@@ -8,11 +8,14 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from bactrian.recipe.ablate import Ablate
 from bactrian.recipe.given import reading_settings, takes_several
+from bactrian.recipe.groups import groups_of
 from bactrian.recipe.recipe import Header
 from bactrian.stages import all_stages
 from bactrian.stages.data.source import ReadingSettings
 from bactrian.store.hardware import HardwareSettings
 
+OWN_STAGE = r"\.py:[A-Za-z_]\w*$"
+"""A stage in a user's own file: FILE.py:CLASS."""
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -34,6 +37,9 @@ def recipe_schema() -> dict[str, Any]:
             **own["properties"],
             "ablate": places[Ablate, "validation"],
         }
+        for group, record in groups_of(stage).items():
+            if record.shorthand:
+                own["properties"][group] = {"anyOf": [own["properties"][group], {"type": "string"}]}
         own["properties"] |= {
             setting: described for setting, described in reading.items() if setting in reading_settings(stage)
         }
@@ -47,7 +53,7 @@ def recipe_schema() -> dict[str, Any]:
         "additionalProperties": {
             "type": "object",
             "required": ["stage"],
-            "properties": {"stage": {"enum": list(steps)}},
+            "properties": {"stage": {"anyOf": [{"enum": list(steps)}, {"type": "string", "pattern": OWN_STAGE}]}},
             "allOf": [
                 {"if": {"properties": {"stage": {"const": name}}}, "then": reference}
                 for name, reference in steps.items()

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 from bactrian.errors import BactrianError
 from bactrian.run.plan import measure_speed
+from bactrian.store.extras import install_line
 from bactrian.store.hardware import HardwareSettings, cores, gpu_name, machine, memory_bytes
 
 State = Literal["good", "slow", "missing", "broken"]
@@ -168,7 +169,7 @@ def extras() -> Iterator[Finding]:
                 lacking[name].append(str(requirement).split(";")[0].strip())
     for name, packages in wanted.items():
         if lacking[name]:
-            advice = f"pip install 'bactrian[{name}]'"
+            advice = install_line([name])
             yield Finding(f"extra {name}", "missing", f"without {', '.join(lacking[name])}", advice)
         else:
             yield Finding(f"extra {name}", "good", ", ".join(packages))

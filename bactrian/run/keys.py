@@ -9,10 +9,12 @@ from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import Recipe, Step
 from bactrian.recipe.references import ExternalSource, resolve
 from bactrian.stages.stage import ReferenceUse
-from bactrian.store.fingerprint import code_fingerprint
+from bactrian.store.artifact import Store
+from bactrian.store.fingerprint import fingerprint_of
 from bactrian.store.hardware import Hardware
 from bactrian.store.hashes import hash_json
 from bactrian.store.manifest import Kind
+from bactrian.store.own_files import code_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def tasks(
             if reference.ref not in keys and (reference.ref, reference.kind) not in sources:
                 sources[reference.ref, reference.kind] = find(reference.ref, reference.kind, recipe.folder)
         own = {item.ref: sources[item.ref, item.kind] for item in found if item.ref not in keys}
-        code = code_fingerprint(type(step.stage).__module__)
+        code = fingerprint_of(type(step.stage).__module__)
         hashes = {ref: source.content_hash for ref, source in own.items()}
         hashes |= {ref: keys[ref] for ref in step.reads}
         settings = _with_hashes(step, found, hashes)
@@ -63,6 +65,11 @@ def tasks(
     return made
 
 
+def to_make(todo: list[KeyedStep], store: Store) -> list[Step]:
+    """The steps whose artifacts are not there."""
+    return [task.step for task in todo if store.find(task.step.stage.name, task.key) is None]
+
+
 def _resolved(step: Step) -> Step:
     try:
         return replace(step, stage=step.stage.resolved())
@@ -71,12 +78,19 @@ def _resolved(step: Step) -> Step:
 
 
 def _with_hashes(step: Step, found: list[ReferenceUse], hashes: Mapping[str, str]) -> dict[str, Any]:
-    """The settings with each reference replaced by its input's key or content hash."""
+    """The settings with each reference replaced by its input's key or content hash, a part of a user's own file by its
+    name there and the file's code."""
     settings: dict[str, Any] = step.stage.model_dump(mode="json", exclude={"seed"})
     for reference in found:
-        holder: Any = settings
-        for part in reference.path[:-1]:
-            holder = holder[part]
         label = [reference.ref] if step.stage.labels_inputs else []
-        holder[reference.path[-1]] = [hashes[reference.ref], *label]
+        put(settings, reference.path, [hashes[reference.ref], *label])
+    for part in step.stage.own_parts():
+        put(settings, part.path, code_of(part.ref))
     return settings
+
+
+def put(settings: Any, path: tuple[str | int, ...], value: Any) -> None:
+    """Put a value at a place in settings, which is there already."""
+    for part in path[:-1]:
+        settings = settings[part]
+    settings[path[-1]] = value

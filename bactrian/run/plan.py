@@ -6,13 +6,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bactrian.generate.engine_names import check_engine
+from bactrian.progress import say
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import ExternalSource, outline
 from bactrian.recipe.token_sample import TokenCounter
+from bactrian.run.extras import what_lacks
 from bactrian.run.gpu_hours import GpuTime, gpu_time
-from bactrian.run.keys import KeyedStep, tasks
+from bactrian.run.keys import KeyedStep, tasks, to_make
 from bactrian.run.known_models import parameters_of
+from bactrian.run.own_parts import try_own_parts
 from bactrian.run.prepare import check_device
 from bactrian.run.remedies import Remedy, remedy
 from bactrian.stages.stage import Basis, Facts, Forecast, Stage
@@ -58,6 +61,7 @@ class Plan:
     speed: float
     compute: Compute | None = None
     memory: int = 0  # bytes of the device that it plans for; 0 where they are not known
+    lack: str = ""  # packages that are not installed, for which `run` would refuse
     unlicensed: tuple[str, ...] = ()
 
     @property
@@ -87,6 +91,9 @@ def plan(recipe: Recipe, store: Store) -> Plan:
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
     todo = tasks(recipe, hardware, outline)
+    if lack := what_lacks(recipe, to_make(todo, store)):  # at once: measuring takes a while
+        say(f"warning: {lack}")
+    try_own_parts(recipe, todo, store)
     states = {task.step.name: _state(task, store) for task in todo}
     speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(hardware)
     memory = device_memory(hardware.device)
@@ -128,7 +135,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
                 remedy(step.stage, known, hardware, memory) if 0 < memory < forecast.peak_memory else None,
             )
         )
-    return Plan(tuple(planned), hardware, speed, recipe.compute, memory, recipe.unlicensed)
+    return Plan(tuple(planned), hardware, speed, recipe.compute, memory, lack, recipe.unlicensed)
 
 
 def seconds_of(forecast: Forecast, speed: float, hardware: Hardware) -> float:

@@ -63,7 +63,8 @@ def say_what_is_adopted(recipe: Recipe) -> None:
 
 
 def check_rows(step: Step, inputs: Mapping[str, Input]) -> None:
-    """Whether what a step reads is of the kind that it needs, by the first rows, before any model is loaded.
+    """Whether what other steps made for a step is of the kind that it needs, by the first rows, before any model is
+    loaded; files were looked at with the recipe.
 
     Raises:
         BactrianError: with what was found in which row, and what was expected.
@@ -72,7 +73,7 @@ def check_rows(step: Step, inputs: Mapping[str, Input]) -> None:
     from bactrian.data.io.first_rows import examine, first_rows
 
     for use in step.stage.references():
-        if use.rows:
+        if use.rows and use.ref in step.reads:
             rows = first_rows(inputs[use.ref].path)
             finding = examine(rows, use.rows, Adoption(source=use.ref))
             if not finding.own:

@@ -6,6 +6,7 @@ What is made has the same keys and lies in the same store as what the command li
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bactrian.errors import BactrianError
 from bactrian.recipe import recipe as recipes
 from bactrian.recipe.document import Document, override
+from bactrian.run.functions import reference_to
 from bactrian.run.handles import Made, Run, handle
 from bactrian.stages import all_stages
 from bactrian.stages.stage import Stage, reference_mark
@@ -60,7 +62,8 @@ class RecipeInCode:
             self._data["track"] = track if isinstance(track, str) else list(track)
 
     def step(self, step: str, stage: str, **settings: Any) -> RecipeInCode:
-        """Add a step; returns the recipe. A setting that names a model or data also takes a handle, or rows.
+        """Add a step; returns the recipe. A setting that names a model or data also takes a handle, or rows; one
+        that names a function of yours takes the function.
 
         Raises:
             BactrianError: the recipe has a step of this name.
@@ -109,6 +112,8 @@ class RecipeInCode:
             return value.ref
         if isinstance(value, os.PathLike):
             return os.fspath(value)
+        if inspect.isroutine(value):
+            return reference_to(value, self.store)
         if isinstance(value, Mapping):
             return {str(name): self._plain(each, rows) for name, each in value.items()}
         if isinstance(value, str | int | float | bool | None):

@@ -6,11 +6,13 @@ from bactrian import stopping
 from bactrian.evaluate.ledger import Ledger
 from bactrian.generate.engine_names import check_engine
 from bactrian.recipe.recipe import Recipe
-from bactrian.run.keys import KeyedStep, tasks
+from bactrian.run.extras import refuse_without_extras
+from bactrian.run.keys import KeyedStep, tasks, to_make
 from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
+from bactrian.run.own_parts import try_own_parts
 from bactrian.run.prepare import say_what_is_adopted
-from bactrian.run.tracking import Trackers, check_trackers
+from bactrian.run.tracking import Trackers
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
@@ -51,8 +53,9 @@ def run(
     again = set(names[names.index(from_step) :]) if from_step else set()
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
-    check_trackers(recipe.track)
     todo = tasks(recipe, hardware)
+    refuse_without_extras(recipe, to_make(todo, store))
+    try_own_parts(recipe, todo, store)
     if any(task.step.stage.makes is Kind.RESULTS for task in todo):
         Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten
     say_what_is_adopted(recipe)

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bactrian import sandbox
 from bactrian.evaluate.ledger import Ledger
-from bactrian.run.keys import KeyedStep
+from bactrian.run.keys import KeyedStep, put
+from bactrian.stages.stage import Stage
 from bactrian.store import parts
 from bactrian.store.artifact import Input, Workspace, finite
 from bactrian.store.attempt import Attempt
@@ -20,6 +22,7 @@ from bactrian.store.manifest import (
     merge_decontamination,
     merge_licences,
 )
+from bactrian.store.own_files import parted
 
 _NOTED_PACKAGES = (
     "torch",
@@ -52,7 +55,7 @@ def manifest_of(task: KeyedStep, workspace: Workspace, attempt: Attempt, seconds
             )
             for ref, item in inputs.items()
         },
-        settings=stage.model_dump(mode="json", exclude={"seed"}),
+        settings=_settings(stage),
         seed=workspace.seed,
         code={"version": _version(), "commit": _commit(), "fingerprint": task.code},
         parts=parts.used(),
@@ -68,6 +71,15 @@ def manifest_of(task: KeyedStep, workspace: Workspace, attempt: Attempt, seconds
         files={},
         ledger=Ledger(workspace.store).record(workspace.looks) if stage.makes is Kind.RESULTS else None,
     )
+
+
+def _settings(stage: Stage) -> dict[str, Any]:
+    """As the recipe has them; of a user's own file its name, wherever it lies."""
+    settings: dict[str, Any] = stage.model_dump(mode="json", exclude={"seed"})
+    for part in stage.own_parts():
+        path, name = parted(part.ref)
+        put(settings, part.path, ":".join(filter(None, [path.name, name])))
+    return settings
 
 
 def _passed_on(task: KeyedStep, inputs: Mapping[str, Input]) -> list[Input]:

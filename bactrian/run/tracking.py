@@ -21,6 +21,7 @@ from bactrian.report.track.forward import FLUSH_SECONDS, Order
 from bactrian.report.track.trackers import BACKENDS
 from bactrian.run.keys import KeyedStep
 from bactrian.store.artifact import Input, Store
+from bactrian.store.extras import install_line
 from bactrian.store.hardware import Hardware, machine
 
 WAIT_AFTER_FAILURE = 5.0
@@ -35,10 +36,8 @@ def check_trackers(names: Sequence[str]) -> None:
     """
     missing = [name for name in names if importlib.util.find_spec(BACKENDS[name].package) is None]
     if missing:
-        extras = ",".join(BACKENDS[name].extra for name in missing)
-        raise BactrianError(
-            f"track: found {', '.join(missing)}, not installed here; expected: pip install 'bactrian[{extras}]'"
-        )
+        command = install_line(BACKENDS[name].extra for name in missing)
+        raise BactrianError(f"track: found {', '.join(missing)}, not installed here; expected: {command}")
 
 
 class Trackers:

@@ -7,10 +7,12 @@ names under the entry points `bactrian.stages`.
 import importlib
 import inspect
 import pkgutil
+import re
 from functools import cache
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import Stage
+from bactrian.store.own_files import load
 from bactrian.store.plugins import Plugins
 
 PLUGINS: Plugins[type[Stage]] = Plugins(
@@ -19,6 +21,25 @@ PLUGINS: Plugins[type[Stage]] = Plugins(
     "a subclass of bactrian.stages.stage.Stage",
     lambda found: inspect.isclass(found) and issubclass(found, Stage),
 )
+
+
+def own_stage(text: str) -> type[Stage]:
+    """The stage of a user's own file, FILE.py:CLASS.
+
+    Raises:
+        BactrianError: the file fails, the class is no stage, or has the name of another one.
+    """
+
+    def fits(found: object) -> type[Stage] | None:
+        return found if inspect.isclass(found) and issubclass(found, Stage) and hasattr(found, "name") else None
+
+    stage = load(text, "stage", fits)
+    if stage.name in all_stages():
+        raise BactrianError(f'found "{text}", whose name is {stage.name!r}; Bactrian has a stage of that name')
+    if not re.fullmatch(r"[A-Za-z0-9_]+", stage.name):
+        raise BactrianError(f'found "{text}", whose name is {stage.name!r}, expected letters, digits and _')
+    return stage
+
 
 MOVED = {"suite": "stage evaluate, with suite: … or tasks: […]"}
 """Stages that there were → how what they did is written now."""

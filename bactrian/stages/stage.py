@@ -2,13 +2,14 @@
 
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bactrian.store.manifest import Kind
+from bactrian.store.own_files import OwnCode, OwnUse, names_file
 
 if TYPE_CHECKING:
     from bactrian.data.io.needs import RowNeed
@@ -37,6 +38,8 @@ ProblemRef = Annotated[str, Reference(Kind.DATA, rows=("problem",))]
 HeldOutRef = Annotated[str, Reference(Kind.DATA, held_out=True)]
 HeldOutProblemRef = Annotated[str, Reference(Kind.DATA, held_out=True, rows=("problem",))]
 ResultsRef = Annotated[str, Reference(Kind.RESULTS)]
+VerifierName = Annotated[str | None, OwnCode("verifier")]
+TemplateRef = Annotated[str | None, OwnCode("template")]
 
 
 TOKENS_PER_ROW = 500.0
@@ -126,6 +129,13 @@ def rows_sampled(
     return SamplingLoad(parameters, prompts * samples, answer_tokens(most), most, prompts, prompt_tokens)
 
 
+class Need(NamedTuple):
+    """What in a step needs an extra of the package: ("near: true", "data")."""
+
+    what: str
+    extra: str
+
+
 @dataclass(frozen=True)
 class ReferenceUse:
     """One reference of a stage: where it stands in the settings, its text, and the kind of artifact it must name."""
@@ -148,6 +158,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
     )  # a help text needs no validator
+
+    def needs(self) -> Iterable[Need]:
+        """What of the package's extras these very settings need; records inside speak for themselves."""
+        return ()
 
 
 class Stage(Settings, ABC):
@@ -198,7 +212,18 @@ class Stage(Settings, ABC):
 
     def references(self) -> list[ReferenceUse]:
         """Every reference in the settings, in the order of the fields; inside lists, dicts and nested records too."""
-        return list(_references_in(self, ()))
+        found = _marked_in(self, (), Reference)
+        return [ReferenceUse(at, ref, mark.kind, mark.held_out, mark.rows) for at, ref, mark in found]
+
+    def all_needs(self) -> list[Need]:
+        """What of the package's extras all the settings need, verifiers by name included."""
+        verifiers = {text for _, text, mark in _marked_in(self, (), OwnCode) if mark.kind == "verifier"}
+        return [*_needs_in(self), *verifier_needs(sorted(verifiers))]
+
+    def own_parts(self) -> list[OwnUse]:
+        """Every setting that names a part of a user's own file, such as `reward.py:polite`."""
+        found = _marked_in(self, (), OwnCode)
+        return [OwnUse(at, text, mark.kind) for at, text, mark in found if names_file(text, mark.kind)]
 
 
 class Divisible(Stage):
@@ -213,29 +238,62 @@ class Divisible(Stage):
         """The same stage with these parts only, by their numbers in `parts()`, and nothing else changed."""
 
 
-def _references_in(record: BaseModel, at: tuple[str | int, ...]) -> Iterator[ReferenceUse]:
+def verifier_needs(names: Iterable[str]) -> list[Need]:
+    """The extras of verifiers by name."""
+    from bactrian.verify.extras import EXTRA_OF
+
+    return [Need(f"the verifier {name}", EXTRA_OF[name]) for name in names if name in EXTRA_OF]
+
+
+def _needs_in(value: object) -> "Iterator[Need]":
+    if isinstance(value, BaseModel):
+        if isinstance(value, Settings) or hasattr(value, "needs"):
+            yield from value.needs()
+        for name in type(value).model_fields:
+            yield from _needs_in(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _needs_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _needs_in(each)
+
+
+Mark = TypeVar("Mark", Reference, OwnCode)
+
+
+def _marked_in(record: BaseModel, at: tuple[str | int, ...], kind: type[Mark]) -> "Iterator[Marked[Mark]]":
     for name, field in type(record).model_fields.items():
         annotation = field.rebuild_annotation()
-        yield from _references_of(annotation, getattr(record, name), (*at, name))
+        yield from _marked_of(annotation, getattr(record, name), (*at, name), kind)
 
 
-def _references_of(annotation: Any, value: object, at: tuple[str | int, ...]) -> Iterator[ReferenceUse]:
+def _marked_of(annotation: Any, value: object, at: tuple[str | int, ...], kind: type[Mark]) -> "Iterator[Marked[Mark]]":
     if isinstance(value, BaseModel):
-        yield from _references_in(value, at)
+        yield from _marked_in(value, at, kind)
     elif isinstance(value, str):
-        if (mark := reference_mark(annotation)) is not None:
-            yield ReferenceUse(at, value, mark.kind, mark.held_out, mark.rows)
+        if (mark := mark_in(annotation, kind)) is not None:
+            yield at, value, mark
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _references_of(annotation, item, (*at, key))
+            yield from _marked_of(annotation, item, (*at, key), kind)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _references_of(annotation, item, (*at, index))
+            yield from _marked_of(annotation, item, (*at, index), kind)
+
+
+Marked = tuple[tuple[str | int, ...], str, Mark]
+"""Where a marked text stands in the settings, the text, and its mark."""
+
+
+def mark_in(annotation: Any, kind: type[Mark]) -> Mark | None:
+    """The mark of this kind anywhere in an annotation such as `dict[str, ModelRef] | None`."""
+    for mark in getattr(annotation, "__metadata__", ()):
+        if isinstance(mark, kind):
+            return mark
+    return next((mark for part in typing.get_args(annotation) if (mark := mark_in(part, kind)) is not None), None)
 
 
 def reference_mark(annotation: Any) -> Reference | None:
-    """The mark of the reference anywhere in an annotation such as `dict[str, ModelRef] | None`."""
-    for mark in getattr(annotation, "__metadata__", ()):
-        if isinstance(mark, Reference):
-            return mark
-    return next((mark for part in typing.get_args(annotation) if (mark := reference_mark(part)) is not None), None)
+    """The mark of the reference anywhere in an annotation."""
+    return mark_in(annotation, Reference)

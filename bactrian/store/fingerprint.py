@@ -32,6 +32,57 @@ What computes (torch, numpy, transformers, …) is recorded in each manifest, an
 _HERE = Path(__file__).parents[1]
 
 
+def fingerprint_of(part: str) -> str:
+    """`code_fingerprint` of a module, or `file_fingerprint` of a file.
+
+    Raises:
+        SyntaxError, OSError, ModuleNotFoundError: as they do.
+    """
+    return file_fingerprint(Path(part)) if part.endswith(".py") else code_fingerprint(part)
+
+
+def file_fingerprint(path: Path) -> str:
+    """sha256 over a user's file, the files beside it that it imports, and bactrian's modules and SHAPING packages
+    among its imports. Read anew at each call, as a notebook's files change while it runs.
+
+    Raises:
+        SyntaxError, OSError: a file cannot be read.
+    """
+    root, first = package_root(path.resolve())
+    trees: dict[str, str] = {}
+    packages: set[str] = set()
+    waiting = [first]
+    while waiting:
+        name = waiting.pop()
+        file = _below(root, name)
+        if name in trees or file is None:
+            continue
+        tree = ast.parse(file.read_bytes())
+        trees[name] = describe(tree) + _compiled(tree, file.parent)
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        imported = {parent for each in _imports(tree, package) for parent in _with_parents(each)}
+        waiting += imported
+        packages |= {SHAPING[each] for each in imported & SHAPING.keys()}
+        ours = [each for each in imported if each != PACKAGE and _path(each) and not _without_effect(each)]
+        trees |= {module: text for each in ours for module, (text, _) in modules_behind(each).items()}
+    lines = [f"{name} {text}" for name, text in sorted(trees.items())]
+    text = "\n".join([*lines, *(f"{each}=={_version(each)}" for each in sorted(packages))])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def package_root(path: Path) -> tuple[Path, str]:
+    """Where imports of a file begin, and its dotted name from there: its own folder, or above the package it is in."""
+    root, parts = path.parent, [path.stem]
+    while (root / "__init__.py").is_file():
+        root, parts = root.parent, [root.name, *parts]
+    return root, ".".join(parts)
+
+
+def _below(root: Path, name: str) -> Path | None:
+    path = root.joinpath(*name.split("."))
+    return next((each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()), None)
+
+
 @cache
 def code_fingerprint(module: str) -> str:
     """sha256 over a module and every bactrian module that it imports, at any depth, also inside functions.

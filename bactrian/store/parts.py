@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bactrian.store.disk import write_atomically
-from bactrian.store.fingerprint import code_fingerprint
+from bactrian.store.fingerprint import fingerprint_of
 from bactrian.store.manifest import PartRecord
 
 NAME = "parts.json"
@@ -27,7 +27,7 @@ def note(part: str, module: str) -> None:
         SyntaxError: for a module whose code cannot be read.
     """
     if part not in _USED:
-        _USED[part] = PartRecord(module=module, fingerprint=code_fingerprint(module))
+        _USED[part] = PartRecord(module=module, fingerprint=fingerprint_of(module))
         for path in _KEPT:
             write_atomically(path, json.dumps({name: record.model_dump() for name, record in used().items()}))
 
@@ -64,12 +64,19 @@ def used() -> dict[str, PartRecord]:
 
 
 def changed(parts: Mapping[str, PartRecord]) -> list[str]:
-    """Of parts that something was made with, those whose code is another now, or no longer there."""
-    return [part for part, record in parts.items() if _fingerprint(record.module) != record.fingerprint]
+    """Of parts that something was made with, those whose code is another now, or no longer there.
+
+    Parts in a user's own file (own_files.py) are not among them: the settings name them, so they are in the key.
+    """
+    return [
+        part
+        for part, record in parts.items()
+        if not record.module.endswith(".py") and _fingerprint(record.module) != record.fingerprint
+    ]
 
 
 def _fingerprint(module: str) -> str:
     try:
-        return code_fingerprint(module)
+        return fingerprint_of(module)
     except (ImportError, OSError, SyntaxError, ValueError):  # gone, or broken: not what it was
         return ""

@@ -4,10 +4,12 @@ Settings that everybody sets are types here and flat in a stage, which gives the
 Loads no torch.
 """
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bactrian.store.own_files import OwnCode
 from bactrian.train.losses import (
     ADVANTAGES,
     AGGREGATES,
@@ -31,7 +33,9 @@ TooLong = Annotated[
     Field(description="cut: on the right; split: into rows of their own, each going on where the last one ended"),
 ]
 TemplateName = Annotated[
-    str | None, Field(description="chat template: model, tulu, chatml, …; by default the tokenizer's own, else tulu")
+    str | None,
+    OwnCode("template"),
+    Field(description="chat template: model, tulu, …, FILE.jinja; by default the tokenizer's own, else tulu"),
 ]
 PreferenceLossName = Annotated[PreferenceLoss, Field(description=PREFERENCE_LOSSES.described())]
 PolicyLossName = Annotated[PolicyObjective, Field(description=POLICY_LOSSES.described())]
@@ -54,8 +58,15 @@ CHECKPOINTS = "checkpoints"
 class SettingsGroup(BaseModel):
     """Settings that stand together in a recipe: `optimiser: {weight_decay: 0.1}`.
 
-    Where a recipe has one of them flat, the error says which group it is in (`recipe.groups`).
+    Where a recipe has one of them flat, the error says which group it is in (`recipe.groups`). A text in the place of a
+    group is its setting `shorthand`, where it has one: `reward: reward.py:polite`.
     """
+
+    shorthand: ClassVar[str] = ""
+
+    def needs(self) -> Iterable[tuple[str, str]]:
+        """What of these settings needs an extra of the package, and which."""
+        return ()
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
@@ -78,6 +89,10 @@ class OptimiserSettings(SettingsGroup):
         [], description="weights that stay as they are, by name; * stands for any part: model.embed_tokens.*"
     )
 
+    def needs(self) -> Iterable[tuple[str, str]]:
+        """8-bit states are bitsandbytes'."""
+        return [("optimiser.states: 8bit", "quantised")] if self.states == "8bit" else []
+
 
 class AdapterSettings(SettingsGroup):
     """Low-rank adapters: W + (alpha / rank)·B·A is trained through A and B alone, W stays as it is [Hu et al. 2021]."""
@@ -90,6 +105,11 @@ class AdapterSettings(SettingsGroup):
     weights: Literal["plain", "nf4"] = Field(
         "plain", description="nf4: W in 4 bits each, a quarter of the memory of bfloat16; needs extra quantised"
     )
+
+    def needs(self) -> Iterable[tuple[str, str]]:
+        """Adapters are put in place by peft."""
+        four_bits = [("adapter.weights: nf4", "quantised")] if self.weights == "nf4" else []
+        return [("adapter", "adapters"), *four_bits]
 
 
 AdapterField = Annotated[

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import torch
 
-from bactrian.errors import BactrianError
 from bactrian.model.fused import call
+from bactrian.store.extras import lacks
 
 SLICE = 2**22  # weights that bitsandbytes sees at a time: on a CPU it unpacks all that it sees, 64 MiB at a time then
 
@@ -117,9 +117,7 @@ class EightBitStates:
         try:
             from bitsandbytes.optim import AdamW8bit
         except ImportError as error:
-            raise BactrianError(
-                "optimiser states in 8 bits need the package bitsandbytes: pip install 'bactrian[quantised]'"
-            ) from error
+            raise lacks("optimiser states in 8 bits", "quantised") from error
         # slices are views: what moves them moves the weight; a slice is whole blocks, so that cutting changes nothing
         self.slices = {weight: _cut(weight) for group in groups for weight in group.weights}
         settings = [

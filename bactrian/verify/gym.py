@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 from bactrian.verify.maths.gsm8k import last
 from bactrian.verify.registry import register
 from bactrian.verify.verdict import Example, Problem, Verdict, unparsable
@@ -110,7 +111,7 @@ def scorer(task: str) -> Any:
     try:
         from reasoning_gym.factory import DATASETS, get_score_answer_fn
     except ImportError:
-        raise BactrianError("reasoning-gym is not installed; pip install 'bactrian[problems]'") from None
+        raise lacks("answers to reasoning-gym's problems", "problems") from None
     if task not in DATASETS:
         raise BactrianError(f"reasoning-gym has no task {task!r}; it has {', '.join(sorted(DATASETS))}")
     if task in EVALUATING:

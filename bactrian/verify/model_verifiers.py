@@ -4,7 +4,7 @@ Rows name them as any other verifier, `judge` or `reward_model`. The models come
 both), as `Pool(judges={"judge": …})`: this room loads none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from bactrian.errors import BactrianError
@@ -33,8 +33,8 @@ def by_reward_model(problem: Problem, completion: str) -> Verdict:
     raise BactrianError("rows of dataset 'reward_model' need one: give the setting reward_model")
 
 
-Asked = tuple[str, str, str, Mapping[str, Any], str, Sequence[Mapping[str, str]]]
-"""As the pool's Item: dataset, completion, ground truth, settings, prompt, earlier turns."""
+Asked = tuple[Any, ...]
+"""As the pool's Item: dataset, completion, ground truth, settings, prompt, earlier turns; what follows is not read."""
 
 
 def ask(judge: Judge | None, items: Sequence[Asked]) -> list[Verdict]:
@@ -47,7 +47,7 @@ def ask(judge: Judge | None, items: Sequence[Asked]) -> list[Verdict]:
         return [verifier(items[0][0]).check(Problem(""), "")]
     said: list[Verdict | None] = []
     asked = []
-    for dataset, completion, ground_truth, settings, prompt, earlier in items:
+    for dataset, completion, ground_truth, settings, prompt, earlier, *_ in items:
         problem = Problem(ground_truth, complete(dataset, settings), prompt, earlier)
         answer = answer_part(completion, problem.settings["thinking"])
         if answer is None or not answer.strip():

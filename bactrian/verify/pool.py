@@ -6,9 +6,11 @@ import select
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from bactrian.store.own_files import is_own
 from bactrian.verify.model_verifiers import Judge, ask
 from bactrian.verify.registry import verifier, verify
 from bactrian.verify.verdict import NOTHING, Verdict
@@ -27,6 +29,7 @@ class Item(NamedTuple):
     settings: Mapping[str, Any] = NOTHING
     prompt: str = ""
     earlier: tuple[Mapping[str, str], ...] = ()
+    row: Mapping[str, Any] = NOTHING
 
     @classmethod
     def of(cls, row: Mapping[str, Any], completion: str) -> "Item":
@@ -34,11 +37,13 @@ class Item(NamedTuple):
         *before, last = row.get("messages") or [{"content": ""}]
         earlier = tuple({"role": turn["role"], "content": turn["content"]} for turn in before)
         given = row.get("settings", NOTHING)
-        return cls(row["dataset"], completion, row["ground_truth"], given, last["content"], earlier)
+        whole = row if is_own(row["dataset"]) else NOTHING
+        return cls(row["dataset"], completion, row["ground_truth"], given, last["content"], earlier, whole)
 
     def digest(self) -> bytes:
         """SHA-256 of all that a verdict depends on."""
-        text = json.dumps(self._replace(settings=dict(self.settings)), sort_keys=True)
+        plain = self._replace(settings=dict(self.settings), row=dict(self.row))
+        text = json.dumps(plain, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).digest()
 
 
@@ -67,8 +72,7 @@ class Pool:
 
     def __init__(self, workers: int = 2, timeout: float = 10.0, judges: Mapping[str, Judge] | None = None) -> None:
         self.size, self.timeout, self.judges = workers, timeout, dict(judges or {})
-        self._workers: list[Worker] = []
-        self._ready_for: set[str] = set()
+        self._crews = {own: Crew(size=workers, timeout=timeout) for own in (False, True)}
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
 
     def __enter__(self) -> Self:
@@ -79,9 +83,8 @@ class Pool:
 
     def close(self) -> None:
         """Kill all workers. The pool may be used again and then starts new ones."""
-        for worker in self._workers:
-            worker.kill()
-        self._workers = []
+        for crew in self._crews.values():
+            crew.close()
 
     def verify_all(self, items: Sequence[Item]) -> list[Verdict]:
         """See the function of this name."""
@@ -92,7 +95,9 @@ class Pool:
         with ThreadPoolExecutor(self.size) as threads:
             elsewhere = [d for d, i in new.items() if places[i] == "thread"]
             running = threads.map(lambda digest: verify(*items[new[digest]]), elsewhere)
-            self._in_workers({d: items[i] for d, i in new.items() if places[i] == "worker"}, fresh)
+            for own, crew in self._crews.items():  # the fence around a user's own code is another
+                slow = {d: items[i] for d, i in new.items() if places[i] == "worker"}
+                crew.verify({d: item for d, item in slow.items() if verifier(item.dataset).own is own}, fresh)
             fresh.update(zip(elsewhere, running, strict=True))
         for name in {items[i].dataset for i in new.values() if places[i] == "judge"}:
             judged = {d: items[i] for d, i in new.items() if items[i].dataset == name}
@@ -109,13 +114,35 @@ class Pool:
         while len(self._known) > KEPT:
             self._known.popitem(last=False)
 
-    def _in_workers(self, items: Mapping[bytes, Item], done: dict[bytes, Verdict]) -> None:
+
+@dataclass
+class Crew:
+    """Worker processes that are ready for the same verifiers."""
+
+    size: int
+    timeout: float
+    _workers: list[Worker] = field(default_factory=list)
+    _ready_for: set[str] = field(default_factory=set)
+
+    def close(self) -> None:
+        """Kill all workers."""
+        for worker in self._workers:
+            worker.kill()
+        self._workers = []
+
+    def verify(self, items: Mapping[bytes, Item], done: dict[bytes, Verdict]) -> None:
+        """Put a verdict into `done` for each of `items`.
+
+        Raises:
+            BactrianError: for what a worker says is the user's to mend.
+        """
+        finished = len(done) + len(items)
         needed = {item.dataset for item in items.values()}
         if not needed <= self._ready_for:  # what a worker needs is imported before it is fenced in
             self.close()
             self._ready_for |= needed
         waiting = deque(items)
-        while len(done) < len(items):
+        while len(done) < finished:
             self._remove_dead()
             idle = [worker for worker in self._workers if worker.job is None]
             while waiting and (idle or len(self._workers) < self.size):

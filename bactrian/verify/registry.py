@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from bactrian.chat import TAGS
 from bactrian.errors import BactrianError
-from bactrian.store.fingerprint import code_fingerprint
+from bactrian.store.fingerprint import fingerprint_of
+from bactrian.store.own_files import is_own
 from bactrian.store.parts import note
 from bactrian.store.plugins import Plugins
 from bactrian.verify.final_answer import answer_part, declines
@@ -36,7 +37,7 @@ class Verifier:
     `settings` are those that a row may give, with their defaults. `examples`: gold answers and hard negatives.
     `sees_thinking`: it wants the completion whole. `check_truth` raises ValueError for a problem that it cannot judge.
     `of_form`: what a text says does not matter to it, so that nonsense can be right. `module` is imported by a worker
-    to find it.
+    to find it; or it is the path of a user's own file (own.py).
     """
 
     check: Check
@@ -51,6 +52,11 @@ class Verifier:
     @property
     def slow(self) -> bool:
         return self.place == "worker"
+
+    @property
+    def own(self) -> bool:
+        """Whether it is in a user's own file."""
+        return self.module.endswith(".py")
 
 
 BUILT_IN = {
@@ -141,6 +147,11 @@ def verifier(dataset: str) -> Verifier:
         importlib.import_module(BUILT_IN[dataset])
     if dataset not in VERIFIERS:
         load_entry_points()
+    if dataset not in VERIFIERS and is_own(dataset):
+        raise BactrianError(
+            f"found the verifier {dataset!r} in a row; a row's text names no file to be run: "
+            "give it as the setting `reward` or `verifier` of the step"
+        )
     if dataset not in VERIFIERS:
         near = get_close_matches(dataset, names(), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -161,7 +172,7 @@ def versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         BactrianError: for a verifier that there is not.
     """
     named = {name for row in rows for name in (row["dataset"], (row.get("settings") or NOTHING).get("then")) if name}
-    return {name: code_fingerprint(verifier(name).module) for name in sorted(named)}
+    return {name: fingerprint_of(verifier(name).module) for name in sorted(named)}
 
 
 def verify(
@@ -171,6 +182,7 @@ def verify(
     settings: Mapping[str, Any] = NOTHING,
     prompt: str = "",
     earlier: Sequence[Mapping[str, str]] = (),
+    row: Mapping[str, Any] = NOTHING,
 ) -> Verdict:
     """One verdict, in this process, however long it takes.
 
@@ -182,7 +194,7 @@ def verify(
             the user's to mend.
     """
     found = verifier(dataset)
-    problem = Problem(ground_truth, complete(dataset, settings), prompt, earlier)
+    problem = Problem(ground_truth, complete(dataset, settings), prompt, earlier, row)
     if len(completion) > LIMIT:
         return unparsable(f"a text of more than {LIMIT:,} characters")
     answer = completion if found.sees_thinking else answer_part(completion, problem.settings["thinking"])
@@ -208,7 +220,11 @@ def complete(dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         BactrianError: for what it does not have.
     """
-    known = {"thinking": TAGS, **verifier(dataset).settings}
+    found = verifier(dataset)
+    if found.own and not found.settings:  # only its file knows what settings mean something
+        _check_setting("thinking", given.get("thinking"), TAGS)
+        return {"thinking": TAGS, **given}
+    known = {"thinking": TAGS, **found.settings}
     for name, value in given.items():
         if name not in known:
             raise BactrianError(f"setting {name!r}: the verifier {dataset} has {', '.join(known)}")

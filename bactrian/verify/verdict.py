@@ -15,18 +15,20 @@ class Problem:
     """What a completion is held against: the columns of a problem row that a verifier reads.
 
     `settings` are the row's, for its verifier, completed with the verifier's defaults; `prompt` is the last user turn,
-    `earlier` the turns before it ({role, content}): what models that judge read too.
+    `earlier` the turns before it ({role, content}): what models that judge read too. `row` is the whole row, for
+    verifiers in a user's own file.
     """
 
     ground_truth: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     prompt: str = ""
     earlier: Sequence[Mapping[str, str]] = ()
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A score in [0, 1] and how it came about.
+    """A score and how it came about: in [0, 1], or any finite number where a reward of a user's own gives it.
 
     - "right", "wrong": an answer was read; it matches, or it does not (the score may then be a part mark);
     - "unparsable": no answer was found in the text; "refused": nor was there, because the text declines to give one;

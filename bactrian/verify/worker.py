@@ -1,7 +1,7 @@
 """A worker process: reads one item a line from stdin, writes one verdict a line. Started by `pool.py`.
 
-Arguments: the seconds of processor time that one verdict may take, then the names of the verifiers to be ready for,
-each with the module that registers it (`name=module`).
+Arguments: the seconds of processor time that one verdict may take, then as JSON the names of the verifiers to be ready
+for, each with the module that registers it, or the user's own file that it is in.
 """
 
 import importlib
@@ -13,14 +13,19 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TextIO
 
 from bactrian.errors import BactrianError
+from bactrian.store.own_files import is_own, load_file
 from bactrian.verify import guard
+from bactrian.verify.own import register_own
 from bactrian.verify.registry import verifier, verify
 from bactrian.verify.verdict import Verdict
 
 MEMORY_LIMIT = 4 << 30
+OWN_MEMORY_LIMIT = 32 << 30
+"""A user's own reward may hold a model."""
 
 
 def main() -> None:
@@ -28,15 +33,16 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     threading.Thread(target=leave_with, args=(os.getppid(),), daemon=True).start()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    seconds = float(sys.argv[1])
+    seconds, wanted = float(sys.argv[1]), dict(json.loads(sys.argv[2]))
+    own = any(module.endswith(".py") for module in wanted.values())
+    resource.setrlimit(resource.RLIMIT_AS, (OWN_MEMORY_LIMIT if own else MEMORY_LIMIT,) * 2)
     try:
-        for named in sys.argv[2:]:
-            prepare(*named.split("="))
+        for name, module in wanted.items():
+            prepare(name, module)
     except BactrianError as error:
         answer(replies, {"error": str(error)})
         return
-    guard.deny()
+    guard.deny(network=not own)
     answer(replies, {"ready": True})
     for line in sys.stdin:
         item = json.loads(line)
@@ -57,6 +63,12 @@ def prepare(name: str, module: str) -> None:
     Raises:
         BactrianError: if that cannot be done here.
     """
+    if is_own(name):
+        register_own(name)
+        return
+    if module.endswith(".py"):  # what a user's own file registers by the decorator
+        load_file(Path(module))
+        return
     try:
         importlib.import_module(module)
     except ImportError as error:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from bactrian.verify.verdict import Verdict
 
 COMMAND = (sys.executable, "-m", "bactrian.verify.worker")
 START_TIMEOUT = 120.0
-"""Seconds that a worker may take to start and to import what its verifiers need."""
+"""Seconds that a worker may take to start and to import what its verifiers need, a user's own file among it."""
 IDLE = 0.02
 """A worker that used less than this share of its time is taken to wait for something."""
 
@@ -34,13 +36,14 @@ class Worker:
     job: bytes | None = None
     ready: bool = False
     alive: bool = True
+    modules: frozenset[str] = frozenset()
     unread: bytes = b""
 
     @classmethod
     def start(cls, timeout: float, verifiers: Mapping[str, str]) -> "Worker":
         """A new process, to be ready for the verifiers of these names; values: the modules that register them."""
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = (*COMMAND, str(timeout), *(f"{name}={module}" for name, module in verifiers.items()))
+        command = (*COMMAND, str(timeout), json.dumps(dict(verifiers)))
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -50,14 +53,30 @@ class Worker:
             start_new_session=True,
         )
         assert process.stdout is not None
-        return cls(process, process.stdout.fileno(), timeout, time.monotonic() + START_TIMEOUT)
+        deadline = time.monotonic() + START_TIMEOUT
+        return cls(process, process.stdout.fileno(), timeout, deadline, modules=frozenset(verifiers.values()))
+
+    def wait_until_ready(self) -> None:
+        """Return once all that it needs is imported.
+
+        Raises:
+            BactrianError: what cannot be imported, or is no verifier.
+        """
+        while not self.ready:
+            if select.select([self.output], [], [], self.patience())[0]:
+                self.read()
+                if not self.alive:
+                    raise BactrianError(f"importing {', '.join(sorted(self.modules))} ended the process that did it")
+            else:
+                self.at_deadline()
 
     def give(self, job: bytes, item: Mapping[str, Any]) -> None:
         """Send one item. It waits in the pipe while the worker still starts; its time runs from when that is done."""
         self.job = job
         if self.ready:
             self._restart_clock()
-        message = json.dumps({**item, "settings": dict(item["settings"])}).encode() + b"\n"
+        plain = {**item, "settings": dict(item["settings"]), "row": dict(item["row"])}
+        message = json.dumps(plain, default=str).encode() + b"\n"
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # if the worker has died, reading from it will say so
             self.process.stdin.write(message)
@@ -99,7 +118,10 @@ class Worker:
         """
         if not self.ready:
             self.kill()
-            raise BactrianError(f"a worker that verifies answers did not start within {START_TIMEOUT:g} s")
+            raise BactrianError(
+                f"a worker that verifies answers did not start within {START_TIMEOUT:g} s; it was to import "
+                f"{', '.join(sorted(self.modules))}"
+            )
         state, used = processor_time(self.process.pid)
         if state in "RTtD" or used - self.used > IDLE * self.timeout:
             self._restart_clock()
@@ -114,7 +136,7 @@ class Worker:
     def _ended(self) -> Verdict:
         self.kill()
         if not self.ready:
-            command = " ".join(map(str, self.process.args)) if isinstance(self.process.args, tuple) else ""
+            command = shlex.join(map(str, self.process.args)) if isinstance(self.process.args, tuple) else ""
             raise BactrianError(f"a worker that verifies answers died while starting; to see why, run: {command}")
         if self.process.returncode == -signal.SIGPROF:
             return Verdict(0.0, "timed_out", None, f"the verifier took more than {self.timeout:g} s of processor time")

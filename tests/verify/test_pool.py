@@ -133,7 +133,7 @@ def test_mixed_verifiers_keep_their_order() -> None:
 def test_cheap_verifiers_start_no_process() -> None:
     with Pool() as pool:
         assert pool.verify_all([Item("gsm8k", "#### 5", "5")] * 3)[2].score == 1.0
-        assert pool._workers == []
+        assert not any(crew._workers for crew in pool._crews.values())
 
 
 def test_errors_of_the_user_come_through() -> None:

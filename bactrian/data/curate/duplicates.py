@@ -14,6 +14,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from bactrian.store.extras import lacks
+
 Hashes = NDArray[np.uint64]
 Signatures = NDArray[np.uint32]
 Numbers = NDArray[np.int64]
@@ -46,7 +48,10 @@ def signatures(texts: Sequence[str], words: int) -> Signatures:
 
     Words are hashed once and n-grams made from their hashes, as 64-bit numbers: no text is built for an n-gram.
     """
-    from rensa import RMinHash
+    try:
+        from rensa import RMinHash
+    except ImportError:
+        raise lacks("near duplicates", "data") from None
 
     hashed = RMinHash.hash_token_sets([text.casefold().split() for text in texts])
     lengths = np.array([len(row) for row in hashed], dtype=np.int64)

@@ -88,9 +88,9 @@ def clusters(texts: Sequence[str], count: int, seed: int) -> list[str]:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from threadpoolctl import threadpool_limits
     except ImportError:
-        from bactrian.errors import BactrianError
+        from bactrian.store.extras import lacks
 
-        raise BactrianError("clusters need scikit-learn: pip install 'bactrian[data]'") from None
+        raise lacks("clusters", "data") from None
     vectors = TfidfVectorizer(max_features=20_000, sublinear_tf=True, stop_words="english").fit_transform(texts)
     means = MiniBatchKMeans(min(count, len(texts)), random_state=seed % 2**32, n_init=3, batch_size=4096)
     with threadpool_limits(1):

@@ -16,6 +16,7 @@ from bactrian.data.io.files import data_files, scan_rows
 from bactrian.data.io.formats import Fault
 from bactrian.data.io.rows import Row, RowKind, complete_row, drop_nulls, validate_row
 from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 
 T = TypeVar("T")
 _BATCH = 500
@@ -45,7 +46,7 @@ def map_on_ray(
         import ray
         from ray.data import DataContext
     except ImportError:
-        raise BactrianError('hardware, field "data": "ray" needs Ray: pip install \'bactrian[ray]\'') from None
+        raise lacks('hardware, field "data": "ray"', "ray") from None
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level="ERROR")
     context = DataContext.get_current()

@@ -8,6 +8,7 @@ from typing import Any
 
 from bactrian.data.io.problem_rows import Row, Split, problem, question_hash, split_of
 from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 
 CALCULATOR = re.compile(r"<<[^<>]*>>")
 FINAL = re.compile(r"####\s*(\S.*?)\s*\Z")
@@ -53,7 +54,7 @@ def gym_dataset(task: str, config: Mapping[str, Any], seed: int) -> Any:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
     except ImportError:
-        raise BactrianError("reasoning-gym is not installed; pip install 'bactrian[problems]'") from None
+        raise lacks("problems of reasoning-gym", "problems") from None
     if task not in DATASETS:
         near = get_close_matches(task, DATASETS, 1)
         meant = f"did you mean {near[0]!r}? " if near else ""

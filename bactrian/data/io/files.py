@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bactrian.data.io.formats import ENDINGS, Fault, Scanned, TextRows, cleaned, is_data, scan
-from bactrian.data.io.rows import Row, RowKind, complete_row, validate_row
+from bactrian.data.io.rows import Row, RowKind, complete_row, judged_by, validate_row
 from bactrian.data.io.writer import CARD_FILE, DATA_FILE, RowWriter
 from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 from bactrian.store.hashes import files_matching
 from bactrian.store.special_files import refuse_special
 
@@ -26,12 +27,16 @@ __all__ = [
 ]
 
 
-def read_rows(path: str | Path, kind: RowKind | None = None) -> list[Row]:
+def read_rows(
+    path: str | Path, kind: RowKind | None = None, verifier: str | None = None, *, instead: bool = True
+) -> list[Row]:
     """All rows of a file, folder, artifact or glob pattern, in memory: `stream_rows` without the places."""
-    return [row for row, _ in stream_rows(path, kind)]
+    return [row for row, _ in stream_rows(path, kind, verifier, instead=instead)]
 
 
-def stream_rows(path: str | Path, kind: RowKind | None = None) -> Iterator[tuple[Row, str]]:
+def stream_rows(
+    path: str | Path, kind: RowKind | None = None, verifier: str | None = None, *, instead: bool = True
+) -> Iterator[tuple[Row, str]]:
     """(row, where it stands) of a file, an artifact's folder (its data.parquet), a folder of data
     files or a pattern.
 
@@ -39,6 +44,10 @@ def stream_rows(path: str | Path, kind: RowKind | None = None) -> Iterator[tuple
     their size; `.json` is one document and is held whole. Files come in the order of their names. A
     null is a missing column: keys that are None are left out, at any depth. With `kind`, each row
     is checked, and a missing id, source or license filled in (`complete_row`).
+
+    Args:
+        verifier: of problem rows, in place of the one that each names; not `instead`: of those that name none. Then
+            they need no ground truth, and their question may stand in `prompt`.
 
     Raises:
         BactrianError: naming the file, line or row, and what is wrong, when it comes to it: a
@@ -51,6 +60,8 @@ def stream_rows(path: str | Path, kind: RowKind | None = None) -> Iterator[tuple
         if isinstance(row, Fault):
             raise row
         nothing = False
+        if verifier is not None:
+            row = judged_by(complete_row(row, name), verifier, instead)
         yield (row if kind is None else complete_row(validate_row(row, kind, where), name)), where
     if nothing:
         raise BactrianError(f"{path}: empty, no rows")
@@ -89,7 +100,7 @@ def scan_hub(
     try:
         import datasets
     except ImportError:
-        raise BactrianError(f"{repo}: reading from the Hub needs `datasets`: pip install 'bactrian[hub]'") from None
+        raise lacks(f"{repo}: reading from the Hub", "hub") from None
     name = "/".join(filter(None, (repo, subset, files, split)))
     try:
         rows = datasets.load_dataset(repo, subset, split=split, data_files=files, revision=revision, streaming=True)

@@ -47,6 +47,37 @@ def complete_row(row: Row, source: str) -> Row:
     return {**missing, **row}
 
 
+REPLACED = ("dataset", "ground_truth")
+GIVEN = "_given"
+"""The column in which a row that is judged by another verifier than its own keeps what it had of REPLACED."""
+
+
+def judged_by(row: Row, verifier: str, instead: bool = True) -> Row:
+    """A row as a problem of this verifier; not `instead`: only if it names none. `as_given` takes it back.
+
+    It needs no ground truth, and its question may stand in `prompt`, as a text or as messages.
+    """
+    prompt = row.get("prompt")
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    found = {**({} if asked is None else {"messages": asked}), **row}
+    if row.get("dataset") and not instead:
+        return found
+    given = {name: row[name] for name in REPLACED if row.get(name) is not None}
+    return {"ground_truth": "-", **found, "dataset": verifier, GIVEN: given}
+
+
+def as_given(row: Row) -> Row:
+    """The row with its own verifier and ground truth, if it has them, as it was before `judged_by`.
+
+    >>> as_given(judged_by({"id": "1", "dataset": "gsm8k", "messages": []}, "reward.py:polite"))
+    {'messages': [], 'id': '1', 'dataset': 'gsm8k'}
+    """
+    if GIVEN not in row:
+        return row
+    kept: Row = {name: value for name, value in row.items() if name not in (*REPLACED, GIVEN)}
+    return kept | dict(row[GIVEN])
+
+
 def licence_of(row: Mapping[str, Any]) -> Licence:
     """Where a row comes from and on what terms, from its `source` and `license`.
 

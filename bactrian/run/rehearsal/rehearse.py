@@ -16,7 +16,7 @@ from bactrian.chat.named_templates import TOOL_TEXT
 from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.recipe.document import Document
-from bactrian.recipe.groups import groups_of
+from bactrian.recipe.groups import groups_of, lengthened
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
 from bactrian.recipe.shipped import find_recipe
@@ -181,7 +181,7 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
     if own.get("limit", 0) is None:
         above["limit"] = ALL
         made.capped.append(f"{name}.limit all → {ALL}")
-    settings = {**settings, **above}
+    settings = {**lengthened(type(stage), settings), **above}
     for name_of, group in ((key, getattr(stage, key)) for key in groups_of(type(stage))):
         inner = {} if group is None else group.model_dump()
         if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Reference, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Need, Reference, Stage
 from bactrian.store.manifest import Decontamination, Kind
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class Decontaminate(Stage):
         if self.embedder is not None and self.mode != "embedding":
             raise ValueError(f"embedder: mode {self.mode!r} reads none")
         return self
+
+    def needs(self) -> Iterable[Need]:
+        """An encoder that comes inside a package."""
+        return [Need("mode: embedding", "embedding")] if self.mode == "embedding" and self.embedder is None else []
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.overlap.scan import matched_rows, scan

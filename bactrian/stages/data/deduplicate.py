@@ -1,14 +1,14 @@
 """Stage `deduplicate`: exact and near duplicates within and across sources, the better row stays."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, Need, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class Deduplicate(Stage):
     threshold: float = Field(0.8, ge=0.5, le=1, description="near: least Jaccard similarity of the sets of n-grams")
     ngram: int = Field(5, ge=1, le=32, description="near: words of an n-gram")
     keep: Literal["better", "first"] = Field("better", description="which of duplicates stays")
+
+    def needs(self) -> Iterable[Need]:
+        """By rensa."""
+        return [Need("near: true", "data")] if self.near else []
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.tally import write_account

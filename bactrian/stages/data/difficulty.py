@@ -10,9 +10,11 @@ from bactrian.stages.judge.judge_refs import (
     JudgeField,
     JudgeServerField,
     RewardModelField,
+    VerifierField,
     check_judges,
     check_one_judge,
     judges,
+    known_verifier,
 )
 from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, answer_tokens, rows_sampled
 from bactrian.store.manifest import Kind
@@ -36,6 +38,7 @@ class Difficulty(Stage):
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 
+    verifier: VerifierField = None
     judge: JudgeField = None
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
@@ -57,13 +60,14 @@ class Difficulty(Stage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.files import read_rows
+        from bactrian.data.io.rows import as_given
         from bactrian.data.io.tally import Tally, write_account
         from bactrian.data.io.writer import RowWriter
         from bactrian.progress import say
         from bactrian.verify import check_verifiers
 
         path = workspace.input(self.data).path
-        rows = read_rows(path, "problem")
+        rows = read_rows(path, "problem", known_verifier(self.verifier))
         check_verifiers(rows, str(path))
         check_judges(rows, self, self.name)
         rates = [self._rates(workspace, ref, rows) for ref in self.models]
@@ -78,7 +82,7 @@ class Difficulty(Stage):
                     tally.drop(f"some model is right less often than {self.least:g}", example)
                 else:
                     tally.keep()
-                    writer.write({**row, "pass_rate": mean})
+                    writer.write({**as_given(row), "pass_rate": mean})
             if not tally.kept:
                 raise BactrianError(f"{path}: no problem is of this difficulty\n{tally}")
             writer.card = f"# Problems by difficulty\n\n```\n{tally}\n```"

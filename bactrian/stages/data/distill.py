@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage
+from bactrian.stages.judge.judge_refs import VerifierField, known_verifier
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage, TemplateRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Distill(Stage):
 
     teacher: ModelRef = Field(description="the model that thinks")
     data: ProblemRef = Field(description="problem rows")
+    verifier: VerifierField = None
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")
     keep: Literal["all", "right"] = Field("all", description="right: only traces whose answer the row's verifier takes")
     samples: int = Field(1, ge=1, description="traces of each problem; with keep: right, the first right one is taken")
@@ -40,7 +42,7 @@ class Distill(Stage):
     max_thinking_tokens: int = Field(4096, ge=1, description="longest thinking")
     answer_tokens: int = Field(512, ge=1, description="longest answer")
     format: str = Field("auto", description="how the teacher's thinking is told from its answer: auto, tags, think, s1")
-    template: str | None = Field(None, description="the teacher's chat template, where not its own")
+    template: TemplateRef = Field(None, description="the teacher's chat template, where not its own")
     rows_at_once: int = Field(32, ge=1, description="traces side by side")
     timeout: float = Field(10.0, gt=0, description="seconds of processor time for verifying one answer")
 
@@ -53,7 +55,7 @@ class Distill(Stage):
         from bactrian.verify import check_verifiers
 
         path = workspace.input(self.data).path
-        rows = read_rows(path, "problem")[: self.limit]
+        rows = read_rows(path, "problem", known_verifier(self.verifier))[: self.limit]
         check_verifiers(rows, str(path))
         kept = workspace.scratch / "traces.jsonl"
         done = attempt.read(kept)
@@ -146,7 +148,10 @@ class Distill(Stage):
         return next((each for each in said if each.right), "its answer is not right")
 
     def _row(self, row: Row, trace: "Attempt") -> Row:
+        from bactrian.data.io.rows import as_given
+
         answer = {"role": "assistant", "content": trace.answer, "reasoning_content": trace.thinking}
+        row = as_given(row)
         return {
             "messages": [*row["messages"], answer],
             **{name: row[name] for name in row if name not in OWN},

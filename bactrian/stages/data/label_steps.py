@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage
+from bactrian.stages.judge.judge_refs import VerifierField, known_verifier
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage, TemplateRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class LabelSteps(Stage):
     makes: ClassVar[Kind] = Kind.DATA
 
     data: ProblemRef = Field(description="problem rows")
+    verifier: VerifierField = None
     model: ModelRef | None = Field(None, description="the model that thinks; by default traces are the rows' own")
     by: Literal["rollouts", "program"] = Field("rollouts", description="who says how good a step is")
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")
@@ -47,7 +49,7 @@ class LabelSteps(Stage):
     answer_tokens: int = Field(64, ge=1, description="longest answer")
     final: str = Field("Final Answer:", description="what begins an answer after a cut")
     format: str = Field("auto", description="how thinking is told from answer: auto, tags, think, s1")
-    template: str | None = Field(None, description="chat template, where not the model's own")
+    template: TemplateRef = Field(None, description="chat template, where not the model's own")
     batch_rows: int = Field(64, ge=1, description="thoughts side by side")
     timeout: float = Field(10.0, gt=0, description="seconds of processor time for verifying one answer")
 
@@ -59,12 +61,13 @@ class LabelSteps(Stage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.files import read_rows
+        from bactrian.data.io.rows import as_given
         from bactrian.data.io.writer import RowWriter
         from bactrian.think.step_labels import read_traces
         from bactrian.verify import check_verifiers
 
         path = workspace.input(self.data).path
-        rows = read_rows(path, "problem")[: self.limit]
+        rows = read_rows(path, "problem", known_verifier(self.verifier))[: self.limit]
         if not rows:
             raise BactrianError(f"{path}: found no problems")
         check_verifiers(rows, str(path))
@@ -75,7 +78,7 @@ class LabelSteps(Stage):
         with RowWriter(workspace.output) as writer:
             for row, traces in zip(rows, labels, strict=True):
                 for number, (steps, mine) in enumerate(traces):
-                    about = {name: row[name] for name in row if name not in OWN}
+                    about = {name: value for name, value in as_given(row).items() if name not in OWN}
                     writer.write({**about, "id": f"{row['id']}-{number}", "steps": steps, "values": mine})
             writer.card = (
                 f"# Steps of thoughts, labelled by {self.by}\n\n{len(values)} steps, mean value "

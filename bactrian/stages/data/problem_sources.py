@@ -1,11 +1,11 @@
 """Where stage `problems` gets problems: settings of each maker, and of files in several layouts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from bactrian.stages.stage import DataRef, Facts, Settings
+from bactrian.stages.stage import DataRef, Facts, Need, Settings, verifier_needs
 
 if TYPE_CHECKING:
     from bactrian.data.io.rows import RowKind
@@ -124,6 +124,10 @@ class ConstraintProblems(MadeProblems):
     )
     per_prompt: tuple[int, int] = Field((1, 2), description="fewest and most constraints of a prompt")
 
+    def needs(self) -> Iterable[Need]:
+        """Their verifier."""
+        return verifier_needs(["instructions"])
+
     def tokens(self, given: Facts) -> float:
         return 12 + 12 * sum(self.per_prompt) / 2
 
@@ -140,6 +144,10 @@ class ReasoningGym(MadeProblems):
     source: Literal["reasoning_gym"]
     task: str = Field(description="its name, such as chain_sum")
     config: dict[str, Any] = Field({}, description="the task's own settings")
+
+    def needs(self) -> Iterable[Need]:
+        """The package that makes them."""
+        return [Need("source: reasoning_gym", "problems")]
 
     def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
         from bactrian.data.io.elsewhere import gym_problems
@@ -207,6 +215,10 @@ class QuestionFile(ProblemsOfFile):
     source: Literal["questions"]
     verifier: str | None = Field(None, description="by default math, ifeval or choice, as the layout is")
     license: str = Field("unknown", description="licence of the file's rows")
+
+    def needs(self) -> Iterable[Need]:
+        """The verifier, where it is named."""
+        return verifier_needs([self.verifier] if self.verifier else [])
 
     def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
         from bactrian.data.io.questions import questions

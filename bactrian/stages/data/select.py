@@ -1,7 +1,7 @@
 """Stage `select`: a few rows out of many, at random, the longest, the most diverse, or as s1 chose its thousand."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.data.rules import AnyRule
-from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, Need, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Select(Stage):
         if (self.uniform is None) != (not self.weights):
             raise ValueError("expected uniform and weights together, or neither")
         return self
+
+    def needs(self) -> Iterable[Need]:
+        """By scikit-learn."""
+        return [Need("clusters", "data")] if self.clusters is not None else []
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.files import stream_rows

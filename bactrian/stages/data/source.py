@@ -1,13 +1,13 @@
 """Stage `source`: data of others, in whatever layout, as rows with a licence and a record of where they are from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import TOKENS_PER_ROW, DataRef, Facts, Forecast, Settings, Stage
+from bactrian.stages.stage import TOKENS_PER_ROW, DataRef, Facts, Forecast, Need, Settings, Stage, verifier_needs
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -99,6 +99,10 @@ class DataSource(ReadingSettings, Stage):
         if (self.data is None) == (self.hub is None):
             raise ValueError("give either data or hub")
         return self
+
+    def needs(self) -> Iterable[Need]:
+        """Data sets of the Hub are read by datasets; a verifier may need more."""
+        return [*([Need(f"hub: {self.hub}", "hub")] if self.hub else []), *verifier_needs([self.verifier])]
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.adoption import adopt, check_share, decide_kind

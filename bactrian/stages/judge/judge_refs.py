@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import ModelRef, Settings
+from bactrian.stages.stage import ModelRef, Need, Settings, VerifierName
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,10 @@ class ModelServer(Settings):
     tries: int = Field(6, ge=1, le=20, description="of a request, before its row is given up")
     backoff: float = Field(1.0, ge=0, description="seconds before the second retry; doubles, to at most a minute")
 
+    def needs(self) -> Iterable[Need]:
+        """Requests are sent by urllib3."""
+        return [Need("a model behind a server", "servers")]
+
     @property
     def label(self) -> str:
         return self.name or self.model
@@ -53,6 +57,20 @@ JudgeField = Annotated[
 ]
 JudgeServerField = Annotated[ModelServer | None, Field(description="a judge behind a server, in place of `judge`")]
 RewardModelField = Annotated[ModelRef | None, Field(description="scores the answers to rows of dataset reward_model")]
+
+
+VerifierField = Annotated[
+    VerifierName,
+    Field(description="judges every answer, in place of the rows' own: FILE.py:FUNCTION, or a verifier's name"),
+]
+
+
+def known_verifier(name: str | None) -> str | None:
+    """The verifier that a setting names; one in a user's own file may from now on be named by rows too."""
+    from bactrian.store.own_files import is_own
+    from bactrian.verify import use_own
+
+    return use_own(name) if name is not None and is_own(name) else name
 
 
 class JudgeRefs(Protocol):

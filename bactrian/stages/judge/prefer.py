@@ -10,9 +10,11 @@ from bactrian.stages.judge.judge_refs import (
     JudgeField,
     JudgeServerField,
     RewardModelField,
+    VerifierField,
     check_judges,
     check_one_judge,
     judges,
+    known_verifier,
 )
 from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, answer_tokens, rows_sampled
 from bactrian.store.manifest import Kind
@@ -38,6 +40,7 @@ class Prefer(Stage):
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 
+    reward: VerifierField = None
     judge: JudgeField = None
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
@@ -68,7 +71,7 @@ class Prefer(Stage):
         from bactrian.verify import check_verifiers
 
         path = workspace.input(self.prompts).path
-        rows = read_rows(path, "problem")[: self.limit]
+        rows = read_rows(path, "problem", known_verifier(self.reward))[: self.limit]
         check_verifiers(rows, str(path))  # before the sampling, not after it
         check_judges(rows, self, self.name)
         for licence in licences(rows):

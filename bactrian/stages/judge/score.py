@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.judge_refs import JudgeServerField, check_one_judge, judge_models
+from bactrian.stages.judge.judge_refs import (
+    JudgeServerField,
+    VerifierField,
+    check_one_judge,
+    judge_models,
+    known_verifier,
+)
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ResultsRef, Stage
 from bactrian.store.manifest import Kind
 
@@ -36,6 +42,7 @@ class ScoreAnswers(Stage):
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 
+    verifier: VerifierField = None
     judge: ModelRef | None = Field(None, description="language model that rates")
     judge_server: JudgeServerField = None
     reward_model: ModelRef | None = Field(None, description="whose rewards are the scores")
@@ -56,6 +63,8 @@ class ScoreAnswers(Stage):
         check_one_judge(self)
         if self.judged and self.reward_model is not None:
             raise ValueError("found a judge and a reward_model, expected one of them")
+        if self.verifier is not None and (self.judged or self.reward_model is not None):
+            raise ValueError("found a verifier beside a judge or a reward_model, expected one of them")
         if self.answers is not None and not self.judged and self.reward_model is None:
             raise ValueError("answers: expected a judge or a reward_model, by which the best is picked")
         return self
@@ -67,13 +76,14 @@ class ScoreAnswers(Stage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.files import read_rows
+        from bactrian.data.io.rows import as_given
         from bactrian.data.io.tally import Tally, write_account
         from bactrian.data.io.writer import RowWriter
         from bactrian.evaluate.scored_answers import score_lines, score_metrics
         from bactrian.progress import say
 
         path = workspace.input(self.data).path
-        rows, tally = read_rows(path)[: self.limit], Tally()
+        rows, tally = read_rows(path, None, known_verifier(self.verifier))[: self.limit], Tally()
         kind = self._samples if self.answers is not None else self._pairs if "chosen" in rows[0] else self._answers
         scored, found = kind(rows, workspace, tally)
         if not scored:
@@ -82,7 +92,7 @@ class ScoreAnswers(Stage):
         (workspace.output / SCORES).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         with RowWriter(workspace.output, f"# Scored rows\n\n```\n{tally}\n```") as writer:
             for row in scored:
-                writer.write(row)
+                writer.write(as_given(row))
         for licence in writer.licences:
             workspace.add_licence(licence)
         write_account(workspace.output, tally)

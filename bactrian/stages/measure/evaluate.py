@@ -1,9 +1,9 @@
 """Stage `evaluate`: models answer held-out problems and public tasks; scores and differences get error bars."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -12,12 +12,26 @@ from bactrian.stages.judge.judge_refs import (
     JudgeField,
     JudgeServerField,
     RewardModelField,
+    VerifierField,
     check_one_judge,
     judges,
     judges_known_as,
+    known_verifier,
 )
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage
+from bactrian.stages.stage import (
+    DataRef,
+    Facts,
+    Forecast,
+    ModelRef,
+    Need,
+    ProblemRef,
+    SamplingLoad,
+    Stage,
+    TemplateRef,
+    verifier_needs,
+)
 from bactrian.store.manifest import Kind
+from bactrian.store.own_files import OwnCode
 
 if TYPE_CHECKING:
     from bactrian.evaluate.evaluation import Asker
@@ -43,6 +57,7 @@ class Evaluate(Stage):
     makes: ClassVar[Kind] = Kind.RESULTS
     labels_inputs: ClassVar[bool] = True
 
+    verifier: VerifierField = None
     judge: JudgeField = None
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
@@ -52,7 +67,9 @@ class Evaluate(Stage):
     suite: Literal["dev", "safety", "unseen", "base", "more"] | None = Field(
         None, description="all public tasks of a suite whose data are at hand"
     )
-    tasks: list[str] = Field([], description="public tasks by name")
+    tasks: list[Annotated[str, OwnCode("task")]] = Field(
+        [], description="public tasks by name; a task of your own as FILE.py:NAME"
+    )
     train: list[DataRef] = Field(
         [],
         description="training sets: none may share a question with the problems; public tasks are scored without, too",
@@ -82,7 +99,7 @@ class Evaluate(Stage):
         description="public tasks' exemplars as plain text, in one message, or as turns; auto: as each task has it",
     )
     classifier: ModelRef | None = Field(None, description="tells refusals in safety tasks; by default their words do")
-    template: str | None = Field(None, description="chat template, where not the model's own")
+    template: TemplateRef = Field(None, description="chat template, where not the model's own")
     batch_rows: int = Field(64, ge=1, description="answers generated side by side")
     timeout: float = Field(10.0, gt=0, description="seconds of processor time for verifying one answer")
     failures: float = Field(
@@ -148,6 +165,10 @@ class Evaluate(Stage):
         samples = min(task.samples, self.samples or task.samples)
         told = "compliance_model" if task.verifier == "compliance" and self.classifier else task.verifier
         return replace(task, max_new_tokens=tokens, samples=samples, k=min(task.k, samples), verifier=told)
+
+    def needs(self) -> Iterable[Need]:
+        """The verifiers of public tasks."""
+        return verifier_needs(sorted({name for task in self._public() for name in (task.verifier, *task.also)}))
 
     def resolved(self) -> Self:
         from bactrian.evaluate.task_rows import file_hashes
@@ -215,7 +236,7 @@ class Evaluate(Stage):
         limits = {name: self.limits.get(name, self.limit) for name in self._sets()}
         sets = {name: workspace.input(ref).path for name, ref in self._sets().items()}
         train = {workspace.input(ref).name: workspace.input(ref).path for ref in self.train}
-        found = load_sets(sets, limits, asking, train)
+        found = load_sets(sets, limits, asking, train, known_verifier(self.verifier))
         for licence in licences([dict(row) for loaded in found for row in loaded.asked]):
             workspace.add_licence(licence)
         return found
@@ -231,7 +252,9 @@ class Evaluate(Stage):
 
         public = self._public()
         limits = {task.name: self.limits.get(task.name, self.limit) for task in public}
-        loaded, absent = load_all(public, [Path(folder) for folder in self.folders], limits, self.tasks, self.files)
+        named = [task.name for task in public if self.suite is None or self.suite not in task.suites]
+        named += [name for name in self.tasks if name not in named]
+        loaded, absent = load_all(public, [Path(folder) for folder in self.folders], limits, named, self.files)
         if absent and not loaded and not self._sets():
             raise BactrianError("evaluate: no task's data are at hand:\n  " + "\n  ".join(absent.values()))
         return loaded, absent

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
+from bactrian.stages.judge.judge_refs import VerifierField, known_verifier
 from bactrian.stages.measure.thinking_methods import AnyMethod, BudgetForcing, TreeSearch
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage, TemplateRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -41,13 +42,14 @@ class Scaling(Stage):
 
     model: ModelRef = Field(description="the model that thinks")
     data: ProblemRef = Field(description="the problems")
+    verifier: VerifierField = None
     methods: list[AnyMethod] = Field(min_length=1, description="each with a `method` and its settings")
     limit: int | None = Field(None, ge=1, description="problems, from the first; by default all")
     format: str = Field("auto", description="how thinking is told from answer: auto, tags, think, s1")
     max_thinking_tokens: int = Field(512, ge=1, description="longest thinking, where a method does not force a budget")
     answer_tokens: int = Field(64, ge=1, description="longest answer")
     final: str = Field("Final Answer:", description="what begins an answer after a cut")
-    template: str | None = Field(None, description="chat template, where not the model's own")
+    template: TemplateRef = Field(None, description="chat template, where not the model's own")
     reward_model: ModelRef | None = Field(None, description="for best_of and tree by reward_model")
     process_reward: ModelRef | None = Field(None, description="for tree by process_reward: from that stage")
     train: list[DataRef] = Field([], description="training sets: none may share a question with the problems")
@@ -93,7 +95,7 @@ class Scaling(Stage):
         from bactrian.verify import check_verifiers
 
         path = workspace.input(self.data).path
-        rows = read_rows(path, "problem")[: self.limit]
+        rows = read_rows(path, "problem", known_verifier(self.verifier))[: self.limit]
         if not rows:
             raise BactrianError(f"{path}: found no problems")
         check_verifiers(rows, str(path))

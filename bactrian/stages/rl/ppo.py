@@ -95,8 +95,8 @@ class PPO(TrainingStage):
         from bactrian.verify import Pool
 
         r = self.reward
-        rows = problem_rows(workspace, self.data)
-        apart = held_out_rows(workspace, self.watch, rows, self.data)
+        rows = problem_rows(workspace, self.data, r.verifier)
+        apart = held_out_rows(workspace, self.watch, rows, self.data, r.verifier)
         model = read_model(workspace, self, self.model)
         judge = self._reward_model(workspace, r.reward_model) if r.reward_model and r.reward_weight else None
         value = self._value(workspace, model, judge)

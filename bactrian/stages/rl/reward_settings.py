@@ -1,11 +1,11 @@
 """Groups of settings that the stages of reinforcement learning share: what is rewarded, and what is looked at."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from bactrian.stages.judge.judge_refs import JudgeField, JudgeServerField, RewardModelField, check_one_judge
-from bactrian.stages.stage import HeldOutProblemRef
+from bactrian.stages.stage import HeldOutProblemRef, VerifierName
 from bactrian.train.options import SettingsGroup
 
 
@@ -34,8 +34,16 @@ class WatchSettings(SettingsGroup):
 
 
 class RewardSettings(SettingsGroup):
-    """What an answer is worth: by the verifier that its row names, or by a model where the row names one."""
+    """What an answer is worth: by a function of your own, by the verifier that its row names, or by a model.
 
+    `reward: reward.py:polite` is short for `reward: {verifier: reward.py:polite}`.
+    """
+
+    shorthand: ClassVar[str] = "verifier"
+
+    verifier: VerifierName = Field(
+        None, description="scores every answer, in place of the rows' own: FILE.py:FUNCTION, or a verifier's name"
+    )
     judge: JudgeField = None
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
@@ -61,7 +69,7 @@ class GroupRewardSettings(RewardSettings):
 class PPORewardSettings(RewardSettings):
     """What PPO rewards: verifier_weight × the verifier's score + reward_weight × the reward model's reward."""
 
-    verifier_weight: float = Field(10.0, ge=0, description="of the verifier's score in [0, 1]")
+    verifier_weight: float = Field(10.0, ge=0, description="of the verifier's score, in [0, 1] unless it is your own")
     reward_weight: float = Field(0.0, ge=0, description="of reward_model's reward, on its own scale")
     no_end_reward: float | None = Field(
         -10.0, description="reward of an answer cut off before its end token; null: its own"

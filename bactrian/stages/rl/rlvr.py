@@ -91,8 +91,8 @@ class RLVR(TrainingStage):
         from bactrian.train.rl.verified import VerifiedSampler
         from bactrian.verify import Pool
 
-        rows = problem_rows(workspace, self.data)
-        apart = held_out_rows(workspace, self.watch, rows, self.data)
+        rows = problem_rows(workspace, self.data, self.reward.verifier)
+        apart = held_out_rows(workspace, self.watch, rows, self.data, self.reward.verifier)
         model = load_model(workspace, self, self.model)
         reference = start_of(workspace, self, model, self.model) if self.kl else None
         engine = open_engine(model, workspace.hardware, rows=self.sampling.rows_at_once)

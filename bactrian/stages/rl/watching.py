@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bactrian.stages.judge.judge_refs import known_verifier
 from bactrian.stages.rl.reward_settings import WatchSettings
 from bactrian.stages.stage import Facts, SamplingLoad, rows_sampled
 from bactrian.stages.tune.training import Row, TrainingStage, rows_of, run_loop, save_model
@@ -20,24 +21,30 @@ if TYPE_CHECKING:
     from bactrian.verify import Pool
 
 
-def problem_rows(workspace: "Workspace", ref: str) -> list[Row]:
+def problem_rows(workspace: "Workspace", ref: str, verifier: str | None = None) -> list[Row]:
     """Problem rows whose verifiers exist; their licences go into the manifest.
+
+    Args:
+        verifier: scores the answers in place of those that the rows name.
 
     Raises:
         BactrianError: a row is no problem, or its verifier is not known or cannot judge it.
     """
     from bactrian.verify import check_verifiers
 
-    rows = rows_of(workspace, ref, "problem")
+    rows = rows_of(workspace, ref, "problem", known_verifier(verifier))
     check_verifiers(rows, str(workspace.input(ref).path))
     return rows
 
 
-def held_out_rows(workspace: "Workspace", watch: WatchSettings, trained: list[Row], data: str) -> list[Row]:
+def held_out_rows(
+    workspace: "Workspace", watch: WatchSettings, trained: list[Row], data: str, verifier: str | None = None
+) -> list[Row]:
     """The held-out problems, whose licences go nowhere; empty where there are none to look at.
 
     Args:
         trained: the problems of the reference `data`.
+        verifier: of rows that name none: what they name is no part of the reward, and can tell whether it misleads.
 
     Raises:
         BactrianError: a row is no problem, or among the trained; or its verifier cannot judge it.
@@ -49,7 +56,7 @@ def held_out_rows(workspace: "Workspace", watch: WatchSettings, trained: list[Ro
     if watch.held_out is None:
         return []
     source = workspace.input(watch.held_out)
-    rows = read_rows(source.path, "problem")
+    rows = read_rows(source.path, "problem", known_verifier(verifier), instead=False)
     check_verifiers(rows, str(source.path))
     refuse_trained(f"held_out, {source.name}", rows, trained, workspace.input(data).name)
     return rows

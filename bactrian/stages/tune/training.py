@@ -71,8 +71,8 @@ def quantised(stage: TrainingStage) -> bool:
     return adapter is not None and adapter.weights == "nf4"
 
 
-def rows_of(workspace: "Workspace", ref: str, form: "RowKind | None" = None) -> list[Row]:
-    """The rows of an input, of this form; their licences go into the manifest.
+def rows_of(workspace: "Workspace", ref: str, form: "RowKind | None" = None, verifier: str | None = None) -> list[Row]:
+    """The rows of an input, of this form; their licences go into the manifest. `verifier`: as of `read_rows`.
 
     Raises:
         BactrianError: the file cannot be read, or a row has another form.
@@ -80,7 +80,7 @@ def rows_of(workspace: "Workspace", ref: str, form: "RowKind | None" = None) -> 
     from bactrian.data.io.files import read_rows
     from bactrian.data.io.rows import licences
 
-    rows = read_rows(workspace.input(ref).path, form)
+    rows = read_rows(workspace.input(ref).path, form, verifier)
     for licence in licences(rows):
         workspace.add_licence(licence)
     return rows
@@ -253,10 +253,11 @@ def _note_rounding(workspace: "Workspace", stage: TrainingStage, model: "Decoder
         return
     workspace.metrics["rounded_away"] = share
     if share > ROUNDED_AWAY:
+        starts = "" if model.keeps_residue else ", and a next stage starts so"
         say(
             f"{stage.name}: {model.stored} cannot hold {share:.0%} of what training changed (a ratio of norms): the "
-            f"artifact is evaluated and exported without it{'' if model.keeps_residue else ', and a next stage starts so'}"
-            "; checkpoints: {save_dtype: float32} keeps all of it in the model's own file"
+            f"artifact is evaluated and exported without it{starts}; "
+            "checkpoints: {save_dtype: float32} keeps all of it in the model's own file"
         )
 
 

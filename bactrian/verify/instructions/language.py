@@ -4,7 +4,7 @@ import re
 from functools import cache, lru_cache
 from typing import Any
 
-from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 
 WORD = re.compile(r"\w+")
 ABBREVIATIONS = (
@@ -22,7 +22,7 @@ def _splitter() -> Any:
     try:
         from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
     except ImportError:
-        raise BactrianError("sentences are counted with nltk; pip install 'bactrian[instructions]'") from None
+        raise lacks("constraints on sentences", "instructions") from None
     parameters = PunktParameters()
     parameters.abbrev_types = set(ABBREVIATIONS.split())
     splitter = PunktSentenceTokenizer(parameters)
@@ -55,7 +55,7 @@ def _word_tokenizer() -> Any:
     try:
         from nltk.tokenize.destructive import NLTKWordTokenizer
     except ImportError:
-        raise BactrianError("tokens are found with nltk; pip install 'bactrian[instructions]'") from None
+        raise lacks("constraints on words", "instructions") from None
     return NLTKWordTokenizer()
 
 
@@ -86,5 +86,5 @@ def language(text: str) -> str | None:
     try:
         from bactrian.verify.instructions import detector
     except ImportError:
-        raise BactrianError("languages are detected by langdetect; pip install 'bactrian[instructions]'") from None
+        raise lacks("constraints on the language of an answer", "instructions") from None
     return detector.guess(text)

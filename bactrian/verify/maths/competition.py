@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from bactrian.errors import BactrianError
+from bactrian.store.extras import lacks
 from bactrian.verify.maths.answer_tree import Large, UnreadableAnswer, Wordy
 from bactrian.verify.maths.equivalence import equivalent, read
 from bactrian.verify.maths.solution import TEXT_LIMIT, boxed, candidates, final_phrase, hendrycks, minerva
@@ -76,7 +76,7 @@ def _library() -> tuple[Any, Any, Any]:
 
         from math_verify import LatexExtractionConfig, parse, verify
     except ImportError:
-        raise BactrianError("math-verify is not installed; pip install 'bactrian[math]'") from None
+        raise lacks("LaTeX answers", "math") from None
     for name in ("math_verify", "latex2sympy2_extended"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return parse, verify, LatexExtractionConfig

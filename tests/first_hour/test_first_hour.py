@@ -1,0 +1,115 @@
+"""What a new user does first, each in one command from an empty folder with the built wheel, at the first try."""
+
+import json
+import os
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.first_hour.conftest import User
+
+pytestmark = pytest.mark.slow
+SHORT = ("--epochs", "1", "--batch-size", "8", "--learning-rate", "1e-3")
+
+
+def test_the_wheel_has_all_that_is_read_at_run_time(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    for name in (
+        *("bactrian/generate/decode.c", "bactrian/model/layers.c", "bactrian/model/numbers.h", "bactrian/py.typed"),
+        *("bactrian/report/page.html.j2", "bactrian/evaluate/pins.json"),
+        *("bactrian/recipes/quickstart.yaml", "bactrian/recipes/recipe.schema.json"),
+    ):
+        assert name in held
+    assert not [name for name in held if name.startswith(("tests", "docs", "benchmarks"))]
+    (source,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "tests/conftest.py", "docs/design.md", "recipes/nano.yaml", "LICENSE"} <= packed
+
+
+def test_from_an_empty_folder(newcomer: Callable[[], User]) -> None:
+    user = newcomer()
+    assert "0.1.0" in user.types("--version")
+    assert "quickstart" in user.types("recipes")
+    assert re.search(r"(\d+) of \1 to make", user.types("plan", "quickstart"))
+    (user.folder / "mine.yaml").write_text(user.types("recipes", "nano"))
+    assert "to make" in user.types("plan", "mine.yaml")
+
+
+def test_lora_on_sharegpt(user: User) -> None:
+    user.types("sft", "--model", "model", "--data", "sharegpt.json", "--adapter.rank", "4", *SHORT, "--name", "chats")
+    made = user.folder / "runs" / "chats" / "sft"
+    assert (made / "adapter" / "adapter_config.json").is_file()
+    manifest = json.loads((made / "manifest.json").read_text())
+    assert "unclear" in json.dumps(manifest["licences"])
+
+
+def test_sft_on_alpaca(user: User) -> None:
+    user.types("sft", "--model", "model", "--data", "alpaca.jsonl", *SHORT, "--name", "alpaca")
+    assert (user.folder / "runs" / "alpaca" / "sft" / "config.json").is_file()
+
+
+def test_sft_on_a_csv_with_odd_columns(user: User) -> None:
+    mapped = ("--columns", "prompt=frage,response=erwiderung")
+    user.types("sft", "--model", "model", "--data", "odd.csv", *mapped, *SHORT, "--name", "odd")
+
+
+def test_dpo_on_pairs_with_prompts_as_text(user: User) -> None:
+    user.types("dpo", "--model", "model", "--data", "pairs.jsonl", *SHORT, "--name", "pairs")
+
+
+def test_grpo_with_a_reward_in_a_file(user: User) -> None:
+    short = ("--steps", "2", "--problems-per-step", "2", "--samples", "4", "--max-new-tokens", "8", "--name", "own")
+    user.types("rlvr", "--model", "model", "--data", "prompts.jsonl", "--reward", "reward.py:says_yes", *short)
+    metrics = (user.folder / "runs" / "own" / "rlvr" / "metrics.jsonl").read_text().splitlines()
+    assert len(metrics) == 2
+
+
+def test_a_benchmark_from_a_csv_on_a_folder_of_others(user: User) -> None:
+    said = user.types("eval", "model", "--data", "exam.csv", "--max-new-tokens", "8")
+    assert "16" in said and "%" in said
+
+
+def test_export_for_transformers_and_peft(user: User) -> None:
+    from peft import PeftModel
+
+    words = ("--model", "model", "--data", "sharegpt.json", "--adapter.rank", "4", *SHORT, "--name", "leaving")
+    user.types("sft", *words)
+    user.types("export", "sft", "adapter", "--run", "leaving")
+    user.types("export", "sft", "whole", "--run", "leaving", "--merge", "--gguf", "q8_0")
+    folder = user.folder
+    tokenizer = AutoTokenizer.from_pretrained(folder / "whole")
+    ids = torch.tensor([tokenizer("what is 12 + 34")["input_ids"]])
+    whole = AutoModelForCausalLM.from_pretrained(folder / "whole", dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(base, folder / "adapter")
+    with torch.no_grad():
+        assert torch.allclose(whole(ids).logits, adapted(ids).logits, atol=1e-4)
+    assert list((folder / "whole").glob("*.gguf"))
+    card = (folder / "whole" / "README.md").read_text()
+    assert card.startswith("---\n") and "sharegpt" in card
+
+
+def test_without_a_compiler(user: User, tmp_path: Path) -> None:
+    """Everything works, more slowly, and says so."""
+    for tool in ("env", "bash", "uname"):
+        for place in ("/usr/bin", "/bin"):
+            if (found := Path(place) / tool).exists() and not (tmp_path / tool).exists():
+                (tmp_path / tool).symlink_to(found)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")  # nothing compiled before
+    try:
+        said = user.types(
+            *("eval", "model", "--data", "exam.csv", "--max-new-tokens", "4", "--store", "other"), path=str(tmp_path)
+        )
+    finally:
+        os.environ.pop("XDG_CACHE_HOME")
+        if cache is not None:
+            os.environ["XDG_CACHE_HOME"] = cache
+    assert said.count("no C compiler (cc, gcc, clang) on this machine") >= 1
