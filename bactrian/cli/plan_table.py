@@ -46,7 +46,7 @@ def plan_json(plan: Plan) -> str:
             said["gpu_hours"] = plan.gpu_time(step).hours
             said["published_gpu_hours"] = run.gpu_hours if run else None
         steps.append(said)
-    about = {"hardware": asdict(plan.hardware), "flops_a_second": plan.speed, "memory": plan.memory}
+    about = {"hardware": asdict(plan.hardware), "flops_a_second": plan.speed, "memory": plan.memory, "lack": plan.lack}
     gpu = {} if plan.compute is None else {"gpu": plan.compute.gpu}
     return json.dumps({"steps": steps, "seconds": plan.seconds, **about, **gpu}, indent=1)
 

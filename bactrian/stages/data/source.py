@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import (
-    TOKENS_PER_ROW,
-    DataRef,
-    Facts,
-    Forecast,
-    Need,
-    Settings,
-    Stage,
-    verifier_needs,
-)
+from bactrian.stages.stage import TOKENS_PER_ROW, DataRef, Facts, Forecast, Need, Settings, Stage, verifier_needs
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
