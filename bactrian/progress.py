@@ -78,6 +78,24 @@ def duration(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
+def long_duration(seconds: float) -> str:
+    """Seconds as one would say them, to two places: "9 s", "4 min 10 s", "3 h 20 min", "2 days 4 h"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3570:
+        minutes, rest = divmod(whole, 60) if whole < 600 else (round(whole / 60), 0)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        hours, rest = divmod(minutes, 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    days, rest = divmod(round(seconds / 3600), 24)
+    if days >= 730:
+        return f"{days / 365.25:,.0f} years"
+    return f"{days:,} day{'' if days == 1 else 's'}" + (f" {rest} h" if rest and days < 100 else "")
+
+
 class _Lines:
     """Bar for logs: a line at most every SECONDS_BETWEEN_LINES, and one at the end."""
 

@@ -37,7 +37,10 @@ class Hub:
             name = f"{asked.get('organization') or 'me'}/{asked['name']}"
             if name in self.repositories:
                 return 409, {"error": "there"}
-            self.repositories[name], self.private[name] = {}, asked.get("visibility") == "private" or asked.get("private") is True
+            self.repositories[name], self.private[name] = (
+                {},
+                asked.get("visibility") == "private" or asked.get("private") is True,
+            )
             return 200, {"url": f"{self.url}/{name}"}
         if ".git/info/lfs/objects/batch" in path:
             return 200, {"objects": [self._batch(each) for each in json.loads(body)["objects"]]}
@@ -134,7 +137,7 @@ def running() -> Iterator[Hub]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = do_PUT = _do  # noqa: N815
+        do_GET = do_POST = do_PUT = _do
 
         def log_message(self, *arguments: object) -> None:
             pass

@@ -11,7 +11,7 @@ from bactrian.errors import BactrianError
 from bactrian.recipe import references
 from bactrian.recipe.recipe import load
 from bactrian.run.known_models import KNOWN, Shape, family_of, parameters_of
-from bactrian.run.plan import EFFICIENCY, PEAK, plan
+from bactrian.run.plan import plan
 from bactrian.store.artifact import Store
 from bactrian.store.extras import lacking
 
@@ -65,12 +65,15 @@ def test_large_recipes_are_planned_without_a_network(
     trained = [step for step in made.steps if step.stage in ("sft", "dpo", "reward", "ppo", "rlvr")]
     assert trained and all(step.flops > 1e15 and step.peak_memory > 1e10 and step.tokens > 1e6 for step in trained)
     if "sft" in steps:
-        assert steps["sft"].tokens == 2 * steps["clean"].rows * 500
+        declared = {"olmo2-13b-instruct": 500 * steps["clean"].rows}.get(name, 7.3e8)
+        assert steps["sft"].tokens == pytest.approx(2 * declared)
+        assert steps["sft"].basis == ("assumed" if name == "olmo2-13b-instruct" else "stated")
     if name in PUBLISHED:
         sft, rlvr = PUBLISHED[name]
-        assert made.compute is not None and made.compute.published.get("sft") == sft
-        assert made.compute.published["rlvr"] == rlvr
-        assert made.gpu_hours(steps["rlvr"]) == pytest.approx(steps["rlvr"].flops / PEAK["h100"] / EFFICIENCY / 3600)
+        assert made.compute is not None
+        assert {step: run.gpu_hours for step, run in made.compute.published.items()} == {
+            step: hours for step, hours in (("sft", sft), ("rlvr", rlvr)) if hours
+        }
         status = invoke(["plan", str(RECIPES / f"{name}.yaml"), "--store", str(tmp_path)])
         assert status == (2 if lacking("hub") else 0)  # a run here would read the Hub
         assert "H100-hours" in (said := capsys.readouterr().out) and f"{rlvr:,}" in said
@@ -81,7 +84,7 @@ def test_large_recipes_are_planned_without_a_network(
 
 
 def test_published_hours_are_of_steps(tmp_path: Path) -> None:
-    text = "compute: {gpu: h100, published: {stf: 3}}\nsteps: {c: {stage: corpus, count: 3}}\n"
+    text = "compute: {gpu: h100, published: {stf: {hours: 3}}}\nsteps: {c: {stage: corpus, count: 3}}\n"
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(BactrianError, match=r'field "compute.published.stf": found "stf", expected a step: c'):
         load(tmp_path / "r.yaml")

@@ -205,6 +205,12 @@ def test_a_file_that_is_right_as_it_is_needs_no_further_step(tmp_path: Path) -> 
     assert [step.implicit for step in forced.steps] == [True, False]
 
 
+def test_an_answered_problem_is_a_conversation(tmp_path: Path) -> None:
+    row = {"messages": turns("1 + 1?", "2"), "ground_truth": "2", "dataset": "math"}
+    assert fits(row, ["conversation"]) and not fits(row, ["problem", "worked"])
+    assert [step.name for step in recipe("sft", str(stored(tmp_path, [row], "jsonl"))).steps] == ["step"]
+
+
 def test_keys_follow_what_is_in_the_file_and_how_it_is_read(tmp_path: Path) -> None:
     rows = [LAYOUTS["sharegpt"][0](i) for i in range(3)]
     file = stored(tmp_path, rows, "jsonl")

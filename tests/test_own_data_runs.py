@@ -94,3 +94,14 @@ def test_a_benchmark_of_one_s_own_from_two_csvs(tiny: str, capsys: pytest.Captur
     results = json.loads((Path("runs") / steps("eval")["evaluate"]["path"] / "results.json").read_text())
     assert {(score["task"], score["questions"]) for score in results["scores"]} == {("mine", 4), ("sums", 4)}
     assert "answers are checked by the verifier math" in output and "by the verifier gsm8k" in output
+
+
+def test_rows_of_another_step_are_looked_at_before_a_model_is_loaded(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["steps:", "  sums: {stage: problems, tasks: [{source: sums, count: 4}]}"]
+    lines += [f"  tuned: {{stage: dpo, model: {tiny}, data: sums}}"]
+    Path("r.yaml").write_text("\n".join(lines) + "\n")
+    output = said(capsys, "run", "r.yaml", status=2)
+    assert 'step "tuned" (stage dpo): field "data": found' in output and "row 1: a problem row" in output
+    assert "bactrian rlvr" in output

@@ -151,16 +151,27 @@ def test_what_cannot_be_replaced_is_named(tmp_path: Path) -> None:
     with pytest.raises(BactrianError, match=r"who/knows: of which family.*--family"):
         prepare(recipe, tmp_path)
     assert prepare(recipe, tmp_path, family="qwen3").stand_ins[-1].startswith("who/knows: a qwen3")
-    recipe = write(tmp_path, "  sft: {stage: sft, model: meta-llama/Llama-3.1-8B, data: a/b}\n")
-    with pytest.raises(BactrianError, match=r'step "sft", field "data": a/b would come from the Hub'):
+    recipe = write(tmp_path, "  f: {stage: filter, data: a/b, rules: [{rule: length, least: 1}]}\n")
+    with pytest.raises(BactrianError, match=r'step "f", field "data": a/b would come from the Hub'):
         prepare(recipe, tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "kto", "rlvr"])
+def test_rows_of_the_hub_that_a_step_reads_itself_are_of_its_kind(stage: str, tmp_path: Path) -> None:
+    recipe = write(tmp_path, f"  s: {{stage: {stage}, model: meta-llama/Llama-3.1-8B, data: a/b}}\n")
+    made = prepare(recipe, tmp_path)  # which looks at the first of the made-up rows
+    assert [step.name for step in made.recipe.steps] == ["b", "s"]
+    assert made.stand_ins[0].startswith(f"a/b: {ROWS} made-up rows")
 
 
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ("  talks: {stage: source, hub: a/b, layout: messages}\n", "no licence is stated"),
-        (TALKS + "  dpo: {stage: dpo, model: meta-llama/Llama-3.1-8B, data: talks}\n", r'step "dpo".*no field .prompt'),
+        ("  talks: {stage: source, hub: a/b, layout: messages}\nlicences: strict\n", "a/b states no licence"),
+        (
+            TALKS + "  dpo: {stage: dpo, model: meta-llama/Llama-3.1-8B, data: talks}\n",
+            r'step "dpo".*makes conversation',
+        ),
         (
             TALKS + "  some: {stage: filter, data: talks, rules: [{rule: length, least: 9000}]}\n",
             "no row passes the rules",

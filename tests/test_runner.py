@@ -288,7 +288,7 @@ def test_the_plan_knows_time_limits(fakes: list[str]) -> None:
 def test_a_step_too_big_for_the_machine_is_warned_of(
     fakes: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(prepare, "memory_bytes", lambda: 2**29)
+    monkeypatch.setattr(prepare, "device_memory", lambda device: 2**29)
     run()
     assert "sft: warning: may need 0.9 GiB of memory, and this machine has 0.5 GiB" in capsys.readouterr().err
 

@@ -38,8 +38,10 @@ _CALLS = (
     "{{ '<tool_call>\n{\"name\": ' + f.name | tojson + ', \"arguments\": ' }}"
     "{{ (f.arguments if f.arguments is string else f.arguments | tojson) + '}\n</tool_call>' }}{% endfor %}"
 )
-TOOL_TEXT = f"{_BEFORE}{_AFTER}<tool_response></tool_response>"
-"""All that is written around tools, calls and what they give."""
+_SCHEMA = '{"type": "function", "function": {"name": "", "description": "", "parameters": {"type": "object", '
+_SCHEMA += '"properties": {"": {"type": "string"}}}}}'
+TOOL_TEXT = f"{_BEFORE}{_SCHEMA}{_AFTER}<tool_response></tool_response>"
+"""All words that are written around tools, calls and what they give."""
 _RESPONSE = "{{ '<tool_response>\n' + m.content + '\n</tool_response>\n' }}"
 _FIRST_RESPONSE = "{% if loop.first or loop.previtem.role != 'tool' %}"
 _LAST_RESPONSE = "{% if loop.last or loop.nextitem.role != 'tool' %}"

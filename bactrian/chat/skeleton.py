@@ -30,7 +30,7 @@ class TurnShape(NamedTuple):
     name: str | None = None
 
 
-class Shape(NamedTuple):
+class TalkShape(NamedTuple):
     """What the text around the messages of a conversation may depend on; `tools` is JSON text, "" for none."""
 
     turns: tuple[TurnShape, ...]
@@ -61,8 +61,8 @@ class TemplateSegment:
         return [part if isinstance(part, Part) else Part(texts[part], False) for part in self.parts]
 
 
-def shape_of(messages: Messages, tools: str | None = None) -> Shape:
-    return Shape(tuple(map(_turn_shape, messages)), tools or "")
+def shape_of(messages: Messages, tools: str | None = None) -> TalkShape:
+    return TalkShape(tuple(map(_turn_shape, messages)), tools or "")
 
 
 def _turn_shape(message: Mapping[str, Any]) -> TurnShape:
@@ -74,7 +74,7 @@ def _turn_shape(message: Mapping[str, Any]) -> TurnShape:
 class StandIns:
     """Placeholder messages of a shape, and how what is written of them is told apart from what the template writes."""
 
-    def __init__(self, shape: Shape, control: re.Pattern[str], template: str) -> None:
+    def __init__(self, shape: TalkShape, control: re.Pattern[str], template: str) -> None:
         calls = [call for turn in shape.turns for call in turn.calls]
         tools = json.loads(shape.tools) if shape.tools else []
         given = [tools, *(name for name, _ in calls), *(json.loads(arguments) for _, arguments in calls)]
@@ -123,7 +123,7 @@ def _unused(word: str, text: str, before: str = "") -> str:
     return found
 
 
-def build(shape: Shape, write: Write, control: re.Pattern[str], template: str) -> list[TemplateSegment]:
+def build(shape: TalkShape, write: Write, control: re.Pattern[str], template: str) -> list[TemplateSegment]:
     """The segments of conversations of this shape; the generation prompt is last unless an
     assistant's turn is. `template` is the Jinja text.
 

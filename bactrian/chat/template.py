@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bactrian.chat.encoder import Part, SegmentEncoder
 from bactrian.chat.messages import Message, Messages
 from bactrian.chat.named_templates import BOS_FIRST, NAMED, PINNED_DATE, WITH_TOOLS
-from bactrian.chat.skeleton import Shape, Slot, TemplateSegment, build, expect, shape_of
+from bactrian.chat.skeleton import Slot, TalkShape, TemplateSegment, build, expect, shape_of
 from bactrian.chat.tool_calls import for_template, schemas
 from bactrian.errors import BactrianError
 from bactrian.store.own_files import is_own, load, names_file
@@ -41,8 +41,8 @@ class ChatTemplate:
         self.text = text
         self.encoder = SegmentEncoder(tokenizer)
         self._trims: dict[str, Callable[[str], str]] = {}
-        self._segments: dict[Shape, list[TemplateSegment]] = {}
-        self._latest: tuple[Shape, list[TemplateSegment]] | None = None
+        self._segments: dict[TalkShape, list[TemplateSegment]] = {}
+        self._latest: tuple[TalkShape, list[TemplateSegment]] | None = None
 
     @classmethod
     def load(cls, tokenizer: "PreTrainedTokenizerBase", name: str = "model") -> "ChatTemplate":
@@ -99,7 +99,7 @@ class ChatTemplate:
         except Exception as error:  # a template is somebody else's program: any failure is its refusal
             raise TemplateRefusal(f"it refuses {', '.join(m['role'] for m in messages)}: {error}") from None
 
-    def segments(self, shape: Shape) -> list[TemplateSegment]:
+    def segments(self, shape: TalkShape) -> list[TemplateSegment]:
         """What the template writes around messages of this shape; checked the first time a shape is seen.
 
         Shapes with tools hold their calls and schemas: hardly any comes twice, so only the latest is kept.
@@ -126,11 +126,11 @@ class ChatTemplate:
             self._trims["tool"] = self._find_trim("tool", PROBE_CALLS, PROBE_TOOLS)
             self._check_literals(PROBE_CALLS, PROBE_TOOLS)
             written = self.write(PROBE_CALLS, False, PROBE_TOOLS)
-            if missing := [word for word in PROBED if word not in written]:
+            if missing := [what for word, what in PROBED.items() if word not in written]:
                 raise BactrianError(f"it leaves out {' and '.join(missing)}")
         except BactrianError as error:
             fitting = ", ".join(WITH_TOOLS)
-            return f"it does not write tools and their calls whole: {error}\n  templates that do: {fitting}"
+            return f"it does not write tools and their calls whole: {error}\n  templates that do (setting `template`): {fitting}"
         return ""
 
     def texts(self, messages: Messages) -> dict[Slot, str]:
@@ -273,29 +273,33 @@ def _pinned(text: str) -> str:
     return PINNED_DATE + text if "strftime_now" in text and PINNED_DATE not in text else text
 
 
+PROBED = {
+    "11_12": "the name of a listed tool",
+    "21_22": "its description",
+    "31_32": "its parameters",
+    "41_42": "the name of a called tool",
+    "51_52": "the names of its arguments",
+    "61_62": "its arguments",
+}
+"""Digits and marks, for which any tokenizer has tokens."""
 PROBE_TOOLS = json.dumps(
     [
         {
             "type": "function",
             "function": {
-                "name": "probe_listed",
-                "description": "probe_description",
-                "parameters": {"type": "object", "properties": {"probe_parameter": {"type": "string"}}},
+                "name": "11_12",
+                "description": "21_22",
+                "parameters": {"type": "object", "properties": {"31_32": {"type": "string"}}},
             },
         }
     ]
 )
 PROBE_CALLS: list[Message] = [
-    {"role": "user", "content": "probe 0"},
-    {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [{"name": "probe_called", "arguments": '{"probe_argument": "probe_value"}'}],
-    },
-    {"role": "tool", "content": "probe 2"},
-    {"role": "assistant", "content": "probe 3"},
+    {"role": "user", "content": "1"},
+    {"role": "assistant", "content": "", "tool_calls": [{"name": "41_42", "arguments": '{"51_52": "61_62"}'}]},
+    {"role": "tool", "content": "3"},
+    {"role": "assistant", "content": "4"},
 ]
-PROBED = ("probe_listed", "probe_description", "probe_parameter", "probe_called", "probe_argument", "probe_value")
 
 
 def _probe(*roles: str, text: str = "probe {i}") -> list[Message]:

@@ -87,8 +87,6 @@ def push_command(
     MODEL is what `export` takes, or a folder that it made, which is sent as it is. What is there already with the same
     hash is not sent again, so a push that was cut goes on where it was.
     """
-    from bactrian.run.push import print_pushed
-
     made = find_model(model, run_name, store)
     options: dict[str, Any] = {"dtype": dtype, "merge": merge, "gguf": gguf, "card": card}
     print_pushed(made.push(target, public=public, dry_run=dry_run, **options))
@@ -107,3 +105,17 @@ def find_model(ref: str, run_name: str | None, store: Path) -> Any:
     if not isinstance(found, Model):
         raise BactrianError(f"{ref}: found {type(found).__name__.lower()} in {found.path}, expected a model")
     return found
+
+
+def print_pushed(done: Any) -> None:
+    """What a push did, a line a file."""
+    from bactrian.report.formatting import size
+
+    word = "would send" if done.dry else "sent"
+    for name, length in done.sent.items():
+        click.echo(f"{word:>10}  {size(length):>10}  {name}")
+    for name, length in done.kept.items():
+        click.echo(f"{'there':>10}  {size(length):>10}  {name}")
+    if done.others:
+        click.echo(f"also there, and left: {', '.join(done.others)}")
+    click.echo(f"{done.target}: {word} {len(done.sent)} of {len(done.sent) + len(done.kept)} files")

@@ -17,6 +17,7 @@ from bactrian import __version__
 from bactrian.cli.board_command import board_command
 from bactrian.cli.eval_command import eval_command
 from bactrian.cli.export_command import export_command, push_command
+from bactrian.cli.init_command import init_command
 from bactrian.cli.options import asked_to_track, store_option, track_option
 from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
@@ -37,7 +38,7 @@ _QUIET = {
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
-    *("plan", "show", "report", "board", "recipes", "convert", "schema"),
+    *("init", "plan", "show", "report", "board", "recipes", "convert", "schema"),
     *("data", "sandbox", "verify", "compare", "scores", "power", "ledger"),
 )
 
@@ -95,7 +96,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 SECTIONS = {
-    "Recipes": ("run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
+    "Recipes": ("init", "run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
     "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger", "export", "push"),
     "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
 }
@@ -188,16 +189,20 @@ def run(recipe: Path, overrides: tuple[str, ...], only: str | None, from_step: s
 @commands.command()
 @_recipe
 @_set
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON: seconds, bytes, FLOPs, GPU-hours.")
 @store_option
-def plan(recipe: Path, overrides: tuple[str, ...], store: Path) -> int:
+def plan(recipe: Path, overrides: tuple[str, ...], as_json: bool, store: Path) -> int:
     """Show the steps, what exists, and what the rest would take. Makes nothing. Status 2: `run` would refuse."""
-    from bactrian.cli.tables import print_plan
+    from bactrian.cli.plan_table import plan_json, print_plan
     from bactrian.recipe.recipe import load
     from bactrian.run.plan import plan as make_plan
     from bactrian.store.artifact import Store
 
     made = make_plan(load(recipe, overrides), Store(store))
-    print_plan(made)
+    if as_json:
+        click.echo(plan_json(made))
+    else:
+        print_plan(made)
     return 2 if made.lack else 0
 
 
@@ -311,7 +316,7 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(think)
-for _command in (board_command, recipes_command, schema_command, convert_command, doctor_command):
+for _command in (board_command, init_command, recipes_command, schema_command, convert_command, doctor_command):
     commands.add_command(_command)
 for _command in (compare_command, scores_command, power_command, ledger_command, export_command, push_command):
     commands.add_command(_command)

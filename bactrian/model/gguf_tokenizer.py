@@ -103,7 +103,9 @@ def _scores(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[str]) 
         left, right = merge.split(" ")
         rank.setdefault(left + right, number)
     last = float(len(merges) + 1)
-    return [-float(rank[t]) if t in rank else (0.0 if k != NORMAL else -last) for t, k in zip(tokens, kinds, strict=True)]
+    return [
+        -float(rank[t]) if t in rank else (0.0 if k != NORMAL else -last) for t, k in zip(tokens, kinds, strict=True)
+    ]
 
 
 def _flat(part: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

@@ -173,7 +173,7 @@ def _check_gemma(config: Mapping[str, Any], ropes: Mapping[str, Mapping[str, Any
 
 
 def _ropes(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Rotation by kind of layer; both are the same where a config has but one. Also of configs before transformers 5."""
+    """Rotation by kind of layer; the same for both where a config has one. Also of configs before transformers 5."""
     given = config.get("rope_parameters") or {}
     if "full_attention" in given:
         return {name: dict(given[name]) for name in ("full_attention", "sliding_attention")}

@@ -132,7 +132,7 @@ def _ratio(x: Floats, unit: Any, low: int, high: int) -> Floats:
     return np.nan_to_num(found).astype(np.float32)
 
 
-def _rounded_half(x: Floats) -> Floats:
+def _rounded_half(x: NDArray[Any]) -> Floats:
     """As float16 will say it, so that what is computed with is what is read back."""
     return x.astype(np.float16).astype(np.float32)
 

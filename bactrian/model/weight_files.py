@@ -110,14 +110,15 @@ def rounded(name: str, weight: torch.Tensor, dtype: str) -> torch.Tensor:
 def convert(source: Path, target: Path, dtype: str) -> None:
     """Write the weights of one model folder into another in `dtype`, in files of the same names.
 
-    Memory: one file's weights.
+    In float32 they are as they were trained, where the folder has a residue. Memory: one file's weights.
 
     Raises:
         BactrianError: a file cannot be read, or a weight is too large.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     total, place = 0, ""
+    rest = load_file(source / RESIDUE) if dtype == "float32" and (source / RESIDUE).is_file() else {}
     held: dict[str, torch.Tensor] = {}
 
     def flush() -> None:
@@ -129,7 +130,8 @@ def convert(source: Path, target: Path, dtype: str) -> None:
         if file.name != place:
             flush()
             place = file.name
-        held[name] = rounded(name, weight, dtype).contiguous()
+        full = whole(weight, rest[name]) if name in rest else weight
+        held[name] = rounded(name, full, dtype).contiguous()
         total += held[name].nbytes
     flush()
     if (source / INDEX).is_file():
@@ -165,9 +167,10 @@ def lost_in_rounding(exact: Mapping[str, torch.Tensor], start: Path, dtype: str)
 
 
 def residue(exact: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-    """What rounding took of float32 weights: of bfloat16 the difference of the bit patterns (int16), else of the values.
+    """What rounding took of float32 weights: for bfloat16 the difference of bit patterns (int16), else of values.
 
-    A weight exactly between two of bfloat16 that was rounded down comes back one float32 unit lower: 32,768 is no int16.
+    A weight just between two of bfloat16 that was rounded down comes back one float32 unit lower: 32,768 is no
+    int16.
     """
     if kept.dtype is not torch.bfloat16:
         return exact - kept.float()

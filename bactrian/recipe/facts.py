@@ -12,7 +12,8 @@ from bactrian.store.hashes import HISTORY, files_below, files_matching
 from bactrian.store.manifest import Kind
 
 BYTES_PER_TOKEN = 4.0  # of English text, for data that no tokenizer has seen yet
-_TEXT = ("messages", "solution", "prompt", "chosen", "rejected", "text")  # columns that a model may read
+TEXT_COLUMNS = ("messages", "solution", "prompt", "chosen", "rejected", "text")
+"""Columns that a model may read."""
 
 
 def facts_of(path: Path, kind: Kind) -> Facts:
@@ -20,13 +21,13 @@ def facts_of(path: Path, kind: Kind) -> Facts:
     if kind is Kind.MODEL:
         return Facts(parameters=sum(map(_parameters, path.glob("*.safetensors"))))
     if kind is Kind.DATA:
-        counted = [_rows_and_bytes(file) for file in _data_files(path)]
+        counted = [_rows_and_bytes(file) for file in rows_files(path)]
         rows, size = sum(rows for rows, _ in counted), sum(size for _, size in counted)
         return Facts(rows=rows, tokens_per_row=size / rows / BYTES_PER_TOKEN if rows else 0.0)
     return Facts()
 
 
-def _data_files(path: Path) -> list[Path]:
+def rows_files(path: Path) -> list[Path]:
     """A file, an artifact's rows (and not what else it says of them), all files below a folder, or a pattern's."""
     if path.is_file():
         return [path]
@@ -54,7 +55,7 @@ def _rows_and_bytes(file: Path) -> tuple[int, int]:
         metadata = parquet.ParquetFile(file).metadata
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         columns = [group.column(index) for group in groups for index in range(group.num_columns)]
-        text = [column for column in columns if column.path_in_schema.split(".")[0] in _TEXT] or columns
+        text = [column for column in columns if column.path_in_schema.split(".")[0] in TEXT_COLUMNS] or columns
         return metadata.num_rows, sum(column.total_uncompressed_size for column in text)
     if file.name.removesuffix(".gz").endswith((".jsonl", ".csv", ".txt")) and file.name not in HISTORY:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest, show
@@ -51,13 +51,38 @@ class Step:
     implicit: bool = False
 
 
+class PublishedRun(BaseModel):
+    """What a published run of a step took, and on how many GPUs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hours: float = Field(gt=0, description="of the whole run, by the clock")
+    gpus: int = Field(1, ge=1, description="all of them")
+    samplers: int = Field(0, ge=0, description="of them, GPUs that only sampled while the others trained")
+    steps: int | None = Field(None, ge=1, description="steps that it made, where it was stopped before the recipe's")
+
+    @model_validator(mode="after")
+    def _someone_trains(self) -> Self:
+        if self.samplers >= self.gpus:
+            raise ValueError(f"samplers: found {self.samplers}, expected fewer than gpus ({self.gpus})")
+        return self
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours × GPUs."""
+        return self.hours * self.gpus
+
+
 class Compute(BaseModel):
     """In hours of which GPU a plan estimates the steps, and what published runs of them took, to compare with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    gpu: Literal["a100", "h100"]
-    published: dict[str, float] = Field({}, description="step: GPU-hours")
+    gpu: Literal["a100", "h100", "h200"]
+    packed: bool = Field(
+        False, description="rows packed and not padded, as this trainer does; the published runs took one at a time"
+    )
+    published: dict[str, PublishedRun] = Field({}, description="step: {hours, gpus}")
 
 
 @dataclass(frozen=True)

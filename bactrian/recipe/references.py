@@ -236,7 +236,11 @@ def _card_licences(source: str, path: Path) -> tuple[Licence, ...]:
 
 def licences_at(ref: str, path: Path) -> tuple[Licence, ...]:
     """The licence of a model that bactrian did not make: of an embedded one as is known, else as its card says."""
-    return resolve(ref, Kind.MODEL, Path()).licences(path) if ref.startswith(EMBEDDED_PREFIX) else _card_licences(ref, path)
+    return (
+        resolve(ref, Kind.MODEL, Path()).licences(path)
+        if ref.startswith(EMBEDDED_PREFIX)
+        else _card_licences(ref, path)
+    )
 
 
 def _no_licences(source: str, path: Path) -> tuple[Licence, ...]:

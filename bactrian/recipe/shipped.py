@@ -50,6 +50,11 @@ def recipe_text(name: str) -> str:
     return line + end + rest
 
 
+def schema_file() -> Path:
+    """The schema of recipes that comes with Bactrian, for a recipe's first line."""
+    return (_folder() / "recipe.schema.json").resolve()
+
+
 def summary(path: Path) -> str:
     """The first sentence of the comment that a recipe begins with, in one line."""
     words: list[str] = []

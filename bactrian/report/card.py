@@ -11,7 +11,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from bactrian.report.formatting import count, date, duration, interval, number, p_value, percent, points, shorten, visible
+from bactrian.report.formatting import (
+    count,
+    date,
+    duration,
+    interval,
+    number,
+    p_value,
+    percent,
+    points,
+    shorten,
+    visible,
+)
 from bactrian.report.model_facts import Evaluated, ModelFacts
 from bactrian.store.manifest import Licence, Manifest
 
@@ -195,7 +206,8 @@ def _looks(facts: ModelFacts) -> str:
     if not facts.looks:
         return "None is recorded: no unseen suite was asked with these weights."
     rows = [
-        [str(look.get("task", "")), date(str(look.get("when", ""))), str(look.get("reason", ""))] for look in facts.looks
+        [str(look.get("task", "")), date(str(look.get("when", ""))), str(look.get("reason", ""))]
+        for look in facts.looks
     ]
     return table(["task", "when", "why"], rows)
 

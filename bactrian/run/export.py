@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +181,8 @@ def _write_generation(draft: Path) -> None:
     if not ends and tokenizer.eos_token_id is not None:
         ends = [tokenizer.eos_token_id]
     if tokenizer.chat_template:
-        try:
+        with suppress(BactrianError):  # somebody else's template, not fit for training: what the model says stays
             ends = list(dict.fromkeys([*ChatTemplate.load(tokenizer).end_ids, *ends]))
-        except BactrianError:
-            pass  # somebody else's template that we would not train on: what the model said itself stays
     said["eos_token_id"] = ends[0] if len(ends) == 1 else ends
     for kind in ("bos", "pad"):
         if (number := getattr(tokenizer, f"{kind}_token_id")) is not None:

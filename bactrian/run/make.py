@@ -133,7 +133,7 @@ def _run_stage(
     output, scratch = partial / "output", partial / "scratch"
     workspace = Workspace(output, scratch, step.seed, hardware, at_hand, store, task.code)
     check_rows(step, at_hand)
-    warn_of_memory(step, at_hand)
+    warn_of_memory(step, at_hand, hardware)
     before = time.monotonic()
     if stage.makes is Kind.MODEL:
         rows = {

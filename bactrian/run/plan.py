@@ -1,31 +1,36 @@
 """What a run would do, and what it would take, before anything is made."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from bactrian.generate.engine_names import check_engine
 from bactrian.progress import say
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import ExternalSource, outline
+from bactrian.recipe.token_sample import TokenCounter
 from bactrian.run.extras import what_lacks
+from bactrian.run.gpu_hours import GpuTime, gpu_time
 from bactrian.run.keys import KeyedStep, tasks, to_make
 from bactrian.run.known_models import parameters_of
 from bactrian.run.own_parts import try_own_parts
 from bactrian.run.prepare import check_device
-from bactrian.stages.stage import Facts
+from bactrian.run.remedies import Remedy, remedy
+from bactrian.stages.stage import Basis, Facts, Forecast, Stage
 from bactrian.store.artifact import Store
-from bactrian.store.hardware import Hardware, memory_bytes
+from bactrian.store.hardware import Hardware, device_memory
+from bactrian.store.manifest import Kind
 from bactrian.store.parts import changed
 
 # Training and sampling reach about this share of what one large matrix product does: small matrices, attention,
-# memory traffic. On 2 CPU cores 7 steps took 0.5 to 4 times as long as forecast with it; sampling is the slow end.
+# memory traffic. The quickstart's five steps on two cores in float32 (29 November 2026) took 0.5 to 0.9 times as long
+# as forecast; seven steps before, mostly in bfloat16, 0.5 to 4 times, sampling the slow end.
 EFFICIENCY = 0.4
+TRAINING_EFFICIENCY = {"float32": 0.7, "bfloat16": 0.4}  # the plainer the product, the less else there is
 _SECONDS_OF_MEASURING = 0.5
-
-
-PEAK = {"a100": 312e12, "h100": 989e12}
-"""FLOP/s of a GPU's dense bfloat16 matrix products, by its maker's data sheet."""
+_LESS_SURE: tuple[Basis, ...] = ("", "counted", "sampled", "stated", "bytes", "assumed")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class PlannedStep:
     flops: float = 0.0
     peak_memory: float = 0.0
     seconds: float = 0.0
+    basis: Basis = ""  # of what it reads: how its tokens are known
+    error: float = 0.0  # standard error of the tokens over themselves, where they are from a sample
+    forecast: Forecast = field(default_factory=Forecast)
+    remedy: Remedy | None = None  # where the memory does not suffice
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Plan:
     hardware: Hardware
     speed: float
     compute: Compute | None = None
+    memory: int = 0  # bytes of the device that it plans for; 0 where they are not known
     lack: str = ""  # packages that are not installed, for which `run` would refuse
     unlicensed: tuple[str, ...] = ()
 
@@ -59,19 +69,21 @@ class Plan:
         """Of all that is to be made."""
         return sum(step.seconds for step in self.steps)
 
-    def gpu_hours(self, step: PlannedStep) -> float:
-        """Of the recipe's GPU, by the forecast, at the usual share of its peak; 0 if it names none."""
-        return 0.0 if self.compute is None else step.flops / PEAK[self.compute.gpu] / EFFICIENCY / 3600
+    def gpu_time(self, step: PlannedStep) -> GpuTime:
+        """Of the recipe's GPU; nothing if it names none."""
+        if self.compute is None:
+            return GpuTime()
+        return gpu_time(step.forecast, self.compute, self.compute.published.get(step.name))
 
     @property
     def short_of_memory(self) -> list[PlannedStep]:
-        """Steps that would need more memory than this machine has."""
-        return [step for step in self.steps if 0 < memory_bytes() < step.peak_memory]
+        """Steps that would need more memory than the device has."""
+        return [step for step in self.steps if 0 < self.memory < step.peak_memory]
 
 
 def plan(recipe: Recipe, store: Store) -> Plan:
-    """What `run` would do. Makes nothing in the store; measures this machine's speed if anything is
-    to be made.
+    """What `run` would do. Makes nothing in the store but counts of tokens, which it keeps; measures
+    this machine's speed if anything is to be made.
 
     Raises:
         BactrianError: as `tasks` does.
@@ -84,20 +96,26 @@ def plan(recipe: Recipe, store: Store) -> Plan:
     try_own_parts(recipe, todo, store)
     states = {task.step.name: _state(task, store) for task in todo}
     speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(hardware)
+    memory = device_memory(hardware.device)
+    count = TokenCounter(store, _tokenizer_of(todo))
     facts: dict[str, Facts] = {}
     planned: list[PlannedStep] = []
     for task in todo:
         step, state = task.step, states[task.step.name]
         inputs = tuple(dict.fromkeys(found.ref for found in step.stage.references()))
         if state == "exists":
-            facts[step.name] = facts_of(store.folder(step.stage.name, task.key), step.stage.makes)
+            folder = store.folder(step.stage.name, task.key)
+            facts[step.name] = count.sharpen(facts_of(folder, step.stage.makes), folder, task.key)
             planned.append(PlannedStep(step.name, step.stage.name, inputs, state, facts[step.name].rows))
             continue
         known = {ref: facts[ref] for ref in step.reads}
-        known |= {ref: _facts_of_source(source) for ref, source in task.sources.items()}
+        known |= {ref: _facts_of_source(source, count) for ref, source in task.sources.items()}
         forecast = step.stage.forecast(known)
-        facts[step.name] = forecast.makes
-        seconds, limit = forecast.flops / speed / EFFICIENCY, step.stage.seconds_limit()
+        read = _basis_of(step.stage, known)
+        facts[step.name] = (
+            forecast.makes if forecast.makes.basis else replace(forecast.makes, basis=read.basis, error=read.error)
+        )
+        seconds, limit = seconds_of(forecast, speed, hardware), step.stage.seconds_limit()
         # a step that stops by itself also leaves tokens undone
         share = 1.0 if limit is None or seconds <= limit else limit / seconds
         planned.append(
@@ -111,9 +129,20 @@ def plan(recipe: Recipe, store: Store) -> Plan:
                 forecast.flops * share,
                 forecast.peak_memory,
                 seconds * share,
+                read.basis,
+                read.error,
+                forecast,
+                remedy(step.stage, known, hardware, memory) if 0 < memory < forecast.peak_memory else None,
             )
         )
-    return Plan(tuple(planned), hardware, speed, recipe.compute, lack, recipe.unlicensed)
+    return Plan(tuple(planned), hardware, speed, recipe.compute, memory, lack, recipe.unlicensed)
+
+
+def seconds_of(forecast: Forecast, speed: float, hardware: Hardware) -> float:
+    """How long a step takes on hardware whose matrix products reach `speed` FLOP/s."""
+    training = sum(each.flops for each in forecast.passes)
+    rest = forecast.flops - training
+    return (training / TRAINING_EFFICIENCY[hardware.dtype] + rest / EFFICIENCY) / speed
 
 
 def measure_speed(hardware: Hardware) -> float:
@@ -141,6 +170,24 @@ def _state(task: KeyedStep, store: Store) -> str:
     return "resume" if store.partial(stage, task.key).exists() else "make"
 
 
-def _facts_of_source(source: ExternalSource) -> Facts:
+def _facts_of_source(source: ExternalSource, count: TokenCounter) -> Facts:
     """Nothing is downloaded for a plan: of a Hub repository only what its name says."""
-    return facts_of(source.fetch(), source.kind) if source.local else Facts(parameters=parameters_of(source.name))
+    if not source.local:
+        return Facts(parameters=parameters_of(source.name))
+    path = source.fetch()
+    return count.sharpen(facts_of(path, source.kind), path, source.content_hash)
+
+
+def _tokenizer_of(todo: list[KeyedStep]) -> Path | None:
+    """tokenizer.json of the first model on this machine that the recipe reads."""
+    local = [source for task in todo for source in task.sources.values() if source.local and source.kind is Kind.MODEL]
+    files = [source.fetch() / "tokenizer.json" for source in local]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _basis_of(stage: Stage, known: Mapping[str, Facts]) -> Facts:
+    """The least sure of the data that a stage works on; of held-out data where it reads nothing else."""
+    data = [use for use in stage.references() if use.kind is Kind.DATA and use.ref in known]
+    worked = [use for use in data if not use.held_out] or data
+    found = [known[use.ref] for use in worked]
+    return max(found, key=lambda each: (_LESS_SURE.index(each.basis), each.error), default=Facts())

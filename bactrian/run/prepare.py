@@ -7,8 +7,9 @@ from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Recipe, Step
+from bactrian.run.remedies import remedy
 from bactrian.store.artifact import Input
-from bactrian.store.hardware import Hardware, memory_bytes
+from bactrian.store.hardware import Hardware, device_memory
 from bactrian.train.heap import give_back
 
 
@@ -62,7 +63,8 @@ def say_what_is_adopted(recipe: Recipe) -> None:
 
 
 def check_rows(step: Step, inputs: Mapping[str, Input]) -> None:
-    """Whether what a step reads is of the kind that it needs, by the first rows, before any model is loaded.
+    """Whether what other steps made for a step is of the kind that it needs, by the first rows, before any model is
+    loaded; files were looked at with the recipe.
 
     Raises:
         BactrianError: with what was found in which row, and what was expected.
@@ -72,7 +74,7 @@ def check_rows(step: Step, inputs: Mapping[str, Input]) -> None:
 
     own = any(part.kind == "verifier" for part in step.stage.own_parts())  # then any row that asks something will do
     for use in step.stage.references():
-        if use.rows and not (own and "problem" in use.rows):  # their form is checked when they are read
+        if use.rows and use.ref in step.reads and not (own and "problem" in use.rows):
             rows = first_rows(inputs[use.ref].path)
             finding = examine(rows, use.rows, Adoption(source=use.ref))
             if not finding.own:
@@ -80,11 +82,14 @@ def check_rows(step: Step, inputs: Mapping[str, Input]) -> None:
                 raise BactrianError(f'field "{use.field}": {f"found {found}, expected " if found else ""}{expected}')
 
 
-def warn_of_memory(step: Step, inputs: Mapping[str, Input]) -> None:
-    """Say so if the step's forecast needs more memory than the machine has."""
-    needed = step.stage.forecast({ref: facts_of(item.path, item.kind) for ref, item in inputs.items()}).peak_memory
-    if 0 < memory_bytes() < needed:
+def warn_of_memory(step: Step, inputs: Mapping[str, Input], hardware: Hardware) -> None:
+    """Say so if the step's forecast needs more memory than there is, and which settings would make it fit."""
+    known = {ref: facts_of(item.path, item.kind) for ref, item in inputs.items()}
+    needed, there = step.stage.forecast(known).peak_memory, device_memory(hardware.device)
+    if 0 < there < needed:
+        helps = remedy(step.stage, known, hardware, there)
+        way = f"; {helps.settings} brings {helps.peak_memory / 2**30:.1f} GiB" if helps else ""
         say(
             f"{step.name}: warning: may need {needed / 2**30:.1f} GiB of memory, and this machine has "
-            f"{memory_bytes() / 2**30:.1f} GiB"
+            f"{there / 2**30:.1f} GiB{way}"
         )

@@ -1,8 +1,8 @@
 """An exported folder where others find it: a repository of the Hub, or whatever fsspec has a URL for.
 
 Files go one by one, and what is there with the same hash is not sent: a push that was cut is gone on with, and a second
-one sends nothing. A target shows a new export when all of it is there: the Hub by one commit, elsewhere by `export.json`,
-which goes last.
+one sends nothing. A target shows a new export when all of it is there: the Hub by one commit, others by
+`export.json`, which goes last.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,9 @@ def push(model: Made, target: str, *, public: bool = False, dry_run: bool = Fals
         return send(folder, target, _listed(folder), public, dry_run)
 
 
-def _sender(target: str) -> Any:
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+def _sender(target: str) -> Callable[..., Pushed]:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
 
     if "://" in target and not target.startswith("hf://"):
         return _to_url
@@ -110,7 +112,7 @@ def _listed(folder: Path) -> dict[str, FileRecord]:
 
 def _to_url(folder: Path, target: str, files: Mapping[str, FileRecord], public: bool, dry: bool) -> Pushed:
     """To anything that fsspec has a URL for."""
-    import fsspec
+    fsspec: Any = import_module("fsspec")  # it has no types
 
     with _naming(target):
         try:
@@ -163,7 +165,7 @@ def _read_json(system: Any, path: str) -> dict[str, Any]:
 
 def _to_hub(folder: Path, target: str, files: Mapping[str, FileRecord], public: bool, dry: bool) -> Pushed:
     """To a repository of the Hub, in one commit."""
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi, RepoFile
     from huggingface_hub.errors import RepositoryNotFoundError
 
     repository = _repository(target)
@@ -175,7 +177,7 @@ def _to_hub(folder: Path, target: str, files: Mapping[str, FileRecord], public: 
             entries = []
             if not dry:
                 api.create_repo(repository, private=not public, exist_ok=True)
-        there = {each.path: each for each in entries if hasattr(each, "blob_id")}
+        there = {each.path: each for each in entries if isinstance(each, RepoFile)}
         same = {name for name, each in files.items() if name in there and _same_blob(folder / name, each, there[name])}
         done = _sorted(target, files, same, {name: each.size for name, each in there.items()}, dry)
         if dry or not done.sent:
@@ -186,7 +188,9 @@ def _to_hub(folder: Path, target: str, files: Mapping[str, FileRecord], public: 
             api.preupload_lfs_files(repository, additions=[each])
         said = json.loads((folder / EXPORT).read_text())
         api.create_commit(
-            repository, operations=additions, commit_message=f"Model of content {said['content_hash'][:16]}, by Bactrian"
+            repository,
+            operations=additions,
+            commit_message=f"Model of content {said['content_hash'][:16]}, by Bactrian",
         )
     return done
 
@@ -221,25 +225,8 @@ def _naming(target: str) -> Iterator[None]:
         raise
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        token = "" if "://" in target else ". The Hub wants a token: hf auth login, or HF_TOKEN"
         raise BactrianError(
-            f"{target}: cannot be sent to ({type(error).__name__}: {first}); the same command goes on where this ended. "
-            f"The Hub wants a token: hf auth login, or HF_TOKEN"
-            if "://" not in target
-            else f"{target}: cannot be sent to ({type(error).__name__}: {first}); the same command goes on where this ended"
+            f"{target}: cannot be sent to ({type(error).__name__}: {first}); the same command goes on where this "
+            f"ended{token}"
         ) from error
-
-
-def print_pushed(done: Pushed) -> None:
-    """What a push did, a line a file."""
-    import click
-
-    from bactrian.report.formatting import size
-
-    word = "would send" if done.dry else "sent"
-    for name, length in done.sent.items():
-        click.echo(f"{word:>10}  {size(length):>10}  {name}")
-    for name, length in done.kept.items():
-        click.echo(f"{'there':>10}  {size(length):>10}  {name}")
-    if done.others:
-        click.echo(f"also there, and left: {', '.join(done.others)}")
-    click.echo(f"{done.target}: {word} {len(done.sent)} of {len(done.sent) + len(done.kept)} files")

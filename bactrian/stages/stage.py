@@ -4,7 +4,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,6 +42,12 @@ VerifierName = Annotated[str | None, OwnCode("verifier")]
 TemplateRef = Annotated[str | None, OwnCode("template")]
 
 
+TOKENS_PER_ROW = 500.0
+"""Of an instruction and its answer, about, where nothing is known."""
+Basis = Literal["", "counted", "sampled", "stated", "bytes", "assumed"]
+"""Where a number of tokens is from: a count, a sample of the rows, the recipe's word, their bytes, or a usual value."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known of an input before it exists; 0 where it does not apply or is not known."""
@@ -49,16 +55,78 @@ class Facts:
     parameters: int = 0
     rows: int = 0
     tokens_per_row: float = 0.0
+    basis: Basis = ""  # of tokens_per_row; where a stage does not say it, that of what it reads
+    error: float = 0.0  # standard error of tokens_per_row over itself, where it was sampled
+
+
+@dataclass(frozen=True)
+class ModelPass:
+    """Rows that go through one model, forward alone or backward too."""
+
+    parameters: float
+    tokens: float
+    rows: float
+    flops_a_token: float  # by parameter: 2 forward, 6 with the backward, 8 where layers are computed again in it
+    padded: float = 0.0  # tokens if each row were as long as it may be; 0: as it is
+    micro_tokens: int = 4096  # of one forward and backward, where rows are packed
+
+    @property
+    def flops(self) -> float:
+        """Without padding."""
+        return self.parameters * self.tokens * self.flops_a_token
+
+
+@dataclass(frozen=True)
+class SamplingLoad:
+    """Answers that one model samples: `tokens` each on average and `longest` at most, in `rounds` that end together."""
+
+    parameters: float
+    answers: float
+    tokens: float
+    longest: float
+    prompts: float  # read once each, however many answers they get
+    prompt_tokens: float
+    rounds: float = 1.0
+
+    @property
+    def all_tokens(self) -> float:
+        """Of answers and prompts together."""
+        return self.answers * self.tokens + self.prompts * self.prompt_tokens
+
+    @property
+    def flops(self) -> float:
+        """Two for each parameter and token."""
+        return 2 * self.parameters * self.all_tokens
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What making a step will take: tokens through the model, floating-point operations, peak memory in bytes."""
+    """What making a step will take: tokens through the model, floating-point operations, peak memory in bytes.
+
+    `passes` and `sampling` say of what the operations are made, for hours of GPUs, where a stage knows.
+    """
 
     tokens: float = 0.0
     flops: float = 0.0
     peak_memory: float = 0.0
     makes: Facts = Facts()
+    passes: tuple[ModelPass, ...] = ()
+    sampling: tuple[SamplingLoad, ...] = ()
+
+
+def answer_tokens(most: int) -> float:
+    """How long a sampled answer is taken to be, of at most so many tokens: half of few, a quarter of many.
+
+    Answers to maths questions have 100 to 300 tokens and free ones 300 to 600, where 1,024 to 2,048 are allowed.
+    """
+    return max(min(most / 2, 100.0), most / 4)
+
+
+def rows_sampled(
+    parameters: float, prompts: float, prompt_tokens: float, most: int, samples: float = 1
+) -> SamplingLoad:
+    """Answers to prompts, all at once. `most`: tokens that an answer may have; `samples`: answers to each prompt."""
+    return SamplingLoad(parameters, prompts * samples, answer_tokens(most), most, prompts, prompt_tokens)
 
 
 class Need(NamedTuple):

@@ -63,6 +63,15 @@ def memory_bytes() -> int:
         return 0
 
 
+def device_memory(device: str) -> int:
+    """Bytes that a model and its training may take: the first GPU's, or main memory; 0 where it cannot be asked for."""
+    if device != "cuda" or gpu_name() is None:
+        return memory_bytes()
+    import torch
+
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
 @cache
 def gpu_name() -> str | None:
     """Name of the first GPU, or None. Where no driver is loaded torch is not imported to find out."""

@@ -236,9 +236,11 @@ REFUSING = {
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}": "it leaves out a tool call of turn 2",
     # calls without schemas
-    QWEN.replace("{{- tool | tojson }}", ""): "it leaves out probe_listed and probe_description and probe_parameter",
+    QWEN.replace("{{- tool | tojson }}", ""): "the name of a listed tool and its description and its para",
     # a call's name alone
-    QWEN.replace("{{- tool_call.arguments | tojson }}", "{}"): "it leaves out probe_argument and probe_value",
+    QWEN.replace(
+        "{{- tool_call.arguments | tojson }}", "{}"
+    ): "it leaves out the names of its arguments and its arguments",
     # a result cut
     QWEN.replace("{{- message.content }}", "{{- message.content[:4] }}"): "it leaves out the content of turn 3 .tool.",
     # a call that never ends: the next turn would be trained as its end
@@ -258,7 +260,7 @@ def test_a_template_without_a_place_for_tools_says_so_and_which_has_one(jinja: s
         with pytest.raises(BactrianError, match=REFUSING[jinja]) as caught:
             render(talk, form, "row 3", tools)
         assert str(caught.value).startswith("row 3: chat template")
-        assert "templates that do: tulu, think, tulu-think, chatml, s1" in str(caught.value)
+        assert "templates that do (setting `template`): tulu, think, tulu-think, chatml, s1" in str(caught.value)
 
 
 def test_what_a_template_refuses_of_one_row_is_said_of_that_row() -> None:

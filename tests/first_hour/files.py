@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.model.tiny import write_tiny
+from tests.model.gguf_models import write_model
 
 SUMS = [(12 + i, 34 - i) for i in range(16)]
 REWARD = '''\
@@ -21,7 +21,7 @@ def says_yes(completion: str, row: dict) -> float:
 
 def write_all(folder: Path) -> None:
     """model/, sharegpt.json, alpaca.jsonl, odd.csv, pairs.jsonl, prompts.jsonl, reward.py, exam.csv."""
-    write_tiny(folder / "model")
+    write_model(folder / "model", context=512)
     asked = [f"what is {a} + {b}" for a, b in SUMS]
     said = [f"Answer : {a + b}" for a, b in SUMS]
     rows = list(zip(asked, said, strict=True))

@@ -52,7 +52,7 @@ def test_lora_on_sharegpt(user: User) -> None:
 
 def test_sft_on_alpaca(user: User) -> None:
     user.types("sft", "--model", "model", "--data", "alpaca.jsonl", *SHORT, "--name", "alpaca")
-    assert (user.folder / "runs" / "alpaca" / "sft" / "model" / "config.json").is_file()
+    assert (user.folder / "runs" / "alpaca" / "sft" / "config.json").is_file()
 
 
 def test_sft_on_a_csv_with_odd_columns(user: User) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import gguf
 import pytest
 import torch
-from tests.model.gguf_models import SIX_LAYERS, write_model
-from tests.model.tiny import write_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bactrian.errors import BactrianError
 from bactrian.model.gguf_writer import TYPES, write_gguf
+from tests.model.gguf_models import SIX_LAYERS, write_model
+from tests.model.tiny import write_tiny
 
 TEXT = "the cat sat on 12345 mats , don't ask 1999 !\n\n  no é ü"
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -53,7 +53,16 @@ def test_read_back_it_is_the_model_to_the_bit(tmp_path: Path, case: str) -> None
     assert torch.equal(logits(tmp_path, ids, gguf_file="it.gguf"), logits(folder, ids))
 
 
-ERRORS = {"f32": 0.0, "f16": 5e-4, "bf16": 4e-3, "q8_0": 0.008, "q6_k": 0.025, "q5_0": 0.06, "q4_0": 0.12, "q4_k_m": 0.09}
+ERRORS = {
+    "f32": 0.0,
+    "f16": 5e-4,
+    "bf16": 4e-3,
+    "q8_0": 0.008,
+    "q6_k": 0.025,
+    "q5_0": 0.06,
+    "q4_0": 0.12,
+    "q4_k_m": 0.09,
+}
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -105,7 +114,10 @@ def test_tokens_and_their_kinds(llama: Path, tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "architecture": ({"model_type": "mamba"}, "found the architecture 'mamba', expected one of llama, qwen2"),
-    "rope": ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type: found 'yarn', expected default"),
+    "rope": (
+        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}},
+        "rope_type: found 'yarn', expected default",
+    ),
     "window": ({"model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window, which llama.cpp leaves out"),
     "gemma": (
         {"model_type": "gemma3_text", "layer_types": ["full_attention"] * 3},

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,60 @@ def test_no_table_of_the_report_is_wider_than_its_page(tmp_path: Path) -> None:
     title = re.search(r"<title>(.*?)</title>", seen(f"file://{tmp_path}/measured.html", tmp_path / "chrome"))
     assert title and len(title[1].split(",")) > 4
     assert max(int(each) for each in title[1].split(",")) <= 0, title[1]
+
+
+USED = """
+setTimeout(async () => {
+  const made = {bubbles: true, cancelable: true};
+  const press = (target, key) => target.dispatchEvent(new KeyboardEvent("keydown", {key, ...made}));
+  const settled = () => new Promise((done) => setTimeout(done, 400));
+  const list = document.querySelector(".rows"), at = () => list.getAttribute("aria-activedescendant"), told = {};
+  told.first = at();
+  press(document.body, "j"); await settled(); told.next = at();
+  press(list, "End"); await settled(); told.end = at();
+  press(list, "Home"); await settled(); told.home = at();
+  document.querySelector(".chip.right").click(); await settled();
+  told.others = document.querySelectorAll(".item i.mark:not(.right)").length;
+  told.listed = Number(document.querySelector(".item").getAttribute("aria-setsize"));
+  told.hash = location.hash;
+  press(document.body, "/"); told.search = document.activeElement.type;
+  press(document.querySelector("input[type=search]"), "Escape"); told.back = document.activeElement === list;
+  document.getElementById("tab-runs").click(); await settled();
+  const chart = document.querySelector("svg.curve"), values = chart.closest("figure").querySelector(".values");
+  press(chart, "ArrowRight"); told.key = values.textContent;
+  const box = chart.getBoundingClientRect();
+  const middle = {clientX: box.left + box.width / 2, clientY: box.top + 40};
+  chart.dispatchEvent(new PointerEvent("pointermove", middle)); told.pointer = values.textContent;
+  told.cursors = document.querySelectorAll(".cursor[visibility=visible]").length;
+  document.querySelectorAll("input[data-step]")[0].click(); await settled();
+  told.overlaid = document.querySelector(".swatch.c1") !== null;
+  document.title = JSON.stringify(told);
+}, 3000);
+"""
+
+
+@pytest.mark.slow
+def test_the_page_is_used_by_keys_and_pointer(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "store")
+    (folder,) = (each.parent for each in run.parent.glob("artifacts/*/questions.parquet"))
+    source = export(run.parent, tmp_path / "page.html").read_text()
+    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", source) + f"<script>{USED}</script>"
+    (tmp_path / "page.html").write_text(source)
+    title = re.search(
+        r"<title>(.*?)</title>", seen(f"file://{tmp_path}/page.html#samples={folder.name}", tmp_path / "chrome")
+    )
+    assert title and title[1].startswith("{"), title
+    told = json.loads(unescape(title[1]))
+    rows = [row for row in pq.read_table(folder / "questions.parquet").to_pylist() if row["model"] == "rlvr"]
+    rows = [row for row in rows if (row["task"], row["mode"]) == ("sums", "greedy")]
+    right = sum(row["outcome"] == "right" for row in rows)
+    assert (told["first"], told["next"], told["end"], told["home"]) == (
+        "row-0",
+        "row-1",
+        f"row-{len(rows) - 1}",
+        "row-0",
+    )
+    assert told["others"] == 0 and told["listed"] == right and "outcomes=right" in told["hash"]
+    assert told["search"] == "search" and told["back"]
+    assert "step 1" in told["key"] and "step 27" in told["pointer"] and told["cursors"] > 5
+    assert told["overlaid"]

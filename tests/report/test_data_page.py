@@ -13,7 +13,7 @@ from bactrian.cli.main import invoke
 from bactrian.data.io.files import write_rows
 from bactrian.data.overlap.highlight import LONGEST, shared, shortened
 from bactrian.errors import BactrianError
-from bactrian.report.data_page import ROWS, _said, write_data_page
+from bactrian.report.data_page import ROWS, write_data_page
 from bactrian.stages.data.decontaminate import Decontaminate
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind
@@ -129,6 +129,20 @@ def test_pieces_are_the_whole_text_and_mark_what_counts() -> None:
     assert len(long[0][0]) < 2 * LONGEST and len(long[1][0]) == 5 * LONGEST
 
 
+def test_calls_of_tools_and_what_they_give_are_shown_as_turns(tmp_path: Path) -> None:
+    call = {"name": "weather", "arguments": json.dumps({"city": HOSTILE})}
+    turns = [
+        {"role": "user", "content": "Oslo?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": HOSTILE},
+        {"role": "assistant", "content": "Grey."},
+    ]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    seen = page(tmp_path / "rows.jsonl", tmp_path / "page.html")
+    assert '→ weather {"city": "<script>alert(\\"x\\")</script>' in seen.text and "tool" in seen.text
+    assert seen.text.count("<img src=x onerror=alert(1)>") == 2 and "img" not in seen.tags
+
+
 def test_matches_come_first_and_their_list_is_open(tmp_path: Path) -> None:
     folder = decontaminated(tmp_path, [conversation(0, QUESTION), conversation(1, "Something else.")])
     source = write_data_page(folder, tmp_path / "page.html").read_text()
@@ -136,8 +150,7 @@ def test_matches_come_first_and_their_list_is_open(tmp_path: Path) -> None:
     assert '<details class="cell" open>' in source
 
 
-def test_turns_are_a_chat_and_calls_of_tools_are_shown(tmp_path: Path) -> None:
-    call = {"type": "function", "function": {"name": "look_up", "arguments": {"word": HOSTILE}}}
+def test_turns_are_a_chat(tmp_path: Path) -> None:
     turns = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Which?"},
@@ -148,4 +161,3 @@ def test_turns_are_a_chat_and_calls_of_tools_are_shown(tmp_path: Path) -> None:
     source = write_data_page(folder, tmp_path / "page.html").read_text()
     assert [source.index(f'<div class="turn {role}">') for role in ("system", "user", "assistant")]
     assert "I wonder.\n\nThat." in source and 'href="#drops"' not in source and 'href="#duplicates"' not in source
-    assert "look_up" in _said({"role": "assistant", "content": None, "tool_calls": [call]})

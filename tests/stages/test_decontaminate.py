@@ -14,6 +14,7 @@ from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind
 
 QUESTIONS = [f"How many apples does person number {i} have if {i + 3} of them were eaten today?" for i in range(20)]
+FILES = {"train": "train.jsonl", "test": "gsm8k_test.jsonl"}
 MANY = [f"Explain in {i} words why the number {i} is liked by so many as {i} of all people" for i in range(50)]
 
 
@@ -52,8 +53,8 @@ def run(files: Path, **settings: Any) -> tuple[list[dict[str, Any]], dict[str, A
         ({"action": "rows", "share": 0.06}, {"dirty100", "dirty101", "dirty102"}),
         ({"action": "rows"}, {"dirty100", "dirty101", "dirty102", "little100"}),
         ({"action": "sources", "share": 0.06}, {f"dirty{i}" for i in [*range(50), 100, 101, 102]}),
-        ({"mode": "any", "share": 0.0}, {"dirty100", "dirty101", "dirty102", "little100"}),
-        ({"mode": "exact", "share": 0.0}, {"little100"}),
+        ({"mode": "any"}, {"dirty100", "dirty101", "dirty102", "little100"}),
+        ({"mode": "exact"}, {"little100"}),
         ({"threshold": 1.0, "n": 3}, {"dirty100", "dirty101", "dirty102", "little100"}),
         ({"n": 30}, set()),
     ],
@@ -64,6 +65,46 @@ def test_actions_and_modes(files: Path, settings: dict[str, Any], gone: set[str]
     assert before - {row["id"] for row in kept} == gone
     assert about["dropped"] == len(gone) == workspace.metrics["rows_dropped"]
     assert about["benchmarks"] == {"gsm8k": 20}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "154 rows, 4 dropped, 150 stay; none of them matches a test item"),
+        (
+            {"share": 0.06},
+            "154 rows, 3 dropped, 151 stay; 1 of them matches a test item: their sources hold no more than 6.0% of any "
+            "benchmark (share: 0.06; 0 drops them)",
+        ),
+        (
+            {"action": "report"},
+            "154 rows, 0 dropped, 154 stay; 4 of them match a test item: action: report drops nothing",
+        ),
+        (
+            {"n": 30},
+            "0 dropped, 154 stay; none of them matches a test item; 20 of 20 test items are shorter than 30 words",
+        ),
+    ],
+)
+def test_the_terminal_says_what_goes_and_why_any_stay(
+    files: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any], said: str
+) -> None:
+    run(files, **settings)
+    assert said in capsys.readouterr().err
+
+
+def test_rarely_matched_sources_lose_their_rows_too_unless_told_otherwise(tmp_path: Path) -> None:
+    """One of 70 items, 1.4 %: gone by default, kept by the published rule."""
+    items = QUESTIONS[:1] + [f"{i} {' '.join(f'word{i}x{j}' for j in range(9))}" for i in range(69)]
+    (tmp_path / "gsm8k_test.jsonl").write_text("".join(json.dumps({"question": item}) + "\n" for item in items))
+    rows = [conversation("a", 0, QUESTIONS[0]), conversation("a", 1, MANY[0])]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for share, kept in ((0.0, ["a1"]), (0.02, ["a0", "a1"])):
+        given = {name: Input(name, tmp_path / file, Kind.DATA, name) for name, file in FILES.items()}
+        workspace = Workspace.temporary(tmp_path / str(share), given)
+        settings = {} if share == 0 else {"share": share}
+        Decontaminate(data=["train"], against=["test"], **settings).run(workspace)
+        assert [row["id"] for row in read_rows(workspace.output)] == kept
 
 
 def test_what_it_writes(files: Path) -> None:
@@ -83,7 +124,7 @@ def test_what_it_writes(files: Path) -> None:
 
 
 def test_other_files_and_answers(files: Path) -> None:
-    kept, about, _ = run(files, against=["other.jsonl"], fields={"other.jsonl": ["ask"]}, share=0.0)
+    kept, about, _ = run(files, against=["other.jsonl"], fields={"other.jsonl": ["ask"]})
     assert about["dropped"] == 3 and len(kept) == 151
     (files / "bad.jsonl").write_text('{"ask": "What?"}')
     with pytest.raises(BactrianError, match=r"bad.jsonl, line 1: found the columns 'ask', expected messages"):

@@ -132,7 +132,7 @@ def test_settings_and_forecast() -> None:
         with pytest.raises(ValueError, match="give either data or hub"):
             DataSource(**settings)
     made = DataSource(hub="a/b", rows=1000, tokens=2e5, license="MIT").forecast({}).makes
-    assert made == Facts(rows=1000, tokens_per_row=200)
+    assert made == Facts(rows=1000, tokens_per_row=200, basis="stated")
     assert DataSource(data="a", limit=10).forecast({"a": Facts(rows=7, tokens_per_row=30)}).makes == Facts(
         rows=7, tokens_per_row=30
     )

@@ -22,7 +22,8 @@ def needs_met(row: Row) -> set[RowNeed]:
     if "text" in row and "messages" not in row:
         return {"text"}
     if "dataset" in row and "ground_truth" in row:
-        return {"problem", "worked"} if "solution" in row else {"problem"}
+        met: set[RowNeed] = {"problem", "worked"} if "solution" in row else {"problem"}
+        return met if row["messages"][-1]["role"] != "assistant" else {"conversation"}  # answered already
     if isinstance(row.get("label"), bool):
         return {"feedback"}
     return {"conversation"}

@@ -17,8 +17,8 @@ _MARKER = re.compile(r"<functioncall>|<\|python_tag\|>|\[TOOL_CALLS\]")
 _ENDS = ("<|eom_id|>", "<|eot_id|>", "<|im_end|>", "<|endoftext|>", "</functioncall>")
 _BUILT_IN = re.compile(r"\s*(\w+)\.call\((.*)\)\s*", re.DOTALL)
 _KEYWORD = re.compile(r'\s*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|-?\d[\w.+-]*|true|false|null)\s*(?:,|\Z)')
-_PYTHON = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|\b(True|False|None)\b", re.DOTALL)
-LENIENT = 20_000
+_PYTHON = re.compile(r"\\.|'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|\b(True|False|None)\b", re.DOTALL)
+LENIENT = 200_000
 """Characters of a text up to which it is read as what is nearly JSON."""
 _WORDS = {"True": "true", "False": "false", "None": "null"}
 _GAP = re.compile(r"[\s,;]*")
@@ -120,6 +120,8 @@ def _as_json(match: re.Match[str]) -> str:
     single, double, word = match.groups()
     if word:
         return _WORDS[word]
+    if single is None and double is None:  # escaped outside of any text: no beginning of one, and no JSON
+        return match[0]
     inner = _ESCAPE.sub(_escape, single if single is not None else double)
     return '"' + re.sub(r'(?<!\\)((?:\\\\)*)"', r'\1\\"', inner) + '"'
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from bactrian.progress import PROGRESS
 from bactrian.report.formatting import finite
 from bactrian.report.run_record import RunRecord, StepRecord
+from bactrian.store.attempt import NAME as NAME_OF_ATTEMPT
 from bactrian.store.attempt import read as read_attempt
 from bactrian.store.hashes import METRICS, ROLLOUTS
 from bactrian.store.manifest import MANIFEST
@@ -93,7 +94,7 @@ class LiveStore:
             folders = sorted(self.root.iterdir())
         except OSError:
             return
-        yield from (each for each in folders if each.is_dir() and (each / "run.json").is_file() and self._inside(each))
+        yield from (each for each in folders if (each / "run.json").is_file() and self._inside(each / "run.json"))
 
     def _run(self, folder: Path) -> RunState | None:
         try:
@@ -113,7 +114,7 @@ class LiveStore:
             status = record.status if record.status in ("made", "reused") else "made"
             return replace(state, status=status, seconds=record.seconds)
         partial = self.artifacts / f"{step}.partial"
-        if partial.is_dir() and self._inside(partial):
+        if partial.is_dir() and all(map(self._inside, (partial, partial / PROGRESS, partial / NAME_OF_ATTEMPT))):
             return _begun(state, partial)
         return replace(state, note="its artifact is no longer there") if record.path else state
 

@@ -98,7 +98,8 @@ class Forwarded:
         after = self.follower.position.to_json()
         if self.known == self.follower.position.making and after != before:
             write_atomically(self.kept, after)
-        return self.follower.over
+        over: bool = self.follower.over
+        return over
 
     def close(self) -> None:
         """The last of it, of a step that is over or that nobody works on any more."""
@@ -150,7 +151,7 @@ class Forwarded:
 
 def worth_showing(step: int) -> bool:
     """Whether a tracker gets a step's samples: 1 to 9, then every tenth to 90, every hundredth to 900, and so on."""
-    return step % 10 ** (len(str(step)) - 1) == 0
+    return not str(step)[1:].strip("0")
 
 
 def serve(backend: str, source: int) -> None:

@@ -52,7 +52,7 @@ class Decontaminate(Stage):
     texts: Literal["prompts", "all"] = Field("prompts", description="look at user turns, or at all text of a row")
     action: Literal["report", "rows", "sources"] = Field("rows", description="drop nothing, matching rows, or sources")
     share: float = Field(
-        0.02, ge=0, le=1, description="only sources holding more than this share of some benchmark lose anything"
+        0.0, ge=0, le=1, description="only sources with more than this share of a benchmark lose any; Tülu 3: 0.02"
     )
 
     @model_validator(mode="after")
@@ -81,10 +81,13 @@ class Decontaminate(Stage):
             processes = 1 if self.mode == "embedding" else workspace.hardware.threads
             found = scan(self._rows(workspace), items, matcher, workspace.scratch, self.texts, processes, bar)
         table = self._table(items, found.sources, found.items, workspace.scratch)
-        rows, sources = doomed(table, matched_rows(workspace.scratch), self.action, self.share)
+        matched = matched_rows(workspace.scratch)
+        rows, sources = doomed(table, matched, self.action, self.share)
         kept = self._write(workspace, table, rows, sources)
         workspace.decontamination = self._record(table, workspace)
-        say(f"decontaminate: {found.rows:,} rows, {found.rows - kept:,} dropped\n{table}")
+        stay = sum(row not in rows and source not in sources for row, source in matched.items())
+        told = f"{found.rows:,} rows, {found.rows - kept:,} dropped, {kept:,} stay; {self._staying(stay)}"
+        say(f"decontaminate: {told}{_unseen(table, self.n)}\n{table}")
 
     def _items(self, workspace: "Workspace") -> "list[IndexedItem]":
         from bactrian.data.overlap.benchmarks import read_benchmarks
@@ -170,6 +173,17 @@ class Decontaminate(Stage):
         }
         return writer.count
 
+    def _staying(self, count: int) -> str:
+        """How many of the rows that stay match a test item, and which setting keeps them."""
+        if not count:
+            return "none of them matches a test item"
+        if self.action == "report":
+            why = "action: report drops nothing"
+        else:
+            limit = f"{self.share:.1%} of any benchmark (share: {self.share:g}; 0 drops them)"
+            why = f"their sources hold no more than {limit}"
+        return f"{count:,} of them {'matches' if count == 1 else 'match'} a test item: {why}"
+
     def _record(self, table: "OverlapTable", workspace: "Workspace") -> Decontamination:
         """For the manifests of all that is made from these rows."""
         said = {
@@ -188,3 +202,10 @@ class Decontaminate(Stage):
         rows = sum(facts.rows for facts in given)
         tokens = sum(facts.rows * facts.tokens_per_row for facts in given)
         return Forecast(makes=Facts(rows=rows, tokens_per_row=tokens / rows if rows else 0.0))
+
+
+def _unseen(table: "OverlapTable", n: int) -> str:
+    """Test items that no n-gram can find, if there are any: rows that hold them stay too."""
+    short = sum(table.short.values())
+    total = sum(table.benchmarks.values())
+    return f"; {short:,} of {total:,} test items are shorter than {n} words, and not looked for" if short else ""

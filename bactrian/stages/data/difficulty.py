@@ -16,7 +16,7 @@ from bactrian.stages.judge.judge_refs import (
     judges,
     known_verifier,
 )
-from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, answer_tokens, rows_sampled
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Difficulty(Stage):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data = inputs[self.data]
         parameters = [inputs[ref].parameters for ref in self.models]
-        per_problem = (data.tokens_per_row or 50) + self.samples * min(self.max_new_tokens, 100)
+        per_problem = (data.tokens_per_row or 50) + self.samples * answer_tokens(self.max_new_tokens)
         tokens = data.rows * per_problem
         flops = 2.0 * sum(parameters) * tokens
         return Forecast(
@@ -127,4 +127,8 @@ class Difficulty(Stage):
             flops,
             4.0 * max(parameters) + 2e9,
             Facts(rows=data.rows // 2, tokens_per_row=data.tokens_per_row),
+            sampling=tuple(
+                rows_sampled(each, data.rows, data.tokens_per_row or 50, self.max_new_tokens, self.samples)
+                for each in parameters
+            ),
         )

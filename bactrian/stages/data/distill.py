@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judge_refs import VerifierField, known_verifier
-from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, TemplateRef
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage, TemplateRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -169,4 +169,14 @@ class Distill(Stage):
             2.0 * teacher.parameters * tokens,
             4.0 * teacher.parameters + 2e9,
             Facts(rows=rows, tokens_per_row=data.tokens_per_row + trace),
+            sampling=(
+                SamplingLoad(
+                    teacher.parameters,
+                    rows * self.samples,
+                    trace,
+                    self.max_thinking_tokens + self.answer_tokens,
+                    rows,
+                    data.tokens_per_row,
+                ),
+            ),
         )

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judge_refs import VerifierField, known_verifier
-from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, TemplateRef
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage, TemplateRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -137,4 +137,10 @@ class LabelSteps(Stage):
         parameters = inputs[self.model].parameters if self.model else 0
         tokens = rows * self.samples * each if self.model else 0.0
         makes = Facts(rows=rows * (self.samples if self.model else 1), tokens_per_row=data.tokens_per_row + length)
-        return Forecast(tokens, 2.0 * parameters * tokens, 4.0 * parameters + 2e9, makes)
+        traces = rows * self.samples
+        loads = [SamplingLoad(parameters, traces, length + self.answer_tokens, 2 * length, rows, data.tokens_per_row)]
+        if self.by == "rollouts":  # continuations from each step of each trace, read again as a prompt
+            tails = (length / 2 + self.answer_tokens, length + self.answer_tokens)
+            loads.append(SamplingLoad(parameters, traces * steps * self.rollouts, *tails, traces * steps, length / 2))
+        sampling = tuple(loads) if self.model else ()
+        return Forecast(tokens, 2.0 * parameters * tokens, 4.0 * parameters + 2e9, makes, sampling=sampling)

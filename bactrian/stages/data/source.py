@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import DataRef, Facts, Forecast, Need, Settings, Stage, verifier_needs
+from bactrian.stages.stage import (
+    TOKENS_PER_ROW,
+    DataRef,
+    Facts,
+    Forecast,
+    Need,
+    Settings,
+    Stage,
+    verifier_needs,
+)
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -16,8 +25,6 @@ if TYPE_CHECKING:
     from bactrian.data.io.resumption import Standing
     from bactrian.store.artifact import Input, Workspace
 
-TOKENS_PER_ROW = 500.0
-"""Of an instruction and its answer, about, where nothing is known."""
 ROWS_BETWEEN_CHECKS = 1000
 
 LayoutName = Literal[
@@ -205,5 +212,9 @@ class DataSource(ReadingSettings, Stage):
         known = inputs.get(self.data or "", Facts())
         there = self.rows or known.rows or int((self.tokens or 0) // TOKENS_PER_ROW)
         rows = min(self.limit or there, there) if there else self.limit or 0
-        each = self.tokens / there if self.tokens and there else known.tokens_per_row or TOKENS_PER_ROW
-        return Forecast(peak_memory=5e8, makes=Facts(rows=rows, tokens_per_row=each))
+        each, basis, error = known.tokens_per_row, known.basis, known.error
+        if self.tokens and there:
+            each, basis, error = self.tokens / there, "stated", 0.0
+        elif not each:
+            each, basis = TOKENS_PER_ROW, "assumed"
+        return Forecast(peak_memory=5e8, makes=Facts(rows=rows, tokens_per_row=each, basis=basis, error=error))

@@ -16,7 +16,7 @@ from bactrian.stages.judge.judge_refs import (
     judges,
     known_verifier,
 )
-from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage, answer_tokens, rows_sampled
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -147,7 +147,9 @@ class Prefer(Stage):
         data = inputs[self.prompts]
         prompts = min(data.rows, self.limit or data.rows)
         parameters = max(inputs[ref].parameters for ref in self.pool)
-        per_answer = min(self.max_new_tokens, 100)
+        per_answer = answer_tokens(self.max_new_tokens)
         tokens = prompts * len(self.pool) * self.samples * per_answer
         made = Facts(rows=prompts // 2, tokens_per_row=2 * per_answer + (data.tokens_per_row or 50))
-        return Forecast(tokens, 2 * parameters * tokens, 4 * parameters + 2e9, made)
+        asked = (data.tokens_per_row or 50, self.max_new_tokens, self.samples)
+        sampling = tuple(rows_sampled(inputs[ref].parameters, prompts, *asked) for ref in self.pool)
+        return Forecast(tokens, 2 * parameters * tokens, 4 * parameters + 2e9, made, sampling=sampling)

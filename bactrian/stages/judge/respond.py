@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judge_refs import ModelServer, responder
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage, answer_tokens, rows_sampled
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Respond(Stage):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Of the models of this run; what servers do costs nothing here."""
         data = inputs.get(self.prompts, Facts())
-        prompts, per_answer = min(data.rows, self.limit or data.rows), min(self.max_new_tokens, 150)
+        prompts, per_answer = min(data.rows, self.limit or data.rows), answer_tokens(self.max_new_tokens)
         candidates = len(self.pool) + len(self.servers)
         share = min(1.0, self.per_prompt / candidates) if candidates else 0.0
         each = [(inputs[ref].parameters, share) for ref in self.pool]
@@ -169,7 +169,9 @@ class Respond(Stage):
         answers = (min(self.per_prompt, candidates) + len(self.always)) * self.samples
         made = Facts(rows=prompts, tokens_per_row=(data.tokens_per_row or 50) + answers * per_answer)
         memory = 4.0 * max((parameters for parameters, _ in each), default=0.0) + 1e9
-        return Forecast(tokens * sum(part for _, part in each), flops, memory, made)
+        asked = (data.tokens_per_row or 50, self.max_new_tokens, self.samples)
+        sampling = tuple(rows_sampled(parameters, prompts * part, *asked) for parameters, part in each)
+        return Forecast(tokens * sum(part for _, part in each), flops, memory, made, sampling=sampling)
 
 
 def key(number: int, label: str, sample: int) -> str:

@@ -25,6 +25,7 @@ from bactrian.stages.stage import (
     ModelRef,
     Need,
     ProblemRef,
+    SamplingLoad,
     Stage,
     TemplateRef,
     verifier_needs,
@@ -303,16 +304,23 @@ class Evaluate(Stage):
         questions where no limit is set. A token costs 2 FLOPs per parameter.
         """
         tokens, rows = 0.0, 0
+        loads: list[SamplingLoad] = []
         for name, ref in self._sets().items():
             facts = inputs.get(ref, Facts())
             count = min(facts.rows, self.limits.get(name, self.limit) or facts.rows)
             passes = 1 + (self.samples or 0)
-            tokens += count * (facts.tokens_per_row + passes * (self.max_new_tokens or LONGEST) / 2)
+            most = self.max_new_tokens or LONGEST
+            tokens += count * (facts.tokens_per_row + passes * most / 2)
+            loads.append(SamplingLoad(0, count * passes, most / 2, most, count, facts.tokens_per_row))
             rows += count
         for task in self._public():
             count = self.limits.get(task.name, self.limit or 1000)
             tokens += count * (200 + (task.max_new_tokens / 2 * task.samples if task.form == "generate" else 40))
+            answers, most = (count * task.samples, task.max_new_tokens) if task.form == "generate" else (0, 0)
+            loads.append(SamplingLoad(0, answers, most / 2, most, count, 200 if answers else 240))
         models = list(self.models.values() if isinstance(self.models, dict) else self.models)
         parameters = [inputs.get(ref, Facts()).parameters for ref in models]
         memory = max(4.0 * each for each in parameters) + 3e9
-        return Forecast(tokens * len(models), sum(2.0 * each * tokens for each in parameters), memory, Facts(rows=rows))
+        flops = sum(2.0 * each * tokens for each in parameters)
+        sampling = tuple(replace(load, parameters=each) for each in parameters for load in loads)
+        return Forecast(tokens * len(models), flops, memory, Facts(rows=rows), sampling=sampling)

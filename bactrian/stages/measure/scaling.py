@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judge_refs import VerifierField, known_verifier
 from bactrian.stages.measure.thinking_methods import AnyMethod, BudgetForcing, TreeSearch
-from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ProblemRef, Stage, TemplateRef
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ProblemRef, SamplingLoad, Stage, TemplateRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -252,4 +252,10 @@ class Scaling(Stage):
         lengths = [(draw.n, most if draw.thinking is None else draw.thinking) for draw in draws]
         each = sum(n * (thinking + self.answer_tokens) for n, thinking in lengths)
         tokens = float(rows * (each + len(draws) * data.tokens_per_row))
-        return Forecast(tokens, 2.0 * model.parameters * tokens, 4.0 * model.parameters + 2e9, Facts(rows=rows))
+        sampling = tuple(
+            SamplingLoad(model.parameters, rows * n, length, length, rows, data.tokens_per_row)
+            for n, thinking in lengths
+            for length in [thinking + self.answer_tokens]
+        )
+        flops, memory = 2.0 * model.parameters * tokens, 4.0 * model.parameters + 2e9
+        return Forecast(tokens, flops, memory, Facts(rows=rows), sampling=sampling)

@@ -1,13 +1,21 @@
 """Stage `ppo`: reinforcement learning with a value model, from verifiers, a reward model, or both."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from bactrian.stages.judge.judge_refs import judges
 from bactrian.stages.rl.reward_settings import PPORewardSettings, WatchSettings
-from bactrian.stages.rl.watching import held_out_rows, keep_rollouts, look_at, problem_rows, train_watched
+from bactrian.stages.rl.watching import (
+    held_out_rows,
+    keep_rollouts,
+    look_at,
+    looks_at,
+    problem_rows,
+    train_watched,
+)
 from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef
 from bactrian.stages.tune.training import (
     TrainingStage,
@@ -17,7 +25,9 @@ from bactrian.stages.tune.training import (
     make_ready,
     quantised,
     read_model,
+    rollouts,
     start_of,
+    train_pass,
 )
 from bactrian.train.options import (
     AdapterField,
@@ -142,8 +152,21 @@ class PPO(TrainingStage):
         return open_scorer(folder, workspace.hardware, template=self.template, quantised=quantised(self))
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        parameters = inputs[self.model].parameters
-        tokens = self.steps * self.problems_per_step * self.samples * min(self.max_new_tokens, 100)
-        flops = 2 + 4 + 2 + 12 * self.epochs  # sampling, old, reference, both models' updates
-        frozen = 0 if adapter_of(self) else 2 * parameters
-        return forecast(self, parameters, tokens, flops, frozen=frozen, models=2)
+        """Each answer is read by policy, reference and value model; two of them learn from it in each epoch."""
+        parameters, data = inputs[self.model].parameters, inputs[self.data]
+        valued = inputs[self.value].parameters if self.value else parameters
+        load, seen = rollouts(
+            self, parameters, data, self.steps, self.problems_per_step, self.samples, self.max_new_tokens
+        )
+        update = train_pass(self, 0, 0, 0, self.epochs).flops_a_token
+        passes = [
+            replace(seen, flops_a_token=update + (4 if self.kl else 2)),
+            replace(seen, parameters=valued, flops_a_token=update + 2),
+        ]
+        frozen = 0 if adapter_of(self) or not self.kl else parameters
+        if (judge := self.reward.reward_model) and self.reward.reward_weight:
+            passes.append(replace(seen, parameters=inputs[judge].parameters))
+            frozen += inputs[judge].parameters
+        looks = looks_at(self.watch, parameters, inputs, self.steps, self.max_new_tokens)
+        sampling = [load, *looks]
+        return forecast(self, parameters, passes, sampling=sampling, trained=parameters + valued, frozen=frozen)

@@ -1,15 +1,31 @@
 """Stage `rlvr`: reinforcement learning with verifiable rewards."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from bactrian.stages.judge.judge_refs import judges
 from bactrian.stages.rl.reward_settings import GroupRewardSettings, WatchSettings
-from bactrian.stages.rl.watching import held_out_rows, keep_rollouts, look_at, problem_rows, train_watched
+from bactrian.stages.rl.watching import (
+    held_out_rows,
+    keep_rollouts,
+    look_at,
+    looks_at,
+    problem_rows,
+    train_watched,
+)
 from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef
-from bactrian.stages.tune.training import TrainingStage, adapter_of, forecast, load_model, start_of
+from bactrian.stages.tune.training import (
+    TrainingStage,
+    adapter_of,
+    forecast,
+    load_model,
+    rollouts,
+    start_of,
+    train_pass,
+)
 from bactrian.train.options import (
     AdapterField,
     AdvantageName,
@@ -99,7 +115,12 @@ class RLVR(TrainingStage):
             train_watched(workspace, self, self.watch, model, task, look)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        parameters = inputs[self.model].parameters
-        tokens = self.steps * self.problems_per_step * self.samples * min(self.max_new_tokens, 100)
+        """Sampled, read by the policy and, where there is a KL, by the reference, and trained on once."""
+        parameters, data = inputs[self.model].parameters, inputs[self.data]
+        load, seen = rollouts(
+            self, parameters, data, self.steps, self.problems_per_step, self.samples, self.max_new_tokens
+        )
+        trained = replace(seen, flops_a_token=train_pass(self, 0, 0, 0).flops_a_token + (2 if self.kl else 0))
         frozen = parameters if self.kl and adapter_of(self) is None else 0
-        return forecast(self, parameters, tokens, flops_a_token=2 + 6 + (2 if self.kl else 0), frozen=frozen)
+        looks = looks_at(self.watch, parameters, inputs, self.steps, self.max_new_tokens)
+        return forecast(self, parameters, [trained], sampling=[load, *looks], frozen=frozen)

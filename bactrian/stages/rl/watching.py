@@ -1,10 +1,12 @@
 """What the stages of reinforcement learning do alike: problems with verifiers, and looks at held-out ones."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bactrian.stages.judge.judge_refs import known_verifier
 from bactrian.stages.rl.reward_settings import WatchSettings
+from bactrian.stages.stage import Facts, SamplingLoad, rows_sampled
 from bactrian.stages.tune.training import Row, TrainingStage, rows_of, run_loop, save_model
 
 if TYPE_CHECKING:
@@ -65,6 +67,17 @@ def look_at(engine: "Engine", rows: list[Row], pool: "Pool", max_new_tokens: int
     from bactrian.train.rl.held_out import HeldOutAnswers
 
     return HeldOutAnswers(engine, rows, pool, max_new_tokens) if rows else None
+
+
+def looks_at(
+    watch: WatchSettings, parameters: float, inputs: Mapping[str, Facts], steps: int, most: int
+) -> list[SamplingLoad]:
+    """The answers of all looks together, for forecasts."""
+    if watch.held_out is None:
+        return []
+    facts, looks = inputs.get(watch.held_out, Facts()), steps // watch.look_every + 1
+    load = rows_sampled(parameters, facts.rows * looks, facts.tokens_per_row, most)
+    return [replace(load, rounds=looks)]
 
 
 def keep_rollouts(workspace: "Workspace", watch: WatchSettings, sampler: "VerifiedSampler") -> "Keep":

@@ -11,10 +11,12 @@ from bactrian.stages.tune.training import (
     TrainingStage,
     forecast,
     load_model,
+    read_pass,
     rows_of,
     start_hash,
     tokens_of,
     train_model,
+    train_pass,
 )
 from bactrian.train.losses import PREFERENCE_LOSSES, Objective
 from bactrian.train.options import AdapterField, Epochs, LearningRate, PreferenceLossName, Warmup
@@ -98,5 +100,8 @@ class DPO(TrainingStage):
         )
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        flops = 6 + (2 / self.epochs if self._needs_reference else 0)
-        return forecast(self, inputs[self.model].parameters, tokens_of(inputs[self.data], self.epochs), flops)
+        data, parameters = inputs[self.data], inputs[self.model].parameters
+        passes = [train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)]
+        if self._needs_reference:
+            passes.append(read_pass(self, parameters, tokens_of(data, 1), data.rows))
+        return forecast(self, parameters, passes)

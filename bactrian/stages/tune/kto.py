@@ -12,10 +12,12 @@ from bactrian.stages.tune.training import (
     TrainingStage,
     forecast,
     load_model,
+    read_pass,
     rows_of,
     start_hash,
     tokens_of,
     train_model,
+    train_pass,
 )
 from bactrian.train.options import AdapterField, Epochs, LearningRate, Warmup
 
@@ -104,5 +106,8 @@ class KTO(TrainingStage):
         return opinions
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        tokens = tokens_of(inputs[self.data], self.epochs)
-        return forecast(self, inputs[self.model].parameters, tokens, flops_a_token=6 + 2 + 4 / self.epochs)
+        data, parameters = inputs[self.data], inputs[self.model].parameters
+        tokens, rows = tokens_of(data, 1), data.rows
+        trained = train_pass(self, parameters, self.epochs * tokens, self.epochs * rows)
+        # answers of others for the KL are read in each epoch; both kinds of answers by the start, once
+        return forecast(self, parameters, [trained, read_pass(self, parameters, tokens, rows, self.epochs + 2)])

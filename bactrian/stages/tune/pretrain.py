@@ -7,7 +7,7 @@ from pydantic import Field
 
 from bactrian.stages.stage import DataRef, Facts, Forecast
 from bactrian.stages.tune.next_token import train_on_rows
-from bactrian.stages.tune.training import Row, TrainingStage, forecast, make_ready, rows_of, tokens_of
+from bactrian.stages.tune.training import Row, TrainingStage, forecast, make_ready, rows_of, tokens_of, train_pass
 from bactrian.train.options import (
     Betas,
     Epochs,
@@ -117,4 +117,6 @@ class Pretrain(TrainingStage):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         block = 4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size
         parameters = self.layers * block + 1000 * self.hidden_size
-        return forecast(self, parameters, tokens_of(inputs[self.data], self.epochs, tokens_per_row=60), flops_a_token=6)
+        data = inputs[self.data]
+        trained = train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)
+        return forecast(self, parameters, [trained])

@@ -16,6 +16,7 @@ from bactrian.stages.tune.training import (
     rows_of,
     tokens_of,
     train_model,
+    train_pass,
 )
 from bactrian.train.options import AdapterField, Epochs, LearningRate
 
@@ -79,5 +80,6 @@ class Reward(TrainingStage):
             ) from None
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        tokens = tokens_of(inputs[self.data], self.epochs)
-        return forecast(self, inputs[self.model].parameters, tokens, flops_a_token=6)
+        data, parameters = inputs[self.data], inputs[self.model].parameters
+        trained = train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)
+        return forecast(self, parameters, [trained])

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from bactrian.stages.stage import ConversationRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.next_token import train_on_rows
-from bactrian.stages.tune.training import TrainingStage, forecast, load_model, rows_of, tokens_of
+from bactrian.stages.tune.training import TrainingStage, forecast, load_model, rows_of, tokens_of, train_pass
 from bactrian.train.options import AdapterField, Epochs, TooLong
 
 if TYPE_CHECKING:
@@ -68,5 +68,6 @@ class SFT(TrainingStage):
         return fitted(full, self.max_length, self.too_long, where, tally)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        tokens = tokens_of(inputs[self.data], self.epochs, tokens_per_row=100)
-        return forecast(self, inputs[self.model].parameters, tokens, flops_a_token=6)
+        data, parameters = inputs[self.data], inputs[self.model].parameters
+        trained = train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)
+        return forecast(self, parameters, [trained])

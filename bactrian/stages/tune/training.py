@@ -1,11 +1,12 @@
 """What the stages that move weights have in common: the settings of the loop, and loading and saving around it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.stage import Facts, Forecast, Stage
+from bactrian.stages.stage import TOKENS_PER_ROW, Facts, Forecast, ModelPass, SamplingLoad, Stage, answer_tokens
 from bactrian.store.manifest import Kind
 from bactrian.train.memory import training_memory
 from bactrian.train.options import (
@@ -252,27 +253,73 @@ def _note_rounding(workspace: "Workspace", stage: TrainingStage, model: "Decoder
         return
     workspace.metrics["rounded_away"] = share
     if share > ROUNDED_AWAY:
+        starts = "" if model.keeps_residue else ", and a next stage starts so"
         say(
             f"{stage.name}: {model.stored} cannot hold {share:.0%} of what training changed (a ratio of norms): the "
-            f"artifact is evaluated and exported without it{'' if model.keeps_residue else ', and a next stage starts so'}"
-            "; checkpoints: {save_dtype: float32} keeps all of it in the model's own file"
+            f"artifact is evaluated and exported without it{starts}; "
+            "checkpoints: {save_dtype: float32} keeps all of it in the model's own file"
         )
 
 
+def train_pass(stage: TrainingStage, parameters: float, tokens: float, rows: float, passes: float = 1.0) -> ModelPass:
+    """Rows trained on, `passes` times each, with what is computed again where activations are dropped.
+
+    A layer computed again costs a forward more, 2 FLOPs a parameter and token; its MLP alone about two thirds of that.
+    """
+    again = {"none": 0.0, "mlp": 1.3, "layer": 2.0}[stage.memory.recompute] / stage.memory.recompute_every
+    return ModelPass(parameters, tokens, rows, passes * (6 + again), micro_tokens=stage.memory.micro_tokens)
+
+
+def read_pass(stage: TrainingStage, parameters: float, tokens: float, rows: float, passes: float = 1.0) -> ModelPass:
+    """Rows read by a model that learns nothing from it: a reference, or the policy before its update."""
+    return ModelPass(parameters, tokens, rows, passes * 2, micro_tokens=stage.memory.micro_tokens)
+
+
 def forecast(
-    stage: TrainingStage, parameters: int, tokens: float, flops_a_token: float, frozen: float = 0.0, models: int = 1
+    stage: TrainingStage,
+    makes: int,
+    passes: Sequence[ModelPass],
+    *,
+    sampling: Sequence[SamplingLoad] = (),
+    trained: float | None = None,
+    frozen: float = 0.0,
 ) -> Forecast:
     """What training will take.
 
     Args:
-        tokens: that are trained on, all epochs together.
-        flops_a_token: by parameter; 6 for one forward and backward.
-        frozen: parameters of models beside it that are not trained. models: of this size that are trained.
+        makes: parameters of the model that the stage leaves.
+        passes: what goes through which model. The first is that of the tokens trained on.
+        trained: parameters that are trained, by default those of the model that is left.
+        frozen: parameters of models beside it that are not trained.
     """
-    memory = training_memory(models * parameters, tokens, stage.optimiser, stage.memory, adapter_of(stage), frozen)
-    return Forecast(tokens, flops_a_token * parameters * tokens, memory, Facts(parameters=parameters))
+    tokens = passes[0].tokens
+    adapter = adapter_of(stage)
+    memory = training_memory(
+        makes if trained is None else trained, tokens, stage.optimiser, stage.memory, adapter, frozen
+    )
+    flops = sum(each.flops for each in passes) + sum(each.flops for each in sampling)
+    return Forecast(tokens, flops, memory, Facts(parameters=makes), tuple(passes), tuple(sampling))
 
 
-def tokens_of(data: Facts, epochs: float, tokens_per_row: float = 200.0) -> float:
+def tokens_of(data: Facts, epochs: float, tokens_per_row: float = TOKENS_PER_ROW) -> float:
     """Tokens of some epochs; `tokens_per_row` where it is not known."""
     return data.rows * epochs * (data.tokens_per_row or tokens_per_row)
+
+
+def rollouts(
+    stage: TrainingStage, parameters: float, data: Facts, rounds: int, problems: int, samples: int, most: int
+) -> tuple[SamplingLoad, ModelPass]:
+    """A policy's own answers: how they are sampled, and one forward over them.
+
+    The trainer reads the prompt of a group's answers once; padded, each answer stands behind its own prompt and is as
+    long as it may be, as one of hundreds always is.
+
+    Args:
+        rounds: steps. problems, samples: problems of a step, answers to each. most: tokens of an answer.
+    """
+    prompt = data.tokens_per_row or 100.0
+    load = SamplingLoad(
+        parameters, rounds * problems * samples, answer_tokens(most), most, rounds * problems, prompt, rounds
+    )
+    seen = read_pass(stage, parameters, load.all_tokens, load.answers)
+    return load, replace(seen, padded=load.answers * (prompt + most))

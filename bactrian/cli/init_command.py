@@ -1,0 +1,84 @@
+"""The command `init`: five questions, a look at the data, and a recipe that plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bactrian.cli.options import store_option
+from bactrian.errors import BactrianError
+from bactrian.progress import printable
+
+AIMS = ("sft", "preference", "rl", "evaluation")
+
+
+@click.command("init")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default=Path("recipe.yaml"))
+@click.option("--model", help="embedded:NAME, a folder, an artifact or a Hub id.")
+@click.option("--data", help="A file, a folder or a pattern: .jsonl, .json, .csv, .parquet, in any known layout.")
+@click.option("--for", "aim", type=click.Choice(AIMS), help="What for.")
+@click.option("--hardware", "device", type=click.Choice(["auto", "cpu", "cuda"]), help="On what.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="How long at most; else all of it.")
+@click.option("--yes", is_flag=True, help="Ask nothing: the likeliest answer where none is given.")
+@click.option("--force", is_flag=True, help="Replace FILE.")
+@store_option
+def init_command(
+    file: Path,
+    model: str | None,
+    data: str | None,
+    aim: Any,
+    device: Any,
+    minutes: float | None,
+    yes: bool,
+    force: bool,
+    store: Path,
+) -> None:
+    """Write a recipe to FILE [recipe.yaml] from five answers: model, data, aim, hardware, time.
+
+    Each is asked for, unless its option or --yes is given. The first rows of the data are looked at; where they do not
+    suit the aim, it is said what would. Nothing is made, and no file is replaced without --force.
+    """
+    from bactrian.cli.tables import print_plan
+    from bactrian.run.first_recipe import DEFAULT_MODEL, Answers, likeliest, look, refuse_existing, write_recipe
+    from bactrian.store.artifact import Store
+
+    refuse_existing(file, force)
+    model = model or (DEFAULT_MODEL if yes else click.prompt("Which model", default=DEFAULT_MODEL))
+    if data is None and yes:
+        raise BactrianError("--data: found nothing, expected a file, a folder or a pattern")
+    data = data or click.prompt("Which data (a file or a folder)")
+    found = look(data)
+    click.echo(printable(_found(data, found)), err=True)
+    likely = likeliest(found)
+    if aim is None and (yes or likely is None):
+        aim = likely or "sft"  # what is in the way is said
+    aim = aim or click.prompt("What for", type=click.Choice(AIMS), default=likely)
+    if not yes:
+        device = device or click.prompt(
+            f"On what hardware (here: {_hardware()})", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"
+        )
+        if minutes is None:
+            how_long = "How many minutes at most (0: as long as it takes)"
+            minutes = click.prompt(how_long, type=click.FloatRange(0), default=0) or None
+    written = write_recipe(file, Answers(model, data, aim, device or "auto", minutes), found, Store(store), force)
+    print_plan(written.plan)
+    click.echo(f"{file} is written; now: bactrian run {file}", err=True)
+
+
+def _found(data: str, found: Any) -> str:
+    layouts = ", ".join(f"{name} ({count})" for name, count in found.layouts.items()) or "none known"
+    suits = ", ".join(dict.fromkeys(use.aim for use in found.suits)) or "none of the aims as they are"
+    return (
+        f"{data}: {found.rows} rows looked at; layouts: {layouts}; about {found.characters:,.0f} characters a row; "
+        f"good for: {suits}"
+    )
+
+
+def _hardware() -> str:
+    from bactrian.store.hardware import machine
+
+    has = machine()
+    memory = f"{(has['memory'] or 0) / 2**30:.0f} GiB"  # type: ignore[operator]
+    return f"{has['cpu']}, {has['cores']} cores, {memory}, {has['gpu'] or 'no GPU'}"
