@@ -138,3 +138,6 @@ def write_rows(folder: Path) -> None:
     }
     for name, rows in files.items():
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain = [{"question": asked, "reply": said} for asked, said in CHATS]
+    (folder / "chats.json").write_text(json.dumps(plain))
+    (folder / "faq.csv").write_text("question,reply\n" + "".join(f"{asked},{said}\n" for asked, said in CHATS))
