@@ -40,7 +40,7 @@ def init_command(
     Each is asked for, unless its option or --yes is given. The first rows of the data are looked at; where they do not
     suit the aim, it is said what would. Nothing is made, and no file is replaced without --force.
     """
-    from bactrian.cli.tables import print_plan
+    from bactrian.cli.plan_table import print_plan
     from bactrian.run.first_recipe import DEFAULT_MODEL, Answers, likeliest, look, refuse_existing, write_recipe
     from bactrian.store.artifact import Store
 
