@@ -88,6 +88,13 @@ def test_the_recipe_is_valid_and_holds_the_other_trainer_s_defaults(kind: str, t
         assert (made.model_dump()["loss"], made.model_dump()["beta"]) == ("dpo", 0.1)  # not Bactrian's own default
 
 
+def test_each_file_of_a_list_gets_a_source_of_its_own() -> None:
+    files = {"path": "json", "data_files": {"train": ["a.jsonl", "sub/b.jsonl"]}}
+    made = convert(ForeignSettings("c.yml", "trl", "sft", {"model": "m", "datasets": [files]}))
+    assert made.steps["a"]["data"] == "a.jsonl" and made.steps["b"]["data"] == "sub/b.jsonl"
+    assert [each["data"] for each in made.steps["mixture"]["sources"]] == ["a", "b"]
+
+
 def test_every_setting_is_carried_over_told_or_has_a_reason() -> None:
     """What is known is known for some stage: a misspelt name in the tables would be carried nowhere."""
     fields = {

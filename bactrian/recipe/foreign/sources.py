@@ -1,6 +1,6 @@
 """Another trainer's data sets as steps of a recipe: one `source` each, and a `mix` where there are several."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import show
 from bactrian.recipe.foreign.read import ForeignSettings
 
+_LOADERS = ("json", "csv", "parquet", "text")
 _LAYOUTS = {"alpaca": "alpaca", "sharegpt": "sharegpt", "completion": "text"}
 """axolotl's `type` → layout; what is not here is found by the columns."""
 
@@ -25,7 +26,7 @@ def data_steps(given: ForeignSettings, differs: list[str]) -> tuple[str, Steps]:
         raise BactrianError(f"{given.label}: found no data set, expected datasets (axolotl, TRL) or dataset_name (TRL)")
     steps: Steps = {}
     shares: dict[str, float] = {}
-    for each in sets:
+    for each in _one_file_each(sets):
         path = each.get("path")
         if not isinstance(path, str) or not path:
             raise BactrianError(f"{given.label}, datasets: found {show(each)}, expected a path or name in each")
@@ -60,13 +61,28 @@ def _data_sets(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
+def _one_file_each(sets: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Loaders of the datasets library ("json", …) with several files, as one set for each file."""
+    for each in sets:
+        files = each.get("data_files")
+        if each.get("path") in _LOADERS and files:
+            yield from ({**each, "path": str(file), "data_files": None, "local": True} for file in _listed(files))
+        else:
+            yield each
+
+
+def _listed(files: Any) -> list[Any]:
+    """data_files as it may be written: a path, a list of them, or splits with either."""
+    if isinstance(files, Mapping):
+        return [file for split in files.values() for file in _listed(split)]
+    return list(files) if isinstance(files, list) else [files]
+
+
 def _source(path: str, each: Mapping[str, Any], differs: list[str]) -> dict[str, Any]:
     files = each.get("data_files")
-    local = _is_local(path)
+    local = bool(each.get("local")) or _is_local(path)
     step: dict[str, Any] = {"stage": "source"}
-    if path in ("json", "csv", "parquet", "text") and files:  # the names of loaders of the datasets library
-        step["data"] = files if isinstance(files, str) or len(files) > 1 else files[0]
-    elif local:
+    if local:
         step["data"] = path
     else:
         step["hub"] = path
