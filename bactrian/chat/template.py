@@ -13,6 +13,7 @@ from bactrian.chat.named_templates import BOS_FIRST, NAMED, PINNED_DATE, WITH_TO
 from bactrian.chat.skeleton import Slot, TalkShape, TemplateSegment, build, expect, shape_of
 from bactrian.chat.tool_calls import for_template, schemas
 from bactrian.errors import BactrianError
+from bactrian.errors.wording import nearest
 from bactrian.store.own_files import is_own, load, names_file
 from bactrian.store.plugins import Plugins
 
@@ -234,6 +235,15 @@ def template_names() -> list[str]:
     return [*NAMED, *PLUGINS.names(own=[*NAMED, "model"])]
 
 
+def unknown_template(name: str) -> str | None:
+    """What a template may be, where `name` is none of it; None where it may be one. Without a tokenizer."""
+    known = ["model", *template_names()]
+    if name in known or names_file(name, "template") or "{{" in name or "{%" in name:
+        return None
+    meant = nearest(name, known)
+    return f"{', '.join(known)}, FILE.jinja, or Jinja text" + (f'; did you mean "{meant}"?' if meant else "")
+
+
 def _jinja_text(tokenizer: "PreTrainedTokenizerBase", name: str) -> str:
     if name in NAMED:
         return NAMED[name]
@@ -244,9 +254,7 @@ def _jinja_text(tokenizer: "PreTrainedTokenizerBase", name: str) -> str:
     if name in template_names():
         return _pinned(PLUGINS.use(name))
     if name != "model":
-        raise BactrianError(
-            f"chat template '{name}': expected model, {', '.join(template_names())}, FILE.jinja, or Jinja text"
-        )
+        raise BactrianError(f"chat template '{name}': expected {unknown_template(name)}")
     if not tokenizer.chat_template:
         raise BactrianError(
             f"chat template 'model': the tokenizer of '{tokenizer.name_or_path}' has none; "

@@ -109,7 +109,8 @@ class Subject:
         Raises:
             BactrianError: for one that is no model.
         """
-        from bactrian.model.language_model import check_folder, context_of, load_tokenizer
+        from bactrian.model.folders import check_folder
+        from bactrian.model.language_model import context_of, load_tokenizer
 
         check_folder(folder)
         tokenizer = load_tokenizer(folder)

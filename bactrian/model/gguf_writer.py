@@ -17,8 +17,9 @@ import torch
 
 from bactrian.errors import BactrianError
 from bactrian.model import kquants
+from bactrian.model.folders import check_folder
 from bactrian.model.gguf_tokenizer import GGUFVocabulary, vocabulary
-from bactrian.model.language_model import check_folder, is_reward_model, load_tokenizer
+from bactrian.model.language_model import is_reward_model, load_tokenizer
 from bactrian.model.weight_files import header, tensors, weight_files
 from bactrian.store.extras import lacks
 

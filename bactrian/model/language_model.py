@@ -18,6 +18,7 @@ from bactrian.errors import BactrianError
 from bactrian.model import attention
 from bactrian.model.attention import AttentionLayout, attention_layout
 from bactrian.model.flex_attention import FlexAttention
+from bactrian.model.folders import check_folder
 from bactrian.model.fused import fuse
 from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
 from bactrian.model.packed_attention import PackedAttention
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ALIGNMENT = 64  # bytes
 ROUNDING = 0.1  # see `LanguageModel.check`
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 @dataclass
@@ -340,24 +340,3 @@ def context_of(folder: Path) -> int | None:
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     found = config.get("max_position_embeddings")
     return found if isinstance(found, int) else None
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that is no model, before anything heavy is imported.
-
-    Raises:
-        BactrianError: not a folder, no config.json, no safetensors, or weights only as pickles.
-    """
-    if not folder.is_dir():
-        raise BactrianError(f"{folder}: not a model folder")
-    names = sorted(path.name for path in folder.iterdir())
-    if "config.json" not in names:
-        raise BactrianError(f"{folder}: no config.json: expected a model in the Hugging Face layout, found {names}")
-    if not any(name.endswith(".safetensors") for name in names):
-        pickles = [name for name in names if name.endswith(PICKLES)]
-        if pickles:
-            raise BactrianError(
-                f"{folder}: weights only as {', '.join(pickles)}: a pickle can run any code when it is read, so it is "
-                "refused; expected *.safetensors. Convert it where it comes from"
-            )
-        raise BactrianError(f"{folder}: no weights: expected *.safetensors, found {names}")

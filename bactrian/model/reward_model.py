@@ -16,11 +16,11 @@ from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.model import attention
 from bactrian.model.adapters import HEAD, on_the_same_weights
+from bactrian.model.folders import check_folder
 from bactrian.model.language_model import (
     ROUNDING,
     Decoder,
     LanguageModel,
-    check_folder,
     is_reward_model,
     load_network,
     load_tokenizer,

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bactrian.chat.template import unknown_template
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest, show
 from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
 from bactrian.recipe.groups import regrouped
-from bactrian.recipe.own_parts import located_parts, own_uses
+from bactrian.recipe.own_parts import located_parts, marked_texts, own_uses
 from bactrian.recipe.problems import Problems, validated
 from bactrian.recipe.references import problem_with, with_article
 from bactrian.recipe.shipped import find_recipe
@@ -258,6 +259,9 @@ def _validated_stage(
     for use in own_uses(stage, found):
         if problem := own_files.problem_with(use.ref, use.kind):
             problems.add((*place, *use.path), *problem)
+    for use in marked_texts(stage, found):
+        if use.kind == "template" and (expected := unknown_template(use.ref)):
+            problems.add((*place, *use.path), f"the chat template {show(use.ref)}", expected)
     return validated(stage, found, place, problems) if len(problems.lines) == before else None
 
 

@@ -119,7 +119,7 @@ def _write_adapter(source: Path, adapter: Path, draft: Path, dtype: str) -> None
 
 
 def _write_model(source: Path, adapter: Path | None, draft: Path, dtype: str) -> None:
-    from bactrian.model.language_model import check_folder
+    from bactrian.model.folders import check_folder
     from bactrian.model.weight_files import convert, name_dtype, stored_dtype, weight_files
 
     if adapter == source:  # somebody else's: its base is somewhere else

@@ -1,15 +1,18 @@
 """What is set up before a step is made: device, memory, threads, determinism and seeds."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from bactrian.errors import BactrianError
+from bactrian.model.folders import check_folder
 from bactrian.progress import say
 from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Recipe, Step
+from bactrian.recipe.references import find_path
 from bactrian.run.remedies import remedy
 from bactrian.store.artifact import Input
-from bactrian.store.hardware import Hardware, device_memory
+from bactrian.store.hardware import Hardware, device_memory, gpu_name
+from bactrian.store.manifest import Kind
 from bactrian.train.heap import give_back
 
 
@@ -41,10 +44,24 @@ def check_device(hardware: Hardware) -> None:
     Raises:
         BactrianError: if a GPU is asked for and torch finds none.
     """
-    import torch
-
-    if hardware.device == "cuda" and not torch.cuda.is_available():
+    if hardware.device == "cuda" and gpu_name() is None:
         raise BactrianError('hardware, field "device": found "cuda", and no GPU that torch can use; expected "cpu"')
+
+
+def check_models(recipe: Recipe, steps: Iterable[Step]) -> None:
+    """Whether the folders that steps read as models hold some; what a step has made or a Hub has is seen later.
+
+    Raises:
+        BactrianError: naming step, field and folder.
+    """
+    for step in steps:
+        for use in step.stage.references():
+            path = find_path(use.ref, recipe.folder) if use.kind is Kind.MODEL and use.ref not in step.reads else None
+            if path is not None and path.is_dir():
+                try:
+                    check_folder(path)
+                except BactrianError as error:
+                    raise BactrianError(f'step "{step.name}", field "{use.field}": {error}') from None
 
 
 def say_what_is_adopted(recipe: Recipe) -> None:

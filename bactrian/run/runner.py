@@ -11,7 +11,7 @@ from bactrian.run.keys import KeyedStep, tasks, to_make
 from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
 from bactrian.run.own_parts import try_own_parts
-from bactrian.run.prepare import say_what_is_adopted
+from bactrian.run.prepare import check_device, check_models, say_what_is_adopted
 from bactrian.run.tracking import Trackers
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.hardware import Hardware
@@ -54,7 +54,10 @@ def run(
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
     todo = tasks(recipe, hardware)
-    refuse_without_extras(recipe, to_make(todo, store))
+    missing = to_make(todo, store)
+    refuse_without_extras(recipe, missing)
+    check_device(hardware)
+    check_models(recipe, missing)
     try_own_parts(recipe, todo, store)
     if any(task.step.stage.makes is Kind.RESULTS for task in todo):
         Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten

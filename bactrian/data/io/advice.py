@@ -86,6 +86,8 @@ def _advised(row: Row, met: Collection[RowNeed], needs: Collection[RowNeed], how
         need = "conversation" if "conversation" in needs else next(need for need in _NAMES if need in needs)
         columns = guessed(row, _NAMES[need]) or dict.fromkeys(_NAMES[need], "THEIRS")
         yield f"name the columns: {spelled({'columns': columns})}"
+        if need == "problem":
+            yield "or, without answers, score what is said by a function of yours: --reward FILE.py:FUNCTION"
 
 
 def spelled(settings: Mapping[str, str | Mapping[str, str]]) -> str:

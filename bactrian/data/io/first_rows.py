@@ -63,7 +63,10 @@ def examine(
         return Finding(misfit=("", str(next(faults, f"{how.source}: empty, no rows"))))
     licensed = bool(how.license) or all(is_licensed(row) for row, _ in good)
     if as_they_are and all(fits(row, needs) for row, _ in good):
-        return Finding(own=True, licensed=licensed)
+        if (fault := next((row for row, _ in rows if isinstance(row, Fault)), None)) is None:
+            return Finding(own=True, licensed=licensed)
+        drop = f"mend it, or drop such rows, counted: {spelled({'bad_limit': f'{bad_limit:g}'})}"
+        return Finding(misfit=("", f"{fault}\n  {drop}"), licensed=licensed)
     account, verifier = Account(), ""
     adopted = list(one_by_one(rows, how, account))
     if "problem" in needs and not how.verifier and not _usable(adopted, needs):
