@@ -90,8 +90,8 @@ MISTAKES = (
         "A change of a step that is not there", "bactrian run recipe.yaml --set stf.epochs=1", 'did you mean "sft"?'
     ),
     Mistake("A misspelt step", "bactrian plan reference.yaml", "demonstrations"),
-    Mistake("Data where a model belongs", "bactrian plan kind.yaml", "expected a model"),
-    Mistake("Steps in a circle", "bactrian plan cycle.yaml", "a"),
+    Mistake("Data where a model belongs", "bactrian plan kind.yaml", "expected one that makes a model"),
+    Mistake("Steps in a circle", "bactrian plan cycle.yaml", "a reads b reads a"),
     Mistake("A file that is not there", SFT.replace("chats", "chat"), "chat.jsonl"),
     Mistake("A file without rows", SFT.replace("chats", "empty"), "empty.jsonl"),
     Mistake("A line that is no JSON", SFT.replace("chats", "broken"), "line 2"),
@@ -129,9 +129,9 @@ MISTAKES = (
 HEAD = """\
 # First mistakes
 
-What people get wrong in the first hour, and what Bactrian answers: before any model is loaded, in under three seconds of
-processor time, with what to write instead. This page is made by running the commands (`python -m tests.first_hour.mistakes`),
-and a test keeps it true.
+What people get wrong in the first hour, and what Bactrian answers: before any model is loaded, in under three
+seconds of processor time, with what to write instead. This page is made by running the commands
+(`python -m tests.first_hour.mistakes`), and a test keeps it true.
 """
 
 
