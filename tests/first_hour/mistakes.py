@@ -187,7 +187,7 @@ def document(given: list[Answer]) -> str:
     parts = [HEAD]
     for number, (mistake, answer) in enumerate(zip(MISTAKES, given, strict=True), 1):
         said = answer.said.replace(str(ROOT), "…").rstrip()
-        parts.append(f"\n## {number}. {mistake.title}\n\n```\n$ {mistake.command}\n{said}\n```\n")
+        parts.append(f"\n## {number}. {mistake.title}\n\n```text\n$ {mistake.command}\n{said}\n```\n")
     return "".join(parts)
 
 

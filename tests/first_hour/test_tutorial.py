@@ -1,0 +1,36 @@
+"""Every command of docs/tutorial.md, in its order, from an empty folder."""
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.documents import ROOT, blocks, commands
+from tests.first_hour.conftest import User
+
+
+@pytest.mark.slow
+def test_the_tutorial(newcomer: Callable[[], User]) -> None:
+    user, said = newcomer(), dict[str, str]()
+    for block in blocks(ROOT / "docs" / "tutorial.md"):
+        if block.why:
+            continue
+        if block.language in ("python", "yaml"):
+            name = block.text.splitlines()[0].removeprefix("# ")
+            (user.folder / name).write_text(block.text)
+            continue
+        for line in commands(block.text):
+            program, *words = shlex.split(line)
+            if program == "python":
+                python = user.command.parent / "python"
+                subprocess.run([str(python), *words], cwd=user.folder, check=True, timeout=60)
+            else:
+                said[line] = user.types(*words)
+    tuned = next(text for line, text in said.items() if line.startswith("bactrian eval base=") and "tuned=" in line)
+    assert re.search(r"base.*tuned|tuned.*base", tuned, re.DOTALL)
+    for made in ("runs/sums/report.html", "board.html", "tuned/README.md", "tuned/model.safetensors"):
+        assert (user.folder / made).is_file()
+    again = user.types("sft", *shlex.split(next(line for line in said if line.startswith("bactrian sft")))[2:])
+    assert "made" not in again or "reused" in again
