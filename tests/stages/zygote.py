@@ -1,7 +1,8 @@
 """A process that has imported everything, and forks a `bactrian` for each command line that it reads.
 
-What a kill leaves behind is that of a killed process; only the seconds of importing torch are spared. Reads a JSON list
-of arguments per line; answers with the child's process id, then with its exit status (negative: the signal).
+What a kill leaves behind is that of a killed process; only the seconds of importing torch are spared. Reads per line
+a JSON list of arguments, or an object {arguments, folder, log, environment}; answers with the child's process id, then
+with its exit status (negative: the signal).
 """
 
 import json
@@ -21,10 +22,14 @@ def main(log: str) -> None:
     for name in ("LlamaForCausalLM", "AutoModelForCausalLM", "AutoTokenizer", "PreTrainedTokenizerFast"):
         getattr(transformers, name)
     for line in sys.stdin:
-        arguments = json.loads(line)
+        asked = json.loads(line)
+        asked = asked if isinstance(asked, dict) else {"arguments": asked}
+        arguments = asked["arguments"]
         child = os.fork()
         if child == 0:
-            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.chdir(asked.get("folder", "."))
+            os.environ.update(asked.get("environment", {}))
+            file = os.open(asked.get("log", log), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(file, 1)
             os.dup2(file, 2)
             sys.argv = ["bactrian", *arguments]
