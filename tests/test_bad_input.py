@@ -116,7 +116,7 @@ ROWS: list[tuple[str, Callable[[], str], list[str]]] = [
     ("sft", lambda: write({"messages": "one ?"}), ["line 1", "field 'messages'", "expected a list", "'one ?'"]),
     ("sft", lambda: write(ending=""), ["empty, no rows"]),
     ("sft", lambda: write({"messages": [{"role": HOSTILE, "content": ""}]}), ["line 1", "field 'role'", r"\x1b[31m"]),
-    ("sft", lambda: write({HOSTILE: 1}), ["line 1: no known layout", r"\x1b[31m[red]<script>"]),
+    ("sft", lambda: write({HOSTILE: 1}), ["line 1: no known layout", r"\u001b[31m[red]<script>"]),
     ("pretrain", lambda: write(TALK), ["line 1", "no field 'text'"]),
     ("dpo", lambda: write(PAIR, without(PAIR, "rejected")), ["line 2", "no field 'rejected'"]),
     ("dpo", lambda: write({**PAIR, "prompt": []}), ["line 1", "field 'prompt'"]),

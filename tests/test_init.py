@@ -82,7 +82,7 @@ def test_feedback_and_pairs_are_different_stages(files: Path) -> None:
 
 def test_adapters_where_the_memory_would_not_do(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(written("alpaca", "sft").path).steps[-1].stage.adapter is None  # type: ignore[attr-defined]
-    monkeypatch.setattr("bactrian.run.plan.memory_bytes", lambda: 2**30)
+    monkeypatch.setattr("bactrian.run.plan.device_memory", lambda device: 2**30)
     stage: Any = load(written("alpaca", "sft").path).steps[-1].stage
     assert stage.adapter.rank == 16 and stage.learning_rate == pytest.approx(2e-4)
 

@@ -88,7 +88,7 @@ def test_renaming_a_step_remakes_only_what_shows_names(fakes: list[str]) -> None
 
 def test_changed_code_remakes(fakes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run()
-    monkeypatch.setattr(keys, "code_fingerprint", lambda module: "other")
+    monkeypatch.setattr(keys, "fingerprint_of", lambda module: "other")
     assert made(run()) == ALL
 
 

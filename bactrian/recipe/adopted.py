@@ -109,7 +109,12 @@ class _Adopter:
         return self.known.get(str(settings.get("stage"))) if isinstance(settings, Mapping) else None
 
     def _adopts(self, stage: type[Stage], settings: Any) -> bool:
-        return any(value in self.made for _, value, mark in given_references(stage, settings) if mark.rows)
+        return any(
+            ref in self.made
+            for _, value, mark in given_references(stage, settings)
+            if mark.rows
+            for ref in ([value] if isinstance(value, str) else value)
+        )
 
     def _reference(
         self, name: str, at: Place, value: Any, needs: tuple[RowNeed, ...], how: dict[str, Any], judge: str = ""

@@ -54,7 +54,8 @@ def run(
     hardware = recipe.hardware.decide()
     check_engine(hardware.engine)
     todo = tasks(recipe, hardware)
-    missing = to_make(todo, store)
+    wanted = {only} | _adopting(recipe, only) if only else set(names)
+    missing = [step for step in to_make(todo, store) if step.name in wanted]
     refuse_without_extras(recipe, missing)
     check_device(hardware)
     check_models(recipe, missing)
@@ -64,7 +65,7 @@ def run(
     say_what_is_adopted(recipe)
     log = RunLog(recipe, todo, store, command)
     with Trackers(recipe.track, recipe.name, store) as trackers:
-        _make_all(recipe, store, hardware, todo, log, trackers, only, again)
+        _make_all(recipe, store, hardware, todo, log, trackers, only, wanted, again)
     log.finish(report)
     return list(log.done.values())
 
@@ -77,10 +78,10 @@ def _make_all(
     log: RunLog,
     trackers: Trackers,
     only: str | None,
+    wanted: Collection[str],
     again: Collection[str],
 ) -> None:
     made: dict[str, Artifact] = {}
-    wanted = {only} | _adopting(recipe, only) if only else {task.step.name for task in todo}
     for task in todo:
         name = task.step.name
         if name not in wanted:

@@ -213,7 +213,7 @@ def test_the_schema_does_not_depend_on_the_order_of_rows_or_keys(tmp_path: Path)
         ([{"text": "\ud83d"}], "column 'text': its values do not have one type"),
         ([{"meta": {}}], "column 'meta': Parquet has no empty objects"),
         (
-            [{"messages": [{"role": "user", "content": "a", "name": "b"}]}],
+            [{"messages": [{"role": "user", "content": "a", "mood": "b"}]}],
             "column 'messages': a message has the unknown field",
         ),
         ([], "no rows to write"),

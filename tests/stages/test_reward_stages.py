@@ -308,7 +308,7 @@ def test_the_first_step_of_a_policy_with_adapters_is_its_reference(made: dict[st
     [
         ("ppo.value=sft", "a language model; expected a reward model"),
         ("ppo.model=reward", "a reward model, which scores answers; expected a language model"),
-        ("kto.data=problems.jsonl", "no assistant turn"),
+        ("kto.data=problems.jsonl", "expected answers labelled good or bad"),
         ("kto.data=unlabelled.jsonl", "line 1|row 1, field 'label': found None, expected true or false"),
         ("reward.data=bare.jsonl", "margin scores needs the numbers chosen_score and rejected_score"),
     ],

@@ -97,7 +97,8 @@ def test_what_a_group_leaves_out_is_the_stage_s_own_default() -> None:
     assert (optimiser.weight_decay, optimiser.betas, optimiser.states) == (0.1, (0.9, 0.95), "8bit")
 
 
-def test_the_command_line_has_the_settings_of_groups() -> None:
+def test_the_command_line_has_the_settings_of_groups(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"question": "1 + 1", "answer": "#### 2"}\n' * 2)
     given = {
         "model": "embedded:smollm2-135m",
         "data": "pyproject.toml",
@@ -106,8 +107,10 @@ def test_the_command_line_has_the_settings_of_groups() -> None:
     }
     with pytest.raises(BactrianError, match="--data pyproject"):
         one_step_recipe(RLVR, given, "x", 0)  # no rows; what the options say is read before
-    made = one_step_recipe(RLVR, {**given, "data": "tests"}, "x", 0, ["watch.keep=last", "rlvr.sampling.staleness=0"])
-    stage = made.steps[0].stage
+    made = one_step_recipe(
+        RLVR, {**given, "data": str(tmp_path / "rows.jsonl")}, "x", 0, ["watch.keep=last", "rlvr.sampling.staleness=0"]
+    )
+    stage = made.steps[-1].stage
     assert isinstance(stage, RLVR) and stage.watch.look_every == 7 and stage.memory.recompute == "mlp"
 
 

@@ -183,6 +183,8 @@ steps:
     }
     with pytest.raises(BactrianError, match="nobody/has-this"):
         run(recipe, store)
+    run(recipe, store, only="mine")
+    run(recipe, store, only="again")
     for folder in (tmp_path / "runs" / "artifacts").iterdir():
         if folder.name.startswith("source-") and not folder.name.endswith(".partial"):
             assert Manifest.read(folder).licences == (Licence.of("Mine", "CC-BY-NC-4.0"),)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from bactrian.data.io.files import write_rows
 from bactrian.model.language_model import LanguageModel
+from bactrian.model.weight_files import rounded
 from bactrian.stages.tune.dpo import DPO
 from bactrian.stages.tune.sft import SFT
 from bactrian.store.artifact import Input, Workspace
@@ -123,37 +124,40 @@ def test_an_artifact_is_in_the_dtype_of_what_it_was_trained_from(tmp_path: Path)
     assert {w.dtype for w in narrow.values()} == {torch.bfloat16} and {w.dtype for w in exact.values()} == {
         torch.float32
     }
-    assert all(torch.equal(weight, exact[name].bfloat16()) for name, weight in narrow.items())
+    assert all(torch.equal(weight, rounded(name, exact[name], "bfloat16")) for name, weight in narrow.items())
     for what, dtype in (("base", "bfloat16"), ("float32", "float32")):
         assert json.loads((made[what].output / "config.json").read_text())["dtype"] == dtype
     start = load_file(tmp_path / "start" / "model.safetensors")
-    lost = sum(float((narrow[n].double() - exact[n].double()).square().sum()) for n in exact)
-    changed = sum(float((exact[n].double() - start[n].double()).square().sum()) for n in exact)
-    assert made["base"].metrics["rounded_away"] == pytest.approx((lost / changed) ** 0.5, rel=1e-4)
-    assert 0.05 < made["base"].metrics["rounded_away"] < 1 and "rounded_away" not in made["float32"].metrics
+    change = {n: exact[n].double() - start[n].double() for n in exact}
+    kept = sum(float(((narrow[n].double() - start[n].double()) * each).sum()) for n, each in change.items())
+    changed = sum(float(each.square().sum()) for each in change.values())
+    assert made["base"].metrics["rounded_away"] == pytest.approx(1 - kept / changed, abs=1e-6)
+    assert abs(made["base"].metrics["rounded_away"]) < 0.1 and "rounded_away" not in made["float32"].metrics
 
 
-def test_small_steps_that_bfloat16_cannot_hold_are_said_and_not_lost(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Steps as small as those of RL would be lost, all of them, if each stage began from the rounded weights."""
+def test_small_steps_that_bfloat16_cannot_hold_are_not_lost(tmp_path: Path) -> None:
+    """Steps as small as those of RL would be lost, all of them, in weights rounded to the nearest."""
     in_bfloat16(write_tiny(tmp_path / "start"))
     small = {**NEEDED, "learning_rate": 1e-6}
     workspace = work(SFT(**small), tmp_path)
-    assert workspace.metrics["rounded_away"] > 0.9
-    assert "bfloat16 cannot hold" in capfd.readouterr().err
+    assert abs(workspace.metrics["rounded_away"]) < 0.3
     whole = load_file(work(SFT(**small, checkpoints={"save_dtype": "float32"}), tmp_path).output / "model.safetensors")
     for dtype in ("float32", "bfloat16"):
         again = LanguageModel.load(workspace.output, dtype, masters=True, exact=True)
         weights = {name: again.masters.get(name, w) for name, w in again.network.named_parameters()}
         assert all(torch.equal(weight, whole[name]) for name, weight in weights.items())
-    rounded = dict(LanguageModel.load(workspace.output).network.named_parameters())
-    assert not all(torch.equal(weight, whole[name]) for name, weight in rounded.items())
+    start = load_file(tmp_path / "start" / "model.safetensors")
+    written = load_file(workspace.output / "model.safetensors")
+    moved = {name for name, weight in whole.items() if not torch.equal(weight, start[name].float())}
+    nearest = sum(int((whole[name].bfloat16() != start[name]).sum()) for name in moved)
+    chance = sum(int((written[name] != start[name]).sum()) for name in moved)
+    assert chance > 2 * nearest  # to the nearest, few weights would be other than they were
 
 
-def test_without_float32_there_is_one_file_and_the_loss_is_said(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_without_float32_there_is_one_file_and_a_loss_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bactrian.stages.tune.training.ROUNDED_AWAY", -1.0)  # rounding by chance loses next to nothing
     in_bfloat16(write_tiny(tmp_path / "start"))
     given = {**NEEDED, "learning_rate": 1e-6, "checkpoints": {"keep_float32": False}}
     output = work(SFT(**given), tmp_path).output

@@ -14,6 +14,7 @@ from bactrian.model import quantised
 from bactrian.model.adapters import WithoutAdapters, merge_adapters
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment
+from bactrian.store import extras
 from tests.model.tiny import write_tiny
 from tests.train.bench import Cut, adapt, gradient, make, run, same, trained
 
@@ -124,6 +125,6 @@ def test_a_layer_that_the_cpu_s_kernel_gets_wrong_is_refused_by_name(tmp_path: P
 
 def test_without_the_library_it_says_what_is_needed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr(quantised, "find_spec", lambda name: None if name == "bitsandbytes" else found(name))
-    with pytest.raises(BactrianError, match=r"need bitsandbytes: pip install 'bactrian\[quantised\]'"):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "bitsandbytes" else found(name))
+    with pytest.raises(BactrianError, match=r'need bitsandbytes: pip install "bactrian\[quantised\]"'):
         LanguageModel.load(folder, quantised=True)
