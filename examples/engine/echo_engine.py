@@ -6,7 +6,8 @@ from pathlib import Path
 from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Completion, Engine, OnFinish, Request
-from bactrian.model.language_model import LanguageModel, check_folder, context_of, load_tokenizer
+from bactrian.model.folders import check_folder
+from bactrian.model.language_model import LanguageModel, context_of, load_tokenizer
 from bactrian.model.ranking import Ask, Likelihood
 from bactrian.store.hardware import Hardware
 
