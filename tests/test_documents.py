@@ -230,7 +230,9 @@ PYTHON = sorted({block.document for block in RUN if block.language == "python"})
 def test_python_runs(document: str, here: Path) -> None:
     """The blocks of a document one after the other, as a reader types them."""
     names: dict[str, Any] = {"__name__": "block"}
+    before = set(names)
     for block in RUN:
         if (block.document, block.language) == (document, "python"):
             code = "\n" * block.line + block.text
             exec(compile(code, str(ROOT / document), "exec"), names)  # noqa: S102 - our own documents
+    assert names.keys() - before - {"__builtins__"}  # it defined, imported or made something, and raised nothing

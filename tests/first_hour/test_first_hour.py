@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from bactrian.data.io.files import read_rows
 from tests.first_hour.conftest import User
 
 pytestmark = pytest.mark.slow
@@ -59,10 +60,17 @@ def test_sft_on_alpaca(user: User) -> None:
 def test_sft_on_a_csv_with_odd_columns(user: User) -> None:
     mapped = ("--columns", "prompt=frage,response=erwiderung")
     user.types("sft", "--model", "model", "--data", "odd.csv", *mapped, *SHORT, "--name", "odd")
+    assert (user.folder / "runs" / "odd" / "sft" / "model.safetensors").is_file()
+    (source,) = (user.folder / "runs" / "odd").glob("*/data.parquet")
+    rows = read_rows(source.parent)
+    assert [turn["content"] for turn in rows[0]["messages"]] == ["what is 12 + 34", "Answer : 46"] and len(rows) == 16
 
 
 def test_dpo_on_pairs_with_prompts_as_text(user: User) -> None:
     user.types("dpo", "--model", "model", "--data", "pairs.jsonl", *SHORT, "--name", "pairs")
+    made = user.folder / "runs" / "pairs" / "dpo"
+    losses = [json.loads(line)["loss"] for line in (made / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 2 and all(loss > 0 for loss in losses)
 
 
 def test_grpo_with_a_reward_in_a_file(user: User) -> None:
