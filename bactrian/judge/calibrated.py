@@ -8,6 +8,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from bactrian.errors import BactrianError
 from bactrian.judge.bills import JudgePrice
 from bactrian.judge.calibration.cascades import Cascade
@@ -31,7 +33,7 @@ class JudgeSpec(JsonRecord):
     kind: Literal["model", "server", "reward_model", "recorded"]
     at: str = ""
     endpoint: dict[str, Any] | None = None
-    method: dict[str, Any] = {}
+    method: dict[str, Any] = Field(default_factory=dict)
 
 
 class CalibratedJudge(JsonRecord):

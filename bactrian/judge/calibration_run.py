@@ -49,8 +49,16 @@ def judged_items(name: str, pairs: Sequence[LabelledPair], opinions: Sequence[Op
 
 
 def calibrated_cascade(
-    pairs: Sequence[LabelledPair], said: Said, *, alpha: float, delta: float, method: str = "fixed_sequence",
-    grid: Sequence[float] | None = None, least: int = 30, separate: bool = False, seed: int = 0,
+    pairs: Sequence[LabelledPair],
+    said: Said,
+    *,
+    alpha: float,
+    delta: float,
+    method: str = "fixed_sequence",
+    grid: Sequence[float] | None = None,
+    least: int = 30,
+    separate: bool = False,
+    seed: int = 0,
 ) -> Cascade:
     """The thresholds of these judges; arguments as of `calibrate_cascade`.
 

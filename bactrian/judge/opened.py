@@ -1,8 +1,8 @@
-"""From a calibration to judges that are ready: each is found again where it was, and refused if it is another one now."""
+"""From a calibration to judges that are ready: each is found where it was, and refused if it is another one now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,13 +24,19 @@ FindModel = Callable[[JudgeSpec], Path]
 
 
 def open_cascade(
-    calibration: Path, hardware: Hardware, *, recorded: Recorded | None = None, find: FindModel | None = None
+    calibration: Path,
+    hardware: Hardware,
+    *,
+    recorded: Recorded | None = None,
+    specs: Sequence[JudgeSpec] | None = None,
+    find: FindModel | None = None,
 ) -> CalibratedCascade:
     """The cascade of a calibration's folder; a judge is opened when it is first asked.
 
     Args:
         recorded: what recorded judges said of the pairs to come.
-        find: where models are, if not where they were when the calibration was made.
+        specs: how its judges are opened, if not as they were when the calibration was made.
+        find: where the models of `specs` are.
 
     Raises:
         BactrianError: the folder holds no calibration, or a model is not where it was; later, when a judge is opened,
@@ -40,8 +46,9 @@ def open_cascade(
     pool = calibrated_pool(calibration)
     where = find or partial(calibrated_model, calibration)
     judges = []
-    for judge, member in zip(found.judges, found.cascade.members, strict=True):
-        opened = partial(open_spec, judge.spec, where, found.rubric, pool, hardware, recorded)
+    given = specs or [judge.spec for judge in found.judges]
+    for judge, member, spec in zip(found.judges, found.cascade.members, given, strict=True):
+        opened = partial(open_spec, spec, where, found.rubric, pool, hardware, recorded)
         judges.append(CascadeJudge(judge.name, judge.known_as, member.threshold, opened, judge.priced))
     return CalibratedCascade(judges)
 
@@ -70,9 +77,7 @@ def open_spec(
         known_as = f"{endpoint.url} {endpoint.model} {revision}".strip()
         return open_pair_judge(endpoint, hardware, rubric=rubric, method=method, pool=shown, known_as=known_as)
     folder = find(spec)
-    return open_pair_judge(
-        folder, hardware, rubric=rubric, method=method, pool=shown, known_as=model_hash(folder)
-    )
+    return open_pair_judge(folder, hardware, rubric=rubric, method=method, pool=shown, known_as=model_hash(folder))
 
 
 def calibrated_pool(calibration: Path) -> DemonstrationPool | None:
@@ -95,8 +100,8 @@ def calibrated_model(calibration: Path, spec: JudgeSpec) -> Path:
         if each.exists():
             return each
     raise BactrianError(
-        f"{calibration}: the model of its judge {spec.at} was {path}, where nothing is now; make it again, or calibrate "
-        f"a judge that is there"
+        f"{calibration}: the model of its judge {spec.at} was {path}, where nothing is now; make it again, or "
+        f"calibrate a judge that is there"
     )
 
 

@@ -12,7 +12,7 @@ from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
     from bactrian.data.io.journal import Journal
-    from bactrian.judge.calibrated import CalibratedJudge, JudgeSpec
+    from bactrian.judge.calibrated import CalibratedJudge
     from bactrian.judge.demonstrations import DemonstrationPool
     from bactrian.judge.labelled import LabelledPairs
     from bactrian.judge.opinions import JudgeIdentity, Opinion
@@ -98,10 +98,17 @@ class CalibrateJudges(Stage):
         write_account(workspace.output, labelled.tally)
         coverage = float(made.expected["coverage"])
         workspace.metrics.update(
-            labelled.tally.counts(), pairs=float(len(labelled.pairs)), prompts=float(cascade.labelled), coverage=coverage
+            labelled.tally.counts(),
+            pairs=float(len(labelled.pairs)),
+            prompts=float(cascade.labelled),
+            coverage=coverage,
         )
         workspace.metrics.update({f"agreement_{each.name}": float(each.about["agreement"]) for each in made.judges})
-        say("\n".join([f"calibrate: {labelled.tally}", *made.lines(), f"of these very pairs {coverage:.0%} are decided"]))
+        say(
+            "\n".join(
+                [f"calibrate: {labelled.tally}", *made.lines(), f"of these very pairs {coverage:.0%} are decided"]
+            )
+        )
 
     def _pool(self, workspace: "Workspace") -> "DemonstrationPool | None":
         from bactrian.judge.demonstrations import read_pool

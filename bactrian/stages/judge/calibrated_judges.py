@@ -56,7 +56,9 @@ class PairJudgeSettings(Settings):
     def _one_of_them(self) -> Self:
         given = [name for name in ("model", "server", "reward_model", "recorded") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"found {', '.join(given) or 'none'}, expected one of model, server, reward_model, recorded")
+            raise ValueError(
+                f"found {', '.join(given) or 'none'}, expected one of model, server, reward_model, recorded"
+            )
         if self.method is not None and given[0] in ("reward_model", "recorded"):
             raise ValueError(f"method: a {given[0]} is not asked anything; expected none")
         return self
