@@ -1,7 +1,7 @@
 """The extras of the package: which packages each brings, by what name they are imported, and what lacks here.
 
 The one place that says so besides pyproject.toml, with which a test compares it. Modules stay lazily imported where
-they are used; a recipe's needs are added up before it runs (run/extras.py).
+they are used; a recipe's needs are added up before it runs (run/missing_packages.py).
 """
 
 from collections.abc import Iterable, Mapping
