@@ -156,7 +156,7 @@ def _export(pairs: Sequence[PairByHand], record: HandRecord, target: Path) -> No
     import json
 
     from bactrian.data.io.rows import licences
-    from bactrian.judge.people.labelled_rows import labelled_rows
+    from bactrian.judge.people.hand_rows import labelled_rows
     from bactrian.store.disk import write_atomically
 
     rows, counts = labelled_rows(pairs, record.standing())

@@ -12,7 +12,7 @@ from bactrian.evaluate.score_tables import print_table
 from bactrian.judge.people.agreement import AgreementBeyondChance
 from bactrian.judge.people.alt_test import EPSILON, FEWEST_FOR_T, AltTest, Expertise, alt_test
 from bactrian.judge.people.desk import agreements, annotator_facts
-from bactrian.judge.people.labelled_rows import read_judge
+from bactrian.judge.people.hand_rows import read_judge
 from bactrian.judge.people.pairs_by_hand import PairByHand
 from bactrian.judge.people.record import HandVerdict, labels_of
 

@@ -4,7 +4,7 @@
 
 const DEAF = 250; // ms after a new pair: a key that was pressed twice must not judge what nobody has read
 const AGAIN = 1500; // ms between tries where the server is away
-const CHOICES = [["left", "First is better", "1"], ["right", "Second is better", "2"], ["tie", "As good", "t"], ["both_bad", "Both bad", "b"]];
+const CHOICES = [["left", "First is better", "1"], ["right", "Second is better", "2"], ["tie", "Equally good", "t"], ["both_bad", "Both bad", "b"]];
 const KEYS = { 1: "left", 2: "right", 3: "tie", t: "tie", 4: "both_bad", b: "both_bad", s: "skip" };
 const SIDES = ["First", "Second"], ACCEPT = { q: [0, true], w: [0, false], o: [1, true], p: [1, false] };
 const YES_NO = [["q", "w"], ["o", "p"]];

@@ -9,29 +9,28 @@ from typing import Any
 
 from bactrian.data.io.files import stream_rows
 from bactrian.errors import BactrianError
-from bactrian.judge.opinions import FIRST, SECOND
 from bactrian.judge.people.pairs_by_hand import LABELS, Label, PairByHand
 from bactrian.judge.people.record import HandVerdict, labels_of
 
 Row = dict[str, Any]
-PREFERENCES = {"first": FIRST, "second": SECOND}
-MEANINGS: Mapping[Any, Label] = {FIRST: "first", SECOND: "second", **{label: label for label in LABELS}}
-"""How a judge's file may write a label."""
+VERDICT = ("label", "verdict")
+"""Where a judge's file has what it says; `verdict` in the rows that the stage `judge` leaves."""
 
 
-def majority(labels: Iterable[Label]) -> tuple[int | None, str]:
-    """(the label that more annotators gave than any other, why there is none).
+def majority(labels: Iterable[Label]) -> tuple[Label | None, str]:
+    """("first" or "second", whichever more annotators gave than the other, and than said neither; why there is none).
 
-    FIRST or SECOND; None where most said "tie" or "both_bad" ("tie"), or no label has most ("split"): then it is
-    nobody's verdict, whichever label came first.
+    Neither is "tie" and "both_bad" together. Where as many say one as another, nobody's label is taken.
 
-    >>> majority(["first", "second", "first"]), majority(["first", "second"]), majority(["both_bad"])
-    ((0, ''), (None, 'split'), (None, 'tie'))
+    >>> majority(["first", "second", "first"]), majority(["first", "second"]), majority(["first", "tie", "both_bad"])
+    (('first', ''), (None, 'split'), (None, 'tie'))
     """
-    most = Counter(labels).most_common(2)
-    if len(most) == 2 and most[0][1] == most[1][1]:
+    counts = Counter(label if label in ("first", "second") else "tie" for label in labels)
+    if counts["tie"] == max(counts.values()):
+        return None, "tie"
+    if counts["first"] == counts["second"]:
         return None, "split"
-    return (PREFERENCES[most[0][0]], "") if most[0][0] in PREFERENCES else (None, "tie")
+    return ("first" if counts["first"] > counts["second"] else "second"), ""
 
 
 def labelled_rows(pairs: Sequence[PairByHand], verdicts: Sequence[HandVerdict]) -> tuple[list[Row], Mapping[str, int]]:
@@ -57,7 +56,7 @@ def labelled_rows(pairs: Sequence[PairByHand], verdicts: Sequence[HandVerdict]) 
     return rows, counts
 
 
-def _row(each: PairByHand, labels: Mapping[str, Label], label: int | None, comments: Mapping[str, str]) -> Row:
+def _row(each: PairByHand, labels: Mapping[str, Label], label: Label | None, comments: Mapping[str, str]) -> Row:
     return {
         "id": each.pair.id,
         "prompt": list(each.pair.prompt),
@@ -72,25 +71,24 @@ def _row(each: PairByHand, labels: Mapping[str, Label], label: int | None, comme
 
 
 def read_judge(path: Path, pairs: Sequence[PairByHand]) -> dict[str, Label]:
-    """Pair → the label that a judge gave, from rows of `id` and `label` (0 or "first", 1 or "second", "tie",
-    "both_bad"; missing or null where it abstained). Attention items are left out.
+    """Pair → what a judge said, from rows of `id` and `label` or `verdict`: "first", "second", "tie" or "both_bad".
+
+    A row without is one on which it abstained. Numbers are refused: files count from 0, or from 1. Attention items are
+    left out.
 
     Raises:
         BactrianError: a row is none of these, or names a pair twice, or one that is not among `pairs`.
     """
-    known, found = {each.pair.id: each for each in pairs}, dict[str, Label]()
-    seen: set[str] = set()
+    known, found, seen = {each.pair.id: each for each in pairs}, dict[str, Label](), set[str]()
     for row, where in stream_rows(path):
-        name, label = str(row.get("id")), row.get("label")
+        name = str(row.get("id"))
         if name not in known or name in seen:
             expected = "each pair once" if name in seen else "the id of a pair"
             raise BactrianError(f"{where}, field 'id': found {name!r:.60}, expected {expected}")
         seen.add(name)
-        if label is None or known[name].attention:
-            continue
-        if isinstance(label, bool) or label not in MEANINGS:
-            raise BactrianError(
-                f"{where}, field 'label': found {label!r:.40}, expected 0, 1, {', '.join(LABELS)}, or none"
-            )
-        found[name] = MEANINGS[label]
+        label = next((row[field] for field in VERDICT if field in row), None)
+        if label is not None and label not in LABELS:
+            raise BactrianError(f"{where}, field 'label': found {label!r:.40}, expected one of {', '.join(LABELS)}")
+        if label is not None and not known[name].attention:
+            found[name] = label
     return found
