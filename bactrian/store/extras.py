@@ -31,6 +31,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "ray": {"ray": "ray"},
         "servers": {"urllib3": "urllib3"},
         "annotate": {"starlette": "starlette", "uvicorn": "uvicorn"},
+        "synthesis": {"jsonschema": "jsonschema"},
         "tensorboard": {"tensorboard": "tensorboard"},
         "wandb": {"wandb": "wandb"},
         "mlflow": {"mlflow-skinny": "mlflow", "sqlalchemy": "sqlalchemy", "alembic": "alembic"},
