@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from bactrian.data.io.needs import RowNeed
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
-_TAKEN = ("artifacts", "memo")  # folders of the store, next to which a run's folder lies
+_TAKEN = ("artifacts", "memo", "given", "unseen", "rehearsal", "stand-ins", "tensorboard", "mlflow", "wandb", "trackio")
+"""Folders of the store, next to which a run's folder lies."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,8 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     if header is None:
         raise problems.error()
     if header.name in _TAKEN:
-        problems.add(("name",), show(header.name), "a name that is no folder of the store")
+        what = f"a name that is no folder of the store's own ({', '.join(_TAKEN)})"
+        problems.add(("name",), show(header.name), what)
     adopted = adopt_references(header.steps, all_stages(), folder, header.licences == "strict", problems)
     written = adopted.steps
     stages = {
