@@ -6,7 +6,7 @@ probability with which a calibration may fail. All functions take numbers or arr
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,13 @@ def p_value(errors: ArrayLike, n: ArrayLike, alpha: float) -> NDArray[np.float64
     return np.asarray(np.where(size == 0, 1.0, bdtr(k, np.maximum(size, 1), alpha)))
 
 
-def least_n(alpha: float, delta: float) -> int:
-    """How many items without any error the bound needs to come down to alpha: the least n with (1-alpha)^n <= delta."""
-    guess = math.ceil(math.log(delta) / math.log1p(-alpha))
-    return next(n for n in range(max(guess - 1, 1), guess + 2) if (1 - alpha) ** n <= delta)
+def least_n(alpha: float, delta: float, errors: int = 0) -> int:
+    """How many items a bound of alpha needs with so many errors: the least n with P(Bin(n, alpha) <= errors) <= delta."""
+    enough = errors + 1
+    while p_value(errors, enough, alpha) > delta:
+        enough *= 2
+    fits = range(errors + 1, enough + 1)
+    return fits[bisect_left(fits, True, key=lambda n: bool(p_value(errors, n, alpha) <= delta))]
 
 
 def check_levels(alpha: float, delta: float) -> None:

@@ -14,8 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bactrian.judge.calibration.bounds import p_value
+from bactrian.judge.calibration.bounds import least_n, p_value
 
+POINTS = 20
+"""Thresholds in a grid of quantiles."""
+FORGIVEN = 3
+"""Errors that the first test of a quantile grid can bear."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -62,38 +66,70 @@ def counts(confidences: Floats, wrong: Flags, members: Flags, grid: Floats) -> t
     """How many items of each set are accepted (confidence >= threshold, and > 0), and how many of them are wrong.
 
     Args:
-        confidences, wrong: [n]. members: [s, n], which items each set has. grid: [s, g].
+        confidences, wrong: [s, n]. members: [s, n], which items count. grid: [s, g].
 
     Returns:
         n and errors, [s, g] each.
     """
-    order = np.argsort(-confidences, kind="stable")
-    descending = confidences[order]
-    among = members[:, order] & (descending > 0)
-    places = np.searchsorted(-descending, -grid, side="right")
-    start = np.zeros((len(members), 1), dtype=np.int64)
-    n = np.hstack([start, np.cumsum(among, axis=1)])
-    errors = np.hstack([start, np.cumsum(among & wrong[order], axis=1)])
+    order = np.argsort(-confidences, axis=1, kind="stable")
+    descending, missed = np.take_along_axis(confidences, order, axis=1), np.take_along_axis(wrong, order, axis=1)
+    among = np.take_along_axis(members, order, axis=1) & (descending > 0)
+    rows = zip(descending, grid, strict=True)
+    places = np.stack([np.searchsorted(-items, -values, side="right") for items, values in rows])
+    none = np.zeros((len(members), 1), dtype=np.int64)
+    n = np.hstack([none, np.cumsum(among, axis=1)])
+    errors = np.hstack([none, np.cumsum(among & missed, axis=1)])
     return np.take_along_axis(n, places, axis=1), np.take_along_axis(errors, places, axis=1)
 
 
-def quantile_grid(confidences: Floats, members: Flags, points: int, first: int) -> Floats:
+def quantile_grid(confidences: Floats, members: Flags, first: Ints, points: int = POINTS) -> Floats:
     """Thresholds at evenly spaced ranks of each set's confidences, from rank `first` to the last; labels play no part.
 
     Args:
-        confidences: [n]. members: [s, n]. points: g.
+        confidences, members: [s, n]. first: [s]. points: g.
 
     Returns:
         [s, g], descending; infinite in sets with fewer than `first` confidences above 0.
     """
-    if not len(confidences):
-        return np.full((len(members), points), np.inf)
-    order = np.argsort(-confidences, kind="stable")
-    rank = np.cumsum(members[:, order] & (confidences[order] > 0), axis=1)
-    total = rank[:, -1:]
-    wanted = np.rint(first + (total - first) * np.linspace(0, 1, points)).astype(np.int64)
-    columns = [confidences[order][np.argmax(rank >= wanted[:, [at]], axis=1)] for at in range(points)]
-    return np.where(total >= first, np.stack(columns, axis=1), np.inf)
+    descending = np.sort(np.where(members, confidences, 0.0), axis=1)[:, ::-1]
+    total = (descending > 0).sum(axis=1, keepdims=True)
+    steps = np.maximum(total - first[:, None], 0) * np.linspace(0, 1, points)
+    ranks = np.rint(first[:, None] + steps).astype(np.int64)
+    if not descending.size:
+        return np.full(ranks.shape, np.inf)
+    found = np.take_along_axis(descending, np.minimum(ranks, descending.shape[1]) - 1, axis=1)
+    return np.where(total >= first[:, None], found, np.inf)
+
+
+def first_ranks(confidences: Floats, members: Flags, alpha: float, delta: float, method: str, least: int) -> Ints:
+    """How many items the strictest threshold of a quantile grid shall accept: [s]. Labels play no part.
+
+    A test of few items fails at the first unlucky error, and a fixed sequence ends there. So the first test is of so
+    many items that it forgives `FORGIVEN` errors, or of half of the items where that is fewer and enough for any test.
+    Where the order is learnt there is no first test to protect.
+    """
+    needed = max(least, least_n(alpha, delta))
+    total = (members & (confidences > 0)).sum(axis=1)
+    if method == SPLIT:
+        return np.full(len(total), 2 * needed)
+    forgiving = min(least_n(alpha, delta, FORGIVEN), confidences.shape[1] + 1)
+    return np.asarray(np.maximum(needed, np.minimum(forgiving, total // 2)))
+
+
+def quantile_search(
+    confidences: Floats,
+    wrong: Flags,
+    members: Flags,
+    alpha: float,
+    delta: float,
+    method: str,
+    least: int,
+    rng: np.random.Generator,
+) -> ThresholdSearch:
+    """`search` over a grid of quantiles of the confidences themselves."""
+    first = first_ranks(confidences, members, alpha, delta, method, least)
+    grid = quantile_grid(confidences, members, first)
+    return search(confidences, wrong, members, grid, alpha, delta, method, least, rng)
 
 
 def search(
@@ -107,17 +143,19 @@ def search(
     least: int,
     rng: np.random.Generator,
 ) -> ThresholdSearch:
-    """Tests a grid on each set of items; thresholds that accept fewer than `least` items are left out.
+    """Tests a grid on each set of items, except thresholds that accept fewer than `least`, or than any bound needs.
 
     Args:
-        confidences, wrong: [n]. members: [s, n]. grid: [s, g], descending. method: a name of METHODS or SPLIT.
+        confidences, wrong, members: [s, n]. grid: [s, g], descending. method: a name of METHODS or SPLIT.
         rng: draws the halves of "split_fixed_sequence".
     """
     learning = np.zeros_like(members)
     if method == SPLIT:
         learning = _halves(members, rng)
     n, errors = counts(confidences, wrong, members & ~learning, grid)
-    p = np.where((n >= least) & np.isfinite(grid), p_value(errors, n, alpha), np.nan)
+    again = np.hstack([np.zeros((len(grid), 1), dtype=bool), grid[:, 1:] == grid[:, :-1]])
+    possible = (n >= max(least, least_n(alpha, delta))) & np.isfinite(grid) & ~again
+    p = np.where(possible, p_value(errors, n, alpha), np.nan)
     if method == SPLIT:
         seen, seen_errors = counts(confidences, wrong, learning, grid)
         order = np.argsort(p_value(seen_errors, seen, alpha), axis=1, kind="stable")

@@ -18,10 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import misfits
 from bactrian.judge.calibration.bounds import check_levels, least_n, upper_bound
-from bactrian.judge.calibration.search import METHODS, SPLIT, Flags, Floats, ThresholdSearch, quantile_grid, search
-
-POINTS = 20
-"""Thresholds in a grid made of quantiles."""
+from bactrian.judge.calibration.search import METHODS, SPLIT, Flags, Floats, ThresholdSearch, quantile_search, search
 
 NullIsInfinite = Annotated[
     float,
@@ -166,13 +163,13 @@ def calibrate_kept(
     seed: int,
 ) -> Threshold:
     """`calibrate` on items that are already one for each group, however few; too few give an infinite threshold."""
-    members = np.ones((1, len(confidences)), dtype=bool)
-    first = max(least, least_n(alpha, delta))
-    start = first * (2 if method == SPLIT else 1)
-    tried = quantile_grid(confidences, members, POINTS, start) if grid is None else _given(grid)
-    tried = np.unique(tried)[None, ::-1]
-    found = search(confidences, wrong, members, tried, alpha, delta, method, first, np.random.default_rng(seed))
-    return _threshold(found, alpha, delta, method, len(confidences), first)
+    c, errs, everyone = confidences[None], wrong[None], np.ones((1, len(confidences)), dtype=bool)
+    rng = np.random.default_rng(seed)
+    if grid is None:
+        found = quantile_search(c, errs, everyone, alpha, delta, method, least, rng)
+    else:
+        found = search(c, errs, everyone, _given(grid)[None], alpha, delta, method, least, rng)
+    return _threshold(found, alpha, delta, method, len(confidences), max(least, least_n(alpha, delta)))
 
 
 def items_needed(alpha: float, delta: float, least: int, method: str) -> int:
@@ -230,7 +227,7 @@ def _given(grid: Sequence[float]) -> Floats:
     values = np.asarray(grid, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not bool(np.all((values > 0) & (values <= 1))):
         raise BactrianError(f"grid: found {list(grid)!r:.60}, expected thresholds above 0 and at most 1")
-    return values
+    return np.unique(values)[::-1]
 
 
 def _threshold(found: ThresholdSearch, alpha: float, delta: float, method: str, labelled: int, first: int) -> Threshold:

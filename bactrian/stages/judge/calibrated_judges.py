@@ -1,6 +1,6 @@
 """Settings that name judges of pairs and calibrations of them, and the way from them to what judge/ takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bactrian.judge.bills import JudgePrice
     from bactrian.judge.calibrated import JudgeSpec
     from bactrian.store.artifact import Workspace
+    from bactrian.verify import Judge
 
 CalibrationRef = Annotated[str, Reference(Kind.DATA, held_out=True)]
 """Of the calibration's labelled pairs nothing is in what a stage makes; it adds their licences itself."""
@@ -130,6 +131,35 @@ def add_calibration_licences(workspace: "Workspace", ref: str) -> None:
     """The terms of the labels and of the judges' models are those of the verdicts too."""
     for licence in workspace.input(ref).licences:
         workspace.add_licence(licence)
+
+
+def cascade_judge(
+    workspace: "Workspace", calibration: str | None, rows: Iterable[Mapping[str, Any]]
+) -> "dict[str, Judge]":
+    """The cascade as a verifier, for `Pool(judges=…)`; nothing where no row names it.
+
+    Raises:
+        BactrianError: rows name it and no calibration is given; nothing of it may be trusted; judges were shown a row.
+    """
+    from bactrian.judge.calibrated import JudgeCalibration
+    from bactrian.judge.cascade_answers import AnswerAgainst
+    from bactrian.judge.judged_rows import refuse_useless
+    from bactrian.judge.labelled import refuse_shown
+    from bactrian.judge.opened import calibrated_pool, open_cascade
+    from bactrian.judge.opinions import AnswerPair
+
+    asked = [row for row in rows if row["dataset"] == "cascade"]
+    if not asked:
+        return {}
+    if calibration is None:
+        raise BactrianError("rows of dataset 'cascade' need a calibration: give the setting reward.calibration")
+    folder = workspace.input(calibration).path
+    refuse_useless(JudgeCalibration.read(folder), str(folder))
+    if (pool := calibrated_pool(folder)) is not None:
+        pairs = (AnswerPair(str(row["id"]), tuple(row["messages"]), "", "") for row in asked)
+        refuse_shown(pool.groups, ((f"row {each.id}", each) for each in pairs), "the problems")
+    add_calibration_licences(workspace, calibration)
+    return {"cascade": AnswerAgainst(open_cascade(folder, workspace.hardware))}
 
 
 def label_pairs(workspace: "Workspace", calibration: str, drawn: "Sequence[AnsweredPair]", stage: str) -> None:
