@@ -41,7 +41,9 @@ class CascadePairs:
     summary: JudgedSummary
 
 
-def drawn_pairs(row: Mapping[str, Any], answers: Sequence[ScoredAnswer], random: Random, most: int) -> list[AnsweredPair]:
+def drawn_pairs(
+    row: Mapping[str, Any], answers: Sequence[ScoredAnswer], random: Random, most: int
+) -> list[AnsweredPair]:
     """At most `most` pairs of different, not empty texts, all equally likely, in an order that says nothing.
 
     No rating has a say in which answers meet: a guarantee is about pairs drawn as those were that calibrated it.

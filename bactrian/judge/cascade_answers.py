@@ -14,7 +14,7 @@ from bactrian.verify.model_verifiers import ABSTAINS
 class AnswerAgainst:
     """Score 1 where the cascade prefers the answer to the row's ground truth, 0 where it prefers that one.
 
-    Where it abstains it has not judged ("crashed"): the answer is worth neither, and whoever trains on it leaves it out.
+    Where it abstains it has not judged ("crashed"): the answer is worth neither, and says nothing to who trains on it.
     """
 
     def __init__(self, cascade: CalibratedCascade) -> None:
@@ -41,5 +41,7 @@ def _verdict(found: CascadeVerdict) -> Verdict:
     if found.preferred is None:
         return Verdict(0.0, "crashed", None, ABSTAINS)
     better = found.preferred == FIRST
-    reason = f"{'better' if better else 'worse'} than the row's answer, says {found.judge} ({found.confidence:.2f} sure)"
+    reason = (
+        f"{'better' if better else 'worse'} than the row's answer, says {found.judge} ({found.confidence:.2f} sure)"
+    )
     return Verdict(float(better), "right" if better else "wrong", None, reason)

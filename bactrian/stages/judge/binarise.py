@@ -73,8 +73,8 @@ class Binarise(Stage):
         from random import Random
 
         from bactrian.data.io.files import stream_rows
-        from bactrian.judge.answer_pairs import drawn_pairs
         from bactrian.judge.annotation import check_answers
+        from bactrian.judge.answer_pairs import drawn_pairs
         from bactrian.judge.pairwise import ScoredAnswer
 
         path, drawn = workspace.input(self.data).path, []

@@ -35,8 +35,8 @@ class Prefer(Stage):
 
     Every model of the pool answers every prompt; a verifier scores the answers. Chosen is one of the best answers,
     rejected a random one of those that score lower by at least `margin`. A prompt whose answers score alike gives no
-    pair; answers that were cut off are neither chosen nor rejected. Both are counted. With `calibration`, no verifier is
-    asked: answers meet at random, and a calibrated cascade says which is better.
+    pair; answers that were cut off are neither chosen nor rejected. Both are counted. With `calibration`, no verifier
+    is asked: answers meet at random, and a calibrated cascade says which is better.
     """
 
     name: ClassVar[str] = "prefer"

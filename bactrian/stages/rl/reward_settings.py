@@ -60,7 +60,8 @@ class GroupRewardSettings(RewardSettings):
     """What GRPO and its variants reward."""
 
     calibration: CalibrationRef | None = Field(
-        None, description="what `calibrate` left: answers to rows of dataset cascade are held against their ground truth"
+        None,
+        description="what `calibrate` left: says whether answers to rows of dataset cascade beat the ground truth",
     )
     no_end_reward: float | None = Field(
         0.0, description="reward of an answer cut off before its end token; null: its score"
