@@ -189,7 +189,7 @@ def test_a_judge_near_chance_is_an_artifact_that_nobody_may_use(ready: Path) -> 
     calibration = JudgeCalibration.read(made(ready)["calibrated"])
     assert not calibration.cascade.calibrated and calibration.expected["coverage"] == 0
     recipe(ready, f"{CALIBRATE}\n{JUDGE}")
-    with pytest.raises(BactrianError, match="no judge of this calibration may be trusted:\njudge: .*always abstains"):
+    with pytest.raises(BactrianError, match=r"no judge of this calibration may be trusted:\njudge: .*always abstains"):
         made(ready)
 
 
