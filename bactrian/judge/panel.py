@@ -19,7 +19,7 @@ from bactrian.judge.opinions import JudgeIdentity, PairJudge
 from bactrian.judge.pair_judges import Annotators, ChoicePairJudge, JudgeMethod, demonstration_messages
 from bactrian.judge.rubrics import ASKED as PAIR_QUESTION
 from bactrian.judge.rubrics import FENCE, pair_rubric
-from bactrian.model.scorers import open_scorer
+from bactrian.model.reward_model import open_scorer
 from bactrian.store.hardware import Hardware
 from bactrian.store.hashes import content_hash, files_below, hash_files
 from bactrian.verify import Judge, Problem
