@@ -4,9 +4,9 @@ Arguments: the seconds of processor time that one verdict may take, then as JSON
 for, each with the module that registers it, or the user's own file that it is in.
 
 The process puts restrictions on itself, because some scorers evaluate a model's text as Python: reasoning-gym 0.1.25
-calls `eval` on the answer in four tasks (gym.py mends those) and sympy's `parse_expr`, which ends in `eval` too, in five
-more. This is a fence against accidents and against what a model stumbles on in RL. It is no sandbox: code that knows of
-it can get around it.
+calls `eval` on the answer in four tasks (gym.py mends those) and sympy's `parse_expr`, which ends in `eval` too, in
+five more. This is a fence against accidents and against what a model stumbles on in RL. It is no sandbox: code that
+knows of it can get around it.
 """
 
 import ctypes  # noqa: F401 - opens the interpreter as a library when it is imported, which is denied later
