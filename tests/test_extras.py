@@ -12,14 +12,14 @@ from packaging.requirements import Requirement
 from bactrian.cli.main import invoke
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
-from bactrian.run import extras as needed
+from bactrian.run import missing_packages as needed
 from bactrian.run.rehearsal import rehearse
 from bactrian.run.runner import run
 from bactrian.stages import all_stages
 from bactrian.store import extras
 from bactrian.store.artifact import Store
-from bactrian.verify.extras import EXTRA_OF
 from bactrian.verify.registry import BUILT_IN
+from bactrian.verify.verifier_extras import EXTRA_OF
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))

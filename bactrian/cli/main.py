@@ -17,6 +17,7 @@ from bactrian import __version__
 from bactrian.cli.board_command import board_command
 from bactrian.cli.eval_command import eval_command
 from bactrian.cli.export_command import export_command, push_command
+from bactrian.cli.hand_command import hand_command
 from bactrian.cli.init_command import init_command
 from bactrian.cli.options import asked_to_track, store_option, track_option
 from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
@@ -39,7 +40,7 @@ _QUIET = {
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
     *("init", "plan", "show", "report", "board", "recipes", "convert", "schema"),
-    *("data", "sandbox", "verify", "compare", "scores", "power", "ledger"),
+    *("data", "sandbox", "verify", "compare", "scores", "power", "ledger", "annotate-by-hand"),
 )
 
 _set = click.option(
@@ -98,7 +99,7 @@ def invoke(arguments: Sequence[str]) -> int:
 SECTIONS = {
     "Recipes": ("init", "run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
     "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger", "export", "push"),
-    "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
+    "Data, verifiers, machine": ("data", "annotate-by-hand", "verify", "sandbox", "doctor"),
 }
 ROOMS = {
     "data": "Stages, data",
@@ -315,6 +316,7 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
+commands.add_command(hand_command)
 commands.add_command(think)
 for _command in (board_command, init_command, recipes_command, schema_command, convert_command, doctor_command):
     commands.add_command(_command)

@@ -259,6 +259,12 @@ def read_completion(text: str) -> ChatReply:
     if len(content) > LONGEST_ANSWER:
         return ChatReply("", fault=f"an answer of more than {LONGEST_ANSWER:,} characters")
     usage = found.get("usage")
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    usage = usage if isinstance(usage, dict) else {}
     ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
-    return ChatReply(content.encode("utf-8", "replace").decode(), ended, tokens if isinstance(tokens, int) else 0)
+    said = content.encode("utf-8", "replace").decode()
+    return ChatReply(said, ended, _count(usage, "completion_tokens"), prompt_tokens=_count(usage, "prompt_tokens"))
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    found = usage.get(name)
+    return found if type(found) is int and found >= 0 else 0

@@ -240,7 +240,7 @@ class Divisible(Stage):
 
 def verifier_needs(names: Iterable[str]) -> list[Need]:
     """The extras of verifiers by name."""
-    from bactrian.verify.extras import EXTRA_OF
+    from bactrian.verify.verifier_extras import EXTRA_OF
 
     return [Need(f"the verifier {name}", EXTRA_OF[name]) for name in names if name in EXTRA_OF]
 

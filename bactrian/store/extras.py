@@ -1,7 +1,7 @@
 """The extras of the package: which packages each brings, by what name they are imported, and what lacks here.
 
 The one place that says so besides pyproject.toml, with which a test compares it. Modules stay lazily imported where
-they are used; a recipe's needs are added up before it runs (run/extras.py).
+they are used; a recipe's needs are added up before it runs (run/missing_packages.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,6 +30,8 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "ray": {"ray": "ray"},
         "servers": {"urllib3": "urllib3"},
+        "annotate": {"starlette": "starlette", "uvicorn": "uvicorn"},
+        "synthesis": {"jsonschema": "jsonschema"},
         "tensorboard": {"tensorboard": "tensorboard"},
         "wandb": {"wandb": "wandb"},
         "mlflow": {"mlflow-skinny": "mlflow", "sqlalchemy": "sqlalchemy", "alembic": "alembic"},
