@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -196,24 +196,6 @@ def recorded_of(row: Row, where: str) -> dict[str, Opinion]:
             changed = votes[0] != votes[1] if len(votes) == 2 else None
             found[name] = Opinion((1 - for_second, for_second), changed, 1.0, len(votes))
     return found
-
-
-def refuse_shown(groups: Set[str], apart: Iterable[tuple[str, AnswerPair]], what: str) -> None:
-    """Refuse demonstrations whose prompts are among those that a judge is measured or used on.
-
-    Args:
-        groups: of the demonstrations' prompts. apart: (where it stands, pair). what: the latter in words.
-
-    Raises:
-        BactrianError: naming the first of them, and how many there are.
-    """
-    shared = [where for where, pair in apart if pair.group in groups] if groups else []
-    if shared:
-        raise BactrianError(
-            f"demonstrations: the prompts of {len(shared):,} of {what} are among them, such as that of {shared[0]}; "
-            f"a judge that was shown the answer looks better than it is. Expected demonstrations whose prompts "
-            f"occur nowhere else"
-        )
 
 
 def _prompt(row: Row, where: str) -> tuple[dict[str, Any], ...]:

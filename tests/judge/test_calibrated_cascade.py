@@ -178,7 +178,7 @@ def test_demonstrations_that_are_calibrated_on_are_refused(ready: Path) -> None:
     recipe(
         ready, CALIBRATE.replace("{likelihood: judge}", judge).replace("least", "demonstrations: shown.jsonl, least")
     )
-    with pytest.raises(BactrianError, match="the prompts of 1 of the labelled pairs are among them"):
+    with pytest.raises(BactrianError, match="found 1 of 2 whose prompts are among the labelled pairs"):
         made(ready)
 
 

@@ -96,16 +96,13 @@ class JudgePairs(Stage):
 
         from bactrian.judge.calibrated import JudgeCalibration
         from bactrian.judge.judged_rows import recorded_opinions, refuse_useless
-        from bactrian.judge.labelled import refuse_shown
-        from bactrian.judge.opened import calibrated_pool, open_cascade
+        from bactrian.judge.opened import calibrated_pool, open_cascade, refuse_shown
 
         folder = workspace.input(self.calibration).path
         found, pool = JudgeCalibration.read(folder), calibrated_pool(folder)
         self._refuse_other_settings(workspace, found)
         refuse_useless(found, str(folder))
-        if pool is not None:
-            apart = ((where, each.pair) for (_, where), each in zip(rows, read, strict=True))
-            refuse_shown(pool.groups, apart, "the pairs to judge")
+        refuse_shown(folder, [each.pair for each in read], "pairs to judge")
         recorded = recorded_opinions(rows, read)
         specs = None if self.judges is None else [judge.spec(pool is not None) for judge in self.judges]
         return open_cascade(
