@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 from bactrian.errors import BactrianError
 from bactrian.judge.calibration.baselines import heuristic, point_estimate, released
 from bactrian.judge.calibration.cascades import ABSTAINS, JudgedItems, first_accepting
-from bactrian.judge.calibration.search import METHODS, SPLIT, Flags, Floats, Ints, quantile_search
+from bactrian.judge.calibration.search import METHODS, SPLIT, Flags, Floats, Ints, halving, quantile_search
 from bactrian.judge.calibration.thresholds import check_items
 
 JudgeRule = Callable[[Floats, Flags, Flags, float, float], Floats]
@@ -130,7 +130,7 @@ def calibrated(method: str, least: int, seed: int) -> JudgeRule:
     """A method of search.py as a rule for one judge."""
 
     def rule(c: Floats, wrong: Flags, members: Flags, alpha: float, delta: float) -> Floats:
-        return quantile_search(c, wrong, members, alpha, delta, method, least, np.random.default_rng(seed)).thresholds
+        return quantile_search(c, wrong, members, alpha, delta, method, least, halving(seed)).thresholds
 
     return rule
 
@@ -153,7 +153,7 @@ def strategies(
         rule: JudgeRule, share: float, separate: int | None = None
     ) -> Callable[[CalibrationSets, float], Floats]:
         deltas = [delta * share] * judges
-        return partial(thresholds_in_turn, rule=rule, deltas=deltas, separate=separate)  # type: ignore[return-value]
+        return partial(thresholds_in_turn, rule=rule, deltas=deltas, separate=separate)
 
     found = {
         "no selection": strongest(lambda c, wrong, members, alpha, delta: np.full(len(members), np.finfo(float).tiny)),
@@ -204,6 +204,6 @@ def _parts(members: Flags, count: int, seed: int | None) -> list[Flags]:
     """For each judge [s, n]: all items, or a random part of its own."""
     if seed is None:
         return [members] * count
-    drawn = np.where(members, np.random.default_rng(seed).random(members.shape), np.inf)
+    drawn = np.where(members, np.random.default_rng([seed, count]).random(members.shape), np.inf)
     rank = drawn.argsort(axis=1).argsort(axis=1)
     return [members & (rank % count == number) for number in range(count)]
