@@ -100,12 +100,11 @@ def read_labelled(path: Path, limit: int | None = None) -> LabelledPairs:
         if limit is not None and number >= limit:
             break
         pair, votes = read_pair(row, where), votes_of(row, where)
-        label = majority(votes)
+        label = label_of(row, pair, where)
         if label is None:
             tally.drop(TIED if votes[TIE] == max(votes) else DIVIDED, where)
             continue
         tally.keep()
-        label = label if pair.blind_first == FIRST else 1 - label
         recorded = recorded_of(row, where)
         if pair.blind_first != FIRST:
             recorded = {name: replace(each, probabilities=each.probabilities[::-1]) for name, each in recorded.items()}
@@ -164,6 +163,17 @@ def votes_of(row: Row, where: str) -> tuple[int, int, int]:
     from_zero = FROM_ZERO[0] in row
     counts = Counter(_label(row[name], from_zero, f"{where}, field {name!r}") for name in named)
     return counts[FIRST], counts[SECOND], counts[TIE]
+
+
+def label_of(row: Row, read: ReadPair, where: str) -> int | None:
+    """Which answer of the pair people prefer; None where the row does not say, or says that they prefer neither.
+
+    Raises:
+        BactrianError: the row has a label that cannot be read.
+    """
+    named = any(name in row for name in ("chosen", "labels", *LABELS)) or any(map(ANNOTATOR.fullmatch, row))
+    label = majority(votes_of(row, where)) if named else None
+    return label if label is None or read.blind_first == FIRST else 1 - label
 
 
 def majority(votes: Sequence[int]) -> int | None:

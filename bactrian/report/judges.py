@@ -17,7 +17,7 @@ from bactrian.report.svg import join, tag
 
 CALIBRATION, JUDGED = "calibration.json", "judged.json"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360.0, 260.0, 46.0, 10.0, 10.0, 34.0
-COLOURS = ("right", "timed_out", "truncated", "refused", "unparsable")
+COLOURS = ("right", "truncated", "refused", "unparsable", "timed_out")
 """Of the first judges in a bar; what a cascade abstains on has none."""
 ABSTAINS = "abstains"
 
@@ -159,6 +159,8 @@ def _judged(step: ReportedStep, data: Mapping[str, Any]) -> JudgingView:
         f"{count(pairs)} pairs: {decided} decided, {count(abstained)} abstained on and kept apart in abstained.jsonl, "
         f"guessed by nobody."
     )
+    if (labelled := finite(data.get("labelled"))) and (agreed := finite(data.get("agreed"))) is not None:
+        said += f" Where rows had labels, {count(agreed)} of {count(labelled)} verdicts agree with them."
     composition, bills, faults = _at(data, "composition"), _at(data, "bills"), _at(data, "faults")
     bar, legend = _composition(composition, pairs)
     lines = [

@@ -57,7 +57,7 @@ class JudgePairs(Stage):
         from bactrian.data.io.files import stream_rows
         from bactrian.data.io.journal import Journal
         from bactrian.judge.judged_rows import abstained_row, judged_row, judged_summary, write_judged
-        from bactrian.judge.labelled import read_pair
+        from bactrian.judge.labelled import label_of, read_pair
         from bactrian.progress import say
 
         path = workspace.input(self.data).path
@@ -66,7 +66,8 @@ class JudgePairs(Stage):
         cascade = self._cascade(workspace, rows, read)
         with Journal(workspace.scratch / "opinions.jsonl") as journal:
             verdicts = cascade.verdicts([each.pair for each in read], journal)
-        summary = judged_summary(cascade, verdicts)
+        labels = [label_of(row, each, where) for (row, where), each in zip(rows, read, strict=True)]
+        summary = judged_summary(cascade, verdicts, labels)
         judged = list(enumerate(zip(rows, read, verdicts, strict=True)))
         decided = [
             judged_row(row, pair, verdict, path.name, place)
