@@ -132,3 +132,8 @@ def _price(text: str) -> tuple[str, JudgePrice]:
     if not name or len(found) not in (2, 3) or min(found) < 0:
         raise BactrianError(f"--price {text}: expected JUDGE=IN,OUT or JUDGE=IN,OUT,EACH, none of them negative")
     return name, JudgePrice(*found)
+
+
+@click.command("check")
+def check_command() -> None:
+    """Placeholder."""

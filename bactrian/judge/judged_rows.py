@@ -118,7 +118,7 @@ def judged_row(row: Mapping[str, Any], read: ReadPair, verdict: CascadeVerdict, 
         "verdict": ("first", "second")[own],
         "judge": verdict.judge,
         "confidence": verdict.confidence,
-        "confidences": _confidences(verdict),
+        "confidences": confidences(verdict),
         "place": place,
         "source": str(row.get("source") or source),
         "license": str(row.get("license") or "unknown"),
@@ -136,10 +136,10 @@ def _sides(row: Mapping[str, Any], own: int, chosen: str, rejected: str) -> Row:
 def abstained_row(row: Mapping[str, Any], verdict: CascadeVerdict, place: int) -> Row:
     """The row as it was, and how sure each judge was; `place`: of the row among all that were judged."""
     faults = {name: opinion.fault for name, opinion in verdict.opinions if opinion.fault}
-    return {**row, "place": place, "confidences": _confidences(verdict), **({"faults": faults} if faults else {})}
+    return {**row, "place": place, "confidences": confidences(verdict), **({"faults": faults} if faults else {})}
 
 
-def _confidences(verdict: CascadeVerdict) -> dict[str, float]:
+def confidences(verdict: CascadeVerdict) -> dict[str, float]:
     """Of each judge that was asked; 0 where it failed."""
     return {name: opinion.confidence for name, opinion in verdict.opinions}
 

@@ -86,8 +86,9 @@ def read_labelled(path: Path, limit: int | None = None) -> LabelledPairs:
 
     Layouts: rows of kind pair (the chosen answer is the one preferred); or a prompt (`prompt`, or `instruction` and
     `input`), two answers (`first` and `second`, `output_1` …, `response1` …, "response 1" …, or `outputs`) and a label
-    (`label`, `human` or `preferred`; or `annotator1`, `annotator2`, …, of which the majority counts): 1 or "first", 2
-    or "second", 0 or "tie"; in Auto-J's layout 0, 1 and 2. Judges' probabilities may stand in `judge_probs`
+    (`label`, `human` or `preferred`; or, of which the majority counts, `labels` by annotator as `annotate-by-hand`
+    exports them, or `annotator1`, `annotator2`, …): 1 or "first", 2 or "second", 0 or "tie"; in Auto-J's layout 0, 1
+    and 2. Judges' probabilities may stand in `judge_probs`
     ({judge: [first, second]}), or their votes in both orders in `judges` (LLMBar).
 
     Raises:
@@ -149,6 +150,10 @@ def votes_of(row: Row, where: str) -> tuple[int, int, int]:
     """
     if "chosen" in row and not any(name in row for name in LABELS):
         return 1, 0, 0
+    if isinstance(by_annotator := row.get("labels"), Mapping) and by_annotator:
+        at = f"{where}, field 'labels'"
+        counts = Counter(_label(label, False, f"{at}, {name}") for name, label in by_annotator.items())
+        return counts[FIRST], counts[SECOND], counts[TIE]
     annotators = sorted(name for name in row if ANNOTATOR.fullmatch(name))
     named = annotators or [name for name in LABELS if name in row]
     if not named:

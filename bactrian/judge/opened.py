@@ -11,6 +11,7 @@ from bactrian.generate.chat_server import Endpoint
 from bactrian.judge.calibrated import DEMONSTRATIONS, JudgeCalibration, JudgeSpec
 from bactrian.judge.cascade_verdicts import CalibratedCascade, CascadeJudge
 from bactrian.judge.demonstrations import DemonstrationPool, read_pool
+from bactrian.judge.likelihood_pairs import LikelihoodPairJudge
 from bactrian.judge.opinions import PairJudge
 from bactrian.judge.pair_judges import JudgeMethod
 from bactrian.judge.panel import open_pair_judge
@@ -68,6 +69,9 @@ def open_spec(
     """
     if spec.kind == "recorded":
         return RecordedJudge(spec.at, recorded or {}, rubric)
+    if spec.kind == "likelihood":
+        folder = find(spec)
+        return LikelihoodPairJudge(folder, model_hash(folder), hardware)
     method = JudgeMethod(**spec.method)
     shown = pool if method.shows else None
     if spec.endpoint is not None:

@@ -209,11 +209,11 @@ def judging_forecast(
     rows = min(facts.rows, limit or facts.rows)
     tokens, flops, memory = 0.0, 0.0, 0.0
     for judge in judges:
-        ref = judge.model or judge.reward_model
+        ref = judge.model or judge.reward_model or judge.likelihood
         if ref is None:
             continue
-        reads = 1 if judge.reward_model else 2 * (judge.annotators if judge.shows(demonstrations) else 1)
-        mine = rows * share * reads * ((facts.tokens_per_row or 500) + (0 if judge.reward_model else 150))
+        reads = 2 * (judge.annotators if judge.shows(demonstrations) else 1) if judge.model else 1
+        mine = rows * share * reads * ((facts.tokens_per_row or 500) + (150 if judge.model else 0))
         tokens, flops = tokens + mine, flops + 2.0 * inputs[ref].parameters * mine
         memory = max(memory, 4.0 * inputs[ref].parameters + 1e9)
     return Forecast(tokens, flops, memory, Facts(rows=rows, tokens_per_row=facts.tokens_per_row))
