@@ -86,8 +86,8 @@ def read_labelled(path: Path, limit: int | None = None) -> LabelledPairs:
 
     Layouts: rows of kind pair (the chosen answer is the one preferred); or a prompt (`prompt`, or `instruction` and
     `input`), two answers (`first` and `second`, `output_1` …, `response1` …, "response 1" …, or `outputs`) and a label
-    (`label`, `human` or `preferred`; or `annotator1`, `annotator2`, …, of which the majority counts): 1 or "first", 2
-    or "second", 0 or "tie"; in Auto-J's layout 0, 1 and 2. Judges' probabilities may stand in `judge_probs`
+    (`label`, `human` or `preferred`; or `annotator1`, `annotator2`, …, or `labels` by annotator, of which the majority
+    counts): 1 or "first", 2 or "second", 0 or "tie"; in Auto-J's layout 0, 1 and 2. Judges' probabilities may stand in `judge_probs`
     ({judge: [first, second]}), or their votes in both orders in `judges` (LLMBar).
 
     Raises:
@@ -147,6 +147,10 @@ def votes_of(row: Row, where: str) -> tuple[int, int, int]:
     Raises:
         BactrianError: the row has no label, or one that cannot be read.
     """
+    if "labels" in row:  # of annotators by name, as `annotate-by-hand --export` leaves them
+        by_name = _items(row["labels"], f"{where}, field 'labels'")
+        counts = Counter(_label(vote, False, f"{where}, field 'labels.{name}'") for name, vote in by_name)
+        return counts[FIRST], counts[SECOND], counts[TIE]
     if "chosen" in row and not any(name in row for name in LABELS):
         return 1, 0, 0
     annotators = sorted(name for name in row if ANNOTATOR.fullmatch(name))
