@@ -12,8 +12,9 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import urllib3
@@ -64,6 +65,10 @@ class Endpoint:
         return key
 
 
+_Come = tuple[int, ChatReply | None, BaseException | None]
+"""The place of a request, and its reply or why there is none."""
+
+
 class ServerResponder:
     """Asks a server, `concurrency` requests at a time."""
 
@@ -82,41 +87,45 @@ class ServerResponder:
 
     def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
         lost: list[str] = []
-        in_a_row = 0
+        in_a_row = under_way = 0
+        waiting = iter(range(len(asked)))
+        come: SimpleQueue[_Come] = SimpleQueue()  # a future's waiting costs more than a quick server's answer
         with ThreadPoolExecutor(self.server.concurrency) as threads:
-            waiting = iter(range(len(asked)))
-            running: dict[Future[ChatReply], int] = {}
             try:
                 while True:
-                    while len(running) < self.server.concurrency and (place := next(waiting, None)) is not None:
-                        running[threads.submit(self._ask, asked[place])] = place
-                    if not running:
+                    while under_way < self.server.concurrency and (place := next(waiting, None)) is not None:
+                        threads.submit(self._bring, asked[place], place, come)
+                        under_way += 1
+                    if not under_way:
                         break
-                    for done in wait(running, return_when=FIRST_COMPLETED).done:
-                        place = running.pop(done)
-                        try:
-                            reply = done.result()
-                        except Unanswered as error:
-                            lost.append(f"{asked[place].name}: {error}")
-                            in_a_row += 1
-                            if in_a_row >= GIVEN_UP:
-                                raise self._gone(lost) from None
-                        else:
-                            in_a_row = 0
-                            on_reply(place, reply)
+                    place, reply, error = come.get()
+                    under_way -= 1
+                    if reply is not None:
+                        in_a_row = 0
+                        on_reply(place, reply)
+                    elif not isinstance(error, Unanswered):
+                        raise error or AssertionError("neither a reply nor an error")
+                    else:
+                        lost.append(f"{asked[place].name}: {error}")
+                        in_a_row += 1
+                        if in_a_row >= GIVEN_UP:
+                            raise self._gone(lost)
             except BaseException:
-                for done in running:  # what is on its way is heard of all the same
-                    done.cancel()
-                self._hear_the_rest(running, on_reply)
+                threads.shutdown()  # what is on its way is heard of all the same; a signal may have come at any line
+                while not come.empty():
+                    place, reply, _ = come.get()
+                    if reply is not None:
+                        on_reply(place, reply)
                 raise
         if lost:
             raise self._gone(lost)
 
-    @staticmethod
-    def _hear_the_rest(running: dict[Future[ChatReply], int], on_reply: OnReply) -> None:
-        for done in wait(running).done:
-            if not done.cancelled() and done.exception() is None:
-                on_reply(running[done], done.result())
+    def _bring(self, ask: ChatRequest, place: int, come: SimpleQueue[_Come]) -> None:
+        """Put what becomes of a request, whatever that is."""
+        try:
+            come.put((place, self._ask(ask), None))
+        except BaseException as error:
+            come.put((place, None, error))
 
     def _gone(self, lost: Sequence[str]) -> BactrianError:
         shown = "; ".join(lost[:3]) + ("; …" if len(lost) > 3 else "")
