@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import urllib3
 from urllib3.util import Retry, Timeout
@@ -24,6 +24,7 @@ from bactrian.chat.tool_calls import for_template
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
 
+Answer = TypeVar("Answer")
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
 """Statuses after which the same request may well succeed."""
 ROWS_FAULT = (400, 413, 422)
@@ -37,6 +38,10 @@ LONGEST_ANSWER = 4 << 20
 
 class Unanswered(Exception):
     """A request got no usable answer, however often it was tried."""
+
+
+class Refused(Exception):
+    """The server refuses what was asked: the row's fault, which no further try mends."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,6 @@ class Endpoint:
         return key
 
 
-_Come = tuple[int, ChatReply | None, BaseException | None]
-"""The place of a request, and its reply or why there is none."""
-
-
 class ServerResponder:
     """Asks a server, `concurrency` requests at a time."""
 
@@ -86,46 +87,56 @@ class ServerResponder:
         )
 
     def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
+        self.side_by_side([ask.name for ask in asked], lambda place: self._ask(asked[place]), on_reply)
+
+    def side_by_side(
+        self, names: Sequence[str], ask: Callable[[int], Answer], hear: Callable[[int, Answer], None]
+    ) -> None:
+        """`ask(place)` for each name, `concurrency` at a time; `hear` is told of each answer, in this thread.
+
+        Raises:
+            BactrianError: some got no answer (`Unanswered`); whatever came, has been heard of.
+        """
         lost: list[str] = []
         in_a_row = under_way = 0
-        waiting = iter(range(len(asked)))
-        come: SimpleQueue[_Come] = SimpleQueue()  # a future's waiting costs more than a quick server's answer
+        waiting = iter(range(len(names)))
+        come: SimpleQueue[tuple[int, Answer | None, BaseException | None]] = SimpleQueue()
+
+        def bring(place: int) -> None:
+            try:
+                come.put((place, ask(place), None))
+            except BaseException as error:
+                come.put((place, None, error))
+
         with ThreadPoolExecutor(self.server.concurrency) as threads:
             try:
                 while True:
                     while under_way < self.server.concurrency and (place := next(waiting, None)) is not None:
-                        threads.submit(self._bring, asked[place], place, come)
+                        threads.submit(bring, place)
                         under_way += 1
                     if not under_way:
                         break
-                    place, reply, error = come.get()
+                    place, answer, error = come.get()  # waiting for futures costs more than a quick server's answer
                     under_way -= 1
-                    if reply is not None:
+                    if answer is not None:
                         in_a_row = 0
-                        on_reply(place, reply)
+                        hear(place, answer)
                     elif not isinstance(error, Unanswered):
-                        raise error or AssertionError("neither a reply nor an error")
+                        raise error or AssertionError("neither an answer nor an error")
                     else:
-                        lost.append(f"{asked[place].name}: {error}")
+                        lost.append(f"{names[place]}: {error}")
                         in_a_row += 1
                         if in_a_row >= GIVEN_UP:
                             raise self._gone(lost)
             except BaseException:
                 threads.shutdown()  # what is on its way is heard of all the same; a signal may have come at any line
                 while not come.empty():
-                    place, reply, _ = come.get()
-                    if reply is not None:
-                        on_reply(place, reply)
+                    place, answer, _ = come.get()
+                    if answer is not None:
+                        hear(place, answer)
                 raise
         if lost:
             raise self._gone(lost)
-
-    def _bring(self, ask: ChatRequest, place: int, come: SimpleQueue[_Come]) -> None:
-        """Put what becomes of a request, whatever that is."""
-        try:
-            come.put((place, self._ask(ask), None))
-        except BaseException as error:
-            come.put((place, None, error))
 
     def _gone(self, lost: Sequence[str]) -> BactrianError:
         shown = "; ".join(lost[:3]) + ("; …" if len(lost) > 3 else "")
@@ -135,33 +146,39 @@ class ServerResponder:
         )
 
     def _ask(self, ask: ChatRequest) -> ChatReply:
-        """One reply.
-
-        Raises:
-            Unanswered: none has come; it may be asked for again.
-            BactrianError: for what will not get better.
-        """
         body = {
-            "model": self.server.model,
-            "messages": list(map(_plain, for_template(ask.messages))),
+            "messages": plain_messages(ask.messages),
             "max_tokens": ask.max_new_tokens,
             "temperature": ask.temperature,
             "top_p": ask.top_p,
             "seed": ask.seed,
         }
+        try:
+            return self.completion(body, read_completion)
+        except Refused as error:
+            return ChatReply("", fault=str(error))
+
+    def completion(self, body: dict[str, Any], read: Callable[[str], Answer]) -> Answer:
+        """What `read` makes of the answer to a chat completion; it is asked for again where that is a ValueError.
+
+        Raises:
+            Unanswered: none has come; it may be asked for again.
+            Refused: the server refuses what is asked.
+            BactrianError: for what will not get better.
+        """
         fault = ""
         for attempt in range(self.server.tries):  # urllib3 tries again what fails; this, what comes but is no answer
             if attempt:
                 time.sleep(min(LONGEST_BACKOFF, self.server.backoff * 2 ** (attempt - 1)))
-            status, text = self.post(body)
+            status, text = self.post({"model": self.server.model, **body})
             if status in ROWS_FAULT:
-                return ChatReply("", fault=f"refused with {status}: {self.safe(error_message(text))}")
+                raise Refused(f"refused with {status}: {self.safe(error_message(text))}")
             if status != 200:
                 raise BactrianError(
                     f"{self.server.url}: model {self.server.model}: answered {status}: {self.safe(error_message(text))}"
                 )
             try:
-                return read_completion(text)
+                return read(text)
             except ValueError as error:
                 fault = str(error)
         raise Unanswered(self.safe(fault))
@@ -203,6 +220,11 @@ class ServerResponder:
 def _why(error: urllib3.exceptions.HTTPError) -> str:
     reason = getattr(error, "reason", None) or error
     return f"{type(reason).__name__}: {reason}".split("object at", 1)[0]
+
+
+def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as servers read them."""
+    return [_plain(message) for message in for_template(messages)]
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
