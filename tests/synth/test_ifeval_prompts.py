@@ -49,7 +49,7 @@ def texts(truth: str) -> Iterator[str]:
 
 
 def kept(names: tuple[str, ...], seed: int) -> str:
-    """"" where a text can be made that the verifier says keeps to constraints of these types, else what it said."""
+    """ "" where a text can be made that the verifier says keeps to constraints of these types, else what it said."""
     drawn = draw_constraints(Random(f"{names}/{seed}"), len(names), TASK, names)
     assert {each.name for each in drawn} == set(names)
     truth = constraints_truth(drawn)
