@@ -122,8 +122,8 @@ def test_all_that_cannot_be_called_is_said_before_anything_is_made(folder: Path)
 
 
 def test_what_a_file_says_of_its_parameters_is_read_without_running_it(folder: Path) -> None:
-    text = "raise SystemExit\ndef polite(a: int, b, c=[open('x')], *, d) -> float: return 1\nclass Rewards:\n    short = 3\n"
-    (folder / "reward.py").write_text(text)
+    text = "raise SystemExit\ndef polite(a: int, b, c=[open('x')], *, d) -> float: return 1\n"
+    (folder / "reward.py").write_text(f"{text}class Rewards:\n    short = 3\n")
     with pytest.raises(BactrianError) as error:
         load(folder / "r.yaml")
     said = 'line 3, step "with", field "reward.verifier": mine/reward.py, line 2: '
@@ -152,7 +152,7 @@ def test_what_is_read_is_what_is_imported(parameters: str, folder: Path) -> None
     (folder / "one.py").write_text(f"def reward{parameters}:\n    return 1.0\n")
     name = f"{folder / 'one.py'}:reward"
     scope: dict[str, Any] = {}
-    exec(compile((folder / "one.py").read_text(), str(folder / "one.py"), "exec"), scope)
+    exec(compile((folder / "one.py").read_text(), str(folder / "one.py"), "exec"), scope)  # noqa: S102 - ours
     said = []
     for look in (lambda: check_written(name), lambda: form_of(scope["reward"], name)):
         try:
