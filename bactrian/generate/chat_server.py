@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 import urllib3
 from urllib3.util import Retry, Timeout
 
-from bactrian.chat.tool_calls import for_template
+from bactrian.chat.tool_calls import for_template, schemas, written_calls
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
 
@@ -153,6 +153,7 @@ class ServerResponder:
             "top_p": ask.top_p,
             "seed": ask.seed,
         }
+        body |= {"tools": schemas(ask.tools)} if ask.tools else {}
         try:
             return self.completion(body, read_completion)
         except Refused as error:
@@ -246,7 +247,7 @@ def error_message(text: str) -> str:
 
 
 def read_completion(text: str) -> ChatReply:
-    """The reply in a chat completion.
+    """The reply in a chat completion. Calls of tools become text, as a model of this run writes them.
 
     Raises:
         ValueError: for what is none: broken off, or of another form.
@@ -254,9 +255,13 @@ def read_completion(text: str) -> ChatReply:
     try:
         found = json.loads(text)
         choice = found["choices"][0]
-        content, finish = choice["message"]["content"], choice.get("finish_reason")
+        message, finish = choice["message"], choice.get("finish_reason")
+        called = written_calls(message.get("tool_calls") or [])
+        content = message.get("content") if called else message["content"]
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"an answer that is no chat completion: {' '.join(text.split())[:80]!r}") from None
+    if called:
+        content = "\n".join(filter(None, [content, called]))
     if content is None:
         return ChatReply("", fault=f"no text, ended by {finish!r}"[:80])
     if not isinstance(content, str):
