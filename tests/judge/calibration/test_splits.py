@@ -79,7 +79,7 @@ def test_vectorised_splits_are_the_cascade_that_a_user_gets(method: str) -> None
     calibrates, tests = random_splits(which, 6, 0.6, 0)
     wide = (3, 6, 500)
     c, w = np.broadcast_to(confidences[:, None], wide), np.broadcast_to(wrong[:, None], wide)
-    thresholds = strategies(3, DELTA, 30, 0)[method](CalibrationSets(c, w, calibrates), alpha=0.2)
+    thresholds = strategies(3, DELTA, 30, 0)[method](CalibrationSets(c, w, calibrates), 0.2)
     result = outcome(c, w, tests, thresholds, [1.0, 3.0, 20.0])
     for split in range(6):
         mine, other = np.flatnonzero(calibrates[split]), np.flatnonzero(tests[split])
