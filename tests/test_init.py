@@ -14,7 +14,7 @@ from bactrian.cli.main import invoke
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.run import first_recipe
-from bactrian.run.first_recipe import AIMS, USES, Answers, likeliest, look, write_recipe
+from bactrian.run.first_recipe import AIMS, USES, InitAnswers, likeliest, look, write_recipe
 from bactrian.store import hardware
 from bactrian.store.artifact import Store
 
@@ -47,7 +47,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def written(name: str, aim: Any, **given: Any) -> Any:
     data = f"{name}.jsonl"
-    answers = Answers("embedded:smollm2-135m", data, aim, **given)
+    answers = InitAnswers("embedded:smollm2-135m", data, aim, **given)
     return write_recipe(Path("recipe.yaml"), answers, look(data), Store(Path("runs")), force=True)
 
 
@@ -142,7 +142,7 @@ def test_names_that_yaml_would_stumble_over(files: Path) -> None:
     strange = 'a: "b" #c {d}.jsonl'
     Path("alpaca.jsonl").rename(strange)
     found = look(strange)
-    write_recipe(Path("x.yaml"), Answers("embedded:smollm2-135m", strange, "sft"), found, Store(Path("runs")))
+    write_recipe(Path("x.yaml"), InitAnswers("embedded:smollm2-135m", strange, "sft"), found, Store(Path("runs")))
     assert load(Path("x.yaml")).name == "a-b-c-d-sft"
 
 

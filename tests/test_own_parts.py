@@ -12,7 +12,7 @@ from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.run import functions
 from bactrian.run.keys import tasks
-from bactrian.run.own_parts import try_own_parts
+from bactrian.run.part_trials import try_own_parts
 from bactrian.run.python import RecipeInCode
 from bactrian.store import own_files
 from bactrian.store.artifact import Store

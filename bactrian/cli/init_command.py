@@ -41,7 +41,7 @@ def init_command(
     suit the aim, it is said what would. Nothing is made, and no file is replaced without --force.
     """
     from bactrian.cli.plan_table import print_plan
-    from bactrian.run.first_recipe import DEFAULT_MODEL, Answers, likeliest, look, refuse_existing, write_recipe
+    from bactrian.run.first_recipe import DEFAULT_MODEL, InitAnswers, likeliest, look, refuse_existing, write_recipe
     from bactrian.store.artifact import Store
 
     refuse_existing(file, force)
@@ -62,7 +62,7 @@ def init_command(
         if minutes is None:
             how_long = "How many minutes at most (0: as long as it takes)"
             minutes = click.prompt(how_long, type=click.FloatRange(0), default=0) or None
-    written = write_recipe(file, Answers(model, data, aim, device or "auto", minutes), found, Store(store), force)
+    written = write_recipe(file, InitAnswers(model, data, aim, device or "auto", minutes), found, Store(store), force)
     print_plan(written.plan)
     click.echo(f"{file} is written; now: bactrian run {file}", err=True)
 

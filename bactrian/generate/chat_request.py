@@ -23,13 +23,15 @@ class ChatRequest:
 class ChatReply:
     """An answer; or, with `fault`, why there is none: the asker's words were refused, for instance.
 
-    finish: "length" where it was cut at its limit. tokens: of the answer, 0 where the server does not say.
+    finish: "length" where it was cut at its limit. tokens, prompt_tokens: of the answer and of what was asked, 0 where
+    the server does not say.
     """
 
     text: str
     finish: Literal["stop", "length"] = "stop"
     tokens: int = 0
     fault: str = ""
+    prompt_tokens: int = 0
 
 
 OnReply = Callable[[int, ChatReply], None]

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import urllib3
 from urllib3.util import Retry, Timeout
@@ -23,6 +23,7 @@ from bactrian.chat.tool_calls import for_template
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
 
+Answer = TypeVar("Answer")
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
 """Statuses after which the same request may well succeed."""
 ROWS_FAULT = (400, 413, 422)
@@ -36,6 +37,10 @@ LONGEST_ANSWER = 4 << 20
 
 class Unanswered(Exception):
     """A request got no usable answer, however often it was tried."""
+
+
+class Refused(Exception):
+    """The server refuses what was asked: the row's fault, which no further try mends."""
 
 
 @dataclass(frozen=True)
@@ -81,42 +86,52 @@ class ServerResponder:
         )
 
     def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
+        self.side_by_side([ask.name for ask in asked], lambda place: self._ask(asked[place]), on_reply)
+
+    def side_by_side(
+        self, names: Sequence[str], ask: Callable[[int], Answer], hear: Callable[[int, Answer], None]
+    ) -> None:
+        """`ask(place)` for each name, `concurrency` at a time; `hear` is told of each answer, in this thread.
+
+        Raises:
+            BactrianError: some got no answer (`Unanswered`); whatever came, has been heard of.
+        """
         lost: list[str] = []
         in_a_row = 0
         with ThreadPoolExecutor(self.server.concurrency) as threads:
-            waiting = iter(range(len(asked)))
-            running: dict[Future[ChatReply], int] = {}
+            waiting = iter(range(len(names)))
+            running: dict[Future[Answer], int] = {}
             try:
                 while True:
                     while len(running) < self.server.concurrency and (place := next(waiting, None)) is not None:
-                        running[threads.submit(self._ask, asked[place])] = place
+                        running[threads.submit(ask, place)] = place
                     if not running:
                         break
                     for done in wait(running, return_when=FIRST_COMPLETED).done:
                         place = running.pop(done)
                         try:
-                            reply = done.result()
+                            answer = done.result()
                         except Unanswered as error:
-                            lost.append(f"{asked[place].name}: {error}")
+                            lost.append(f"{names[place]}: {error}")
                             in_a_row += 1
                             if in_a_row >= GIVEN_UP:
                                 raise self._gone(lost) from None
                         else:
                             in_a_row = 0
-                            on_reply(place, reply)
+                            hear(place, answer)
             except BaseException:
                 for done in running:  # what is on its way is heard of all the same
                     done.cancel()
-                self._hear_the_rest(running, on_reply)
+                self._hear_the_rest(running, hear)
                 raise
         if lost:
             raise self._gone(lost)
 
     @staticmethod
-    def _hear_the_rest(running: dict[Future[ChatReply], int], on_reply: OnReply) -> None:
+    def _hear_the_rest(running: dict[Future[Answer], int], hear: Callable[[int, Answer], None]) -> None:
         for done in wait(running).done:
             if not done.cancelled() and done.exception() is None:
-                on_reply(running[done], done.result())
+                hear(running[done], done.result())
 
     def _gone(self, lost: Sequence[str]) -> BactrianError:
         shown = "; ".join(lost[:3]) + ("; …" if len(lost) > 3 else "")
@@ -126,33 +141,39 @@ class ServerResponder:
         )
 
     def _ask(self, ask: ChatRequest) -> ChatReply:
-        """One reply.
-
-        Raises:
-            Unanswered: none has come; it may be asked for again.
-            BactrianError: for what will not get better.
-        """
         body = {
-            "model": self.server.model,
-            "messages": list(map(_plain, for_template(ask.messages))),
+            "messages": plain_messages(ask.messages),
             "max_tokens": ask.max_new_tokens,
             "temperature": ask.temperature,
             "top_p": ask.top_p,
             "seed": ask.seed,
         }
+        try:
+            return self.completion(body, read_completion)
+        except Refused as error:
+            return ChatReply("", fault=str(error))
+
+    def completion(self, body: dict[str, Any], read: Callable[[str], Answer]) -> Answer:
+        """What `read` makes of the answer to a chat completion; it is asked for again where that is a ValueError.
+
+        Raises:
+            Unanswered: none has come; it may be asked for again.
+            Refused: the server refuses what is asked.
+            BactrianError: for what will not get better.
+        """
         fault = ""
         for attempt in range(self.server.tries):  # urllib3 tries again what fails; this, what comes but is no answer
             if attempt:
                 time.sleep(min(LONGEST_BACKOFF, self.server.backoff * 2 ** (attempt - 1)))
-            status, text = self.post(body)
+            status, text = self.post({"model": self.server.model, **body})
             if status in ROWS_FAULT:
-                return ChatReply("", fault=f"refused with {status}: {self.safe(error_message(text))}")
+                raise Refused(f"refused with {status}: {self.safe(error_message(text))}")
             if status != 200:
                 raise BactrianError(
                     f"{self.server.url}: model {self.server.model}: answered {status}: {self.safe(error_message(text))}"
                 )
             try:
-                return read_completion(text)
+                return read(text)
             except ValueError as error:
                 fault = str(error)
         raise Unanswered(self.safe(fault))
@@ -196,6 +217,11 @@ def _why(error: urllib3.exceptions.HTTPError) -> str:
     return f"{type(reason).__name__}: {reason}".split("object at", 1)[0]
 
 
+def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as servers read them."""
+    return [_plain(message) for message in for_template(messages)]
+
+
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
     """A message as servers read it: arguments of calls are JSON text there."""
     plain = {key: message[key] for key in ("role", "content", "tool_call_id") if key in message}
@@ -233,6 +259,12 @@ def read_completion(text: str) -> ChatReply:
     if len(content) > LONGEST_ANSWER:
         return ChatReply("", fault=f"an answer of more than {LONGEST_ANSWER:,} characters")
     usage = found.get("usage")
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    usage = usage if isinstance(usage, dict) else {}
     ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
-    return ChatReply(content.encode("utf-8", "replace").decode(), ended, tokens if isinstance(tokens, int) else 0)
+    said = content.encode("utf-8", "replace").decode()
+    return ChatReply(said, ended, _count(usage, "completion_tokens"), prompt_tokens=_count(usage, "prompt_tokens"))
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    found = usage.get(name)
+    return found if type(found) is int and found >= 0 else 0

@@ -34,7 +34,7 @@ from bactrian.recipe.document import Place
 from bactrian.recipe.given import given_references, put, reading_settings, takes_files
 from bactrian.recipe.groups import lengthened
 from bactrian.recipe.own_parts import marked_texts
-from bactrian.recipe.problems import Problems, validated
+from bactrian.recipe.recipe_errors import RecipeErrors, validated
 from bactrian.recipe.references import find_path, problem_with
 from bactrian.stages.data.source import DataSource, ReadingSettings
 from bactrian.stages.stage import Stage
@@ -57,7 +57,7 @@ class Adopted:
 
 
 def adopt_references(
-    steps: Mapping[str, Any], known: Mapping[str, type[Stage]], folder: Path, strict: bool, problems: Problems
+    steps: Mapping[str, Any], known: Mapping[str, type[Stage]], folder: Path, strict: bool, problems: RecipeErrors
 ) -> Adopted:
     """The steps with references to others' files replaced by steps that adopt them; what is wrong goes to `problems`.
 
@@ -75,7 +75,7 @@ class _Adopter:
     known: Mapping[str, type[Stage]]
     folder: Path
     strict: bool
-    problems: Problems
+    problems: RecipeErrors
     made: dict[str, Any] = field(default_factory=dict)
     needs: dict[str, tuple[RowNeed, ...]] = field(default_factory=dict)
     unlicensed: dict[str, None] = field(default_factory=dict)

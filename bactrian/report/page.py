@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from bactrian.report import (
-    choices,
     curves,
     data_rows,
     graph,
     lineage,
+    model_choices,
     overview,
     preferences,
     scaling_plot,
@@ -63,7 +63,7 @@ def _content(run: ReportedRun) -> dict[str, Any]:
             for step in run.evaluations
             if step.results
         ],
-        "choices": choices.choice_views(run),
+        "choices": model_choices.choice_views(run),
         "preferences": preferences.preference_views(run),
         "scaling": [view for step in run.evaluations if (view := scaling_plot.scaling_view(step))],
         "outcome_classes": OUTCOMES,

@@ -17,7 +17,7 @@ from bactrian.data.io.survey import characters
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
-from bactrian.recipe.shipped import schema_file
+from bactrian.recipe.shipped_recipes import schema_file
 from bactrian.run.plan import Plan, plan
 from bactrian.store.artifact import Store
 
@@ -70,7 +70,7 @@ class FirstLook:
 
 
 @dataclass(frozen=True)
-class Answers:
+class InitAnswers:
     """The five. `minutes`: None for as long as it takes."""
 
     model: str
@@ -126,7 +126,9 @@ class WrittenRecipe:
     plan: Plan
 
 
-def write_recipe(path: Path, answers: Answers, found: FirstLook, store: Store, force: bool = False) -> WrittenRecipe:
+def write_recipe(
+    path: Path, answers: InitAnswers, found: FirstLook, store: Store, force: bool = False
+) -> WrittenRecipe:
     """Write the recipe, after it was checked and planned: with adapters where the memory would not do for all weights,
     an evaluation with as many questions as there is time for.
 
@@ -164,7 +166,7 @@ class Draft:
     """What will be written."""
 
     use: Use
-    answers: Answers
+    answers: InitAnswers
     found: FirstLook
     adapter: bool = False
     limit: int | None = None
@@ -251,7 +253,7 @@ _AFTERWARDS = """\
 """
 
 
-def name_of(answers: Answers) -> str:
+def name_of(answers: InitAnswers) -> str:
     """Of the run: the data's name and the aim."""
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(answers.data).name.partition(".")[0]).strip("-") or "data"
     return f"{stem}-{answers.aim}"

@@ -11,11 +11,11 @@ from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import ExternalSource, outline
 from bactrian.recipe.token_sample import TokenCounter
-from bactrian.run.extras import what_lacks
 from bactrian.run.gpu_hours import GpuTime, gpu_time
 from bactrian.run.keys import KeyedStep, tasks, to_make
 from bactrian.run.known_models import parameters_of
-from bactrian.run.own_parts import try_own_parts
+from bactrian.run.missing_packages import what_lacks
+from bactrian.run.part_trials import try_own_parts
 from bactrian.run.prepare import check_device, check_models
 from bactrian.run.remedies import Remedy, remedy
 from bactrian.stages.stage import Basis, Facts, Forecast, Stage

@@ -19,7 +19,7 @@ from bactrian.recipe.document import Document
 from bactrian.recipe.groups import groups_of, lengthened
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
-from bactrian.recipe.shipped import find_recipe
+from bactrian.recipe.shipped_recipes import find_recipe
 from bactrian.run.known_models import family_of
 from bactrian.run.log import StepEntry
 from bactrian.run.rehearsal.toy_models import write_toy

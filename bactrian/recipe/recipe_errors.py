@@ -9,11 +9,11 @@ from pydantic import BaseModel, ValidationError
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import misfits
 from bactrian.recipe.document import Document, Place
-from bactrian.recipe.foreign.known import here
+from bactrian.recipe.foreign.counterparts import here
 
 
 @dataclass
-class Problems:
+class RecipeErrors:
     """What is wrong with a document, in words."""
 
     document: Document
@@ -38,7 +38,7 @@ class Problems:
 Record = TypeVar("Record", bound=BaseModel)
 
 
-def validated(record: type[Record], data: object, place: Place, problems: Problems) -> Record | None:
+def validated(record: type[Record], data: object, place: Place, problems: RecipeErrors) -> Record | None:
     """The data as a record, strictly (no "2" for 2, no true for 1), or None and the reasons in `problems`."""
     try:
         return record.model_validate_json(json.dumps(data), strict=True)

@@ -1,4 +1,4 @@
-"""Writes the hashes that are part of this program: `python -m bactrian.evaluate.shipped FOLDER`.
+"""Writes the hashes that are part of this program: `python -m bactrian.evaluate.shipped_hashes FOLDER`.
 
 FOLDER holds evaluation sets that are as they should be: known.json has some gold answers of each task, unseen.json the
 items of unseen ones.

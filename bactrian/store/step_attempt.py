@@ -21,7 +21,7 @@ NAME = "attempt.json"
 
 
 @dataclass(frozen=True)
-class Attempt:
+class StepAttempt:
     """A process's work on an artifact.
 
     making: the same for all attempts at one artifact; of one that is made anew, another. In the manifest too.
@@ -63,12 +63,12 @@ def _runs(process: int) -> bool:
     return True
 
 
-def begin(partial: Path) -> Attempt:
+def begin(partial: Path) -> StepAttempt:
     """Note that this process works on the artifact; continues the record of those before.
 
     A process that was killed is taken to have worked until it last wrote a file here.
     """
-    attempt = Attempt()
+    attempt = StepAttempt()
     if (before := read(partial)) is not None:
         last = max((file.stat().st_mtime for file in files_below(partial)), default=before.began)
         attempt = replace(
@@ -95,15 +95,15 @@ def noting_failure(partial: Path) -> Iterator[None]:
         raise
 
 
-def read(partial: Path) -> Attempt | None:
+def read(partial: Path) -> StepAttempt | None:
     """The record of an artifact that is being made, or was cut; None if there is none that can be read."""
     try:
         found: Any = json.loads((partial / NAME).read_text(encoding="utf-8"))
-        known = {each.name: found[each.name] for each in fields(Attempt) if each.name in found}
-        return Attempt(**known) if {"started", "attempts", "seconds", "began"} <= known.keys() else None
+        known = {each.name: found[each.name] for each in fields(StepAttempt) if each.name in found}
+        return StepAttempt(**known) if {"started", "attempts", "seconds", "began"} <= known.keys() else None
     except (OSError, ValueError, TypeError):  # not there, or cut
         return None
 
 
-def _write(partial: Path, attempt: Attempt) -> None:
+def _write(partial: Path, attempt: StepAttempt) -> None:
     write_atomically(partial / NAME, json.dumps(asdict(attempt)))
