@@ -27,7 +27,7 @@ from bactrian.judge.point_judges import ModelJudge, WeighingJudge
 from bactrian.judge.point_rubrics import NAMED_RUBRICS
 from bactrian.judge.reward_pairs import RewardPairJudge
 from bactrian.judge.rubrics import ASKED, ASKED_IN_WORDS, pair_rubric
-from bactrian.model.scorers import open_scorer
+from bactrian.model.reward_model import open_scorer
 from bactrian.store.hardware import Hardware
 from bactrian.store.hashes import hash_path
 from bactrian.verify import Judge, Problem
