@@ -19,9 +19,13 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ResultsRef
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bactrian.data.io.tally import Tally
+    from bactrian.generate.chat_server import Endpoint
     from bactrian.judge.answer_scores import AnswerScore, AnswerToScore, Comparisons
     from bactrian.store.artifact import Workspace
+    from bactrian.verify import Judge
 
 Row = dict[str, Any]
 ScoredRows = tuple[list[Row], dict[str, Any]]
@@ -52,6 +56,9 @@ class ScoreAnswers(Stage):
     data: DataRef = Field(description="pairs, conversations, problems with a `completion`; the problems of `answers`")
     answers: ResultsRef | None = Field(None, description="an evaluation whose sampled answers to `data` are scored")
     rubric: str = Field("", description="what counts for the judge")
+    weighed: bool = Field(
+        False, description="a judge's ratings are means under its probabilities, not as it writes them"
+    )
     compare: str | None = Field(
         None,
         description="the judge compares the two answers of a pair, in both orders, by this rubric: helpfulness, "
@@ -73,6 +80,8 @@ class ScoreAnswers(Stage):
             raise ValueError("found a judge and a reward_model, expected one of them")
         if self.compare is not None and (not self.judged or self.answers is not None):
             raise ValueError("compare: expected a judge, and pairs as data")
+        if self.weighed and (not self.judged or self.compare is not None):
+            raise ValueError("weighed: expected a judge that rates")
         if self.verifier is not None and (self.judged or self.reward_model is not None):
             raise ValueError("found a verifier beside a judge or a reward_model, expected one of them")
         if self.answers is not None and not self.judged and self.reward_model is None:
@@ -194,13 +203,18 @@ class ScoreAnswers(Stage):
     def _scores(self, answers: "Sequence[AnswerToScore]", workspace: "Workspace") -> "list[AnswerScore]":
         """By the reward model or the judge, whichever is given."""
         from bactrian.judge.answer_scores import scores_by_judge, scores_by_rewards
-        from bactrian.judge.panel import open_judge, open_reward_judge
+        from bactrian.judge.panel import open_reward_judge
 
         models = judge_models(workspace, self)
         if self.reward_model is not None:
             judge = open_reward_judge(models["reward_model"], workspace.hardware)
             return scores_by_rewards(judge, answers, self.max_length, self.micro_tokens)
-        return scores_by_judge(open_judge("judge", models["judge"], workspace.hardware), answers, self.rubric)
+        return scores_by_judge(self._rater(models["judge"], workspace), answers, self.rubric)
+
+    def _rater(self, model: "Path | Endpoint", workspace: "Workspace") -> "Judge":
+        from bactrian.judge.panel import open_judge
+
+        return open_judge("judge", model, workspace.hardware, weighed=self.weighed)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data, ref = inputs.get(self.data, Facts()), self.judge or self.reward_model
