@@ -141,9 +141,10 @@ def _tables(found: Record) -> Iterator[SideTable]:
 def _example(each: Record) -> ShownComparison:
     first, second = str(each.get("first", "")), str(each.get("second", ""))
     chance = finite(each.get("probability"))
-    verdict = (
-        f"{first} over {second}: {percent(chance, 0)}" if chance is not None else f"no verdict: {each.get('fault')}"
-    )
+    verdict = f"no verdict: {each.get('fault')}"
+    if chance is not None:
+        better, worse = (first, second) if chance >= 0.5 else (second, first)
+        verdict = f"{better} over {worse}: {percent(max(chance, 1 - chance), 0)}"
     question = str(each.get("question", ""))
     answers = [(first, str(each.get("first_text", ""))), (second, str(each.get("second_text", "")))]
     return ShownComparison(verdict, shorten(question, TITLE), question, answers)
