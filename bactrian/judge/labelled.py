@@ -87,8 +87,8 @@ def read_labelled(path: Path, limit: int | None = None) -> LabelledPairs:
     Layouts: rows of kind pair (the chosen answer is the one preferred); or a prompt (`prompt`, or `instruction` and
     `input`), two answers (`first` and `second`, `output_1` …, `response1` …, "response 1" …, or `outputs`) and a label
     (`label`, `human` or `preferred`; or `annotator1`, `annotator2`, …, or `labels` by annotator, of which the majority
-    counts): 1 or "first", 2 or "second", 0 or "tie"; in Auto-J's layout 0, 1 and 2. Judges' probabilities may stand in `judge_probs`
-    ({judge: [first, second]}), or their votes in both orders in `judges` (LLMBar).
+    counts): 1 or "first", 2 or "second", 0 or "tie"; in Auto-J's layout 0, 1 and 2. Judges' probabilities may stand
+    in `judge_probs` ({judge: [first, second]}), or their votes in both orders in `judges` (LLMBar).
 
     Raises:
         BactrianError: naming the line and the field of a row that is none of these; all are ties; or the same two

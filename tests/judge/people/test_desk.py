@@ -283,7 +283,7 @@ def test_rows_of_other_layouts_and_what_is_no_pair(tmp_path: Path) -> None:
         ({"prompt": []}, "expected a list of messages"),
         ({"prompt": 3}, "expected a list of messages"),
         ({"chosen": [{"role": "assistant"}]}, "expected a text, or messages"),
-        ({"attention": "tie"}, "expected \"first\" or \"second\""),
+        ({"attention": "tie"}, 'expected "first" or "second"'),
         ({"attention": "first"}, "attention items only"),
     ):
         with pytest.raises(BactrianError, match=words):
