@@ -19,6 +19,7 @@ from bactrian.cli.eval_command import eval_command
 from bactrian.cli.export_command import export_command, push_command
 from bactrian.cli.hand_command import hand_command
 from bactrian.cli.init_command import init_command
+from bactrian.cli.judge_command import judge_commands
 from bactrian.cli.options import asked_to_track, store_option, track_option
 from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
@@ -98,7 +99,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 SECTIONS = {
     "Recipes": ("init", "run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
-    "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger", "export", "push"),
+    "Models": ("chat", "think", "eval", "judge", "compare", "scores", "power", "ledger", "export", "push"),
     "Data, verifiers, machine": ("data", "annotate-by-hand", "verify", "sandbox", "doctor"),
 }
 ROOMS = {
@@ -335,6 +336,8 @@ def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: st
 
 
 commands.add_command(eval_command(_run_recipe))
+commands.add_command(judge_commands(_run_recipe, _set))
+commands.add_command(judge_commands(_run_recipe, _set))
 
 
 def _keep_freed_memory(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:

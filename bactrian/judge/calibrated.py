@@ -13,7 +13,7 @@ from pydantic import Field
 from bactrian.errors import BactrianError
 from bactrian.judge.bills import JudgePrice
 from bactrian.judge.calibration.cascades import Cascade
-from bactrian.judge.calibration.thresholds import JsonRecord
+from bactrian.judge.calibration.thresholds import CalibrationRecord
 from bactrian.judge.opinions import JudgeIdentity
 
 CALIBRATION = "calibration.json"
@@ -22,7 +22,7 @@ FORMAT = 1
 SHOWN = 60
 
 
-class JudgeSpec(JsonRecord):
+class JudgeSpec(CalibrationRecord):
     """How a judge is opened again.
 
     kind: what it is. at: the reference in the calibration's manifest that names its model; of a server nothing, of a
@@ -30,13 +30,13 @@ class JudgeSpec(JsonRecord):
     probability, as `JudgeMethod` has it.
     """
 
-    kind: Literal["model", "server", "reward_model", "recorded"]
+    kind: Literal["model", "server", "reward_model", "likelihood", "recorded"]
     at: str = ""
     endpoint: dict[str, Any] | None = None
     method: dict[str, Any] = Field(default_factory=dict)
 
 
-class CalibratedJudge(JsonRecord):
+class CalibratedJudge(CalibrationRecord):
     """One judge of a calibration: what it is, what it costs, and how it did on the labelled pairs.
 
     about: agreement with people, quality of the confidences, share whose verdict changed with the order, its bill.
@@ -57,7 +57,7 @@ class CalibratedJudge(JsonRecord):
         return JudgePrice(**self.price)
 
 
-class JudgeCalibration(JsonRecord):
+class JudgeCalibration(CalibrationRecord):
     """All that calibration.json says.
 
     labels: hash, counts and licences of the labelled pairs. expected: what the cascade did with the very pairs that

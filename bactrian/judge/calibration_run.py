@@ -16,8 +16,9 @@ from bactrian.judge.calibration.cascades import (
     calibrate_cascade,
     cascade_result,
 )
-from bactrian.judge.calibration.confidence_quality import quality
+from bactrian.judge.calibration.confidence_quality import confidence_quality
 from bactrian.judge.calibration.thresholds import items_needed, too_few
+from bactrian.judge.cascade_verdicts import sureness
 from bactrian.judge.labelled import LabelledPair
 from bactrian.judge.opinions import Opinion
 
@@ -43,7 +44,7 @@ def judged_items(name: str, pairs: Sequence[LabelledPair], opinions: Sequence[Op
     """What one judge said, as arrays; where it said nothing its confidence is 0, and it is wrong."""
     return JudgedItems(
         name,
-        np.array([each.confidence for each in opinions]),
+        np.array([sureness(each) for each in opinions]),
         np.array([said.preferred != each.label for each, said in zip(pairs, opinions, strict=True)]),
     )
 
@@ -87,11 +88,22 @@ def about_judge(pairs: Sequence[LabelledPair], opinions: Sequence[Opinion], pric
         "agreement": sum(right for _, right in told) / len(told) if told else 0.0,
         "order_changed": sum(changed) / len(changed) if changed else None,
         "mass": sum(said.mass for said, _ in told) / len(told) if told else None,
-        "quality": quality([said.confidence for said, _ in told], [right for _, right in told]).to_json()
-        if told
-        else None,
+        "quality": _quality(pairs, opinions),
         "bill": asdict(bill_of(opinions, price)),
     }
+
+
+def _quality(pairs: Sequence[LabelledPair], opinions: Sequence[Opinion]) -> dict[str, Any] | None:
+    """Of the confidences where the judge said something; None where it never did."""
+    told = [(each, said) for each, said in zip(pairs, opinions, strict=True) if not said.fault]
+    if not told:
+        return None
+    found = confidence_quality(
+        [said.confidence for _, said in told],
+        [said.preferred != each.label for each, said in told],
+        [each.pair.group for each, _ in told],
+    )
+    return found.to_json()
 
 
 def expected_of(

@@ -79,7 +79,7 @@ class CalibratedCascade:
             if not waiting or not judge.threshold.calibrated:
                 continue
             said = self._opinions(judge, [pairs[place] for place in waiting], journal)
-            takes = judge.threshold.accepts([each.confidence for each in said])
+            takes = judge.threshold.accepts([sureness(each) for each in said])
             for place, opinion, taken in zip(waiting, said, takes, strict=True):
                 found[place] = (*found[place], (judge.name, opinion))
                 if taken:
@@ -100,6 +100,12 @@ class CalibratedCascade:
         heard: dict[int, Opinion] = {}
         judge.judge.compare(pairs, heard.__setitem__)
         return [heard[place] for place in range(len(pairs))]
+
+
+def sureness(opinion: Opinion) -> float:
+    """The confidence that a threshold is held against; 0 for a fault and for a draw, which prefers neither answer."""
+    drawn = not opinion.fault and opinion.probabilities[0] == opinion.probabilities[1]
+    return 0.0 if drawn else opinion.confidence
 
 
 def _verdict(said: tuple[tuple[str, Opinion], ...], judge: CascadeJudge | None) -> CascadeVerdict:

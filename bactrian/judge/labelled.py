@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,10 @@ def read_labelled(path: Path, limit: int | None = None) -> LabelledPairs:
 
     Layouts: rows of kind pair (the chosen answer is the one preferred); or a prompt (`prompt`, or `instruction` and
     `input`), two answers (`first` and `second`, `output_1` …, `response1` …, "response 1" …, or `outputs`) and a label
-    (`label`, `human` or `preferred`; or `annotator1`, `annotator2`, …, or `labels` by annotator, of which the majority
-    counts): 1 or "first", 2 or "second", 0 or "tie"; in Auto-J's layout 0, 1 and 2. Judges' probabilities may stand
-    in `judge_probs` ({judge: [first, second]}), or their votes in both orders in `judges` (LLMBar).
+    (`label`, `human` or `preferred`; or, of which the majority counts, `labels` by annotator as `annotate-by-hand`
+    exports them, or `annotator1`, `annotator2`, …): 1 or "first", 2 or "second", 0 or "tie"; in Auto-J's layout 0, 1
+    and 2. Judges' probabilities may stand in `judge_probs`
+    ({judge: [first, second]}), or their votes in both orders in `judges` (LLMBar).
 
     Raises:
         BactrianError: naming the line and the field of a row that is none of these; all are ties; or the same two
@@ -99,12 +100,11 @@ def read_labelled(path: Path, limit: int | None = None) -> LabelledPairs:
         if limit is not None and number >= limit:
             break
         pair, votes = read_pair(row, where), votes_of(row, where)
-        label = majority(votes)
+        label = label_of(row, pair, where)
         if label is None:
             tally.drop(TIED if votes[TIE] == max(votes) else DIVIDED, where)
             continue
         tally.keep()
-        label = label if pair.blind_first == FIRST else 1 - label
         recorded = recorded_of(row, where)
         if pair.blind_first != FIRST:
             recorded = {name: replace(each, probabilities=each.probabilities[::-1]) for name, each in recorded.items()}
@@ -147,12 +147,12 @@ def votes_of(row: Row, where: str) -> tuple[int, int, int]:
     Raises:
         BactrianError: the row has no label, or one that cannot be read.
     """
-    if "labels" in row:  # of annotators by name, as `annotate-by-hand --export` leaves them
-        by_name = _items(row["labels"], f"{where}, field 'labels'")
-        counts = Counter(_label(vote, False, f"{where}, field 'labels.{name}'") for name, vote in by_name)
-        return counts[FIRST], counts[SECOND], counts[TIE]
     if "chosen" in row and not any(name in row for name in LABELS):
         return 1, 0, 0
+    if isinstance(by_annotator := row.get("labels"), Mapping) and by_annotator:
+        at = f"{where}, field 'labels'"
+        counts = Counter(_label(label, False, f"{at}, {name}") for name, label in by_annotator.items())
+        return counts[FIRST], counts[SECOND], counts[TIE]
     annotators = sorted(name for name in row if ANNOTATOR.fullmatch(name))
     named = annotators or [name for name in LABELS if name in row]
     if not named:
@@ -163,6 +163,17 @@ def votes_of(row: Row, where: str) -> tuple[int, int, int]:
     from_zero = FROM_ZERO[0] in row
     counts = Counter(_label(row[name], from_zero, f"{where}, field {name!r}") for name in named)
     return counts[FIRST], counts[SECOND], counts[TIE]
+
+
+def label_of(row: Row, read: ReadPair, where: str) -> int | None:
+    """Which answer of the pair people prefer; None where the row does not say, or says that they prefer neither.
+
+    Raises:
+        BactrianError: the row has a label that cannot be read.
+    """
+    named = any(name in row for name in ("chosen", "labels", *LABELS)) or any(map(ANNOTATOR.fullmatch, row))
+    label = majority(votes_of(row, where)) if named else None
+    return label if label is None or read.blind_first == FIRST else 1 - label
 
 
 def majority(votes: Sequence[int]) -> int | None:
@@ -195,24 +206,6 @@ def recorded_of(row: Row, where: str) -> dict[str, Opinion]:
             changed = votes[0] != votes[1] if len(votes) == 2 else None
             found[name] = Opinion((1 - for_second, for_second), changed, 1.0, len(votes))
     return found
-
-
-def refuse_shown(groups: Set[str], apart: Iterable[tuple[str, AnswerPair]], what: str) -> None:
-    """Refuse demonstrations whose prompts are among those that a judge is measured or used on.
-
-    Args:
-        groups: of the demonstrations' prompts. apart: (where it stands, pair). what: the latter in words.
-
-    Raises:
-        BactrianError: naming the first of them, and how many there are.
-    """
-    shared = [where for where, pair in apart if pair.group in groups] if groups else []
-    if shared:
-        raise BactrianError(
-            f"demonstrations: the prompts of {len(shared):,} of {what} are among them, such as that of {shared[0]}; "
-            f"a judge that was shown the answer looks better than it is. Expected demonstrations whose prompts "
-            f"occur nowhere else"
-        )
 
 
 def _prompt(row: Row, where: str) -> tuple[dict[str, Any], ...]:

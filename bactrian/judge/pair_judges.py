@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bactrian.generate.chat_request import ChatReply, Responder
 from bactrian.generate.choices import ChoiceReply, ChoiceRequest, Chooser
+from bactrian.judge.asking import judge_request
 from bactrian.judge.demonstrations import Demonstration
+from bactrian.judge.fences import FENCE
 from bactrian.judge.opinions import AnswerPair, JudgeIdentity, OnOpinion, Opinion
-from bactrian.judge.rubrics import FENCE, LETTERS, pair_block
+from bactrian.judge.reading import letter_and_certainty
+from bactrian.judge.rubrics import ASKED_IN_WORDS, LETTERS, pair_block
 
 PAIRS_AT_ONCE = 128
 """Asked together: what comes after them begins only when these are done, so a kill loses no more."""
+VERBAL_TOKENS = 256
 Kind = Literal["single", "annotators", "randomised", "verbalised", "reward"]
 
 
@@ -91,18 +96,11 @@ class ChoicePairJudge:
 
     def compare(self, pairs: Sequence[AnswerPair], on_opinion: OnOpinion) -> None:
         for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            some = pairs[start : start + PAIRS_AT_ONCE]
-            requests = [request for pair in some for request in self._requests(pair)]
-            each = len(self.annotators) * len(self.orders)
-            gather = Gathered(
-                each,
-                lambda place, replies, start=start: on_opinion(  # type: ignore[misc]
-                    start + place, opinion_of(replies, len(self.orders))
-                ),
-            )
-            self.chooser.choose(requests, gather.put)
+            requests = [each for pair in pairs[start : start + PAIRS_AT_ONCE] for each in self.requests(pair)]
+            gathered = Gathered(len(self.annotators) * len(self.orders), len(self.orders), on_opinion, start)
+            self.chooser.choose(requests, gathered.put)
 
-    def _requests(self, pair: AnswerPair) -> list[ChoiceRequest]:
+    def requests(self, pair: AnswerPair) -> list[ChoiceRequest]:
         """Of each annotator, in each order."""
         found = []
         for number, demonstrations in enumerate(self.annotators):
@@ -113,20 +111,56 @@ class ChoicePairJudge:
         return found
 
 
-class Gathered:
-    """Replies by their place, handed on in groups of `count` as soon as a group is whole."""
+class VerbalPairJudge:
+    """What a judge says in words, and how sure it says that it is; the mean over orders."""
 
-    def __init__(self, count: int, whole: Callable[[int, list[ChoiceReply]], None]) -> None:
-        self.count, self.whole = count, whole
+    def __init__(self, responder: Responder, identity: JudgeIdentity, rubric: str, both_orders: bool = True) -> None:
+        self.responder, self._identity, self.rubric = responder, identity, rubric
+        self.orders = (False, True) if both_orders else (False,)
+
+    @property
+    def identity(self) -> JudgeIdentity:
+        return self._identity
+
+    def compare(self, pairs: Sequence[AnswerPair], on_opinion: OnOpinion) -> None:
+        opening = f"{self.rubric}\n\n{FENCE}\n\n"
+        requests = [
+            judge_request(opening + pair_block(pair, swapped, ASKED_IN_WORDS), f"pair {pair.id}", VERBAL_TOKENS)
+            for pair in pairs
+            for swapped in self.orders
+        ]
+        gathered = Gathered(len(self.orders), len(self.orders), on_opinion)
+        self.responder.answer(requests, lambda place, reply: gathered.put(place, said_choice(reply)))
+
+
+def said_choice(reply: ChatReply) -> ChoiceReply:
+    """The letter and the certainty that a reply ends with, as probabilities."""
+    found = letter_and_certainty(reply.text, LETTERS)
+    if found is None:
+        fault = reply.fault or f"no verdict with a certainty: {reply.text[-80:]!r}"
+        return ChoiceReply(samples=1, tokens_out=reply.tokens, fault=fault)
+    letter, sure = found
+    return ChoiceReply((sure, 1 - sure) if letter == LETTERS[0] else (1 - sure, sure), 1.0, 1, 0, reply.tokens)
+
+
+class Gathered:
+    """Replies by their place, made into an opinion as soon as all `count` of a pair are there."""
+
+    def __init__(self, count: int, orders: int, on_opinion: OnOpinion, start: int = 0) -> None:
+        """
+        Args:
+            start: the place of the first pair.
+        """
+        self.count, self.orders, self.on_opinion, self.start = count, orders, on_opinion, start
         self._waiting: dict[int, dict[int, ChoiceReply]] = {}
 
     def put(self, place: int, reply: ChoiceReply) -> None:
-        group, member = divmod(place, self.count)
-        mine = self._waiting.setdefault(group, {})
+        pair, member = divmod(place, self.count)
+        mine = self._waiting.setdefault(pair, {})
         mine[member] = reply
         if len(mine) == self.count:
-            self.whole(group, [mine[each] for each in range(self.count)])
-            del self._waiting[group]
+            self.on_opinion(self.start + pair, opinion_of([mine[each] for each in range(self.count)], self.orders))
+            del self._waiting[pair]
 
 
 def opinion_of(replies: Sequence[ChoiceReply], orders: int) -> Opinion:

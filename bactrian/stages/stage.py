@@ -240,9 +240,9 @@ class Divisible(Stage):
 
 def verifier_needs(names: Iterable[str]) -> list[Need]:
     """The extras of verifiers by name."""
-    from bactrian.verify.verifier_extras import EXTRA_OF
+    from bactrian.store.extras import EXTRA_OF_VERIFIER
 
-    return [Need(f"the verifier {name}", EXTRA_OF[name]) for name in names if name in EXTRA_OF]
+    return [Need(f"the verifier {name}", EXTRA_OF_VERIFIER[name]) for name in names if name in EXTRA_OF_VERIFIER]
 
 
 def _needs_in(value: object) -> "Iterator[Need]":

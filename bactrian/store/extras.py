@@ -40,6 +40,18 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """Extra → its packages, each with the name by which it is imported."""
 
+EXTRA_OF_VERIFIER: Mapping[str, str] = MappingProxyType(
+    {
+        "math": "math",
+        "math_verify": "math",
+        "ifeval": "instructions",
+        "ifeval_strict": "instructions",
+        "instructions": "instructions",
+        "reasoning_gym": "problems",
+    }
+)
+"""Verifier → the extra that it needs. `math` asks the library for LaTeX that our own parser cannot read."""
+
 
 def lacking(extra: str) -> list[str]:
     """The packages of an extra that are not installed here."""

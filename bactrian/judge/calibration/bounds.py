@@ -37,7 +37,7 @@ def p_value(errors: ArrayLike, n: ArrayLike, alpha: float) -> NDArray[np.float64
 
 
 def least_n(alpha: float, delta: float, errors: int = 0) -> int:
-    """How many items a bound of alpha needs with so many errors: the least n with P(Bin(n, alpha) <= errors) <= delta."""
+    """Items that a bound of alpha takes with so many errors: the least n with P(Bin(n, alpha) <= errors) <= delta."""
     enough = errors + 1
     while p_value(errors, enough, alpha) > delta:
         enough *= 2

@@ -116,9 +116,10 @@ class CalibrateJudges(Stage):
         return read_pool(workspace.input(self.demonstrations).path) if self.demonstrations else None
 
     def _refuse_shown(self, pool: "DemonstrationPool", labelled: "LabelledPairs") -> None:
-        from bactrian.judge.labelled import refuse_shown
+        from bactrian.judge.calibration.disjoint import check_disjoint
 
-        refuse_shown(pool.groups, ((each.where, each.pair) for each in labelled.pairs), "the labelled pairs")
+        shown = [each.pair for each in pool.demonstrations]
+        check_disjoint(shown, [each.pair for each in labelled.pairs], "labelled pairs")
 
     def _opinions(
         self,
@@ -209,11 +210,11 @@ def judging_forecast(
     rows = min(facts.rows, limit or facts.rows)
     tokens, flops, memory = 0.0, 0.0, 0.0
     for judge in judges:
-        ref = judge.model or judge.reward_model
+        ref = judge.model or judge.reward_model or judge.likelihood
         if ref is None:
             continue
-        reads = 1 if judge.reward_model else 2 * (judge.annotators if judge.shows(demonstrations) else 1)
-        mine = rows * share * reads * ((facts.tokens_per_row or 500) + (0 if judge.reward_model else 150))
+        reads = 2 * (judge.annotators if judge.shows(demonstrations) else 1) if judge.model else 1
+        mine = rows * share * reads * ((facts.tokens_per_row or 500) + (150 if judge.model else 0))
         tokens, flops = tokens + mine, flops + 2.0 * inputs[ref].parameters * mine
         memory = max(memory, 4.0 * inputs[ref].parameters + 1e9)
     return Forecast(tokens, flops, memory, Facts(rows=rows, tokens_per_row=facts.tokens_per_row))
