@@ -14,7 +14,7 @@ Ratings = Mapping[str, Mapping[str, str]]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 LEAST_GROUPS = 10
 """Of fewer there is no interval: a bootstrap of three items that agree would say that all others do."""
-RESAMPLES = 2000
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)

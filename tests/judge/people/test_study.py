@@ -93,6 +93,7 @@ def test_people_s_published_verdicts(tmp_path: Path) -> None:
     ]
     found = hand_study(read_pairs(tmp_path / "pairs.jsonl"), verdicts)
     assert [each.model for each in found.ratings.ratings] == ["chatgpt", "tulu_65B", "tulu_7B", "tulu_human_only_65B"]
+    assert [round(each.rating) for each in found.ratings.ratings] == [1094, 1029, 958, 919]
     met = {(each.first, each.second): each for each in found.pairs}
     against = met["tulu_65B", "tulu_7B"]
     sides = {"model_a": "a-is", "model_b": "b-is"}
@@ -104,3 +105,4 @@ def test_people_s_published_verdicts(tmp_path: Path) -> None:
     shares = {each.model: each.share for each in found.acceptable}
     assert max(shares, key=lambda name: shares[name]) == "chatgpt"
     assert [each.separation.further for each in found.pairs] == [0, 0, 0]
+    assert all(1 <= each.design < 1.15 for each in found.pairs)
