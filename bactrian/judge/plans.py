@@ -48,8 +48,9 @@ def read_recorded(source: Path) -> tuple[LabelledPairs, dict[str, JudgePrice]]:
 def planned_judges(
     labelled: LabelledPairs, asked: Sequence[str], prices: Mapping[str, JudgePrice], source: str
 ) -> list[str]:
-    """Judges in the order of asking: those named, or all, by the price of what is recorded and then as they stand: in the
-    calibration, in the rows.
+    """Judges in the order of asking: those named, or all, by the price of what is recorded.
+
+    Of one price they are asked in the order of the calibration, or of the rows.
 
     Raises:
         BactrianError: one that is named has no opinions in the rows, or is named twice.
