@@ -267,6 +267,6 @@ def test_the_help_lists_every_command_once_and_loads_no_stage(capsys: pytest.Cap
     check = "import sys\nfrom bactrian.cli.main import invoke\ninvoke(['--help'])\nassert 'pydantic' not in sys.modules"
     done = python("-c", check)
     assert done.returncode == 0, done.stderr
-    named = re.findall(r"^  (\w+) +\S", done.stdout[done.stdout.index("Recipes:") :], re.M)
+    named = re.findall(r"^  ([\w-]+) +\S", done.stdout[done.stdout.index("Recipes:") :], re.M)
     known = python("-c", "from bactrian.cli.main import commands; print(*commands.list_commands(None))").stdout.split()
     assert sorted(named) == sorted(known)

@@ -48,6 +48,17 @@ def stage_command(
     return command
 
 
+class _Values(click.Argument):
+    """Values that stand bare on the command line, with a line of help as an option has."""
+
+    def __init__(self, names: list[str], about: str, required: bool) -> None:
+        super().__init__(names, nargs=-1, required=required, metavar=f"{names[0].upper()}…")
+        self.about = about
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return self.make_metavar(ctx), self.about
+
+
 class _StageCommand(click.Command):
     """A command whose help has the settings of each group, and how files are read, under headings of their own."""
 
@@ -68,11 +79,13 @@ class _StageCommand(click.Command):
                 formatter.write_dl([shown[name] for name in shown if str(name).startswith(group + INSIDE)])
 
 
-def _options(stage: type[Stage]) -> Iterator[click.Option]:
+def _options(stage: type[Stage]) -> Iterator[click.Parameter]:
     """An option for each setting, required ones first; of a group, for each setting in it."""
     groups = groups_of(stage)
     for name, field in sorted(stage.model_fields.items(), key=lambda item: not item[1].is_required()):
-        if name != "seed" and (name not in groups or not field.default_factory):
+        if name == stage.positional:
+            yield _argument(name, field)
+        elif name != "seed" and (name not in groups or not field.default_factory):
             yield _option(name, field)
     yield from (_option(name, field) for name, field in reading_settings(stage).items())
     for group, record in groups.items():
@@ -133,6 +146,11 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     several = _is_list(annotation)
     metavar = "VALUE,…" if several else _metavar(field)
     return click.Option([_flag(name), name], multiple=several, metavar=metavar, help=help_text.strip())
+
+
+def _argument(name: str, field: FieldInfo) -> click.Argument:
+    """The setting whose values stand bare on the command line."""
+    return _Values([name], field.description or "", field.is_required())
 
 
 def _metavar(field: FieldInfo) -> str:

@@ -241,6 +241,15 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return told
 
 
+def begun_desk(pairs_file: Path) -> Path:
+    """A database with some verdicts."""
+    desk = open_desk(pairs_file)
+    for number in range(4):
+        desk.answer("ann", message(desk.state("ann")["place"], "left", number))
+    desk.record.close()
+    return desk.record.path
+
+
 def test_bad_input_is_one_line_each(
     pairs_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -265,6 +274,12 @@ def test_bad_input_is_one_line_each(
     with sqlite3.connect("other.sqlite") as other:
         other.execute("CREATE TABLE mine (x)")
     assert "a database of something else" in refused(capsys, good, "--annotator", "a", "--database", "other.sqlite")
+    assert "begun with seed 7; expected" in refused(
+        capsys, good, "--annotator", "a", "--seed", "8", "--database", str(begun_desk(pairs_file))
+    )
+    assert "cannot be written" in refused(
+        capsys, good, "--database", "said.sqlite", "--export", str(tmp_path / "no" / "rows.jsonl")
+    )
     assert "give both" in refused(capsys, good, "--judge", good)
     assert "no/such" in refused(capsys, good, "--annotator", "a", "--database", "no/such/place.sqlite")
     assert "again" in refused(capsys, str(write(tmp_path / "twice.jsonl", [ROWS[0], ROWS[0]])), "--annotator", "a")
@@ -283,7 +298,7 @@ def test_rows_of_other_layouts_and_what_is_no_pair(tmp_path: Path) -> None:
         ({"prompt": []}, "expected a list of messages"),
         ({"prompt": 3}, "expected a list of messages"),
         ({"chosen": [{"role": "assistant"}]}, "expected a text, or messages"),
-        ({"attention": "tie"}, "expected \"first\" or \"second\""),
+        ({"attention": "tie"}, 'expected "first" or "second"'),
         ({"attention": "first"}, "attention items only"),
     ):
         with pytest.raises(BactrianError, match=words):
