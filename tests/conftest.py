@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,36 @@ if _SETS.is_dir():  # public evaluation sets, where this machine has them
     os.environ.setdefault("BACTRIAN_EVAL_DATA", str(_SETS))
 
 
+gc.disable()  # while tests are collected: modules stay
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m slow` or `-m heavy` a file without such tests need not be imported."""
+    mark = re.match(r"(slow|heavy)\b", config.getoption("markexpr"))
+    if mark is None or collection_path.suffix != ".py":
+        return None
+    return f"mark.{mark[1]}" not in collection_path.read_text() or None
+
+
+def pytest_collection_finish() -> None:
+    _keep()
+    gc.enable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """What a module's tests imported stays: training collects garbage before it begins, and need not look through it.
-
-    In a process that ran some thousand tests each look took more than a second.
-    """
+    """After a module's last test, what it imported is kept."""
     if nextitem is None or item.path != nextitem.path:
-        gc.collect()
-        gc.freeze()
+        _keep()
+
+
+def _keep() -> None:
+    """What was imported stays: training collects garbage before it begins, and need not look through it.
+
+    In a process that imported all tests each look took half a second, in one that ran some thousand more than one.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

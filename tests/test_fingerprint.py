@@ -103,6 +103,42 @@ def test_every_module_that_is_imported_at_any_depth_shows_and_no_other(package: 
     assert (fresh("bactrian.stages.one") != before) == shows
 
 
+@pytest.mark.parametrize("damage", [None, "cut", "flipped", "empty", "other"])
+def test_what_is_kept_of_sources_changes_no_hash(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str | None
+) -> None:
+    monkeypatch.setenv("BACTRIAN_CACHE", str(tmp_path / "cache"))
+    fingerprint._kept.cache_clear()
+    before = fresh("bactrian.stages.one")
+    (kept,) = (tmp_path / "cache" / "code").iterdir()
+    text = kept.read_text()
+    assert text.count("bactrian.train.loop") == 2  # of the one, and of the package that it is in
+    damaged = {"cut": text[:-40], "flipped": text.replace('["', '["0', 1), "empty": "", "other": "{}\n[1]"}
+    if damage:
+        kept.write_text(damaged[damage])
+    fingerprint._kept.cache_clear()
+    parsed: list[bytes] = []
+    parse = fingerprint.ast.parse
+    monkeypatch.setattr(fingerprint.ast, "parse", lambda source: parsed.append(source) or parse(source))
+    assert fresh("bactrian.stages.one") == before and bool(parsed) is bool(damage)
+    parsed.clear()
+    (package / "errors.py").write_text("e = 2")
+    assert fresh("bactrian.stages.one") != before and parsed == [b"e = 2"]
+    assert kept.read_text() != text or damage
+    fingerprint._kept.cache_clear()
+
+
+def test_where_nothing_can_be_kept_hashes_are_the_same(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fresh("bactrian.stages.one")
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("BACTRIAN_CACHE", str(tmp_path / "file"))
+    fingerprint._kept.cache_clear()
+    assert fresh("bactrian.stages.one") == before
+    fingerprint._kept.cache_clear()
+
+
 def test_the_real_package_can_be_fingerprinted() -> None:
     assert len(fresh("bactrian.stages.stage")) == 64
     assert fresh("bactrian.recipe.recipe") != fresh("bactrian.stages.stage")

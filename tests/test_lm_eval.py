@@ -42,7 +42,9 @@ def test_an_export_has_our_log_likelihoods(form: str, tmp_path: Path, monkeypatc
     folder = tuned.export(tmp_path / "out", merge=form == "merged")
     model = {"pretrained": str(folder)} if form == "merged" else {"pretrained": str(base), "peft": str(folder)}
 
-    ours = bt.evaluate(models={"tuned": tuned}, tasks=["arc_easy"], folders=["sets"], format="plain", name="ours", **how)
+    ours = bt.evaluate(
+        models={"tuned": tuned}, tasks=["arc_easy"], folders=["sets"], format="plain", name="ours", **how
+    )
     asked = {row["question"]: json.loads(row["values"]) for row in answers(ours)}
     assert cli.invoke(["eval", str(base), "--tasks", "arc_easy", "--data", "sets", "--harness", "tasks"]) == 0
     found = lm_eval.simple_evaluate(

@@ -322,7 +322,9 @@ def weights(store: str) -> bytes:
 
 
 @pytest.mark.parametrize("kill_after", [1, 30, 55])
-def test_kill_9_leaves_a_partial_and_the_next_run_finishes(fakes: list[str], kill_after: int) -> None:
+def test_kill_9_leaves_a_partial_and_the_next_run_finishes(
+    fakes: list[str], kill_after: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("r.yaml").write_text(SLOW)
     process = subprocess.Popen(command("run", "r.yaml"), env=environment(), stderr=subprocess.DEVNULL)
     while not _reached("runs", kill_after):
@@ -331,9 +333,10 @@ def test_kill_9_leaves_a_partial_and_the_next_run_finishes(fakes: list[str], kil
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert [path.suffix for path in Path("runs/artifacts").glob("blend-*")] == [".partial"]
-    resumed = subprocess.run(command("run", "r.yaml"), env=environment(), capture_output=True, text=True)
-    assert resumed.returncode == 0 and "m: resuming (stage blend)" in resumed.stderr and "d: exists" in resumed.stderr
-    subprocess.run(command("run", "r.yaml", "--store", "whole"), env=environment(), check=True, capture_output=True)
+    assert cli.invoke(["run", "r.yaml"]) == 0
+    said = capsys.readouterr().err
+    assert "m: resuming (stage blend)" in said and "d: exists" in said
+    assert cli.invoke(["run", "r.yaml", "--store", "whole"]) == 0
     assert weights("runs") == weights("whole")
     log = next(Path("runs").glob("artifacts/blend-*/metrics.jsonl"))
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 61))
@@ -346,16 +349,16 @@ def _reached(store: str, step: int) -> bool:
     return bool(done) and int(done[0].read_text() or 0) >= step
 
 
-def test_two_processes_never_make_the_same_artifact(fakes: list[str]) -> None:
+def test_two_processes_never_make_the_same_artifact(fakes: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("r.yaml").write_text(SLOW)
     first = subprocess.Popen(command("run", "r.yaml"), env=environment(), stderr=subprocess.DEVNULL)
     while not _reached("runs", 1):
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)  # or it might be done before the second has started
-    second = subprocess.run(command("run", "r.yaml"), env=environment(), capture_output=True, text=True)
+    second, said = cli.invoke(["run", "r.yaml"]), capsys.readouterr().err
     first.send_signal(signal.SIGCONT)
-    assert second.returncode == 2 and f"is being made by process {first.pid}" in second.stderr
-    assert 'step "m"' in second.stderr and first.wait() == 0
+    assert second == 2 and f"is being made by process {first.pid}" in said
+    assert 'step "m"' in said and first.wait() == 0
 
 
 def test_ctrl_c_says_that_the_run_can_be_resumed(fakes: list[str]) -> None:

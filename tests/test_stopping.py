@@ -16,6 +16,7 @@ import pytest
 from test_runner import SLOW, _reached, command, environment, weights
 
 from bactrian import stopping
+from bactrian.cli import main as cli
 from bactrian.store.machine_limits import refusal
 
 LONG = SLOW.replace("steps: 60", "steps: 3000")  # a minute: it must not end before the signal
@@ -85,6 +86,7 @@ GENTLE = """
 import os, sys, time
 from bactrian import stopping
 from bactrian.cli import main as cli
+from bactrian.cli import main as cli
 def work(*_, **__):
     with stopping.finishing("a step"):
         print("working", flush=True)
@@ -144,15 +146,18 @@ def limited(which: int, soft: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(which, (soft, resource.getrlimit(which)[1]))
 
 
-def test_a_limit_on_the_size_of_files_is_one_line_and_loses_nothing(fakes: list[str]) -> None:
+def test_a_limit_on_the_size_of_files_is_one_line_and_loses_nothing(
+    fakes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     process = start(SLOW.replace("steps: 60", "steps: 400"), limited(resource.RLIMIT_FSIZE, 8192))
     _, said = process.communicate()
     assert process.returncode == 2 and "Traceback" not in said
     assert "metrics.jsonl: a file would be larger than the limit of 8,192 bytes (ulimit -f)" in said.splitlines()[-1]
     assert 'step "m" (stage blend)' in said
-    again = subprocess.run(command("run", "r.yaml"), env=environment(), capture_output=True, text=True)
-    assert again.returncode == 0 and "d: exists" in again.stderr and "m: resuming" in again.stderr
-    subprocess.run(command("run", "r.yaml", "--store", "whole"), env=environment(), check=True, capture_output=True)
+    assert cli.invoke(["run", "r.yaml"]) == 0
+    said = capsys.readouterr().err
+    assert "d: exists" in said and "m: resuming" in said
+    assert cli.invoke(["run", "r.yaml", "--store", "whole"]) == 0
     assert weights("runs") == weights("whole")
 
 

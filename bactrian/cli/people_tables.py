@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import cast
 
 import click
+from rich.box import SIMPLE
+from rich.table import Table
 
-from bactrian.evaluate.score_tables import print_table
+from bactrian.cli.tables import open_console, plain
 from bactrian.judge.people.agreement import AgreementBeyondChance
 from bactrian.judge.people.alt_test import EPSILON, FEWEST_FOR_T, AltTest, Expertise, alt_test
 from bactrian.judge.people.desk import agreements, annotator_facts
@@ -78,6 +80,14 @@ def print_alt_test(found: AltTest) -> None:
             f"Do not rely on it: expected three annotators and {FEWEST_FOR_T} pairs each, found "
             f"{len(found.annotators)} annotators, and {few} pairs of one."
         )
+
+
+def print_table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """One table on standard output."""
+    table = Table(*heads, box=SIMPLE, title=title, title_justify="left")
+    for line in lines:
+        table.add_row(*map(plain, line))
+    open_console().print(table)
 
 
 def _cells(found: AgreementBeyondChance) -> list[str]:

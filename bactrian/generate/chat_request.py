@@ -9,7 +9,10 @@ from typing import Any, Literal, Protocol
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """Messages to be answered, and how; `name` is for messages to people. Temperature 0 is greedy."""
+    """Messages to be answered, and how; `name` is for messages to people. Temperature 0 is greedy.
+
+    tools: JSON text of a list of tools that may be called, as in a row's column of that name.
+    """
 
     messages: tuple[dict[str, Any], ...]
     name: str
@@ -17,6 +20,7 @@ class ChatRequest:
     max_new_tokens: int = 256
     temperature: float = 1.0
     top_p: float = 1.0
+    tools: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Literal, TypeVar
 
 import urllib3
 from urllib3.util import Retry, Timeout
 
-from bactrian.chat.tool_calls import for_template
+from bactrian.chat.tool_calls import for_template, schemas, written_calls
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
 
@@ -97,41 +98,45 @@ class ServerResponder:
             BactrianError: some got no answer (`Unanswered`); whatever came, has been heard of.
         """
         lost: list[str] = []
-        in_a_row = 0
+        in_a_row = under_way = 0
+        waiting = iter(range(len(names)))
+        come: SimpleQueue[tuple[int, Answer | None, BaseException | None]] = SimpleQueue()
+
+        def bring(place: int) -> None:
+            try:
+                come.put((place, ask(place), None))
+            except BaseException as error:
+                come.put((place, None, error))
+
         with ThreadPoolExecutor(self.server.concurrency) as threads:
-            waiting = iter(range(len(names)))
-            running: dict[Future[Answer], int] = {}
             try:
                 while True:
-                    while len(running) < self.server.concurrency and (place := next(waiting, None)) is not None:
-                        running[threads.submit(ask, place)] = place
-                    if not running:
+                    while under_way < self.server.concurrency and (place := next(waiting, None)) is not None:
+                        threads.submit(bring, place)
+                        under_way += 1
+                    if not under_way:
                         break
-                    for done in wait(running, return_when=FIRST_COMPLETED).done:
-                        place = running.pop(done)
-                        try:
-                            answer = done.result()
-                        except Unanswered as error:
-                            lost.append(f"{names[place]}: {error}")
-                            in_a_row += 1
-                            if in_a_row >= GIVEN_UP:
-                                raise self._gone(lost) from None
-                        else:
-                            in_a_row = 0
-                            hear(place, answer)
+                    place, answer, error = come.get()  # waiting for futures costs more than a quick server's answer
+                    under_way -= 1
+                    if answer is not None:
+                        in_a_row = 0
+                        hear(place, answer)
+                    elif not isinstance(error, Unanswered):
+                        raise error or AssertionError("neither an answer nor an error")
+                    else:
+                        lost.append(f"{names[place]}: {error}")
+                        in_a_row += 1
+                        if in_a_row >= GIVEN_UP:
+                            raise self._gone(lost)
             except BaseException:
-                for done in running:  # what is on its way is heard of all the same
-                    done.cancel()
-                self._hear_the_rest(running, hear)
+                threads.shutdown()  # what is on its way is heard of all the same; a signal may have come at any line
+                while not come.empty():
+                    place, answer, _ = come.get()
+                    if answer is not None:
+                        hear(place, answer)
                 raise
         if lost:
             raise self._gone(lost)
-
-    @staticmethod
-    def _hear_the_rest(running: dict[Future[Answer], int], hear: Callable[[int, Answer], None]) -> None:
-        for done in wait(running).done:
-            if not done.cancelled() and done.exception() is None:
-                hear(running[done], done.result())
 
     def _gone(self, lost: Sequence[str]) -> BactrianError:
         shown = "; ".join(lost[:3]) + ("; …" if len(lost) > 3 else "")
@@ -148,6 +153,7 @@ class ServerResponder:
             "top_p": ask.top_p,
             "seed": ask.seed,
         }
+        body |= {"tools": schemas(ask.tools)} if ask.tools else {}
         try:
             return self.completion(body, read_completion)
         except Refused as error:
@@ -241,7 +247,7 @@ def error_message(text: str) -> str:
 
 
 def read_completion(text: str) -> ChatReply:
-    """The reply in a chat completion.
+    """The reply in a chat completion. Calls of tools become text, as a model of this run writes them.
 
     Raises:
         ValueError: for what is none: broken off, or of another form.
@@ -249,9 +255,13 @@ def read_completion(text: str) -> ChatReply:
     try:
         found = json.loads(text)
         choice = found["choices"][0]
-        content, finish = choice["message"]["content"], choice.get("finish_reason")
+        message, finish = choice["message"], choice.get("finish_reason")
+        called = written_calls(message.get("tool_calls") or [])
+        content = message.get("content") if called else message["content"]
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"an answer that is no chat completion: {' '.join(text.split())[:80]!r}") from None
+    if called:
+        content = "\n".join(filter(None, [content, called]))
     if content is None:
         return ChatReply("", fault=f"no text, ended by {finish!r}"[:80])
     if not isinstance(content, str):

@@ -40,7 +40,7 @@ class EngineResponder:
     def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
         requests = [
             Request(
-                tuple(prompt_ids(list(ask.messages), self.engine.template, ask.name)),
+                tuple(prompt_ids(list(ask.messages), self.engine.template, ask.name, ask.tools)),
                 seed=ask.seed,
                 max_new_tokens=ask.max_new_tokens,
                 temperature=ask.temperature,

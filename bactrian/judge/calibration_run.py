@@ -16,6 +16,7 @@ from bactrian.judge.calibration.cascades import (
     calibrate_cascade,
     cascade_result,
 )
+from bactrian.judge.calibration.confidence_quality import confidence_quality
 from bactrian.judge.calibration.thresholds import items_needed, too_few
 from bactrian.judge.cascade_verdicts import sureness
 from bactrian.judge.labelled import LabelledPair
@@ -87,9 +88,22 @@ def about_judge(pairs: Sequence[LabelledPair], opinions: Sequence[Opinion], pric
         "agreement": sum(right for _, right in told) / len(told) if told else 0.0,
         "order_changed": sum(changed) / len(changed) if changed else None,
         "mass": sum(said.mass for said, _ in told) / len(told) if told else None,
-        "quality": None,
+        "quality": _quality(pairs, opinions),
         "bill": asdict(bill_of(opinions, price)),
     }
+
+
+def _quality(pairs: Sequence[LabelledPair], opinions: Sequence[Opinion]) -> dict[str, Any] | None:
+    """Of the confidences where the judge said something; None where it never did."""
+    told = [(each, said) for each, said in zip(pairs, opinions, strict=True) if not said.fault]
+    if not told:
+        return None
+    found = confidence_quality(
+        [said.confidence for _, said in told],
+        [said.preferred != each.label for each, said in told],
+        [each.pair.group for each, _ in told],
+    )
+    return found.to_json()
 
 
 def expected_of(

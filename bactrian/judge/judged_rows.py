@@ -34,7 +34,8 @@ class JudgedSummary:
 
     composition: judge → pairs that it decided; "abstains": those that none did. bills: judge → all that it was asked,
     escalated pairs too. faults: judge → pairs on which it failed. order_changed: judge → share of its verdicts that
-    changed with the order of the answers, where it was asked both.
+    changed with the order of the answers, where it was asked both. labelled, agreed: pairs that were decided and whose
+    rows say which answer people prefer, and how many of these verdicts are the same; no judge was shown that.
     """
 
     pairs: int
@@ -42,6 +43,8 @@ class JudgedSummary:
     bills: dict[str, Bill]
     faults: dict[str, int]
     order_changed: dict[str, float]
+    labelled: int = 0
+    agreed: int = 0
 
     @property
     def abstained(self) -> int:
@@ -62,12 +65,15 @@ class JudgedSummary:
             "calls": float(sum(bill.calls for bill in self.bills.values())),
             "tokens": float(sum(bill.tokens_in + bill.tokens_out for bill in self.bills.values())),
             "cost": sum(bill.cost for bill in self.bills.values()),
+            **({"agreement": self.agreed / self.labelled} if self.labelled else {}),
         }
 
     def lines(self, stage: str) -> list[str]:
         """For people."""
         decided = self.pairs - self.abstained
         said = [f"{stage}: {decided:,} of {self.pairs:,} pairs decided; {self.abstained:,} abstained on, kept apart"]
+        if self.labelled:
+            said.append(f"  {self.agreed:,} of {self.labelled:,} verdicts agree with the labels that rows had")
         for name, bill in self.bills.items():
             failed = f", failed on {self.faults[name]:,}" if self.faults.get(name) else ""
             cost = f", cost {bill.cost:,.4g}" if bill.cost else ""
@@ -78,8 +84,12 @@ class JudgedSummary:
         return said
 
 
-def judged_summary(cascade: CalibratedCascade, verdicts: Sequence[CascadeVerdict]) -> JudgedSummary:
-    """The account of these verdicts."""
+def judged_summary(
+    cascade: CalibratedCascade, verdicts: Sequence[CascadeVerdict], labels: Sequence[int | None] = ()
+) -> JudgedSummary:
+    """The account of these verdicts; `labels`: what people prefer of each pair, where that is known."""
+    held = [(found.preferred, label) for found, label in zip(verdicts, labels, strict=False) if label is not None]
+    told = [preferred == label for preferred, label in held if preferred is not None]
     counts = Counter(verdict.judge or ABSTAINS for verdict in verdicts)
     said = [each for verdict in verdicts for each in verdict.opinions]
     names = [judge.name for judge in cascade.judges]
@@ -91,6 +101,8 @@ def judged_summary(cascade: CalibratedCascade, verdicts: Sequence[CascadeVerdict
         cascade.bills(verdicts),
         {name: sum(bool(opinion.fault) for by, opinion in said if by == name) for name in names},
         {name: sum(values) / len(values) for name, values in changed.items() if values},
+        len(told),
+        sum(told),
     )
 
 

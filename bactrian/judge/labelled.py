@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -100,12 +100,11 @@ def read_labelled(path: Path, limit: int | None = None) -> LabelledPairs:
         if limit is not None and number >= limit:
             break
         pair, votes = read_pair(row, where), votes_of(row, where)
-        label = majority(votes)
+        label = label_of(row, pair, where)
         if label is None:
             tally.drop(TIED if votes[TIE] == max(votes) else DIVIDED, where)
             continue
         tally.keep()
-        label = label if pair.blind_first == FIRST else 1 - label
         recorded = recorded_of(row, where)
         if pair.blind_first != FIRST:
             recorded = {name: replace(each, probabilities=each.probabilities[::-1]) for name, each in recorded.items()}
@@ -166,6 +165,17 @@ def votes_of(row: Row, where: str) -> tuple[int, int, int]:
     return counts[FIRST], counts[SECOND], counts[TIE]
 
 
+def label_of(row: Row, read: ReadPair, where: str) -> int | None:
+    """Which answer of the pair people prefer; None where the row does not say, or says that they prefer neither.
+
+    Raises:
+        BactrianError: the row has a label that cannot be read.
+    """
+    named = any(name in row for name in ("chosen", "labels", *LABELS)) or any(map(ANNOTATOR.fullmatch, row))
+    label = majority(votes_of(row, where)) if named else None
+    return label if label is None or read.blind_first == FIRST else 1 - label
+
+
 def majority(votes: Sequence[int]) -> int | None:
     """Whom most annotators prefer; None where most prefer neither, or as many prefer one as the other.
 
@@ -196,24 +206,6 @@ def recorded_of(row: Row, where: str) -> dict[str, Opinion]:
             changed = votes[0] != votes[1] if len(votes) == 2 else None
             found[name] = Opinion((1 - for_second, for_second), changed, 1.0, len(votes))
     return found
-
-
-def refuse_shown(groups: Set[str], apart: Iterable[tuple[str, AnswerPair]], what: str) -> None:
-    """Refuse demonstrations whose prompts are among those that a judge is measured or used on.
-
-    Args:
-        groups: of the demonstrations' prompts. apart: (where it stands, pair). what: the latter in words.
-
-    Raises:
-        BactrianError: naming the first of them, and how many there are.
-    """
-    shared = [where for where, pair in apart if pair.group in groups] if groups else []
-    if shared:
-        raise BactrianError(
-            f"demonstrations: the prompts of {len(shared):,} of {what} are among them, such as that of {shared[0]}; "
-            f"a judge that was shown the answer looks better than it is. Expected demonstrations whose prompts "
-            f"occur nowhere else"
-        )
 
 
 def _prompt(row: Row, where: str) -> tuple[dict[str, Any], ...]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_server import Endpoint
 from bactrian.judge.calibrated import DEMONSTRATIONS, JudgeCalibration, JudgeSpec
+from bactrian.judge.calibration.disjoint import check_disjoint
 from bactrian.judge.cascade_verdicts import CalibratedCascade, CascadeJudge
 from bactrian.judge.demonstrations import DemonstrationPool, read_pool
+from bactrian.judge.labelled import read_labelled
 from bactrian.judge.likelihood_pairs import LikelihoodPairJudge
-from bactrian.judge.opinions import PairJudge
+from bactrian.judge.opinions import AnswerPair, PairJudge
 from bactrian.judge.pair_judges import JudgeMethod
 from bactrian.judge.panel import open_pair_judge
 from bactrian.judge.recorded import Recorded, RecordedJudge
@@ -88,6 +90,28 @@ def calibrated_pool(calibration: Path) -> DemonstrationPool | None:
     """The demonstrations that a calibration's judges are shown, which it keeps."""
     path = calibration / DEMONSTRATIONS
     return read_pool(path) if path.is_file() else None
+
+
+def refuse_shown(calibration: Path, pairs: Sequence[AnswerPair], where: str) -> None:
+    """
+    Raises:
+        BactrianError: the calibration's judges were shown prompts of these pairs, with an answer.
+    """
+    if (pool := calibrated_pool(calibration)) is not None:
+        check_disjoint([each.pair for each in pool.demonstrations], pairs, where)
+
+
+def refuse_calibrated_on(calibration: Path, pairs: Sequence[AnswerPair], where: str) -> None:
+    """
+    Raises:
+        BactrianError: some of these pairs, which are to be fresh, are of prompts that the calibration was made on.
+    """
+    known = {each.pair.group for each in read_labelled(calibration).pairs}
+    if shared := [each.id for each in pairs if each.group in known]:
+        raise BactrianError(
+            f"{where}: the prompts of {len(shared):,} of {len(pairs):,} pairs were calibrated on, such as that of "
+            f"{shared[0]}; expected fresh ones"
+        )
 
 
 def calibrated_model(calibration: Path, spec: JudgeSpec) -> Path:

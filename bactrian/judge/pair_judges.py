@@ -96,11 +96,11 @@ class ChoicePairJudge:
 
     def compare(self, pairs: Sequence[AnswerPair], on_opinion: OnOpinion) -> None:
         for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            requests = [each for pair in pairs[start : start + PAIRS_AT_ONCE] for each in self._requests(pair)]
+            requests = [each for pair in pairs[start : start + PAIRS_AT_ONCE] for each in self.requests(pair)]
             gathered = Gathered(len(self.annotators) * len(self.orders), len(self.orders), on_opinion, start)
             self.chooser.choose(requests, gathered.put)
 
-    def _requests(self, pair: AnswerPair) -> list[ChoiceRequest]:
+    def requests(self, pair: AnswerPair) -> list[ChoiceRequest]:
         """Of each annotator, in each order."""
         found = []
         for number, demonstrations in enumerate(self.annotators):

@@ -6,6 +6,7 @@ safetensors, in a cache folder that carries the hash of its source, and are then
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bactrian.errors import BactrianError
+from bactrian.store.cache import cache_folder
 from bactrian.store.extras import lacks
 
 
@@ -47,13 +49,6 @@ EMBEDDED: dict[str, EmbeddedModel] = {
 }
 
 
-def cache_folder() -> Path:
-    """Where converted models are kept: $BACTRIAN_CACHE, else $XDG_CACHE_HOME/bactrian, else ~/.cache/bactrian."""
-    if path := os.environ.get("BACTRIAN_CACHE"):
-        return Path(path)
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bactrian"
-
-
 def materialise(name: str) -> Path:
     """The folder of an embedded model in the Hugging Face layout, made now if need be.
 
@@ -64,7 +59,7 @@ def materialise(name: str) -> Path:
     if model is None:
         raise BactrianError(f"embedded:{name}: unknown; there are {', '.join(f'embedded:{n}' for n in EMBEDDED)}")
     folder = cache_folder() / "embedded" / f"{name}-{model.sha256[:12]}"
-    if _intact(folder):
+    if _intact(folder, _state(folder)):
         return folder
     source = _source(name, model)
     found = _sha256(source)
@@ -79,7 +74,7 @@ def materialise(name: str) -> Path:
     try:
         building.rename(folder)
     except OSError:  # another process was faster
-        if not _intact(folder):
+        if not _intact(folder, _state(folder)):
             raise
         shutil.rmtree(building, ignore_errors=True)
     return folder
@@ -90,7 +85,15 @@ def is_at_hand(name: str) -> bool:
     return (cache_folder() / "embedded" / f"{name}-{EMBEDDED[name].sha256[:12]}" / "hashes.json").is_file()
 
 
-def _intact(folder: Path) -> bool:
+def _state(folder: Path) -> frozenset[tuple[str, int, int]]:
+    """Names of files with their sizes and times."""
+    stats = [(path.name, path.stat()) for path in folder.glob("*")]
+    return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+@functools.cache  # half a gigabyte to hash, and a plan asks several times
+def _intact(folder: Path, state: frozenset[tuple[str, int, int]]) -> bool:
+    """Whether the files are whole. `state`: as they are now, so that a change is looked at."""
     try:
         files = json.loads((folder / "hashes.json").read_text())["files"]
     except (OSError, ValueError, KeyError):

@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 
-from bactrian.model.embedded import cache_folder
 from bactrian.model.signatures import CSource
 from bactrian.progress import say
+from bactrian.store.cache import cache_folder
 
 # sums may be vectorised (their order is then the compiler's, always the same one), but what is not a number stays one
 # not -ffast-math, of which these are the parts wanted: linked with it, a library that is merely loaded turns off

@@ -259,12 +259,25 @@ def _validated_stage(
     before = len(problems.lines)
     found = located_parts(stage, grouped, folder)
     for use in own_uses(stage, found):
-        if problem := own_files.problem_with(use.ref, use.kind):
+        if problem := own_files.problem_with(use.ref, use.kind) or _unfit(use):
             problems.add((*place, *use.path), *problem)
     for use in marked_texts(stage, found):
         if use.kind == "template" and (expected := unknown_template(use.ref)):
             problems.add((*place, *use.path), f"the chat template {show(use.ref)}", expected)
     return validated(stage, found, place, problems) if len(problems.lines) == before else None
+
+
+def _unfit(use: own_files.OwnUse) -> tuple[str, str] | None:
+    """What is wrong with a reward's or verifier's parameters, as far as its file says; none of it is run."""
+    if use.kind != "verifier":
+        return None
+    from bactrian.verify import check_written
+
+    try:
+        check_written(use.ref)
+    except BactrianError as error:
+        return "", str(error)
+    return None
 
 
 def _own_stage(text: str, folder: Path, place: Place, problems: RecipeErrors) -> type[Stage] | None:

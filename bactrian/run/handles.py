@@ -172,9 +172,7 @@ class Results(Made):
         for each in self.comparisons:
             low, high = each["interval"]
             interval, p = f"{low:+.1%} to {high:+.1%}", f"{each['p']:.2g}"
-            differences.append(
-                (each["before"], each["after"], each["task"], f"{each['difference']:+.1%}", interval, p)
-            )
+            differences.append((each["before"], each["after"], each["task"], f"{each['difference']:+.1%}", interval, p))
         return _table(scores) + (_table(differences) if self.comparisons else "")
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from bactrian.store.cache import Kept, cache_folder
+
 PACKAGE = "bactrian"
 WITHOUT_EFFECT = ("bactrian.report", "bactrian.progress", "bactrian.stopping", "bactrian.store.machine_limits")
 """What they do never reaches an artifact."""
@@ -58,7 +60,7 @@ def file_fingerprint(path: Path) -> str:
         if name in trees or file is None:
             continue
         tree = ast.parse(file.read_bytes())
-        trees[name] = describe(tree) + _compiled(tree, file.parent)
+        trees[name] = describe(tree) + _compiled(_texts(tree), file.parent)
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         imported = {parent for each in _imports(tree, package) for parent in _with_parents(each)}
         waiting += imported
@@ -104,7 +106,7 @@ def code_fingerprint(module: str) -> str:
 
 
 def modules_behind(module: str) -> dict[str, tuple[str, frozenset[str]]]:
-    """Each module whose code counts in `code_fingerprint(module)` → (its tree, the SHAPING packages it imports)."""
+    """Each module whose code counts in `code_fingerprint(module)` → (hash of its tree, SHAPING packages it imports)."""
     trees: dict[str, tuple[str, frozenset[str]]] = {}
     waiting = [module]
     while waiting:
@@ -113,6 +115,7 @@ def modules_behind(module: str) -> dict[str, tuple[str, frozenset[str]]]:
             tree, imported, packages = _read(name)
             trees[name] = (tree, packages)
             waiting.extend(imported)
+    _kept().save()
     return trees
 
 
@@ -132,14 +135,38 @@ def _version(distribution: str) -> str:
 
 @cache
 def _read(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
-    """A module's tree as text, the modules of its package and of bactrian that it imports, its SHAPING packages."""
+    """A hash of a module's tree, the modules of its package and of bactrian that it imports, its SHAPING packages."""
     path = _path(name) or _elsewhere(name)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    found = {parent for target in _imports(tree, package) for parent in _with_parents(target)}
+    tree, compiled, found = _parsed(path.read_bytes(), package)
     relevant = (target for target in found if target != PACKAGE and not _without_effect(target) and _path(target, name))
     shaping = frozenset(SHAPING[target] for target in found & SHAPING.keys())
-    return describe(tree) + _compiled(tree, path.parent), frozenset(relevant), shaping
+    return tree + _compiled(compiled, path.parent), frozenset(relevant), shaping
+
+
+def _parsed(source: bytes, package: str) -> tuple[str, list[str], set[str]]:
+    """A source's tree as a hash, names that C sources beside it may have, and what it may import.
+
+    To parse the whole package takes seconds, so this is kept from run to run, by the source itself.
+    """
+    kept = _kept()
+    key = hashlib.sha256(package.encode() + b"\n" + source).hexdigest()
+    value = kept.get(key)
+    if value is None:
+        tree = ast.parse(source)
+        found = {parent for target in _imports(tree, package) for parent in _with_parents(target)}
+        digest = hashlib.sha256(describe(tree).encode()).hexdigest()
+        value = [digest, " ".join(_texts(tree)), " ".join(sorted(found))]
+        kept.put(key, value)
+    digest, compiled, imported = value
+    return digest, compiled.split(), set(imported.split())
+
+
+@cache
+def _kept() -> Kept:
+    """Of this code and this Python, which shape what is kept."""
+    code = hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).hexdigest()
+    return Kept(cache_folder() / "code" / f"{code[:16]}.txt")
 
 
 def _elsewhere(name: str) -> Path:
@@ -156,10 +183,15 @@ def _elsewhere(name: str) -> Path:
     return Path(place)
 
 
-def _compiled(tree: ast.AST, folder: Path) -> str:
-    """The C sources beside a module that it names, as text: code like any other, comments included."""
+def _texts(tree: ast.AST) -> list[str]:
+    """Texts in a module that look like the name of a C source."""
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    paths = [folder / text for text in sorted(texts) if re.fullmatch(r"\w+\.[ch]", text)]
+    return [text for text in sorted(texts) if re.fullmatch(r"\w+\.[ch]", text)]
+
+
+def _compiled(names: list[str], folder: Path) -> str:
+    """The C sources beside a module that it names, as text: code like any other, comments included."""
+    paths = [folder / name for name in names]
     return "".join(f" {path.name} {path.read_text(encoding='utf-8')}" for path in paths if path.is_file())
 
 

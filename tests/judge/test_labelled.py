@@ -101,7 +101,7 @@ def test_a_row_that_is_no_labelled_pair_is_named(row: dict[str, Any], told: str,
 def test_labels_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     row = {"prompt": "a", "first": "x", "second": "y", "label": 1}
     assert len(read_labelled(written(tmp_path / "x.jsonl", [row, row])).pairs) == 2
-    with pytest.raises(BactrianError, match="line 2: the same two answers .* the other way in .*line 1"):
+    with pytest.raises(BactrianError, match=r"line 2: the same two answers .* the other way in .*line 1"):
         read_labelled(written(tmp_path / "x.jsonl", [row, {**row, "label": 2}]))
 
 

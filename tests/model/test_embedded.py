@@ -9,7 +9,8 @@ import pytest
 
 from bactrian.errors import BactrianError
 from bactrian.model import embedded
-from bactrian.model.embedded import EMBEDDED, EmbeddedModel, cache_folder, materialise
+from bactrian.model.embedded import EMBEDDED, EmbeddedModel, materialise
+from bactrian.store.cache import cache_folder
 
 CONTENT = b"weights"
 TOY = EmbeddedModel(

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from transformers import Phi3Config, Phi3ForCausalLM
 from bactrian.data.io.files import read_rows
 from tests.model import tiny
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/pyproject.toml"))
 HARDWARE = "hardware: {dtype: float32, threads: 1, device: cpu}"
@@ -44,19 +45,46 @@ def environment(plugins: Path | None) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([*paths, str(ROOT)]), "BACTRIAN_NO_REEXEC": "1"}
 
 
-def bactrian(
-    folder: Path, plugins: Path | None, *arguments: str, status: int = 0
-) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", "bactrian", *arguments],
-        cwd=folder,
-        env=environment(plugins),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == status, done.stderr
-    return done
+class Commands:
+    """Runs `bactrian` with the packages in a folder, or with none, in forks of a process that has imported torch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.said, self.errors = folder / "said", folder / "errors"
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "stages" / "zygote.py"), str(self.said)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(None) | {"TOKENIZERS_PARALLELISM": "false"},
+        )
+
+    def __call__(self, folder: Path, plugins: Path | None, *arguments: str, status: int = 0) -> tuple[str, str]:
+        """Its output and its errors."""
+        return self.asked(folder, plugins, status, arguments=arguments)
+
+    def asked(self, folder: Path, plugins: Path | None, status: int = 0, **what: object) -> tuple[str, str]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        for path in (self.said, self.errors):
+            path.write_text("")
+        where: dict[str, object] = {"folder": str(folder), "errors": str(self.errors)}
+        if plugins is not None:  # PYTHONPATH is for its workers
+            where |= {"paths": [str(plugins)], "environment": environment(plugins)}
+        self.process.stdin.write(json.dumps(where | what) + "\n")
+        self.process.stdin.flush()
+        self.process.stdout.readline()  # its process id
+        found = int(self.process.stdout.readline())
+        said, errors = self.said.read_text(), self.errors.read_text()
+        assert found == status, errors
+        return said, errors
+
+
+@pytest.fixture(scope="module")
+def bactrian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    commands = Commands(tmp_path_factory.mktemp("commands"))
+    yield commands
+    assert commands.process.stdin is not None
+    commands.process.stdin.close()
+    commands.process.wait(30)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -117,48 +145,47 @@ steps:
 """
 
 
-def test_a_stage_runs_in_a_recipe_and_as_a_command(installed: Path, tmp_path: Path) -> None:
+def test_a_stage_runs_in_a_recipe_and_as_a_command(bactrian: Commands, installed: Path, tmp_path: Path) -> None:
     plugins = shutil.copytree(installed, tmp_path / "plugins")
     rows = [{"text": f"row {number}"} for number in range(5)]
     write_rows(tmp_path / "rows.jsonl", rows)
     (tmp_path / "recipe.yaml").write_text(STAGE)
-    refused = bactrian(tmp_path, None, "run", "recipe.yaml", status=2)
-    assert "head" in refused.stderr
+    _, refused = bactrian(tmp_path, None, "run", "recipe.yaml", status=2)
+    assert "head" in refused
     bactrian(tmp_path, plugins, "run", "recipe.yaml")
     first = record(tmp_path, "rows")
     assert read_rows(tmp_path / "runs" / first["path"]) == rows[:2]
-    assert "The first rows of a data set" in bactrian(tmp_path, plugins, "head", "--help").stdout
-    assert "nothing to make" in bactrian(tmp_path, plugins, "run", "recipe.yaml").stderr
+    assert "The first rows of a data set" in bactrian(tmp_path, plugins, "head", "--help")[0]
+    assert "nothing to make" in bactrian(tmp_path, plugins, "run", "recipe.yaml")[1]
     change_version(plugins, "stage")
     bactrian(tmp_path, plugins, "run", "recipe.yaml")
     assert record(tmp_path, "rows")["key"] != first["key"]
 
 
-def test_a_verifier_gives_verdicts(installed: Path, tmp_path: Path) -> None:
-    said = ("AYE", "no", "")
-    rows = [{"completion": text, "ground_truth": "-", "dataset": "shout"} for text in said]
+def test_a_verifier_gives_verdicts(bactrian: Commands, installed: Path, tmp_path: Path) -> None:
+    answers = ("AYE", "no", "")
+    rows = [{"completion": text, "ground_truth": "-", "dataset": "shout"} for text in answers]
     write_rows(tmp_path / "said.jsonl", rows)
-    done = bactrian(tmp_path, installed, "verify", "score", "said.jsonl", "--json")
-    found = json.loads(done.stdout)
+    said, _ = bactrian(tmp_path, installed, "verify", "score", "said.jsonl", "--json")
+    found = json.loads(said)
     assert found["score"] == pytest.approx(1 / 3)
     bactrian(tmp_path, None, "verify", "score", "said.jsonl", "--json", status=2)
 
 
-@pytest.mark.slow
-def test_a_task_is_evaluated(installed: Path, tmp_path: Path) -> None:
+def test_a_task_is_evaluated(bactrian: Commands, installed: Path, tmp_path: Path) -> None:
     tiny.write_tiny(tmp_path / "model")
     answers = ("cat", "mat", "12")
     write_rows(tmp_path / "riddles.jsonl", [{"riddle": f"what is {each} ?", "answer": each} for each in answers])
-    gold = bactrian(tmp_path, installed, "eval", "--gold", "riddles", "--data", ".", "--json")
-    assert "riddles" in gold.stdout
+    gold, _ = bactrian(tmp_path, installed, "eval", "--gold", "riddles", "--data", ".", "--json")
+    assert "riddles" in gold
     bactrian(tmp_path, installed, "eval", "model", "--tasks", "riddles", "--data", ".", "--max-new-tokens", "4")
     made = tmp_path / "runs" / record(tmp_path, "eval")["path"]
     (score,) = json.loads((made / "results.json").read_text())["scores"]
     assert (score["task"], score["questions"]) == ("riddles", 3)
     parts = json.loads((made / "manifest.json").read_text())["parts"]
     assert parts["task riddles"]["module"] == "riddles_task"
-    refused = bactrian(tmp_path, None, "eval", "model", "--tasks", "riddles", "--data", ".", status=2)
-    assert "no task is called 'riddles'" in refused.stderr
+    _, refused = bactrian(tmp_path, None, "eval", "model", "--tasks", "riddles", "--data", ".", status=2)
+    assert "no task is called 'riddles'" in refused
 
 
 SFT = f"""\
@@ -169,15 +196,14 @@ steps:
 """
 
 
-@pytest.mark.slow
-def test_a_template_renders_and_trains(installed: Path, tmp_path: Path) -> None:
+def test_a_template_renders_and_trains(bactrian: Commands, installed: Path, tmp_path: Path) -> None:
     plugins = shutil.copytree(installed, tmp_path / "plugins")
     tiny.write_tiny(tmp_path / "model")
     turns = [("what is 12 ?", "12 = 12"), ("the cat", "sat on a mat")]
     chats = [[{"role": "user", "content": asked}, {"role": "assistant", "content": said}] for asked, said in turns]
     write_rows(tmp_path / "chats.jsonl", [{"messages": messages} for messages in chats])
     (tmp_path / "recipe.yaml").write_text(SFT)
-    assert "arrows" in bactrian(tmp_path, None, "run", "recipe.yaml", status=2).stderr
+    assert "arrows" in bactrian(tmp_path, None, "run", "recipe.yaml", status=2)[1]
     bactrian(tmp_path, plugins, "run", "recipe.yaml")
     first = record(tmp_path, "chats")
     made = tmp_path / "runs" / first["path"]
@@ -186,7 +212,7 @@ def test_a_template_renders_and_trains(installed: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(made)
     assert tokenizer.apply_chat_template(chats[0], tokenize=False).endswith("> what is 12 ?\n< 12 = 12</s>\n")
     assert not torch.equal(weights(made), weights(tmp_path / "model"))
-    assert "nothing to make" in bactrian(tmp_path, plugins, "run", "recipe.yaml").stderr
+    assert "nothing to make" in bactrian(tmp_path, plugins, "run", "recipe.yaml")[1]
     change_version(plugins, "template")
     bactrian(tmp_path, plugins, "run", "recipe.yaml")
     assert record(tmp_path, "chats")["status"] == "made"
@@ -201,8 +227,7 @@ steps:
 """
 
 
-@pytest.mark.slow
-def test_a_loss_trains(installed: Path, tmp_path: Path) -> None:
+def test_a_loss_trains(bactrian: Commands, installed: Path, tmp_path: Path) -> None:
     tiny.write_tiny(tmp_path / "model")
     question = [{"role": "user", "content": "what is 12 ?"}]
     answers = [("12 = 12", "the cat"), ("12", "sat on a mat")]
@@ -210,7 +235,7 @@ def test_a_loss_trains(installed: Path, tmp_path: Path) -> None:
     rows = [{"prompt": question, "chosen": good, "rejected": bad} for good, bad in said]
     write_rows(tmp_path / "pairs.jsonl", rows)
     (tmp_path / "recipe.yaml").write_text(DPO)
-    assert "hinge" in bactrian(tmp_path, None, "run", "recipe.yaml", status=2).stderr
+    assert "hinge" in bactrian(tmp_path, None, "run", "recipe.yaml", status=2)[1]
     bactrian(tmp_path, installed, "run", "recipe.yaml")
     made = tmp_path / "runs" / record(tmp_path, "pairs")["path"]
     assert not torch.equal(weights(made), weights(tmp_path / "model"))
@@ -234,14 +259,13 @@ steps:
 """
 
 
-@pytest.mark.slow
-def test_an_engine_answers(installed: Path, tmp_path: Path) -> None:
+def test_an_engine_answers(bactrian: Commands, installed: Path, tmp_path: Path) -> None:
     tiny.write_tiny(tmp_path / "model")
     asked = ["what is 12 + 34 ?", "is the cat on a mat ?"]
     write_rows(tmp_path / "problems.jsonl", [{"messages": [{"role": "user", "content": text}]} for text in asked])
     (tmp_path / "recipe.yaml").write_text(ECHO.replace("ENGINE", "echo"))
-    refused = bactrian(tmp_path, None, "run", "recipe.yaml", status=2)
-    assert "found 'echo', expected 'local'" in refused.stderr
+    _, refused = bactrian(tmp_path, None, "run", "recipe.yaml", status=2)
+    assert "found 'echo', expected 'local'" in refused
     bactrian(tmp_path, installed, "run", "recipe.yaml")
     echoed = record(tmp_path, "echoes")
     answers = [row["answers"][0]["text"] for row in read_rows(tmp_path / "runs" / echoed["path"])]
@@ -269,9 +293,8 @@ print(type(engines[0].decoder).__name__)
 """
 
 
-@pytest.mark.slow
 def test_an_architecture_s_decoder_samples_what_the_plain_path_samples(
-    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bactrian: Commands, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bactrian.generate.decode_kernels import kernels
 
@@ -279,14 +302,11 @@ def test_an_architecture_s_decoder_samples_what_the_plain_path_samples(
         pytest.skip("no C compiler on this machine")
     monkeypatch.setitem(tiny.ARCHITECTURES, "phi3", (Phi3Config, Phi3ForCausalLM, {}))
     tiny.write_tiny(tmp_path / "model", "phi3")
+    (tmp_path / "answers.py").write_text(ANSWERS)
 
     def decoder(plugins: Path | None) -> tuple[str, str]:
-        command = [sys.executable, "-c", ANSWERS]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment(plugins), capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip(), done.stderr
+        name, said = bactrian.asked(tmp_path, plugins, script="answers.py")
+        return name.strip(), said
 
     name, said = decoder(installed)
     assert name == "Phi3Decoder" and "no fast decoder" not in said

@@ -1,13 +1,18 @@
 """A process that has imported everything, and forks a `bactrian` for each command line that it reads.
 
 What a kill leaves behind is that of a killed process; only the seconds of importing torch are spared. Reads per line
-a JSON list of arguments, or an object {arguments, folder, log, environment}; answers with the child's process id, then
-with its exit status (negative: the signal).
+a JSON list of arguments, or an object {arguments, folder, log, errors, environment, paths, script}; answers with the
+child's process id, then with its exit status (negative: the signal). `errors` is where stderr goes, if not into the
+log; `paths` are looked through first by imports, as if they were in PYTHONPATH; `script` is a file to run in place of
+`bactrian`.
 """
 
+import importlib
 import json
 import os
+import runpy
 import sys
+from typing import Any
 
 import pyarrow.parquet  # noqa: F401
 import torch  # noqa: F401
@@ -15,27 +20,44 @@ import transformers
 
 from bactrian.cli import main as cli
 from bactrian.stages import all_stages
+from bactrian.store import plugins
+from bactrian.store.fingerprint import code_fingerprint
 
 
 def main(log: str) -> None:
-    all_stages()
+    for stage in all_stages().values():
+        code_fingerprint(stage.__module__)
     for name in ("LlamaForCausalLM", "AutoModelForCausalLM", "AutoTokenizer", "PreTrainedTokenizerFast"):
         getattr(transformers, name)
     for line in sys.stdin:
         asked = json.loads(line)
         asked = asked if isinstance(asked, dict) else {"arguments": asked}
-        arguments = asked["arguments"]
         child = os.fork()
         if child == 0:
-            os.chdir(asked.get("folder", "."))
-            os.environ.update(asked.get("environment", {}))
-            file = os.open(asked.get("log", log), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(file, 1)
-            os.dup2(file, 2)
-            sys.argv = ["bactrian", *arguments]
-            os._exit(cli.invoke(arguments))
+            os._exit(serve(asked, log))
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def serve(asked: dict[str, Any], log: str) -> int:
+    os.chdir(asked.get("folder", "."))
+    os.environ.update(asked.get("environment", {}))
+    log = asked.get("log", log)
+    for descriptor, name in ((1, log), (2, asked.get("errors", log))):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+    if paths := asked.get("paths"):
+        sys.path[:0] = paths
+        importlib.invalidate_caches()
+        all_stages.cache_clear()
+        plugins._entry_points.cache_clear()
+    if script := asked.get("script"):
+        runpy.run_path(script, run_name="__main__")
+        sys.stdout.flush()
+        return 0
+    sys.argv = ["bactrian", *asked["arguments"]]
+    status = cli.invoke(asked["arguments"])
+    sys.stdout.flush()
+    return status
 
 
 if __name__ == "__main__":

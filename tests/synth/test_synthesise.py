@@ -22,8 +22,10 @@ SCHEMA = {
 }
 BASE: dict[str, Any] = {"seeds": "seeds.jsonl", "prompt": "Sum for: {{ persona }}", "failures": 1.0}
 JSON: dict[str, Any] = {**BASE, "into": "problem", "verifier": "gsm8k", "answer_schema": SCHEMA, "against": [ITEMS]}
-WORDS = ("apple barn candle drum engine feather glove hammer island jacket kettle lantern mirror needle ocean pepper "
-         "quilt ribbon saddle thimble umbrella violin wagon yarn zipper anchor bottle cactus dagger easel").split()  # fmt: off
+WORDS = """
+apple barn candle drum engine feather glove hammer island jacket kettle lantern mirror needle ocean pepper quilt ribbon
+saddle thimble umbrella violin wagon yarn zipper anchor bottle cactus dagger easel
+""".split()
 
 
 def problem(seed: int) -> str:
@@ -59,7 +61,7 @@ HOSTILE = {
     "a refusal": ('{"prompt": "I\'m sorry, but I cannot do that.", "ground_truth": 1}', "a refusal"),
     "an identity": ('{"prompt": "As ChatGPT I ask: how many?", "ground_truth": 1}', "names another assistant"),
     "a test item": (json.dumps({"prompt": TEST_ITEM, "ground_truth": 33}), "holds a test item"),
-}  # fmt: skip
+}
 
 
 def test_hostile_answers_are_each_counted_and_none_is_kept(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_a_budget_ends_the_asking_and_a_larger_one_goes_on(tmp_path: Path) -> No
 
 def test_fifty_kills_at_random_moments_lose_nothing_and_ask_for_nothing_twice(tmp_path: Path) -> None:
     """A kill leaves a beginning of the file of answers, cut anywhere: what a kernel keeps of a process that is gone."""
-    work = workspace(tmp_path, personas(24))
+    work = workspace(tmp_path, personas(12))
     draw = random.Random(5)
     with generator(good, server={"concurrency": 4}) as (settings, handler):
         unchecked = {"against": [], "gates": {"decontaminate": False}}
@@ -218,14 +220,14 @@ def test_fifty_kills_at_random_moments_lose_nothing_and_ask_for_nothing_twice(tm
         [store] = (tmp_path / "w" / "memo" / "synthesis").glob("*.jsonl")
         whole, rows = store.read_bytes(), read_rows(work.output)
         lines = [json.loads(line)["key"] for line in whole.splitlines()]
-        assert len(lines) == len(set(lines)) == 24
+        assert len(lines) == len(set(lines)) == 12
         for _ in range(50):
             size = draw.randrange(len(whole))
             store.write_bytes(whole[:size])
             there = whole[:size].count(b"\n")
             handler.seen.clear()
             stage.run(work)
-            assert sum(handler.seen.values()) == 24 - there, "only what is missing is asked for"
+            assert sum(handler.seen.values()) == 12 - there, "only what is missing is asked for"
             keys = [json.loads(line)["key"] for line in store.read_bytes().splitlines()]
             assert sorted(keys) == sorted(lines), "none lost, none twice, none half"
             assert read_rows(work.output) == rows

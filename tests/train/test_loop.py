@@ -1,7 +1,8 @@
 """The loop: any cut of a step is the same step; k steps, a kill and the rest are the whole; damage is named."""
 
 import json
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,9 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.train import checkpoints as checkpoint
 from bactrian.train.backend import LoopSettings
 from bactrian.train.loop import Update, train
+from tests.draws import drawn_seed
 from tests.model.tiny import write_tiny
 from tests.train.bench import KINDS, Cut, distance, gradient, load, make, metrics, run, same
-
-MICRO_TOKENS = (1, 40, 60, 100, 10_000)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def double(folder: Path) -> LanguageModel:
 def test_any_cut_into_micro_batches_gives_the_same_gradient(folder: Path, kind: str) -> None:
     model = double(folder)
     whole = gradient(make(kind, model, micro_tokens=10_000))
-    counts = set()
-    for micro_tokens in MICRO_TOKENS:
+    counts, drawn = set(), random.Random(drawn_seed()).choice((40, 60, 100))
+    for micro_tokens in (1, drawn, 10_000):
         task = make(kind, model, micro_tokens=micro_tokens)
         counts.add(len(next(iter(task.updates(0))).micro_batches))
         assert distance(whole, gradient(task)) <= 1e-6
@@ -65,34 +65,55 @@ def test_the_weights_after_several_steps_do_not_depend_on_the_cut(folder: Path, 
 # epochs that end within a step and one micro-batch a step; epochs that end with a step and several
 CASES = [(kind, 5, 10_000) for kind in KINDS if kind != "ppo"]
 CASES += [(kind, 4, 60) for kind in ("sft", "dpo_norm", "grpo, two updates")]
-EVERY_MOMENT = {("sft", 60), ("dpo_norm", 10_000), ("grpo, two updates", 10_000)}
+EVERY_MOMENT = {("sft", 60), ("grpo, two updates", 10_000)}
+
+
+def end_as_if_undisturbed(
+    folder: Path, place: Path, case: tuple[str, int, int], moments: Callable[[int, int], Iterable[int]]
+) -> None:
+    """moments: micro-batches before which to kill, given the number of them and that in a step."""
+    kind, items, micro_tokens = case
+
+    def fresh() -> Cut:
+        model = load(folder)
+        return Cut(make(kind, model, items=range(items), batch=2, epochs=2, micro_tokens=micro_tokens), 10**6)
+
+    task = fresh()
+    expected, steps = run(task, place / "whole"), task.steps
+    micro_batches = 10**6 - task.after
+    assert steps >= 4 and micro_batches >= steps
+    for kill in moments(micro_batches, micro_batches // steps):
+        cut = place / str(kill)
+        task = fresh()
+        task.after = kill
+        with pytest.raises(Cut.Killed):
+            run(task, cut)
+        task = fresh()
+        assert same(run(task, cut), expected)
+        assert metrics(cut) == metrics(place / "whole")
+        # it resumed, unless the kill came before the end of the first step
+        assert 10**6 - task.after < micro_batches or kill < micro_batches // steps
 
 
 @pytest.mark.parametrize(("kind", "items", "micro_tokens"), CASES)
 def test_killed_at_any_micro_batch_it_ends_as_if_undisturbed(
     folder: Path, tmp_path: Path, kind: str, items: int, micro_tokens: int
 ) -> None:
-    def fresh() -> Cut:
-        model = load(folder)
-        return Cut(make(kind, model, items=range(items), batch=2, epochs=2, micro_tokens=micro_tokens), 10**6)
+    """The loop that saves is one for all: each moment for some, for the others one that is drawn."""
+    draw = random.Random(drawn_seed())
 
-    task = fresh()
-    expected, steps = run(task, tmp_path / "whole"), task.steps
-    micro_batches = 10**6 - task.after
-    assert steps >= 4 and micro_batches >= steps
-    # the loop that saves is one for all: each moment for some, for the others three or four, the first among them
-    every = 1 if (kind, micro_tokens) in EVERY_MOMENT else max(1, micro_batches // 3)
-    for kill in range(0, micro_batches, every):
-        place = tmp_path / str(kill)
-        task = fresh()
-        task.after = kill
-        with pytest.raises(Cut.Killed):
-            run(task, place)
-        task = fresh()
-        assert same(run(task, place), expected)
-        assert metrics(place) == metrics(tmp_path / "whole")
-        # it resumed, unless the kill came before the end of the first step
-        assert 10**6 - task.after < micro_batches or kill < micro_batches // steps
+    def moments(count: int, in_a_step: int) -> Iterable[int]:
+        return range(count) if (kind, micro_tokens) in EVERY_MOMENT else [draw.randrange(in_a_step, count)]
+
+    end_as_if_undisturbed(folder, tmp_path, (kind, items, micro_tokens), moments)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("kind", "items", "micro_tokens"), CASES)
+def test_killed_at_every_micro_batch_it_ends_as_if_undisturbed(
+    folder: Path, tmp_path: Path, kind: str, items: int, micro_tokens: int
+) -> None:
+    end_as_if_undisturbed(folder, tmp_path, (kind, items, micro_tokens), lambda count, _: range(count))
 
 
 def test_killed_again_and_again(folder: Path, tmp_path: Path) -> None:

@@ -165,6 +165,11 @@ def search(
     return ThresholdSearch(grid, n, errors, verdicts.levels, verdicts.tested, verdicts.trusted)
 
 
+def halving(seed: int) -> np.random.Generator:
+    """A stream of its own: halves must not be drawn with the numbers that drew the items under the same seed."""
+    return np.random.default_rng([seed, 0x68616C66])
+
+
 def fixed_sequence(p: Floats, delta: float) -> TestOutcome:
     """Down the grid, each test at all of delta, to the first that fails (Bauer 1991). p: [s, g], NaN is not tested."""
     possible = ~np.isnan(p)

@@ -12,20 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
 from bactrian.errors import BactrianError
-from bactrian.judge.calibration.baselines import heuristic, point_estimate, released
+from bactrian.judge.calibration.baselines import everything, heuristic, point_estimate, released
 from bactrian.judge.calibration.cascades import ABSTAINS, JudgedItems, first_accepting
-from bactrian.judge.calibration.search import METHODS, SPLIT, Flags, Floats, Ints, quantile_search
+from bactrian.judge.calibration.search import METHODS, SPLIT, Flags, Floats, Ints, halving, quantile_search
 from bactrian.judge.calibration.thresholds import check_items
 
 JudgeRule = Callable[[Floats, Flags, Flags, float, float], Floats]
 """(confidences, wrong, members, alpha, delta) of one judge → thresholds [s]."""
+FindThresholds = Callable[["CalibrationSets", float], Floats]
+"""(sets, alpha) → thresholds of all judges [m, s]."""
 
 
 @dataclass(frozen=True)
@@ -130,33 +131,29 @@ def calibrated(method: str, least: int, seed: int) -> JudgeRule:
     """A method of search.py as a rule for one judge."""
 
     def rule(c: Floats, wrong: Flags, members: Flags, alpha: float, delta: float) -> Floats:
-        return quantile_search(c, wrong, members, alpha, delta, method, least, np.random.default_rng(seed)).thresholds
+        return quantile_search(c, wrong, members, alpha, delta, method, least, halving(seed)).thresholds
 
     return rule
 
 
-def strategies(
-    judges: int, delta: float, least: int, seed: int
-) -> dict[str, Callable[[CalibrationSets, float], Floats]]:
-    """All ways to find thresholds that are compared, by name: (sets, alpha) → [m, s]."""
-    last = judges - 1
+def strategies(judges: int, delta: float, least: int, seed: int) -> dict[str, FindThresholds]:
+    """All ways to find thresholds that are compared, by name."""
 
-    def strongest(rule: JudgeRule) -> Callable[[CalibrationSets, float], Floats]:
+    def strongest(rule: JudgeRule) -> FindThresholds:
         def only_last(sets: CalibrationSets, alpha: float) -> Floats:
-            found = np.full((judges, len(sets.members)), np.inf)
-            found[last] = rule(sets.confidences[last], sets.wrong[last], sets.members, alpha, delta)
-            return found
+            mine = rule(sets.confidences[-1], sets.wrong[-1], sets.members, alpha, delta)
+            return np.stack([np.full(len(mine), np.inf)] * (judges - 1) + [mine])
 
         return only_last
 
-    def cascade(
-        rule: JudgeRule, share: float, separate: int | None = None
-    ) -> Callable[[CalibrationSets, float], Floats]:
-        deltas = [delta * share] * judges
-        return partial(thresholds_in_turn, rule=rule, deltas=deltas, separate=separate)  # type: ignore[return-value]
+    def cascade(rule: JudgeRule, share: float, separate: int | None = None) -> FindThresholds:
+        def in_turn(sets: CalibrationSets, alpha: float) -> Floats:
+            return thresholds_in_turn(sets, rule, alpha, [delta * share] * judges, separate)
+
+        return in_turn
 
     found = {
-        "no selection": strongest(lambda c, wrong, members, alpha, delta: np.full(len(members), np.finfo(float).tiny)),
+        "no selection": strongest(everything),
         "heuristic": cascade(heuristic, 1.0),
         "point estimate": cascade(point_estimate, 1.0),
         "released": cascade(released, 1.0),
@@ -164,7 +161,8 @@ def strategies(
     }
     for method in (*METHODS, SPLIT):
         found[method] = cascade(calibrated(method, least, seed), 1 / judges)
-    found["multi_start, separate"] = cascade(calibrated("multi_start", least, seed), 1 / judges, seed)
+    if judges > 1:
+        found["fixed_sequence, separate"] = cascade(calibrated("fixed_sequence", least, seed), 1 / judges, seed)
     return found
 
 
@@ -204,6 +202,6 @@ def _parts(members: Flags, count: int, seed: int | None) -> list[Flags]:
     """For each judge [s, n]: all items, or a random part of its own."""
     if seed is None:
         return [members] * count
-    drawn = np.where(members, np.random.default_rng(seed).random(members.shape), np.inf)
+    drawn = np.where(members, np.random.default_rng([seed, count]).random(members.shape), np.inf)
     rank = drawn.argsort(axis=1).argsort(axis=1)
     return [members & (rank % count == number) for number in range(count)]

@@ -18,7 +18,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import misfits
 from bactrian.judge.calibration.bounds import check_levels, least_n, upper_bound
-from bactrian.judge.calibration.search import METHODS, SPLIT, Flags, Floats, ThresholdSearch, quantile_search, search
+from bactrian.judge.calibration.search import (
+    METHODS,
+    SPLIT,
+    Flags,
+    Floats,
+    ThresholdSearch,
+    halving,
+    quantile_search,
+    search,
+)
 
 NullIsInfinite = Annotated[
     float,
@@ -164,7 +173,7 @@ def calibrate_kept(
 ) -> Threshold:
     """`calibrate` on items that are already one for each group, however few; too few give an infinite threshold."""
     c, errs, everyone = confidences[None], wrong[None], np.ones((1, len(confidences)), dtype=bool)
-    rng = np.random.default_rng(seed)
+    rng = halving(seed)
     if grid is None:
         found = quantile_search(c, errs, everyone, alpha, delta, method, least, rng)
     else:

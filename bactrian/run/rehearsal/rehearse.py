@@ -71,6 +71,8 @@ ALL = 4 * ROWS
 TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
 """The same of a mixture that counts tokens."""
 _NO_PAIRS = re.compile(r'step "([^"]+)" \(stage prefer\): prefer: no pairs')
+LENIENT = {"alpha": 0.9, "delta": 0.9, "least": 1}
+"""Levels of a calibration: random weights are near chance, and at a recipe's own levels nothing after it would run."""
 REWARDS = ("value", "reward_model", "process_reward")
 """Settings that name a reward model, where others name a language model."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
@@ -186,6 +188,9 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
         inner = {} if group is None else group.model_dump()
         if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:
             settings[name_of] = {**settings.get(name_of, {}), **over}
+    if stage.name == "calibrate":
+        settings |= LENIENT
+        made.capped.append(f"{name}: {', '.join(f'{key} → {value:g}' for key, value in LENIENT.items())}")
     result: dict[str, Any] = _cap(settings, name, caps, made.capped)
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]

@@ -116,9 +116,10 @@ class CalibrateJudges(Stage):
         return read_pool(workspace.input(self.demonstrations).path) if self.demonstrations else None
 
     def _refuse_shown(self, pool: "DemonstrationPool", labelled: "LabelledPairs") -> None:
-        from bactrian.judge.labelled import refuse_shown
+        from bactrian.judge.calibration.disjoint import check_disjoint
 
-        refuse_shown(pool.groups, ((each.where, each.pair) for each in labelled.pairs), "the labelled pairs")
+        shown = [each.pair for each in pool.demonstrations]
+        check_disjoint(shown, [each.pair for each in labelled.pairs], "labelled pairs")
 
     def _opinions(
         self,

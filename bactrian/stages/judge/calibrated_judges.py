@@ -144,8 +144,7 @@ def cascade_judge(
     from bactrian.judge.calibrated import JudgeCalibration
     from bactrian.judge.cascade_answers import AnswerAgainst
     from bactrian.judge.judged_rows import refuse_useless
-    from bactrian.judge.labelled import refuse_shown
-    from bactrian.judge.opened import calibrated_pool, open_cascade
+    from bactrian.judge.opened import open_cascade, refuse_shown
     from bactrian.judge.opinions import AnswerPair
 
     asked = [row for row in rows if row["dataset"] == "cascade"]
@@ -155,9 +154,7 @@ def cascade_judge(
         raise BactrianError("rows of dataset 'cascade' need a calibration: give the setting reward.calibration")
     folder = workspace.input(calibration).path
     refuse_useless(JudgeCalibration.read(folder), str(folder))
-    if (pool := calibrated_pool(folder)) is not None:
-        pairs = (AnswerPair(str(row["id"]), tuple(row["messages"]), "", "") for row in asked)
-        refuse_shown(pool.groups, ((f"row {each.id}", each) for each in pairs), "the problems")
+    refuse_shown(folder, [AnswerPair(str(row["id"]), tuple(row["messages"]), "", "") for row in asked], "problems")
     add_calibration_licences(workspace, calibration)
     return {"cascade": AnswerAgainst(open_cascade(folder, workspace.hardware))}
 
@@ -173,14 +170,12 @@ def label_pairs(workspace: "Workspace", calibration: str, drawn: "Sequence[Answe
     from bactrian.judge.answer_pairs import cascade_pairs
     from bactrian.judge.calibrated import JudgeCalibration
     from bactrian.judge.judged_rows import refuse_useless, write_judged
-    from bactrian.judge.labelled import refuse_shown
-    from bactrian.judge.opened import calibrated_pool, open_cascade
+    from bactrian.judge.opened import open_cascade, refuse_shown
     from bactrian.progress import say
 
     folder = workspace.input(calibration).path
     refuse_useless(JudgeCalibration.read(folder), str(folder))
-    if (pool := calibrated_pool(folder)) is not None:
-        refuse_shown(pool.groups, ((f"row {each.row['id']}", each.pair) for each in drawn), "the pairs to judge")
+    refuse_shown(folder, [each.pair for each in drawn], "pairs to judge")
     cascade = open_cascade(folder, workspace.hardware)
     with Journal(workspace.scratch / "opinions.jsonl") as journal:
         found = cascade_pairs(cascade, drawn, journal)

@@ -57,7 +57,7 @@ class JudgePairs(Stage):
         from bactrian.data.io.files import stream_rows
         from bactrian.data.io.journal import Journal
         from bactrian.judge.judged_rows import abstained_row, judged_row, judged_summary, write_judged
-        from bactrian.judge.labelled import read_pair
+        from bactrian.judge.labelled import label_of, read_pair
         from bactrian.progress import say
 
         path = workspace.input(self.data).path
@@ -66,7 +66,8 @@ class JudgePairs(Stage):
         cascade = self._cascade(workspace, rows, read)
         with Journal(workspace.scratch / "opinions.jsonl") as journal:
             verdicts = cascade.verdicts([each.pair for each in read], journal)
-        summary = judged_summary(cascade, verdicts)
+        labels = [label_of(row, each, where) for (row, where), each in zip(rows, read, strict=True)]
+        summary = judged_summary(cascade, verdicts, labels)
         judged = list(enumerate(zip(rows, read, verdicts, strict=True)))
         decided = [
             judged_row(row, pair, verdict, path.name, place)
@@ -96,16 +97,13 @@ class JudgePairs(Stage):
 
         from bactrian.judge.calibrated import JudgeCalibration
         from bactrian.judge.judged_rows import recorded_opinions, refuse_useless
-        from bactrian.judge.labelled import refuse_shown
-        from bactrian.judge.opened import calibrated_pool, open_cascade
+        from bactrian.judge.opened import calibrated_pool, open_cascade, refuse_shown
 
         folder = workspace.input(self.calibration).path
         found, pool = JudgeCalibration.read(folder), calibrated_pool(folder)
         self._refuse_other_settings(workspace, found)
         refuse_useless(found, str(folder))
-        if pool is not None:
-            apart = ((where, each.pair) for (_, where), each in zip(rows, read, strict=True))
-            refuse_shown(pool.groups, apart, "the pairs to judge")
+        refuse_shown(folder, [each.pair for each in read], "pairs to judge")
         recorded = recorded_opinions(rows, read)
         specs = None if self.judges is None else [judge.spec(pool is not None) for judge in self.judges]
         return open_cascade(

@@ -41,7 +41,10 @@ class VerifiedSampler:
         """
         self.engine, self.rows, self.pool, self.seed = engine, rows, pool, seed
         self.samples, self.max_new_tokens, self.temperature = samples, max_new_tokens, temperature
-        self.prompts = [tuple(prompt_ids(r["messages"], engine.template, f"problem {r['id']}")) for r in rows]
+        self.prompts = [
+            tuple(prompt_ids(row["messages"], engine.template, f"problem {row['id']}", row.get("tools")))
+            for row in rows
+        ]
         engine.check_fits(self.prompts, max_new_tokens, [f"problem {row['id']}" for row in rows])
 
     def prompt(self, problem: int) -> tuple[int, ...]:
