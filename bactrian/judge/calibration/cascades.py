@@ -207,7 +207,7 @@ def cascade_result(
 
 
 def relative_cost(cascade: Cascade, by: NDArray[np.int64], costs: Mapping[str, ArrayLike]) -> float:
-    """The cost of all calls, escalated ones too, over that of asking the last judge about everything; NaN if it is free.
+    """The cost of all calls, escalated ones too, over that of asking the last judge everything; NaN if it is free.
 
     Args:
         by: [n], from `Cascade.accepted_by`. costs: of each judge's calls, [n] or one number.
