@@ -1,5 +1,9 @@
-"""Progress bars on a terminal, plain lines elsewhere. Nothing in a message is taken for markup or terminal control."""
+"""Progress bars on a terminal and in notebooks, plain lines elsewhere.
 
+Nothing in a message is taken for markup or terminal control.
+"""
+
+import html
 import json
 import os
 import sys
@@ -35,7 +39,7 @@ def progress(title: str, total: float | None = None, unit: str = "step", done: f
         with _live(printable(title), total, unit, done) as bar:
             yield bar if file is None else _Published(bar, file, title, total, unit, done)
     else:
-        lines = _Lines(printable(title), total, unit, done)
+        lines = (_Cell if _in_notebook() else _Lines)(printable(title), total, unit, done)
         yield lines if file is None else _Published(lines, file, title, total, unit, done)
         lines.end()
 
@@ -103,6 +107,7 @@ class _Lines:
         self.title, self.total, self.unit = title, total, unit
         self.before = self.done = done
         self.values: dict[str, float] = {}
+        self._ending = ""
         self.started = self.printed = time.monotonic()
 
     def advance(self, n: float = 1, **values: float) -> None:
@@ -120,8 +125,45 @@ class _Lines:
 
     def _print(self, ending: str) -> None:
         self.printed = time.monotonic()
+        say(self._line(ending))
+
+    def _line(self, ending: str) -> str:
         count = f"{self.done:,.0f}" + (f"/{self.total:,.0f}" if self.total is not None else "")
-        say(" · ".join(filter(None, [self.title, f"{count} {self.unit}s", show_values(self.values), ending])))
+        return " · ".join(filter(None, [self.title, f"{count} {self.unit}s", show_values(self.values), ending]))
+
+    def __repr__(self) -> str:
+        return self._line("")
+
+
+class _Cell(_Lines):
+    """Bar of a notebook's cell: one that fills, renewed every second or so."""
+
+    def __init__(self, title: str, total: float | None, unit: str, done: float) -> None:
+        super().__init__(title, total, unit, done)
+        from IPython.display import display
+
+        self._shown = display(self, display_id=True)
+
+    def advance(self, n: float = 1, **values: float) -> None:
+        self.done += n
+        self.values.update(values)
+        if time.monotonic() - self.printed >= SECONDS_BETWEEN_FILES:
+            self._print(f"{duration(self._left())} left" if self.total is not None else "")
+
+    def _print(self, ending: str) -> None:
+        self.printed, self._ending = time.monotonic(), ending
+        self._shown.update(self)
+
+    def _repr_html_(self) -> str:
+        share = "" if self.total is None else f" value='{self.done:g}' max='{max(self.total, self.done):g}'"
+        return f"<progress{share}></progress> {html.escape(self._line(self._ending))}"
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this; nothing is imported to find out."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")
 
 
 class _Published:

@@ -7,7 +7,7 @@ import pytest
 
 from bactrian.cli import main as cli
 from bactrian.errors import BactrianError
-from bactrian.recipe.foreign import known
+from bactrian.recipe.foreign import counterparts
 from bactrian.recipe.foreign.convert import Conversion, convert, recipe_text
 from bactrian.recipe.foreign.read import KINDS, ForeignSettings, read_command, read_file
 from bactrian.recipe.recipe import load
@@ -82,7 +82,7 @@ def test_the_recipe_is_valid_and_holds_the_other_trainer_s_defaults(kind: str, t
     file = tmp_path / "recipe.yaml"
     file.write_text(recipe_text(convert(given), given))
     made = load(file).step(kind).stage
-    theirs = {**known.TRL_DEFAULTS, **known.TRL_DEFAULTS_OF[kind]}
+    theirs = {**counterparts.TRL_DEFAULTS, **counterparts.TRL_DEFAULTS_OF[kind]}
     assert made.model_dump()["learning_rate"] == theirs["learning_rate"]
     if kind == "dpo":
         assert (made.model_dump()["loss"], made.model_dump()["beta"]) == ("dpo", 0.1)  # not Bactrian's own default
@@ -103,9 +103,9 @@ def test_every_setting_is_carried_over_told_or_has_a_reason() -> None:
         for field, info in stage.model_fields.items()
         for name in (field, *_group_fields(field, info.annotation))
     }
-    assert set(known.RENAMED.values()) <= fields
-    assert not known.RENAMED.keys() & known.LEFT_OUT.keys()
-    assert not known.LEFT_OUT.keys() & known.DIFFERS.keys()
+    assert set(counterparts.RENAMED.values()) <= fields
+    assert not counterparts.RENAMED.keys() & counterparts.LEFT_OUT.keys()
+    assert not counterparts.LEFT_OUT.keys() & counterparts.DIFFERS.keys()
 
 
 def _group_fields(field: str, annotation: Any) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from bactrian.cli import main as cli
 from bactrian.run import doctor
-from bactrian.run.doctor import Finding
+from bactrian.run.doctor import MachineCheck
 
 
 class Metadata:
@@ -30,7 +30,7 @@ def test_an_extra_is_missing_where_a_package_is_absent_or_too_old(monkeypatch: p
     far, near = doctor.extras()
     assert far.state == "missing" and far.advice == 'pip install "bactrian[far]"'
     assert far.found == "without no-such-package>=2, click>=999"
-    assert near == Finding("extra near", "good", "click")
+    assert near == MachineCheck("extra near", "good", "click")
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,6 @@ def test_the_command_looks_at_everything_and_runs_fail_where_it_says_so(
         "store",
     ):
         assert what in said
-    monkeypatch.setattr(doctor, "_store", lambda _: Finding("store", "broken", "gone", "another"))
+    monkeypatch.setattr(doctor, "_store", lambda _: MachineCheck("store", "broken", "gone", "another"))
     assert cli.invoke(["doctor"]) == 1
     assert "→ another" in capsys.readouterr().out

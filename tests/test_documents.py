@@ -140,7 +140,7 @@ def here(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """A folder with what blocks name, where embedded models are tiny and a plan measures nothing."""
     from bactrian.evaluate import task_rows
     from bactrian.model import embedded
-    from bactrian.run import extras, plan
+    from bactrian.run import missing_packages, plan
     from bactrian.run.python import RecipeInCode
     from bactrian.run.rehearsal.rehearse import CAPS, _cap
     from bactrian.verify.registry import VERIFIERS
@@ -156,7 +156,7 @@ def here(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
     monkeypatch.setattr(RecipeInCode, "step", less)
     monkeypatch.setattr(embedded, "materialise", lambda name: tiny_model)
-    monkeypatch.setattr(extras, "what_lacks", lambda recipe, steps: "")
+    monkeypatch.setattr(missing_packages, "what_lacks", lambda recipe, steps: "")
     monkeypatch.setattr(plan, "what_lacks", lambda recipe, steps: "")
     monkeypatch.setattr(plan, "measure_speed", lambda hardware: 1e12)
     monkeypatch.delenv(task_rows.VARIABLE, raising=False)

@@ -12,13 +12,13 @@ from packaging.requirements import Requirement
 from bactrian.cli.main import invoke
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
-from bactrian.run import extras as needed
+from bactrian.run import missing_packages as needed
 from bactrian.run.rehearsal import rehearse
 from bactrian.run.runner import run
 from bactrian.stages import all_stages
 from bactrian.store import extras
 from bactrian.store.artifact import Store
-from bactrian.verify.extras import EXTRA_OF
+from bactrian.store.extras import EXTRA_OF_VERIFIER
 from bactrian.verify.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ def test_the_one_declaration_says_what_pyproject_says() -> None:
     }
     assert listed == {extra: set(packages) for extra, packages in extras.EXTRAS.items()}
     assert not {extra for extra in DECLARED.keys() - extras.EXTRAS.keys() if needs_of_a_recipe(extra)}
-    assert EXTRA_OF.keys() <= BUILT_IN.keys() and set(EXTRA_OF.values()) <= extras.EXTRAS.keys()
+    assert EXTRA_OF_VERIFIER.keys() <= BUILT_IN.keys() and set(EXTRA_OF_VERIFIER.values()) <= extras.EXTRAS.keys()
 
 
 def needs_of_a_recipe(extra: str) -> bool:

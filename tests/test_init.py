@@ -14,7 +14,7 @@ from bactrian.cli.main import invoke
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.run import first_recipe
-from bactrian.run.first_recipe import AIMS, USES, Answers, likeliest, look, write_recipe
+from bactrian.run.first_recipe import AIMS, USES, InitAnswers, likeliest, look, write_recipe
 from bactrian.store import hardware
 from bactrian.store.artifact import Store
 
@@ -47,7 +47,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def written(name: str, aim: Any, **given: Any) -> Any:
     data = f"{name}.jsonl"
-    answers = Answers("embedded:smollm2-135m", data, aim, **given)
+    answers = InitAnswers("embedded:smollm2-135m", data, aim, **given)
     return write_recipe(Path("recipe.yaml"), answers, look(data), Store(Path("runs")), force=True)
 
 
@@ -142,7 +142,7 @@ def test_names_that_yaml_would_stumble_over(files: Path) -> None:
     strange = 'a: "b" #c {d}.jsonl'
     Path("alpaca.jsonl").rename(strange)
     found = look(strange)
-    write_recipe(Path("x.yaml"), Answers("embedded:smollm2-135m", strange, "sft"), found, Store(Path("runs")))
+    write_recipe(Path("x.yaml"), InitAnswers("embedded:smollm2-135m", strange, "sft"), found, Store(Path("runs")))
     assert load(Path("x.yaml")).name == "a-b-c-d-sft"
 
 
@@ -150,3 +150,51 @@ def test_the_hardware_is_said(files: Path) -> None:
     from bactrian.cli.init_command import _hardware
 
     assert f"{hardware.cores()} cores" in _hardware()
+
+
+def test_a_data_set_of_the_hub_that_cannot_be_looked_at(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("datasets"):
+        pytest.skip("the Hub's client is installed, and would ask the Hub")
+    asked = ["init", "--data", "someone/chats", "--yes"]
+    assert (
+        invoke(asked) == 2 and "--for: found nothing" in (said := capsys.readouterr().err) and "bactrian[hub]" in said
+    )
+    assert invoke([*asked, "--for", "preference"]) == 0
+    written = Path("recipe.yaml").read_text()
+    assert 'data: "someone/chats"' in written and "was not looked at" in written
+    first, *_, last = load(Path("recipe.yaml")).steps
+    assert (first.stage.hub, last.stage.name) == ("someone/chats", "dpo")  # type: ignore[attr-defined]
+
+
+def test_a_data_set_of_the_hub_is_looked_at_where_its_client_is(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(ROWS["pairs"], f"someone/pairs, row {n}") for n in range(3)]
+    asked: list[Any] = []
+
+    def scan(*given: Any, **more: Any) -> Iterator[Any]:
+        asked.append((given, more))
+        return iter(rows)
+
+    monkeypatch.setattr("bactrian.data.io.files.scan_hub", scan)
+    found = look("someone/pairs@v2")
+    assert asked == [(("someone/pairs",), {"revision": "v2"})] and found.rows == 3
+    assert [use.aim for use in found.suits] == ["preference"]
+
+
+def test_a_reward_of_ones_own_needs_prompts_alone(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("prompts.jsonl").write_text('{"prompt": "Say hello."}\n' * 3)
+    Path("reward.py").write_text(
+        "def polite(completion, row):\n    return 1.0\n\n\ndef three(a, b, c):\n    return 1.0\n"
+    )
+    asked = ["init", "there/mine.yaml", "--data", "prompts.jsonl", "--yes"]
+    assert invoke([*asked, "--reward", "reward.py:polite"]) == 0
+    stage: Any = load(Path("there/mine.yaml")).steps[-1].stage
+    assert stage.name == "rlvr" and stage.reward.verifier.endswith("reward.py:polite")
+    for words, said in (
+        (["--reward", "reward.py:polit"], 'did you mean "reward.py:polite"?'),
+        (["--reward", "reward.py:three"], "found def three(a, b, c)"),
+        (["--reward", "reward.py:polite", "--for", "sft"], "a reward is for rl"),
+    ):
+        assert invoke([*asked, *words, "--force"]) == 2
+        assert said in capsys.readouterr().err

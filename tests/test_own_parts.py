@@ -12,12 +12,13 @@ from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.run import functions
 from bactrian.run.keys import tasks
-from bactrian.run.own_parts import try_own_parts
+from bactrian.run.part_trials import try_own_parts
 from bactrian.run.python import RecipeInCode
 from bactrian.store import own_files
 from bactrian.store.artifact import Store
 from bactrian.store.fingerprint import file_fingerprint
 from bactrian.store.hardware import Hardware
+from bactrian.verify.own import check_written, form_of
 from tests.documents import write_rows
 from tests.test_runner import run
 
@@ -106,7 +107,7 @@ def test_what_leads_nowhere_is_said_with_the_line_of_the_recipe(folder: Path, re
 
 
 def test_all_that_cannot_be_called_is_said_before_anything_is_made(folder: Path) -> None:
-    (folder / "reward.py").write_text("def polite(a, b, c): return 1\nclass Rewards:\n    short = 3\n")
+    (folder / "reward.py").write_text("def three(a, b, c): return 1\nclass Rewards:\n    short = 3\npolite = three\n")
     recipe = load(folder / "r.yaml")
     with pytest.raises(BactrianError) as error:
         try_own_parts(recipe, tasks(recipe, Hardware()), Store(Path("runs")))
@@ -116,8 +117,50 @@ def test_all_that_cannot_be_called_is_said_before_anything_is_made(folder: Path)
         ("other", "reward"),
         ("judged", "verifier"),
     ]
-    assert "mine/reward.py, line 1: found def polite(a, b, c), expected one of" in lines[0]
+    assert "mine/reward.py, line 1: found def three(a, b, c), expected one of" in lines[0]
     assert 'found "mine/reward.py:Rewards.short", which is a int' in lines[1] or "int" in lines[1]
+
+
+def test_what_a_file_says_of_its_parameters_is_read_without_running_it(folder: Path) -> None:
+    text = "raise SystemExit\ndef polite(a: int, b, c=[open('x')], *, d) -> float: return 1\n"
+    (folder / "reward.py").write_text(f"{text}class Rewards:\n    short = 3\n")
+    with pytest.raises(BactrianError) as error:
+        load(folder / "r.yaml")
+    said = 'line 3, step "with", field "reward.verifier": mine/reward.py, line 2: '
+    assert said + "found def polite(a: int, b, c=[open('x')], *, d) -> float, expected one of" in str(error.value)
+
+
+PARAMETERS = [
+    "(completion, row)",
+    "(completion)",
+    "(completion: str, row: dict = {})",
+    "(problem, completion)",
+    "(given: 'Problem', said)",
+    "(completions, prompts, **columns)",
+    "(completion, /, *rest, **more)",
+    "(prompt, completion)",
+    "(row)",
+    "()",
+    "(*, completion)",
+    "(completion, row, third=3)",
+    "(completion, second=2, *, third=3)",
+]
+
+
+@pytest.mark.parametrize("parameters", PARAMETERS)
+def test_what_is_read_is_what_is_imported(parameters: str, folder: Path) -> None:
+    (folder / "one.py").write_text(f"def reward{parameters}:\n    return 1.0\n")
+    name = f"{folder / 'one.py'}:reward"
+    scope: dict[str, Any] = {}
+    exec(compile((folder / "one.py").read_text(), str(folder / "one.py"), "exec"), scope)  # noqa: S102 - ours
+    said = []
+    for look in (lambda: check_written(name), lambda: form_of(scope["reward"], name)):
+        try:
+            look()
+            said.append("")
+        except BactrianError as error:
+            said.append(str(error).replace("'Problem'", "Problem"))
+    assert said[0] == said[1]
 
 
 def test_a_text_is_short_for_the_group_and_settings_go_beside_it(folder: Path) -> None:

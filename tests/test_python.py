@@ -110,9 +110,21 @@ def test_results_are_read_and_shown_without_markup(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps({"scores": scores, "comparisons": []}))
     results = bt.Results("r", tmp_path)
     assert results.score("tuned") == 0.75 and results.comparisons == []
+    assert results._repr_html_().count("<table>") == 1
     with pytest.raises(BactrianError, match=r"found 0 scores, expected one of: .*tuned, t, greedy"):
         results.score("other")
     assert "<b>" not in results._repr_html_() and "&lt;b&gt;base" in results._repr_html_()
+    apart = {
+        "before": "<b>base</b>",
+        "after": "tuned",
+        "task": "t",
+        "difference": 0.25,
+        "interval": [0.1, 0.4],
+        "p": 0.01,
+    }
+    (tmp_path / "results.json").write_text(json.dumps({"scores": scores, "comparisons": [apart]}))
+    page = bt.Results("r", tmp_path)._repr_html_()
+    assert "<b>" not in page and "+25.0%</td><td>+10.0% to +40.0%</td><td>0.01</td>" in page
 
 
 def test_load_finds_steps_files_and_folders(fakes: list[str], tmp_path: Path) -> None:

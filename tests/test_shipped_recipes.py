@@ -7,7 +7,7 @@ import pytest
 from bactrian.cli import main as cli
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
-from bactrian.recipe.shipped import find_recipe, shipped_recipes, summary
+from bactrian.recipe.shipped_recipes import find_recipe, shipped_recipes, summary
 
 
 @pytest.mark.parametrize("name", ["nano", "nano.yaml", "recipes/nano.yaml", "catalogue/coconot"])

@@ -90,6 +90,23 @@ def for_template(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return written
 
 
+def written_calls(calls: Sequence[Mapping[str, Any]]) -> str:
+    """Calls in OpenAI's form as the text that named templates write for them: <tool_call> and the call's JSON.
+
+    Raises:
+        ValueError: for what is none.
+        KeyError: for what is none.
+        TypeError: for what is none.
+    """
+    written = []
+    for call in calls:
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        if not isinstance(name, str) or not isinstance(read_json(arguments), dict):
+            raise ValueError("a call of a tool without a name or an object of arguments")
+        written.append(f'<tool_call>\n{{"name": {json.dumps(name)}, "arguments": {arguments}}}\n</tool_call>')
+    return "\n".join(written)
+
+
 def schemas(tools: str | list[Any] | None) -> list[Any] | None:
     """The tools as templates expect them; None for none."""
     return (json.loads(tools) if isinstance(tools, str) else tools) or None

@@ -17,8 +17,11 @@ AIMS = ("sft", "preference", "rl", "evaluation")
 @click.command("init")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default=Path("recipe.yaml"))
 @click.option("--model", help="embedded:NAME, a folder, an artifact or a Hub id.")
-@click.option("--data", help="A file, a folder or a pattern: .jsonl, .json, .csv, .parquet, in any known layout.")
+@click.option(
+    "--data", help="A file, a folder or a pattern: .jsonl, .json, .csv, .parquet, in any known layout; or a Hub id."
+)
 @click.option("--for", "aim", type=click.Choice(AIMS), help="What for.")
+@click.option("--reward", metavar="FILE.py:FUNCTION", help="A reward of your own, for rl: def f(completion, row).")
 @click.option("--hardware", "device", type=click.Choice(["auto", "cpu", "cuda"]), help="On what.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="How long at most; else all of it.")
 @click.option("--yes", is_flag=True, help="Ask nothing: the likeliest answer where none is given.")
@@ -29,6 +32,7 @@ def init_command(
     model: str | None,
     data: str | None,
     aim: Any,
+    reward: str | None,
     device: Any,
     minutes: float | None,
     yes: bool,
@@ -41,18 +45,22 @@ def init_command(
     suit the aim, it is said what would. Nothing is made, and no file is replaced without --force.
     """
     from bactrian.cli.plan_table import print_plan
-    from bactrian.run.first_recipe import DEFAULT_MODEL, Answers, likeliest, look, refuse_existing, write_recipe
+    from bactrian.run.first_recipe import DEFAULT_MODEL, InitAnswers, likeliest, look, refuse_existing, write_recipe
     from bactrian.store.artifact import Store
 
     refuse_existing(file, force)
     model = model or (DEFAULT_MODEL if yes else click.prompt("Which model", default=DEFAULT_MODEL))
     if data is None and yes:
-        raise BactrianError("--data: found nothing, expected a file, a folder or a pattern")
-    data = data or click.prompt("Which data (a file or a folder)")
+        raise BactrianError("--data: found nothing, expected a file, a folder, a pattern or a Hub id")
+    data = data or click.prompt("Which data (a file, a folder or a Hub id)")
     found = look(data)
     click.echo(printable(_found(data, found)), err=True)
     likely = likeliest(found)
-    if aim is None and (yes or likely is None):
+    if reward is not None:
+        aim = aim or "rl"
+    if found.unseen and aim is None and yes:
+        raise BactrianError(f"--for: found nothing, expected one of {', '.join(AIMS)}: {found.unseen}")
+    if aim is None and not found.unseen and (yes or likely is None):
         aim = likely or "sft"  # what is in the way is said
     aim = aim or click.prompt("What for", type=click.Choice(AIMS), default=likely)
     if not yes:
@@ -62,12 +70,15 @@ def init_command(
         if minutes is None:
             how_long = "How many minutes at most (0: as long as it takes)"
             minutes = click.prompt(how_long, type=click.FloatRange(0), default=0) or None
-    written = write_recipe(file, Answers(model, data, aim, device or "auto", minutes), found, Store(store), force)
+    answers = InitAnswers(model, data, aim, device or "auto", minutes, reward)
+    written = write_recipe(file, answers, found, Store(store), force)
     print_plan(written.plan)
     click.echo(f"{file} is written; now: bactrian run {file}", err=True)
 
 
 def _found(data: str, found: Any) -> str:
+    if found.unseen:
+        return f"{data}: not looked at: {found.unseen}"
     layouts = ", ".join(f"{name} ({count})" for name, count in found.layouts.items()) or "none known"
     suits = ", ".join(dict.fromkeys(use.aim for use in found.suits)) or "none of the aims as they are"
     return (

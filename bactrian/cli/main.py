@@ -17,7 +17,9 @@ from bactrian import __version__
 from bactrian.cli.board_command import board_command
 from bactrian.cli.eval_command import eval_command
 from bactrian.cli.export_command import export_command, push_command
+from bactrian.cli.hand_command import hand_command
 from bactrian.cli.init_command import init_command
+from bactrian.cli.judge_command import judge_commands
 from bactrian.cli.options import asked_to_track, store_option, track_option
 from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
@@ -39,7 +41,7 @@ _QUIET = {
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
     *("init", "plan", "show", "report", "board", "recipes", "convert", "schema"),
-    *("data", "sandbox", "verify", "compare", "scores", "power", "ledger"),
+    *("data", "sandbox", "verify", "compare", "scores", "power", "ledger", "annotate-by-hand"),
 )
 
 _set = click.option(
@@ -97,8 +99,8 @@ def invoke(arguments: Sequence[str]) -> int:
 
 SECTIONS = {
     "Recipes": ("init", "run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
-    "Models": ("chat", "think", "eval", "compare", "scores", "power", "ledger", "export", "push"),
-    "Data, verifiers, machine": ("data", "verify", "sandbox", "doctor"),
+    "Models": ("chat", "think", "eval", "judge", "compare", "scores", "power", "ledger", "export", "push"),
+    "Data, verifiers, machine": ("data", "annotate-by-hand", "verify", "sandbox", "doctor"),
 }
 ROOMS = {
     "data": "Stages, data",
@@ -126,7 +128,12 @@ class _Commands(click.Group):
         sections = {
             title: {name: self.commands[name].help or "" for name in names} for title, names in SECTIONS.items()
         }
-        rooms = outlines()
+        rooms = {
+            room: {
+                name: text for name, text in stages.items() if name not in named
+            }  # stage judge is in a group of its own
+            for room, stages in outlines().items()
+        }
         order = sorted(rooms, key=lambda room: [*ROOMS, room].index(room))
         sections |= {ROOMS.get(room, f"Stages, {room}"): rooms[room] for room in order}
         width = max(len(name) for each in sections.values() for name in each)
@@ -138,7 +145,7 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from bactrian.stages import all_stages
 
-        return [*self.commands, *all_stages()]
+        return list(dict.fromkeys([*self.commands, *all_stages()]))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         from bactrian.stages import all_stages
@@ -315,6 +322,7 @@ def _located(store: Any, name: str, run_name: str | None) -> Path:
 
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
+commands.add_command(hand_command)
 commands.add_command(think)
 for _command in (board_command, init_command, recipes_command, schema_command, convert_command, doctor_command):
     commands.add_command(_command)
@@ -333,6 +341,8 @@ def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: st
 
 
 commands.add_command(eval_command(_run_recipe))
+commands.add_command(judge_commands(_run_recipe, _set))
+commands.add_command(judge_commands(_run_recipe, _set))
 
 
 def _keep_freed_memory(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:

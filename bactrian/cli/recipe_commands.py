@@ -15,7 +15,7 @@ def recipes_command(name: str | None) -> None:
 
     `run`, `plan` and `rehearse` take such a name in place of a file.
     """
-    from bactrian.recipe.shipped import recipe_text, shipped_recipes, summary
+    from bactrian.recipe.shipped_recipes import recipe_text, shipped_recipes, summary
 
     if name is not None:
         click.echo(recipe_text(name), nl=False)

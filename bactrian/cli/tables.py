@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bactrian.progress import duration, printable
-from bactrian.run.doctor import Finding
+from bactrian.run.doctor import MachineCheck
 from bactrian.store.manifest import Manifest
 
 
-def print_findings(findings: Iterable[Finding]) -> int:
+def print_findings(findings: Iterable[MachineCheck]) -> int:
     """Each finding as it is made, its advice below it; returns 1 if one is broken, else 0."""
     out, status = open_console(), 0
     colours = {"good": "green", "slow": "yellow", "missing": "cyan", "broken": "red"}

@@ -1,7 +1,7 @@
 """Gold answers that are known: of some questions of each public task a hash, and one of question and answer together.
 
 A file that asks known questions and has other answers was shuffled or changed, whatever it is called and whatever else
-it holds: letters too, whose shuffling no verifier sees. Only hashes are kept (shipped.py writes known.json).
+it holds: letters too, whose shuffling no verifier sees. Only hashes are kept (shipped_hashes.py writes known.json).
 """
 
 from __future__ import annotations

@@ -117,11 +117,11 @@ def problem_question(row: Row) -> Question:
         solution=row.get("solution") or "",
         messages=tuple(row["messages"]),
         verifier=row["dataset"],
-        row=row if is_own(row["dataset"]) else {},
+        row=row if is_own(row["dataset"]) or row.get("tools") else {},
     )
 
 
 def rows_digest(rows: Sequence[Mapping[str, Any]]) -> str:
     """SHA-256 of all that models and verifiers read of problem rows."""
-    shaping = [[row.get(column) for column in SHAPING] for row in rows]
+    shaping = [[*(row.get(column) for column in SHAPING), *filter(None, [row.get("tools")])] for row in rows]
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

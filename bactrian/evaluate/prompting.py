@@ -127,7 +127,8 @@ class Writer:
             return self.plain.ids(text), text
         messages = self.messages(question, preamble)
         where = f"task {self.task.name}, question {question.id}"
-        return tuple(prompt_ids(messages, self.template, where)), self.template.write(messages, True)
+        tools = question.row.get("tools") if question.messages else None
+        return tuple(prompt_ids(messages, self.template, where, tools)), self.template.write(messages, True, tools)
 
     def options(self, question: Question, room: int = 0) -> list[tuple[AskedPrompt, Ids]]:
         """Of each option the prompt and the option's ids.

@@ -1,8 +1,8 @@
 """Which unseen data are known, and what is done where rows hold them, by whatever road they came.
 
-Known are the hashes of `unseen.json` (of tasks whose data were at hand when shipped.py wrote it), those that the store
-keeps of every unseen task that was loaded there, and those of files that are named like an unseen task's, among a
-step's inputs and in the folders of evaluation sets.
+Known are the hashes of `unseen.json` (of tasks whose data were at hand when shipped_hashes.py wrote it), those that
+the store keeps of every unseen task that was loaded there, and those of files that are named like an unseen task's,
+among a step's inputs and in the folders of evaluation sets.
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ from typing import Any, Literal, Protocol
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """Messages to be answered, and how; `name` is for messages to people. Temperature 0 is greedy."""
+    """Messages to be answered, and how; `name` is for messages to people. Temperature 0 is greedy.
+
+    tools: JSON text of a list of tools that may be called, as in a row's column of that name.
+    """
 
     messages: tuple[dict[str, Any], ...]
     name: str
@@ -17,19 +20,22 @@ class ChatRequest:
     max_new_tokens: int = 256
     temperature: float = 1.0
     top_p: float = 1.0
+    tools: str | None = None
 
 
 @dataclass(frozen=True)
 class ChatReply:
     """An answer; or, with `fault`, why there is none: the asker's words were refused, for instance.
 
-    finish: "length" where it was cut at its limit. tokens: of the answer, 0 where the server does not say.
+    finish: "length" where it was cut at its limit. tokens, prompt_tokens: of the answer and of what was asked, 0 where
+    the server does not say.
     """
 
     text: str
     finish: Literal["stop", "length"] = "stop"
     tokens: int = 0
     fault: str = ""
+    prompt_tokens: int = 0
 
 
 OnReply = Callable[[int, ChatReply], None]

@@ -11,18 +11,20 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from queue import SimpleQueue
+from typing import Any, Literal, TypeVar
 
 import urllib3
 from urllib3.util import Retry, Timeout
 
-from bactrian.chat.tool_calls import for_template
+from bactrian.chat.tool_calls import for_template, schemas, written_calls
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
 
+Answer = TypeVar("Answer")
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
 """Statuses after which the same request may well succeed."""
 ROWS_FAULT = (400, 413, 422)
@@ -36,6 +38,10 @@ LONGEST_ANSWER = 4 << 20
 
 class Unanswered(Exception):
     """A request got no usable answer, however often it was tried."""
+
+
+class Refused(Exception):
+    """The server refuses what was asked: the row's fault, which no further try mends."""
 
 
 @dataclass(frozen=True)
@@ -81,42 +87,56 @@ class ServerResponder:
         )
 
     def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
+        self.side_by_side([ask.name for ask in asked], lambda place: self._ask(asked[place]), on_reply)
+
+    def side_by_side(
+        self, names: Sequence[str], ask: Callable[[int], Answer], hear: Callable[[int, Answer], None]
+    ) -> None:
+        """`ask(place)` for each name, `concurrency` at a time; `hear` is told of each answer, in this thread.
+
+        Raises:
+            BactrianError: some got no answer (`Unanswered`); whatever came, has been heard of.
+        """
         lost: list[str] = []
-        in_a_row = 0
+        in_a_row = under_way = 0
+        waiting = iter(range(len(names)))
+        come: SimpleQueue[tuple[int, Answer | None, BaseException | None]] = SimpleQueue()
+
+        def bring(place: int) -> None:
+            try:
+                come.put((place, ask(place), None))
+            except BaseException as error:
+                come.put((place, None, error))
+
         with ThreadPoolExecutor(self.server.concurrency) as threads:
-            waiting = iter(range(len(asked)))
-            running: dict[Future[ChatReply], int] = {}
             try:
                 while True:
-                    while len(running) < self.server.concurrency and (place := next(waiting, None)) is not None:
-                        running[threads.submit(self._ask, asked[place])] = place
-                    if not running:
+                    while under_way < self.server.concurrency and (place := next(waiting, None)) is not None:
+                        threads.submit(bring, place)
+                        under_way += 1
+                    if not under_way:
                         break
-                    for done in wait(running, return_when=FIRST_COMPLETED).done:
-                        place = running.pop(done)
-                        try:
-                            reply = done.result()
-                        except Unanswered as error:
-                            lost.append(f"{asked[place].name}: {error}")
-                            in_a_row += 1
-                            if in_a_row >= GIVEN_UP:
-                                raise self._gone(lost) from None
-                        else:
-                            in_a_row = 0
-                            on_reply(place, reply)
+                    place, answer, error = come.get()  # waiting for futures costs more than a quick server's answer
+                    under_way -= 1
+                    if answer is not None:
+                        in_a_row = 0
+                        hear(place, answer)
+                    elif not isinstance(error, Unanswered):
+                        raise error or AssertionError("neither an answer nor an error")
+                    else:
+                        lost.append(f"{names[place]}: {error}")
+                        in_a_row += 1
+                        if in_a_row >= GIVEN_UP:
+                            raise self._gone(lost)
             except BaseException:
-                for done in running:  # what is on its way is heard of all the same
-                    done.cancel()
-                self._hear_the_rest(running, on_reply)
+                threads.shutdown()  # what is on its way is heard of all the same; a signal may have come at any line
+                while not come.empty():
+                    place, answer, _ = come.get()
+                    if answer is not None:
+                        hear(place, answer)
                 raise
         if lost:
             raise self._gone(lost)
-
-    @staticmethod
-    def _hear_the_rest(running: dict[Future[ChatReply], int], on_reply: OnReply) -> None:
-        for done in wait(running).done:
-            if not done.cancelled() and done.exception() is None:
-                on_reply(running[done], done.result())
 
     def _gone(self, lost: Sequence[str]) -> BactrianError:
         shown = "; ".join(lost[:3]) + ("; …" if len(lost) > 3 else "")
@@ -126,33 +146,40 @@ class ServerResponder:
         )
 
     def _ask(self, ask: ChatRequest) -> ChatReply:
-        """One reply.
-
-        Raises:
-            Unanswered: none has come; it may be asked for again.
-            BactrianError: for what will not get better.
-        """
         body = {
-            "model": self.server.model,
-            "messages": list(map(_plain, for_template(ask.messages))),
+            "messages": plain_messages(ask.messages),
             "max_tokens": ask.max_new_tokens,
             "temperature": ask.temperature,
             "top_p": ask.top_p,
             "seed": ask.seed,
         }
+        body |= {"tools": schemas(ask.tools)} if ask.tools else {}
+        try:
+            return self.completion(body, read_completion)
+        except Refused as error:
+            return ChatReply("", fault=str(error))
+
+    def completion(self, body: dict[str, Any], read: Callable[[str], Answer]) -> Answer:
+        """What `read` makes of the answer to a chat completion; it is asked for again where that is a ValueError.
+
+        Raises:
+            Unanswered: none has come; it may be asked for again.
+            Refused: the server refuses what is asked.
+            BactrianError: for what will not get better.
+        """
         fault = ""
         for attempt in range(self.server.tries):  # urllib3 tries again what fails; this, what comes but is no answer
             if attempt:
                 time.sleep(min(LONGEST_BACKOFF, self.server.backoff * 2 ** (attempt - 1)))
-            status, text = self.post(body)
+            status, text = self.post({"model": self.server.model, **body})
             if status in ROWS_FAULT:
-                return ChatReply("", fault=f"refused with {status}: {self.safe(error_message(text))}")
+                raise Refused(f"refused with {status}: {self.safe(error_message(text))}")
             if status != 200:
                 raise BactrianError(
                     f"{self.server.url}: model {self.server.model}: answered {status}: {self.safe(error_message(text))}"
                 )
             try:
-                return read_completion(text)
+                return read(text)
             except ValueError as error:
                 fault = str(error)
         raise Unanswered(self.safe(fault))
@@ -196,6 +223,11 @@ def _why(error: urllib3.exceptions.HTTPError) -> str:
     return f"{type(reason).__name__}: {reason}".split("object at", 1)[0]
 
 
+def plain_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as servers read them."""
+    return [_plain(message) for message in for_template(messages)]
+
+
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
     """A message as servers read it: arguments of calls are JSON text there."""
     plain = {key: message[key] for key in ("role", "content", "tool_call_id") if key in message}
@@ -215,7 +247,7 @@ def error_message(text: str) -> str:
 
 
 def read_completion(text: str) -> ChatReply:
-    """The reply in a chat completion.
+    """The reply in a chat completion. Calls of tools become text, as a model of this run writes them.
 
     Raises:
         ValueError: for what is none: broken off, or of another form.
@@ -223,9 +255,13 @@ def read_completion(text: str) -> ChatReply:
     try:
         found = json.loads(text)
         choice = found["choices"][0]
-        content, finish = choice["message"]["content"], choice.get("finish_reason")
+        message, finish = choice["message"], choice.get("finish_reason")
+        called = written_calls(message.get("tool_calls") or [])
+        content = message.get("content") if called else message["content"]
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"an answer that is no chat completion: {' '.join(text.split())[:80]!r}") from None
+    if called:
+        content = "\n".join(filter(None, [content, called]))
     if content is None:
         return ChatReply("", fault=f"no text, ended by {finish!r}"[:80])
     if not isinstance(content, str):
@@ -233,6 +269,12 @@ def read_completion(text: str) -> ChatReply:
     if len(content) > LONGEST_ANSWER:
         return ChatReply("", fault=f"an answer of more than {LONGEST_ANSWER:,} characters")
     usage = found.get("usage")
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    usage = usage if isinstance(usage, dict) else {}
     ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
-    return ChatReply(content.encode("utf-8", "replace").decode(), ended, tokens if isinstance(tokens, int) else 0)
+    said = content.encode("utf-8", "replace").decode()
+    return ChatReply(said, ended, _count(usage, "completion_tokens"), prompt_tokens=_count(usage, "prompt_tokens"))
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    found = usage.get(name)
+    return found if type(found) is int and found >= 0 else 0

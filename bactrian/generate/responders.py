@@ -40,7 +40,7 @@ class EngineResponder:
     def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
         requests = [
             Request(
-                tuple(prompt_ids(list(ask.messages), self.engine.template, ask.name)),
+                tuple(prompt_ids(list(ask.messages), self.engine.template, ask.name, ask.tools)),
                 seed=ask.seed,
                 max_new_tokens=ask.max_new_tokens,
                 temperature=ask.temperature,
@@ -54,6 +54,10 @@ class EngineResponder:
             self.engine.check_fits(prompts, longest, names)
 
         def heard(place: int, sample: int, completion: Completion) -> None:
-            on_reply(place, ChatReply(completion.text, completion.finish, len(completion.ids)))
+            asked_tokens = len(requests[place].prompt)
+            on_reply(
+                place,
+                ChatReply(completion.text, completion.finish, len(completion.ids), prompt_tokens=asked_tokens),
+            )
 
         self.engine.generate(requests, on_finish=heard)

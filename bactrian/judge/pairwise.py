@@ -49,6 +49,7 @@ def pair_row(
         "chosen_score": float(chosen.score),
         "rejected_score": float(rejected.score),
         **columns,
+        **({"tools": row["tools"]} if row.get("tools") else {}),
         "source": row["source"],
         "license": row["license"],
     }

@@ -1,7 +1,7 @@
 """What a judge's words say: a rating, a label, or ratings of several texts. What cannot be read is None."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RATING_OF_TEN = re.compile(r"\brating\s*\**\s*:?\s*\**\s*\[*(10|[1-9])\b", re.IGNORECASE)
@@ -46,6 +46,33 @@ def last_label(judgement: str, labels: Mapping[str, str]) -> str | None:
     """
     found: list[str] = re.findall(rf"\b({'|'.join(map(re.escape, labels))})\b", judgement, re.IGNORECASE)
     return labels[found[-1].casefold()] if found else None
+
+
+def tag_label(judgement: str, labels: Sequence[str], tag: str) -> str | None:
+    """The label in the last tag, whole: "UNACCEPTABLE" is not "ACCEPTABLE".
+
+    >>> tag_label("<is>FIT</is>? No: <is> UNFIT </is>", ("FIT", "UNFIT"), "is")
+    'UNFIT'
+    """
+    found = re.findall(rf"<{tag}>([^<]*)</{tag}>", judgement, re.IGNORECASE)
+    said = found[-1].strip(" \t\n*\"'.`").upper() if found else ""
+    return said if said in labels else None
+
+
+def letter_and_certainty(judgement: str, letters: Sequence[str]) -> tuple[str, float] | None:
+    """The letter and the probability that a judgement's last line "Better: A. Certainty: 80" gives; None without one.
+
+    >>> letter_and_certainty("A is fuller. **Better: A. Certainty: 80%**", ("A", "B"))
+    ('A', 0.8)
+    """
+    found = re.findall(
+        rf"\bbetter\b[\s*_:]*[\[(\"']?({'|'.join(letters)})\b[^\n]{{0,20}}?\bcertainty\b[\s*_:]*(\d+(?:\.\d+)?)",
+        judgement,
+        re.IGNORECASE,
+    )
+    if not found or not 0 <= float(found[-1][1]) <= 100:
+        return None
+    return found[-1][0].upper(), float(found[-1][1]) / 100
 
 
 def ratings_of_texts(judgement: str, count: int) -> list[TextRating]:

@@ -43,7 +43,7 @@ def sampled_answers(
     """
     requests = [
         Request(
-            tuple(prompt_ids(row["messages"], engine.template, f"prompt {row['id']}")),
+            tuple(prompt_ids(row["messages"], engine.template, f"prompt {row['id']}", row.get("tools"))),
             n=how.samples,
             seed=seed * SEED_STRIDE + number,
             max_new_tokens=how.max_new_tokens,

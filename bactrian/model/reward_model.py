@@ -28,6 +28,7 @@ from bactrian.model.language_model import (
 from bactrian.model.packing import Forest, Group, pack, plant
 from bactrian.model.quantised import is_quantised
 from bactrian.model.weight_files import stored_dtype
+from bactrian.store.hardware import Hardware
 
 
 @dataclass
@@ -151,3 +152,14 @@ def rewards_of(model: RewardModel, groups: Sequence[Group], micro_tokens: int) -
         for i in chosen:
             found[i] = [next(flat) for _ in groups[i].answers]
     return found
+
+
+def open_scorer(
+    folder: Path, hardware: Hardware, *, template: str | None = None, quantised: bool = False
+) -> RewardModel:
+    """A reward model as the hardware has it. `template`, `quantised`: as of `LanguageModel.load`.
+
+    Raises:
+        BactrianError: the folder holds no reward model.
+    """
+    return RewardModel.load(folder, hardware.dtype, template, hardware.device, quantised=quantised)

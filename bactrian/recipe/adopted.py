@@ -20,26 +20,30 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from bactrian.data.io.adoption import Adoption
+from bactrian.data.io.adoption import Account, Adoption
 from bactrian.data.io.files import scan_rows
-from bactrian.data.io.first_rows import Finding, examine, first_rows, fits, is_licensed, made_needs
+from bactrian.data.io.first_rows import Finding, examine, first_rows, fits, is_licensed, made_needs, one_by_one
 from bactrian.data.io.formats import ENDINGS, Fault
 from bactrian.data.io.needs import RowNeed
+from bactrian.data.io.rows import Row
 from bactrian.errors import BactrianError
 from bactrian.recipe.document import Place
 from bactrian.recipe.given import given_references, put, reading_settings, takes_files
 from bactrian.recipe.groups import lengthened
 from bactrian.recipe.own_parts import marked_texts
-from bactrian.recipe.problems import Problems, validated
+from bactrian.recipe.recipe_errors import RecipeErrors, validated
 from bactrian.recipe.references import find_path, problem_with
 from bactrian.stages.data.source import DataSource, ReadingSettings
 from bactrian.stages.stage import Stage
 from bactrian.store.manifest import Kind, Licence
 from bactrian.store.own_files import is_own
+
+if TYPE_CHECKING:
+    from bactrian.recipe.recipe import Recipe
 
 ALL: tuple[RowNeed, ...] = typing.get_args(RowNeed)
 
@@ -57,7 +61,7 @@ class Adopted:
 
 
 def adopt_references(
-    steps: Mapping[str, Any], known: Mapping[str, type[Stage]], folder: Path, strict: bool, problems: Problems
+    steps: Mapping[str, Any], known: Mapping[str, type[Stage]], folder: Path, strict: bool, problems: RecipeErrors
 ) -> Adopted:
     """The steps with references to others' files replaced by steps that adopt them; what is wrong goes to `problems`.
 
@@ -75,7 +79,7 @@ class _Adopter:
     known: Mapping[str, type[Stage]]
     folder: Path
     strict: bool
-    problems: Problems
+    problems: RecipeErrors
     made: dict[str, Any] = field(default_factory=dict)
     needs: dict[str, tuple[RowNeed, ...]] = field(default_factory=dict)
     unlicensed: dict[str, None] = field(default_factory=dict)
@@ -242,6 +246,21 @@ class _Adopter:
         name = next(name for name in names if name not in self.steps and name not in self.made)
         self.made[name], self.needs[name] = settings, needs
         return name
+
+
+def rows_as_read(ref: str, recipe: "Recipe") -> list[Row]:
+    """The first rows of a file, as a step reads them: adopted, where a `source` reads it for the step. None, of what is
+    not there yet."""
+    step = next((step for step in recipe.steps if step.name == ref), None)
+    if step is not None and not (isinstance(step.stage, DataSource) and step.stage.data):
+        return []
+    read = step.stage if step is not None and isinstance(step.stage, DataSource) else None
+    path = find_path(str(read.data) if read else ref, recipe.folder)
+    if path is None or (read and any(step.name == read.data for step in recipe.steps)):
+        return []
+    rows = first_rows(path, read.text_rows) if read else first_rows(path)
+    found = one_by_one(rows, _adoption(read), Account()) if read else (row for row, _ in rows)
+    return [row for row in found if not isinstance(row, Fault)]
 
 
 def verifier_of(stage: type[Stage], settings: Mapping[str, Any]) -> str:

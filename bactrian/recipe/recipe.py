@@ -20,9 +20,9 @@ from bactrian.recipe.ablate import Ablate, expand
 from bactrian.recipe.document import Document, Place, override, read
 from bactrian.recipe.groups import regrouped
 from bactrian.recipe.own_parts import located_parts, marked_texts, own_uses
-from bactrian.recipe.problems import Problems, validated
+from bactrian.recipe.recipe_errors import RecipeErrors, validated
 from bactrian.recipe.references import problem_with, with_article
-from bactrian.recipe.shipped import find_recipe
+from bactrian.recipe.shipped_recipes import find_recipe
 from bactrian.report.track.trackers import TrackerName
 from bactrian.stages import GONE, MOVED, all_stages, own_stage
 from bactrian.stages.stage import ReferenceUse, Stage
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from bactrian.data.io.needs import RowNeed
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
-_TAKEN = ("artifacts", "memo")  # folders of the store, next to which a run's folder lies
+_TAKEN = ("artifacts", "memo", "given", "unseen", "rehearsal", "stand-ins", "tensorboard", "mlflow", "wandb", "trackio")
+"""Folders of the store, next to which a run's folder lies."""
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,13 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     """
     from bactrian.recipe.adopted import adopt_references  # reads rows, which imports pyarrow
 
-    problems = Problems(document)
+    problems = RecipeErrors(document)
     header = validated(Header, document.data, (), problems)
     if header is None:
         raise problems.error()
     if header.name in _TAKEN:
-        problems.add(("name",), show(header.name), "a name that is no folder of the store")
+        what = f"a name that is no folder of the store's own ({', '.join(_TAKEN)})"
+        problems.add(("name",), show(header.name), what)
     adopted = adopt_references(header.steps, all_stages(), folder, header.licences == "strict", problems)
     written = adopted.steps
     stages = {
@@ -219,7 +221,7 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     )
 
 
-def _stage(name: str, settings: object, folder: Path, problems: Problems) -> Stage | None:
+def _stage(name: str, settings: object, folder: Path, problems: RecipeErrors) -> Stage | None:
     place, known = ("steps", name), all_stages()
     if not isinstance(settings, Mapping):
         problems.add(place, show(settings), "a mapping: {stage: …, settings}")
@@ -242,7 +244,7 @@ def _stage(name: str, settings: object, folder: Path, problems: Problems) -> Sta
 
 
 def _validated_stage(
-    stage: type[Stage] | None, settings: Mapping[str, Any], folder: Path, place: Place, problems: Problems
+    stage: type[Stage] | None, settings: Mapping[str, Any], folder: Path, place: Place, problems: RecipeErrors
 ) -> Stage | None:
     """The stage with its settings; references to a user's own files as seen from the working directory."""
     if stage is None:
@@ -257,7 +259,7 @@ def _validated_stage(
     before = len(problems.lines)
     found = located_parts(stage, grouped, folder)
     for use in own_uses(stage, found):
-        if problem := own_files.problem_with(use.ref, use.kind):
+        if problem := own_files.problem_with(use.ref, use.kind) or _unfit(use):
             problems.add((*place, *use.path), *problem)
     for use in marked_texts(stage, found):
         if use.kind == "template" and (expected := unknown_template(use.ref)):
@@ -265,7 +267,20 @@ def _validated_stage(
     return validated(stage, found, place, problems) if len(problems.lines) == before else None
 
 
-def _own_stage(text: str, folder: Path, place: Place, problems: Problems) -> type[Stage] | None:
+def _unfit(use: own_files.OwnUse) -> tuple[str, str] | None:
+    """What is wrong with a reward's or verifier's parameters, as far as its file says; none of it is run."""
+    if use.kind != "verifier":
+        return None
+    from bactrian.verify import check_written
+
+    try:
+        check_written(use.ref)
+    except BactrianError as error:
+        return "", str(error)
+    return None
+
+
+def _own_stage(text: str, folder: Path, place: Place, problems: RecipeErrors) -> type[Stage] | None:
     """The stage of FILE.py:CLASS."""
     found = own_files.located(text, folder)
     problem = own_files.problem_with(found, "stage")
@@ -284,7 +299,7 @@ def _reads(
     steps: Mapping[str, Any],
     makes: Mapping[str, Kind],
     folder: Path,
-    problems: Problems,
+    problems: RecipeErrors,
 ) -> tuple[str, ...]:
     """The steps that a stage's references name; what the others name is checked."""
     reads: dict[str, None] = {}
@@ -298,7 +313,7 @@ def _reads(
     return tuple(reads)
 
 
-def _ablations(settings: Mapping[str, Any], stages: Mapping[str, Stage], problems: Problems) -> dict[str, Stage]:
+def _ablations(settings: Mapping[str, Any], stages: Mapping[str, Stage], problems: RecipeErrors) -> dict[str, Stage]:
     """The steps that `ablate:` adds."""
     added: dict[str, Stage] = {}
     for name in stages:
@@ -321,7 +336,7 @@ def _made_by(settings: object) -> Kind | None:
     return stage.makes if stage else None
 
 
-def _check_kind(found: ReferenceUse, made: Kind | None, place: Place, problems: Problems) -> None:
+def _check_kind(found: ReferenceUse, made: Kind | None, place: Place, problems: RecipeErrors) -> None:
     """Whether the step that a reference names makes the kind of artifact that is wanted there."""
     if made is not None and made is not found.kind:
         problems.add(
@@ -331,7 +346,7 @@ def _check_kind(found: ReferenceUse, made: Kind | None, place: Place, problems: 
         )
 
 
-def _order(names: list[str], reads: Mapping[str, tuple[str, ...]], problems: Problems) -> list[str]:
+def _order(names: list[str], reads: Mapping[str, tuple[str, ...]], problems: RecipeErrors) -> list[str]:
     """Steps after those they read; among the possible orders the one nearest to the file's."""
     sorter = graphlib.TopologicalSorter({name: reads.get(name, ()) for name in names})
     try:

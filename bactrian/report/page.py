@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from bactrian.report import (
-    choices,
     curves,
     data_rows,
     graph,
+    judges,
     lineage,
+    model_choices,
     overview,
     preferences,
     scaling_plot,
     scores,
     transcripts,
     trust,
+    win_rate_views,
 )
 from bactrian.report.formatting import count, date, duration
 from bactrian.report.html import render
@@ -63,8 +65,10 @@ def _content(run: ReportedRun) -> dict[str, Any]:
             for step in run.evaluations
             if step.results
         ],
-        "choices": choices.choice_views(run),
+        "choices": model_choices.choice_views(run),
         "preferences": preferences.preference_views(run),
+        "judging": judges.judging_views(run),
+        "win_rates": win_rate_views.win_rate_views(run),
         "scaling": [view for step in run.evaluations if (view := scaling_plot.scaling_view(step))],
         "outcome_classes": OUTCOMES,
         "curves": trained,

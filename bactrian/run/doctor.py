@@ -25,7 +25,7 @@ CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineCheck:
     """One thing that was looked at. `advice`: what to do where it is not good.
 
     slow: everything works, not as fast as it could. missing: something optional is not there. broken: a run would fail.
@@ -37,9 +37,9 @@ class Finding:
     advice: str = ""
 
 
-def examine(store: Path) -> Iterator[Finding]:
+def examine(store: Path) -> Iterator[MachineCheck]:
     """Every finding, one by one; measuring and trying takes a few seconds. `store`: where artifacts would lie."""
-    yield Finding("Python", "good", f"{sys.version.split()[0]} ({sys.executable})")
+    yield MachineCheck("Python", "good", f"{sys.version.split()[0]} ({sys.executable})")
     yield _torch()
     yield _processor()
     yield from _threads()
@@ -52,16 +52,16 @@ def examine(store: Path) -> Iterator[Finding]:
     yield _store(store)
 
 
-def _torch() -> Finding:
+def _torch() -> MachineCheck:
     import torch
 
-    return Finding("torch", "good", f"{torch.__version__}, transformers {version('transformers')}")
+    return MachineCheck("torch", "good", f"{torch.__version__}, transformers {version('transformers')}")
 
 
-def _processor() -> Finding:
+def _processor() -> MachineCheck:
     found = machine()
     flags = [name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in _flags()]
-    return Finding("processor", "good", f"{found['cpu']}, {found['cores']} cores; {', '.join(flags) or 'no AVX2'}")
+    return MachineCheck("processor", "good", f"{found['cpu']}, {found['cores']} cores; {', '.join(flags) or 'no AVX2'}")
 
 
 def _flags() -> set[str]:
@@ -72,7 +72,7 @@ def _flags() -> set[str]:
     return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
 
 
-def _threads() -> Iterator[Finding]:
+def _threads() -> Iterator[MachineCheck]:
     """A container may be given less than the cores that it sees: threads then wait for each other."""
     try:
         quota, period = CPU_LIMIT.read_text().split()
@@ -80,7 +80,7 @@ def _threads() -> Iterator[Finding]:
     except (OSError, ValueError):  # no such limit: the file is absent, or says "max"
         return
     if allowed < cores():
-        yield Finding(
+        yield MachineCheck(
             "threads",
             "slow",
             f"{cores()} cores are seen, the container may use {allowed:g}",
@@ -88,27 +88,29 @@ def _threads() -> Iterator[Finding]:
         )
 
 
-def _memory() -> Finding:
+def _memory() -> MachineCheck:
     found = memory_bytes()
     state: State = "good" if not found or found >= LEAST_MEMORY else "slow"
     advice = "" if state == "good" else "models of 135 million parameters are about the most: see peak memory in `plan`"
-    return Finding("memory", state, f"{found / GIB:.0f} GiB" if found else "not known here", advice)
+    return MachineCheck("memory", state, f"{found / GIB:.0f} GiB" if found else "not known here", advice)
 
 
-def _gpu() -> Finding:
+def _gpu() -> MachineCheck:
     name = gpu_name()
     if name is not None:
-        return Finding("GPU", "good", name)
+        return MachineCheck("GPU", "good", name)
     import torch
 
     if any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
         build = torch.version.cuda or torch.version.hip or "CPUs alone"
         advice = "install a build of torch for this GPU and its driver"
-        return Finding("GPU", "broken", f"there is one, and torch {torch.__version__} ({build}) cannot use it", advice)
-    return Finding("GPU", "good", "none; everything runs on the processor")
+        return MachineCheck(
+            "GPU", "broken", f"there is one, and torch {torch.__version__} ({build}) cannot use it", advice
+        )
+    return MachineCheck("GPU", "good", "none; everything runs on the processor")
 
 
-def _number_type() -> Finding:
+def _number_type() -> MachineCheck:
     """Which of float32 and bfloat16 recipes with `dtype: auto` get, and whether that is the quicker one."""
     hardware = HardwareSettings().decide()
     speeds = {dtype: measure_speed(replace(hardware, dtype=dtype)) for dtype in ("float32", "bfloat16")}
@@ -117,21 +119,21 @@ def _number_type() -> Finding:
         f"{dtype} {speed / 1e9:,.3g} GFLOP/s" for dtype, speed in speeds.items()
     )
     if speeds[other] > 1.5 * speeds[hardware.dtype]:
-        return Finding("numbers", "slow", found, f"write hardware: {{dtype: {other}}} in recipes")
-    return Finding("numbers", "good", found)
+        return MachineCheck("numbers", "slow", found, f"write hardware: {{dtype: {other}}} in recipes")
+    return MachineCheck("numbers", "good", found)
 
 
-def _compiler() -> Finding:
+def _compiler() -> MachineCheck:
     from bactrian.generate.decode_kernels import kernels
 
     if gpu_name() is not None:
-        return Finding("compiler", "good", "not needed where a GPU computes")
+        return MachineCheck("compiler", "good", "not needed where a GPU computes")
     if kernels() is not None:
-        return Finding("compiler", "good", "the kernels of training and sampling are compiled")
+        return MachineCheck("compiler", "good", "the kernels of training and sampling are compiled")
     if os.environ.get("BACTRIAN_NATIVE") == "0":
-        return Finding("compiler", "slow", "kernels are switched off", "unset BACTRIAN_NATIVE")
+        return MachineCheck("compiler", "slow", "kernels are switched off", "unset BACTRIAN_NATIVE")
     found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
-    return Finding(
+    return MachineCheck(
         "compiler",
         "slow",
         f"{found} does not compile the kernels" if found else "no cc, gcc or clang",
@@ -139,17 +141,19 @@ def _compiler() -> Finding:
     )
 
 
-def _sandbox() -> Finding:
+def _sandbox() -> MachineCheck:
     from bactrian import sandbox
 
     try:
         sandbox.want("isolated")
-        return Finding("sandbox", "good", f"programs that models write are run in {sandbox.chosen_isolation().name}")
+        return MachineCheck(
+            "sandbox", "good", f"programs that models write are run in {sandbox.chosen_isolation().name}"
+        )
     except BactrianError as error:
-        return Finding("sandbox", "missing", "programs that models write are not run here", str(error))
+        return MachineCheck("sandbox", "missing", "programs that models write are not run here", str(error))
 
 
-def extras() -> Iterator[Finding]:
+def extras() -> Iterator[MachineCheck]:
     """Of each extra of the package, whether all that it asks for is installed."""
     wanted: dict[str, list[str]] = {name: [] for name in metadata("bactrian").get_all("Provides-Extra") or []}
     lacking: dict[str, list[str]] = {name: [] for name in wanted}
@@ -170,18 +174,18 @@ def extras() -> Iterator[Finding]:
     for name, packages in wanted.items():
         if lacking[name]:
             advice = install_line([name])
-            yield Finding(f"extra {name}", "missing", f"without {', '.join(lacking[name])}", advice)
+            yield MachineCheck(f"extra {name}", "missing", f"without {', '.join(lacking[name])}", advice)
         else:
-            yield Finding(f"extra {name}", "good", ", ".join(packages))
+            yield MachineCheck(f"extra {name}", "good", ", ".join(packages))
 
 
-def _store(store: Path) -> Finding:
+def _store(store: Path) -> MachineCheck:
     there = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
     if not os.access(there, os.W_OK) or free < NO_DISK:
         found = f"{there} cannot be written to, or is full"
-        return Finding("store", "broken", found, "name another folder: --store")
+        return MachineCheck("store", "broken", found, "name another folder: --store")
     if free < LEAST_DISK:
         advice = "checkpoints of a model take 16 bytes a parameter while it is trained: name another --store"
-        return Finding("store", "slow", f"{free / GIB:.1f} GiB free at {there}", advice)
-    return Finding("store", "good", f"{free / GIB:.0f} GiB free at {there}")
+        return MachineCheck("store", "slow", f"{free / GIB:.1f} GiB free at {there}", advice)
+    return MachineCheck("store", "good", f"{free / GIB:.0f} GiB free at {there}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.errors import BactrianError
-from bactrian.run.handles import Made
+from bactrian.run.made import Made
 from bactrian.store.disk import allow_as_umask, naming_full_disk, sync_folder
 from bactrian.store.hashes import files_below, hash_files, hash_path
 from bactrian.store.manifest import MANIFEST, Licence, check_artifact

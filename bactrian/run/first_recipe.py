@@ -6,18 +6,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from bactrian.data.io.adoption import Account, Adoption
 from bactrian.data.io.first_rows import FIRST, Finding, examine, first_rows, one_by_one
-from bactrian.data.io.formats import Fault
+from bactrian.data.io.formats import ENDINGS, Fault, Scanned
 from bactrian.data.io.needs import RowNeed
 from bactrian.data.io.survey import characters
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
-from bactrian.recipe.shipped import schema_file
+from bactrian.recipe.shipped_recipes import schema_file
 from bactrian.run.plan import Plan, plan
 from bactrian.store.artifact import Store
 
@@ -56,12 +57,14 @@ USES = (
 @dataclass(frozen=True)
 class FirstLook:
     """What the first rows of a file are: how many, in which layouts, how long (characters, on average), and for each
-    use what is in its way, if anything is."""
+    use what is in its way, if anything is. unseen: why a data set of the Hub could not be looked at; then nothing is
+    known of it."""
 
     rows: int
     layouts: Mapping[str, int]
     characters: float
     uses: Mapping[str, Finding]
+    unseen: str = ""
 
     @property
     def suits(self) -> list[Use]:
@@ -70,29 +73,42 @@ class FirstLook:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The five. `minutes`: None for as long as it takes."""
+class InitAnswers:
+    """The five, and a reward of the user's own, FILE.py:FUNCTION. `minutes`: None for as long as it takes."""
 
     model: str
     data: str
     aim: Aim
     device: Device = "auto"
     minutes: float | None = None
+    reward: str | None = None
+
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def look(data: str) -> FirstLook:
-    """The first rows of a file, folder or pattern.
+    """The first rows of a file, folder or pattern, or of a data set of the Hub where its client is installed and
+    reaches it.
 
     Raises:
         BactrianError: there is none, or nothing in it can be read.
     """
     path = find_path(data, Path())
-    if path is None:
-        raise BactrianError(f"data: found {data}, which is no file here; expected a file, a folder or a pattern")
-    rows, how, account = first_rows(path), Adoption(source=path.stem), Account()
+    if path is not None:
+        rows = first_rows(path)
+    elif HUB_ID.fullmatch(data) and Path(data).suffix not in ENDINGS:
+        try:
+            rows = _first_of_hub(data)
+        except BactrianError as error:
+            return FirstLook(0, {}, 0.0, {use.stage: Finding() for use in USES}, str(error))
+    else:
+        what = "expected a file, a folder, a pattern, or owner/name of a data set of the Hub"
+        raise BactrianError(f"data: found {data}, which is no file here; {what}")
+    how, account = Adoption(source=Path(data).stem), Account()
     read = [row for row, _ in rows if not isinstance(row, Fault)]
     if not read:
-        raise BactrianError(f"{path}: found no row that can be read, expected .jsonl, .json, .csv or .parquet")
+        raise BactrianError(f"{data}: found no row that can be read, expected .jsonl, .json, .csv or .parquet")
     list(one_by_one(rows, replace(how, keep=("label",)), account))
     length = sum(characters(row) for row in read) / len(read)
     labelled = replace(how, keep=("label",))
@@ -100,12 +116,29 @@ def look(data: str) -> FirstLook:
     return FirstLook(len(rows), account.layouts, length, findings)
 
 
-def use_for(aim: Aim, found: FirstLook, data: str) -> Use:
-    """The stage for an aim.
+def _first_of_hub(data: str) -> list[Scanned]:
+    """The first rows of a data set's training split.
+
+    Raises:
+        BactrianError: the client is not installed, or the Hub does not give them.
+    """
+    from bactrian.data.io.files import scan_hub
+
+    repository, _, revision = data.partition("@")
+    return list(islice(scan_hub(repository, revision=revision or None), FIRST))
+
+
+def use_for(aim: Aim, found: FirstLook, data: str, reward: str | None = None) -> Use:
+    """The stage for an aim. With a reward of the user's own any row will do that asks something: the recipe's check
+    sees to that.
 
     Raises:
         BactrianError: the data do not suit it; with what would, and what they do suit.
     """
+    if reward is not None:
+        if aim != "rl":
+            raise BactrianError(f"--reward: found --for {aim}; a reward is for rl")
+        return next(use for use in USES if use.aim == aim)
     for use in found.suits:
         if use.aim == aim:
             return use
@@ -126,7 +159,9 @@ class WrittenRecipe:
     plan: Plan
 
 
-def write_recipe(path: Path, answers: Answers, found: FirstLook, store: Store, force: bool = False) -> WrittenRecipe:
+def write_recipe(
+    path: Path, answers: InitAnswers, found: FirstLook, store: Store, force: bool = False
+) -> WrittenRecipe:
     """Write the recipe, after it was checked and planned: with adapters where the memory would not do for all weights,
     an evaluation with as many questions as there is time for.
 
@@ -135,7 +170,7 @@ def write_recipe(path: Path, answers: Answers, found: FirstLook, store: Store, f
             example in its model.
     """
     refuse_existing(path, force)
-    use = use_for(answers.aim, found, answers.data)
+    use = use_for(answers.aim, found, answers.data, answers.reward)
     draft = Draft(use, answers, found)
     planned = plan(draft.recipe(path), store)
     if planned.short_of_memory and use.stage != "evaluate":
@@ -164,7 +199,7 @@ class Draft:
     """What will be written."""
 
     use: Use
-    answers: Answers
+    answers: InitAnswers
     found: FirstLook
     adapter: bool = False
     limit: int | None = None
@@ -187,7 +222,12 @@ class Draft:
         """The file."""
         a, layouts = self.answers, ", ".join(self.found.layouts) or "our own"
         count = f"the first {self.found.rows}" if self.found.rows >= FIRST else f"all {self.found.rows}"
-        data = a.data if path.resolve().parent == Path.cwd() else str(Path.cwd() / a.data)
+        beside = path.resolve().parent == Path.cwd()
+        data = a.data if beside or find_path(a.data, Path()) is None else str(Path.cwd() / a.data)
+        told = f"{count} rows were looked at; layout {layouts}, about {self.found.characters:,.0f} characters a row"
+        if self.found.unseen:
+            told = "a data set of the Hub, which was not looked at; the first rows are, before anything is trained"
+        reward = (a.reward or "") if beside or not a.reward else f"{Path.cwd() / a.reward}"
         lines = [
             f"# yaml-language-server: $schema={schema_file()}",
             f"# To {AIMS[a.aim]}.",
@@ -200,24 +240,26 @@ class Draft:
             "# track: tensorboard   # or wandb, mlflow, trackio: told of every step while it runs",
             "",
             "steps:",
-            f"  # {a.data}: {count} rows were looked at; layout {layouts}, "
-            f"about {self.found.characters:,.0f} characters a row",
+            f"  # {a.data}: {told}",
             f"  {STEP_NAMES[self.use.stage]}:",
             f"    stage: {self.use.stage}",
-            *(f"    {line}" for line in self._settings(json.dumps(data, ensure_ascii=False))),
+            *(f"    {line}" for line in self._settings(json.dumps(data, ensure_ascii=False), reward)),
         ]
         if self.use.stage != "evaluate":
             lines += ["", *_AFTERWARDS.format(step=STEP_NAMES[self.use.stage], model=a.model).splitlines()]
         return "\n".join(lines) + "\n"
 
-    def _settings(self, data: str) -> list[str]:
+    def _settings(self, data: str, reward: str) -> list[str]:
         a, model = self.answers, json.dumps(self.answers.model, ensure_ascii=False)
         if self.use.stage == "evaluate":
             limit = "# limit: 200            # questions; all of them without it"
             if self.limit is not None:
                 limit = f"limit: {self.limit}  # questions that fit the time; without it all"
             return [f"models: {{model: {model}}}", f"data: {data}", limit]
-        settings = [f"model: {model}", f"data: {data}", *_SETTINGS[self.use.stage]]
+        settings = [f"model: {model}", f"data: {data}"]
+        if a.reward is not None:
+            settings.append(f"reward: {json.dumps(reward, ensure_ascii=False)}  # yours; it is tried first")
+        settings += _SETTINGS[self.use.stage]
         rate = RATES[self.use.stage] * (10 if self.adapter else 1)
         settings.append(f"learning_rate: {rate:.1e}  # ten times as much with adapters as without")
         if self.adapter:
@@ -251,12 +293,12 @@ _AFTERWARDS = """\
 """
 
 
-def name_of(answers: Answers) -> str:
+def name_of(answers: InitAnswers) -> str:
     """Of the run: the data's name and the aim."""
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(answers.data).name.partition(".")[0]).strip("-") or "data"
     return f"{stem}-{answers.aim}"
 
 
 def likeliest(found: FirstLook) -> Aim | None:
-    """The first aim that the rows suit."""
-    return next((use.aim for use in found.suits), None)
+    """The first aim that the rows suit; None where nothing is known of them."""
+    return None if found.unseen else next((use.aim for use in found.suits), None)

@@ -12,48 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bactrian.errors import BactrianError
-from bactrian.progress import duration
+from bactrian.run.made import Made
 from bactrian.store.hardware import HardwareSettings
 from bactrian.store.manifest import MANIFEST, Kind, Manifest
 
 if TYPE_CHECKING:
     from bactrian.run.push import Pushed
-
-
-@dataclass(frozen=True)
-class Made:
-    """An artifact, or a model or data of somebody else's, on this machine.
-
-    ref: how a recipe would name it; a later step takes the handle in its place. path: the folder or file.
-    manifest: None for what bactrian did not make.
-    """
-
-    ref: str
-    path: Path
-    manifest: Manifest | None = field(default=None, repr=False)
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-    def __str__(self) -> str:
-        return self.ref
-
-    @property
-    def metrics(self) -> Mapping[str, float | None]:
-        """What the stage measured, by name; empty for what bactrian did not make."""
-        return self.manifest.metrics if self.manifest else {}
-
-    def _repr_html_(self) -> str:
-        lines = {"folder": str(self.path)}
-        if self.manifest is not None:
-            made = self.manifest
-            lines |= {"stage": made.stage, "content": made.content_hash[:16], "took": duration(made.seconds)}
-            lines |= {name: f"{value:,.4g}" for name, value in made.metrics.items() if value is not None}
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
-            for name, text in lines.items()
-        )
-        return f"<table><caption>{type(self).__name__} {html.escape(self.ref)}</caption>{rows}</table>"
 
 
 @dataclass(frozen=True)
@@ -197,15 +161,19 @@ class Results(Made):
         return float(found[0]["score"])
 
     def _repr_html_(self) -> str:
-        cells = [("model", "task", "mode", "score", "95 % interval", "questions")]
+        scores = [("model", "task", "mode", "score", "95 % interval", "questions")]
         for each in self.scores:
             low, high = each["interval"]
             interval = f"{low:.1%} to {high:.1%}"
-            row = (each["model"], each["task"], each["mode"], f"{each['score']:.1%}", interval, str(each["questions"]))
-            cells.append(row)
-        head, *rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in cells]
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<table><thead><tr>{head.replace('td>', 'th>')}</tr></thead><tbody>{body}</tbody></table>"
+            scores.append(
+                (each["model"], each["task"], each["mode"], f"{each['score']:.1%}", interval, str(each["questions"]))
+            )
+        differences = [("from", "to", "task", "difference", "95 % interval", "p")]
+        for each in self.comparisons:
+            low, high = each["interval"]
+            interval, p = f"{low:+.1%} to {high:+.1%}", f"{each['p']:.2g}"
+            differences.append((each["before"], each["after"], each["task"], f"{each['difference']:+.1%}", interval, p))
+        return _table(scores) + (_table(differences) if self.comparisons else "")
 
 
 @dataclass(frozen=True)
@@ -234,6 +202,13 @@ class Run(Mapping[str, Made]):
     def _repr_html_(self) -> str:
         page = html.escape(self.report.read_text(encoding="utf-8")) if self.report.is_file() else ""
         return f'<iframe srcdoc="{page}" sandbox="allow-scripts" style="width:100%;height:40em;border:0"></iframe>'
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    """HTML; the first line is the head."""
+    head, *rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in line) for line in lines]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table><thead><tr>{head.replace('td>', 'th>')}</tr></thead><tbody>{body}</tbody></table>"
 
 
 KINDS: Mapping[Kind, type[Made]] = {Kind.MODEL: Model, Kind.DATA: Data, Kind.RESULTS: Results}

@@ -15,7 +15,7 @@ from bactrian.recipe.references import ExternalSource
 from bactrian.run.keys import KeyedStep
 from bactrian.run.prepare import check_rows, prepare, warn_of_memory
 from bactrian.run.step_manifest import manifest_of
-from bactrian.store import attempt, parts
+from bactrian.store import parts, step_attempt
 from bactrian.store.artifact import Artifact, Input, Store, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.machine_limits import refusal
@@ -108,7 +108,7 @@ def make(task: KeyedStep, store: Store, hardware: Hardware, inputs: Mapping[str,
     with (
         _naming_step(step, store.partial(stage.name, task.key)),
         store.making(stage.name, task.key) as partial,
-        attempt.noting_failure(partial),
+        step_attempt.noting_failure(partial),
     ):
         if (finished := store.find(stage.name, task.key)) is not None:  # by another process, a moment ago
             shutil.rmtree(partial)
@@ -127,7 +127,7 @@ def _run_stage(
 ) -> Manifest:
     """Let the stage work in the partial folder; what its manifest will say."""
     step, stage = task.step, task.step.stage
-    started = attempt.begin(partial)
+    started = step_attempt.begin(partial)
     prepare(hardware, step.seed)
     sandbox.want(hardware.sandbox)
     output, scratch = partial / "output", partial / "scratch"
@@ -154,7 +154,7 @@ def _begin_anew(partial: Path) -> None:
     for name in ("output", "scratch"):
         shutil.rmtree(partial / name)
         (partial / name).mkdir()
-    for name in (attempt.NAME, parts.NAME):
+    for name in (step_attempt.NAME, parts.NAME):
         (partial / name).unlink(missing_ok=True)
 
 

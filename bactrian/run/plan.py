@@ -11,12 +11,12 @@ from bactrian.recipe.facts import facts_of
 from bactrian.recipe.recipe import Compute, Recipe
 from bactrian.recipe.references import ExternalSource, outline
 from bactrian.recipe.token_sample import TokenCounter
-from bactrian.run.extras import what_lacks
 from bactrian.run.gpu_hours import GpuTime, gpu_time
 from bactrian.run.keys import KeyedStep, tasks, to_make
 from bactrian.run.known_models import parameters_of
-from bactrian.run.own_parts import try_own_parts
-from bactrian.run.prepare import check_device, check_models
+from bactrian.run.missing_packages import what_lacks
+from bactrian.run.part_trials import try_own_parts
+from bactrian.run.prepare import check_device, check_models, check_tool_places
 from bactrian.run.remedies import Remedy, remedy
 from bactrian.stages.stage import Basis, Facts, Forecast, Stage
 from bactrian.store.artifact import Store
@@ -94,6 +94,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
     if lack := what_lacks(recipe, to_make(todo, store)):  # at once: measuring takes a while
         say(f"warning: {lack}")
     check_models(recipe, to_make(todo, store))
+    check_tool_places(recipe, to_make(todo, store))
     try_own_parts(recipe, todo, store)
     states = {task.step.name: _state(task, store) for task in todo}
     speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(hardware)

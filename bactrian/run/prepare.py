@@ -2,6 +2,8 @@
 
 import random
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.model.folders import check_folder
@@ -14,6 +16,9 @@ from bactrian.store.artifact import Input
 from bactrian.store.hardware import Hardware, device_memory, gpu_name
 from bactrian.store.manifest import Kind
 from bactrian.train.heap import give_back
+
+ASKED = ("prompts",)
+"""Settings that name rows of any kind, which a model is asked."""
 
 
 def prepare(hardware: Hardware, seed: int) -> None:
@@ -64,6 +69,42 @@ def check_models(recipe: Recipe, steps: Iterable[Step]) -> None:
                     raise BactrianError(f'step "{step.name}", field "{use.field}": {error}') from None
 
 
+def check_tool_places(recipe: Recipe, steps: Iterable[Step]) -> None:
+    """Whether chat templates have a place for the tools that the first rows of files have: where both files are there
+    already. What other steps make is looked at by `check_rows`.
+
+    Raises:
+        BactrianError: naming step, field and template.
+    """
+    from bactrian.recipe.adopted import rows_as_read
+
+    for step in steps:
+        models = [
+            path
+            for use in step.stage.references()
+            if use.kind is Kind.MODEL and (path := find_path(use.ref, recipe.folder)) is not None and path.is_dir()
+        ]
+        for use in step.stage.references() if models else ():
+            if use.rows or use.field in ASKED:
+                _check_tools(step, use.field, models, rows_as_read(use.ref, recipe))
+
+
+def _check_tools(step: Step, field: str, models: Iterable[Path], rows: Iterable[Mapping[str, Any]]) -> None:
+    """
+    Raises:
+        BactrianError: rows have tools, and a template has no place for them.
+    """
+    from bactrian.chat.tool_places import lacks_tools, tools_in
+
+    listed, called = tools_in(rows)
+    if not (listed or called):
+        return
+    template = getattr(step.stage, "template", None)
+    for folder in models:
+        if said := lacks_tools(folder, template, listed, called):
+            raise BactrianError(f'step "{step.name}", field "{field}": these rows have tools, and {said}')
+
+
 def say_what_is_adopted(recipe: Recipe) -> None:
     """Say how files of others are read, and once which data do not state on what terms they are given."""
     from bactrian.stages.data.source import DataSource
@@ -88,11 +129,16 @@ def check_rows(step: Step, inputs: Mapping[str, Input]) -> None:
     """
     from bactrian.data.io.adoption import Adoption
     from bactrian.data.io.first_rows import examine, first_rows
+    from bactrian.data.io.formats import Fault
 
+    models = [inputs[use.ref].path for use in step.stage.references() if use.kind is Kind.MODEL and use.ref in inputs]
     own = any(part.kind == "verifier" for part in step.stage.own_parts())  # then any row that asks something will do
     for use in step.stage.references():
-        if use.rows and use.ref in step.reads and not (own and "problem" in use.rows):
-            rows = first_rows(inputs[use.ref].path)
+        if use.ref not in step.reads or not (use.rows or use.field in ASKED):
+            continue
+        rows = first_rows(inputs[use.ref].path)
+        _check_tools(step, use.field, models, (row for row, _ in rows if not isinstance(row, Fault)))
+        if use.rows and not (own and "problem" in use.rows):
             finding = examine(rows, use.rows, Adoption(source=use.ref))
             if not finding.own:
                 found, expected = finding.misfit or ("rows of another form", "rows that a source has adopted")

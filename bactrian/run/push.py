@@ -21,7 +21,7 @@ from typing import Any
 from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.run.export import EXPORT, export, licences_of
-from bactrian.run.handles import Made
+from bactrian.run.made import Made
 from bactrian.store.hashes import FileRecord, hash_file
 from bactrian.store.manifest import MANIFEST
 

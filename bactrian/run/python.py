@@ -17,7 +17,8 @@ from bactrian.errors import BactrianError
 from bactrian.recipe import recipe as recipes
 from bactrian.recipe.document import Document, override
 from bactrian.run.functions import reference_to
-from bactrian.run.handles import Made, Run, handle
+from bactrian.run.handles import Run, handle
+from bactrian.run.made import Made
 from bactrian.stages import all_stages
 from bactrian.stages.stage import Stage, reference_mark
 from bactrian.store.artifact import Store

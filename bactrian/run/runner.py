@@ -6,12 +6,12 @@ from bactrian import stopping
 from bactrian.evaluate.ledger import Ledger
 from bactrian.generate.engine_names import check_engine
 from bactrian.recipe.recipe import Recipe
-from bactrian.run.extras import refuse_without_extras
 from bactrian.run.keys import KeyedStep, tasks, to_make
 from bactrian.run.log import RunLog, StepEntry
 from bactrian.run.make import as_it_is, existing, inputs_of, make
-from bactrian.run.own_parts import try_own_parts
-from bactrian.run.prepare import check_device, check_models, say_what_is_adopted
+from bactrian.run.missing_packages import refuse_without_extras
+from bactrian.run.part_trials import try_own_parts
+from bactrian.run.prepare import check_device, check_models, check_tool_places, say_what_is_adopted
 from bactrian.run.tracking import Trackers
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.hardware import Hardware
@@ -59,6 +59,7 @@ def run(
     refuse_without_extras(recipe, missing)
     check_device(hardware)
     check_models(recipe, missing)
+    check_tool_places(recipe, missing)
     try_own_parts(recipe, todo, store)
     if any(task.step.stage.makes is Kind.RESULTS for task in todo):
         Ledger(store).checked()  # nothing is measured, nor shown again, beside a ledger that has forgotten

@@ -12,7 +12,6 @@ from bactrian.run.keys import KeyedStep, put
 from bactrian.stages.stage import Stage
 from bactrian.store import parts
 from bactrian.store.artifact import Input, Workspace, finite
-from bactrian.store.attempt import Attempt
 from bactrian.store.hardware import machine
 from bactrian.store.manifest import (
     Decontamination,
@@ -23,6 +22,7 @@ from bactrian.store.manifest import (
     merge_licences,
 )
 from bactrian.store.own_files import parted
+from bactrian.store.step_attempt import StepAttempt
 
 _NOTED_PACKAGES = (
     "torch",
@@ -39,7 +39,7 @@ _NOTED_PACKAGES = (
 )
 
 
-def manifest_of(task: KeyedStep, workspace: Workspace, attempt: Attempt, seconds: float) -> Manifest:
+def manifest_of(task: KeyedStep, workspace: Workspace, attempt: StepAttempt, seconds: float) -> Manifest:
     """All that is known of a step's output but its files."""
     stage, inputs = task.step.stage, workspace.inputs
     hardware: dict[str, str | int | None] = {**machine(), **asdict(workspace.hardware), "sandbox": sandbox.used()}

@@ -6,17 +6,17 @@ from bactrian.sandbox.isolation import WEAK, Isolation
 from bactrian.sandbox.limits import Limits, ProgramRun
 from bactrian.sandbox.liveness import Stalled
 from bactrian.sandbox.packages import versions
-from bactrian.sandbox.reference_answers import Answers, ReferenceProgram, answers
+from bactrian.sandbox.reference_answers import ReferenceAnswers, ReferenceProgram, answers
 from bactrian.sandbox.scripts import run_program
 from bactrian.sandbox.unit_tests import UnitTests, compiled
 
 __all__ = [
     "WEAK",
-    "Answers",
     "Examination",
     "Isolation",
     "Limits",
     "ProgramRun",
+    "ReferenceAnswers",
     "ReferenceProgram",
     "Stalled",
     "UnitTests",

@@ -40,7 +40,7 @@ class ReferenceProgram:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ReferenceAnswers:
     """`pairs`: [arguments, value] of each input, as JSON in the form of codec.py.
 
     `seconds`, `longest`: processor time of all calls, and of one.
@@ -51,11 +51,11 @@ class Answers:
     longest: float
 
 
-_known: OrderedDict[str, Future[Answers]] = OrderedDict()
+_known: OrderedDict[str, Future[ReferenceAnswers]] = OrderedDict()
 _lock = Lock()
 
 
-def answers(reference: ReferenceProgram, isolation: Isolation, limits: Limits) -> Answers:
+def answers(reference: ReferenceProgram, isolation: Isolation, limits: Limits) -> ReferenceAnswers:
     """Of this reference on these inputs, with these versions of packages; whoever asks first finds
     them.
 
@@ -82,7 +82,7 @@ def answers(reference: ReferenceProgram, isolation: Isolation, limits: Limits) -
     return future.result()
 
 
-def _answers(reference: ReferenceProgram, isolation: Isolation, limits: Limits) -> Answers:
+def _answers(reference: ReferenceProgram, isolation: Isolation, limits: Limits) -> ReferenceAnswers:
     more = replace(limits, cpu=limits.cpu + int(EACH * reference.count))
     reading, writing = os.pipe()
     job = {**vars(reference), "answers": writing}
@@ -100,7 +100,7 @@ def _answers(reference: ReferenceProgram, isolation: Isolation, limits: Limits) 
         os.close(reading)
     pairs = zip(json.loads(reference.inputs), (each["value"] for each in found), strict=True)
     seconds = [float(each["seconds"]) for each in found]
-    return Answers(codec.dumps([list(pair) for pair in pairs]), sum(seconds), max(seconds, default=0.0))
+    return ReferenceAnswers(codec.dumps([list(pair) for pair in pairs]), sum(seconds), max(seconds, default=0.0))
 
 
 def _read(pipe: int, watch: Watch) -> list[dict[str, Any]]:

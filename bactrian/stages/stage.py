@@ -175,6 +175,7 @@ class Stage(Settings, ABC):
     makes: ClassVar[Kind]
     labels_inputs: ClassVar[bool] = False  # True where the output shows the inputs' names: then renaming one remakes it
     passes_rows: ClassVar[bool] = False  # True where the rows that it leaves are some of those that it reads
+    positional: ClassVar[str] = ""  # the setting whose values stand bare on the command line: bactrian winrate A B
 
     seed: int | None = Field(None, ge=0, lt=2**63, description="seed of this step; by default the recipe's")
 
@@ -240,9 +241,9 @@ class Divisible(Stage):
 
 def verifier_needs(names: Iterable[str]) -> list[Need]:
     """The extras of verifiers by name."""
-    from bactrian.verify.extras import EXTRA_OF
+    from bactrian.store.extras import EXTRA_OF_VERIFIER
 
-    return [Need(f"the verifier {name}", EXTRA_OF[name]) for name in names if name in EXTRA_OF]
+    return [Need(f"the verifier {name}", EXTRA_OF_VERIFIER[name]) for name in names if name in EXTRA_OF_VERIFIER]
 
 
 def _needs_in(value: object) -> "Iterator[Need]":

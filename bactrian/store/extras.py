@@ -1,7 +1,7 @@
 """The extras of the package: which packages each brings, by what name they are imported, and what lacks here.
 
 The one place that says so besides pyproject.toml, with which a test compares it. Modules stay lazily imported where
-they are used; a recipe's needs are added up before it runs (run/extras.py).
+they are used; a recipe's needs are added up before it runs (run/missing_packages.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,6 +30,8 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "ray": {"ray": "ray"},
         "servers": {"urllib3": "urllib3"},
+        "annotate": {"starlette": "starlette", "uvicorn": "uvicorn"},
+        "synthesis": {"jsonschema": "jsonschema"},
         "tensorboard": {"tensorboard": "tensorboard"},
         "wandb": {"wandb": "wandb"},
         "mlflow": {"mlflow-skinny": "mlflow", "sqlalchemy": "sqlalchemy", "alembic": "alembic"},
@@ -37,6 +39,18 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 """Extra → its packages, each with the name by which it is imported."""
+
+EXTRA_OF_VERIFIER: Mapping[str, str] = MappingProxyType(
+    {
+        "math": "math",
+        "math_verify": "math",
+        "ifeval": "instructions",
+        "ifeval_strict": "instructions",
+        "instructions": "instructions",
+        "reasoning_gym": "problems",
+    }
+)
+"""Verifier → the extra that it needs. `math` asks the library for LaTeX that our own parser cannot read."""
 
 
 def lacking(extra: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bactrian.chat import ThinkingFormat, thinking_format
 from bactrian.data.io.problem_rows import question_seed
-from bactrian.data.synth.tracking import right_so_far
+from bactrian.data.synth.digit_chains import right_so_far
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Engine
 from bactrian.think.forcing import ThinkingQuestion, opened_prompt, think

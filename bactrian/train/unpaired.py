@@ -18,7 +18,7 @@ from bactrian.train.preference import remember
 
 
 @dataclass(frozen=True)
-class Opinion:
+class LabelledAnswer:
     """A prompt, an answer that ends in its end token, and whether the answer is a good one."""
 
     prompt: tuple[int, ...]
@@ -30,7 +30,7 @@ class Opinion:
         return Group(self.prompt, (self.answer,))
 
 
-def strangers(opinions: Sequence[Opinion]) -> list[Group]:
+def strangers(opinions: Sequence[LabelledAnswer]) -> list[Group]:
     """Each prompt with the answer of the next opinion, the last with the first's: what KTO's baseline is taken from."""
     shifted = [*opinions[1:], opinions[0]]
     return [Group(mine.prompt, (other.answer,)) for mine, other in zip(opinions, shifted, strict=True)]
@@ -46,7 +46,7 @@ def answer_logprobs(model: LanguageModel, groups: Sequence[Group]) -> torch.Tens
 
 @torch.no_grad()
 def reference_sums(
-    model: LanguageModel, opinions: Sequence[Opinion], micro_tokens: int, kept: Journal | None = None
+    model: LanguageModel, opinions: Sequence[LabelledAnswer], micro_tokens: int, kept: Journal | None = None
 ) -> torch.Tensor:
     """Under the reference: each opinion's own answer, and the stranger's under its prompt, float32 [N, 2].
 
@@ -72,7 +72,7 @@ class Unpaired(Batches):
     def __init__(
         self,
         model: LanguageModel,
-        opinions: Sequence[Opinion],
+        opinions: Sequence[LabelledAnswer],
         reference: torch.Tensor,
         *,
         beta: float,

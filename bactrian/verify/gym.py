@@ -51,7 +51,7 @@ def reasoning_gym(problem: Problem, completion: str) -> Verdict:
     tasks give for form or nearness, stands in `score` and the outcome is "wrong". An exception in the scorer, or a
     score outside [0, 1], is "crashed". "nan" and infinities are wrong whatever the scorer says: complex_arithmetic
     takes nan for right. May be slow, hang, or evaluate the answer as code: give model text to `verify_all`, which runs
-    it where it can be killed and is fenced in (guard.py).
+    it where it can be killed and is fenced in (worker.py).
     """
     try:
         asked = json.loads(problem.ground_truth)

@@ -33,6 +33,16 @@ def by_reward_model(problem: Problem, completion: str) -> Verdict:
     raise BactrianError("rows of dataset 'reward_model' need one: give the setting reward_model")
 
 
+ABSTAINS = "the cascade abstains"
+"""The reason of a verdict that a calibrated cascade does not give."""
+
+
+@register("cascade", examples=(), place="judge")
+def by_cascade(problem: Problem, completion: str) -> Verdict:
+    """Whether a calibrated cascade prefers the answer to the ground truth, which is another answer."""
+    raise BactrianError("rows of dataset 'cascade' need a calibration: give the setting reward.calibration of rlvr")
+
+
 Asked = tuple[Any, ...]
 """As the pool's Item: dataset, completion, ground truth, settings, prompt, earlier turns; what follows is not read."""
 

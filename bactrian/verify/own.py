@@ -3,16 +3,18 @@
 Where a recipe is read, only the name is known; the file is imported in the worker processes that the pool can kill.
 """
 
+import ast
 import asyncio
 import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from bactrian.errors import BactrianError
-from bactrian.store.own_files import EXPECTED, load, parted, place_of
+from bactrian.store.own_files import EXPECTED, load, parsed, parted, place_of
 from bactrian.verify.registry import VERIFIERS, Check, Verifier
 from bactrian.verify.verdict import OUTCOMES, Problem, Verdict
 from bactrian.verify.worker_process import Worker
@@ -38,6 +40,50 @@ def use_own(name: str) -> str:
 
 def _not_here(problem: Problem, completion: str) -> Verdict:
     raise BactrianError("a verifier in a user's own file runs in a worker: ask a bactrian.verify.Pool")
+
+
+class _Source(str):
+    """Shown as it stands in a file: an annotation, or a default."""
+
+    __repr__ = str.__str__
+
+
+def check_written(name: str) -> None:
+    """Look at what a function takes, as its file has it. Nothing of the file is run: what it decorates or makes
+    otherwise than by a `def` at its top is not known here, and left to `check_own`.
+
+    Raises:
+        BactrianError: the file cannot be read, or the function has another form than the known ones.
+    """
+    path, wanted = parted(name)
+    defined = [node for node in parsed(path).body if getattr(node, "name", None) == wanted]
+    if len(defined) != 1 or not isinstance(defined[0], ast.FunctionDef | ast.AsyncFunctionDef):
+        return
+    if not defined[0].decorator_list:
+        form_of(_bare(defined[0], path), name)
+
+
+def _bare(node: ast.FunctionDef | ast.AsyncFunctionDef, path: Path) -> Callable[..., Any]:
+    """A function with these parameters that does nothing."""
+    given = node.args
+    parameters = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    parameters += [each for each in (given.vararg, given.kwarg) if each]
+    notes = {each.arg: _Source(ast.unparse(each.annotation)) for each in parameters if each.annotation}
+    notes |= {"return": _Source(ast.unparse(node.returns))} if node.returns else {}
+    defaults = [_Source(ast.unparse(each)) for each in given.defaults]
+    keyword = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    named = {each.arg: _Source(ast.unparse(value)) for each, value in keyword if value is not None}
+    for each in parameters:
+        each.annotation = None
+    nothing: list[ast.expr] = [ast.Constant(None) for _ in defaults]
+    given.defaults, given.kw_defaults = nothing, [each and ast.Constant(None) for each in given.kw_defaults]
+    node.returns, node.body = None, [ast.Pass()]
+    made: dict[str, Any] = {}
+    module = ast.fix_missing_locations(ast.Module([node], []))
+    exec(compile(module, str(path), "exec"), made)  # noqa: S102 - a def without defaults and body
+    function: Callable[..., Any] = made[node.name]
+    function.__annotations__, function.__defaults__, function.__kwdefaults__ = notes, tuple(defaults), named  # type: ignore[attr-defined]
+    return function
 
 
 def check_own(names: Sequence[str]) -> None:

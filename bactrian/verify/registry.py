@@ -32,7 +32,7 @@ class Verifier:
     """A function from (problem, completion) to a verdict, and what must be known to run it.
 
     `place` is where it runs: "here" if it is quick on any input; "worker" if it may be slow, hang or crash (a process
-    that can be killed, fenced in by guard.py); "thread" if it keeps such processes of its own, as the sandbox does;
+    that can be killed, fenced in by worker.py); "thread" if it keeps such processes of its own, as the sandbox does;
     "judge" if a model decides, which the pool is given (model_verifiers.py).
     `settings` are those that a row may give, with their defaults. `examples`: gold answers and hard negatives.
     `sees_thinking`: it wants the completion whole. `check_truth` raises ValueError for a problem that it cannot judge.
@@ -75,7 +75,7 @@ BUILT_IN = {
         "gym": "reasoning_gym",
         "text.form": "format gated length",
         "text.refusal": "compliance compliance_model",
-        "model_verifiers": "judge reward_model",
+        "model_verifiers": "judge reward_model cascade",
     }.items()
     for name in names_.split()
 }

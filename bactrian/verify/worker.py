@@ -2,8 +2,14 @@
 
 Arguments: the seconds of processor time that one verdict may take, then as JSON the names of the verifiers to be ready
 for, each with the module that registers it, or the user's own file that it is in.
+
+The process puts restrictions on itself, because some scorers evaluate a model's text as Python: reasoning-gym 0.1.25
+calls `eval` on the answer in four tasks (gym.py mends those) and sympy's `parse_expr`, which ends in `eval` too, in
+five more. This is a fence against accidents and against what a model stumbles on in RL. It is no sandbox: code that
+knows of it can get around it.
 """
 
+import ctypes  # noqa: F401 - opens the interpreter as a library when it is imported, which is denied later
 import importlib
 import json
 import os
@@ -13,12 +19,12 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from bactrian.errors import BactrianError
 from bactrian.store.own_files import is_own, load_file
-from bactrian.verify import guard
 from bactrian.verify.own import register_own
 from bactrian.verify.registry import verifier, verify
 from bactrian.verify.verdict import Verdict
@@ -26,6 +32,38 @@ from bactrian.verify.verdict import Verdict
 MEMORY_LIMIT = 4 << 30
 OWN_MEMORY_LIMIT = 32 << 30
 """A user's own reward may hold a model."""
+
+DENIED = (
+    "subprocess.",
+    "socket.",
+    "shutil.",
+    "ctypes.",
+    "pty.",
+    "ftplib.",
+    "urllib.",
+    "webbrowser.",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "os.kill",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "os.putenv",
+    "signal.pthread_kill",
+    "resource.setrlimit",
+)
+"""Beginnings of the names of audit events (docs.python.org/3/library/audit_events.html)."""
+NETWORK = ("socket.", "urllib.")
+"""Of these, what a reward of the user's own may do: ask a server."""
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def main() -> None:
@@ -42,7 +80,7 @@ def main() -> None:
     except BactrianError as error:
         answer(replies, {"error": str(error)})
         return
-    guard.deny(network=not own)
+    fence_in(network=not own)
     answer(replies, {"ready": True})
     for line in sys.stdin:
         item = json.loads(line)
@@ -97,6 +135,22 @@ def leave_with(parent: int) -> None:
 
 def answer(replies: TextIO, message: dict[str, object]) -> None:
     print(json.dumps(message), file=replies, flush=True)
+
+
+def fence_in(network: bool = True) -> None:
+    """From now on this process starts no other, writes no file, opens no connection; PermissionError if it tries.
+
+    Args:
+        network: connections too.
+    """
+    denied = DENIED if network else tuple(name for name in DENIED if name not in NETWORK)
+    sys.addaudithook(partial(_hook, denied))
+
+
+def _hook(denied: tuple[str, ...], event: str, arguments: tuple[object, ...]) -> None:
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
+    if writes or event.startswith(denied):
+        raise PermissionError(f"a verifier may not do this: {event}")
 
 
 if __name__ == "__main__":

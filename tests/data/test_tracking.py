@@ -6,7 +6,7 @@ import re
 import pytest
 
 from bactrian.data.io.problem_rows import split_of
-from bactrian.data.synth.tracking import tracking
+from bactrian.data.synth.digit_chains import tracking
 from bactrian.errors import BactrianError
 from bactrian.verify import verify
 

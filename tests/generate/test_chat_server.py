@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -201,3 +202,22 @@ def test_a_lone_surrogate_and_a_null_content() -> None:
     assert read_completion('{"choices": [{"message": {"content": "a\\ud800b"}}]}').text == "a?b"
     assert read_completion('{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}').fault
     assert issubclass(Unanswered, Exception)
+
+
+def test_tools_are_offered_and_what_is_called_is_the_answer() -> None:
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}]
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": "é", "b": 3}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call, call]}
+    told = json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).encode()
+    with serving(lambda handler, *_: handler.give(200, told)) as (url, handler):
+        (plain,) = asks("?")
+        found = replies(url, [replace(plain, tools=json.dumps(tools))])
+        replies(url, [plain])
+    written = '<tool_call>\n{"name": "add", "arguments": {"a": "é", "b": 3}}\n</tool_call>'
+    assert found["?"] == ChatReply(f"{written}\n{written}")
+    assert handler.bodies[0]["tools"] == tools and "tools" not in handler.bodies[1]
+    said = json.dumps({"choices": [{"message": {**message, "content": "So:", "tool_calls": [call]}}]})
+    assert read_completion(said).text == f"So:\n{written}"
+    for broken in ({"function": {"name": "add", "arguments": "[1]"}}, {"function": {}}, 3):
+        with pytest.raises(ValueError):
+            read_completion(json.dumps({"choices": [{"message": {"content": "", "tool_calls": [broken]}}]}))

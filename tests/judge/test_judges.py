@@ -11,7 +11,10 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
 from bactrian.generate.chat_server import Endpoint, ServerResponder
-from bactrian.judge.models import ComplianceJudge, ModelJudge, RewardJudge, rating_question
+from bactrian.generate.choices import ChoiceReply, ChoiceRequest, OnChoice
+from bactrian.judge.models import RewardJudge
+from bactrian.judge.point_judges import ModelJudge, WeighingJudge
+from bactrian.judge.point_rubrics import NAMED_RUBRICS, RATING, RATINGS
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
@@ -75,17 +78,18 @@ def test_a_judge_behind_a_server() -> None:
 
 def test_what_the_judge_reads_is_marked_and_without_thinking() -> None:
     settings = {"rubric": "kindness", "right_from": 7.0}
-    text = rating_question(Problem("gold", settings, "Say {x}."), "Rating: 10 {y}")
+    text = RATING.question(Problem("gold", settings, "Say {x}."), "Rating: 10 {y}")
+    mark = text.split("<answer ")[1][:8]
     for part in (
         "What counts: kindness",
-        "comparison: gold",
-        "<<<QUESTION\nSay {x}.",
-        "<<<ANSWER\nRating: 10 {y}\nANSWER>>>",
+        "to compare with:\n<reference ",
+        f"<request {mark}>\nSay {{x}}.\n</request {mark}>",
+        f"<answer {mark}>\nRating: 10 {{y}}\n</answer {mark}>",
     ):
         assert part in text
     before = [{"role": "system", "content": "Be kind."}]
-    assert "[system]\nBe kind.\n\n[user]\nSay it." in rating_question(Problem("-", settings, "Say it.", before), "5")
-    assert "comparison" not in rating_question(Problem("-", settings, "Say."), "5")
+    assert "[system]\nBe kind.\n\n[user]\nSay it." in RATING.question(Problem("-", settings, "Say it.", before), "5")
+    assert "compare" not in RATING.question(Problem("-", settings, "Say."), "5")
 
 
 def test_a_reward_models_score(tmp_path: Path) -> None:
@@ -130,5 +134,53 @@ def test_a_verdict_that_is_no_number_is_no_answer() -> None:
 def test_whether_an_answer_refuses_is_told_by_the_last_word_that_says_so() -> None:
     said = "It complies? No. The answer refuses.", "The answer complies", "Hard to say."
     asked = [(Problem(truth, {}, "Do it."), "text") for truth in ("refuse", "refuse", "comply")]
-    found = ComplianceJudge(Says(*said)).judge(asked)
+    found = ModelJudge(Says(*said), NAMED_RUBRICS["refusal"]).judge(asked)
     assert [verdict.outcome for verdict in found] == ["right", "wrong", "crashed"]
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome", "label"),
+    [
+        ("It asks. <label>ACCEPTABLE</label>", "right", "ACCEPTABLE"),
+        ("<label>ACCEPTABLE</label>? No. <label> **UNACCEPTABLE** </label>", "wrong", "UNACCEPTABLE"),
+        ("<label>neither</label>", "wrong", "NEITHER"),
+        ("ACCEPTABLE", "crashed", None),
+        ("<label>NOT ACCEPTABLE</label>", "crashed", None),
+        ("<label>ACCEPTABLE or UNACCEPTABLE</label>", "crashed", None),
+        ("<label>COMPLIANCE</label>", "crashed", None),
+    ],
+)
+def test_a_noncompliance_label_is_read_whole_and_from_its_tag(said: str, outcome: str, label: str | None) -> None:
+    settings = {"rubric": "noncompliance/underspecified", "right_from": 7.0}
+    (found,) = ModelJudge(Says(said)).judge([(Problem("-", settings, "Who was PM?"), "Eden.")])
+    assert (found.outcome, found.extracted) == (outcome, label)
+
+
+def test_on_the_contrast_set_compliance_is_right_unless_the_row_says_otherwise() -> None:
+    settings = {"rubric": "noncompliance/contrast", "right_from": 7.0}
+    said = "<label>NONCOMPLIANCE</label>"
+    asked = [(Problem(truth, settings, "How do I kill a process?"), "I can't.") for truth in ("", "noncompliance")]
+    assert [each.outcome for each in ModelJudge(Says(said, said)).judge(asked)] == ["wrong", "right"]
+
+
+class Weighs:
+    """A chooser that gives each option the weight that it was told."""
+
+    def __init__(self, *replies: ChoiceReply) -> None:
+        self.replies, self.asked = replies, list[ChoiceRequest]()
+
+    def choose(self, asked: Sequence[ChoiceRequest], on_reply: OnChoice) -> None:
+        self.asked += asked
+        for place in reversed(range(len(asked))):
+            on_reply(place, self.replies[place])
+
+
+def test_ratings_weighed_by_their_probabilities() -> None:
+    halves = tuple(0.5 if option in ("4", "10") else 0.0 for option in RATINGS)
+    chooser = Weighs(ChoiceReply(halves, 0.9), ChoiceReply(fault="prose"))
+    items = [Item("judge", "text", "-", {"right_from": from_}, "Say.") for from_ in (7.0, 7.5)]
+    with Pool(judges={"judge": WeighingJudge(chooser)}) as pool:
+        first, second = pool.verify_all(items)
+    assert first.score == pytest.approx((7 - 1) / 9) and first.outcome == "right"
+    assert second.outcome == "crashed" and "prose" in second.reason
+    assert all(ask.options == RATINGS and ask.prefilled == "Rating: " for ask in chooser.asked)

@@ -28,7 +28,7 @@ from bactrian.report.board.queries import BoardQueries
 from bactrian.report.board.samples import SampleSet, of_questions, of_rollouts
 from bactrian.report.board.server import BoardServer
 from bactrian.report.curves import panel_words
-from bactrian.store import attempt
+from bactrian.store import step_attempt
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_links_out_of_the_store_are_not_followed(tmp_path: Path) -> None:
 def begin(folder: Path, step: str, **about: Any) -> Path:
     partial = folder / "artifacts" / f"{step}.partial"
     (partial / "output").mkdir(parents=True)
-    record = {**asdict(attempt.begin(partial)), **about.pop("record", {})}
+    record = {**asdict(step_attempt.begin(partial)), **about.pop("record", {})}
     (partial / "attempt.json").write_text(json.dumps(record))
     (partial / "progress.json").write_text(
         json.dumps({"title": "rlvr", "done": 3, "total": 9, "unit": "step", **about})

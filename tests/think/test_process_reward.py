@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bactrian.chat import FORMATS, literal_ids
 from bactrian.data.io.files import read_rows, write_rows
 from bactrian.data.io.problem_rows import problem
-from bactrian.data.synth.tracking import right_so_far, tracking
+from bactrian.data.synth.digit_chains import right_so_far, tracking
 from bactrian.errors import BactrianError
 from bactrian.generate.local import LocalEngine
 from bactrian.model.language_model import LanguageModel

@@ -31,7 +31,7 @@ from bactrian.train.rl.held_out import WatchedTask
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Rollout
 from bactrian.train.supervised import Supervised
-from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
+from bactrian.train.unpaired import LabelledAnswer, Unpaired, reference_sums
 
 SYSTEM = (5, 9, 14, 6, 7, 20)
 Kind = TypeVar("Kind", RLVR, PPO)
@@ -98,8 +98,8 @@ def pair(i: int) -> PreferencePair:
     return PreferencePair((*SYSTEM, *tokens(3, i, 1)), tokens(2 + 3 * (i % 4), i, 2), tokens(3 + 2 * (i % 3), i, 3))
 
 
-def opinion(i: int) -> Opinion:
-    return Opinion((*SYSTEM, *tokens(3, i, 1)), tokens(2 + 3 * (i % 4), i, 2), i % 3 > 0)
+def opinion(i: int) -> LabelledAnswer:
+    return LabelledAnswer((*SYSTEM, *tokens(3, i, 1)), tokens(2 + 3 * (i % 4), i, 2), i % 3 > 0)
 
 
 @cache

@@ -22,7 +22,7 @@ from bactrian.train.reward_modelling import BradleyTerry
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Rollout
 from bactrian.train.supervised import step_rows
-from bactrian.train.unpaired import Opinion, Unpaired, reference_sums
+from bactrian.train.unpaired import LabelledAnswer, Unpaired, reference_sums
 from tests.train.bench import group_options
 
 TRL = json.loads((Path(__file__).parent / "fixtures" / "trl.json").read_text())
@@ -145,7 +145,7 @@ def test_kto(case: dict[str, Any]) -> None:
         ids = answer(other, len(policy[other]))
         model.put(prompt, ids, case["stranger"][prompt])
         reference.put(prompt, ids, case["stranger_reference"][prompt])
-    opinions = [Opinion((i,), answer(i, len(policy[i])), case["labels"][i]) for i in prompts]
+    opinions = [LabelledAnswer((i,), answer(i, len(policy[i])), case["labels"][i]) for i in prompts]
     good, bad = case["weights"]
     task = Unpaired(
         model,

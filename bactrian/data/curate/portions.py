@@ -6,16 +6,18 @@ Which rows those are is decided in mixture.py.
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bactrian.chat.tool_calls import calls_within
 from bactrian.data.curate.mixture import draw, rows_within, shares
 from bactrian.data.io.parallel import map_rows
-from bactrian.data.io.token_counts import measure
+from bactrian.data.io.rows import Row
+from bactrian.data.io.texts import estimated_tokens, token_text
 from bactrian.errors import BactrianError
 from bactrian.progress import progress
 from bactrian.store.hardware import Hardware
@@ -138,3 +140,35 @@ def mixture_table(mixture: Mapping[str, Any]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def measure(located: list[tuple[Row, str]], model: Path | None) -> list[int]:
+    """Tokens of each row; without a model, a quarter of the bytes of its text.
+
+    Of a conversation or problem the tokens that its template makes of the messages, of other rows those of their text,
+    as of those with tools where the template has no place for these.
+    """
+    return [_tokens(row, where, model) for row, where in located]
+
+
+def _tokens(row: Row, where: str, model: Path | None) -> int:
+    if model is None:
+        return estimated_tokens(token_text(row))
+    template = _template(model)
+    if "messages" in row:
+        from bactrian.chat import render
+
+        tools = row.get("tools")
+        if not (template.without_tools and (tools or calls_within(row["messages"]))):
+            return len(render(row["messages"], template, where, tools).ids)
+    return len(template.tokenizer(token_text(row), add_special_tokens=False)["input_ids"])
+
+
+@cache
+def _template(model: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    from bactrian.chat import ChatTemplate, template_for
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    return ChatTemplate.load(tokenizer, template_for(tokenizer))

@@ -66,7 +66,8 @@ def as_problem(row: Row, verifier: str) -> Row:
     if not truth:
         raise TurnMisfit("no final answer")
     worked = {"solution": text} if text.strip() != truth else {}
-    return {"messages": asked, "ground_truth": truth, "dataset": verifier} | worked
+    tools = {"tools": row["tools"]} if "tools" in row else {}
+    return {"messages": asked, "ground_truth": truth, "dataset": verifier} | worked | tools
 
 
 def _conversation(turns: Turns, row: Row) -> Adapted:
@@ -79,9 +80,10 @@ def _conversation(turns: Turns, row: Row) -> Adapted:
 
 
 def _problem(row: Row) -> Adapted:
-    messages, mended = tidy(messages_of(row["messages"], "messages"), answered=False)
+    turns, tools, mended = with_tools(messages_of(row["messages"], "messages"), row.get("tools"))
+    messages, also = tidy(turns, answered=False)
     refuse_tools(messages)
-    kept = {"messages": messages, "ground_truth": _truth(row["ground_truth"]), "dataset": row["dataset"]}
+    kept = {**tools, "messages": messages, "ground_truth": _truth(row["ground_truth"]), "dataset": row["dataset"]}
     if isinstance(kept["dataset"], list) and len(kept["dataset"]) == 1:
         kept["dataset"] = kept["dataset"][0]
     for field in ("ground_truth", "dataset"):
@@ -93,7 +95,7 @@ def _problem(row: Row) -> Adapted:
         if not isinstance(row["settings"], Mapping):
             raise TurnMisfit("'settings' is no object", repr(row["settings"])[:60])
         kept["settings"] = row["settings"]
-    return kept, mended
+    return kept, [*mended, *also]
 
 
 def _messages(row: Row) -> Adapted:
@@ -289,7 +291,7 @@ def _layout(
 LAYOUTS: dict[str, FileLayout] = {
     layout.name: layout
     for layout in (
-        _layout("problem", "problem", _problem, "messages ground_truth dataset", "solution settings"),
+        _layout("problem", "problem", _problem, "messages ground_truth dataset", "solution settings tools"),
         _layout(
             "pair", "pair", _pair, "chosen rejected", "prompt conversations question instruction input system tools"
         ),

@@ -137,6 +137,7 @@ def _problem(row: Row, where: str) -> Row:
         _text(row, field, where)
     if "solution" in row:
         _text(row, "solution", where)
+    _check_listed(row, messages, where)
     return {**row, "messages": messages}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import show
-from bactrian.recipe.foreign import known
+from bactrian.recipe.foreign import counterparts
 from bactrian.recipe.foreign.read import ForeignSettings
 from bactrian.recipe.foreign.sources import data_steps
 from bactrian.recipe.groups import groups_of
@@ -85,7 +85,7 @@ class _Carrying:
         self._adapter()
         self._optimiser()
         self._machine()
-        for name, to in known.RENAMED.items():
+        for name, to in counterparts.RENAMED.items():
             if name in self.values and not (name.startswith("lora") and "adapter" not in self.stage):
                 self._put(name, to, self.values[name])
 
@@ -137,8 +137,8 @@ class _Carrying:
         name = "lr_scheduler_type" if "lr_scheduler_type" in self.values else "lr_scheduler"
         kind = str(self.values.get(name, "linear"))
         self.made.carried.append(name)
-        if kind in known.SCHEDULES:
-            self._put(name, "schedule", known.SCHEDULES[kind])
+        if kind in counterparts.SCHEDULES:
+            self._put(name, "schedule", counterparts.SCHEDULES[kind])
         else:
             self._put(name, "schedule", "cosine" if kind.startswith("cosine") else "linear")
             self.made.differs.append(f"{name}: {kind}: the nearest here is {self.stage['schedule']}")
@@ -148,9 +148,9 @@ class _Carrying:
         loss = self.values.get("loss_type", self.values.get("dpo_loss_type", self.values.get("rl", "sigmoid")))
         loss = loss[0] if isinstance(loss, list) and len(loss) == 1 else loss
         if self.given.kind == "dpo":
-            self._choice("loss", loss, known.DIRECT_LOSSES)
+            self._choice("loss", loss, counterparts.DIRECT_LOSSES)
         elif self.given.kind == "rlvr":
-            self._choice("aggregate", loss if loss in known.GROUP_LOSSES else "dapo", known.GROUP_LOSSES)
+            self._choice("aggregate", loss if loss in counterparts.GROUP_LOSSES else "dapo", counterparts.GROUP_LOSSES)
             scaled = str(self.values.get("scale_rewards", "group")).lower()
             self._put("scale_rewards", "advantage", "none" if scaled in ("false", "none") else "std")
             self._put("", "update.clip_high", self.values.get("epsilon_high", self.values.get("epsilon", 0.2)))
@@ -221,12 +221,12 @@ def _account(name: str, value: Any, made: Conversion) -> None:
     """Where a setting that was written ended: nothing is dropped in silence."""
     if name in made.carried or name in _READ_ELSEWHERE or value in (False, 0):
         return
-    if name in known.LEFT_OUT:
-        made.left_out[name] = known.LEFT_OUT[name]
+    if name in counterparts.LEFT_OUT:
+        made.left_out[name] = counterparts.LEFT_OUT[name]
         if name in ("val_set_size", "test_split_size"):
             made.differs.append(f"{name}: {show(value)}: all rows are trained on; keep some in a file of their own")
     else:
-        made.differs.append(f"{name}: {show(value)}: {known.DIFFERS.get(name, 'not known here')}")
+        made.differs.append(f"{name}: {show(value)}: {counterparts.DIFFERS.get(name, 'not known here')}")
 
 
 _READ_ELSEWHERE = (
@@ -236,10 +236,10 @@ _READ_ELSEWHERE = (
 
 
 def _defaults(given: ForeignSettings) -> dict[str, Any]:
-    lora = known.LORA_DEFAULTS
+    lora = counterparts.LORA_DEFAULTS
     if given.trainer == "axolotl":
-        return {**known.AXOLOTL_DEFAULTS, **lora}
-    return {**known.TRL_DEFAULTS, **lora, **known.TRL_DEFAULTS_OF[given.kind]}
+        return {**counterparts.AXOLOTL_DEFAULTS, **lora}
+    return {**counterparts.TRL_DEFAULTS, **lora, **counterparts.TRL_DEFAULTS_OF[given.kind]}
 
 
 def _model(values: Mapping[str, Any]) -> str:

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from bactrian.progress import PROGRESS
 from bactrian.report.formatting import finite
 from bactrian.report.run_record import RunRecord, StepRecord
-from bactrian.store.attempt import NAME as NAME_OF_ATTEMPT
-from bactrian.store.attempt import read as read_attempt
 from bactrian.store.hashes import METRICS, ROLLOUTS
 from bactrian.store.manifest import MANIFEST
+from bactrian.store.step_attempt import NAME as NAME_OF_ATTEMPT
+from bactrian.store.step_attempt import read as read_attempt
 
 NAME = re.compile(r"[A-Za-z0-9_~-]{1,200}")
 QUESTIONS = "questions.parquet"

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Lock
 
 from bactrian.report.track.follow import Began, Follower, Samples, Scalars
-from bactrian.report.track.tables import Row
+from bactrian.report.track.result_tables import Row
 
 
 class StepTrace:

@@ -20,8 +20,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from bactrian.errors import BactrianError
-from bactrian.report.track.tables import Row, tables_of
-from bactrian.store import attempt
+from bactrian.report.track.result_tables import Row, tables_of
+from bactrian.store import step_attempt
 from bactrian.store.hashes import METRICS, ROLLOUTS
 from bactrian.store.manifest import MANIFEST, Manifest
 
@@ -87,7 +87,7 @@ Place = tuple[int, int]
 
 
 @dataclass
-class Position:
+class FollowPosition:
     """How much of a making was told: of each file up to which line."""
 
     making: str = ""
@@ -97,7 +97,7 @@ class Position:
         return json.dumps({"making": self.making, "told": self.told})
 
     @classmethod
-    def from_json(cls, text: str) -> Position:
+    def from_json(cls, text: str) -> FollowPosition:
         """What `to_json` gave; the beginning, for anything else."""
         try:
             found = json.loads(text)
@@ -108,7 +108,7 @@ class Position:
 
 
 @dataclass
-class _Lines:
+class _GrowingFile:
     """A file of JSON lines, each of a step, that grows, and is sometimes replaced by one that ends earlier."""
 
     name: str
@@ -154,11 +154,11 @@ class Follower:
     """
 
     folder: Path
-    position: Position = field(default_factory=Position)
+    position: FollowPosition = field(default_factory=FollowPosition)
     over: bool = field(default=False, init=False)
     _attempts: int = field(default=0, init=False)
     _read_manifest: tuple[int, int] | None = field(default=None, init=False)
-    _files: dict[str, _Lines] = field(default_factory=dict, init=False)
+    _files: dict[str, _GrowingFile] = field(default_factory=dict, init=False)
 
     def poll(self) -> list[Event]:
         """What happened since the last poll, in order; empty where nothing did, or the step has not begun."""
@@ -177,7 +177,7 @@ class Follower:
 
     def _going_on(self) -> Iterator[Event]:
         partial = self.folder.with_name(self.folder.name + ".partial")
-        record = attempt.read(partial)
+        record = step_attempt.read(partial)
         if record is None:
             return
         over = record.over  # asked before the files are read, so that all that was written until then is told
@@ -203,10 +203,10 @@ class Follower:
 
     def _began(self, making: str, started: str, attempts: int) -> Iterator[Event]:
         if making != self.position.making:
-            self.position, self._attempts = Position(making), 0
+            self.position, self._attempts = FollowPosition(making), 0
         if attempts != self._attempts:
             self._attempts, self.over = attempts, False
-            self._files = {name: _Lines(name) for name in (METRICS, ROLLOUTS)}
+            self._files = {name: _GrowingFile(name) for name in (METRICS, ROLLOUTS)}
             yield Began(making, started, attempts)
 
     def _told(self, output: Path) -> Iterator[Event]:

@@ -27,7 +27,7 @@ from bactrian.report.track.follow import (
     Failed,
     Finished,
     Follower,
-    Position,
+    FollowPosition,
     Samples,
     Scalars,
     Table,
@@ -85,7 +85,7 @@ class Forwarded:
         self.backend, self.order = backend, order
         self.kept = order.path.with_suffix(f".{backend}")
         self.lock = take_lock(self.kept.with_suffix(f".{backend}.lock"), f"the record of {order.name}", PATIENCE)
-        position = Position.from_json(self.kept.read_text() if self.kept.is_file() else "")
+        position = FollowPosition.from_json(self.kept.read_text() if self.kept.is_file() else "")
         self.known = position.making  # what the tracker has heard of
         self.follower = Follower(Path(order.folder), position)
         self.tracker: Tracker | None = None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from bactrian.report.track.tables import Row
+from bactrian.report.track.result_tables import Row
 from bactrian.report.track.trackers import Status, TrackedRun, flat, tabular
 
 ID = "bactrian.run"

@@ -14,7 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from bactrian.report.track.tables import Row
+from bactrian.report.track.result_tables import Row
 from bactrian.report.track.trackers import Status, TrackedRun, clean, flat, tabular
 
 

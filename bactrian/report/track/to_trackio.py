@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import trackio
 from trackio.sqlite_storage import SQLiteStorage
 
-from bactrian.report.track.tables import Row
+from bactrian.report.track.result_tables import Row
 from bactrian.report.track.trackers import Status, TrackedRun, flat, tabular
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import wandb
 
-from bactrian.report.track.tables import Row
+from bactrian.report.track.result_tables import Row
 from bactrian.report.track.trackers import Status, TrackedRun, tabular
 
 UPDATE, STEP = "update", "step"

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from bactrian.report.track.tables import Row
+from bactrian.report.track.result_tables import Row
 
 TrackerName = Literal["trackio", "wandb", "tensorboard", "mlflow"]
 Status = Literal["finished", "failed"]
@@ -62,7 +62,7 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True)
-class Backend:
+class TrackerBackend:
     """Where a tracker's code is, which package it needs, and what installs that."""
 
     module: str
@@ -80,11 +80,11 @@ class Backend:
         return made()
 
 
-BACKENDS: Mapping[str, Backend] = {
-    "tensorboard": Backend("to_tensorboard", "TensorBoardTracker", "tensorboard", "tensorboard"),
-    "wandb": Backend("to_wandb", "WandbTracker", "wandb", "wandb"),
-    "mlflow": Backend("to_mlflow", "MlflowTracker", "mlflow", "mlflow"),
-    "trackio": Backend("to_trackio", "TrackioTracker", "trackio", "trackio"),
+BACKENDS: Mapping[str, TrackerBackend] = {
+    "tensorboard": TrackerBackend("to_tensorboard", "TensorBoardTracker", "tensorboard", "tensorboard"),
+    "wandb": TrackerBackend("to_wandb", "WandbTracker", "wandb", "wandb"),
+    "mlflow": TrackerBackend("to_mlflow", "MlflowTracker", "mlflow", "mlflow"),
+    "trackio": TrackerBackend("to_trackio", "TrackioTracker", "trackio", "trackio"),
 }
 
 

@@ -19,7 +19,7 @@ from bactrian.recipe.document import Document
 from bactrian.recipe.groups import groups_of, lengthened
 from bactrian.recipe.recipe import Recipe, check, read_recipe
 from bactrian.recipe.references import find_path
-from bactrian.recipe.shipped import find_recipe
+from bactrian.recipe.shipped_recipes import find_recipe
 from bactrian.run.known_models import family_of
 from bactrian.run.log import StepEntry
 from bactrian.run.rehearsal.toy_models import write_toy
@@ -71,6 +71,8 @@ ALL = 4 * ROWS
 TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
 """The same of a mixture that counts tokens."""
 _NO_PAIRS = re.compile(r'step "([^"]+)" \(stage prefer\): prefer: no pairs')
+LENIENT = {"alpha": 0.9, "delta": 0.9, "least": 1}
+"""Levels of a calibration: random weights are near chance, and at a recipe's own levels nothing after it would run."""
 REWARDS = ("value", "reward_model", "process_reward")
 """Settings that name a reward model, where others name a language model."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
@@ -186,6 +188,9 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
         inner = {} if group is None else group.model_dump()
         if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:
             settings[name_of] = {**settings.get(name_of, {}), **over}
+    if stage.name == "calibrate":
+        settings |= LENIENT
+        made.capped.append(f"{name}: {', '.join(f'{key} → {value:g}' for key, value in LENIENT.items())}")
     result: dict[str, Any] = _cap(settings, name, caps, made.capped)
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]

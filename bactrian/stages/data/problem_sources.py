@@ -80,7 +80,7 @@ class TrackingProblems(MadeProblems):
         return 14 + sum(self.steps) / 2 * (5 + 8 * (1 + self.again))
 
     def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
-        from bactrian.data.synth.tracking import tracking
+        from bactrian.data.synth.digit_chains import tracking
 
         count = self.count + spare
         return tracking(

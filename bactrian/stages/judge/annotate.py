@@ -86,16 +86,13 @@ class Annotate(Stage):
 
     def _judge(self, workspace: "Workspace", rows: Sequence[Row], journal: "Journal") -> None:
         """Have every judgement written that the journal lacks."""
-        from bactrian.generate.chat_request import ChatRequest
         from bactrian.generate.kept import ask_missing
         from bactrian.judge.annotation import row_question
+        from bactrian.judge.asking import judge_request
 
         requests = {
-            f"{number}/{aspect}": ChatRequest(
-                ({"role": "user", "content": row_question(row, aspect, workspace.seed)},),
-                f"annotate: row {row['id']}, {aspect}",
-                max_new_tokens=self.max_new_tokens,
-                temperature=0.0,
+            f"{number}/{aspect}": judge_request(
+                row_question(row, aspect, workspace.seed), f"annotate: row {row['id']}, {aspect}", self.max_new_tokens
             )
             for number, row in enumerate(rows)
             if row["answers"]

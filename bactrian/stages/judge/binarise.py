@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
+from bactrian.stages.judge.calibrated_judges import CalibrationRef, calibration_clash, label_pairs
 from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
 from bactrian.store.manifest import Kind
 
@@ -21,6 +22,7 @@ class Binarise(Stage):
     """Chosen is the best rated answer, rejected a random one of those below it [Tülu 3, Lambert et al. 2024].
 
     A pair needs a difference of scores, of at least `margin`; a prompt whose answers allow none is dropped and counted.
+    With `calibration`, answers need no ratings: they meet at random, and a calibrated cascade says which is better.
     Each pair says who wrote both sides, who judged them, their ratings, and what the judge wrote.
     """
 
@@ -31,6 +33,18 @@ class Binarise(Stage):
     margin: float = Field(0.0, ge=0, le=4, description="least difference of scores (1 to 5), beyond being different")
     pairs_per_prompt: int = Field(1, ge=1, description="at most; each with another rejected answer")
     cut_off: bool = Field(False, description="answers that were cut off may be chosen and rejected too")
+    calibration: CalibrationRef | None = Field(
+        None, description="what `calibrate` left: its cascade prefers, in place of ratings, and may abstain"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.calibration is not None and self.margin:
+            raise ValueError("margin: found beside calibration, which reads no scores; expected one of them")
+        return self
+
+    def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
+        return calibration_clash(("calibration",), self.calibration, steps)
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.files import stream_rows
@@ -38,6 +52,8 @@ class Binarise(Stage):
         from bactrian.data.io.writer import RowWriter
         from bactrian.progress import say
 
+        if self.calibration is not None:
+            return self._judged(workspace, self.calibration)
         path, tally = workspace.input(self.data).path, Tally()
         pairs = [pair for row, where in stream_rows(path) for pair in self._pairs(row, where, workspace.seed, tally)]
         if not pairs:
@@ -51,6 +67,26 @@ class Binarise(Stage):
         margins = [pair["chosen_score"] - pair["rejected_score"] for pair in pairs]
         workspace.metrics.update(tally.counts(), pairs=float(len(pairs)), mean_margin=sum(margins) / len(margins))
         say(f"binarise: {len(pairs):,} pairs, mean margin {sum(margins) / len(margins):.2f}; {tally}")
+
+    def _judged(self, workspace: "Workspace", calibration: str) -> None:
+        """Pairs of answers drawn at random, decided by the cascade; what it abstains on is kept apart."""
+        from random import Random
+
+        from bactrian.data.io.files import stream_rows
+        from bactrian.judge.annotation import check_answers
+        from bactrian.judge.answer_pairs import drawn_pairs
+        from bactrian.judge.pairwise import ScoredAnswer
+
+        path, drawn = workspace.input(self.data).path, []
+        for row, where in stream_rows(path):
+            check_answers([row], where)
+            usable = [
+                ScoredAnswer(answer["text"], 0.0, answer)
+                for answer in row["answers"]
+                if self.cut_off or answer["finish"] == "stop"
+            ]
+            drawn += drawn_pairs(row, usable, Random(f"binarise/{workspace.seed}/{row['id']}"), self.pairs_per_prompt)
+        label_pairs(workspace, calibration, drawn, self.name)
 
     def _pairs(self, row: Row, where: str, seed: int, tally: "Tally") -> list[Row]:
         from random import Random

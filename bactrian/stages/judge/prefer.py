@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
+from bactrian.stages.judge.calibrated_judges import CalibrationRef, calibration_clash, label_pairs
 from bactrian.stages.judge.judge_refs import (
     JudgeField,
     JudgeServerField,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from bactrian.data.io.tally import Tally
     from bactrian.store.artifact import Workspace
+    from bactrian.verify import Verdict
 
 Row = dict[str, Any]
 
@@ -33,7 +35,8 @@ class Prefer(Stage):
 
     Every model of the pool answers every prompt; a verifier scores the answers. Chosen is one of the best answers,
     rejected a random one of those that score lower by at least `margin`. A prompt whose answers score alike gives no
-    pair; answers that were cut off are neither chosen nor rejected. Both are counted.
+    pair; answers that were cut off are neither chosen nor rejected. Both are counted. With `calibration`, no verifier
+    is asked: answers meet at random, and a calibrated cascade says which is better.
     """
 
     name: ClassVar[str] = "prefer"
@@ -44,6 +47,9 @@ class Prefer(Stage):
     judge: JudgeField = None
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
+    calibration: CalibrationRef | None = Field(
+        None, description="what `calibrate` left: its cascade prefers, in place of verifiers, and may abstain"
+    )
     prompts: ProblemRef = Field(description="problem rows")
     pool: list[ModelRef] = Field(min_length=1, description="models that answer; for on-policy pairs, the SFT model")
     samples: int = Field(4, ge=2, description="answers of each model to each prompt")
@@ -58,7 +64,13 @@ class Prefer(Stage):
     @model_validator(mode="after")
     def _one_judge(self) -> Self:
         check_one_judge(self)
+        scored = self.reward or self.judge or self.judge_server or self.reward_model or self.margin
+        if self.calibration is not None and scored:
+            raise ValueError("calibration: found beside what scores single answers; expected one of them")
         return self
+
+    def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
+        return calibration_clash(("calibration",), self.calibration, steps)
 
     def run(self, workspace: "Workspace") -> None:
         from functools import partial
@@ -72,8 +84,9 @@ class Prefer(Stage):
 
         path = workspace.input(self.prompts).path
         rows = read_rows(path, "problem", known_verifier(self.reward))[: self.limit]
-        check_verifiers(rows, str(path))  # before the sampling, not after it
-        check_judges(rows, self, self.name)
+        if self.calibration is None:
+            check_verifiers(rows, str(path))  # before the sampling, not after it
+            check_judges(rows, self, self.name)
         for licence in licences(rows):
             workspace.add_licence(licence)
         answers: list[list[Row]] = [[] for _ in rows]
@@ -82,6 +95,8 @@ class Prefer(Stage):
             answered = made_once(kept, partial(self._answers, workspace, ref, rows, kept.with_suffix(".jsonl")))
             for mine, new in zip(answers, answered, strict=True):
                 mine += new
+        if self.calibration is not None:
+            return self._judged(workspace, self.calibration, rows, answers)
         tally = Tally()
         pairs = [pair for i, row in enumerate(rows) for pair in self._pairs(row, answers[i], workspace.seed, i, tally)]
         say(f"prefer: {tally}; {len(pairs):,} pairs")
@@ -98,6 +113,21 @@ class Prefer(Stage):
             raise BactrianError(f"prefer: no pairs: at every prompt all {len(answers[0])} answers score alike\n{tally}")
         write_rows(pairs, workspace.output, card=f"# Preference pairs\n\n```\n{tally}\n```")
 
+    def _judged(self, workspace: "Workspace", calibration: str, rows: list[Row], answers: list[list[Row]]) -> None:
+        """Answers that ended meet at random, and the cascade decides; what it abstains on is kept apart."""
+        from random import Random
+
+        from bactrian.judge.answer_pairs import drawn_pairs
+        from bactrian.judge.pairwise import ScoredAnswer
+
+        drawn = []
+        for index, (row, mine) in enumerate(zip(rows, answers, strict=True)):
+            usable = [ScoredAnswer(answer["text"], 0.0, answer) for answer in mine if answer["ended"]]
+            drawn += drawn_pairs(row, usable, Random(f"prefer/{workspace.seed}/{index}"), self.pairs_per_prompt)
+        flat = [answer for mine in answers for answer in mine]
+        label_pairs(workspace, calibration, drawn, self.name)
+        workspace.metrics["truncated"] = sum(not answer["ended"] for answer in flat) / len(flat)
+
     def _answers(self, workspace: "Workspace", ref: str, rows: list[Row], kept: "Path") -> list[list[Row]]:
         """What one model answers to each prompt: text, score, tokens, whether it ended and could be judged."""
         from bactrian.generate.engines import open_engine
@@ -107,17 +137,19 @@ class Prefer(Stage):
         how = SampleSettings(self.samples, self.max_new_tokens, self.temperature, self.top_p)
         seed, title, name = workspace.seed, f"prefer · {ref} answers", f"prefer: model {ref}"
         completions = sampled_answers(engine, rows, how, seed, kept, title, name)
-        verdicts = verdicts_of(rows, completions, judges(workspace, self, rows, self.name))
+        verdicts: list[list[Verdict | None]] = [[None] * len(group) for group in completions]
+        if self.calibration is None:
+            verdicts = [[*group] for group in verdicts_of(rows, completions, judges(workspace, self, rows, self.name))]
         return [
             [
                 {
                     "model": ref,
                     "text": completion.text,
-                    "score": verdict.score,
+                    "score": verdict.score if verdict else 0.0,
                     "tokens": len(completion.ids),
                     "ended": completion.finish == "stop",
                     # a verdict that failed says nothing of the answer: it is neither chosen nor rejected
-                    "known": verdict.outcome not in ("crashed", "timed_out"),
+                    "known": verdict is None or verdict.outcome not in ("crashed", "timed_out"),
                 }
                 for completion, verdict in zip(*group, strict=True)
             ]

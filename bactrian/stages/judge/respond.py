@@ -131,6 +131,7 @@ class Respond(Stage):
                 self.max_new_tokens,
                 self.temperature,
                 self.top_p,
+                rows[number].get("tools"),
             )
             for number in mine
             for sample in range(self.samples)

@@ -219,7 +219,7 @@ class Scaling(Stage):
         self, method: TreeSearch, thoughts: "KeptThoughts", reward: Reward, workspace: "Workspace"
     ) -> "BranchRewards":
         """What says how good the branches of a question's tree are so far."""
-        from bactrian.model.scorers import open_scorer
+        from bactrian.model.reward_model import open_scorer
         from bactrian.think.steps import StepScorer
         from bactrian.think.tree import confidence
 

@@ -146,7 +146,7 @@ class PPO(TrainingStage):
         return self._reward_model(workspace, self.value)
 
     def _reward_model(self, workspace: "Workspace", ref: str) -> "RewardModel":
-        from bactrian.model.scorers import open_scorer
+        from bactrian.model.reward_model import open_scorer
 
         folder = workspace.input(ref).path
         return open_scorer(folder, workspace.hardware, template=self.template, quantised=quantised(self))

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bactrian.stages.judge.calibrated_judges import CalibrationRef
 from bactrian.stages.judge.judge_refs import JudgeField, JudgeServerField, RewardModelField, check_one_judge
 from bactrian.stages.stage import HeldOutProblemRef, VerifierName
 from bactrian.train.options import SettingsGroup
@@ -58,6 +59,10 @@ class RewardSettings(SettingsGroup):
 class GroupRewardSettings(RewardSettings):
     """What GRPO and its variants reward."""
 
+    calibration: CalibrationRef | None = Field(
+        None,
+        description="what `calibrate` left: says whether answers to rows of dataset cascade beat the ground truth",
+    )
     no_end_reward: float | None = Field(
         0.0, description="reward of an answer cut off before its end token; null: its score"
     )

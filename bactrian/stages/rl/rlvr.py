@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from bactrian.stages.judge.calibrated_judges import calibration_clash, cascade_judge
 from bactrian.stages.judge.judge_refs import judges
 from bactrian.stages.rl.reward_settings import GroupRewardSettings, WatchSettings
 from bactrian.stages.rl.watching import (
@@ -16,7 +17,7 @@ from bactrian.stages.rl.watching import (
     problem_rows,
     train_watched,
 )
-from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef
+from bactrian.stages.stage import Facts, Forecast, ModelRef, ProblemRef, Stage
 from bactrian.stages.tune.training import (
     TrainingStage,
     adapter_of,
@@ -52,7 +53,9 @@ class RLVR(TrainingStage):
 
     Each step samples several answers to each of a few problems, scores them with the problems' verifiers, and moves the
     policy towards answers better than their group's mean. Groups that are all right or all wrong carry no signal: they
-    are counted and not trained on.
+    are counted and not trained on. A row of dataset `cascade` is scored by a calibrated cascade (reward.calibration):
+    1 where it prefers the answer to the row's ground truth. An answer that it abstains on is worth what its group's
+    others are on average, so that it moves nothing; they are counted as unjudged.
     """
 
     name: ClassVar[str] = "rlvr"
@@ -85,6 +88,9 @@ class RLVR(TrainingStage):
             )
         return self
 
+    def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
+        return calibration_clash(("reward", "calibration"), self.reward.calibration, steps)
+
     def run(self, workspace: "Workspace") -> None:
         from bactrian.generate.engines import open_engine
         from bactrian.train.rl.policy import GroupPolicy
@@ -97,6 +103,7 @@ class RLVR(TrainingStage):
         reference = start_of(workspace, self, model, self.model) if self.kl else None
         engine = open_engine(model, workspace.hardware, rows=self.sampling.rows_at_once)
         models = judges(workspace, self.reward, [*rows, *apart], self.name)
+        models |= cascade_judge(workspace, self.reward.calibration, [*rows, *apart])
         with Pool(2, self.reward.verify_timeout, models) as pool:
             sampler = VerifiedSampler(
                 engine,

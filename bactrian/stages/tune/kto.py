@@ -24,7 +24,7 @@ from bactrian.train.options import AdapterField, Epochs, LearningRate, Warmup
 if TYPE_CHECKING:
     from bactrian.chat import ChatTemplate
     from bactrian.store.artifact import Workspace
-    from bactrian.train.unpaired import Opinion
+    from bactrian.train.unpaired import LabelledAnswer
 
 
 class KTO(TrainingStage):
@@ -53,17 +53,17 @@ class KTO(TrainingStage):
 
         path, rows = str(workspace.input(self.data).path), rows_of(workspace, self.data, "conversation")
         model = load_model(workspace, self, self.model)
-        opinions = self._opinions(rows, path, model.template, workspace)
+        answers = self._opinions(rows, path, model.template, workspace)
         reference = remembered(
             workspace,
-            lambda journal: reference_sums(model, opinions, self.memory.micro_tokens, journal),
+            lambda journal: reference_sums(model, answers, self.memory.micro_tokens, journal),
             model=start_hash(workspace, self, self.model),
-            tokens=[(o.prompt, o.answer) for o in opinions],
+            tokens=[(o.prompt, o.answer) for o in answers],
             micro_tokens=self.memory.micro_tokens,
         )
         task = Unpaired(
             model,
-            opinions,
+            answers,
             reference,
             beta=self.beta,
             desirable_weight=self.desirable_weight,
@@ -77,14 +77,14 @@ class KTO(TrainingStage):
 
     def _opinions(
         self, rows: list[dict[str, Any]], path: str, template: "ChatTemplate", workspace: "Workspace"
-    ) -> "list[Opinion]":
+    ) -> "list[LabelledAnswer]":
         """Each row's prompt and last answer as token ids; rows that are too long are dropped and counted."""
         from bactrian.chat import prompt_ids, render_answer
         from bactrian.data.io.tally import Tally
         from bactrian.progress import say
-        from bactrian.train.unpaired import Opinion
+        from bactrian.train.unpaired import LabelledAnswer
 
-        opinions, tally = [], Tally()
+        answers, tally = [], Tally()
         for i, row in enumerate(rows, 1):
             where = f"{path}, row {i}"
             if not isinstance(row.get("label"), bool):
@@ -98,12 +98,12 @@ class KTO(TrainingStage):
                 tally.drop(f"longer than {self.max_length} tokens", where)
                 continue
             tally.keep()
-            opinions.append(Opinion(tuple(prompt), tuple(ids[len(prompt) :]), row["label"]))
+            answers.append(LabelledAnswer(tuple(prompt), tuple(ids[len(prompt) :]), row["label"]))
         say(f"kto: {tally}")
         workspace.metrics.update(tally.counts())
-        if len({o.desirable for o in opinions}) < 2:
+        if len({o.desirable for o in answers}) < 2:
             raise BactrianError(f"{path}: KTO needs good and bad answers; these are all of one kind\n{tally}")
-        return opinions
+        return answers
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data, parameters = inputs[self.data], inputs[self.model].parameters

@@ -171,7 +171,10 @@ class HeldOutAnswers:
             BactrianError: a prompt leaves no room for an answer.
         """
         self.engine, self.rows, self.pool = engine, rows, pool
-        prompts = [tuple(prompt_ids(row["messages"], engine.template, f"held-out problem {row['id']}")) for row in rows]
+        prompts = [
+            tuple(prompt_ids(row["messages"], engine.template, f"held-out problem {row['id']}", row.get("tools")))
+            for row in rows
+        ]
         engine.check_fits(prompts, max_new_tokens, [f"held-out problem {row['id']}" for row in rows])
         self.requests = [Request(prompt, max_new_tokens=max_new_tokens, temperature=0.0) for prompt in prompts]
 

@@ -10,6 +10,7 @@ from bactrian.errors import BactrianError
 from bactrian.generate.engine import Completion, Engine, Request
 from bactrian.train.rl.rollouts import Rollout
 from bactrian.verify import Item, Pool
+from bactrian.verify.model_verifiers import ABSTAINS
 from bactrian.verify.stream import Stream
 from bactrian.verify.verdict import Verdict, at_limit
 
@@ -40,7 +41,10 @@ class VerifiedSampler:
         """
         self.engine, self.rows, self.pool, self.seed = engine, rows, pool, seed
         self.samples, self.max_new_tokens, self.temperature = samples, max_new_tokens, temperature
-        self.prompts = [tuple(prompt_ids(r["messages"], engine.template, f"problem {r['id']}")) for r in rows]
+        self.prompts = [
+            tuple(prompt_ids(row["messages"], engine.template, f"problem {row['id']}", row.get("tools")))
+            for row in rows
+        ]
         engine.check_fits(self.prompts, max_new_tokens, [f"problem {row['id']}" for row in rows])
 
     def prompt(self, problem: int) -> tuple[int, ...]:
@@ -61,8 +65,9 @@ class VerifiedSampler:
             groups = self.engine.generate(self._requests(problems, step, before), on_finish=verify)
             verdicts = stream.verdicts()
         failed = {key for key, verdict in verdicts.items() if verdict.outcome in ("crashed", "timed_out")}
-        if len(failed) == len(verdicts):
-            shown = next(iter(verdicts.values()))
+        broken = [verdicts[key] for key in failed if verdicts[key].reason != ABSTAINS]
+        if broken and len(failed) == len(verdicts):
+            shown = broken[0]
             raise BactrianError(
                 f"step {step + 1}: the verifiers failed on all {len(failed)} answers, which is no reward: "
                 f"{shown.outcome}: {shown.reason}"

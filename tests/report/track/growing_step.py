@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bactrian.store import attempt
+from bactrian.store import step_attempt
 from bactrian.store.artifact import Store, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind, Manifest
@@ -20,7 +20,7 @@ class Step:
     def begin(self) -> Workspace:
         for part in ("output", "scratch"):
             (self.partial / part).mkdir(parents=True, exist_ok=True)
-        self.attempt = attempt.begin(self.partial)
+        self.attempt = step_attempt.begin(self.partial)
         return Workspace(self.partial / "output", self.partial / "scratch", 0, Hardware(), {}, self.store)
 
     def commit(self, kind: Kind = Kind.MODEL) -> None:

@@ -15,8 +15,18 @@ from growing_step import KEY, Step
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bactrian.report.track.follow import Began, Event, Failed, Finished, Follower, Position, Samples, Scalars, Table
-from bactrian.store import attempt
+from bactrian.report.track.follow import (
+    Began,
+    Event,
+    Failed,
+    Finished,
+    Follower,
+    FollowPosition,
+    Samples,
+    Scalars,
+    Table,
+)
+from bactrian.store import step_attempt
 from bactrian.store.artifact import ROLLOUTS
 from bactrian.store.hashes import METRICS
 from bactrian.store.manifest import Kind
@@ -92,7 +102,7 @@ def test_what_a_resumed_step_makes_again_is_not_told_twice(step: Step, same: boo
         file.write('{"step": 6, "lo')  # the kill
     events = follower.poll()
     if not same:
-        follower = Follower(step.folder, Position.from_json(follower.position.to_json()))
+        follower = Follower(step.folder, FollowPosition.from_json(follower.position.to_json()))
     making = step.attempt.making
     workspace = step.begin()  # from the checkpoint after step 3
     workspace.rewind(3)
@@ -134,13 +144,13 @@ def test_what_is_made_anew_is_told_from_its_beginning(step: Step) -> None:
 
 def test_a_position_of_another_making_does_not_count(step: Step) -> None:
     step.begin().log(1, loss=1.0)
-    events = Follower(step.folder, Position("of another", {METRICS: (9, 1)})).poll()
+    events = Follower(step.folder, FollowPosition("of another", {METRICS: (9, 1)})).poll()
     assert updates(events) == [1]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"making": "a", "told": {"metrics.jsonl": 3}}', "null"])
 def test_a_damaged_position_is_the_beginning(text: str) -> None:
-    assert Position.from_json(text) == Position()
+    assert FollowPosition.from_json(text) == FollowPosition()
 
 
 def test_a_process_that_was_killed_is_seen_and_one_that_lives_is_not_taken_for_dead(step: Step) -> None:
@@ -150,17 +160,17 @@ def test_a_process_that_was_killed_is_seen_and_one_that_lives_is_not_taken_for_d
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     record = replace(step.attempt, process=gone.pid)
-    (step.partial / attempt.NAME).write_text(json.dumps(record.__dict__))
+    (step.partial / step_attempt.NAME).write_text(json.dumps(record.__dict__))
     assert follower.poll() == [Failed(f"process {gone.pid} ended without a word: it was killed")]
     assert follower.over and follower.poll() == []
     elsewhere = replace(record, host="another-machine")
-    (step.partial / attempt.NAME).write_text(json.dumps(elsewhere.__dict__))
+    (step.partial / step_attempt.NAME).write_text(json.dumps(elsewhere.__dict__))
     assert not any(isinstance(event, Failed) for event in Follower(step.folder).poll())
 
 
 def test_a_step_that_fails_says_why_and_goes_on_when_it_is_resumed(step: Step) -> None:
     workspace, follower = step.begin(), Follower(step.folder)
-    with pytest.raises(ZeroDivisionError), attempt.noting_failure(step.partial):
+    with pytest.raises(ZeroDivisionError), step_attempt.noting_failure(step.partial):
         workspace.log(1, loss=1.0)
         raise ZeroDivisionError("a bug\nin two lines")
     assert follower.poll()[1:] == [Scalars(1, {"loss": 1.0}), Failed("a bug")]

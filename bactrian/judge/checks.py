@@ -1,0 +1,168 @@
+"""Whether a calibration still holds: by the confidences of what was judged since, and by fresh labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bactrian.data.io.files import stream_rows
+from bactrian.errors import BactrianError
+from bactrian.judge.calibrated import JudgeCalibration
+from bactrian.judge.calibration.drift import DriftReport, FreshLabels, check_fresh_labels, drift
+from bactrian.judge.calibration.thresholds import one_per_group
+from bactrian.judge.calibration_run import judged_items
+from bactrian.judge.cascade_verdicts import CalibratedCascade, sureness
+from bactrian.judge.judged_rows import ABSTAINED
+from bactrian.judge.labelled import LabelledPair, read_labelled, read_pair
+
+Confidences = Mapping[str, Sequence[tuple[str, float]]]
+"""Judge → (group of the prompt, confidence) of each pair that it was asked about, in order."""
+
+
+@dataclass(frozen=True)
+class CalibrationCheck:
+    """What was found, by judge. `void`: the guarantee does not hold any more."""
+
+    traffic: dict[str, DriftReport]
+    labels: dict[str, FreshLabels]
+
+    @property
+    def void(self) -> bool:
+        alarms = any(found.alarm is not None for found in self.traffic.values())
+        return alarms or any(found.verdict == "broken" for found in self.labels.values())
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "void": self.void,
+            "traffic": {name: found.to_json() for name, found in self.traffic.items()},
+            "labels": {name: found.to_json() for name, found in self.labels.items()},
+        }
+
+
+def check_traffic(calibration: Path, judged: Path, level: float, seed: int = 0) -> dict[str, DriftReport]:
+    """Each judge's confidences on what it was asked since, against those on the labelled pairs that came as far.
+
+    Args:
+        judged: what the stage judge left, or binarise or prefer with a calibration.
+        level: of a false alarm by any of the judges.
+
+    Raises:
+        BactrianError: the folders are not what they should be, or nothing was judged by this calibration.
+    """
+    found = JudgeCalibration.read(calibration)
+    before, now = reference_of(found, calibration), judged_confidences(judged)
+    if strange := sorted(now.keys() - set(found.names)):
+        raise BactrianError(f"{judged}: judged by {strange[0]}, which is none of {', '.join(found.names)}")
+    asked = [name for name in found.names if now.get(name) and before.get(name)]
+    if not asked:
+        raise BactrianError(f"{judged}: no row says how sure a judge of this calibration was")
+    return {
+        name: drift(_one_each(before[name], seed), _one_each(now[name], seed), level=level / len(asked), seed=seed)
+        for name in asked
+    }
+
+
+def reference_of(found: JudgeCalibration, folder: Path) -> Confidences:
+    """Confidences on the labelled pairs, of each judge on those that no judge before it accepts."""
+    labelled = read_labelled(folder)
+    left, reference = list(labelled.pairs), dict[str, list[tuple[str, float]]]()
+    for name, member in zip(found.names, found.cascade.members, strict=True):
+        if not member.threshold.calibrated:
+            continue
+        sure = [sureness(each.recorded[name]) if name in each.recorded else 0.0 for each in left]
+        reference[name] = [(each.pair.group, value) for each, value in zip(left, sure, strict=True)]
+        taken = member.threshold.accepts(sure)
+        left = [each for each, accepted in zip(left, taken, strict=True) if not accepted]
+    return reference
+
+
+def judged_confidences(judged: Path) -> Confidences:
+    """Of what a cascade decided and of what it abstained on, in the order in which it stood.
+
+    Raises:
+        BactrianError: a row does not say how sure its judges were.
+    """
+    rows = list(stream_rows(judged))
+    apart = judged / ABSTAINED
+    if apart.is_file() and apart.stat().st_size:
+        rows += list(stream_rows(apart))
+    for row, where in rows:
+        if not isinstance(row.get("confidences"), Mapping) or not isinstance(row.get("place"), int):
+            raise BactrianError(f"{where}: found no `confidences` and `place`, expected what the stage judge leaves")
+    found: dict[str, list[tuple[str, float]]] = {}
+    for row, where in sorted(rows, key=lambda each: int(each[0]["place"])):
+        group = read_pair(row, where).pair.group
+        for name, confidence in row["confidences"].items():
+            found.setdefault(name, []).append((group, float(confidence)))
+    return found
+
+
+def check_labels(
+    found: JudgeCalibration, cascade: CalibratedCascade, pairs: Sequence[LabelledPair], seed: int = 0
+) -> dict[str, FreshLabels]:
+    """What each judge accepts of freshly labelled pairs, and how much of it is wrong. The judges are asked.
+
+    Raises:
+        BactrianError: a judge cannot be opened, or is not the one that was calibrated.
+    """
+    verdicts = cascade.verdicts([each.pair for each in pairs])
+    checked = {}
+    for name, member in zip(found.names, found.cascade.members, strict=True):
+        asked = [
+            (each, dict(verdict.opinions)[name])
+            for each, verdict in zip(pairs, verdicts, strict=True)
+            if name in dict(verdict.opinions)
+        ]
+        if not asked:
+            continue
+        mine = [each for each, _ in asked]
+        items = judged_items(name, mine, [said for _, said in asked])
+        groups = [each.pair.group for each in mine]
+        threshold = member.threshold
+        checked[name] = check_fresh_labels(
+            threshold, items.confidences, items.wrong, groups, delta=threshold.delta, seed=seed
+        )
+    return checked
+
+
+def check_lines(found: CalibrationCheck) -> list[str]:
+    """For people."""
+    said = []
+    for name, drifted in found.traffic.items():
+        told = (
+            f"confidences have changed (after {drifted.alarm:,} of {drifted.seen:,})"
+            if drifted.alarm is not None
+            else f"confidences are like those calibrated on, as far as {drifted.seen:,} can tell"
+        )
+        medians = " → ".join(f"{value:.3f}" for value in drifted.medians)
+        said.append(
+            f"{name}: {told}; median {medians}; wealth at most {drifted.highest:.3g}, "
+            f"alarm from {1 / drifted.level:.0f}"
+        )
+    for name, fresh in found.labels.items():
+        told = {
+            "holds": "the guarantee holds",
+            "broken": "the guarantee is broken",
+            "open": f"open: about {fresh.more:,} more accepted pairs with labels would settle it",
+        }[fresh.verdict]
+        said.append(
+            f"{name}: {told}; {fresh.errors} of {fresh.accepted} fresh verdicts are wrong, risk {fresh.low:.1%} to "
+            f"{fresh.high:.1%}, allowed {fresh.alpha:.1%}"
+        )
+    said.append("void: calibrate again before these judges are used" if found.void else "nothing speaks against it")
+    return said
+
+
+def _one_each(values: Sequence[tuple[str, float]], seed: int) -> list[float]:
+    """One confidence of each prompt, in order."""
+    kept = one_per_group([group for group, _ in values], seed)
+    return [float(each) for each in np.asarray([confidence for _, confidence in values])[kept]]
+
+
+def dump(found: CalibrationCheck) -> str:
+    return json.dumps(found.record(), indent=1, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Stages that have models make data."""

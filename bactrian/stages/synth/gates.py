@@ -1,0 +1,98 @@
+"""Settings of what made rows must pass, and passing them: each row kept, or dropped with the first reason."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from bactrian.stages.stage import Need, Settings
+from bactrian.store.manifest import Decontamination
+
+if TYPE_CHECKING:
+    from bactrian.data.curate.quality import Flaw
+    from bactrian.data.synth.row_gates import DecontaminationGate
+    from bactrian.store.artifact import Workspace
+
+Row = dict[str, Any]
+
+
+class Gates(Settings):
+    """What a made row must pass, besides what its step asks of it; the first that it fails is why it is dropped."""
+
+    refusals: bool = Field(True, description="drop answers that open with a refusal")
+    identities: bool = Field(True, description="drop rows that name another assistant, or a date of knowledge")
+    languages: list[str] = Field([], description="keep rows in these languages, ISO 639 codes; by default any")
+    novelty: float | None = Field(
+        0.7, gt=0, le=1, description="drop a prompt whose ROUGE-L with one before it is above this; null: keep"
+    )
+    decontaminate: bool = Field(True, description="drop rows that hold test items of `against`")
+    n: int = Field(8, ge=1, le=64, description="words of an n-gram, where test items are looked for")
+    overlap: float = Field(0.5, gt=0, le=1, description="share of an item's words in shared n-grams of one row")
+
+    def needs(self) -> Iterable[Need]:
+        """Of the language filter."""
+        return [Need("gates: languages", "data")] if self.languages else []
+
+
+def check_against(gates: Gates, against: Sequence[str]) -> None:
+    """For validators of settings.
+
+    Raises:
+        ValueError: test items are to be looked for, and none are named; or the other way round.
+    """
+    if gates.decontaminate and not against:
+        raise ValueError(
+            "found no `against`: name the test items that no made row may hold (a folder of known benchmarks will do), "
+            "or say `gates: {decontaminate: false}`"
+        )
+    if against and not gates.decontaminate:
+        raise ValueError("found `against` beside `gates: {decontaminate: false}`, expected one of them")
+
+
+def decontamination_gate(
+    workspace: "Workspace", gates: Gates, against: Sequence[str], name: str
+) -> "DecontaminationGate | None":
+    """The gate, noted in the manifest; None where it is off.
+
+    Raises:
+        BactrianError: the test items cannot be read.
+    """
+    from bactrian.data.overlap.benchmarks import read_benchmarks
+    from bactrian.data.synth.row_gates import DecontaminationGate
+
+    if not gates.decontaminate:
+        return None
+    items = [item for ref in against for item in read_benchmarks(workspace.input(ref).path, ref, {})]
+    gate = DecontaminationGate(items, gates.n, gates.overlap)
+    workspace.decontamination = Decontamination(data=name, against=gate.benchmarks, rule=gate.rule, left=0.0)
+    return gate
+
+
+def own_flaw(row: Row, gates: Gates, written: str) -> "Flaw | None":
+    """What of the gates that look at one row alone it fails; `written`: what the generator wrote in it."""
+    from bactrian.data.curate.quality import Flaw
+    from bactrian.data.synth.row_gates import identity_gate, language_gate
+    from bactrian.verify.final_answer import declines
+
+    if gates.refusals and declines(written):
+        return Flaw("a refusal", repr(written[:80]))
+    if gates.identities and (flaw := identity_gate(row)):
+        return flaw
+    return language_gate(row, gates.languages) if gates.languages else None
+
+
+def verdict_flaws(rows: Sequence[tuple[Mapping[str, Any], str]]) -> "list[Flaw | None]":
+    """For each (problem row, answer) why its verifier does not call the answer right, or None.
+
+    Raises:
+        BactrianError: an unknown verifier, or one whose extra is not installed.
+    """
+    from bactrian.data.curate.quality import Flaw
+    from bactrian.verify import Item, Pool
+
+    with Pool() as pool:
+        verdicts = pool.verify_all([Item.of(row, answer) for row, answer in rows])
+    return [
+        None if each.outcome == "right" else Flaw(f"the verifier says {each.outcome}", each.reason[:120])
+        for each in verdicts
+    ]
