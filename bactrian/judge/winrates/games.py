@@ -221,8 +221,8 @@ def _side(outcome: float) -> int:
 
 
 FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
-LISTED = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s", re.MULTILINE)
+HEADER = re.compile(r"^#{1,6}[ \t]", re.MULTILINE)
+LISTED = re.compile(r"^[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]", re.MULTILINE)
 BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 STYLE = ("length", "headers", "lists", "bold")
 
