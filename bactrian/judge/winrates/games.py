@@ -235,7 +235,11 @@ class PositionBias:
 
 def position_bias(games: Sequence[Game], resamples: int = 1000, seed: int = 0) -> PositionBias:
     """Over games that were played in both orders; all zeros where none was."""
-    known = {(game.prompt, game.first, game.second): game.outcome for game in games if game.outcome is not None}
+    every: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for game in games:
+        if game.outcome is not None:
+            every[game.prompt, game.first, game.second].append(game.outcome)
+    known = {key: float(np.mean(outcomes)) for key, outcomes in every.items()}
     pairs = [
         (prompt, forth, back)
         for (prompt, first, second), forth in known.items()
