@@ -41,6 +41,7 @@ def plan_json(plan: Plan) -> str:
     for step in plan.steps:
         said: dict[str, Any] = asdict(step) | {"inputs": list(step.inputs)}
         del said["forecast"]
+        said["money"] = step.forecast.money
         if plan.compute is not None:
             run = plan.compute.published.get(step.name)
             said["gpu_hours"] = plan.gpu_time(step).hours
@@ -64,6 +65,9 @@ def _notes(plan: Plan, todo: list[PlannedStep]) -> list[str]:
         )
     if weighed:
         notes.append(f"about: four bytes a token, as no tokenizer of the recipe is on this machine ({_few(weighed)})")
+    if paid := [step for step in todo if step.forecast.money]:
+        each = ", ".join(f"{step.name} {step.forecast.money:,.2f}" for step in paid)
+        notes.append(f"about {sum(step.forecast.money for step in paid):,.2f} of money, at the prices given: {each}")
     hardware = plan.hardware
     notes.append(
         f"{hardware.device}, {hardware.threads} threads, {hardware.dtype}: {plan.speed / 1e9:,.0f} GFLOP/s measured on "

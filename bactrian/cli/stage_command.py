@@ -172,13 +172,26 @@ def setting_value(annotation: Any, value: Any, origin: str) -> Any:
     if isinstance(value, tuple) and takes_several(annotation):
         return value[0] if len(value) == 1 else list(value)
     if isinstance(value, tuple):
-        if len(value) == 1 and value[0].lstrip().startswith(("[", "{")):
-            return parse_value(value[0], origin)
+        if any(text.lstrip().startswith(("[", "{")) for text in value):
+            return _parsed_list(annotation, value, origin)
         element = next(iter(typing.get_args(annotation)), str)
         return [setting_value(element, part.strip(), origin) for text in value for part in text.split(",")]
     if typing.get_origin(annotation) is dict and "=" in value and not value.lstrip().startswith("{"):
         return _pairs(typing.get_args(annotation)[1], value, origin)
     return value if _takes_text(annotation) else parse_value(value, origin)
+
+
+def _parsed_list(annotation: Any, texts: tuple[str, ...], origin: str) -> Any:
+    """Lists, and objects without the brackets of their list, from one option or several; or the one object itself where
+    the setting takes that too."""
+    from bactrian.recipe.document import parse_value
+
+    if len(texts) == 1 and (texts[0].lstrip().startswith("[") or typing.get_origin(annotation) is not list):
+        return parse_value(texts[0], origin)
+    found: list[Any] = []
+    for text in texts:
+        found += parse_value(text if text.lstrip().startswith("[") else f"[{text}]", origin)
+    return found
 
 
 def _pairs(element: Any, text: str, origin: str) -> dict[str, Any]:

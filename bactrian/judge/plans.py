@@ -48,7 +48,9 @@ def read_recorded(source: Path) -> tuple[LabelledPairs, dict[str, JudgePrice]]:
 def planned_judges(
     labelled: LabelledPairs, asked: Sequence[str], prices: Mapping[str, JudgePrice], source: str
 ) -> list[str]:
-    """Judges in the order of asking: those named, or all, by the price of what is recorded and then by name.
+    """Judges in the order of asking: those named, or all, by the price of what is recorded.
+
+    Of one price they are asked in the order of the calibration, or of the rows.
 
     Raises:
         BactrianError: one that is named has no opinions in the rows, or is named twice.
@@ -63,7 +65,8 @@ def planned_judges(
         else 0.0
         for name in labelled.judges
     }
-    return list(asked) or sorted(labelled.judges, key=lambda name: (costs[name], name))
+    as_they_stand = [name for name in dict.fromkeys([*prices, *labelled.judges]) if name in labelled.judges]
+    return list(asked) or sorted(as_they_stand, key=costs.__getitem__)
 
 
 def plan_cascade(

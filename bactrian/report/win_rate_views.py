@@ -107,6 +107,20 @@ def _ratings(found: Record) -> Chart | None:
 
 
 def _tables(found: Record) -> Iterator[SideTable]:
+    if people := _records(found.get("people")):
+        lines = [
+            [
+                str(each.get("model", "")),
+                percent(finite(each.get("rate"))),
+                interval(each.get("interval")),
+                interval(each.get("classical")),
+                count(finite(each.get("labels"))),
+                count(finite(each.get("judged"))),
+            ]
+            for each in people
+        ]
+        heads = ["model", "win rate", "95 % interval", "people's labels alone", "labels", "further verdicts"]
+        yield SideTable("Win rates as people find them, with the judge's help (prediction-powered)", heads, lines, 0)
     if style := _records(found.get("style")):
         lines = [
             [

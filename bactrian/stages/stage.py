@@ -103,7 +103,8 @@ class SamplingLoad:
 class Forecast:
     """What making a step will take: tokens through the model, floating-point operations, peak memory in bytes.
 
-    `passes` and `sampling` say of what the operations are made, for hours of GPUs, where a stage knows.
+    `passes` and `sampling` say of what the operations are made, for hours of GPUs, where a stage knows. money: for what
+    servers answer, at the prices that the settings give.
     """
 
     tokens: float = 0.0
@@ -112,6 +113,7 @@ class Forecast:
     makes: Facts = Facts()
     passes: tuple[ModelPass, ...] = ()
     sampling: tuple[SamplingLoad, ...] = ()
+    money: float = 0.0
 
 
 def answer_tokens(most: int) -> float:

@@ -27,12 +27,19 @@ class ModelAnswer:
 
     @property
     def prompt(self) -> str:
-        return prompt_key(json.dumps(self.messages, sort_keys=True, ensure_ascii=False))
+        return messages_key(self.messages)
 
     @property
     def question(self) -> str:
         """What was asked last."""
         return str(self.messages[-1].get("content", ""))
+
+
+def messages_key(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The name of a prompt: of one turn, that of its text; so files with messages and files with a text agree."""
+    if len(messages) == 1:
+        return prompt_key(str(messages[0].get("content", "")))
+    return prompt_key(json.dumps(list(messages), sort_keys=True, ensure_ascii=False))
 
 
 def has_answers(row: Row) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from bactrian.errors import BactrianError
 from bactrian.judge.winrates.games import Game, PositionBias, check_same_prompts, position_bias
 from bactrian.judge.winrates.length_control import (
     MODELS_FOR_DIFFICULTY,
@@ -18,6 +20,7 @@ from bactrian.judge.winrates.length_control import (
     length_feature,
 )
 from bactrian.judge.winrates.logistic import ClusterDraws, Floats, percentile_interval
+from bactrian.judge.winrates.prediction_powered import powered_rate
 from bactrian.judge.winrates.ratings import Ratings, fit_ratings
 from bactrian.judge.winrates.separation import comparisons_to_separate
 
@@ -70,8 +73,8 @@ def _against(games: Sequence[Game], baseline: str, texts: bool, resamples: int, 
     met: dict[str, dict[str, list[Game]]] = defaultdict(lambda: defaultdict(list))
     for game in games:
         if baseline in (game.first, game.second):
-            mine = game if game.second == baseline else game.swapped
-            met[mine.first][mine.prompt].append(mine)
+            turned = game if game.second == baseline else game.swapped
+            met[turned.first][turned.prompt].append(turned)
     prompts = sorted({prompt for mine in met.values() for prompt in mine})
     outcomes = np.array([[_mean(mine[prompt]) for prompt in prompts] for mine in met.values()])
     difficulty = np.zeros(len(prompts))
@@ -93,7 +96,7 @@ def _against(games: Sequence[Game], baseline: str, texts: bool, resamples: int, 
             continue
         draws = ClusterDraws.of([prompt for prompt, there in zip(prompts, known, strict=True) if there])
         values = said[known]
-        drawn = draws.refitted(lambda times, v=values: np.array([np.average(v, weights=times)]), resamples, seed)
+        drawn = draws.refitted(partial(_weighted, values), resamples, seed)
         record["raw"] = {"rate": float(values.mean()), "interval": percentile_interval(drawn[:, 0])}
         if texts and known.sum() > 1:
             lengths = [_lengths(mine[prompt][0]) for prompt, there in zip(prompts, known, strict=True) if there]
@@ -101,6 +104,10 @@ def _against(games: Sequence[Game], baseline: str, texts: bool, resamples: int, 
             record["length_controlled"] = _controlled(values, lengths, difficulty[known], draws, resamples, seed)
         records.append(record)
     return records
+
+
+def _weighted(values: Floats, times: Floats) -> Floats:
+    return np.array([np.average(values, weights=times)])
 
 
 def _controlled(
@@ -129,6 +136,47 @@ def _mean(games: Sequence[Game]) -> float:
     """Of both orders, where there are both; NaN where nothing was decided."""
     decided = [game.outcome for game in games if game.outcome is not None]
     return float(np.mean(decided)) if decided else float("nan")
+
+
+def powered_rates(games: Sequence[Game], people: Sequence[Game], baseline: str) -> list[Record]:
+    """Each model's win rate against the baseline as people would find it, from their few verdicts and the judge's many.
+
+    Args:
+        people: what people said of some of the games, by prompt and models; of several on one game the mean counts.
+
+    Raises:
+        BactrianError: people judged something that is no game with a verdict, or too little of a model.
+    """
+    said: dict[tuple[str, str], float] = {}
+    for game in games:
+        if baseline in (game.first, game.second) and game.outcome is not None:
+            mine = game if game.second == baseline else game.swapped
+            said[mine.first, mine.prompt] = float(mine.outcome if mine.outcome is not None else 0.5)
+    heard: dict[tuple[str, str], list[float]] = defaultdict(list)
+    undecided = {(game.prompt, frozenset((game.first, game.second))) for game in games if game.outcome is None}
+    for game in people:
+        if game.outcome is None or (game.prompt, frozenset((game.first, game.second))) in undecided:
+            continue  # neither side of the sum may have what the judge did not judge
+        mine = game if game.second == baseline else game.swapped
+        if (mine.first, mine.prompt) not in said:
+            raise BactrianError(
+                f"people: found a verdict on {game.first} and {game.second}, prompt {game.prompt}, which is no "
+                f"comparison with {baseline} that the judge made"
+            )
+        heard[mine.first, mine.prompt].append(float(mine.outcome if mine.outcome is not None else 0.5))
+    records = []
+    for model in sorted({model for model, _ in heard}):
+        labelled = [prompt for name, prompt in heard if name == model]
+        rest = [prompt for name, prompt in said if name == model and (name, prompt) not in heard]
+        found = powered_rate(
+            [float(np.mean(heard[model, prompt])) for prompt in labelled],
+            [said[model, prompt] for prompt in labelled],
+            [said[model, prompt] for prompt in rest],
+            labelled,
+            rest,
+        )
+        records.append({"model": model, **asdict(found)})
+    return records
 
 
 def _position(games: Sequence[Game]) -> PositionBias:
@@ -202,6 +250,13 @@ def win_rate_lines(found: Mapping[str, Any]) -> list[str]:
             f"{each['model']:<{width}}  " + "  ".join(_cell(each.get(name)) for name in COLUMNS)
             for each in found["models"]
         ]
+    for each in found.get("people", []):
+        low, high = each["interval"]
+        lines.append(
+            f"{each['model']}, as people find it: {100 * each['rate']:.1f} ({100 * low:.1f} to {100 * high:.1f}) from "
+            f"{each['labels']:,} labels and {each['judged']:,} verdicts more; without the judge "
+            f"{100 * each['classical'][0]:.1f} to {100 * each['classical'][1]:.1f}"
+        )
     width = max(len(each["model"]) for each in found["ratings"])
     lines.append(f"{'rating':<{width}}  {'95 % interval':>20}")
     lines += [

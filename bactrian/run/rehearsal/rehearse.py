@@ -54,6 +54,8 @@ CAPS: dict[str, float] = {
     "budget": 16,
     "widths": 2,
     "tries": 2,
+    "prompts_per_round": 2,
+    "idle_rounds": 1,
     "rollouts": 2,
     "waits": 1,
     "step_tokens": 8,
@@ -70,7 +72,13 @@ ALL = 4 * ROWS
 """Rows that are read of a file of this machine, and asked of a task, where there is no limit."""
 TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
 """The same of a mixture that counts tokens."""
-_NO_PAIRS = re.compile(r'step "([^"]+)" \(stage prefer\): prefer: no pairs')
+_NOTHING = re.compile(
+    r'step "([^"]+)" \(stage (\w+)\): (?:prefer: no pairs|\w+: no (?:row|pair) is left|vote: no problem has a majority)'
+)
+"""What steps say that want answers that are right, or in form."""
+LAYOUT_OF = {"prefer": "pair", "constraint_pairs": "pair", "vote": "problem"}
+"""Stage → layout of the rows that take the place of those that it could not make; another's depends on its `into`."""
+LAYOUT_INTO = {"problem": "problem", "solution": "problem", "text": "text"}
 LENIENT = {"alpha": 0.9, "delta": 0.9, "least": 1}
 """Levels of a calibration: random weights are near chance, and at a recipe's own levels nothing after it would run."""
 REWARDS = ("value", "reward_model", "process_reward")
@@ -105,19 +113,20 @@ def rehearse(path: Path, store: Store, overrides: Iterable[str] = (), family: st
 
 
 def _run(rehearsal: Rehearsal, store: Store, command: str) -> list[StepEntry]:
-    """Run it; pairs that random weights cannot give are made up, once the step has tried."""
+    """Run it; rows that random weights cannot give are made up, once the step has tried."""
     try:
         return run(rehearsal.recipe, store, command=command)
     except BactrianError as error:
-        unlucky = _NO_PAIRS.match(str(error))
+        unlucky = _NOTHING.match(str(error))
         if unlucky is None:
             raise
-        name = unlucky[1]
-        say(f"{name}: random weights answered nothing right, so it goes on with {ROWS} made-up pairs")
+        name, stage = unlucky.groups()
     document = json.loads(rehearsal.recipe.text)
-    pairs = made_up_rows(name, "pair", ROWS, columns={})
-    file = _write_rows(store.root / "stand-ins" / rehearsal.recipe.name, name, pairs)
-    document["steps"][name] = {"stage": "source", "data": file, "license": "CC0-1.0", "layout": "pair"}
+    layout = LAYOUT_OF.get(stage) or LAYOUT_INTO.get(document["steps"][name].get("into", ""), "messages")
+    say(f"{name}: random weights answered nothing of use, so it goes on with {ROWS} made-up rows, layout {layout}")
+    rows = made_up_rows(name, layout, ROWS, columns={})
+    file = _write_rows(store.root / "stand-ins" / rehearsal.recipe.name, name, rows)
+    document["steps"][name] = {"stage": "source", "data": file, "license": "CC0-1.0", "layout": layout}
     rehearsal.recipe = check(_document(rehearsal.recipe.name, document), rehearsal.recipe.folder)
     return _run(rehearsal, store, command)
 
@@ -144,6 +153,7 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
         if stage.name == "source" and settings.get("hub"):
             steps[name] = _source(name, steps[name], stage, place, made, recipe.adopted.get(name, ()))
     _checkpoints(steps, recipe)
+    _served(steps, place, made)
     _models(steps, recipe, place, family, made)
     here = {"dtype": "float32", "sandbox": recipe.hardware.sandbox}
     data = {**document.data, "name": f"{recipe.name}-rehearsal", "steps": steps, "hardware": here}
@@ -245,6 +255,25 @@ def _source(
     made.stand_ins.append(f"{stage.hub}: {ROWS} made-up rows, layout {layout} ({file})")
     kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
     return kept | {"data": file, "title": stage.title or stage.hub}
+
+
+def _served(steps: dict[str, Any], place: Path, made: Rehearsal) -> None:
+    """Models behind servers that write data or answer, as toys: a rehearsal asks nobody, and costs nothing."""
+    toy = place / "models" / "served"
+
+    def stand_in(name: str, server: Mapping[str, Any]) -> str:
+        if not toy.exists():
+            write_toy(toy, "llama", [" ".join(WORDS), *_texts(place)])
+        label = server.get("name") or server["model"]
+        made.stand_ins.append(f"{name}: {label}, behind a server: a llama of random weights ({toy})")
+        return str(toy.resolve())
+
+    for name, settings in steps.items():
+        if generators := settings.get("generators"):
+            served = [{"model": stand_in(name, each["server"])} for each in generators if "server" in each]
+            settings["generators"] = [*(each for each in generators if "server" not in each), *served[:1]]
+        if servers := settings.pop("servers", None):
+            settings["pool"] = [*settings.get("pool", ()), stand_in(name, servers[0])]
 
 
 def _models(steps: dict[str, Any], recipe: Recipe, place: Path, family: str | None, made: Rehearsal) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.calibrated_judges import CALIBRATE, PairJudgeSettings, check_judge_names, model_folder
+from bactrian.stages.judge.calibrated_judges import PairJudgeSettings, check_judge_names, model_folder
 from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
 from bactrian.store.manifest import Kind
 
@@ -28,7 +28,7 @@ class CalibrateJudges(Stage):
     very judges, asked in this way.
     """
 
-    name: ClassVar[str] = CALIBRATE
+    name: ClassVar[str] = "calibrate"
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 

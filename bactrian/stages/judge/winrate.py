@@ -44,6 +44,9 @@ class WinRate(Stage):
     baseline: str | None = Field(None, description="the model that the others are compared with; none: ratings only")
     judge: PairJudgeSettings | None = Field(None, description="of answers: {model: …}, {server: …}, {reward_model: …}")
     calibration: CalibrationRef | None = Field(None, description="of answers: what `calibrate` left, a cascade")
+    people: DataRef | None = Field(
+        None, description="people's verdicts on some of the comparisons: win rates as people find them"
+    )
     rubric: str = Field("helpfulness", min_length=1, description="what a judge is asked: a shipped name, or a text")
     style: bool = Field(True, description="control length, headers, lists and bold, where there are texts")
     resamples: int = Field(500, ge=20, description="draws of prompts for intervals")
@@ -53,6 +56,8 @@ class WinRate(Stage):
     def _one_judge(self) -> Self:
         if self.judge is not None and self.calibration is not None:
             raise ValueError("found a judge and a calibration, expected one of them")
+        if self.people is not None and self.baseline is None:
+            raise ValueError("people: expected a baseline, against which the win rates are")
         if self.judge is not None and (self.judge.recorded is not None or self.judge.shows(False)):
             raise ValueError("judge: expected one that is asked without demonstrations; calibrate others first")
         return self
@@ -66,6 +71,8 @@ class WinRate(Stage):
 
         games, terms = self._games(workspace)
         found = {"judge": self._label(), **win_rates(games, self.baseline, self.style, self.resamples, workspace.seed)}
+        if self.people is not None:
+            found["people"] = self._powered(workspace, games)
         (workspace.output / WIN_RATES).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         self._write(workspace, games, terms)
         if self.calibration is not None:
@@ -77,6 +84,16 @@ class WinRate(Stage):
         )
         workspace.metrics.update({f"win_rate/{each['model']}": each["raw"]["rate"] for each in found["models"]})
         say("\n".join(["winrate: " + found["judge"], *win_rate_lines(found)]))
+
+    def _powered(self, workspace: "Workspace", games: "list[Game]") -> list[dict[str, Any]]:
+        from bactrian.data.io.files import stream_rows
+        from bactrian.judge.winrates.games import games_by_texts, read_by_hand
+        from bactrian.judge.winrates.summary import powered_rates
+
+        known = games_by_texts(games)
+        path = workspace.input(str(self.people)).path
+        said = [read_by_hand(row, where, known) for row, where in stream_rows(path)]
+        return powered_rates(games, said, str(self.baseline))
 
     def _label(self) -> str:
         if self.calibration is not None:

@@ -15,6 +15,7 @@ from bactrian.stages.synth.generators import (
     check_generators,
     check_refused,
     drawn,
+    expected_money,
     sampling_loads,
 )
 from bactrian.store.manifest import Kind
@@ -307,4 +308,5 @@ class SelfInstruct(Stage):
         tokens = sum(requests * (asked + answer_tokens(most)) for requests, asked, most in kinds)
         memory = 4.0 * max((load.parameters for load in loads), default=0.0) + 1e9
         made = Facts(rows=round(1.5 * self.count), tokens_per_row=150)
-        return Forecast(tokens, sum(load.flops for load in loads), memory, made, sampling=loads)
+        money = sum(expected_money(self.generators, *kind) for kind in kinds)
+        return Forecast(tokens, sum(load.flops for load in loads), memory, made, sampling=loads, money=money)

@@ -15,6 +15,7 @@ from bactrian.stages.synth.generators import (
     check_generators,
     check_refused,
     drawn,
+    expected_money,
     sampling_loads,
 )
 from bactrian.store.manifest import Kind
@@ -223,4 +224,5 @@ class ConstraintPairs(Stage):
         memory = 4.0 * max((load.parameters for load in loads), default=0.0) + 1e9
         tokens = requests * (asked + answer_tokens(self.max_new_tokens))
         made = Facts(rows=rows, tokens_per_row=asked + 2 * answer_tokens(self.max_new_tokens))
-        return Forecast(tokens, sum(load.flops for load in loads), memory, made, sampling=loads)
+        money = expected_money(self.generators, requests, asked, self.max_new_tokens)
+        return Forecast(tokens, sum(load.flops for load in loads), memory, made, sampling=loads, money=money)

@@ -185,6 +185,25 @@ def test_messages_that_are_none_are_refused(pairs_file: Path, change: dict[str, 
     assert desk.answer("ann", message(0, "skip", comment="\ud800"))["done"] == 1
 
 
+def test_a_full_disk_is_said_and_the_answer_may_come_again(pairs_file: Path) -> None:
+    desk = open_desk(pairs_file)
+    pages = desk.record._one("PRAGMA page_count")
+    desk.record._one(f"PRAGMA max_page_count = {pages}")
+    said = message(0, "left", comment="x" * 4000)
+    for number in range(3):
+        try:
+            desk.answer("ann", said | {"place": number, "sent": f"message-{number}"})
+        except BactrianError as error:
+            assert "full" in str(error) and "said.sqlite" not in str(error)
+            break
+    else:
+        raise AssertionError("found room for three comments of 4,000 characters in no further page")
+    before = desk.state("ann")["done"]
+    assert before == number and len(desk.record.standing()) == number
+    desk.record._one("PRAGMA max_page_count = 100000")
+    assert desk.answer("ann", said | {"place": number, "sent": f"message-{number}"})["done"] == before + 1
+
+
 # --- what comes of it
 
 

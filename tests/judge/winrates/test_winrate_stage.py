@@ -68,6 +68,31 @@ def test_recorded_verdicts(verdicts: list[str], tmp_path: Path) -> None:
     assert "Win rates against base" in page and "&lt;script&gt;" in page and "<script>alert" not in page
 
 
+def test_peoples_verdicts_correct_a_judge(tmp_path: Path) -> None:
+    """A judge that gives the model everything; people, on a third of the prompts, give it half."""
+    rows = [annotation("good", n, 1.9 + 0.1 * (n % 2)) for n in range(90)]
+    by_model = [
+        {"prompt": rows[n]["instruction"], "first": "good", "second": "base", "verdict": 1 + n % 2} for n in range(20)
+    ]
+    by_texts = [
+        {
+            "prompt": [],
+            "first": rows[n]["output_1"],
+            "second": rows[n]["output_2"],
+            "label": None,
+            "labels": {"ann": ("first", "second")[n % 2], "ben": "tie" if n < 22 else None},
+        }
+        for n in range(20, 30)
+    ]
+    people = written(tmp_path / "people.jsonl", [*by_model, *by_texts])
+    data = written(tmp_path / "judge.jsonl", rows)
+    status, found, _ = ran(tmp_path, data, "--baseline", "base", "--people", people)
+    assert status == 0 and found["models"][0]["raw"]["rate"] > 0.9
+    (powered,) = found["people"]
+    assert (powered["labels"], powered["judged"]) == (30, 60)
+    assert powered["people_rate"] == pytest.approx(0.5) and 0.4 < powered["rate"] < 0.6
+
+
 def test_missing_prompts_stop_it(verdicts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = Path(verdicts[1]).read_text().splitlines()
     Path(verdicts[1]).write_text("\n".join(rows[:-2]) + "\n")
