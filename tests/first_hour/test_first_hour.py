@@ -31,7 +31,14 @@ def test_the_wheel_has_all_that_is_read_at_run_time(wheel: Path) -> None:
     (source,) = wheel.parent.glob("*.tar.gz")
     with tarfile.open(source) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "tests/conftest.py", "docs/design.md", "recipes/nano.yaml", "LICENSE", "CHANGELOG.md"} <= packed
+    assert {
+        "pyproject.toml",
+        "tests/conftest.py",
+        "docs/design.md",
+        "recipes/nano.yaml",
+        "LICENSE",
+        "CHANGELOG.md",
+    } <= packed
 
 
 def test_from_an_empty_folder(newcomer: Callable[[], User]) -> None:
