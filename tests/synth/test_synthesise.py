@@ -174,6 +174,24 @@ def test_solutions_that_are_wrong_are_dropped(tmp_path: Path) -> None:
     assert [each["reason"] for each in dropped(work)] == ["the verifier says wrong"]
 
 
+def test_programs_are_run_and_wrong_ones_dropped(tmp_path: Path) -> None:
+    asked = {"role": "user", "content": "A hive has 40 frames, a third of 12 more are added. How many has it?"}
+    rows = [{"id": f"q{n}", "messages": [asked], "ground_truth": "44", "dataset": "gsm8k"} for n in range(3)]
+    bodies = ["return 40 + 12 // 3", "return 40 + 12", "import os\n    return 44"]
+
+    def answer(body: dict[str, Any]) -> str:
+        return f"```python\ndef solution():\n    {bodies[body['seed'] // 1_000_003 % 3]}\n```"
+
+    work = workspace(tmp_path, rows)
+    how = {"template": "solve-by-program", "into": "solution", "verifier": "pal", "verified": True}
+    with generator(answer) as (settings, _):
+        stage = Synthesise(seeds="seeds.jsonl", generators=[settings], gates={"decontaminate": False}, **how)
+        stage.resolved().run(work)
+    [row] = read_rows(work.output)
+    assert (row["id"], row["dataset"]) == ("q0", "gsm8k") and bodies[0] in row["solution"]
+    assert [each["reason"] for each in dropped(work)] == ["the verifier says wrong"] * 2
+
+
 def test_a_pool_shares_the_work_by_weight_and_the_same_way_each_time(tmp_path: Path) -> None:
     work = workspace(tmp_path, personas(60))
     with generator(good, weight=3.0) as (first, a), generator(good, server={"name": "other"}) as (second, b):
