@@ -10,6 +10,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH ?= torch==2.13.0
 # What the recipes that come along need for a rehearsal, and the README's commands (tests/test_extras.py).
 EXTRAS = embedded,problems,instructions,math,data,servers
+# Of pytest: one more than there are cores, four at most; some tests wait more than they compute.
+PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
 
 .PHONY: quickstart nano docs test test-heavy bubblewrap clean
 
@@ -26,10 +28,10 @@ docs: $(VENV)/.installed-for-tests
 test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy bactrian examples/*/*.py
+	$(BIN)/mypy --num-workers 2 bactrian examples/*/*.py
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow and not heavy" -n auto --maxprocesses 4 --dist worksteal
-	$(BIN)/python -m pytest -m "slow and not heavy" -n auto --maxprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not slow and not heavy" -n $(PROCESSES) --dist worksteal
+	$(BIN)/python -m pytest -m "slow and not heavy" -n $(PROCESSES) --dist worksteal
 
 # Minutes each; they want a machine that does nothing else.
 test-heavy: $(VENV)/.installed-for-tests bubblewrap

@@ -5,7 +5,7 @@ python benchmarks/winrates.py [--data FOLDER] [--resamples N]
 For each model of the development half: the published figures, ours with the model's published weights and difficulties
 recovered from all *other* models, ours fitted to its preferences alone (weights, difficulties and anchors from the
 others), and the self-contained variant, which uses no published weight at all. Then Bradley-Terry ratings of
-eight systems judged by GPT-4 in both orders. The last line is JSON.
+eight systems judged by GPT-4 in both orders, and of four judged by people. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -104,17 +104,45 @@ def leaderboard(data: Path, resamples: int) -> tuple[list[dict[str, Any]], dict[
     return lines, summary
 
 
+def misplaced(data: Path) -> None:
+    """What the models with missing annotations would have, had each row been given its own instruction's difficulty."""
+    models, weights, _ = published_models(data)
+    said = {row["generator"]: row["preferences"] for row in rows_of(data / "alpaca_eval2_model_preferences.dev.jsonl")}
+    print("\n| annotations are missing | published ψ | ours, as published | its own difficulties | LC | ours | own |")
+    print("|---|---|---|---|---|---|---|")
+    for model in models:
+        own = np.array([place for place, each in enumerate(said[model.name]) if each is not None])
+        if len(own) == 805:
+            continue
+        known = recover_difficulty([each for each in models if each is not model])
+        spread = (weights[CONCISE], RAW[CONCISE]), (weights[VERBOSE], RAW[VERBOSE])
+        anchors = recover_anchors([each for each in models if each is not model], known, *spread)
+        fits = [
+            control_length(model.outcomes, model.length, known.values[places], anchors)
+            for places in (model.places, own)
+        ]
+        psi, rates = [fit.difficulty for fit in fits], [100 * fit.win_rate for fit in fits]
+        print(
+            f"| {model.name}: {805 - len(own)} | {model.weights[1]:.2f} | {psi[0]:.2f} | {psi[1]:.2f} | "
+            f"{model.win_rate:.2f} | {rates[0]:.2f} | {rates[1]:.2f} |"
+        )
+
+
 STATISTICS = {"max": np.max, "mean": np.mean, "median": np.median}
 
 
-def round_robin(data: Path, resamples: int) -> None:
-    games = [read_game(row, f"row {n}") for n, row in enumerate(rows_of(data / "qlora_gpt4_pairwise_vicuna.jsonl"), 1)]
+def round_robin(path: Path, resamples: int) -> None:
+    """Ratings of all models of a file, by everybody who judged them."""
+    games = [read_game(row, f"row {n}") for n, row in enumerate(rows_of(path), 1)]
     found = fit_ratings(games, resamples=resamples)
+    print(f"\n{path.name}: {len(games):,} verdicts, {found.abstained} unread")
     print("\n| system | rating | 95 % interval | comparisons |\n|---|---|---|---|")
     for each in found.ratings:
         low, high = each.interval
         print(f"| {each.model} | {each.rating:.0f} | {low:.0f} to {high:.0f} | {each.games:,} |")
     bias = position_bias(games)
+    if not bias.both_orders:
+        return
     low, high = bias.interval
     print(
         f"\n{bias.both_orders:,} pairs in both orders; the verdict changes with the order in {bias.changed:.1%}; "
@@ -136,7 +164,9 @@ def main() -> None:
             f"| {line['model']} | {line['n']} | {line['raw']:.2f} | {line['raw_ours']:.2f} | {line['lc']:.2f} | "
             f"{line['lc_weights']:.2f} | {line['lc_fitted']:.2f} | {low:.1f} to {high:.1f} | {line['lc_alone']:.2f} |"
         )
-    round_robin(asked.data, asked.resamples)
+    misplaced(asked.data)
+    for name in ("qlora_gpt4_pairwise_vicuna.jsonl", "tulu1_human_eval.dev.jsonl"):
+        round_robin(asked.data / name, asked.resamples)
     print(json.dumps({name: round(value, 4) for name, value in summary.items()}))
 
 

@@ -93,7 +93,7 @@ def _table(fields: dict[str, Any]) -> list[str]:
         f"| `{field}` | {_type(schema)} | {_default(schema)} | {_cell(schema.get('description', ''))} |"
         for field, schema in fields.items()
     ]
-    return ["| setting | value | default | |", "|---|---|---|---|", *rows]
+    return ["| setting | value | default | meaning |", "|---|---|---|---|", *rows]
 
 
 def _type(schema: dict[str, Any]) -> str:

@@ -30,6 +30,13 @@ table { border-collapse: collapse; } td, th { border: 1px solid #d0d7de; padding
 h1, h2 { border-bottom: 1px solid #d0d7de; padding-bottom: 6px; }
 code, pre { background: #f6f8fa; font-size: 90%; } pre { padding: 1em; overflow: auto; }
 </style>"""
+TICK = """document.querySelectorAll("details.run").forEach((run) => {
+  run.open = true;
+  const boxes = [...run.querySelectorAll("li")].filter((step) => step.innerText.startsWith("rlvr"));
+  boxes.map((step) => step.querySelector("input")).filter((box) => box && !box.checked).forEach((box) => box.click());
+})"""
+"""Both policies' curves, over one another."""
+GAINED = """[...document.querySelectorAll("button")].find((each) => each.innerText.startsWith("gained")).click()"""
 
 
 def shoot(tab: Tab, name: str, *, dark: bool = False, width: int = WIDTH, height: int = HEIGHT) -> None:
@@ -88,12 +95,14 @@ def main() -> None:
         with board(given.store) as address:
             if given.only in ("", "board"):
                 tab.open(address)
-                tab.wait("document.querySelector('svg')")
+                tab.wait("document.querySelectorAll('svg').length > 1")
+                tab.run(TICK)
                 shoot(tab, "board")
                 shoot(tab, "board-phone", dark=True, width=390, height=760)
             if given.only in ("", "answers"):
                 tab.open(f"{address}#{answers(given.store, given.run)}")
                 tab.wait("document.body.innerText.includes('right answer')")
+                tab.run(GAINED)
                 shoot(tab, "answers")
         if given.only in ("", "card"):
             tab.open(f"file://{card_page(given.store, given.run, 'rlvr', Path(place))}")

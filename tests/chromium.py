@@ -55,7 +55,7 @@ class Chromium:
         self._read, to_write = os.pipe()
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         command += ["--remote-debugging-pipe", f"--user-data-dir={folder}", "--window-size=1200,900", "about:blank"]
-        line = f"exec 3<&{to_read} 4>&{to_write}; exec \"$@\""
+        line = f'exec 3<&{to_read} 4>&{to_write}; exec "$@"'
         self._process = subprocess.Popen(
             ["bash", "-c", line, "-", *command], pass_fds=(to_read, to_write), stderr=subprocess.DEVNULL
         )

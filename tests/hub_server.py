@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import json
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ class Hub:
     """repositories: id → path → content. stored: large files that have arrived, by SHA-256, committed or not.
 
     fails: how many uploads of large files are still let through before the connection breaks; None: all.
+    hangs_after: how many are, before one gets no answer; `hanging` is then set.
     """
 
     url: str = ""
@@ -26,6 +29,8 @@ class Hub:
     uploads: list[str] = field(default_factory=list)
     commits: list[list[str]] = field(default_factory=list)
     fails: int | None = None
+    hangs_after: int | None = None
+    hanging: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """Status and JSON of one request."""
@@ -77,6 +82,10 @@ class Hub:
             if not self.fails:
                 return 403, {"error": "cut"}
             self.fails -= 1
+        if self.hangs_after is not None and len(self.uploads) >= self.hangs_after:
+            self.hanging.set()
+            time.sleep(2)
+            return 503, {"error": "slow"}
         assert hashlib.sha256(body).hexdigest() == oid
         self.stored[oid] = body
         self.uploads.append(oid)
@@ -144,9 +153,8 @@ def running() -> Iterator[Hub]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    from threading import Thread
 
-    Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield hub
     finally:

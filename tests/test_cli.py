@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -267,6 +268,15 @@ def test_the_help_lists_every_command_once_and_loads_no_stage(capsys: pytest.Cap
     check = "import sys\nfrom bactrian.cli.main import invoke\ninvoke(['--help'])\nassert 'pydantic' not in sys.modules"
     done = python("-c", check)
     assert done.returncode == 0, done.stderr
-    named = re.findall(r"^  (\w+) +\S", done.stdout[done.stdout.index("Recipes:") :], re.M)
+    named = re.findall(r"^  ([\w-]+) +\S", done.stdout[done.stdout.index("Recipes:") :], re.M)
     known = python("-c", "from bactrian.cli.main import commands; print(*commands.list_commands(None))").stdout.split()
     assert sorted(named) == sorted(known)
+
+
+def test_a_list_of_objects_may_lack_its_brackets() -> None:
+    from bactrian.cli.stage_command import setting_value
+
+    both = [{"model": "a"}, {"model": "b", "weight": 2}]
+    given = [("[{model: a}, {model: b, weight: 2}]",), ("{model: a}, {model: b, weight: 2}",)]
+    given += [("{model: a}", "{model: b, weight: 2}")]
+    assert all(setting_value(list[dict[str, Any]], texts, "--judges") == both for texts in given)

@@ -1,7 +1,11 @@
 """An exported folder sent to a stand-in for the Hub, and to URLs: once, whole, private, and no file twice."""
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +75,53 @@ def test_a_push_that_was_cut_goes_on_where_it_was(folder: Path, hub: hub_server.
     bt.load(folder).push("me/mine")
     assert hub.repositories["me/mine"] == contents(folder)
     assert len(hub.uploads) == len({*hub.uploads}) == 2
+
+
+def killed_at(folder: Path, target: str, sent: Any) -> None:
+    """Push in a process of its own, and kill it with the signal that no process sees, once `sent()`."""
+    child = multiprocessing.get_context("fork").Process(target=lambda: bt.load(folder).push(target))
+    child.start()
+    until = time.monotonic() + 60
+    while not sent():
+        assert child.is_alive() and time.monotonic() < until
+        time.sleep(0.005)
+    assert child.pid
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+
+
+def test_a_push_to_the_hub_that_was_killed_goes_on_where_it_was(folder: Path, hub: hub_server.Hub) -> None:
+    hub.hangs_after = 1  # the second large file never arrives
+    killed_at(folder, "me/mine", lambda: hub.uploads and hub.hanging.is_set())
+    assert hub.repositories["me/mine"] == {} and len(hub.uploads) == 1
+    hub.hangs_after = None
+    bt.load(folder).push("me/mine")
+    assert hub.repositories["me/mine"] == contents(folder) and len(hub.commits) == 1
+    assert len(hub.uploads) == len({*hub.uploads}) == 2
+
+
+def test_a_push_to_a_folder_that_was_killed_amid_a_file_ends_whole(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    put = LocalFileSystem.put_file
+
+    def half(self: Any, source: str, place: str, **more: Any) -> None:
+        """As far as a kill lets it come."""
+        if not place.endswith(".safetensors"):
+            return put(self, source, place, **more)
+        Path(place).write_bytes(Path(source).read_bytes()[:1000])
+        time.sleep(60)
+        return None
+
+    weights = tmp_path / "there" / "model.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFileSystem, "put_file", half)
+        killed_at(folder, f"file://{tmp_path}/there", lambda: weights.is_file() and weights.stat().st_size == 1000)
+    assert not (tmp_path / "there" / "export.json").exists()
+    bt.load(folder).push(f"file://{tmp_path}/there")
+    assert contents(tmp_path / "there") == contents(folder)
 
 
 def test_a_dry_run_makes_nothing(folder: Path, hub: hub_server.Hub, capsys: pytest.CaptureFixture[str]) -> None:

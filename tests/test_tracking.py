@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -100,6 +101,39 @@ def test_one_that_hangs_is_ended(
     assert "warning: tracker wandb did not send the rest in 3 s and was ended" in capfd.readouterr().err
     with pytest.raises(ProcessLookupError):
         os.kill(int(Path("hung").read_text()), 0)
+
+
+SLOW = """\
+import os, pathlib, time
+pathlib.Path('slow').write_text(str(os.getpid()))
+class Run:
+    summary = {}
+    def __getattr__(self, name):
+        time.sleep(0.3)
+        return lambda *given, **more: None
+def __getattr__(name):
+    return lambda *given, **more: Run()
+"""
+
+
+def test_one_that_is_slow_and_then_killed_stops_nothing(
+    fakes: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plant(monkeypatch, SLOW)
+
+    def kill() -> None:
+        while not (path := Path("slow")).is_file() or not path.read_text():
+            time.sleep(0.01)
+        os.kill(int(path.read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    before = time.monotonic()
+    assert run("track: wandb", steps=100) == ["data", "sft"]  # two seconds of steps
+    killer.join()
+    assert time.monotonic() - before < tracking.FLUSH_SECONDS
+    said = [line for line in capfd.readouterr().err.splitlines() if "tracker wandb" in line]
+    assert len(said) == 1 and ("ended with status -9" in said[0] or "does not answer" in said[0])
 
 
 def test_nothing_is_started_where_nothing_is_made(fakes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

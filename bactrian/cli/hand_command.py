@@ -29,7 +29,7 @@ LEAD = "lead"
 )
 @click.option("--port", type=click.IntRange(0, 65535), help="On 127.0.0.1; 0 is any.  [default: the last one, or any]")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of orders and sides, when begun."
+    "--seed", type=click.IntRange(min=0), help="Of orders and sides, when the database is begun.  [default: 0]"
 )
 @click.option("--acceptability", is_flag=True, help="Ask of each answer by itself whether it is acceptable, too.")
 @click.option("--agreement", is_flag=True, help="Say how far the annotators agree, and serve nothing.")
@@ -59,7 +59,7 @@ def hand_command(
     names: tuple[str, ...],
     database: Path | None,
     port: int | None,
-    seed: int,
+    seed: int | None,
     acceptability: bool,
     agreement: bool,
     judge: Path | None,
@@ -120,7 +120,7 @@ def _serve(
     record: HandRecord,
     names: Sequence[str],
     port: int | None,
-    seed: int,
+    seed: int | None,
     acceptability: bool,
 ) -> None:
     from bactrian.judge.people.desk import Desk
@@ -135,7 +135,10 @@ def _serve(
             f"{record.path}: was begun without --acceptability; expected the same questions for all, or another "
             f"--database"
         )
-    server = HandServer(Desk(pairs, record, seed, asks), annotators, record.lead(), _port(record, port))
+    begun_with = int(record.setting("seed", str(seed or 0)))
+    if seed not in (None, begun_with):
+        raise BactrianError(f"--seed {seed}: {record.path} was begun with seed {begun_with}; expected that, or none")
+    server = HandServer(Desk(pairs, record, begun_with, asks), annotators, record.lead(), _port(record, port))
     record.set("port", str(server.port))
     width = max(map(len, (*annotators, LEAD)))
     for name, token in annotators.items():
@@ -162,7 +165,10 @@ def _export(pairs: Sequence[PairByHand], record: HandRecord, target: Path) -> No
     rows, counts = labelled_rows(pairs, record.standing())
     if not counts["labelled"]:
         raise BactrianError(f"{record.path}: found no pair with a majority label, expected at least one")
-    write_atomically(target, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+    try:
+        write_atomically(target, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+    except OSError as error:
+        raise BactrianError(f"{target}: cannot be written ({error.strerror})") from None
     click.echo(
         f"{target}: {counts['labelled']} pairs with a majority label; without one: {counts['tie']} ties, "
         f"{counts['split']} split; left out: {counts['unlabelled']} unlabelled, {counts['attention']} attention items"

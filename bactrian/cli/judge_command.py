@@ -95,6 +95,7 @@ def cascade_command(
     alphas: tuple[float, ...],
     prices: tuple[str, ...],
     as_json: bool,
+    seed: int,
     **how: Any,
 ) -> None:
     """What a cascade would decide, and at what cost, at several risks. No model is asked anything.
@@ -103,6 +104,7 @@ def cascade_command(
     Coverage and agreement are those on the very pairs that calibrate: `judge check` and fresh labels say the rest.
     """
     from bactrian.cli.judge_tables import cascade_lines, print_cascades
+    from bactrian.judge.calibration_run import Levels
     from bactrian.judge.plans import plan_cascade, planned_judges, read_recorded
 
     labelled, known = read_recorded(source)
@@ -110,7 +112,7 @@ def cascade_command(
     order = planned_judges(labelled, judges, priced, str(source))
     if unknown := sorted(priced.keys() - known.keys() - set(order)):
         raise BactrianError(f"--price: found {unknown[0]!r}, expected one of the judges {', '.join(order)}")
-    plans = [plan_cascade(labelled, order, priced, alpha=alpha, **how) for alpha in alphas]
+    plans = [plan_cascade(labelled, order, priced, Levels(alpha, **how), seed) for alpha in alphas]
     if as_json:
         click.echo(json.dumps([plan.record() for plan in plans], indent=1, ensure_ascii=False))
         return

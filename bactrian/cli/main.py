@@ -128,7 +128,12 @@ class _Commands(click.Group):
         sections = {
             title: {name: self.commands[name].help or "" for name in names} for title, names in SECTIONS.items()
         }
-        rooms = outlines()
+        rooms = {
+            room: {
+                name: text for name, text in stages.items() if name not in named
+            }  # stage judge is in a group of its own
+            for room, stages in outlines().items()
+        }
         order = sorted(rooms, key=lambda room: [*ROOMS, room].index(room))
         sections |= {ROOMS.get(room, f"Stages, {room}"): rooms[room] for room in order}
         width = max(len(name) for each in sections.values() for name in each)
@@ -140,7 +145,7 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from bactrian.stages import all_stages
 
-        return [*self.commands, *all_stages()]
+        return list(dict.fromkeys([*self.commands, *all_stages()]))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         from bactrian.stages import all_stages

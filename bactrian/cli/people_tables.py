@@ -17,6 +17,7 @@ from bactrian.judge.people.desk import agreements, annotator_facts
 from bactrian.judge.people.hand_rows import read_judge
 from bactrian.judge.people.pairs_by_hand import PairByHand
 from bactrian.judge.people.record import HandVerdict, labels_of
+from bactrian.judge.people.study import HeadToHead, hand_study
 
 
 def print_agreement(
@@ -80,6 +81,48 @@ def print_alt_test(found: AltTest) -> None:
             f"Do not rely on it: expected three annotators and {FEWEST_FOR_T} pairs each, found "
             f"{len(found.annotators)} annotators, and {few} pairs of one."
         )
+
+
+def print_study(pairs: Sequence[PairByHand], verdicts: Sequence[HandVerdict]) -> None:
+    """Ratings, every two models head to head, and how many answers would do.
+
+    Raises:
+        BactrianError: the pairs do not name their models.
+    """
+    found = hand_study(pairs, verdicts)
+    lines = [
+        [each.model, f"{each.rating:.0f}", f"{each.interval[0]:.0f} to {each.interval[1]:.0f}", f"{each.games:,}"]
+        for each in found.ratings.ratings
+    ]
+    print_table("ratings (Bradley-Terry)", ["model", "rating", "95 % interval", "comparisons"], lines)
+    heads = ["first", "second", "wins", "losses", "ties", "prompts", "share", "design", "more to separate them"]
+    print_table("head to head", heads, [_head_to_head_line(each) for each in found.pairs])
+    if found.acceptable:
+        lines = [
+            [each.model, f"{each.answers:,}", _percent(each.share), " to ".join(map(_percent, each.interval))]
+            for each in found.acceptable
+        ]
+        print_table("acceptable answers", ["model", "answers", "share", "95 % interval"], lines)
+    click.echo(
+        "Share: wins, and half of the ties. Design: how many verdicts tell as much as one on a prompt of its own. "
+        "More: further comparisons that would find the share seen so far not to be a half (5 %, power 80 %)."
+    )
+    if found.unnamed:
+        click.echo(f"Left out: {found.unnamed:,} verdicts on pairs whose two models the file does not name.")
+
+
+def _head_to_head_line(each: HeadToHead) -> list[str]:
+    further = each.separation.further
+    more = "equal so far" if further is None else f"{further:,}" if further else "none"
+    counts = (each.wins, each.losses, each.ties, each.prompts)
+    return [
+        each.first,
+        each.second,
+        *(f"{number:,}" for number in counts),
+        _percent(each.separation.share),
+        f"{each.design:.1f}",
+        more,
+    ]
 
 
 def print_table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

@@ -48,6 +48,17 @@ def stage_command(
     return command
 
 
+class _Values(click.Argument):
+    """Values that stand bare on the command line, with a line of help as an option has."""
+
+    def __init__(self, names: list[str], about: str, required: bool) -> None:
+        super().__init__(names, nargs=-1, required=required, metavar=f"{names[0].upper()}…")
+        self.about = about
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return self.make_metavar(ctx), self.about
+
+
 class _StageCommand(click.Command):
     """A command whose help has the settings of each group, and how files are read, under headings of their own."""
 
@@ -68,11 +79,13 @@ class _StageCommand(click.Command):
                 formatter.write_dl([shown[name] for name in shown if str(name).startswith(group + INSIDE)])
 
 
-def _options(stage: type[Stage]) -> Iterator[click.Option]:
+def _options(stage: type[Stage]) -> Iterator[click.Parameter]:
     """An option for each setting, required ones first; of a group, for each setting in it."""
     groups = groups_of(stage)
     for name, field in sorted(stage.model_fields.items(), key=lambda item: not item[1].is_required()):
-        if name != "seed" and (name not in groups or not field.default_factory):
+        if name == stage.positional:
+            yield _argument(name, field)
+        elif name != "seed" and (name not in groups or not field.default_factory):
             yield _option(name, field)
     yield from (_option(name, field) for name, field in reading_settings(stage).items())
     for group, record in groups.items():
@@ -135,6 +148,11 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     return click.Option([_flag(name), name], multiple=several, metavar=metavar, help=help_text.strip())
 
 
+def _argument(name: str, field: FieldInfo) -> click.Argument:
+    """The setting whose values stand bare on the command line."""
+    return _Values([name], field.description or "", field.is_required())
+
+
 def _metavar(field: FieldInfo) -> str:
     """ "[dpo|simpo]" for choices, else TEXT, NUMBER, MAPPING."""
     annotation = field.annotation
@@ -154,13 +172,26 @@ def setting_value(annotation: Any, value: Any, origin: str) -> Any:
     if isinstance(value, tuple) and takes_several(annotation):
         return value[0] if len(value) == 1 else list(value)
     if isinstance(value, tuple):
-        if len(value) == 1 and value[0].lstrip().startswith(("[", "{")):
-            return parse_value(value[0], origin)
+        if any(text.lstrip().startswith(("[", "{")) for text in value):
+            return _parsed_list(annotation, value, origin)
         element = next(iter(typing.get_args(annotation)), str)
         return [setting_value(element, part.strip(), origin) for text in value for part in text.split(",")]
     if typing.get_origin(annotation) is dict and "=" in value and not value.lstrip().startswith("{"):
         return _pairs(typing.get_args(annotation)[1], value, origin)
     return value if _takes_text(annotation) else parse_value(value, origin)
+
+
+def _parsed_list(annotation: Any, texts: tuple[str, ...], origin: str) -> Any:
+    """Lists, and objects without the brackets of their list, from one option or several; or the one object itself where
+    the setting takes that too."""
+    from bactrian.recipe.document import parse_value
+
+    if len(texts) == 1 and (texts[0].lstrip().startswith("[") or typing.get_origin(annotation) is not list):
+        return parse_value(texts[0], origin)
+    found: list[Any] = []
+    for text in texts:
+        found += parse_value(text if text.lstrip().startswith("[") else f"[{text}]", origin)
+    return found
 
 
 def _pairs(element: Any, text: str, origin: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from bactrian.evaluate.reward_agreement import (
     powers,
     sections,
 )
+from bactrian.evaluate.statistics import wilson
 
 Row = dict[str, Any]
 ScoreOrReason = float | str
@@ -72,6 +73,11 @@ def pair_summary(
         found["sections"] = [asdict(section) for section in made]
         found |= {"overall": sum(section.accuracy for section in made) / len(made), "in_no_section": outside}
     return found
+
+
+def order_changes(changed: Sequence[bool]) -> dict[str, Any]:
+    """How often a judge of pairs preferred another answer when the two changed places, with Wilson's 95 % interval."""
+    return {"pairs": len(changed), "share": sum(changed) / len(changed), "interval": wilson(sum(changed), len(changed))}
 
 
 def scored_answers(rows: Sequence[Row], scores: Sequence[ScoreOrReason], tally: Tally) -> list[Row]:
@@ -185,6 +191,8 @@ def score_metrics(found: Mapping[str, Any]) -> dict[str, float]:
     numbers: dict[str, float] = {}
     if "all" in found:
         numbers |= {"accuracy": found["all"]["accuracy"], "margin": found["all"]["margin"]}
+    if "order_changed" in found:
+        numbers["order_changed"] = found["order_changed"]["share"]
     if "calibration" in found:
         numbers["calibration_error"] = found["calibration"]["error"]
     if "overall" in found:
@@ -211,6 +219,12 @@ def score_lines(found: Mapping[str, Any]) -> Iterable[str]:
     if "calibration" in found:
         each = found["calibration"]
         yield f"  calibration error {each['error']:.3f}, loss {each['loss']:.3f}, Brier score {each['brier']:.3f}"
+    if "order_changed" in found:
+        low, high = found["order_changed"]["interval"]
+        yield (
+            f"  the order of the answers changed the judge's mind on {found['order_changed']['share']:.1%} of "
+            f"{found['order_changed']['pairs']:,} pairs ({low:.1%} to {high:.1%})"
+        )
     for each in found.get("best_of", ()):
         low, high = each["interval"]
         yield (

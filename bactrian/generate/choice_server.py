@@ -116,12 +116,14 @@ class ServerChooser:
     def _sampled(self, request: ChoiceRequest, sample: int) -> ChoiceReply:
         """One answer: probability 1 of the option that it says, none where it says no one option."""
         try:
-            text, took = self._asker.completion(self._body(request, False, sample), read_said)
+            reply = self._asker.completion(self._body(request, False, sample), read_completion)
         except Refused as error:
             return ChoiceReply(fault=str(error))
+        text = reply.text
         option = option_said(text, request.options, request.prefilled)
         one = tuple(float(each == option) for each in request.options) if option else ()
-        return ChoiceReply(one, float(option is not None), 1, *took, fault="" if option else f"said {text[:60]!r}")
+        said = "" if option else f"said {text[:60]!r}"
+        return ChoiceReply(one, float(option is not None), 1, reply.prompt_tokens, reply.tokens, said)
 
     def _body(self, request: ChoiceRequest, logprobs: bool, sample: int) -> dict[str, Any]:
         begins = len(request.prefilled) // 2
@@ -151,8 +153,7 @@ def read_listed(text: str) -> Listed:
         NoLogprobs: it has none.
         ValueError: it is no chat completion, or what it has is of another form.
     """
-    read_completion(text)
-    found = json.loads(text)
+    reply, found = read_completion(text), json.loads(text)
     logprobs = found["choices"][0].get("logprobs")
     if not logprobs or (isinstance(logprobs, dict) and logprobs.get("content", []) is None):
         raise NoLogprobs
@@ -164,7 +165,7 @@ def read_listed(text: str) -> Listed:
         raise ValueError(f"log-probabilities of another form: {json.dumps(logprobs)[:80]}") from None
     if not any(likeliest):
         raise NoLogprobs
-    return Listed(tokens, likeliest, *tokens_of(found))
+    return Listed(tokens, likeliest, reply.prompt_tokens, reply.tokens)
 
 
 def _likeliest(listed: Any) -> dict[str, float]:
@@ -174,27 +175,10 @@ def _likeliest(listed: Any) -> dict[str, float]:
         token, logprob = each["token"], each["logprob"]
         if not isinstance(token, str) or isinstance(logprob, bool) or not isinstance(logprob, (int, float)):
             raise ValueError(f"a log-probability of another form: {each!r:.60}")
-        if math.isnan(logprob) or logprob > 1e-3:
-            raise ValueError(f"a log-probability of {logprob}")
-        found[token] = found.get(token, 0.0) + math.exp(logprob)
+        if not -math.inf <= logprob <= 1e-3:
+            raise ValueError(f"a log-probability of {str(logprob)[:20]}")
+        found[token] = found.get(token, 0.0) + math.exp(max(logprob, -1e3))
     return found
-
-
-def read_said(text: str) -> tuple[str, tuple[int, int]]:
-    """What a chat completion says ("" for nothing), and its tokens in and out.
-
-    Raises:
-        ValueError: it is no chat completion.
-    """
-    return read_completion(text).text, tokens_of(json.loads(text))
-
-
-def tokens_of(completion: Mapping[str, Any]) -> tuple[int, int]:
-    """Read and written, as the server counts them; 0 where it does not say."""
-    usage = completion.get("usage")
-    counts = [usage.get(key) if isinstance(usage, dict) else None for key in ("prompt_tokens", "completion_tokens")]
-    read, written = (count if isinstance(count, int) else 0 for count in counts)
-    return read, written
 
 
 def listed_reply(found: Listed, options: Sequence[str], prefilled: str) -> ChoiceReply:

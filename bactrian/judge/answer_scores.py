@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, log
 from typing import Any
 
 from bactrian.errors import BactrianError
 from bactrian.judge.models import RewardJudge, rewards_of_answers, spoken
+from bactrian.judge.opinions import FIRST, AnswerPair, Opinion, PairJudge
 from bactrian.progress import progress
 from bactrian.verify import Item, Judge, Pool, Verdict, check_verifiers
 from bactrian.verify.model_verifiers import ask
@@ -38,6 +39,55 @@ def scores_by_rewards(
         rewards = rewards_of_answers(judge.model, asked, names, micro_tokens, longest, bar.advance)
     why = {True: f"longer than {longest} tokens", False: "a reward that is no finite number"}
     return [why[reward is None] if reward is None or not isfinite(reward) else reward for reward in rewards]
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """What a judge says of pairs by comparing them: the log-odds of each pair's first answer, half on each side.
+
+    So the difference of a pair's two scores is log p / (1 − p), as a reward model's would be. `order_changed`: of the
+    pairs asked in both orders, whether the answer preferred changed with the order.
+    """
+
+    first: list[AnswerScore]
+    second: list[AnswerScore]
+    order_changed: list[bool]
+
+
+SUREST = 1e-6
+"""No comparison counts as surer than this leaves: its log-odds are finite."""
+
+
+def scores_by_comparison(judge: PairJudge, pairs: Sequence[tuple[AnswerToScore, AnswerToScore]]) -> Comparisons:
+    """Of two answers to one prompt each, compared by a judge of pairs.
+
+    Raises:
+        BactrianError: the judge stopped answering.
+    """
+    asked = [AnswerPair(one.name, tuple(one.prompt), spoken(one.answer), spoken(other.answer)) for one, other in pairs]
+    found: dict[int, Opinion] = {}
+    with progress("compare", total=len(asked), unit="pair") as bar:
+
+        def heard(place: int, opinion: Opinion) -> None:
+            found[place] = opinion
+            bar.advance()
+
+        judge.compare(asked, heard)
+    opinions = [found[place] for place in range(len(asked))]
+    halves = [half_log_odds(opinion) for opinion in opinions]
+    return Comparisons(
+        halves,
+        [half if isinstance(half, str) else -half for half in halves],
+        [opinion.order_changed for opinion in opinions if opinion.order_changed is not None],
+    )
+
+
+def half_log_odds(opinion: Opinion) -> AnswerScore:
+    """½ log p / (1 − p) of the first answer, or the reason why there is no opinion."""
+    if opinion.fault:
+        return f"no opinion: {opinion.fault[:60]}"
+    first = min(1 - SUREST, max(SUREST, opinion.probabilities[FIRST]))
+    return log(first / (1 - first)) / 2
 
 
 def scores_by_judge(judge: Judge, answers: Sequence[AnswerToScore], rubric: str) -> list[AnswerScore]:

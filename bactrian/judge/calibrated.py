@@ -18,7 +18,6 @@ from bactrian.judge.opinions import JudgeIdentity
 
 CALIBRATION = "calibration.json"
 DEMONSTRATIONS = "demonstrations.jsonl"
-FORMAT = 1
 SHOWN = 60
 
 
@@ -64,7 +63,7 @@ class JudgeCalibration(CalibrationRecord):
     it was calibrated on.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     rubric: str
     judges: tuple[CalibratedJudge, ...]
     cascade: Cascade

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,18 +26,28 @@ Said = Mapping[str, Sequence[Opinion]]
 """Judge → its opinion of each labelled pair, cheap judges first."""
 
 
-def check_enough(
-    pairs: Sequence[LabelledPair], judges: int, alpha: float, delta: float, method: str, least: int, separate: bool
-) -> None:
+@dataclass(frozen=True)
+class Levels:
+    """How a cascade is calibrated; fields as the arguments of `calibrate_cascade`."""
+
+    alpha: float
+    delta: float
+    method: str = "fixed_sequence"
+    grid: Sequence[float] | None = None
+    least: int = 30
+    separate: bool = False
+
+
+def check_enough(pairs: Sequence[LabelledPair], judges: int, levels: Levels) -> None:
     """Whether there are labels enough for any guarantee: asked before any judge is.
 
     Raises:
         BactrianError: there are not, and how many it takes.
     """
-    share, parts = delta / judges, judges if separate else 1
-    needed, found = items_needed(alpha, share, least, method) * parts, len({each.pair.group for each in pairs})
-    if found < needed:
-        raise BactrianError(too_few(found, needed, alpha, share))
+    share, parts = levels.delta / judges, judges if levels.separate else 1
+    needed = items_needed(levels.alpha, share, levels.least, levels.method) * parts
+    if (found := len({each.pair.group for each in pairs})) < needed:
+        raise BactrianError(too_few(found, needed, levels.alpha, share))
 
 
 def judged_items(name: str, pairs: Sequence[LabelledPair], opinions: Sequence[Opinion]) -> JudgedItems:
@@ -49,27 +59,23 @@ def judged_items(name: str, pairs: Sequence[LabelledPair], opinions: Sequence[Op
     )
 
 
-def calibrated_cascade(
-    pairs: Sequence[LabelledPair],
-    said: Said,
-    *,
-    alpha: float,
-    delta: float,
-    method: str = "fixed_sequence",
-    grid: Sequence[float] | None = None,
-    least: int = 30,
-    separate: bool = False,
-    seed: int = 0,
-) -> Cascade:
-    """The thresholds of these judges; arguments as of `calibrate_cascade`.
+def calibrated_cascade(pairs: Sequence[LabelledPair], said: Said, levels: Levels, seed: int = 0) -> Cascade:
+    """The thresholds of these judges.
 
     Raises:
         BactrianError: as `calibrate_cascade`.
     """
     items = [judged_items(name, pairs, opinions) for name, opinions in said.items()]
-    groups = [each.pair.group for each in pairs]
     return calibrate_cascade(
-        items, groups, alpha=alpha, delta=delta, method=method, grid=grid, least=least, separate=separate, seed=seed
+        items,
+        [each.pair.group for each in pairs],
+        alpha=levels.alpha,
+        delta=levels.delta,
+        method=levels.method,
+        grid=levels.grid,
+        least=levels.least,
+        separate=levels.separate,
+        seed=seed,
     )
 
 

@@ -28,7 +28,7 @@ class AnswerAgainst:
         pairs = [
             AnswerPair(
                 f"answer {number}",
-                (*problem.earlier, turn("user", problem.prompt)),
+                (*map(dict, problem.earlier), turn("user", problem.prompt)),
                 answer,
                 problem.ground_truth,
             )

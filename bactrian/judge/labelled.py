@@ -71,8 +71,8 @@ class LabelledPairs:
 
     @property
     def judges(self) -> list[str]:
-        """The judges of which rows have probabilities."""
-        return sorted({name for each in self.pairs for name in each.recorded})
+        """The judges of which rows have probabilities, in the order in which rows name them."""
+        return list(dict.fromkeys(name for each in self.pairs for name in each.recorded))
 
 
 def pair_digest(pair: AnswerPair) -> str:

@@ -15,7 +15,7 @@ from bactrian.judge.opinions import AnswerPair, JudgeIdentity, OnOpinion, Opinio
 from bactrian.judge.reading import letter_and_certainty
 from bactrian.judge.rubrics import ASKED_IN_WORDS, LETTERS, pair_block
 
-PAIRS_AT_ONCE = 128
+PAIRS_AT_ONCE = 64
 """Asked together: what comes after them begins only when these are done, so a kill loses no more."""
 VERBAL_TOKENS = 256
 Kind = Literal["single", "annotators", "randomised", "verbalised", "reward"]
@@ -138,9 +138,10 @@ def said_choice(reply: ChatReply) -> ChoiceReply:
     found = letter_and_certainty(reply.text, LETTERS)
     if found is None:
         fault = reply.fault or f"no verdict with a certainty: {reply.text[-80:]!r}"
-        return ChoiceReply(samples=1, tokens_out=reply.tokens, fault=fault)
+        return ChoiceReply(samples=1, tokens_in=reply.prompt_tokens, tokens_out=reply.tokens, fault=fault)
     letter, sure = found
-    return ChoiceReply((sure, 1 - sure) if letter == LETTERS[0] else (1 - sure, sure), 1.0, 1, 0, reply.tokens)
+    both = (sure, 1 - sure) if letter == LETTERS[0] else (1 - sure, sure)
+    return ChoiceReply(both, 1.0, 1, reply.prompt_tokens, reply.tokens)
 
 
 class Gathered:

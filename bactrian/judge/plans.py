@@ -11,7 +11,7 @@ from bactrian.errors import BactrianError
 from bactrian.judge.bills import JudgePrice
 from bactrian.judge.calibrated import CALIBRATION, JudgeCalibration
 from bactrian.judge.calibration.cascades import Cascade
-from bactrian.judge.calibration_run import calibrated_cascade, expected_of
+from bactrian.judge.calibration_run import Levels, calibrated_cascade, expected_of
 from bactrian.judge.labelled import LabelledPairs, pair_digest, read_labelled
 from bactrian.judge.opinions import Opinion
 from bactrian.judge.recorded import RecordedJudge
@@ -48,7 +48,9 @@ def read_recorded(source: Path) -> tuple[LabelledPairs, dict[str, JudgePrice]]:
 def planned_judges(
     labelled: LabelledPairs, asked: Sequence[str], prices: Mapping[str, JudgePrice], source: str
 ) -> list[str]:
-    """Judges in the order of asking: those named, or all, by the price of what is recorded and then by name.
+    """Judges in the order of asking: those named, or all, by the price of what is recorded.
+
+    Of one price they are asked in the order of the calibration, or of the rows.
 
     Raises:
         BactrianError: one that is named has no opinions in the rows, or is named twice.
@@ -63,13 +65,14 @@ def planned_judges(
         else 0.0
         for name in labelled.judges
     }
-    return list(asked) or sorted(labelled.judges, key=lambda name: (costs[name], name))
+    as_they_stand = [name for name in dict.fromkeys([*prices, *labelled.judges]) if name in labelled.judges]
+    return list(asked) or sorted(as_they_stand, key=costs.__getitem__)
 
 
 def plan_cascade(
-    labelled: LabelledPairs, judges: Sequence[str], prices: Mapping[str, JudgePrice], *, alpha: float, **how: Any
+    labelled: LabelledPairs, judges: Sequence[str], prices: Mapping[str, JudgePrice], levels: Levels, seed: int = 0
 ) -> PlannedCascade:
-    """A cascade at this risk; `how`: the other arguments of `calibrated_cascade`."""
+    """A cascade at these levels, of what is recorded of the judges."""
     opinions = {pair_digest(each.pair): each.recorded for each in labelled.pairs}
     said: dict[str, list[Opinion]] = {}
     for name in judges:
@@ -77,8 +80,8 @@ def plan_cascade(
         RecordedJudge(name, opinions).compare([each.pair for each in labelled.pairs], heard.__setitem__)
         said[name] = [heard[place] for place in range(len(labelled.pairs))]
     try:
-        cascade = calibrated_cascade(labelled.pairs, said, alpha=alpha, **how)
+        cascade = calibrated_cascade(labelled.pairs, said, levels, seed)
     except BactrianError as error:
-        return PlannedCascade(alpha, None, {}, str(error))
+        return PlannedCascade(levels.alpha, None, {}, str(error))
     known = {name: prices.get(name, JudgePrice()) for name in judges}
-    return PlannedCascade(alpha, cascade, expected_of(cascade, labelled.pairs, said, known))
+    return PlannedCascade(levels.alpha, cascade, expected_of(cascade, labelled.pairs, said, known))

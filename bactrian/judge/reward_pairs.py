@@ -48,8 +48,8 @@ class RewardPairJudge:
         ]
         rewards = rewards_of_answers(self.model, asked, names, self.micro_tokens, longest)
         for number, place in enumerate(places):
-            both = slice(2 * number, 2 * number + 2)
-            on_opinion(place, reward_opinion(*rewards[both], sum(tokens[both])))
+            one, other = 2 * number, 2 * number + 1
+            on_opinion(place, reward_opinion(rewards[one], rewards[other], tokens[one] + tokens[other]))
 
 
 def reward_opinion(first: float | None, second: float | None, tokens: int) -> Opinion:

@@ -7,7 +7,6 @@ together are what a judge's identity holds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from bactrian.errors import BactrianError
 from bactrian.judge.fences import fenced, mark_of
@@ -50,20 +49,6 @@ def pair_rubric(rubric: str) -> str:
     if len(rubric.split()) < 2:
         raise BactrianError(f"rubric: found {rubric!r}, expected a text, or one of {', '.join(PAIR_RUBRICS)}")
     return rubric.strip()
-
-
-def read_rubric(name: str) -> str:
-    """A shipped rubric's name as it is, or the text of the file of that name.
-
-    Raises:
-        BactrianError: it is neither.
-    """
-    if name in PAIR_RUBRICS:
-        return name
-    path = Path(name)
-    if not path.is_file():
-        raise BactrianError(f"rubric {name}: no such file, and none of {', '.join(PAIR_RUBRICS)}")
-    return pair_rubric(path.read_text(encoding="utf-8"))
 
 
 def pair_block(pair: AnswerPair, swapped: bool, asked: str = ASKED) -> str:

@@ -28,7 +28,7 @@ from bactrian.store.manifest import Licence, Manifest
 
 LONGEST = 300
 HASH = 16
-_MEANS_SOMETHING = re.compile(r"([\\`*_{}\[\]<>()#+|~&:@$!\"^=])")
+_MEANS_SOMETHING = re.compile(r"([\\`*_{}\[\]<>()#+|~&@$!\"^]|(?<!\d):|:(?!\d)|^=)")  # 16:09 and p = 0.3 mean nothing
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _NOT_IN_YAML = re.compile("[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _TERMS = re.compile(r"[a-z0-9][a-z0-9.+-]{0,48}")
@@ -59,8 +59,12 @@ def _yaml(value: Any) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(md(cell) for cell in row)} |" for row in rows)])
+    """Markdown, without the columns in which no row says anything."""
+    found = [[md(cell) for cell in row] for row in rows]
+    kept = [place for place in range(len(heads)) if any(row[place] for row in found)]
+    lines = [[heads[place] for place in kept], *([row[place] for place in kept] for row in found)]
+    head, *rest = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([head, f"|{'---|' * len(kept)}", *rest])
 
 
 def card(facts: ModelFacts, *, adapter: bool = False, files: Sequence[str] = (), note: str = "") -> str:

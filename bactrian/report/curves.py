@@ -66,6 +66,12 @@ SUPERVISED = (LOSS, LEARNING_RATE, GRADIENT)
 GAP = Panel(("logprob_gap_mean",), "Log-prob gap, mean", "sampler against trainer, nats", bounds=FROM_ZERO)
 CLIPPED = Panel(("clip_fraction",), "Clipped tokens", "ratio outside the trust region", _share, FROM_ZERO)
 
+FURTHER = (
+    Panel(("unjudged",), "Answers without a verdict", "the verifier failed on them", _share, FROM_ZERO),
+    Panel(("groups",), "Groups", "problems whose answers were sampled for the step", bounds=FROM_ZERO),
+    Panel(("ratio",), "Probability ratio", "policy over the sampler, mean over tokens"),
+)
+
 
 @dataclass(frozen=True)
 class DrawnPanel:
@@ -110,6 +116,7 @@ def _choose(metrics: Metrics) -> tuple[list[Panel], list[Panel]]:
     if keys & {"reward", "zero_variance", "completion_length"}:
         wanted = REINFORCEMENT
         rest += [Panel(("surrogate",), "Surrogate", SURROGATE), Panel(("loss",), "Surrogate loss", SURROGATE), GAP]
+        rest += FURTHER
     elif keys & {"margin", "reward_chosen"}:
         wanted = PREFERENCE
     else:

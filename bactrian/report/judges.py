@@ -146,7 +146,7 @@ def bound_curve(threshold: Mapping[str, Any]) -> Markup | None:
         errors, n = count(finite(each.get("errors"))), count(finite(each.get("n")))
         verdict = "trusted" if trusted else "not trusted"
         told = f"from {number(value)}: {errors} of {n} wrong, risk at most {percent(bound)}, {verdict}"
-        dot = {"cx": x, "cy": y, "r": 4.5, "class": f"dot {'full' if trusted else 'hollow'}"}
+        dot: dict[str, str | float] = {"cx": x, "cy": y, "r": 4.5, "class": f"dot {'full' if trusted else 'hollow'}"}
         parts.append(tag("circle", dot, tag("title", {}, told)))
     box = {"viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}", "class": "curve", "role": "img", "aria-label": "Bound by threshold"}
     return tag("svg", box, join(parts))

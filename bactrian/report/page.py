@@ -17,6 +17,7 @@ from bactrian.report import (
     scores,
     transcripts,
     trust,
+    win_rate_views,
 )
 from bactrian.report.formatting import count, date, duration
 from bactrian.report.html import render
@@ -67,6 +68,7 @@ def _content(run: ReportedRun) -> dict[str, Any]:
         "choices": model_choices.choice_views(run),
         "preferences": preferences.preference_views(run),
         "judging": judges.judging_views(run),
+        "win_rates": win_rate_views.win_rate_views(run),
         "scaling": [view for step in run.evaluations if (view := scaling_plot.scaling_view(step))],
         "outcome_classes": OUTCOMES,
         "curves": trained,

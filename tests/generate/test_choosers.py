@@ -206,6 +206,7 @@ SHAPES: dict[str, Any] = {
     "a text for a number": {"content": [{"token": "A", "top_logprobs": [{"token": "A", "logprob": "-0.1"}]}]},
     "above zero": {"content": [{"token": "A", "top_logprobs": [{"token": "A", "logprob": 2.0}]}]},
     "not a number": {"content": [{"token": "A", "top_logprobs": [{"token": "A", "logprob": float("nan")}]}]},
+    "an endless one": {"content": [{"token": "A", "top_logprobs": [{"token": "A", "logprob": 10**400}]}]},
     "true": {"content": [{"token": "A", "top_logprobs": [{"token": "A", "logprob": True}]}]},
     "a number for a token": {"content": [{"token": "A", "top_logprobs": [{"token": 5, "logprob": -1.0}]}]},
     "not pairs": {"content": [{"token": "A", "top_logprobs": ["A"]}]},

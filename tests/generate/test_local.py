@@ -71,7 +71,7 @@ def test_greedy_equals_transformers_generate(model: LanguageModel, native: bool)
 def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(
     model: LanguageModel, native: bool, temperature: float
 ) -> None:
-    asked = requests(temperature, 5)
+    asked = requests(temperature, 3, new=12)
     together = LocalEngine(model, native=native).generate(asked)
     few = LocalEngine(model, rows=3, native=native).generate(asked)
     alone = [LocalEngine(model, native=native).generate([r])[0] for r in asked]

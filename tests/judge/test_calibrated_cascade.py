@@ -18,77 +18,9 @@ from bactrian.judge.cascade_verdicts import CalibratedCascade, CascadeJudge
 from bactrian.judge.opened import open_cascade
 from bactrian.judge.opinions import AnswerPair, JudgeIdentity, OnOpinion, Opinion
 from bactrian.recipe.recipe import load
-from bactrian.run import runner
-from bactrian.store.artifact import Store
 from bactrian.store.hardware import Hardware
+from tests.judge.cascade_recipes import CALIBRATE, JUDGE, PAIRS, made, recipe, rows, write
 from tests.model.tiny import write_tiny
-
-WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "what", "is", "no", "yes", "one", "two", "three"]
-LEVELS = "alpha: 0.2, delta: 0.2, least: 10"
-PAIRS = 36
-
-
-def rows(first: int, count: int) -> list[dict[str, Any]]:
-    """Pairs of short answers, no prompt twice."""
-    found = []
-    for n in range(first, first + count):
-        words = [WORDS[(n * 5 + k * k) % len(WORDS)] for k in range(4)]
-        asked = [{"role": "user", "content": f"{WORDS[n % 14]} {WORDS[n // 14 % 14]} {WORDS[n * 3 % 14]} ?"}]
-        found.append({"id": f"p{n}", "prompt": asked, "first": " ".join(words[:2]), "second": " ".join(words[2:])})
-    return found
-
-
-def write(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def recipe(folder: Path, steps: str) -> None:
-    (folder / "r.yaml").write_text(
-        "name: judged\nhardware: {dtype: float32, threads: 1, device: cpu}\nsteps:\n"
-        + "".join(f"  {line}\n" for line in steps.strip().splitlines())
-    )
-
-
-def made(folder: Path) -> dict[str, Path]:
-    return {
-        each.name: folder / "runs" / str(each.path)
-        for each in runner.run(load(folder / "r.yaml"), Store(folder / "runs"))
-    }
-
-
-CALIBRATE = f"calibrated: {{stage: calibrate, labels: labels.jsonl, judges: [{{likelihood: judge}}], {LEVELS}}}"
-JUDGE = "judged: {stage: judge, data: fresh.jsonl, calibration: calibrated}"
-
-
-@pytest.fixture(scope="module")
-def trusted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model, labels that agree with what it says, a calibration, and verdicts on fresh pairs."""
-    folder = tmp_path_factory.mktemp("trusted")
-    write_tiny(folder / "judge")
-    asked = rows(0, PAIRS)
-    write(folder / "labels.jsonl", [{**row, "label": 1} for row in asked])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        recipe(folder, CALIBRATE)
-        said = {row["id"]: row["judge_probs"]["judge"] for row in read_rows(made(folder)["calibrated"])}
-        # people who say what it says, but where it is least sure
-        unsure = sorted(said, key=lambda name: max(said[name]))[: PAIRS // 3]
-        agreed = {name: 1 + int(second > first) for name, (first, second) in said.items()}
-        labels = {name: 3 - label if name in unsure else label for name, label in agreed.items()}
-        write(folder / "labels.jsonl", [{**row, "label": labels[row["id"]]} for row in asked])
-        write(folder / "fresh.jsonl", rows(PAIRS, 40))
-        recipe(folder, f"{CALIBRATE}\n{JUDGE}")
-        made(folder)
-    return folder
-
-
-@pytest.fixture
-def ready(trusted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """That folder for a test of its own."""
-    folder = tmp_path / "of-its-own"
-    shutil.copytree(trusted, folder)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def test_what_is_decided_is_chosen_by_the_judge_and_the_rest_is_kept_apart(ready: Path) -> None:

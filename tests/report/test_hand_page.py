@@ -2,13 +2,11 @@
 
 import json
 import os
-import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -220,12 +218,12 @@ def test_hostile_text_is_shown_and_does_nothing(served: Served, browser: Chromiu
 
 
 @with_chromium
-def test_another_site_in_the_same_browser_can_write_nothing(
-    served: Served, browser: Chromium, tmp_path: Path
-) -> None:
+def test_another_site_in_the_same_browser_can_write_nothing(served: Served, browser: Chromium, tmp_path: Path) -> None:
     said = json.dumps({"place": 0, "choice": "left", "seconds": 1, "comment": "", "sent": "12345678"})
-    (tmp_path / "evil.html").write_text(f"<form method=post action='{served.link('ann')}answer' enctype='text/plain'>"
-                                        f"<input name='{said[:-1]},\"x\":\"' value='\"}}'></form>")
+    (tmp_path / "evil.html").write_text(
+        f"<form method=post action='{served.link('ann')}answer' enctype='text/plain'>"
+        f"<input name='{said[:-1]},\"x\":\"' value='\"}}'></form>"
+    )
     tab = browser.tab()
     tab.open(f"file://{tmp_path}/evil.html")
     tab.wait("document.forms.length")

@@ -1,5 +1,6 @@
 """No attack gets out, none passes, none stops the run, none leaves anything behind; and the attacks have teeth."""
 
+import random
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from bactrian.sandbox.attacks.siege import ATTACKS, FORGED, SUITE, Bait, bait, b
 from bactrian.sandbox.attacks.tasks import TASKS
 from bactrian.sandbox.examination import examine
 from bactrian.sandbox.limits import Limits
+from tests.draws import drawn_seed
 
 SLOW = {"time and signals that are not heeded", "sleeping through"}
 SEEN = [
@@ -93,10 +95,15 @@ def test_most_forgeries_fool_a_judge_without_a_wall_between(strong: Isolation) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", [3, pytest.param(1, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("other", WORKING[1:], ids=lambda each: each.name)
-def test_attacks_are_contained_by_the_other_tool(other: Isolation) -> None:
+def test_attacks_are_contained_by_the_other_tool(other: Isolation, part: int) -> None:
+    """A third of them, other ones in each run; under `-m heavy` all."""
     names = [name for name in ATTACKS if name not in SLOW]
-    assert not [result for result in besiege(other, names) if result.holes]
+    names = random.Random(drawn_seed()).sample(names, len(names) // part)
+    results = list(besiege(other, names))
+    assert {result.attack for result in results} == {*names}
+    assert not [result for result in results if result.holes]
 
 
 @pytest.mark.parametrize("name", FOOLED)

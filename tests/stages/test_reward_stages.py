@@ -165,7 +165,7 @@ def test_a_judge_behind_a_server_makes_pairs(made: dict[str, Path], monkeypatch:
     Path("judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def behave(handler: Handler, content: str, nth: int) -> None:
-        answer = content.split("<<<ANSWER\n")[1].split("\nANSWER>>>")[0]
+        answer = content.split("<answer ")[1].split(">\n", 1)[1].split("\n</answer")[0]
         handler.give(200, completion("Rating: 10" if "1" in answer else "Rating: 2"))
 
     with serving(behave) as (url, _):

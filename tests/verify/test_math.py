@@ -107,7 +107,7 @@ def test_fractions(a: int, b: int) -> None:
         assert not equivalent(form, f"\\frac{{{a * 1000 + 1}}}{{{b * 1000}}}")
 
 
-@pytest.mark.parametrize("count", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2_000, pytest.param(20_000, marks=pytest.mark.heavy)])
 def test_fuzzed_latex_never_crashes_or_hangs_our_parser(count: int) -> None:
     rng, slowest = random.Random(count), 0.0
     for _ in range(count):

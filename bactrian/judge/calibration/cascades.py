@@ -118,7 +118,8 @@ class CascadeResult:
     """What a cascade did with n items.
 
     composition: the share that each judge decided, of all items. coverage: their sum. agreement: with people, on what
-    was accepted; NaN where nothing was. relative_cost: of all calls made, to asking the last judge about all items.
+    was accepted; NaN where nothing was. relative_cost: of all calls made, to asking the last judge about all items; NaN
+    where that costs nothing.
     """
 
     composition: dict[str, float]
@@ -206,7 +207,7 @@ def cascade_result(
 
 
 def relative_cost(cascade: Cascade, by: NDArray[np.int64], costs: Mapping[str, ArrayLike]) -> float:
-    """The cost of all calls, escalated ones too, over that of asking the last judge about everything.
+    """The cost of all calls, escalated ones too, over that of asking the last judge everything; NaN if it is free.
 
     Args:
         by: [n], from `Cascade.accepted_by`. costs: of each judge's calls, [n] or one number.
@@ -216,7 +217,8 @@ def relative_cost(cascade: Cascade, by: NDArray[np.int64], costs: Mapping[str, A
         if member.threshold.calibrated:
             called = (by >= place) | (by == ABSTAINS)
             spent += float(np.broadcast_to(np.asarray(costs[member.name], dtype=np.float64), by.shape)[called].sum())
-    return spent / float(np.broadcast_to(np.asarray(costs[cascade.members[-1].name], dtype=np.float64), by.shape).sum())
+    last = float(np.broadcast_to(np.asarray(costs[cascade.members[-1].name], dtype=np.float64), by.shape).sum())
+    return spent / last if last else float("nan")
 
 
 def _parts(kept: NDArray[np.int64], count: int, seed: int) -> list[NDArray[np.int64]]:

@@ -14,7 +14,7 @@ Ratings = Mapping[str, Mapping[str, str]]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 LEAST_GROUPS = 10
 """Of fewer there is no interval: a bootstrap of three items that agree would say that all others do."""
-RESAMPLES = 2000
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def cohen_kappa(
         tables = sums.reshape(-1, len(labels), len(labels))
         n = tables.sum((1, 2))
         expected = (tables.sum(1) * tables.sum(2)).sum(1) / n**2
-        return (tables.trace(axis1=1, axis2=2) / n - expected) / (1 - expected)
+        return np.asarray((tables.trace(axis1=1, axis2=2) / n - expected) / (1 - expected))
 
     agreed = float(cells.trace(axis1=1, axis2=2).sum())
     return _with_interval(coefficient, parts, len(items), agreed / len(items) if items else None, seed)
@@ -84,7 +84,7 @@ def krippendorff_alpha(
     def coefficient(sums: Array) -> Array:
         same, of_label = sums[:, 0], sums[:, 1:]
         n = of_label.sum(1)
-        return 1 - (n - 1) * (n - same) / (n**2 - (of_label**2).sum(1))
+        return np.asarray(1 - (n - 1) * (n - same) / (n**2 - (of_label**2).sum(1)))
 
     observed = float(agreed.sum() / each.sum()) if items else None
     return _with_interval(coefficient, parts, len(items), observed, seed)

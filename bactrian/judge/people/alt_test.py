@@ -90,9 +90,12 @@ def alt_test(
         )
     tested = [_test(found[:, 0] - found[:, 1], epsilon) for found in compared.values()]
     adjusted = false_discovery_control([p for p, _ in tested], method="by")
+    shares = {name: (1 - found).mean(0) for name, found in compared.items()}
     annotators = tuple(
-        LeftOutAnnotator(name, len(found), *map(float, (1 - found).mean(0)), p, test, float(q), bool(q <= level))
-        for (name, found), (p, test), q in zip(compared.items(), tested, adjusted, strict=True)
+        LeftOutAnnotator(
+            name, len(found), float(shares[name][0]), float(shares[name][1]), p, test, float(q), q <= level
+        )
+        for (name, found), (p, test), q in zip(compared.items(), tested, adjusted.tolist(), strict=True)
     )
     of_people = {item for labelled in people.values() for item in labelled}
     return AltTest(

@@ -60,17 +60,7 @@ class Desk:
         Raises:
             BactrianError: a field is missing or is none of these.
         """
-        place, order = said.get("place"), self._orders[annotator]
-        if type(place) is not int or not 0 <= place < len(order):
-            raise BactrianError(f"place: found {place!r:.40}, expected a number from 0 to {len(order) - 1}")
-        choice, seconds, comment = said.get("choice"), said.get("seconds"), said.get("comment", "")
-        if choice not in SHOWN_CHOICES:
-            raise BactrianError(f"choice: found {choice!r:.40}, expected one of {', '.join(SHOWN_CHOICES)}")
-        if type(seconds) not in (int, float) or not math.isfinite(seconds) or not 0 <= seconds:
-            raise BactrianError(f"seconds: found {seconds!r:.40}, expected a number from 0")
-        if not isinstance(comment, str) or len(comment) > LONGEST_COMMENT:
-            raise BactrianError(f"comment: expected a text of at most {LONGEST_COMMENT} characters")
-        pair = order[place].pair.id
+        pair, choice = _place(said, self._orders[annotator]).pair.id, _choice(said)
         swapped = is_swapped(annotator, pair, self.seed)
         acceptable = self._acceptable(said.get("acceptable"), choice)
         kept = HandVerdict(
@@ -78,8 +68,8 @@ class Desk:
             pair,
             _in_file(choice, swapped),
             acceptable and _turned(acceptable, swapped),
-            _storable(comment),
-            min(float(seconds), DAY),
+            _comment(said),
+            _seconds(said),
             swapped,
         )
         self.record.add(kept, _sent(said))
@@ -157,9 +147,33 @@ def _turned(both: tuple[bool, bool], swapped: bool) -> tuple[bool, bool]:
     return (both[1], both[0]) if swapped else both
 
 
-def _storable(text: str) -> str:
+def _place(said: Mapping[str, Any], order: Sequence[PairByHand]) -> PairByHand:
+    place = said.get("place")
+    if type(place) is not int or not 0 <= place < len(order):
+        raise BactrianError(f"place: found {place!r:.40}, expected a number from 0 to {len(order) - 1}")
+    return order[place]
+
+
+def _choice(said: Mapping[str, Any]) -> str:
+    choice = said.get("choice")
+    if choice not in SHOWN_CHOICES:
+        raise BactrianError(f"choice: found {choice!r:.40}, expected one of {', '.join(SHOWN_CHOICES)}")
+    return str(choice)
+
+
+def _seconds(said: Mapping[str, Any]) -> float:
+    seconds = said.get("seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise BactrianError(f"seconds: found {seconds!r:.40}, expected a number from 0")
+    return float(min(seconds, DAY))
+
+
+def _comment(said: Mapping[str, Any]) -> str:
     """Without lone surrogates, which JSON may hold and no file."""
-    return text.encode("utf-8", "replace").decode()
+    comment = said.get("comment", "")
+    if not isinstance(comment, str) or len(comment) > LONGEST_COMMENT:
+        raise BactrianError(f"comment: expected a text of at most {LONGEST_COMMENT} characters")
+    return comment.encode("utf-8", "replace").decode()
 
 
 def _sent(said: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ def labelled_rows(pairs: Sequence[PairByHand], verdicts: Sequence[HandVerdict]) 
     for said in verdicts:
         if said.comment:
             comments.setdefault(said.pair, {})[said.annotator] = said.comment
-    rows, counts = [], Counter({name: 0 for name in ("labelled", "tie", "split", "unlabelled", "attention")})
+    rows, counts = [], Counter(dict.fromkeys(("labelled", "tie", "split", "unlabelled", "attention"), 0))
     for each in pairs:
         labels = {name: found[each.pair.id] for name, found in by_annotator.items() if each.pair.id in found}
         if each.attention or not labels:

@@ -117,14 +117,22 @@ class HandRecord:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """All of it or nothing is written.
+
+        Raises:
+            BactrianError: the disk is full, or the file locked. It is told to annotators, so it names no file.
+        """
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise BactrianError(f"the database of annotations cannot be written: {error}") from None
                 raise
-            self._connection.execute("COMMIT")
 
     def _one(self, statement: str, *values: str) -> int:
         return int(self._connection.execute(statement, values).fetchone()[0])

@@ -21,6 +21,7 @@ FIRST_WINS = {
     **{"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5, "both_bad": 0.5},
 }
 """What people said, in words, as the probability that the first answer is better. How much better does not count."""
+LABELS = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 VERDICTS = {1: 1.0, 2: 0.0, 3: 0.5}
 UNREAD = -1
 """What published files have where a judge's answer could not be read: no verdict."""
@@ -114,6 +115,39 @@ def read_game(row: Row, where: str) -> Game:
         str(row.get("prompt", "")),
         "" if outcome is not None else str(row.get("fault") or "no verdict"),
     )
+
+
+def read_by_hand(row: Row, where: str, by_texts: Mapping[tuple[str, str], Game]) -> Game:
+    """A person's verdict on a game: a row as `read_game` has it, or two texts with a `label`, as people's page exports.
+
+    Of several annotators' `labels` the mean counts, ties half.
+
+    by_texts: the games by both texts, in either order: which models wrote them is not in such a row.
+
+    Raises:
+        BactrianError: a row of another form, or texts that are in no game.
+    """
+    if "label" not in row:
+        return read_game(row, where)
+    texts = _text(row, "first", where, empty=True), _text(row, "second", where, empty=True)
+    # A label is null where annotators say tie or are split: their own labels still say what it is worth.
+    given = row.get("labels") or {"": row["label"]}
+    words = [word for word in given.values() if word is not None] if isinstance(given, dict) else [given]
+    if strange := [word for word in words if not isinstance(word, str) or word not in LABELS]:
+        raise BactrianError(f"{where}: label: found {strange[0]!r:.60}, expected one of {', '.join(LABELS)}")
+    outcome = float(np.mean([LABELS[word] for word in words])) if words else None
+    if texts not in by_texts:
+        raise BactrianError(f"{where}: first, second: these two answers are in no comparison of the judge's")
+    return replace(by_texts[texts], outcome=outcome, fault="" if outcome is not None else "no label")
+
+
+def games_by_texts(games: Sequence[Game]) -> dict[tuple[str, str], Game]:
+    """Each game by its two texts, and turned round by them in the other order."""
+    found = {}
+    for game in games:
+        found[game.second_text, game.first_text] = game.swapped
+        found[game.first_text, game.second_text] = game
+    return found
 
 
 def prompt_key(text: str) -> str:
@@ -221,8 +255,8 @@ def _side(outcome: float) -> int:
 
 
 FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
-LISTED = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s", re.MULTILINE)
+HEADER = re.compile(r"^#{1,6}[ \t]", re.MULTILINE)
+LISTED = re.compile(r"^[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]", re.MULTILINE)
 BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 STYLE = ("length", "headers", "lists", "bold")
 

@@ -94,7 +94,8 @@ def control_length(
         times = np.concatenate([counted, anchors.weights])
     found = fit_logistic(rows, targets, times, start=start)
     level = expit(found[2] + found[1] * difficulty)
-    return LengthControl(*(float(each) for each in found), win_rate=float(np.average(level, weights=counted)))
+    phi, psi, theta = (float(each) for each in found)
+    return LengthControl(phi, psi, theta, float(np.average(level, weights=counted)))
 
 
 def joint_difficulty(outcomes: Floats, ridge: float = 1.0, sweeps: int = 200) -> Floats:

@@ -67,7 +67,7 @@ async function look() {
     const reading = samples.steps.find((step) => step.id === samples.step);
     if (source.live && turn++ % 4 === 3 && !panels.samples.hidden && samples.index && reading?.status === "making") await samples.load(true);
     state.className = busy ? "busy" : "";
-    state.textContent = source.live ? (busy ? "live" : "nothing is being made") : `written ${new Date(found.now * 1000).toLocaleString()}`;
+    state.textContent = source.live ? (busy ? "live" : "nothing is being made") : `written ${local(found.now)}`;
     fault = false;
   } catch (error) {
     tell(error);

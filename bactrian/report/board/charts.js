@@ -4,7 +4,7 @@ const WIDE = 360, HIGH = 176, LEFT = 46, RIGHT = 8, TOP = 8, BOTTOM = 22;
 
 /** Round ticks that hold both numbers. */
 function ticksBetween(low, high, about = 4) {
-  if (!(high > low)) [low, high] = [low - (Math.abs(low) / 2 || 1), high + (Math.abs(high) / 2 || 1)];
+  if (!(high - low > 1e-6 * Math.max(Math.abs(low), Math.abs(high)))) [low, high] = low ? [Math.min(0, low), Math.max(0, low)] : [0, 1];
   const power = 10 ** Math.floor(Math.log10((high - low) / about));
   const width = [1, 2, 5, 10].map((each) => each * power).find((each) => (high - low) / about <= each * 1.001);
   const ticks = [];

@@ -35,6 +35,12 @@ function fill(made, attributes, children) {
   }
 }
 
+/** Seconds since 1970 as this place writes them, in the order of the run's own times: 2026-11-29 17:00. */
+function local(seconds) {
+  const then = new Date(seconds * 1000);
+  return new Date(seconds * 1000 - then.getTimezoneOffset() * 60000).toISOString().slice(0, 16).replace("T", " ");
+}
+
 const THIN = "\u202f";
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 

@@ -64,7 +64,7 @@ class RunsView {
       const done = run.steps.filter((each) => each.status === "made" || each.status === "reused").length;
       const open = this.open.get(run.name) ?? (place === 0 || busy);
       const details = el("details", { class: "run", open, ontoggle: () => this.open.set(run.name, details.open) },
-        el("summary", {}, el("b", { dir: "auto" }, run.name), " ", el("span", { class: "soft" }, `${done} of ${run.steps.length} steps · ${run.started.slice(0, 16).replace("T", " ")}`)),
+        el("summary", {}, el("b", { dir: "auto" }, run.name), " ", el("span", { class: "soft" }, `${done} of ${run.steps.length} steps · `, el("span", { class: "time" }, run.started.slice(0, 16).replace("T", " ")))),
         el("ol", {}, run.steps.map((step) => this.row(step))));
       this.list.append(details);
     });

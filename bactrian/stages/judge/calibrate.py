@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.calibrated_judges import CALIBRATE, PairJudgeSettings, check_judge_names, model_folder
+from bactrian.stages.judge.calibrated_judges import PairJudgeSettings, check_judge_names, model_folder
 from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
 from bactrian.store.manifest import Kind
 
@@ -28,7 +28,7 @@ class CalibrateJudges(Stage):
     very judges, asked in this way.
     """
 
-    name: ClassVar[str] = CALIBRATE
+    name: ClassVar[str] = "calibrate"
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 
@@ -65,7 +65,7 @@ class CalibrateJudges(Stage):
         from bactrian.data.io.journal import Journal
         from bactrian.data.io.tally import write_account
         from bactrian.judge.calibrated import JudgeCalibration
-        from bactrian.judge.calibration_run import calibrated_cascade, check_enough, expected_of
+        from bactrian.judge.calibration_run import Levels, calibrated_cascade, check_enough, expected_of
         from bactrian.judge.labelled import read_labelled
         from bactrian.progress import say
 
@@ -73,16 +73,15 @@ class CalibrateJudges(Stage):
         labelled, pool = read_labelled(path, self.limit), self._pool(workspace)
         if pool is not None:
             self._refuse_shown(pool, labelled)
-        levels = {"alpha": self.alpha, "delta": self.delta, "method": self.method, "least": self.least}
+        levels = Levels(self.alpha, self.delta, self.method, self.grid, self.least, self.separate)
         try:
-            check_enough(labelled.pairs, len(self.judges), separate=self.separate, **levels)
+            check_enough(labelled.pairs, len(self.judges), levels)
         except BactrianError as error:
             raise BactrianError(f"{path}: {error}\n{labelled.tally}") from None
         with Journal(workspace.scratch / "opinions.jsonl") as journal:
             asked = {judge.label: self._opinions(judge, workspace, labelled, pool, journal) for judge in self.judges}
         said = {name: opinions for name, (_, opinions) in asked.items()}
-        more = {"grid": self.grid, "separate": self.separate, "seed": workspace.seed}
-        cascade = calibrated_cascade(labelled.pairs, said, **levels, **more)
+        cascade = calibrated_cascade(labelled.pairs, said, levels, workspace.seed)
         prices = {judge.label: judge.price.price for judge in self.judges}
         made = JudgeCalibration(
             rubric=self.rubric,

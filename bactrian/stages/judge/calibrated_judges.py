@@ -173,6 +173,8 @@ def label_pairs(workspace: "Workspace", calibration: str, drawn: "Sequence[Answe
     from bactrian.judge.opened import open_cascade, refuse_shown
     from bactrian.progress import say
 
+    if not drawn:
+        raise BactrianError(f"{stage}: no pairs: no prompt has two different answers that ended")
     folder = workspace.input(calibration).path
     refuse_useless(JudgeCalibration.read(folder), str(folder))
     refuse_shown(folder, [each.pair for each in drawn], "pairs to judge")

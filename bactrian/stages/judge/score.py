@@ -12,15 +12,20 @@ from bactrian.stages.judge.judge_refs import (
     VerifierField,
     check_one_judge,
     judge_models,
+    judges_known_as,
     known_verifier,
 )
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ResultsRef, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bactrian.data.io.tally import Tally
-    from bactrian.judge.answer_scores import AnswerScore, AnswerToScore
+    from bactrian.generate.chat_server import Endpoint
+    from bactrian.judge.answer_scores import AnswerScore, AnswerToScore, Comparisons
     from bactrian.store.artifact import Workspace
+    from bactrian.verify import Judge
 
 Row = dict[str, Any]
 ScoredRows = tuple[list[Row], dict[str, Any]]
@@ -33,9 +38,11 @@ class ScoreAnswers(Stage):
     """Scores of pairs, of answers, or of an evaluation's samples, with what they are worth (docs/methods.md).
 
     Pairs get `chosen_reward` and `rejected_reward`: the share ranked rightly, by source, with intervals; of a reward
-    model also its calibration. Answers get `reward`. With `answers`, an evaluation with several samples, its samples
-    are scored: the expected score of the best of k by reward. The scores: a reward model's rewards, a judge's ratings
-    in [0, 1], or with neither the verifiers' that the rows name.
+    model also its calibration. A judge that compares them (`compare`) is treated so too: the two differ by the log-odds
+    of the chosen answer, and how often the order of the two changed its mind is told. Answers get `reward`. With
+    `answers`, an evaluation with several samples, its samples are scored: the expected score of the best of k by
+    reward. The scores: a reward model's rewards, a judge's ratings in [0, 1], or with neither the verifiers' that the
+    rows name.
     """
 
     name: ClassVar[str] = "score"
@@ -49,6 +56,14 @@ class ScoreAnswers(Stage):
     data: DataRef = Field(description="pairs, conversations, problems with a `completion`; the problems of `answers`")
     answers: ResultsRef | None = Field(None, description="an evaluation whose sampled answers to `data` are scored")
     rubric: str = Field("", description="what counts for the judge")
+    weighed: bool = Field(
+        False, description="a judge's ratings are means under its probabilities, not as it writes them"
+    )
+    compare: str | None = Field(
+        None,
+        description="the judge compares the two answers of a pair, in both orders, by this rubric: helpfulness, "
+        "alpaca_eval, follows_instruction, or a text; by default it rates each by itself",
+    )
     by: str = Field("source", description="column by which pairs are counted: source, subset, …")
     sections: Literal["rewardbench"] | dict[str, list[str]] | None = Field(
         None, description="sections of a benchmark: rewardbench, or section: [values of `by`]"
@@ -63,6 +78,10 @@ class ScoreAnswers(Stage):
         check_one_judge(self)
         if self.judged and self.reward_model is not None:
             raise ValueError("found a judge and a reward_model, expected one of them")
+        if self.compare is not None and (not self.judged or self.answers is not None):
+            raise ValueError("compare: expected a judge, and pairs as data")
+        if self.weighed and (not self.judged or self.compare is not None):
+            raise ValueError("weighed: expected a judge that rates")
         if self.verifier is not None and (self.judged or self.reward_model is not None):
             raise ValueError("found a verifier beside a judge or a reward_model, expected one of them")
         if self.answers is not None and not self.judged and self.reward_model is None:
@@ -102,20 +121,36 @@ class ScoreAnswers(Stage):
     def _pairs(self, rows: list[Row], workspace: "Workspace", tally: "Tally") -> ScoredRows:
         """Both sides of each pair, and how well the scores agree with what is preferred."""
         from bactrian.data.io.rows import complete_row, validate_row
-        from bactrian.evaluate.scored_answers import pair_summary, scored_pairs
+        from bactrian.evaluate.scored_answers import order_changes, pair_summary, scored_pairs
         from bactrian.judge.answer_scores import AnswerToScore
 
         if not self.judged and self.reward_model is None:
             raise BactrianError("score: pairs need a judge or a reward_model")
         where = str(workspace.input(self.data).path)
         pairs = [complete_row(validate_row(row, "pair", f"{where}, row {n}"), where) for n, row in enumerate(rows, 1)]
-        scores = self._scores(
-            [AnswerToScore(f"{row['id']}, {side}", row["prompt"], row[side]) for row in pairs for side in SIDES],
-            workspace,
-        )
-        scored = scored_pairs(pairs, scores[::2], scores[1::2], tally)
-        calibrated = self.reward_model is not None
-        return scored, pair_summary(scored, where, self.by, self.ties, self.sections, calibrated) if scored else {}
+        sides = [[AnswerToScore(f"{row['id']}, {side}", row["prompt"], row[side]) for row in pairs] for side in SIDES]
+        if self.compare is not None:
+            found = self._compared(list(zip(*sides, strict=True)), self.compare, workspace)
+            chosen, rejected, changed = found.first, found.second, found.order_changed
+        else:
+            scores = self._scores([*sides[0], *sides[1]], workspace)
+            chosen, rejected, changed = scores[: len(pairs)], scores[len(pairs) :], []
+        scored = scored_pairs(pairs, chosen, rejected, tally)
+        if not scored:
+            return scored, {}
+        calibrated = self.reward_model is not None or self.compare is not None
+        summary = pair_summary(scored, where, self.by, self.ties, self.sections, calibrated)
+        return scored, summary | ({"order_changed": order_changes(changed)} if changed else {})
+
+    def _compared(
+        self, pairs: "list[tuple[AnswerToScore, AnswerToScore]]", rubric: str, workspace: "Workspace"
+    ) -> "Comparisons":
+        from bactrian.judge.answer_scores import scores_by_comparison
+        from bactrian.judge.panel import open_pair_judge
+
+        where = judge_models(workspace, self)["judge"]
+        judge = open_pair_judge(where, workspace.hardware, rubric=rubric, known_as=judges_known_as(workspace, self)[0])
+        return scores_by_comparison(judge, pairs)
 
     def _answers(self, rows: list[Row], workspace: "Workspace", tally: "Tally") -> ScoredRows:
         """The answer of each row, by the row's own verifier where no model is given; and mean scores."""
@@ -168,13 +203,18 @@ class ScoreAnswers(Stage):
     def _scores(self, answers: "Sequence[AnswerToScore]", workspace: "Workspace") -> "list[AnswerScore]":
         """By the reward model or the judge, whichever is given."""
         from bactrian.judge.answer_scores import scores_by_judge, scores_by_rewards
-        from bactrian.judge.panel import open_judge, open_reward_judge
+        from bactrian.judge.panel import open_reward_judge
 
         models = judge_models(workspace, self)
         if self.reward_model is not None:
             judge = open_reward_judge(models["reward_model"], workspace.hardware)
             return scores_by_rewards(judge, answers, self.max_length, self.micro_tokens)
-        return scores_by_judge(open_judge("judge", models["judge"], workspace.hardware), answers, self.rubric)
+        return scores_by_judge(self._rater(models["judge"], workspace), answers, self.rubric)
+
+    def _rater(self, model: "Path | Endpoint", workspace: "Workspace") -> "Judge":
+        from bactrian.judge.panel import open_judge
+
+        return open_judge("judge", model, workspace.hardware, weighed=self.weighed)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data, ref = inputs.get(self.data, Facts()), self.judge or self.reward_model

@@ -72,6 +72,8 @@ def test_who_decides_and_what_it_costs() -> None:
     assert result.composition == {"cheap": 0.5, "middle": 0.0, "strong": 0.25}
     assert result.coverage == 0.75 and result.agreement == pytest.approx(2 / 3)
     assert result.relative_cost == pytest.approx((4 * 1.0 + 30.0 + 40.0) / 100.0)
+    free = cascade_result(cascade, judges, {"cheap": 1.0, "middle": 1.0, "strong": 0.0})
+    assert math.isnan(free.relative_cost)
 
 
 def test_a_cascade_that_trusts_nobody_asks_nobody() -> None:

@@ -23,7 +23,7 @@ from bactrian.judge.calibration.thresholds import calibrate
 def test_false_alarms_are_as_rare_as_promised() -> None:
     """Confidences with many ties, as those of a judge that is sampled."""
     rng = np.random.default_rng(0)
-    streams = rng.integers(5, 11, (200, 150)) / 10
+    streams = rng.integers(5, 11, (150, 120)) / 10
     highest = [drift(stream[:60], stream[60:], seed=at).highest for at, stream in enumerate(streams)]
     for level in (0.05, 0.2, 0.5):
         alarms = sum(wealth >= 1 / level for wealth in highest)

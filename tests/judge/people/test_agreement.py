@@ -34,9 +34,9 @@ def ratings(lines: list[str]) -> dict[str, Labels]:
     }
 
 
-tables = st.lists(
-    st.lists(st.sampled_from([*"abcd", None]), min_size=14, max_size=14), min_size=2, max_size=5
-).map(lambda rows: {str(n): {str(i): x for i, x in enumerate(row) if x} for n, row in enumerate(rows)})
+tables = st.lists(st.lists(st.sampled_from([*"abcd", None]), min_size=14, max_size=14), min_size=2, max_size=5).map(
+    lambda rows: {str(n): {str(i): x for i, x in enumerate(row) if x} for n, row in enumerate(rows)}
+)
 
 
 def as_numbers(people: Mapping[str, Labels], items: int = 14) -> Any:

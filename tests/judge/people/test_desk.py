@@ -185,6 +185,25 @@ def test_messages_that_are_none_are_refused(pairs_file: Path, change: dict[str, 
     assert desk.answer("ann", message(0, "skip", comment="\ud800"))["done"] == 1
 
 
+def test_a_full_disk_is_said_and_the_answer_may_come_again(pairs_file: Path) -> None:
+    desk = open_desk(pairs_file)
+    pages = desk.record._one("PRAGMA page_count")
+    desk.record._one(f"PRAGMA max_page_count = {pages}")
+    said = message(0, "left", comment="x" * 4000)
+    for number in range(3):
+        try:
+            desk.answer("ann", said | {"place": number, "sent": f"message-{number}"})
+        except BactrianError as error:
+            assert "full" in str(error) and "said.sqlite" not in str(error)
+            break
+    else:
+        raise AssertionError("found room for three comments of 4,000 characters in no further page")
+    before = desk.state("ann")["done"]
+    assert before == number and len(desk.record.standing()) == number
+    desk.record._one("PRAGMA max_page_count = 100000")
+    assert desk.answer("ann", said | {"place": number, "sent": f"message-{number}"})["done"] == before + 1
+
+
 # --- what comes of it
 
 
@@ -241,6 +260,15 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return told
 
 
+def begun_desk(pairs_file: Path) -> Path:
+    """A database with some verdicts."""
+    desk = open_desk(pairs_file)
+    for number in range(4):
+        desk.answer("ann", message(desk.state("ann")["place"], "left", number))
+    desk.record.close()
+    return desk.record.path
+
+
 def test_bad_input_is_one_line_each(
     pairs_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -265,6 +293,12 @@ def test_bad_input_is_one_line_each(
     with sqlite3.connect("other.sqlite") as other:
         other.execute("CREATE TABLE mine (x)")
     assert "a database of something else" in refused(capsys, good, "--annotator", "a", "--database", "other.sqlite")
+    assert "begun with seed 7; expected" in refused(
+        capsys, good, "--annotator", "a", "--seed", "8", "--database", str(begun_desk(pairs_file))
+    )
+    assert "cannot be written" in refused(
+        capsys, good, "--database", "said.sqlite", "--export", str(tmp_path / "no" / "rows.jsonl")
+    )
     assert "give both" in refused(capsys, good, "--judge", good)
     assert "no/such" in refused(capsys, good, "--annotator", "a", "--database", "no/such/place.sqlite")
     assert "again" in refused(capsys, str(write(tmp_path / "twice.jsonl", [ROWS[0], ROWS[0]])), "--annotator", "a")
@@ -283,7 +317,7 @@ def test_rows_of_other_layouts_and_what_is_no_pair(tmp_path: Path) -> None:
         ({"prompt": []}, "expected a list of messages"),
         ({"prompt": 3}, "expected a list of messages"),
         ({"chosen": [{"role": "assistant"}]}, "expected a text, or messages"),
-        ({"attention": "tie"}, "expected \"first\" or \"second\""),
+        ({"attention": "tie"}, 'expected "first" or "second"'),
         ({"attention": "first"}, "attention items only"),
     ):
         with pytest.raises(BactrianError, match=words):
