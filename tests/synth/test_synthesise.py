@@ -22,10 +22,9 @@ SCHEMA = {
 }
 BASE: dict[str, Any] = {"seeds": "seeds.jsonl", "prompt": "Sum for: {{ persona }}", "failures": 1.0}
 JSON: dict[str, Any] = {**BASE, "into": "problem", "verifier": "gsm8k", "answer_schema": SCHEMA, "against": [ITEMS]}
-WORDS = """
-apple barn candle drum engine feather glove hammer island jacket kettle lantern mirror needle ocean pepper quilt ribbon
-saddle thimble umbrella violin wagon yarn zipper anchor bottle cactus dagger easel
-""".split()
+WORDS = ["apple", "barn", "candle", "drum", "engine", "feather", "glove", "hammer", "island", "jacket", "kettle"]
+WORDS += ["lantern", "mirror", "needle", "ocean", "pepper", "quilt", "ribbon", "saddle", "thimble", "umbrella"]
+WORDS += ["violin", "wagon", "yarn", "zipper", "anchor", "bottle", "cactus", "dagger", "easel"]
 
 
 def problem(seed: int) -> str:
@@ -227,8 +226,8 @@ def test_a_budget_ends_the_asking_and_a_larger_one_goes_on(tmp_path: Path) -> No
         assert sum(handler.seen.values()) == 40 and work.metrics["unasked"] == 0
 
 
-def test_fifty_kills_at_random_moments_lose_nothing_and_ask_for_nothing_twice(tmp_path: Path) -> None:
-    """A kill leaves a beginning of the file of answers, cut anywhere: what a kernel keeps of a process that is gone."""
+def test_answers_cut_anywhere_are_asked_for_again_and_the_others_are_not(tmp_path: Path) -> None:
+    """A kill leaves a beginning of the file of answers, cut anywhere; test_killed.py kills processes."""
     work = workspace(tmp_path, personas(12))
     draw = random.Random(5)
     with generator(good, server={"concurrency": 4}) as (settings, handler):
@@ -239,7 +238,7 @@ def test_fifty_kills_at_random_moments_lose_nothing_and_ask_for_nothing_twice(tm
         whole, rows = store.read_bytes(), read_rows(work.output)
         lines = [json.loads(line)["key"] for line in whole.splitlines()]
         assert len(lines) == len(set(lines)) == 12
-        for _ in range(50):
+        for _ in range(10):
             size = draw.randrange(len(whole))
             store.write_bytes(whole[:size])
             there = whole[:size].count(b"\n")
