@@ -60,7 +60,7 @@ def test_constrained_prompts_say_what_their_truth_says(tmp_path: Path) -> None:
         assert [json.loads(each["arguments"]) for each in row["constraints"]] == truth["kwargs"]
         assert 2 <= len(row["constraints"]) <= 3 and row["dataset"] == "ifeval"
         assert question.startswith(row["task"]) and all(each["words"] in question for each in row["constraints"])
-    with pytest.raises(BactrianError, match="no 3 of .* go together"):
+    with pytest.raises(BactrianError, match=r"no 3 of .* go together"):
         types = ["change_case:english_capital", "change_case:english_lowercase", "punctuation:no_comma"]
         Constrain(prompts="seeds.jsonl", types=types).run(work)
 

@@ -25,8 +25,10 @@ from bactrian.errors import BactrianError
 from bactrian.stages.synth.bootstrap import SelfInstruct
 from tests.synth.mock import dropped, generator, workspace
 
-VERBS = "translate rank shorten rewrite explain compare invent describe classify sort check list".split()
-THINGS = "recipes letters poems proverbs speeches diaries riddles rumours menus reviews jokes adverts".split()
+VERBS = ["translate", "rank", "shorten", "rewrite", "explain", "compare", "invent", "describe", "classify", "sort"]
+VERBS += ["check", "list"]
+THINGS = ["recipes", "letters", "poems", "proverbs", "speeches", "diaries", "riddles", "rumours", "menus", "reviews"]
+THINGS += ["jokes", "adverts"]
 SEEDS = [
     {
         "id": f"s{n}",
@@ -125,7 +127,7 @@ def test_instances_are_read_and_filtered() -> None:
 def test_a_seed_of_another_form_is_named() -> None:
     assert seed_task({"messages": [{"role": "user", "content": "do  it now"}]}, "x").instruction == "Do it now"
     for row in ({"text": "a"}, {"instruction": " "}, {"instruction": "a", "instances": [3]}):
-        with pytest.raises(BactrianError, match="s.jsonl, line 4"):
+        with pytest.raises(BactrianError, match=r"s\.jsonl, line 4"):
             seed_task(row, "s.jsonl, line 4")
 
 

@@ -22,10 +22,9 @@ SCHEMA = {
 }
 BASE: dict[str, Any] = {"seeds": "seeds.jsonl", "prompt": "Sum for: {{ persona }}", "failures": 1.0}
 JSON: dict[str, Any] = {**BASE, "into": "problem", "verifier": "gsm8k", "answer_schema": SCHEMA, "against": [ITEMS]}
-WORDS = """
-apple barn candle drum engine feather glove hammer island jacket kettle lantern mirror needle ocean pepper quilt ribbon
-saddle thimble umbrella violin wagon yarn zipper anchor bottle cactus dagger easel
-""".split()
+WORDS = ["apple", "barn", "candle", "drum", "engine", "feather", "glove", "hammer", "island", "jacket", "kettle"]
+WORDS += ["lantern", "mirror", "needle", "ocean", "pepper", "quilt", "ribbon", "saddle", "thimble", "umbrella"]
+WORDS += ["violin", "wagon", "yarn", "zipper", "anchor", "bottle", "cactus", "dagger", "easel"]
 
 
 def problem(seed: int) -> str:
@@ -174,6 +173,24 @@ def test_solutions_that_are_wrong_are_dropped(tmp_path: Path) -> None:
     assert [each["reason"] for each in dropped(work)] == ["the verifier says wrong"]
 
 
+def test_programs_are_run_and_wrong_ones_dropped(tmp_path: Path) -> None:
+    asked = {"role": "user", "content": "A hive has 40 frames, a third of 12 more are added. How many has it?"}
+    rows = [{"id": f"q{n}", "messages": [asked], "ground_truth": "44", "dataset": "gsm8k"} for n in range(3)]
+    bodies = ["return 40 + 12 // 3", "return 40 + 12", "import os\n    return 44"]
+
+    def answer(body: dict[str, Any]) -> str:
+        return f"```python\ndef solution():\n    {bodies[body['seed'] // 1_000_003 % 3]}\n```"
+
+    work = workspace(tmp_path, rows)
+    how = {"template": "solve-by-program", "into": "solution", "verifier": "pal", "verified": True}
+    with generator(answer) as (settings, _):
+        stage = Synthesise(seeds="seeds.jsonl", generators=[settings], gates={"decontaminate": False}, **how)
+        stage.resolved().run(work)
+    [row] = read_rows(work.output)
+    assert (row["id"], row["dataset"]) == ("q0", "gsm8k") and bodies[0] in row["solution"]
+    assert [each["reason"] for each in dropped(work)] == ["the verifier says wrong"] * 2
+
+
 def test_a_pool_shares_the_work_by_weight_and_the_same_way_each_time(tmp_path: Path) -> None:
     work = workspace(tmp_path, personas(60))
     with generator(good, weight=3.0) as (first, a), generator(good, server={"name": "other"}) as (second, b):
@@ -209,8 +226,8 @@ def test_a_budget_ends_the_asking_and_a_larger_one_goes_on(tmp_path: Path) -> No
         assert sum(handler.seen.values()) == 40 and work.metrics["unasked"] == 0
 
 
-def test_fifty_kills_at_random_moments_lose_nothing_and_ask_for_nothing_twice(tmp_path: Path) -> None:
-    """A kill leaves a beginning of the file of answers, cut anywhere: what a kernel keeps of a process that is gone."""
+def test_answers_cut_anywhere_are_asked_for_again_and_the_others_are_not(tmp_path: Path) -> None:
+    """A kill leaves a beginning of the file of answers, cut anywhere; test_killed.py kills processes."""
     work = workspace(tmp_path, personas(12))
     draw = random.Random(5)
     with generator(good, server={"concurrency": 4}) as (settings, handler):
@@ -221,7 +238,7 @@ def test_fifty_kills_at_random_moments_lose_nothing_and_ask_for_nothing_twice(tm
         whole, rows = store.read_bytes(), read_rows(work.output)
         lines = [json.loads(line)["key"] for line in whole.splitlines()]
         assert len(lines) == len(set(lines)) == 12
-        for _ in range(50):
+        for _ in range(10):
             size = draw.randrange(len(whole))
             store.write_bytes(whole[:size])
             there = whole[:size].count(b"\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -187,9 +188,7 @@ def read_instances(text: str, classification: bool, cut: bool) -> list[TaskInsta
     """The instances in an answer; what is not in the form asked for is none. cut: the last one is not whole."""
     parts = _parts(text)
     first, second = ("label", "input") if classification else ("input", "output")
-    pairs = [
-        (a, b) for (name, a), (other, b) in zip(parts, parts[1:], strict=False) if (name, other) == (first, second)
-    ]
+    pairs = [(a, b) for (name, a), (other, b) in pairwise(parts) if (name, other) == (first, second)]
     if cut:
         pairs = pairs[:-1]
     found = [TaskInstance(b, a) if classification else TaskInstance(a, b) for a, b in pairs]

@@ -66,7 +66,9 @@ class Synthesise(Stage):
     )
     label: str = Field("", description="words that every answer must begin with, and that are cut off")
     answer_schema: dict[str, Any] | None = Field(None, description="JSON schema of an answer; by default it is text")
-    verifier: VerifierName = Field(None, description="verifier of the problems made")
+    verifier: VerifierName = Field(
+        None, description="verifier of the problems made; of solutions, in place of their own"
+    )
     verified: bool = Field(False, description="keep only what has a solution that its verifier calls right")
     temperature: float = Field(0.7, ge=0, description="of sampling; 0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="of sampling")
@@ -254,7 +256,7 @@ class Synthesise(Stage):
 
         flaws: list[Flaw | None] = [None] * len(made)
         if self.verified:
-            flaws = verdict_flaws([(row, str(row.get("solution") or "")) for _, row, _, _ in made])
+            flaws = verdict_flaws([(self._judged(row), str(row.get("solution") or "")) for _, row, _, _ in made])
         if gate := decontamination_gate(workspace, self.gates, self.against, "synthesise"):
             found = gate.flaws([row for _, row, _, _ in made])
             flaws = [flaw or other for flaw, other in zip(flaws, found, strict=True)]
@@ -269,6 +271,12 @@ class Synthesise(Stage):
                 kept.append(row)
         fates.reach("kept", len(kept))
         return kept
+
+    def _judged(self, row: Row) -> Row:
+        """The row as its solution is judged: by the verifier of the settings, where another than the row's own."""
+        if self.verifier is None or row.get("dataset") == self.verifier:
+            return row
+        return {**{name: value for name, value in row.items() if name != "settings"}, "dataset": self.verifier}
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Tokens of all requests; operations of the models of this run alone."""
