@@ -28,7 +28,7 @@ docs: $(VENV)/.installed-for-tests
 test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy --num-workers 2 bactrian examples/*/*.py
+	$(BIN)/mypy bactrian examples/*/*.py
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow and not heavy" -n $(PROCESSES) --dist worksteal
 	$(BIN)/python -m pytest -m "slow and not heavy" -n $(PROCESSES) --dist worksteal

@@ -131,7 +131,7 @@ def misplaced(data: Path) -> None:
 STATISTICS = {"max": np.max, "mean": np.mean, "median": np.median}
 
 
-def round_robin(path: Path, resamples: int) -> None:
+def round_robin(path: Path, resamples: int, one_judge: bool) -> None:
     """Ratings of all models of a file, by everybody who judged them."""
     games = [read_game(row, f"row {n}") for n, row in enumerate(rows_of(path), 1)]
     found = fit_ratings(games, resamples=resamples)
@@ -141,7 +141,7 @@ def round_robin(path: Path, resamples: int) -> None:
         low, high = each.interval
         print(f"| {each.model} | {each.rating:.0f} | {low:.0f} to {high:.0f} | {each.games:,} |")
     bias = position_bias(games)
-    if not bias.both_orders:
+    if not one_judge:  # people who saw one order each: what they differ in is not the order alone
         return
     low, high = bias.interval
     print(
@@ -165,8 +165,8 @@ def main() -> None:
             f"{line['lc_weights']:.2f} | {line['lc_fitted']:.2f} | {low:.1f} to {high:.1f} | {line['lc_alone']:.2f} |"
         )
     misplaced(asked.data)
-    for name in ("qlora_gpt4_pairwise_vicuna.jsonl", "tulu1_human_eval.dev.jsonl"):
-        round_robin(asked.data / name, asked.resamples)
+    for name, one_judge in (("qlora_gpt4_pairwise_vicuna.jsonl", True), ("tulu1_human_eval.dev.jsonl", False)):
+        round_robin(asked.data / name, asked.resamples, one_judge)
     print(json.dumps({name: round(value, 4) for name, value in summary.items()}))
 
 

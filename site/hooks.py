@@ -19,6 +19,7 @@ ROOMS = {
     "tune": "Training",
     "rl": "Reinforcement learning",
     "judge": "Preferences and judges",
+    "synth": "Synthetic data",
     "measure": "Measuring",
 }
 _OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")

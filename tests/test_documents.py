@@ -51,7 +51,7 @@ def defined(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("file, name", NAMED)
 def test_what_the_tour_names_is_there(file: str, name: str) -> None:
-    place = ROOT / file if file.startswith("tests/") else ROOT / "bactrian" / file
+    place = ROOT / file if file.startswith(("tests/", "site/")) else ROOT / "bactrian" / file
     assert place.is_file()
     assert not name or name in defined(place)
 

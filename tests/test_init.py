@@ -189,6 +189,7 @@ def test_a_reward_of_ones_own_needs_prompts_alone(files: Path, capsys: pytest.Ca
     )
     asked = ["init", "there/mine.yaml", "--data", "prompts.jsonl", "--yes"]
     assert invoke([*asked, "--reward", "reward.py:polite"]) == 0
+    assert "good for: rl" in capsys.readouterr().err
     stage: Any = load(Path("there/mine.yaml")).steps[-1].stage
     assert stage.name == "rlvr" and stage.reward.verifier.endswith("reward.py:polite")
     for words, said in (

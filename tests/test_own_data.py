@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bactrian.cli.main import invoke
 from bactrian.cli.stage_command import setting_value
 from bactrian.data.io.files import read_rows, write_rows
 from bactrian.data.io.first_rows import FIRST, fits
@@ -350,6 +351,7 @@ def test_one_bad_row_in_a_few_is_named_with_what_lets_it_pass(tmp_path: Path) ->
     with pytest.raises(BactrianError, match=r"(?s)line 5: .*1 of the 5 rows cannot be used") as refused:
         recipe("sft", str(file))
     how = {name: value for each in pasted(str(refused.value)) for name, value in each.items()}
+    del how["columns"]  # THEIRS is for the reader to fill in
     assert len(rows_read(recipe("sft", str(file), **how), tmp_path / "made")) == 4
 
 
@@ -365,3 +367,19 @@ def test_the_beginning_of_a_large_json_is_enough(tmp_path: Path, monkeypatch: py
     assert 10 < len(cut) < len(whole) == FIRST and cut == whole[: len(cut)]
     file.write_text("[" + " " * 20 + ",\n{half")
     assert first_rows(file)
+
+
+def test_a_column_that_is_named_and_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though the rows would do without it: what is asked then is in another column than was meant."""
+    monkeypatch.chdir(tmp_path)
+    Path("exam.csv").write_text("question,frage,answer\nWhat is 1 + 1?,Was ist 1 + 1?,2\n")
+    asked = ["sft", "--model", "embedded:smollm2-135m", "--data", "exam.csv", "--columns"]
+    for columns, wrong in (("question=fragen", "fragen"), ("question={frage} Kurz: {bitte}", "bitte")):
+        assert invoke([*asked, columns]) == 2
+        said = capsys.readouterr().err
+        assert f'found "{wrong}", a column that none of the first rows of exam.csv has' in said
+        assert 'did you mean "frage"?' in said or wrong == "bitte"
+    step = {"stage": "sft", "model": "embedded:smollm2-135m", "data": "exam.csv", "columns": {"question": "frage"}}
+    check(Document("r", "", {"name": "r", "steps": {"s": step}}), tmp_path)

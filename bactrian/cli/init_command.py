@@ -54,7 +54,7 @@ def init_command(
         raise BactrianError("--data: found nothing, expected a file, a folder, a pattern or a Hub id")
     data = data or click.prompt("Which data (a file, a folder or a Hub id)")
     found = look(data)
-    click.echo(printable(_found(data, found)), err=True)
+    click.echo(printable(_found(data, found, reward)), err=True)
     likely = likeliest(found)
     if reward is not None:
         aim = aim or "rl"
@@ -76,11 +76,12 @@ def init_command(
     click.echo(f"{file} is written; now: bactrian run {file}", err=True)
 
 
-def _found(data: str, found: Any) -> str:
+def _found(data: str, found: Any, reward: str | None) -> str:
     if found.unseen:
         return f"{data}: not looked at: {found.unseen}"
     layouts = ", ".join(f"{name} ({count})" for name, count in found.layouts.items()) or "none known"
-    suits = ", ".join(dict.fromkeys(use.aim for use in found.suits)) or "none of the aims as they are"
+    aims = [use.aim for use in found.suits] + (["rl"] if reward is not None else [])
+    suits = ", ".join(dict.fromkeys(aims)) or "none of the aims as they are"
     return (
         f"{data}: {found.rows} rows looked at; layouts: {layouts}; about {found.characters:,.0f} characters a row; "
         f"good for: {suits}"

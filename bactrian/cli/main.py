@@ -107,6 +107,7 @@ ROOMS = {
     "tune": "Stages, training",
     "rl": "Stages, reinforcement learning",
     "judge": "Stages, preferences and judges",
+    "synth": "Stages, synthetic data",
     "measure": "Stages, measuring",
 }
 

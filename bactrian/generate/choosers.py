@@ -17,6 +17,7 @@ from bactrian.model.ranking import Ask
 from bactrian.store.hardware import Hardware
 
 Ids = tuple[int, ...]
+TRUNKS_KNOWN = 64
 PROBES = ("x", "?")
 """Two user turns with nothing in common: what prompts with either begin with, every prompt begins with."""
 
@@ -71,7 +72,11 @@ class EngineChooser:
                 on_reply(places[number], reply_of(ask, logprobs))
 
     def ask_of(self, request: ChoiceRequest) -> Ask:
-        """The tokens of a request. What all options begin with, when tokenised after `prefilled`, is context."""
+        """The tokens of a request. What all options begin with, when tokenised after `prefilled`, is context.
+
+        Raises:
+            BactrianError: fewer than two options, or two that are the same in tokens.
+        """
         encoder = self.engine.template.encoder
         prompt = tuple(prompt_ids(list(request.messages), self.engine.template, request.name))
         answers = [tuple(encoder.text(request.prefilled + option)) for option in request.options]
@@ -88,7 +93,8 @@ class EngineChooser:
         messages = request.messages[: request.shared]
         key = tuple(f"{message['role']}\0{message['content']}" for message in messages)
         if key not in self._trunks:
-            self._trunks = dict(list(self._trunks.items())[-63:])
+            if len(self._trunks) >= TRUNKS_KNOWN:
+                self._trunks.clear()
             self._trunks[key] = self._trunk(messages, request.name)
         trunk = self._trunks[key]
         return len(trunk) if prompt[: len(trunk)] == trunk and len(trunk) < len(prompt) else 0

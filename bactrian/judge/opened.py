@@ -114,6 +114,12 @@ def refuse_calibrated_on(calibration: Path, pairs: Sequence[AnswerPair], where: 
         )
 
 
+def calibrated_on(calibration: Path, pairs: Sequence[AnswerPair]) -> int:
+    """How many of these pairs are of prompts that the calibration was made on."""
+    known = {each.pair.group for each in read_labelled(calibration).pairs}
+    return sum(each.group in known for each in pairs)
+
+
 def calibrated_model(calibration: Path, spec: JudgeSpec) -> Path:
     """The folder of a judge's model: where the calibration's manifest says, or beside the calibration in its store.
 

@@ -31,6 +31,7 @@ from bactrian.data.io.formats import ENDINGS, Fault
 from bactrian.data.io.needs import RowNeed
 from bactrian.data.io.rows import Row
 from bactrian.errors import BactrianError
+from bactrian.errors.wording import nearest
 from bactrian.recipe.document import Place
 from bactrian.recipe.given import given_references, put, reading_settings, takes_files
 from bactrian.recipe.groups import lengthened
@@ -101,6 +102,7 @@ class _Adopter:
         changed = copy.deepcopy({key: value for key, value in settings.items() if key not in how})
         for path, value, mark in list(given_references(stage, changed)):
             if mark.rows:
+                self._look_at_columns(name, value, how)
                 mine = judge if is_own(judge) and "problem" in mark.rows else ""
                 put(changed, path, self._reference(name, path, value, mark.rows, how, mine))
         unread = before == (len(self.made), len(self.problems.lines)) and not self._adopts(stage, changed)
@@ -108,6 +110,20 @@ class _Adopter:
             what = "this says how a file is read, and no file of this step is; say it in the step that reads one"
             self.problems.add(("steps", name, next(iter(how))), "", what)
         return changed
+
+    def _look_at_columns(self, name: str, value: Any, how: Mapping[str, Any]) -> None:
+        """Note a column that is named and that no row has. Of several files each may lack some."""
+        path = self._file(value) if isinstance(value, str) and how.get("columns") else None
+        if path is None:
+            return
+        rows = [row for row, _ in first_rows(path, how.get("text_rows", "line")) if not isinstance(row, Fault)]
+        there = sorted(set().union(*rows))
+        for given, column in Adoption(source=str(value), columns=how["columns"]).read_columns:
+            if rows and column not in there and how["columns"][given] not in there:
+                meant = nearest(column, there)
+                hint = f'; did you mean "{meant}"?' if meant else ""
+                found = f'"{column}", a column that none of the first rows of {value} has'
+                self.problems.add(("steps", name, "columns", given), found, f"one of {', '.join(there)}{hint}")
 
     def _stage(self, settings: Any) -> type[Stage] | None:
         return self.known.get(str(settings.get("stage"))) if isinstance(settings, Mapping) else None

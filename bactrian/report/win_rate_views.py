@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from bactrian.report import charts
 from bactrian.report.data_rows import SideTable, read_json
 from bactrian.report.formatting import count, finite, interval, number, percent, shorten
@@ -15,6 +17,7 @@ from bactrian.report.scores import Chart, WhiskerRow
 WIN_RATES = "winrates.json"
 KINDS = (("raw", "raw"), ("length_controlled", "length controlled"), ("style_controlled", "style controlled"))
 MOST_LINES = 80
+MOST_SENTENCES = 3
 TITLE = 100
 Record = Mapping[str, Any]
 
@@ -45,6 +48,30 @@ def win_rate_views(run: ReportedRun) -> list[WinRateView]:
     """Every step that left winrates.json, in order."""
     found = ((step, read_json(step, WIN_RATES)) for step in run.steps)
     return [_view(step, record) for step, record in found if record]
+
+
+def sentences(run: ReportedRun) -> list[Markup]:
+    """The best models of the last step that has win rates, in plain words; empty where there is none."""
+    for step in reversed(run.steps):
+        found = read_json(step, WIN_RATES)
+        if models := _records(found.get("models")):
+            return [_sentence(each, found) for each in models[:MOST_SENTENCES]]
+    return []
+
+
+def _sentence(record: Record, found: Record) -> Markup:
+    raw, fair = (each if isinstance(each := record.get(key), Mapping) else {} for key, _ in KINDS[:2])
+    text = Markup("{} wins <strong>{}</strong> of its comparisons with {} (95 % CI {})").format(
+        str(record.get("model", "")),
+        percent(finite(raw.get("rate"))),
+        str(found.get("baseline")),
+        interval(raw.get("interval")),
+    )
+    if fair:
+        text += Markup("; at equal lengths <strong>{}</strong> ({})").format(
+            percent(finite(fair.get("rate"))), interval(fair.get("interval"))
+        )
+    return text + Markup(".")
 
 
 def _view(step: ReportedStep, found: Record) -> WinRateView:

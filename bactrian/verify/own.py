@@ -82,7 +82,7 @@ def _bare(node: ast.FunctionDef | ast.AsyncFunctionDef, path: Path) -> Callable[
     module = ast.fix_missing_locations(ast.Module([node], []))
     exec(compile(module, str(path), "exec"), made)  # noqa: S102 - a def without defaults and body
     function: Callable[..., Any] = made[node.name]
-    function.__annotations__, function.__defaults__, function.__kwdefaults__ = notes, tuple(defaults), named  # type: ignore[attr-defined]
+    function.__annotations__, function.__defaults__, function.__kwdefaults__ = notes, tuple(defaults), named
     return function
 
 

@@ -57,8 +57,9 @@ def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True, timeout=300)
     places = {"base": str(home), "platbase": str(home)}
     own = Path(sysconfig.get_path("purelib", scheme="venv", vars=places))
-    ours = sysconfig.get_paths()
-    (own / "dependencies.pth").write_text("\n".join(dict.fromkeys([ours["purelib"], ours["platlib"]])) + "\n")
+    ours = [sysconfig.get_paths()[each] for each in ("purelib", "platlib")]
+    ours += [each for each in sys.path if Path(each).name == "site-packages"]  # and of what ours is laid upon
+    (own / "dependencies.pth").write_text("\n".join(dict.fromkeys(ours)) + "\n")
     pip = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install"]
     subprocess.run([*pip, "--quiet", "--no-deps", "--no-index", str(wheel)], check=True, timeout=300)
     return home / "bin" / "bactrian"

@@ -31,7 +31,14 @@ def test_the_wheel_has_all_that_is_read_at_run_time(wheel: Path) -> None:
     (source,) = wheel.parent.glob("*.tar.gz")
     with tarfile.open(source) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "tests/conftest.py", "docs/design.md", "recipes/nano.yaml", "LICENSE"} <= packed
+    assert {
+        "pyproject.toml",
+        "tests/conftest.py",
+        "docs/design.md",
+        "recipes/nano.yaml",
+        "LICENSE",
+        "CHANGELOG.md",
+    } <= packed
 
 
 def test_from_an_empty_folder(newcomer: Callable[[], User]) -> None:
@@ -103,6 +110,26 @@ def test_export_for_transformers_and_peft(user: User) -> None:
     assert list((folder / "whole").glob("*.gguf"))
     card = (folder / "whole" / "README.md").read_text()
     assert card.startswith("---\n") and "sharegpt" in card
+
+
+def test_export_for_lm_eval(user: User) -> None:
+    """Where it is installed (docs/export.md); tests/test_lm_eval.py has a whole task."""
+    pytest.importorskip("lm_eval", reason="lm-eval is in no extra")
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    user.types("sft", "--model", "model", "--data", "sharegpt.json", *SHORT, "--name", "measured")
+    user.types("export", "sft", "measured", "--run", "measured")
+    asked = Instance("loglikelihood", {}, ("what is 12 + 34", " Answer : 46"), 0)
+    lm = HFLM(pretrained=str(user.folder / "measured"), device="cpu", dtype="float32")
+    ((likelihood, _),) = lm.loglikelihood([asked])
+    model = AutoModelForCausalLM.from_pretrained(user.folder / "measured", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(user.folder / "measured")
+    before, whole = (tokenizer(text)["input_ids"] for text in ("what is 12 + 34", "what is 12 + 34 Answer : 46"))
+    with torch.no_grad():
+        said = model(torch.tensor([whole])).logits[0].log_softmax(-1)
+    ours = sum(float(said[place - 1, whole[place]]) for place in range(len(before), len(whole)))
+    assert likelihood == pytest.approx(ours, abs=1e-3)
 
 
 def test_without_a_compiler(user: User, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from bactrian.judge.opened import open_cascade
 from bactrian.judge.opinions import AnswerPair, JudgeIdentity, OnOpinion, Opinion
 from bactrian.recipe.recipe import load
 from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Manifest
 from tests.judge.cascade_recipes import CALIBRATE, JUDGE, PAIRS, made, recipe, rows, write
 from tests.model.tiny import write_tiny
 
@@ -40,6 +41,16 @@ def test_what_is_decided_is_chosen_by_the_judge_and_the_rest_is_kept_apart(ready
     for pair in pairs:
         assert pair["chosen"][0]["content"] == given[pair["id"]][pair["verdict"]]
     assert account["bills"]["judge"]["comparisons"] == 40 and account["bills"]["judge"]["tokens_in"] > 0
+
+
+def test_labels_that_rows_have_are_held_against_the_verdicts_and_shown_to_no_judge(ready: Path) -> None:
+    recipe(ready, f"{CALIBRATE}\n{JUDGE.replace('fresh', 'labels')}")
+    steps = made(ready)
+    (member,) = JudgeCalibration.read(steps["calibrated"]).cascade.members
+    account = json.loads((steps["judged"] / "judged.json").read_text())
+    found = member.threshold
+    assert (account["labelled"], account["agreed"]) == (found.n, found.n - found.errors) and found.n
+    assert Manifest.read(steps["judged"]).metrics["calibrated_on"] == PAIRS
 
 
 def test_a_calibration_set_of_ten_is_refused_before_anybody_is_asked(ready: Path) -> None:

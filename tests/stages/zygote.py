@@ -7,6 +7,7 @@ log; `paths` are looked through first by imports, as if they were in PYTHONPATH;
 `bactrian`.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -29,6 +30,8 @@ def main(log: str) -> None:
         code_fingerprint(stage.__module__)
     for name in ("LlamaForCausalLM", "AutoModelForCausalLM", "AutoTokenizer", "PreTrainedTokenizerFast"):
         getattr(transformers, name)
+    gc.collect()
+    gc.freeze()  # each step and each training looks for garbage first, and modules are none
     for line in sys.stdin:
         asked = json.loads(line)
         asked = asked if isinstance(asked, dict) else {"arguments": asked}

@@ -43,6 +43,11 @@ class Adoption:
     verifier: str = ""
     source_column: str = ""
 
+    @property
+    def read_columns(self) -> list[tuple[str, str]]:
+        """(name of a layout, column that it is read from), for each that `columns` names, in templates too."""
+        return [(name, column) for name, given in self.columns.items() for column in _COLUMN.findall(given) or [given]]
+
     @cached_property
     def named(self) -> frozenset[str]:
         """Columns that `columns` and `keep` name: nobody has overlooked them."""

@@ -127,11 +127,11 @@ def read_by_hand(row: Row, where: str, by_texts: Mapping[tuple[str, str], Game])
     Raises:
         BactrianError: a row of another form, or texts that are in no game.
     """
-    if "label" not in row:
+    if "label" not in row and "labels" not in row:
         return read_game(row, where)
     texts = _text(row, "first", where, empty=True), _text(row, "second", where, empty=True)
     # A label is null where annotators say tie or are split: their own labels still say what it is worth.
-    given = row.get("labels") or {"": row["label"]}
+    given = row.get("labels") or {"": row.get("label")}
     words = [word for word in given.values() if word is not None] if isinstance(given, dict) else [given]
     if strange := [word for word in words if not isinstance(word, str) or word not in LABELS]:
         raise BactrianError(f"{where}: label: found {strange[0]!r:.60}, expected one of {', '.join(LABELS)}")
@@ -235,7 +235,11 @@ class PositionBias:
 
 def position_bias(games: Sequence[Game], resamples: int = 1000, seed: int = 0) -> PositionBias:
     """Over games that were played in both orders; all zeros where none was."""
-    known = {(game.prompt, game.first, game.second): game.outcome for game in games if game.outcome is not None}
+    every: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for game in games:
+        if game.outcome is not None:
+            every[game.prompt, game.first, game.second].append(game.outcome)
+    known = {key: float(np.mean(outcomes)) for key, outcomes in every.items()}
     pairs = [
         (prompt, forth, back)
         for (prompt, first, second), forth in known.items()

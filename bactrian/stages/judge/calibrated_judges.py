@@ -133,6 +133,20 @@ def add_calibration_licences(workspace: "Workspace", ref: str) -> None:
         workspace.add_licence(licence)
 
 
+def usable_calibration(workspace: "Workspace", ref: str) -> "Path":
+    """The folder of a calibration that trusts some judge with something.
+
+    Raises:
+        BactrianError: it holds no calibration, or one that trusts nobody.
+    """
+    from bactrian.judge.calibrated import JudgeCalibration
+    from bactrian.judge.judged_rows import refuse_useless
+
+    folder = workspace.input(ref).path
+    refuse_useless(JudgeCalibration.read(folder), str(folder))
+    return folder
+
+
 def cascade_judge(
     workspace: "Workspace", calibration: str | None, rows: Iterable[Mapping[str, Any]]
 ) -> "dict[str, Judge]":
@@ -141,9 +155,7 @@ def cascade_judge(
     Raises:
         BactrianError: rows name it and no calibration is given; nothing of it may be trusted; judges were shown a row.
     """
-    from bactrian.judge.calibrated import JudgeCalibration
     from bactrian.judge.cascade_answers import AnswerAgainst
-    from bactrian.judge.judged_rows import refuse_useless
     from bactrian.judge.opened import open_cascade, refuse_shown
     from bactrian.judge.opinions import AnswerPair
 
@@ -152,8 +164,7 @@ def cascade_judge(
         return {}
     if calibration is None:
         raise BactrianError("rows of dataset 'cascade' need a calibration: give the setting reward.calibration")
-    folder = workspace.input(calibration).path
-    refuse_useless(JudgeCalibration.read(folder), str(folder))
+    folder = usable_calibration(workspace, calibration)
     refuse_shown(folder, [AnswerPair(str(row["id"]), tuple(row["messages"]), "", "") for row in asked], "problems")
     add_calibration_licences(workspace, calibration)
     return {"cascade": AnswerAgainst(open_cascade(folder, workspace.hardware))}
@@ -168,15 +179,13 @@ def label_pairs(workspace: "Workspace", calibration: str, drawn: "Sequence[Answe
     """
     from bactrian.data.io.journal import Journal
     from bactrian.judge.answer_pairs import cascade_pairs
-    from bactrian.judge.calibrated import JudgeCalibration
-    from bactrian.judge.judged_rows import refuse_useless, write_judged
+    from bactrian.judge.judged_rows import write_judged
     from bactrian.judge.opened import open_cascade, refuse_shown
     from bactrian.progress import say
 
     if not drawn:
         raise BactrianError(f"{stage}: no pairs: no prompt has two different answers that ended")
-    folder = workspace.input(calibration).path
-    refuse_useless(JudgeCalibration.read(folder), str(folder))
+    folder = usable_calibration(workspace, calibration)
     refuse_shown(folder, [each.pair for each in drawn], "pairs to judge")
     cascade = open_cascade(folder, workspace.hardware)
     with Journal(workspace.scratch / "opinions.jsonl") as journal:

@@ -58,6 +58,7 @@ class JudgePairs(Stage):
         from bactrian.data.io.journal import Journal
         from bactrian.judge.judged_rows import abstained_row, judged_row, judged_summary, write_judged
         from bactrian.judge.labelled import label_of, read_pair
+        from bactrian.judge.opened import calibrated_on
         from bactrian.progress import say
 
         path = workspace.input(self.data).path
@@ -82,8 +83,10 @@ class JudgePairs(Stage):
         for licence in write_judged(workspace.output, decided, apart, summary):
             workspace.add_licence(licence)
         add_calibration_licences(workspace, self.calibration)
-        workspace.metrics.update(summary.metrics())
-        say("\n".join(summary.lines("judge")))
+        again = calibrated_on(workspace.input(self.calibration).path, [each.pair for each in read])
+        workspace.metrics.update(summary.metrics(), calibrated_on=float(again))
+        warned = [f"  {again:,} of these pairs were calibrated on: that they agree with people proves nothing"]
+        say("\n".join(summary.lines("judge") + (warned if again else [])))
 
     def _cascade(
         self, workspace: "Workspace", rows: Sequence[tuple[Row, str]], read: "Sequence[ReadPair]"

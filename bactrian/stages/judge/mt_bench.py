@@ -14,7 +14,7 @@ from bactrian.store.manifest import Kind
 if TYPE_CHECKING:
     from bactrian.data.io.journal import Journal
     from bactrian.generate.choices import ChoiceRequest
-    from bactrian.judge.winrates.mt_bench import BenchQuestion
+    from bactrian.judge.winrates.two_turns import BenchQuestion
     from bactrian.store.artifact import Workspace
 
 RATINGS = "mt_bench.json"
@@ -71,7 +71,7 @@ class MtBench(Stage):
         from bactrian.data.io.files import stream_rows
         from bactrian.data.io.journal import Journal
         from bactrian.data.io.writer import RowWriter
-        from bactrian.judge.winrates.mt_bench import bench_summary, paired_row, read_questions, with_references
+        from bactrian.judge.winrates.two_turns import bench_summary, paired_row, read_questions, with_references
         from bactrian.progress import say
 
         path = workspace.input(self.questions).path
@@ -118,7 +118,7 @@ class MtBench(Stage):
         from functools import cache
 
         from bactrian.generate.kept import ask_missing
-        from bactrian.judge.winrates.mt_bench import turn_request
+        from bactrian.judge.winrates.two_turns import turn_request
 
         served = {server.label: server for server in self.servers}
         opened = cache(lambda: responder(workspace, model, served.get(model), self.rows_at_once))
@@ -145,7 +145,7 @@ class MtBench(Stage):
         """Model → the rating of each of its answers."""
         from bactrian.generate.kept import ask_missing
         from bactrian.judge.asking import judge_request
-        from bactrian.judge.winrates.mt_bench import rating_choice, rating_question, read_rating
+        from bactrian.judge.winrates.two_turns import rating_choice, rating_question, read_rating
 
         turns = [(question, turn) for question in questions for turn in range(len(question.turns))]
         wanted = {
@@ -179,7 +179,7 @@ class MtBench(Stage):
     def _choose(self, workspace: "Workspace", requests: "Mapping[str, ChoiceRequest]", journal: "Journal") -> None:
         """Have every rating weighed that the journal lacks."""
         from bactrian.generate.choosers import open_chooser
-        from bactrian.judge.winrates.mt_bench import kept_rating
+        from bactrian.judge.winrates.two_turns import kept_rating
 
         missing = [key for key in requests if key not in journal.found]
         if missing:

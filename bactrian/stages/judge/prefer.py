@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.judge.calibrated_judges import CalibrationRef, calibration_clash, label_pairs
+from bactrian.stages.judge.calibrated_judges import CalibrationRef, calibration_clash, label_pairs, usable_calibration
 from bactrian.stages.judge.judge_refs import (
     JudgeField,
     JudgeServerField,
@@ -84,8 +84,10 @@ class Prefer(Stage):
 
         path = workspace.input(self.prompts).path
         rows = read_rows(path, "problem", known_verifier(self.reward))[: self.limit]
-        if self.calibration is None:
-            check_verifiers(rows, str(path))  # before the sampling, not after it
+        if self.calibration is not None:
+            usable_calibration(workspace, self.calibration)  # before the sampling, not after it
+        else:
+            check_verifiers(rows, str(path))
             check_judges(rows, self, self.name)
         for licence in licences(rows):
             workspace.add_licence(licence)

@@ -181,8 +181,8 @@ class WinRate(Stage):
                     "license": licence,
                 }
                 writer.write({name: value for name, value in row.items() if value is not None})
-        for licence in writer.licences:
-            workspace.add_licence(licence)
+        for each in writer.licences:
+            workspace.add_licence(each)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         from bactrian.stages.judge.calibrate import judging_forecast

@@ -12,7 +12,7 @@ from bactrian.cli.main import invoke
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
 from bactrian.generate.choices import ChoiceReply
-from bactrian.judge.winrates.mt_bench import (
+from bactrian.judge.winrates.two_turns import (
     BenchQuestion,
     BenchRating,
     bench_summary,

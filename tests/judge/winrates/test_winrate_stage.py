@@ -65,6 +65,7 @@ def test_recorded_verdicts(verdicts: list[str], tmp_path: Path) -> None:
     assert len(rows) == 60 and sum("probability" not in row for row in rows) == 1
     assert {row["fault"] for row in rows if "fault" in row} == {"no preference"}
     page = (tmp_path / "store" / "winrate" / "report.html").read_text()
+    assert "good wins <strong>66.7" in page and "Nothing was measured" not in page
     assert "Win rates against base" in page and "&lt;script&gt;" in page and "<script>alert" not in page
 
 
