@@ -219,8 +219,6 @@ def sampling_loads(
 def expected_money(generators: Sequence[DataGenerator], requests: float, asked: float, most: int) -> float:
     """Money that so many requests of `asked` tokens will cost at the generators' prices."""
     whole = sum(each.weight for each in generators)
-    each_in, each_out = (
-        sum(each.weight / whole * price(each) for each in generators)
-        for price in (lambda each: each.price_in, lambda each: each.price_out)
-    )
-    return requests * (asked * each_in + answer_tokens(most) * each_out) / 1e6
+    read = sum(each.weight * each.price_in for each in generators) / whole
+    written = sum(each.weight * each.price_out for each in generators) / whole
+    return requests * (asked * read + answer_tokens(most) * written) / 1e6
