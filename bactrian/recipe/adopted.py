@@ -20,7 +20,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -42,9 +42,6 @@ from bactrian.stages.data.source import DataSource, ReadingSettings
 from bactrian.stages.stage import Stage
 from bactrian.store.manifest import Kind, Licence
 from bactrian.store.own_files import is_own
-
-if TYPE_CHECKING:
-    from bactrian.recipe.recipe import Recipe
 
 ALL: tuple[RowNeed, ...] = typing.get_args(RowNeed)
 
@@ -264,15 +261,18 @@ class _Adopter:
         return name
 
 
-def rows_as_read(ref: str, recipe: "Recipe") -> list[Row]:
-    """The first rows of a file, as a step reads them: adopted, where a `source` reads it for the step. None, of what is
-    not there yet."""
-    step = next((step for step in recipe.steps if step.name == ref), None)
-    if step is not None and not (isinstance(step.stage, DataSource) and step.stage.data):
+def rows_as_read(ref: str, stages: Mapping[str, Stage], folder: Path) -> list[Row]:
+    """The first rows of a file, as a step of a recipe reads them: adopted, where a `source` reads it for the step. None,
+    of what is not there yet.
+
+    Args:
+        stages: of the recipe, by step. folder: of the recipe.
+    """
+    read = stages.get(ref)
+    if read is not None and not (isinstance(read, DataSource) and read.data and read.data not in stages):
         return []
-    read = step.stage if step is not None and isinstance(step.stage, DataSource) else None
-    path = find_path(str(read.data) if read else ref, recipe.folder)
-    if path is None or (read and any(step.name == read.data for step in recipe.steps)):
+    path = find_path(str(read.data) if read else ref, folder)
+    if path is None:
         return []
     rows = first_rows(path, read.text_rows) if read else first_rows(path)
     found = one_by_one(rows, _adoption(read), Account()) if read else (row for row, _ in rows)

@@ -78,6 +78,7 @@ def check_tool_places(recipe: Recipe, steps: Iterable[Step]) -> None:
     """
     from bactrian.recipe.adopted import rows_as_read
 
+    stages = {step.name: step.stage for step in recipe.steps}
     for step in steps:
         models = [
             path
@@ -86,7 +87,7 @@ def check_tool_places(recipe: Recipe, steps: Iterable[Step]) -> None:
         ]
         for use in step.stage.references() if models else ():
             if use.rows or use.field in ASKED:
-                _check_tools(step, use.field, models, rows_as_read(use.ref, recipe))
+                _check_tools(step, use.field, models, rows_as_read(use.ref, stages, recipe.folder))
 
 
 def _check_tools(step: Step, field: str, models: Iterable[Path], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bactrian.data.curate.portions import measure
 from bactrian.data.io.adoption import Account, Adoption, adopt
 from bactrian.data.io.files import read_rows
 from bactrian.data.io.formats import Fault
 from bactrian.data.io.rows import validate_row
 from bactrian.data.io.texts import answer_text, map_texts, prompt_text, whole_text
-from bactrian.data.curate.portions import measure
 from bactrian.data.io.writer import RowWriter
 from bactrian.data.overlap.asked import texts_of
 from bactrian.errors import BactrianError
