@@ -262,8 +262,9 @@ class _Adopter:
 
 
 def rows_as_read(ref: str, stages: Mapping[str, Stage], folder: Path) -> list[Row]:
-    """The first rows of a file, as a step of a recipe reads them: adopted, where a `source` reads it for the step. None,
-    of what is not there yet.
+    """The first rows of a file, as a step of a recipe reads them: adopted, where a `source` reads it for the step.
+
+    None, of what is not there yet.
 
     Args:
         stages: of the recipe, by step. folder: of the recipe.
