@@ -31,7 +31,7 @@ from bactrian.data.synth.rouge_novelty import RougePool
 from bactrian.evaluate.answer_store import AnswerStore, request_key
 from bactrian.generate.chat_request import ChatReply, ChatRequest
 from bactrian.generate.chat_server import Endpoint, ServerResponder
-from bactrian.generate.pool import PoolMember, Spending, ask_pool
+from bactrian.generate.generator_pool import PoolMember, Spending, ask_pool
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 FILES = {

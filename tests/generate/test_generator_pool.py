@@ -9,7 +9,7 @@ import pytest
 
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
-from bactrian.generate.pool import Asked, PoolMember, Spending, ask_pool, counted
+from bactrian.generate.generator_pool import Asked, PoolMember, Spending, ask_pool, counted
 
 
 class Answers:

@@ -13,7 +13,7 @@ from bactrian.errors import BactrianError
 from bactrian.evaluate.gold_instructions import answer_against, answer_to
 from bactrian.stages.synth.constrain import Constrain
 from bactrian.stages.synth.constraint_pairs import ConstraintPairs
-from bactrian.stages.synth.personas import Personas
+from bactrian.stages.synth.persona_rows import Personas
 from bactrian.verify import verify
 from tests.synth.mock import dropped, generator, workspace
 

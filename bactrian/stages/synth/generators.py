@@ -13,7 +13,7 @@ from bactrian.store.manifest import Licence
 if TYPE_CHECKING:
     from bactrian.evaluate.answer_store import AnswerStore
     from bactrian.generate.chat_request import ChatReply, ChatRequest
-    from bactrian.generate.pool import PoolMember
+    from bactrian.generate.generator_pool import PoolMember
     from bactrian.store.artifact import Workspace
 
 LISTED_FAULTS = 3
@@ -79,7 +79,7 @@ class Askers:
     ) -> None:
         from contextlib import ExitStack
 
-        from bactrian.generate.pool import Spending
+        from bactrian.generate.generator_pool import Spending
 
         self.workspace, self.generators, self.rows = workspace, {each.label: each for each in generators}, rows
         self.spending: Spending = Spending(budget.tokens, budget.money)
@@ -105,7 +105,7 @@ class Askers:
             BactrianError: a generator cannot be opened, or stopped answering; what was answered is kept.
         """
         from bactrian.generate.chat_request import ChatReply
-        from bactrian.generate.pool import Asked, ask_pool, counted
+        from bactrian.generate.generator_pool import Asked, ask_pool, counted
         from bactrian.progress import progress
 
         replies: dict[str, ChatReply] = {}
@@ -159,7 +159,7 @@ class Askers:
     def _member(self, each: DataGenerator) -> "PoolMember":
         from functools import cache
 
-        from bactrian.generate.pool import PoolMember
+        from bactrian.generate.generator_pool import PoolMember
 
         return PoolMember(
             each.label,
