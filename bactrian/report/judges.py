@@ -55,6 +55,29 @@ def judging_views(run: ReportedRun) -> list[JudgingView]:
     return found
 
 
+def sentences(run: ReportedRun) -> list[Markup]:
+    """What the last calibration promises, in plain words; empty where there is none."""
+    for step in reversed(run.steps):
+        if not (found := read_json(step, CALIBRATION)):
+            continue
+        cascade, decided = _at(found, "cascade"), finite(_at(found, "expected").get("coverage"))
+        if not decided:
+            return [
+                Markup("None of the judges may be trusted at any confidence: <strong>all</strong> is left to people.")
+            ]
+        return [
+            Markup(
+                "Judges decide <strong>{}</strong> of the labelled pairs; with probability {} at most {} of what they "
+                "decide is not what people would have said."
+            ).format(
+                percent(decided, 0),
+                percent(_less(1, cascade.get("delta")), 0),
+                percent(finite(cascade.get("alpha")), 0),
+            )
+        ]
+    return []
+
+
 def _calibrated(step: ReportedStep, data: Mapping[str, Any]) -> JudgingView:
     cascade, labels, expected = _at(data, "cascade"), _at(data, "labels"), _at(data, "expected")
     pairs, prompts, ties, divided = (count(finite(labels.get(key))) for key in ("pairs", "prompts", "ties", "divided"))

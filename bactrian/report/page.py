@@ -33,11 +33,12 @@ def render_page(run: ReportedRun) -> str:
 
 
 def head(run: ReportedRun) -> scores.RunSummary:
-    """The sentences at the head: for each task of the last evaluation, of many tasks the whole; else of win rates."""
+    """The sentences at the head: for each task of the last evaluation, of many tasks the whole; else of win rates or
+    judges."""
     plain = scores.verdict(run)
     last = next((step.results for step in reversed(run.evaluations) if step.results and step.results.scores), None)
-    if last is None and (won := win_rate_views.sentences(run)):
-        return scores.RunSummary(won, "level")
+    if last is None and (told := win_rate_views.sentences(run) or judges.sentences(run)):
+        return scores.RunSummary(told, "level")
     if last is None or len(plain.sentences) <= overview.MANY:
         return plain
     return scores.RunSummary(overview.sentences(last), "level")

@@ -13,6 +13,8 @@ from bactrian.judge.bills import JudgePrice
 from bactrian.judge.calibration_run import Levels, about_judge, calibrated_cascade, expected_of
 from bactrian.judge.labelled import LabelledPair
 from bactrian.judge.opinions import AnswerPair, Opinion
+from bactrian.report import judges
+from bactrian.report.load import load_run
 
 
 def calibration(name: str = "likelihood") -> dict[str, Any]:
@@ -105,3 +107,12 @@ def test_hostile_names_are_text(run: Path) -> None:
     assert shown.count("script") == 1 and shown.count("img") == 0 and "alert(1)" in shown.text
     shown = page(run, calibration="", judged=judged(HOSTILE))
     assert shown.count("script") == 1 and shown.count("img") == 0 and "alert(1)" in shown.text
+
+
+def test_a_run_without_scores_begins_with_what_its_judges_promise(run: Path) -> None:
+    given = calibration()
+    page(run, calibration=given)
+    (said,) = judges.sentences(load_run(run))
+    assert f"{given['expected']['coverage']:.0%}".replace("%", "") in said and "at most 15" in said
+    page(run, calibration={**given, "expected": {**given["expected"], "coverage": 0.0}})
+    assert "left to people" in judges.sentences(load_run(run))[0]

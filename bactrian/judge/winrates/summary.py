@@ -257,11 +257,13 @@ def win_rate_lines(found: Mapping[str, Any]) -> list[str]:
             f"{each['labels']:,} labels and {each['judged']:,} verdicts more; without the judge "
             f"{100 * each['classical'][0]:.1f} to {100 * each['classical'][1]:.1f}"
         )
-    width = max(len(each["model"]) for each in found["ratings"])
-    lines.append(f"{'rating':<{width}}  {'95 % interval':>20}")
+    controlled = bool(found.get("style_ratings"))
+    ratings = found["style_ratings" if controlled else "ratings"]
+    width = max(len(each["model"]) for each in ratings)
+    lines.append(f"{'rating':<{width}}  {'95 % interval':>20}{'  style controlled' if controlled else ''}")
     lines += [
         f"{each['model']:<{width}}  {each['rating']:6.0f} ({each['interval'][0]:.0f} to {each['interval'][1]:.0f})"
-        for each in found["ratings"]
+        for each in ratings
     ]
     position = found["position"]
     if position["both_orders"]:
