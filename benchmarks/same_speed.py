@@ -1,10 +1,10 @@
-"""Whether two source trees are as fast: the same training and the same sampling in both, by turns.
+"""Whether two source trees are as fast: the same training, RL and sampling in both, by turns.
 
     python benchmarks/same_speed.py --before ../before --after . --rounds 3
 
-Each run is a process of its own, `bactrian sft` and `bactrian evaluate` on SmolLM2-135M with rows made here. What is
-compared is the seconds that the manifest says, loading included. Prints each run, and the ratio of the medians, after
-over before; the last line is JSON. On an idle machine, please.
+Each run is a process of its own, a stage's command on SmolLM2-135M with rows made here. What is compared is the seconds
+that the manifest says, loading included. Prints each run, and the ratio of the medians, after over before; the last
+line is JSON. On an idle machine, please.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOPICS = ("rivers", "camels", "bridges", "clocks", "letters", "winter", "maps", 
 
 
 def write_rows(folder: Path) -> None:
-    """96 conversations of about 120 tokens, and 48 problems that no model answers in few tokens."""
+    """96 conversations of about 120 tokens, 48 pairs, and 48 problems that no model answers in few tokens."""
     talk = [
         {
             "id": f"t{n}",
@@ -43,7 +43,16 @@ def write_rows(folder: Path) -> None:
         }
         for n in range(48)
     ]
-    for name, rows in (("talk", talk), ("problems", problems)):
+    pairs = [
+        {
+            "id": each["id"],
+            "prompt": each["messages"][:1],
+            "chosen": each["messages"][1:],
+            "rejected": [{"role": "assistant", "content": f"No, not of {TOPICS[n % 8]}. " * (6 + n % 4)}],
+        }
+        for n, each in enumerate(talk[:48])
+    ]
+    for name, rows in (("talk", talk), ("problems", problems), ("pairs", pairs)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -66,6 +75,11 @@ def main() -> None:
     trees = {"before": given.before.resolve(), "after": given.after.resolve()}
     tasks = {
         "sft": ["sft", "--model", MODEL, "--data", "talk.jsonl", "--epochs", "1", "--batch-size", "16"],
+        "dpo": ["dpo", "--model", MODEL, "--data", "pairs.jsonl", "--epochs", "1", "--batch-size", "16"],
+        "rlvr": [
+            *("rlvr", "--model", MODEL, "--data", "problems.jsonl", "--steps", "3", "--samples", "8"),
+            *("--problems-per-step", "4", "--max-new-tokens", "64"),
+        ],
         "evaluate": ["evaluate", "--models", MODEL, "--data", "problems.jsonl", "--max-new-tokens", "128"],
     }
     found: dict[str, dict[str, list[float]]] = {task: {side: [] for side in trees} for task in tasks}
