@@ -1,6 +1,6 @@
 """Whether two source trees are as fast: the same training, RL and sampling in both, by turns.
 
-    python benchmarks/same_speed.py --before ../before --after . --rounds 3
+    python benchmarks/same_speed.py --before ../before --after . --rounds 3 [--only dpo rlvr]
 
 Each run is a process of its own, a stage's command on SmolLM2-135M with rows made here. What is compared is the seconds
 that the manifest says, loading included. Prints each run, and the ratio of the medians, after over before; the last
@@ -71,6 +71,7 @@ def main() -> None:
     options.add_argument("--before", type=Path, required=True)
     options.add_argument("--after", type=Path, required=True)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--only", nargs="*", help="of sft, dpo, rlvr, evaluate; by default all")
     given = options.parse_args()
     trees = {"before": given.before.resolve(), "after": given.after.resolve()}
     tasks = {
@@ -82,6 +83,7 @@ def main() -> None:
         ],
         "evaluate": ["evaluate", "--models", MODEL, "--data", "problems.jsonl", "--max-new-tokens", "128"],
     }
+    tasks = {name: arguments for name, arguments in tasks.items() if not given.only or name in given.only}
     found: dict[str, dict[str, list[float]]] = {task: {side: [] for side in trees} for task in tasks}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
