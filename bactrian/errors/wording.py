@@ -166,3 +166,12 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for part in typing.get_args(annotation):
         yield from _models_in(part)
+
+
+def field_names(row: Mapping[str, Any]) -> str:
+    """The names of a row's fields, for messages.
+
+    >>> field_names({}), field_names({"a": 1, "b": 2})
+    ('none', 'a, b')
+    """
+    return ", ".join(map(str, row)) or "none"

@@ -14,6 +14,7 @@ from typing import Any
 from bactrian.data.io.files import stream_rows
 from bactrian.data.io.tally import Tally
 from bactrian.errors import BactrianError
+from bactrian.errors.wording import field_names
 from bactrian.judge.models import spoken
 from bactrian.judge.opinions import FIRST, SECOND, AnswerPair, Opinion
 
@@ -215,7 +216,9 @@ def _prompt(row: Row, where: str) -> tuple[dict[str, Any], ...]:
     parts = [given] if given else [row.get("instruction"), row.get("input")]
     text = "\n\n".join(str(part) for part in parts if isinstance(part, str) and part.strip())
     if not text:
-        raise BactrianError(f"{where}: found the fields {', '.join(row)}; expected `prompt`, or `instruction`, `input`")
+        raise BactrianError(
+            f"{where}: found the fields {field_names(row)}; expected `prompt`, or `instruction`, `input`"
+        )
     return ({"role": "user", "content": text},)
 
 
@@ -228,7 +231,7 @@ def _answers(row: Row, where: str) -> tuple[str, str]:
         if all(name in row for name in names):
             return _text(row[names[0]], f"{where}, field {names[0]!r}"), _text(row[names[1]], f"{where}, {names[1]!r}")
     raise BactrianError(
-        f"{where}: found the fields {', '.join(row)}; expected two answers: chosen and rejected, first and second, "
+        f"{where}: found the fields {field_names(row)}; expected two answers: chosen and rejected, first and second, "
         f"output_1 and output_2, response1 and response2, or outputs (a list of two)"
     )
 

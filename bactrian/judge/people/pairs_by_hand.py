@@ -13,6 +13,7 @@ from bactrian.chat import check_messages
 from bactrian.data.io.files import stream_rows
 from bactrian.data.io.rows import complete_row
 from bactrian.errors import BactrianError
+from bactrian.errors.wording import field_names
 from bactrian.judge.opinions import AnswerPair
 
 Label = Literal["first", "second", "tie", "both_bad"]
@@ -74,7 +75,7 @@ def _pair(row: Mapping[str, Any], where: str) -> PairByHand:
     sides = next((names for names in SIDES if all(name in row for name in names)), None)
     if sides is None:
         raise BactrianError(
-            f"{where}: found the fields {', '.join(row)}; expected two answers: 'first' and 'second', "
+            f"{where}: found the fields {field_names(row)}; expected two answers: 'first' and 'second', "
             f"or 'chosen' and 'rejected'"
         )
     attention = row.get("attention")

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from bactrian.errors import BactrianError
+from bactrian.errors.wording import field_names
 from bactrian.judge.opinions import FIRST, AnswerPair, Opinion
 from bactrian.judge.winrates.games import Game, prompt_key
 
@@ -77,7 +78,9 @@ def _messages(row: Row, where: str) -> tuple[dict[str, Any], ...]:
             return ({"role": "user", "content": found},)
         if isinstance(found, list) and found and all(isinstance(each, dict) for each in found):
             return tuple({"role": each.get("role"), "content": each.get("content")} for each in found)
-    raise BactrianError(f"{where}: found {', '.join(row)}; expected messages, prompt or instruction, not empty")
+    raise BactrianError(
+        f"{where}: found the fields {field_names(row)}; expected messages, prompt or instruction, not empty"
+    )
 
 
 def _name(row: Row, field: str, where: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bactrian.errors import BactrianError
+from bactrian.errors.wording import field_names
 from bactrian.judge.winrates.logistic import ClusterDraws, percentile_interval
 
 Row = Mapping[str, Any]
@@ -101,8 +102,8 @@ def read_game(row: Row, where: str) -> Game:
         )
     if "first" not in row or "second" not in row:
         raise BactrianError(
-            f"{where}: found {', '.join(map(str, row))}; expected generator_1 and generator_2, model_a and model_b, or "
-            f"first and second, which name the two models"
+            f"{where}: found the fields {field_names(row)}; expected generator_1 and generator_2, model_a and model_b, "
+            f"or first and second, which name the two models"
         )
     outcome = _outcome(row, where)
     return Game(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bactrian.errors import BactrianError
+from bactrian.errors.wording import field_names
 from bactrian.generate.chat_request import ChatRequest
 from bactrian.generate.choices import ChoiceReply, ChoiceRequest
 from bactrian.judge.fences import FENCE, fenced, mark_of
@@ -68,7 +69,9 @@ def read_questions(rows: Sequence[tuple[Mapping[str, Any], str]]) -> list[BenchQ
     for row, where in rows:
         turns, name = row.get("turns"), row.get("question_id")
         if name is None or not isinstance(row.get("category"), str):
-            raise BactrianError(f"{where}: found {', '.join(row)}; expected question_id, category and turns")
+            raise BactrianError(
+                f"{where}: found the fields {field_names(row)}; expected question_id, category and turns"
+            )
         if not isinstance(turns, list) or not turns or not all(isinstance(each, str) and each for each in turns):
             raise BactrianError(f"{where}: turns: found {turns!r:.60}, expected a list of texts")
         if str(name) in found:
