@@ -10,6 +10,7 @@ from rich.text import Text
 
 from bactrian.cli.tables import open_console
 from bactrian.progress import printable
+from bactrian.report.formatting import NARROW
 from bactrian.report.likeness_views import against_lines, diversity_lines, drawn, tells_text, verdict
 
 _EXAMPLES, _WIDTH = 5, 150
@@ -61,4 +62,5 @@ def _clusters(clusters: Sequence[Mapping[str, Any]], columns: Mapping[str, str])
 
 
 def _text(value: str) -> Text:
+    value = value.replace(NARROW, " ")  # before a per cent sign, on the page
     return Text(printable(value).replace("\n", "\\n").replace("\t", "\\t"))

@@ -40,9 +40,9 @@ if (browse) {
     back.disabled = page === 0;
     on.disabled = first + PAGE >= found.length;
     none.hidden = found.length > 0;
-    shown.textContent = found.length
-      ? `${first + 1} to ${Math.min(first + PAGE, found.length)} of ${found.length} that match, ${entries.length} on this page`
-      : `none of ${entries.length}`;
+    const last = Math.min(first + PAGE, found.length);
+    const all = found.length < entries.length ? ` (${entries.length} without a filter)` : "";
+    shown.textContent = found.length ? `${first + 1} to ${last} of ${found.length}${all}` : `none of ${entries.length}`;
   };
   const filter = () => {
     const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -20,7 +20,7 @@ from bactrian.data.io.texts import call_text
 from bactrian.data.overlap.highlight import Piece, shared, shortened
 from bactrian.errors import BactrianError
 from bactrian.report.data_rows import read_account
-from bactrian.report.formatting import count, date, percent, shorten
+from bactrian.report.formatting import count, date, finite, percent, shorten
 from bactrian.report.funnel import funnel
 from bactrian.report.html import render
 from bactrian.report.likeness_views import against_view, diversity_view
@@ -182,9 +182,11 @@ def _drops(path: Path, sample: Sample) -> tuple[list[tuple[str, str, str]], Coun
         if len(found) < DROPS:
             found.append((str(line.get("where", "")), str(line.get("reason", "")), str(line.get("detail", ""))))
     for name, cases in _tally(path).items():
-        if name not in reasons:
-            reasons[name] += int(cases.get("count", 0))
-            found += [(shorten(str(example), LONGEST), name, "") for example in cases.get("examples", [])]
+        if name not in reasons and isinstance(cases, Mapping):
+            reasons[name] += int(finite(cases.get("count")) or 0)
+            examples = cases.get("examples")
+            shown = examples if isinstance(examples, list) else []
+            found += [(shorten(str(example), LONGEST), name, "") for example in shown]
     return found, reasons
 
 

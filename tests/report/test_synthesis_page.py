@@ -40,26 +40,27 @@ class Seen(HTMLParser):
     def __init__(self, source: str) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.articles: list[tuple[dict[str, str | None], str]] = []
-        self.options: list[tuple[str | None, str]] = []
-        self.text = ""
+        self._articles: list[tuple[dict[str, str | None], list[str]]] = []
+        self._options: list[tuple[str | None, list[str]]] = []
+        self._text: list[str] = []
         self.feed(source)
+        self.text = "".join(self._text)
+        self.articles = [(attributes, "".join(parts)) for attributes, parts in self._articles]
+        self.options = [(value, "".join(parts).strip()) for value, parts in self._options]
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.tags.append(tag)
         if tag == "article":
-            self.articles.append((dict(attrs), ""))
+            self._articles.append((dict(attrs), []))
         if tag == "option":
-            self.options.append((dict(attrs)["value"], ""))
+            self._options.append((dict(attrs)["value"], []))
 
     def handle_data(self, data: str) -> None:
-        self.text += data
-        if self.articles:
-            attributes, text = self.articles[-1]
-            self.articles[-1] = attributes, text + data
-        if self.options and self.tags[-1] == "option":
-            value, text = self.options[-1]
-            self.options[-1] = value, text + data
+        self._text.append(data)
+        if self._articles:
+            self._articles[-1][1].append(data)
+        if self._options and self.tags[-1] == "option":
+            self._options[-1][1].append(data)
 
 
 def row(number: int, text: str, **made_by: Any) -> dict[str, Any]:

@@ -25,6 +25,8 @@ FEWEST = 2 * FOLDS
 MARKS = "\n\t.,;:?!'\"()[]{}<>*#_`|–—-/\\+=$%&@…“”’0123456789"
 TELLS = 10
 """Features that are named of each side."""
+LEAST = 0.01
+"""How much larger a side's share of texts with a feature must be, for it to be named."""
 LENGTH = "(length)"
 Z = 1.959964
 _STEPS = 80
@@ -78,7 +80,7 @@ def two_sample(
         sizes.append(int((of_b[test] == 0).sum()) * int((of_b[test] == 1).sum()))
     auc = float(np.average(areas, weights=sizes))
     interval = auc_interval(auc, len(a), len(b))
-    names = (*words, *(repr(mark)[1:-1] for mark in MARKS), LENGTH)
+    names = (*words, *(f"the mark {mark!r}" for mark in MARKS), LENGTH)
     told: tuple[list[Tell], list[Tell]] = ([], [])
     if interval[0] > 0.5:
         told = _tells(features[:, :-1], np.mean(slopes, axis=0)[:-1], of_b, names)
@@ -166,7 +168,8 @@ def _tells(
     best = np.argsort(-pull, kind="stable")
     told: tuple[list[Tell], list[Tell]] = ([], [])
     for number in best[pull[best] > 0].tolist():
-        side = told[int(means[1][number] > means[0][number])]
-        if len(side) < TELLS:
+        is_b = means[1][number] > means[0][number]
+        side, more = told[int(is_b)], held[int(is_b)][number] - held[1 - int(is_b)][number]
+        if len(side) < TELLS and more > LEAST:
             side.append(Tell(names[number], float(held[0][number]), float(held[1][number])))
     return told
