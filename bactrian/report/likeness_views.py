@@ -149,7 +149,7 @@ def _spread_lines(told: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     bleu, spread = distinct["self_bleu"], told["dispersion"]
     lines.append(("self-BLEU", _figure(bleu["a"]), _figure(bleu["b"]), f"of {bleu['texts']:,} texts each"))
     ranges = " and ".join("{:.3f} to {:.3f}".format(*spread[s]["interval"]) for s in "ab")
-    lines.append(("dispersion", *(_figure(spread[s]["value"]) for s in "ab"), f"95 %: {ranges}"))
+    lines.append(("dispersion", _figure(spread["a"]["value"]), _figure(spread["b"]["value"]), f"95 %: {ranges}"))
     a, b = (f"{told['directions'][s]:.1f}" for s in "ab")
     lines.append(("directions", a, b, f"of {DIRECTIONS}"))
     a, b = (f"{topics['entropy'][s]:.2f}" for s in "ab")

@@ -198,7 +198,7 @@ def _kept_entry(row: Mapping[str, Any], asked: Mapping[str, Any]) -> MadeEntry:
 
 
 def _kept_texts(row: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[ShownText | None, list[ShownText]]:
-    """What was asked, and what came of it. Where the asking is not on record, the row's own prompt is what was asked."""
+    """What was asked, and what came of it. Where the asking is not on record, the row's own prompt stands for it."""
     turns = row.get("messages") if isinstance(row.get("messages"), list) else []
     said = [_shown(_text(turn.get("role")), turn.get("content")) for turn in turns or () if isinstance(turn, Mapping)]
     answers = [_shown(name, row[name]) for name in ("solution", "text") if isinstance(row.get(name), str)]

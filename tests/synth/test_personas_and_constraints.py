@@ -111,7 +111,8 @@ def test_pairs_are_right_on_both_sides_or_dropped(tmp_path: Path) -> None:
     assert "chosen keeps to all constraints, rejected breaks" in made.entries[0].verdict
     assert [each.what for each in made.entries[0].answers] == ["chosen", "rejected"]
     [whole, relaxed] = made.entries[-1].answers
-    assert (whole.what, relaxed.what) == ("mock · whole prompt", "mock · relaxed prompt") and whole.verdict == "right"
+    assert (whole.what, relaxed.what) == ("mock · whole prompt", "mock · relaxed prompt")
+    assert whole.verdict == "right: keeps to all 2"
     assert len(handler.seen) == 24 and len(set(handler.seen) - set(truths)) == 12, "each prompt, and each relaxed one"
 
 

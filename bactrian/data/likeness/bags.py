@@ -34,7 +34,8 @@ class TextBag:
     def weights(self) -> Floats:
         """[N], the share of each text. Exactly the same where every row is there twice, or k times."""
         reduced = self.counts // max(1, math.gcd(*self.counts.tolist()))
-        return reduced / reduced.sum()
+        shares: Floats = reduced / reduced.sum()
+        return shares
 
     @property
     def copies(self) -> float:

@@ -1,7 +1,7 @@
 """How near each text of a set is to a text of another: is it new, or a copy?
 
-Distance is 1 less the cosine of TF-IDF. The eight nearest by main directions are compared word by word; an exact copy is
-always among them, a text that shares only some words may be missed.
+Distance is 1 less the cosine of TF-IDF. The eight nearest by main directions are compared word by word: a copy has the
+same direction, so it is among them unless eight others have it too; a text that shares only some words may be missed.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Topics:
-    """labels [N], 0 the largest topic; shares [k]; words: the most telling of each; middles [k]: its most usual text."""
+    """labels [N], 0 the largest topic; shares [k]; words: the most telling of each; middles [k]: its usual text."""
 
     labels: Labels
     shares: Floats

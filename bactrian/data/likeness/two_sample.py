@@ -151,7 +151,8 @@ def _marks(texts: Sequence[str]) -> sparse.csr_matrix:
 def _lengths(texts: Sequence[str]) -> Floats:
     """[N]: log of the characters, less the mean, over the deviation, at most 3 away from 0."""
     logs = np.log1p(np.array([len(text) for text in texts], np.float64))
-    return np.clip((logs - logs.mean()) / (logs.std() or 1.0), -3, 3)
+    scaled: Floats = np.clip((logs - logs.mean()) / (logs.std() or 1.0), -3, 3)
+    return scaled
 
 
 def _tells(

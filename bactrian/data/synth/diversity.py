@@ -25,8 +25,8 @@ Grams = Counter[tuple[str, ...]]
 
 
 def diversity(texts: Iterable[str], seed: int = 0, sample: int = SAMPLE) -> dict[str, Any]:
-    """{texts, sample, distinct_1, distinct_2, distinct_3, self_bleu, mean_words, vocabulary} of a drawn sample, and what
-    `spread` says of all texts. The order of the texts changes nothing.
+    """{texts, sample, distinct_1, distinct_2, distinct_3, self_bleu, mean_words, vocabulary} of a drawn sample, and
+    what `bag_spread` says of all texts. The order of the texts changes nothing.
 
     distinct_n: different n-grams over all n-grams of the sample, 0 where there are none. self_bleu: None below 2 texts.
     """

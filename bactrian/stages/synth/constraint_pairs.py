@@ -176,7 +176,7 @@ class ConstraintPairs(Stage):
                     for key in keys[kind]
                     if key in replies
                     for verdict in [
-                        f"{verdicts[key].outcome} {verdicts[key].reason}" if key in verdicts else "unusable"
+                        f"{verdicts[key].outcome}: {verdicts[key].reason}" if key in verdicts else "unusable"
                     ]
                 ]
                 fates.drop(str(number), Flaw(why, str(row["id"])), "", said, str(row["messages"][-1]["content"]))
