@@ -53,7 +53,7 @@ def dispersion(vectors: Floats, weights: Floats) -> tuple[float, tuple[float, fl
     mean = weights @ vectors
     along = vectors @ mean
     square = float(mean @ mean)
-    error = 2 * float(np.sqrt(max(0.0, weights @ (along - square) ** 2) * (weights @ weights)))
+    error = 2 * float(np.sqrt((weights @ (along - square) ** 2) * (weights @ weights)))
     value = min(1.0, max(0.0, 1 - square))
     return value, (max(0.0, value - Z * error), min(1.0, value + Z * error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ def topic_count(texts: int) -> int:
     >>> [topic_count(n) for n in (1, 10, 50, 200, 10_000)]
     [1, 2, 5, 10, 20]
     """
-    return min(texts, MOST_TOPICS, max(2, round((texts / 2) ** 0.5)))
+    return min(texts, MOST_TOPICS, max(2, round(math.sqrt(texts / 2))))
 
 
 def topics(vectors: Floats, counts: sparse.csr_matrix, words: tuple[str, ...], weights: Floats) -> Topics:
@@ -48,7 +49,7 @@ def topics(vectors: Floats, counts: sparse.csr_matrix, words: tuple[str, ...], w
         weights: [N], the share of each text.
     """
     labels = _k_means(vectors, weights, topic_count(len(vectors)))
-    shares = np.bincount(labels, weights)
+    shares = np.bincount(labels, weights).astype(np.float64)
     order = np.argsort(-shares, kind="stable")
     order = order[shares[order] > 0]
     place = np.zeros(len(shares), np.int64)
@@ -103,7 +104,8 @@ def _lloyd(vectors: Floats, weights: Floats, centres: Floats) -> tuple[Labels, f
 def _squares(vectors: Floats, centres: Floats) -> Floats:
     """[N, k], squared distances."""
     own = (vectors**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1)[None]
-    return np.maximum(0, own - 2 * vectors @ centres.T)
+    squares: Floats = np.maximum(0, own - 2 * vectors @ centres.T)
+    return squares
 
 
 def telling_words(
