@@ -126,18 +126,19 @@ def first_ranks(
     total = (members & (confidences > 0)).sum(axis=1)
     if method == SPLIT:
         return np.full(len(total), 2 * needed)
-    strong = powerful_n(alpha, delta) if forgiven is None else least_n(alpha, delta, forgiven)
+    strong = powerful_n(alpha, delta, least) if forgiven is None else least_n(alpha, delta, forgiven)
     return np.asarray(np.maximum(needed, np.minimum(min(strong, confidences.shape[1] + 1), total // 2)))
 
 
 @cache
-def powerful_n(alpha: float, delta: float) -> int:
+def powerful_n(alpha: float, delta: float, least: int) -> int:
     """Items of a test that a good judge passes as often as not: one whose risk is `GOOD` times alpha.
 
-    Of the sizes at which a test first bears 0, 1, 2, … errors, the smallest at which that judge makes no more errors
-    than that with a probability of one half.
+    Of the sizes from `least` on at which a test first bears one error more, the smallest at which that judge makes no
+    more errors than that with a probability of one half.
     """
-    return next(n for k in count() if bdtr(k, n := least_n(alpha, delta, k), GOOD * alpha) >= 0.5)
+    sizes = ((errors, least_n(alpha, delta, errors)) for errors in count())
+    return next(n for errors, n in sizes if n >= least and bdtr(errors, n, GOOD * alpha) >= 0.5)
 
 
 def quantile_search(

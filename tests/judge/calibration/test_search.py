@@ -85,7 +85,8 @@ def test_a_grid_of_quantiles_begins_and_ends_where_it_shall() -> None:
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.15, 0.2, 0.3])
 def test_the_first_test_is_one_that_a_good_judge_passes_as_often_as_not(alpha: float, delta: float) -> None:
     """By the bounds themselves: it passes at this size in half of the cases, at sizes that bear fewer errors less."""
-    n = powerful_n(alpha, delta)
+    least = 30
+    n = powerful_n(alpha, delta, least)
 
     def borne(size: int) -> int:
         """The most errors with which a test of so many items passes; -1 where none may be made."""
@@ -95,7 +96,8 @@ def test_the_first_test_is_one_that_a_good_judge_passes_as_often_as_not(alpha: f
         return float(binom.cdf(borne(size), size, GOOD * alpha))
 
     assert power(n) >= 0.5 and borne(n - 1) < borne(n)
-    sizes = [size for size in range(1, n) if borne(size) > borne(size - 1)]  # where another error is first borne
+    assert n >= least
+    sizes = [size for size in range(least, n) if borne(size) > borne(size - 1)]  # where another error is first borne
     assert all(power(size) < 0.5 for size in sizes)
 
 
@@ -105,7 +107,7 @@ def test_where_the_first_test_lies_follows_from_the_levels_alone() -> None:
     everyone = np.ones((1, 400), dtype=bool)
     one, other = rng.uniform(0.5, 1, (1, 400)), rng.uniform(0.9, 1, (1, 400))
     found = [first_ranks(each, everyone, 0.1, 0.1, "fixed_sequence", 30)[0] for each in (one, other)]
-    assert found == [powerful_n(0.1, 0.1)] * 2
+    assert found == [powerful_n(0.1, 0.1, 30)] * 2
     few = first_ranks(one[:, :100], everyone[:, :100], 0.1, 0.1, "fixed_sequence", 30)
     assert few.tolist() == [50]  # half of the items
     assert first_ranks(one[:, :40], everyone[:, :40], 0.1, 0.1, "fixed_sequence", 30).tolist() == [30]

@@ -141,8 +141,6 @@ def test_a_calibrated_cascade_behind_a_server_abstains_apart(tmp_path: Path, mon
         recipe(tmp_path, steps)
         folder = made(tmp_path)["rates"]
         before = len(handler.bodies)
-        # a rubric other than the calibrated one would be another judge: the cascade knows its own
-        assert all("prompt 1" in body["messages"][-1]["content"] or "prompt 2" in str(body) for body in handler.bodies)
     found, rows = json.loads((folder / "winrates.json").read_text()), read_rows(folder)
     apart = [json.loads(line) for line in (folder / "abstained.jsonl").read_text().splitlines()]
     account = json.loads((folder / "judged.json").read_text())
