@@ -22,12 +22,13 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
 from bactrian.store.fingerprint import file_fingerprint, package_root
 
-PartKind = Literal["verifier", "task", "template", "stage"]
+PartKind = Literal["verifier", "task", "template", "prompt", "stage"]
 FORM = re.compile(r"([^\n]+\.py):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 EXPECTED = {
     "verifier": "FILE.py:FUNCTION",
     "task": "FILE.py:NAME of a bactrian.evaluate.task.Task",
     "template": "FILE.jinja, or FILE.py:NAME of Jinja text",
+    "prompt": "FILE.jinja",
     "stage": "FILE.py:CLASS, a subclass of bactrian.stages.stage.Stage",
 }
 _LOADED: dict[Path, str] = {}
@@ -62,9 +63,9 @@ def names_file(text: str, kind: PartKind) -> bool:
     >>> names_file("rewards/mine.py:polite", "verifier"), names_file("gsm8k", "verifier")
     (True, False)
     """
-    if kind == "template" and text.endswith(".jinja") and "\n" not in text:
+    if kind in ("template", "prompt") and text.endswith(".jinja") and "\n" not in text:
         return True
-    return "\n" not in text and (is_own(text) or text.endswith(".py"))
+    return kind != "prompt" and "\n" not in text and (is_own(text) or text.endswith(".py"))
 
 
 def parted(text: str) -> tuple[Path, str]:
