@@ -76,7 +76,7 @@ def test_a_judge_that_rates_drops_and_says_that_it_is_not_calibrated(
     }
     told = account(work.output)["judge"]
     assert told["calibrated"] is False and "not calibrated" in told["warning"] and told["without_verdict"] == 1
-    assert "not calibrated" in (work.output / "README.md").read_text() and "not calibrated" in capsys.readouterr().out
+    assert "not calibrated" in (work.output / "README.md").read_text() and "not calibrated" in capsys.readouterr().err
     assert work.metrics["judge_answers"] == 12 and work.metrics["judge_money"] > 0 == work.metrics["money"]
     assert not (work.output / "abstained.jsonl").exists()
     assert account(work.output)["funnel"]["judged"] == 12 and len(dropped(work)) == 7

@@ -21,8 +21,6 @@ from tests.model.tiny import TEXT, write_tiny
 from tests.synth.mock import TEST_ITEM, dropped, workspace
 
 OPENING, END = "<|im_start|>user\n", "<|im_end|>"
-CHATML = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
-CHATML += "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 PROMPTS = {
     0: "How do rivers find the sea?",
     1: "Name three things to bring:",
@@ -50,7 +48,9 @@ BASE: dict[str, Any] = {"count": 10, "against": ["gsm8k_test.jsonl"], "failures"
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return word_tokenizer([TEXT], 256)
+    found = word_tokenizer([TEXT, *NAMED.values()], 256)
+    found.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    return found
 
 
 def served(url: str, **more: Any) -> dict[str, Any]:
@@ -121,11 +121,9 @@ def test_settings_that_do_not_fit_are_said(settings: dict[str, Any], said: str) 
         Magpie(**{**BASE, "generators": [{"model": "a"}], **settings})
 
 
-@pytest.mark.parametrize("name", ["tulu", "chatml", *sorted(NAMED)])
+@pytest.mark.parametrize("name", sorted(NAMED))
 def test_the_opening_is_what_a_prompt_begins_with(name: str, tokenizer: Any) -> None:
     """Whatever the template: opening, words, and from the end on what comes before an answer."""
-    if name not in NAMED:
-        pytest.skip("no such template")
     template = ChatTemplate.load(tokenizer, name)
     for system in ("", "You do sums."):
         messages: list[Any] = [{"role": "system", "content": system}] * bool(system)

@@ -108,7 +108,10 @@ def test_every_shipped_template_that_rewrites_is_guarded() -> None:
     assert set(shipped_prompts()) - others == set(REWRITES)
 
 
-@given(st.text(max_size=60), st.text(max_size=60))
+LETTERS = st.text("ab Zé?.\n", max_size=20)
+
+
+@given(LETTERS, LETTERS)
 def test_a_rewrite_is_never_its_seed(made: str, seed: str) -> None:
     guard = RewriteGuard("question", 0.0, 1e9, asks=False)
     same = rewrite_flaw(seed, seed, "", guard)

@@ -77,24 +77,29 @@ def rewrite_flaw(made: str, seed: str, answer: str, guard: RewriteGuard) -> Flaw
     new, old = _words(made), _words(seed)
     if new == old or " ".join(made.split()).casefold() == " ".join(seed.split()).casefold():
         return Flaw("a rewrite that is its seed again")
+    if guard.quotes and _shares_run(new, old, guard.quotes):
+        return Flaw("a rewrite that quotes its seed", f"{guard.quotes} words in a row")
+    if guard.asks and (flaw := _answer_flaw(made, seed, answer, guard.of == "question")):
+        return flaw
     if len(new) < guard.shortest * len(old):
         return Flaw("a rewrite that is too short", f"{len(new):,} words of {len(old):,}")
     if len(new) > guard.longest * len(old) + guard.slack:
         return Flaw("a rewrite that is too long", f"{len(new):,} words of {len(old):,}")
-    if guard.quotes and _shares_run(new, old, guard.quotes):
-        return Flaw("a rewrite that quotes its seed", f"{guard.quotes} words in a row")
-    return _answer_flaw(made, seed, answer) if guard.asks else None
+    return None
 
 
-def _answer_flaw(made: str, seed: str, answer: str) -> Flaw | None:
-    """Where a request is wanted: a text that holds the seed's answer, begins as answers do, or asks for nothing."""
+def _answer_flaw(made: str, seed: str, answer: str, asked: bool) -> Flaw | None:
+    """Where a request is wanted: a text that holds the seed's answer, begins as answers do, or asks for nothing.
+
+    asked: the seed is a request itself; of one that does not seem to ask none is wanted that does.
+    """
     reason = "an answer in place of a request"
     held, said = (" ".join(_words(text)) for text in (answer, made))
     if held and (said in held or (len(held) >= HELD and held in said)):
         return Flaw(reason, "the seed's own")
     if (opens := ANSWERING.match(made)) and not ANSWERING.match(seed):
         return Flaw(reason, repr(opens[0].strip()))
-    if ASKING.search(seed) and not ASKING.search(made):
+    if (not asked or ASKING.search(seed)) and not ASKING.search(made):
         return Flaw(reason, "it asks for nothing")
     return None
 
