@@ -128,6 +128,7 @@ class CompletionEngine(Engine):
             "skip_special_tokens": False,
             "return_token_ids": True,
             "logit_bias": {str(token): -100 for token in row.banned},
+            "presence_penalty": asked.presence_penalty,
         }
         ids, finish = self._answered({key: value for key, value in body.items() if value or key == "temperature"}, row)
         ids = ids[:most]

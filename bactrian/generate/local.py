@@ -245,6 +245,9 @@ class LocalEngine(Engine):
         for place, row in enumerate(rows):
             if row.banned:  # a tokenizer may have tokens that the model's head has not
                 logits[place, [token for token in row.banned if token < logits.shape[1]]] = -torch.inf
+            if row.asked.presence_penalty and row.ids:
+                # an index that is given twice counts once
+                logits[place, row.ids] -= row.asked.presence_penalty
         tokens, logprobs = choose(logits, uniforms, temperature, top_p, top_k)
         for row, token, logprob in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
             row.take(token, logprob)

@@ -48,6 +48,7 @@ CAPS: dict[str, float] = {
     "keep_every": 1,
     "value_warmup": 1,
     "max_new_tokens": 16,
+    "prompt_tokens": 16,
     "max_thinking_tokens": 64,
     "answer_tokens": 48,
     "budgets": 16,
@@ -76,7 +77,7 @@ _NOTHING = re.compile(
     r'step "([^"]+)" \(stage (\w+)\): (?:prefer: no pairs|\w+: no (?:row|pair) is left|vote: no problem has a majority)'
 )
 """What steps say that want answers that are right, or in form."""
-LAYOUT_OF = {"prefer": "pair", "constraint_pairs": "pair", "vote": "problem"}
+LAYOUT_OF = {"prefer": "pair", "constraint_pairs": "pair", "binarise": "pair", "vote": "problem"}
 """Stage → layout of the rows that take the place of those that it could not make; another's depends on its `into`."""
 LAYOUT_INTO = {"problem": "problem", "solution": "problem", "text": "text"}
 LENIENT = {"alpha": 0.9, "delta": 0.9, "least": 1}
@@ -272,6 +273,9 @@ def _served(steps: dict[str, Any], place: Path, made: Rehearsal) -> None:
         if generators := settings.get("generators"):
             served = [{"model": stand_in(name, each["server"])} for each in generators if "server" in each]
             settings["generators"] = [*(each for each in generators if "server" not in each), *served[:1]]
+        judge = ((settings.get("gates") or {}).get("judge") or {}).get("by") or {}
+        if server := judge.pop("server", None):
+            judge["model"] = stand_in(name, server)
         if servers := settings.pop("servers", None):
             settings["pool"] = [*settings.get("pool", ()), stand_in(name, servers[0])]
 

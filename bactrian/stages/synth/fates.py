@@ -10,14 +10,18 @@ if TYPE_CHECKING:
     from bactrian.data.curate.quality import Flaw
 
 Row = dict[str, Any]
-DROPPED = "dropped.jsonl"
-"""The file of the artifact with a line for each answer that no row was made of."""
+DROPPED, ABSTAINED = "dropped.jsonl", "abstained.jsonl"
+"""Files of the artifact: a line for each answer that no row was made of; the rows on which a judge abstained."""
 SHOWN = 2_000
 """Characters of a dropped answer that are kept on record."""
 
 
 class Fates:
-    """Counts answers, kept and dropped. `funnel`: stage of the way → how many came that far, in order."""
+    """Counts answers, kept and dropped. `funnel`: stage of the way → how many came that far, in order.
+
+    judge: what is told of the judge, where there was one. apart: rows on which it abstained; they are counted as
+    dropped, too.
+    """
 
     def __init__(self) -> None:
         from bactrian.data.io.tally import Tally
@@ -25,6 +29,13 @@ class Fates:
         self.tally: Tally = Tally()
         self.funnel: dict[str, int] = {}
         self.dropped: list[Row] = []
+        self.judge: Row | None = None
+        self.apart: list[Row] = []
+
+    @property
+    def warning(self) -> str:
+        """What a card and a message have to say of the judge; "" where there is nothing."""
+        return str(self.judge["warning"]) if self.judge and "warning" in self.judge else ""
 
     def reach(self, step: str, count: int) -> None:
         """So many came so far."""
@@ -43,12 +54,19 @@ class Fates:
             self.tally.keep()
 
     def write(self, folder: "Path", **more: Any) -> None:
-        """rows.json, with the funnel, and DROPPED."""
+        """rows.json, with the funnel, DROPPED, and ABSTAINED where a judge might abstain."""
         from bactrian.data.io.tally import write_account
 
-        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in self.dropped)
-        (folder / DROPPED).write_text("".join(lines), encoding="utf-8")
+        _write_lines(folder / DROPPED, self.dropped)
+        if self.judge is not None:
+            more["judge"] = self.judge
+            if self.judge["calibrated"]:
+                _write_lines(folder / ABSTAINED, self.apart)
         write_account(folder, self.tally, funnel=self.funnel, **more)
+
+
+def _write_lines(path: "Path", rows: Sequence[Row]) -> None:
+    path.write_text("".join(json.dumps(each, ensure_ascii=False, default=str) + "\n" for each in rows), "utf-8")
 
 
 def cost_lines(metrics: Mapping[str, float]) -> str:
