@@ -22,6 +22,7 @@ from bactrian.data.synth.self_instruct import (
     shown,
 )
 from bactrian.errors import BactrianError
+from bactrian.report.synthesis_rows import made_rows
 from bactrian.stages.synth.bootstrap import SelfInstruct
 from tests.synth.mock import dropped, generator, workspace
 
@@ -173,6 +174,12 @@ def test_from_seeds_to_rows_with_every_loss_counted(tmp_path: Path, setting: tup
     assert proposed == 30 + len(rows) + lost, "every proposal is taken or has a reason"
     assert len(dropped(work)) == lost + unread
     assert {"asks for more than text", "fewer than 4 words"} <= set(account["dropped"])
+    assert all(each["model"] == "mock" and each["prompt"] for each in dropped(work)), "who was asked what is on record"
+    made = made_rows(work.output)
+    assert made is not None and made.kept == str(len(rows)) and made.dropped == str(lost + unread)
+    first = made.entries[0]
+    assert (first.verdict, first.template) == ("kept", "self-instruct, instances") and first.prompt is not None
+    assert rows[0]["instruction"] in first.prompt.text, "its end, where the task stands, is not what is cut"
     assert {row["is_classification"] for row in rows} == {True, False}
     assert all(row["license"] == "Apache-2.0 + MIT" and row["made_by"]["model"] == "mock" for row in rows)
     audit = [json.loads(line) for line in (work.output / "instructions.jsonl").read_text().splitlines()]

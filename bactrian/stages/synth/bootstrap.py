@@ -130,6 +130,7 @@ class SelfInstruct(Stage):
         round_, idle = 0, 0
         while len(tasks) < self.count and idle < self.idle_rounds and not askers.spending.spent:
             requests = dict(self._listed(human, [task.instruction for task in tasks], seed, round_))
+            fates.ask("self-instruct, instructions", requests)
             replies = askers.ask(requests, f"self_instruct · instructions, round {round_ + 1}")
             check_refused(replies.values(), self.failures, "self_instruct")
             before = len(tasks)
@@ -259,6 +260,7 @@ class SelfInstruct(Stage):
             key, most = f"instances/{number}", LABEL_TOKENS if task.classification else INSTANCE_TOKENS
             text = instances_wanted(seeds, task.instruction, task.classification, Random(f"self_instruct/{seed}/{key}"))
             requests[key] = self._request(key, text, seed, most, self.instances_penalty)
+        fates.ask("self-instruct, instances", requests)
         rows: list[tuple[str, Row]] = []
         for key, reply in askers.ask(requests, "self_instruct · instances").items():
             task = tasks[int(key.partition("/")[2])]

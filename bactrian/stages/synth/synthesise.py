@@ -152,6 +152,7 @@ class Synthesise(Stage):
         fates = Fates()
         with Askers(workspace, self.generators, self.budget, self.rows_at_once) as askers:
             requests = dict(self._requests(template, seeds, workspace.seed))
+            fates.ask(template.name, requests)
             replies = askers.ask(requests, "synthesise")
             check_refused(replies.values(), self.failures, "synthesise")
             fates.reach("requests", len(requests))
