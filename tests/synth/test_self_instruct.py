@@ -178,6 +178,8 @@ def test_from_seeds_to_rows_with_every_loss_counted(tmp_path: Path, setting: tup
     audit = [json.loads(line) for line in (work.output / "instructions.jsonl").read_text().splitlines()]
     assert len(audit) == 30 and all(0 < len(each["nearest"]) <= 10 for each in audit)
     assert all(each["nearest"][0]["rouge_l"] <= 0.7 for each in audit), "none is like one before it"
+    kinds = [text for text in handler.seen if text.startswith("Is the answer")]
+    assert len(kinds) == 30 and len({text.rpartition("\nTask: ")[0] for text in kinds}) == 1, "one beginning for all"
     asked = sum(handler.seen.values())
     whole = {name: (work.output / name).read_bytes() for name in ("rows.json", "instructions.jsonl", "dropped.jsonl")}
     [store] = (tmp_path / "w" / "memo" / "synthesis").glob("*.jsonl")
