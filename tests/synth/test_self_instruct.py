@@ -10,6 +10,7 @@ import pytest
 
 from bactrian.data.io.files import read_rows
 from bactrian.data.synth.self_instruct import (
+    SeedTask,
     TaskInstance,
     instance_flaws,
     instances_wanted,
@@ -126,7 +127,9 @@ def test_instances_are_read_and_filtered() -> None:
 
 def test_a_seed_of_another_form_is_named() -> None:
     assert seed_task({"messages": [{"role": "user", "content": "do  it now"}]}, "x").instruction == "Do it now"
-    for row in ({"text": "a"}, {"instruction": " "}, {"instruction": "a", "instances": [3]}):
+    kept = {"instruction": "a", "instances": '[{"input": "", "output": "b"}]', "is_classification": True}
+    assert seed_task(kept, "x") == SeedTask("A", (TaskInstance("", "b"),), True), "as `source` keeps a list"
+    for row in ({"text": "a"}, {"instruction": " "}, {"instruction": "a", "instances": [3]}, kept | {"instances": "b"}):
         with pytest.raises(BactrianError, match=r"s\.jsonl, line 4"):
             seed_task(row, "s.jsonl, line 4")
 
