@@ -206,7 +206,7 @@ def test_students_of_one_teacher_are_asked_the_same(tmp_path: Path) -> None:
     assert len(students) == 7 and alike == alike[:1] * 7 and students[0].model == "teacher"
     assert steps["right"] == steps["written"].model_copy(update={"verified": True}), "so the answers are the same"
     same = {steps[name].sources[0].amount for name in ("rows_unfiltered", "rows_voted", "rows_right")}
-    assert same == {800} and steps["filtering"].data == steps["amounts"].data == "unseen"
+    assert same == {800} and steps["filtering"].data == steps["amounts"].data == steps["voting"].data == "unseen"
     assert steps["unseen"].tasks[0].split == "unseen" and steps["unseen"].tasks[0].count >= 1000
     assert len(prepare(RECIPES / "synthesis-nano.yaml", tmp_path).recipe.steps) == len(steps)
 
