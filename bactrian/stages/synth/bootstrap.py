@@ -222,7 +222,10 @@ class SelfInstruct(Stage):
     def _classify(
         self, askers: Askers, seeds: "Sequence[SeedTask]", tasks: "Sequence[AcceptedTask]", seed: int, fates: "Fates"
     ) -> None:
-        """Tell classifications from other tasks; an answer that is neither yes nor no counts as no."""
+        """Tell classifications from other tasks; an answer that is neither yes nor no counts as no.
+
+        All prompts show the same examples, as the paper's do: whoever answers reads the shared beginning once.
+        """
         from random import Random
 
         from bactrian.data.curate.quality import Flaw
@@ -231,7 +234,7 @@ class SelfInstruct(Stage):
         requests = {}
         for number, task in enumerate(tasks):
             key = f"kind/{number}"
-            text = is_classification(seeds, task.instruction, Random(f"self_instruct/{seed}/{key}"))
+            text = is_classification(seeds, task.instruction, Random(f"self_instruct/{seed}/kind"))
             requests[key] = self._request(key, text, seed, 8)
         for key, reply in askers.ask(requests, "self_instruct · kinds").items():
             said = said_yes(reply.text)
@@ -258,7 +261,7 @@ class SelfInstruct(Stage):
         requests = {}
         for number, task in enumerate(tasks):
             key, most = f"instances/{number}", LABEL_TOKENS if task.classification else INSTANCE_TOKENS
-            text = instances_wanted(seeds, task.instruction, task.classification, Random(f"self_instruct/{seed}/{key}"))
+            text = instances_wanted(seeds, task.instruction, task.classification, Random(f"self_instruct/{seed}/shown"))
             requests[key] = self._request(key, text, seed, most, self.instances_penalty)
         fates.ask("self-instruct, instances", requests)
         rows: list[tuple[str, Row]] = []

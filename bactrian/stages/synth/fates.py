@@ -70,7 +70,8 @@ class Fates:
         if not key:
             return {}
         template, label, request = self._asked[key]
-        return {"model": label, "template": template, "prompt": cut(str(request.messages[-1]["content"]))}
+        asked = str(request.messages[-1]["content"]) if request.messages else request.opening
+        return {"model": label, "template": template, "prompt": cut(asked)}
 
     def keep(self, mended: Sequence[str], key: str) -> None:
         """An answer is used, after what had to be mended in it. In the order of the rows."""
