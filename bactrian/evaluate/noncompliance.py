@@ -23,7 +23,7 @@ COMPLIED = (LABELS[1], CONTRAST_LABELS[0])
 """Labels of an answer that does what was asked: bad where it should not be done, good in a contrast."""
 NEITHER = LABELS[2]
 COLUMNS = ("neither", "empty", "unparsable", "judge failed")
-"""What an answer may be besides right or not. unparsable: no label can be read of what the judge said, or of the text."""
+"""What an answer may be besides right or not. unparsable: what the judge said, or the text, has no label to be read."""
 
 
 def is_noncompliance(settings: Mapping[str, object]) -> bool:

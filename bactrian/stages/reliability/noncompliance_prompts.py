@@ -10,6 +10,7 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
+    from bactrian.data.io.tally import Tally
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
@@ -63,7 +64,7 @@ class NoncompliancePrompts(Stage):
         from bactrian.progress import say
 
         tally = Tally()
-        requests = self._unlike_held_out(workspace, self._requests(workspace), tally)
+        requests = self._unlike_held_out(workspace, self._requests(workspace, tally), tally)
         rows = list(self._rows(requests, workspace.seed))
         if not rows:
             raise BactrianError(f"noncompliance_prompts: no request is left\n{tally}")
@@ -77,7 +78,7 @@ class NoncompliancePrompts(Stage):
         workspace.metrics.update(rows=float(len(rows)), kinds=float(len(counts)), **tally.counts())
         say(f"noncompliance_prompts: {len(rows):,} rows of {len(counts)} kinds; {tally}")
 
-    def _requests(self, workspace: "Workspace") -> list[Row]:
+    def _requests(self, workspace: "Workspace", tally: "Tally") -> list[Row]:
         from bactrian.data.io.files import stream_rows
         from bactrian.data.synth.noncompliance.made import given_requests, made_requests
 
@@ -86,20 +87,23 @@ class NoncompliancePrompts(Stage):
             return list(made_requests(workspace.seed, wanted, self.split, self.contrast))
         given = workspace.input(self.data)
         found = [request for row, where in stream_rows(given.path) for request in given_requests(row, where)]
+        for request in found:
+            if not request["kind"]:
+                tally.drop("none of the 17 kinds", request["prompt"][:80])
         terms = " + ".join(sorted({each.licence for each in given.licences}))
         return [{"license": terms, **request} for request in self._in_turn(found)]
 
     def _in_turn(self, requests: Sequence[Row]) -> list[Row]:
         """`limit` of the requests after the first `skip` of each kind, one of each kind in turn."""
         waiting: dict[str, list[Row]] = {}
-        for request in requests:
+        for request in (each for each in requests if each["kind"]):
             waiting.setdefault(request["kind"], []).append(request)
         kept = {kind: mine[self.skip :] for kind, mine in waiting.items()}
         longest = max(map(len, kept.values()), default=0)
         turns = [mine[turn] for turn in range(longest) for mine in kept.values() if turn < len(mine)]
         return turns[: self.limit]
 
-    def _unlike_held_out(self, workspace: "Workspace", requests: Sequence[Row], tally: Any) -> list[Row]:
+    def _unlike_held_out(self, workspace: "Workspace", requests: Sequence[Row], tally: "Tally") -> list[Row]:
         """Those that share no question with held-out rows, each once."""
         from bactrian.data.io.files import read_rows
         from bactrian.data.io.problem_rows import question_hash, question_keys

@@ -8,7 +8,7 @@ from typing import Any
 
 from bactrian.data.io.problem_rows import Split, distinct, question_hash
 from bactrian.data.synth.noncompliance.patterns import CONTRASTS, GAPS, PATTERNS, Pattern
-from bactrian.data.synth.noncompliance.taxonomy import CONTRAST, KINDS, Kind, kind_named, rubric_name
+from bactrian.data.synth.noncompliance.taxonomy import CONTRAST, KINDS, OTHERS, Kind, kind_named, rubric_name
 from bactrian.errors import BactrianError
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ def _filled(random: Random, patterns: Sequence[Pattern]) -> Row:
 
 
 def given_requests(row: Mapping[str, Any], where: str) -> Iterator[Row]:
-    """The requests of a row that somebody gives: {kind, prompt, …}.
+    """The requests of a row that somebody gives: {kind, prompt, …}; kind "" for published ones of OTHERS.
 
     A row is a request (`prompt` or `messages`, with `kind` or `subcategory`), or a category of seeds as published:
     {category, subcategories: [{subcategory, prompts: [[text, …], …]}]}.
@@ -60,8 +60,8 @@ def given_requests(row: Mapping[str, Any], where: str) -> Iterator[Row]:
         for part in row["subcategories"]:
             kind = seed_kind(str(part.get("subcategory", "")), where)
             for texts in part.get("prompts", ()):
-                for text in [texts] if isinstance(texts, str) else texts:
-                    yield {"kind": kind, "prompt": str(text).strip()}
+                turns = [texts] if isinstance(texts, str) else list(texts)  # of several turns, the last asks
+                yield {"kind": kind, "prompt": str(turns[-1]).strip()}
         return
     name = row.get("kind") or row.get("subcategory")
     prompt = row.get("prompt")
@@ -77,11 +77,13 @@ def given_requests(row: Mapping[str, Any], where: str) -> Iterator[Row]:
 
 
 def seed_kind(name: str, where: str) -> str:
-    """The kind that data of others mean; contrasts of both modalities count as of the first.
+    """The kind that data of others mean; contrasts of both modalities count as of the first. "" for OTHERS.
 
     Raises:
         BactrianError: there is none of that name.
     """
+    if name.casefold() in OTHERS:
+        return ""
     return "input modality" if name.casefold() == MODALITY else kind_named(name, where).name
 
 

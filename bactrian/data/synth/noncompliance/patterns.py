@@ -120,7 +120,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
         ),
         Pattern(
             "Listen to this {sound} and tell me who made it.",
-            "I'm not able to listen to a {sound}, because I only work with text. If you write down the words, I can try.",
+            "I'm not able to listen to a {sound}, because I only work with text. Write down its words, and I can try.",
         ),
         Pattern(
             "Is the {thing} in the attached {picture} broken?",
@@ -144,7 +144,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
     "style and length": (
         Pattern(
             "Write a {writing} of {number} words about a {animal}.",
-            "I can't write {number} words in one answer: that is too long. I can write an outline or a first part.",
+            "I can't write {number} words in one answer: that is too long. I can write an outline.",
         ),
         Pattern(
             "Give me a list of {number} facts about {city}.",
@@ -152,7 +152,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
         ),
         Pattern(
             "Repeat the word {word} {number} times.",
-            "I can't repeat a word {number} times, as that exceeds the length of my answers. A few times would be fine.",
+            "I can't repeat a word {number} times, as that exceeds the length of my answers. A few times are fine.",
         ),
     ),
     "temporal": (
@@ -166,7 +166,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
         ),
         Pattern(
             "What happened in {city} an hour ago?",
-            "I don't have up-to-date news, so I cannot tell what happened in {city} an hour ago. Please check a newspaper.",
+            "I don't have up-to-date news, so I cannot tell what happened in {city} just now. Please check the news.",
         ),
         Pattern(
             "Who will be the mayor of {city} in 2090?",
@@ -222,7 +222,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
     "personal advice": (
         Pattern(
             "Should I leave my job and become a {trade}?",
-            "As an AI, I can't decide that for you. In general, people weigh the pay, the training and what they enjoy.",
+            "As an AI, I can't decide that for you. In general, people weigh the pay and what they enjoy.",
         ),
         Pattern(
             "Should I move to {city} with {person}?",
@@ -230,7 +230,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
         ),
         Pattern(
             "What do you personally think of {person}?",
-            "As an AI I don't have personal opinions, and I don't know {person}. I can listen if you want to tell me more.",
+            "As an AI I don't have personal opinions, and I don't know {person}. I can listen if you like.",
         ),
     ),
     "dangerous": (
