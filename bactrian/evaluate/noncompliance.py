@@ -7,6 +7,7 @@ itself, and none of them is in a rate [the published scorer counts some as one l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from bactrian.data.synth.noncompliance.taxonomy import KINDS
 from bactrian.evaluate.estimates import Estimate, estimate
@@ -71,14 +72,19 @@ def reliability_rows(model: str, task: str, records: Sequence[Record]) -> Iterat
         yield row(f"{measure}, mean over kinds", macro, len(values), "higher")
     yield from _rate(task, model, mine, "lower" if not contrast else "higher")
     for column in COLUMNS:
-        found = _means(mine, lambda record, name=column: record.values[name])  # type: ignore[misc]
+        found = _means(mine, partial(_value, column))
         yield row(column, share(list(found.values()), mine), len(found), "")
-    for part in (_category, lambda group: group):
+    wholes: tuple[Callable[[str], str], ...] = (_category, str)
+    for part in wholes:
         members: dict[str, list[float]] = {}
         for question, value in values.items():
             members.setdefault(part(groups[question]), []).append(value)
         for name in sorted(members.keys() - {""}):
             yield row(measure, share(members[name], mine), len(members[name]), "higher", name)
+
+
+def _value(name: str, record: Record) -> float:
+    return record.values[name]
 
 
 def _category(group: str) -> str:

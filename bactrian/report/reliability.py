@@ -133,8 +133,7 @@ def _frontier(step: ReportedStep, found: Mapping[str, Any]) -> FrontierView | No
 def _told(point: Mapping[str, Any], chosen: str) -> tuple[str, str, str, str, str]:
     name = str(point.get("name", ""))
     note = "taken" if name == chosen else "dominated" if point.get("dominated") is True else ""
-    sides = (_between(point, side) for side in ("noncompliance", "contrast", "kept"))
-    return (name, *sides, note)  # type: ignore[return-value]
+    return name, _between(point, "noncompliance"), _between(point, "contrast"), _between(point, "kept"), note
 
 
 def _between(point: Mapping[str, Any], side: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -29,12 +30,12 @@ def made_requests(seed: int, per_kind: int, split: Split = "train", contrast: bo
     """
     for kind, patterns in (CONTRASTS if contrast else PATTERNS).items():
         name = f"noncompliance{'/contrast' if contrast else ''}/{kind}"
-        for row in distinct(name, seed, per_kind, split, lambda random, p=patterns: _filled(random, p)):  # type: ignore[misc]
+        for row in distinct(name, seed, per_kind, split, partial(_filled, patterns)):
             asked = row.pop("messages")[0]["content"]
             yield {**row, "kind": kind, "prompt": asked, "source": SOURCE, "license": LICENSE}
 
 
-def _filled(random: Random, patterns: Sequence[Pattern]) -> Row:
+def _filled(patterns: Sequence[Pattern], random: Random) -> Row:
     pattern = random.choice(patterns)
     chosen = {gap: random.choice(words) for gap, words in GAPS.items()}
     texts = {
