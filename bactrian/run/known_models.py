@@ -58,7 +58,7 @@ KNOWN: dict[str, Shape] = {
         for size, shape in _OLMO2.items()
         for part in ("", "-SFT", "-DPO", "-Instruct")
     },
-    **{name: _LLAMA2_7B for name in ("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-chat-hf", "allenai/tulu-2-7b")},
+    **dict.fromkeys(("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-chat-hf", "allenai/tulu-2-7b"), _LLAMA2_7B),
     "Qwen/Qwen2.5-7B-Instruct": Shape("qwen2", 3584, 28, 28, 4, 18_944, 152_064),
     "Qwen/Qwen2.5-32B-Instruct": Shape("qwen2", 5120, 64, 40, 8, 27_648, 152_064),
     "Qwen/QwQ-32B": Shape("qwen2", 5120, 64, 40, 8, 27_648, 152_064),
