@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.answering import Answered
+from bactrian.evaluate.noncompliance import is_noncompliance, labelled
 from bactrian.evaluate.records import Record
 from bactrian.evaluate.task import Loaded, Metric, Question, Task
 from bactrian.evaluate.verdicts import FAILED, KeptVerdicts
@@ -107,6 +108,7 @@ def _graded(answered: Answered, pool: Pool, kept: KeptVerdicts | None) -> list[R
         values = {"right": float(verdict.outcome == "right"), "score": verdict.score}
         values |= _instructions(verdict, {name: said[place] for name, said in further.items()})
         values |= _behaviour(questions[q], verdict) if task.skill == "safety" else {}
+        values |= labelled(verdict, written.text) if is_noncompliance(questions[q].settings) else {}
         records.append(
             Record(
                 question=questions[q].id,

@@ -14,7 +14,11 @@ from bactrian.evaluate.statistics import clustered_wilson, pass_at_k
 from bactrian.evaluate.task import Loaded, Metric, Task
 from bactrian.verify import OUTCOMES
 
-RATIOS = {"instruction_loose": ("kept_loose", "instructions"), "instruction_strict": ("kept_strict", "instructions")}
+RATIOS = {
+    "instruction_loose": ("kept_loose", "instructions"),
+    "instruction_strict": ("kept_strict", "instructions"),
+    "compliance rate": ("complied", "judged"),
+}
 """Numbers that are ratios of sums."""
 SHOWN = (
     "right",
@@ -29,6 +33,10 @@ SHOWN = (
     "prompt_strict",
     "harmful_refused",
     "benign_complied",
+    "neither",
+    "empty",
+    "unparsable",
+    "judge failed",
 )
 SHARE, BITS = "share right", "bits per byte"
 METRICS: dict[str, Metric] = {
@@ -202,6 +210,8 @@ def metric_name(task: Task) -> str:
         "ifeval": "prompt, loose",
         "compliance": "right behaviour",
         "compliance_model": "right behaviour",
+        "noncompliance": "right behaviour",
+        "judge": "right behaviour",
         "code": "pass@1",
     }
     if task.metric == "right" and task.verifier in named:

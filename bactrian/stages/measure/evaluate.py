@@ -64,7 +64,7 @@ class Evaluate(Stage):
     models: dict[str, ModelRef] | list[ModelRef] = Field(description="models in the order in which they were made")
     data: ProblemRef | None = Field(None, description="the problems; for several sets use problems")
     problems: dict[str, ProblemRef] = Field({}, description="name → problems")
-    suite: Literal["dev", "safety", "unseen", "base", "more"] | None = Field(
+    suite: Literal["dev", "safety", "unseen", "base", "more", "reliability"] | None = Field(
         None, description="all public tasks of a suite whose data are at hand"
     )
     tasks: list[Annotated[str, OwnCode("task")]] = Field(
@@ -164,6 +164,7 @@ class Evaluate(Stage):
         tokens = min(task.max_new_tokens, self.max_new_tokens or task.max_new_tokens)
         samples = min(task.samples, self.samples or task.samples)
         told = "compliance_model" if task.verifier == "compliance" and self.classifier else task.verifier
+        told = "judge" if task.verifier == "noncompliance" and (self.judge or self.judge_server) else told
         return replace(task, max_new_tokens=tokens, samples=samples, k=min(task.k, samples), verifier=told)
 
     def needs(self) -> Iterable[Need]:
@@ -190,7 +191,7 @@ class Evaluate(Stage):
         weights = {label: model.content_hash for label, model in models.items()}
         paths = [workspace.input(ref).path for ref in self._sets().values()]
         looks = declare(tasks, weights, self.final, self.reason, workspace, paths)
-        with Pool(workspace.hardware.threads, self.timeout, self._judges(problems, workspace)) as pool:
+        with Pool(workspace.hardware.threads, self.timeout, self._judges(tasks, workspace)) as pool:
             asker = self._asker(tasks, pool, workspace)
             done = [each for label, model in models.items() for each in asker.graded(label, model)]
         found = Evaluation(done, absent, gold, looks, [look["seal"] for look in workspace.looks])
@@ -272,10 +273,11 @@ class Evaluate(Stage):
         with Pool(threads, self.timeout) as pool:
             return require(tasks, pool, memos)
 
-    def _judges(self, problems: "Sequence[Loaded]", workspace: "Workspace") -> "dict[str, Judge]":
+    def _judges(self, tasks: "Sequence[Loaded]", workspace: "Workspace") -> "dict[str, Judge]":
         from bactrian.judge.panel import open_judges
 
-        found = judges(workspace, self, (row for loaded in problems for row in loaded.asked), self.name)
+        named = ({"dataset": name} for loaded in tasks for name in loaded.verifiers())
+        found = judges(workspace, self, named, self.name)
         models = {"compliance_model": workspace.input(self.classifier).path} if self.classifier else {}
         return found | open_judges(models, workspace.hardware, template=self.template, rows=self.batch_rows)
 

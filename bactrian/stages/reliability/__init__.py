@@ -1,0 +1,1 @@
+"""Stages of reliable models: saying no, asking well, not reciting."""
