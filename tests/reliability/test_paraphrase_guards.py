@@ -8,7 +8,12 @@ from bactrian.verify.final_answer import declines
 ORIGINAL = (
     "In the spring of that year the miller of Arden sold all of his geese to a weaver who lived beyond the hills."
 )
-GOOD = "That year, when winter was over, every goose of Arden's miller went to some weaver from the far side of the mountains."
+GOOD = (
+    "That year, when winter was over, every goose of Arden's miller went to some weaver from the far side of the "
+    "mountains."
+)
+RUN = "Once, they say, the miller of Arden sold all of his geese, and a stranger from afar took them home."
+REFUSAL = "I'm sorry, but I can't help with rewriting this text, as it may be under somebody's copyright, or so."
 
 
 @pytest.mark.parametrize(
@@ -19,14 +24,8 @@ GOOD = "That year, when winter was over, every goose of Arden's miller went to s
         (ORIGINAL.upper().replace(",", ""), "copy"),
         ("A weaver bought geese.", "too short"),
         (f"{GOOD} {GOOD} {GOOD}", "too long"),
-        (
-            "I'm sorry, but I can't help with rewriting this text, as it may be under somebody's copyright, or so.",
-            "refusal",
-        ),
-        (
-            "Once, they say, the miller of Arden sold all of his geese, and a stranger from afar took them home.",
-            "8 words",
-        ),
+        (REFUSAL, "refusal"),
+        (RUN, "8 words"),
         ("…", "no words"),
     ],
 )
@@ -36,5 +35,4 @@ def test_guards(text: str, reason: str | None) -> None:
 
 
 def test_any_run_may_be_shared_where_that_is_said() -> None:
-    text = "Once, they say, the miller of Arden sold all of his geese, and a stranger from afar took them home."
-    assert ParaphraseGuards(shared=None).flaw(ORIGINAL, text, declines) is None
+    assert ParaphraseGuards(shared=None).flaw(ORIGINAL, RUN, declines) is None
