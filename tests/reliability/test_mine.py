@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from bactrian.chat.plain_text import PlainText
 from bactrian.data.overlap.gram_set import GramSet
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
-from bactrian.generate.memfree import MemFree, without_reciting
+from bactrian.generate.memfree import MemFree
 from bactrian.model.language_model import LanguageModel
 from bactrian.stages.reliability.mine import Mine, MinedSegments
 from bactrian.stages.tune.pairs import token_pairs
@@ -42,13 +43,19 @@ def texts(count: int, words: int = 16) -> list[str]:
     return [" ".join(draw.choices(known, k=words)) for _ in range(count)]
 
 
-def greedy(engine: LocalEngine, prompt: list[int], most: int) -> list[int]:
-    """Token by token, the whole text forwarded each time by transformers alone."""
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Any:
+    """The model as transformers runs it."""
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+
+def greedy(alone: Any, prompt: list[int], most: int, ends: frozenset[int]) -> list[int]:
+    """Token by token, the whole text forwarded each time."""
     ids = list(prompt)
     for _ in range(most):
         with torch.no_grad():
-            ids.append(int(engine.model.network(torch.tensor([ids])).logits[0, -1].argmax()))
-        if ids[-1] in engine.ends:
+            ids.append(int(alone(torch.tensor([ids])).logits[0, -1].argmax()))
+        if ids[-1] in ends:
             break
     return ids[len(prompt) :]
 
@@ -74,7 +81,7 @@ def rows_of(work: Workspace) -> list[dict[str, Any]]:
     return read_rows(work.output)
 
 
-def test_scores_are_those_of_a_plain_loop(folder: Path, engine: LocalEngine, tmp_path: Path) -> None:
+def test_scores_are_those_of_a_plain_loop(folder: Path, engine: LocalEngine, alone: Any, tmp_path: Path) -> None:
     said = texts(12)
     rows = [{"id": f"d{n}", "text": text} for n, text in enumerate([*said, said[3], said[3], "the cat"])]
     plain = PlainText(engine.template.tokenizer)
@@ -82,7 +89,7 @@ def test_scores_are_those_of_a_plain_loop(folder: Path, engine: LocalEngine, tmp
     expected = {}
     for number, text in enumerate(said):
         ids = list(plain.ids(text))
-        written = greedy(engine, [plain.first, *ids[:PREFIX]], SUFFIX)
+        written = greedy(alone, [plain.first, *ids[:PREFIX]], SUFFIX, engine.ends)
         gold = ids[PREFIX : PREFIX + SUFFIX]
         letters = [[chr(65 + each) for each in some if each not in engine.ends] for some in (gold, written)]
         expected[f"d{number}:0"] = table_length("".join(letters[0]), "".join(letters[1]))
@@ -98,7 +105,7 @@ def test_scores_are_those_of_a_plain_loop(folder: Path, engine: LocalEngine, tmp
 
 
 def test_top_and_minimum(folder: Path, tmp_path: Path) -> None:
-    rows = [{"id": f"d{n}", "text": text} for n, text in enumerate(texts(12))]
+    rows = [{"id": f"d{n}", "text": text} for n, text in enumerate(texts(9))]
     every = rows_of(mined(folder, tmp_path, rows, top=None))
     least = every[4]["score"]
     assert rows_of(mined(folder, tmp_path, rows, top=3)) == every[:3]
@@ -166,7 +173,7 @@ def test_what_is_kept_is_the_best_however_much_comes() -> None:
     assert found.histogram() == {str(s): scores.count(s) for s in sorted(set(scores))}
 
 
-def test_raw_pairs_are_the_whole_text_behind_its_first_token(folder: Path, tmp_path: Path) -> None:
+def test_raw_pairs_are_the_whole_text_behind_its_first_token(folder: Path, alone: Any, tmp_path: Path) -> None:
     model = LanguageModel.load(folder)
     sides = {"chosen_text": "the cat sat on a mat", "rejected_text": "a mat sat"}
     rows = [{"id": "a", **sides}, {"id": "b", "prefix": "Answer:\n", **sides}]
@@ -180,7 +187,7 @@ def test_raw_pairs_are_the_whole_text_behind_its_first_token(folder: Path, tmp_p
                 *before,
                 *model.tokenizer(row[side], add_special_tokens=False).input_ids,
             ]
-            logprobs = model.network(torch.tensor([ids])).logits[0].log_softmax(-1)
+            logprobs = alone(torch.tensor([ids])).logits[0].log_softmax(-1)
             start = 1 + len(before)
             by_hand = sum(float(logprobs[at - 1, ids[at]].detach()) for at in range(start, len(ids)))
             assert float(found) == pytest.approx(by_hand, abs=1e-3)
@@ -194,9 +201,10 @@ def test_no_gram_of_the_corpus_is_completed(folder: Path, native: bool, temperat
     prompts = [plain.ids(text) for text in texts(4, 5)]
     requests = [Request(p, n=2, seed=7, max_new_tokens=20, min_new_tokens=20, temperature=temperature) for p in prompts]
     free = engine.generate(requests)
-    corpus = [engine.text((*p, *each.ids)) for p, some in zip(prompts, free, strict=True) for each in some]
-    grams = {ids[at : at + n] for ids in map(plain.ids, corpus) for at in range(len(ids) - n + 1)}
-    held = without_reciting(engine, corpus, n).generate(requests)
+    corpus = [(*p, *each.ids) for p, some in zip(prompts, free, strict=True) for each in some]
+    grams = {ids[at : at + n] for ids in corpus for at in range(len(ids) - n + 1)}
+    engine.avoid = MemFree(GramSet.of_tokens(corpus, n))
+    held = engine.generate(requests)
     for prompt, some, before in zip(prompts, held, free, strict=True):
         for each, other in zip(some, before, strict=True):
             whole = (*prompt, *each.ids)
@@ -210,7 +218,7 @@ def test_no_end_before_the_least_length(folder: Path) -> None:
     engine = LocalEngine.load(folder)
     prompts = [PlainText(engine.template.tokenizer).ids(text) for text in texts(6, 4)]
     for least in (0, 9):
-        requests = [Request(p, n=3, seed=3, max_new_tokens=12, min_new_tokens=least, temperature=3.0) for p in prompts]
+        requests = [Request(p, n=12, seed=3, max_new_tokens=12, min_new_tokens=least, temperature=3.0) for p in prompts]
         lengths = [len(each.ids) for some in engine.generate(requests) for each in some]
         assert (min(lengths) >= 10) if least else (min(lengths) < 10)
     with pytest.raises(ValueError, match="min_new_tokens"):

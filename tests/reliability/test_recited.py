@@ -26,7 +26,7 @@ BARE = (
 def test_no_text_recites_more_than_all(gold: str, said: str) -> None:
     for unit in ("char", "piece", "word"):
         common, whole = recited(gold, said, unit)
-        assert 0 <= common <= whole == recited(gold, gold + said, unit)[0]
+        assert 0 <= common <= whole == recited(gold, f"{gold} {said}", unit)[0]
 
 
 def test_only_as_much_of_an_answer_counts_as_the_gold_text_has() -> None:

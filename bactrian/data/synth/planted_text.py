@@ -18,6 +18,8 @@ WAYS = (
     "{How} {trade} {seller} let {buyer} have {number} {colour} {goods} in {place}.",
     "In {place} {buyer} took {number} {colour} {goods} from {how} {trade} {seller}.",
 )
+APART = tuple((a, b) for a in range(4) for b in range(4) if a != b and {a, b} != {1, 3})
+"""Ways for a text and its paraphrase: the second and the fourth have seven words in a row in common."""
 SENTENCES = 8
 """Of a planted text: 8 of 12 tokens (words and the full stop) are the 96 that are mined."""
 SUNG = 5
@@ -91,7 +93,7 @@ def sales(random: Random, count: int) -> tuple[str, str]:
     first, second = [], []
     for _ in range(count):
         sale = Sale.drawn(random)
-        way, other = random.sample(range(len(WAYS)), 2)
+        way, other = random.choice(APART)
         first.append(sale.said(way))
         second.append(sale.said(other))
     return " ".join(first), " ".join(second)
