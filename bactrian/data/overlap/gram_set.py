@@ -7,6 +7,7 @@ gram takes 8 bytes; a Bloom filter, as MemFree's authors used, would take 1 to 3
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from itertools import islice
 from typing import TypeVar
 
@@ -30,10 +31,12 @@ class GramSet:
             n: items of a gram. parts: their hashes, any number of arrays.
         """
         self.n = n
-        grams = np.zeros(0, np.uint64)
-        for part in parts:
-            grams = np.union1d(grams, part)
-        self.grams: U64 = grams
+        merged: list[U64] = [np.zeros(0, np.uint64)]
+        for part in parts:  # arrays of about one size are merged, so that each hash is sorted a few times only
+            merged.append(part)
+            while len(merged) > 1 and len(merged[-2]) <= 2 * len(merged[-1]):
+                merged.append(np.union1d(merged.pop(), merged.pop()))
+        self.grams: U64 = reduce(np.union1d, reversed(merged))
 
     def holds(self, hashes: U64) -> Bools:
         """Which of the hashes are in the set."""
