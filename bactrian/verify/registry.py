@@ -76,6 +76,7 @@ BUILT_IN = {
         "text.form": "format gated length",
         "text.refusal": "compliance compliance_model",
         "text.noncompliance": "noncompliance",
+        "text.recital": "recital verbatim",
         "model_verifiers": "judge reward_model cascade",
     }.items()
     for name in names_.split()
