@@ -1,0 +1,1 @@
+"""Stages for reliable models: what a model declines, asks, and recites."""
