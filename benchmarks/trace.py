@@ -8,7 +8,8 @@ of words drawn by their frequency. Answers have 300 words (about 400 tokens): dr
 12 to 40 words of the corpus in three of four answers, and the fourth copied whole. Every passage must be found. Times
 are those of a warm file cache; the first look-ups after a start wait for the disk.
 
-The last line is JSON: seconds to build and its parts, peak memory of the process, size on disk, query p50, p99 and worst in milliseconds.
+The last line is JSON: seconds to build, peak memory of the process, size on disk, and the p50, p99 and worst of the
+look-ups in milliseconds.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bactrian.data.io.files import data_files, scan_rows
+from bactrian.data.io.files import scan_rows
 from bactrian.data.io.formats import Fault
 from bactrian.data.overlap.trace.build import build
 from bactrian.data.overlap.trace.documents import TracedDocument
@@ -35,7 +36,7 @@ from bactrian.data.overlap.trace.index import CorpusIndex
 from bactrian.data.overlap.trace.spans import trace
 
 ANSWER_WORDS = 300
-MADE_FILES = ("*.jsonl", "*.jsonl.gz", "*.txt")
+AT_HAND = ("*.jsonl", "*.jsonl.gz", "*.txt")
 SHORTEST, PARAGRAPHS = 200, 60_000_000  # characters
 
 
@@ -44,7 +45,9 @@ class Writer:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.draw = random.Random(seed)
-        self.paragraphs = list(paragraphs(folder)) or ["Nothing is at hand, so every paragraph is made of these words. " * 6]
+        self.paragraphs = list(paragraphs(folder)) or [
+            "Nothing is at hand, so every paragraph is made of these words. " * 6
+        ]
         counts = Counter(word for text in self.paragraphs[:20_000] for word in text.split())
         self.words = list(counts)
         self.weights = list(accumulate(counts.values()))
@@ -91,7 +94,7 @@ class Writer:
 def paragraphs(folder: Path) -> Iterator[str]:
     """Long texts of the files at hand."""
     size = 0
-    for pattern in MADE_FILES:
+    for pattern in AT_HAND:
         for file in sorted(folder.glob(pattern)):
             for row, _ in scan_rows(file, "paragraph"):
                 if isinstance(row, Fault):
@@ -150,7 +153,9 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, float]:
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, used = time.monotonic(), time.process_time()
-    meta = build(timed(writer.documents(int(given.mb * 1e6), kept)), folder, folder / "scratch", "words", given.shard_mb << 20)
+    meta = build(
+        timed(writer.documents(int(given.mb * 1e6), kept)), folder, folder / "scratch", "words", given.shard_mb << 20
+    )
     seconds = time.monotonic() - began - made_in
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     text = sum(shard.text for shard in meta.shards)
@@ -167,7 +172,7 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, float]:
         times.append(1000 * (time.perf_counter() - start))
     times.sort()
     p50, p99 = times[len(times) // 2], times[min(len(times) - 1, int(len(times) * 0.99))]
-    print(f"{len(times)} answers of {ANSWER_WORDS} words: p50 {p50:.1f} ms, p99 {p99:.1f} ms; {missed} with a passage missed")
+    print(f"{len(times)} answers of {ANSWER_WORDS} words: p50 {p50:.1f} ms, p99 {p99:.1f} ms; {missed} missed a passage")
     return {
         "mb": text / 1e6,
         "shards": len(meta.shards),

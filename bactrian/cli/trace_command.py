@@ -152,12 +152,16 @@ def learnt(folder: Path, name: str) -> list[str]:
             continue  # a model from outside: what it learnt is not known
         stage = all_stages().get(manifest.stage)
         if stage is None:
-            raise BactrianError(f"{at}: made by stage {manifest.stage!r}, which is not known here; name the data instead")
+            raise BactrianError(
+                f"{at}: made by stage {manifest.stage!r}, which is not known here; name the data instead"
+            )
         for use in stage.model_validate(manifest.settings).references():
             record = manifest.inputs.get(use.ref)
             if record is None or use.held_out:
                 continue
-            place = next((each for each in (at.parent / Path(record.path).name, Path(record.path)) if each.exists()), None)
+            place = next(
+                (each for each in (at.parent / Path(record.path).name, Path(record.path)) if each.exists()), None
+            )
             if use.kind is Kind.DATA and place is None:
                 raise BactrianError(f"--corpus {name}: {use.ref} ({record.path}), which it was trained on, is gone")
             if use.kind is Kind.DATA:
@@ -177,7 +181,9 @@ def check_unchanged(folder: Path, manifest: Manifest) -> None:
     from bactrian.store.hashes import hash_path
 
     for ref, record in manifest.inputs.items():
-        place = next((each for each in (folder.parent / Path(record.path).name, Path(record.path)) if each.exists()), None)
+        place = next(
+            (each for each in (folder.parent / Path(record.path).name, Path(record.path)) if each.exists()), None
+        )
         if place is None:
             continue
         made = _manifest(place)

@@ -34,7 +34,10 @@ class TracedAnswers:
         """The places of a span by its number."""
         spans = self.last.spans if self.last is not None else ()
         if self.last is None or not wanted.isdecimal() or not 1 <= int(wanted) <= len(spans):
-            say(f"/source: found {wanted!r}, expected " + (f"a number from 1 to {len(spans)}" if spans else "spans first"))
+            say(
+                f"/source: found {wanted!r}, expected "
+                + (f"a number from 1 to {len(spans)}" if spans else "spans first")
+            )
             return
         source = traced_view(self.last, "span").sources[int(wanted) - 1]
         for place in source.places:

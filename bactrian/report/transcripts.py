@@ -83,9 +83,7 @@ class TaskTranscripts:
     note: str = ""
 
 
-def task_transcripts(
-    step: ReportedStep, tasks: int = 3, traces: RunTraces | None = None
-) -> list[TaskTranscripts]:
+def task_transcripts(step: ReportedStep, tasks: int = 3, traces: RunTraces | None = None) -> list[TaskTranscripts]:
     """Transcripts of the first tasks of an evaluate step: the first few of each kind in the file's order.
 
     With `traces`, what stands in the run's training data is marked in the answers.

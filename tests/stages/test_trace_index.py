@@ -23,7 +23,9 @@ from bactrian.store.manifest import Kind, Licence
 SAID = "Grey herons stand in the shallows for hours before they strike at a passing fish."
 ASKED = "Could you tell me why the old lighthouse keeper painted every third stair blue?"
 BOOK = "It was a bright cold day in April,\nand the clocks were striking thirteen times in the square."
-HOSTILE = '</pre><script>alert(1)</script><img src=x onerror=alert(1)> "\u202e" {{ 7*7 }} such words as these stand here too'
+HOSTILE = (
+    '</pre><script>alert(1)</script><img src=x onerror=alert(1)> "\u202e" {{ 7*7 }} such words as these stand here too'
+)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -97,10 +99,14 @@ def test_the_command_makes_an_index_once_and_uses_it_again(files: Path, capfd: p
     before = made.stat().st_mtime_ns
     assert run(*arguments) == 0
     out = capfd.readouterr().out
-    assert "c1 of chats" in out and "CC BY-NC 4.0" in out and "1 span, 15 of 16 words (93.8 %)" in out.replace("\xa0", " ")
+    assert (
+        "c1 of chats" in out and "CC BY-NC 4.0" in out and "1 span, 15 of 16 words (93.8 %)" in out.replace("\xa0", " ")
+    )
     assert made.stat().st_mtime_ns == before and len(list((files / "runs" / "artifacts").glob("trace_index-*"))) == 1
     page = files / "page.html"
-    assert run("Nothing of this.", "--corpus", "trace_index", "--run", "trace", "--store", store, "--html", str(page)) == 0
+    assert (
+        run("Nothing of this.", "--corpus", "trace_index", "--run", "trace", "--store", store, "--html", str(page)) == 0
+    )
     assert "no span of it stands in the training data" in capfd.readouterr().out and page.is_file()
     (files / "book.txt").write_text("Another book altogether.")
     assert run(answer, "--corpus", str(made), "--store", store) == 2
@@ -165,7 +171,7 @@ def test_the_page_escapes_and_every_link_leads_to_a_source(files: Path) -> None:
     assert len(seen.ids) == len(set(seen.ids))
     for text in ("</pre><script>alert(1)</script>", "{{ 7*7 }}", "<i>MIT</i>", "⟨U+202E⟩", "<corpus>", "c1 of chats"):
         assert text in seen.text
-    assert 'default-src &#39;none&#39;' in page or "default-src 'none'" in page
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
 
 
 def test_the_console_shows_spans_and_sources(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

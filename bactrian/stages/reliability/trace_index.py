@@ -34,7 +34,9 @@ class TraceIndex(Stage):
     text_rows: Literal["line", "paragraph", "document"] = Field(
         "paragraph", description="what is a document of a plain text file"
     )
-    shard_mb: int = Field(256, ge=1, le=512, description="MiB of text in one shard; the peak memory is seven times that")
+    shard_mb: int = Field(
+        256, ge=1, le=512, description="MiB of text in one shard; the peak memory is seven times that"
+    )
 
     def needs(self) -> Iterable[Need]:
         """The library that sorts."""

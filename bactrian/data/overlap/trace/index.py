@@ -66,9 +66,7 @@ class CorpusIndex:
         """
         self.folder, self.meta = folder, _read_meta(folder)
         self.fold = self.meta.match == "words"
-        self.shards = [
-            _OpenShard(shard_folder(folder, number), sizes) for number, sizes in enumerate(self.meta.shards)
-        ]
+        self.shards = [_OpenShard(shard_folder(folder, number), sizes) for number, sizes in enumerate(self.meta.shards)]
         self.words = sum(sizes.words for sizes in self.meta.shards)
 
     def longest(self, form: bytes, at: int) -> int:

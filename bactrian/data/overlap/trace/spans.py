@@ -10,6 +10,7 @@ left out would look like the model's own words.
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log10
 
 import numpy as np
@@ -18,14 +19,15 @@ from bactrian.data.overlap.trace.index import WINDOW, CorpusIndex, TracedPlace
 from bactrian.data.overlap.trace.tokens import DELIMITER, TokenForm, token_form
 
 LEAST_WORDS = 8
-"""As in `decontaminate` (n = 8). The 7-grams of ordinary prose recur by chance; ParaPO's creativity counts from 10 tokens
-on, about 8 words [Chen et al. 2025]."""
-STOP_WORDS = frozenset(
-    "a about after all also an and any are as at be because been before but by can could d did do does for from had has "
-    "have he her his how i if in into is it its just ll m may me more my no not of on one only or other our out re s "
-    "she should so some such t than that the their them then there these they this those to up us ve was we were what "
-    "when which who will with would you your".split()
-)
+"""As in `decontaminate` (n = 8). The 7-grams of ordinary prose recur by chance; ParaPO's creativity counts from ten
+tokens on, about as much [Chen et al. 2025]."""
+_STOPPING = """
+a about after all also an and any are as at be because been before but by can could d did do does for from had has have
+he her his how i if in into is it its just ll m may me more my no not of on one only or other our out re s she should so
+some such t than that the their them then there these they this those to up us ve was we were what when which who will
+with would you your
+"""
+STOP_WORDS = frozenset(_STOPPING.split())
 """English words without content; a span of nothing else is left out, whatever its length."""
 PLACES = 10
 CONTEXT = 200
@@ -111,7 +113,7 @@ def pieces(answer: AnswerTrace) -> list[tuple[str, tuple[int, ...]]]:
     """The answer cut where spans begin or end: (text, numbers of the spans that it is in) of each piece."""
     edges = sorted({0, len(answer.text), *(edge for span in answer.spans for edge in (span.start, span.end))})
     cut = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         inside = tuple(n for n, span in enumerate(answer.spans) if span.start <= start and end <= span.end)
         cut.append((answer.text[start:end], inside))
     return cut
@@ -159,4 +161,3 @@ def _form_of(found: TokenForm, form: bytes, first: int, last: int) -> bytes:
     """The form of the tokens from first to last."""
     start = int(found.at[first])
     return form[start : form.index(DELIMITER, int(found.at[last])) + 1]
-

@@ -26,8 +26,7 @@ Bools = NDArray[np.bool_]
 DELIMITER, END = 0xFE, 0xFF
 """Bytes that no UTF-8 holds: after a token, and after a text."""
 WHITE, WORD, SINGLE, ATTACHED, JOINER, OTHER = range(6)
-_TABLE = 0x30000  # code points above are told by ranges: Han up to 0x3FFFF, then tags and selectors, then private use
-_ATTACHED_ABOVE = (0xE0000, 0xE0FFF)
+_TABLE = 0x20000  # the rest is rare Han, selectors and private use: looked up as it comes
 _ZWJ, _SKIN_TONES = 0x200D, range(0x1F3FB, 0x1F400)
 
 
@@ -72,7 +71,7 @@ def token_form(texts: Sequence[str], fold: bool = True) -> TokenForm:
     begins = _begins(kinds)
     begins[chars[:-1][lengths > 0]] = True
     start = np.flatnonzero(begins)
-    end = np.append(start[1:], len(codes))
+    end = np.append(start[1:], len(codes))[: len(start)]
     if fold:
         inked = kinds[start] != WHITE
         start, end = start[inked], end[inked]
@@ -154,19 +153,18 @@ def _begins(kinds: NDArray[np.uint8]) -> Bools:
 
 
 def _kinds(codes: U32) -> NDArray[np.uint8]:
-    kinds = _table()[np.minimum(codes, _TABLE)]
+    kinds = _table()[np.minimum(codes, _TABLE - 1)]
     if len(codes) and int(codes.max()) >= _TABLE:
-        first, last = _ATTACHED_ABOVE
         above = codes >= _TABLE
-        kinds[above & (codes <= SINGLES[-1][1])] = SINGLE
-        kinds[above & (codes >= first) & (codes <= last)] = ATTACHED
+        distinct, which = np.unique(codes[above], return_inverse=True)
+        kinds[above] = np.array([_kind(int(code)) for code in distinct], np.uint8)[which]
     return kinds
 
 
 @cache
 def _table() -> NDArray[np.uint8]:
-    """Kind of each code point; the last entry stands for those above."""
-    return np.fromiter((_kind(code) for code in range(_TABLE + 1)), np.uint8, _TABLE + 1)
+    """Kind of each code point below _TABLE."""
+    return np.fromiter(map(_kind, range(_TABLE)), np.uint8, _TABLE)
 
 
 def _kind(code: int) -> int:
@@ -177,9 +175,9 @@ def _kind(code: int) -> int:
         return WHITE
     if category(character) in ("Mn", "Mc", "Me", "Cf") or code in _SKIN_TONES:
         return ATTACHED
-    if any(first <= code <= last for first, last in SINGLES) and character.isalnum():
-        return SINGLE
-    return WORD if character.isalnum() or character == "_" else OTHER
+    if not character.isalnum():
+        return WORD if character == "_" else OTHER
+    return SINGLE if any(first <= code <= last for first, last in SINGLES) else WORD
 
 
 @cache
