@@ -172,7 +172,9 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, float]:
         times.append(1000 * (time.perf_counter() - start))
     times.sort()
     p50, p99 = times[len(times) // 2], times[min(len(times) - 1, int(len(times) * 0.99))]
-    print(f"{len(times)} answers of {ANSWER_WORDS} words: p50 {p50:.1f} ms, p99 {p99:.1f} ms; {missed} missed a passage")
+    print(
+        f"{len(times)} answers of {ANSWER_WORDS} words: p50 {p50:.1f} ms, p99 {p99:.1f} ms; {missed} missed a passage"
+    )
     return {
         "mb": text / 1e6,
         "shards": len(meta.shards),

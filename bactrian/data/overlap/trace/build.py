@@ -26,9 +26,11 @@ FORMAT = 1
 """Of the files. An index of another one is refused, and so is one made with another version of Unicode's tables."""
 META, SHARD_META = "trace.json", "shard.json"
 TEXT, FORM, ORDER, ANCHORS = "text.bin", "form.bin", "order.bin", "anchors.bin"
-STARTS, LINES = "documents.bin", "documents.jsonl"
+TOPS, STARTS, LINES = "tops.bin", "documents.bin", "documents.jsonl"
 ANCHOR_EVERY = 64
 """Tokens from one place that is known in text and form to the next."""
+TOP_EVERY, TOP_BYTES = 1024, 32
+"""Places in the order from one to the next whose form's first bytes are kept together, to be searched first."""
 BATCH_CHARACTERS = 1_000_000
 LONGEST = 2**29
 """Bytes of one document: with the rest of its shard, each character a token, its form still has places of 31 bits."""
@@ -193,3 +195,7 @@ def _write_order(folder: Path, words: NDArray[np.int32]) -> None:
         for at in range(0, len(order), _AT_ONCE):
             some = order[at : at + _AT_ONCE]
             file.write(some[wanted[some]].tobytes())
+    del order, wanted
+    places = np.memmap(folder / ORDER, np.int32, "r")[::TOP_EVERY] if len(words) else words
+    inside = np.minimum(places[:, None].astype(np.int64) + np.arange(TOP_BYTES), len(form) - 1)
+    (folder / TOPS).write_bytes(form[inside].tobytes())

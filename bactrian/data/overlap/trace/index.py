@@ -23,19 +23,23 @@ from bactrian.data.overlap.trace.build import (
     ORDER,
     STARTS,
     TEXT,
+    TOP_BYTES,
+    TOP_EVERY,
+    TOPS,
     IndexMeta,
     ShardSizes,
     shard_folder,
 )
 from bactrian.data.overlap.trace.documents import TracedDocument
-from bactrian.data.overlap.trace.tokens import DELIMITER, token_form
+from bactrian.data.overlap.trace.tokens import DELIMITER, token_bounds
 from bactrian.errors import BactrianError
 
 WINDOW = 4096
 """Bytes of a form that are compared in a search; what shares more is compared further place by place."""
 LOOKED_AT = 100
 _MARK = bytes((DELIMITER,))
-_STEP = 2**20
+_ABOVE = b"\xff" * TOP_BYTES
+_STEP, _HEAD, _COUNTED = 2**20, 64, 100_000
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class CorpusIndex:
         self.folder, self.meta = folder, _read_meta(folder)
         self.fold = self.meta.match == "words"
         self.shards = [_OpenShard(shard_folder(folder, number), sizes) for number, sizes in enumerate(self.meta.shards)]
+        self._counts: dict[bytes, int] = {}
         self.words = sum(sizes.words for sizes in self.meta.shards)
 
     def longest(self, form: bytes, at: int) -> int:
@@ -78,7 +83,12 @@ class CorpusIndex:
 
     def count(self, passage: bytes) -> int:
         """How often a passage, the form of whole tokens that begin with a word, stands in the texts."""
-        return sum(high - low for low, high in (shard.range(passage) for shard in self.shards))
+        found = self._counts.get(passage)
+        if found is None:
+            found = sum(high - low for low, high in (shard.range(passage) for shard in self.shards))
+            if len(self._counts) < _COUNTED:  # the words of one answer are in the next again
+                self._counts[passage] = found
+        return found
 
     def places(self, passage: bytes, most: int, context: int = 0) -> list[TracedPlace]:
         """Where a passage stands: at most so many places, in the order of the data, one a document first.
@@ -107,6 +117,8 @@ class _OpenShard:
         self.order = memoryview(self._mapped(ORDER, 4 * sizes.words)).cast("i")
         anchors = np.frombuffer(self._mapped(ANCHORS, None), np.uint32).reshape(-1, 2)
         starts = np.frombuffer(self._mapped(STARTS, 24 * sizes.documents), np.uint64).reshape(-1, 3)
+        tops = bytes(self._mapped(TOPS, TOP_BYTES * -(-sizes.words // TOP_EVERY)))
+        self.tops = [tops[at : at + TOP_BYTES] for at in range(0, len(tops), TOP_BYTES)]
         self.anchor_forms, self.anchor_texts = anchors[:, 0], anchors[:, 1]
         self.form_starts, self.text_starts, self.line_starts = starts[:, 0], starts[:, 1], starts[:, 2]
 
@@ -125,9 +137,10 @@ class _OpenShard:
         """Bytes of the longest beginning of form[at:] that stands here, whole tokens or not."""
         order, here, wanted = self.order, self.form, form[at : at + WINDOW]
         size = len(wanted)
-        near = bisect_left(order, wanted, key=lambda place: here[place : place + size])
-        neighbours = order[max(0, near - 1) : near + 1]
-        most = max((_shared(here[place : place + size], wanted) for place in neighbours), default=0)
+        near = self._first(wanted)
+        most = 0
+        for place in order[max(0, near - 1) : near + 1]:
+            most = max(most, _shared(here[place : place + size], wanted))
         if most < WINDOW:
             return most
         return max(self._shared_beyond(place, form, at) for place, _ in self.some(wanted))
@@ -143,15 +156,19 @@ class _OpenShard:
             step = min(2 * step, _STEP)
         return most
 
+    def _first(self, wanted: bytes) -> int:
+        """The first in `order` of what is not less than `wanted`: sought among every 1,024th, then between two."""
+        form, size, head = self.form, len(wanted), wanted[:TOP_BYTES]
+        low = max(0, bisect_left(self.tops, head) - 1) * TOP_EVERY
+        high = min(len(self.order), bisect_right(self.tops, head) * TOP_EVERY)
+        return bisect_left(self.order, wanted, low, high, key=lambda place: form[place : place + size])
+
     def range(self, passage: bytes) -> tuple[int, int]:
         """Where in `order` the places of a passage are."""
-        form, size = self.form, len(passage)
-
-        def key(place: int) -> bytes:
-            return form[place : place + size]
-
-        low = bisect_left(self.order, passage, key=key)
-        return low, bisect_right(self.order, passage, lo=low, key=key)
+        form, size, low = self.form, len(passage), self._first(passage)
+        above = passage[:TOP_BYTES] + _ABOVE  # more than all that begins so
+        high = min(len(self.order), bisect_right(self.tops, above) * TOP_EVERY)
+        return low, bisect_right(self.order, passage, low, high, key=lambda place: form[place : place + size])
 
     def some(self, passage: bytes) -> list[tuple[int, int]]:
         """(place in the form, number of its document) of LOOKED_AT places of a passage at most, rising."""
@@ -185,8 +202,8 @@ class _OpenShard:
         if known + 1 < len(self.anchor_texts):
             limit = min(limit, int(self.anchor_texts[known + 1]))
         window = self.text[begin:limit].decode("utf-8", "surrogatepass")
-        found = token_form([window], fold)
-        start, end = int(found.start[number]), int(found.end[number])
+        starts, ends = token_bounds(window, fold)
+        start, end = int(starts[number]), int(ends[number])
         first = begin + len(window[:start].encode("utf-8", "surrogatepass"))
         return first, first + len(window[start:end].encode("utf-8", "surrogatepass"))
 
@@ -216,7 +233,11 @@ def _read_meta(folder: Path) -> IndexMeta:
 
 def _shared(one: bytes, other: bytes) -> int:
     """How many bytes they have in common from the beginning."""
-    low, high = 0, min(len(one), len(other))
+    size = min(len(one), len(other), _HEAD)
+    differ = int.from_bytes(one[:size]) ^ int.from_bytes(other[:size])
+    if differ:
+        return size - (differ.bit_length() + 7) // 8
+    low, high = size, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
         if one[low:middle] == other[low:middle]:

@@ -90,12 +90,11 @@ def trace(
     """
     found = token_form([answer], index.fold)
     form = found.form.tobytes()
-    rarity = _Rarity(index)
     runs = []
     for first, last in _maximal(found, form, index, least):
         words = [_form_of(found, form, at, at) for at in range(first, last + 1) if found.word[at]]
         if not all(word[:-1].decode("utf-8", "surrogatepass").lower() in STOP_WORDS for word in words):
-            runs.append((first, last, len(words), rarity.of(words)))
+            runs.append((first, last, len(words), _rarity(words, index)))
     if most is not None:
         runs = sorted(sorted(runs, key=lambda run: -run[3])[:most])
     spans, in_span = [], np.zeros_like(found.word)
@@ -119,19 +118,9 @@ def pieces(answer: AnswerTrace) -> list[tuple[str, tuple[int, ...]]]:
     return cut
 
 
-class _Rarity:
-    """How improbable words are by their share of the data; each is counted once."""
-
-    def __init__(self, index: CorpusIndex) -> None:
-        self.index, self.known = index, dict[bytes, float]()
-
-    def of(self, words: Iterable[bytes]) -> float:
-        return sum(self._of_word(word) for word in words)
-
-    def _of_word(self, word: bytes) -> float:
-        if word not in self.known:
-            self.known[word] = -log10(self.index.count(word) / self.index.words)
-        return self.known[word]
+def _rarity(words: Iterable[bytes], index: CorpusIndex) -> float:
+    """How improbable words are, each by its share of the data."""
+    return sum(-log10(index.count(word) / index.words) for word in words)
 
 
 def _maximal(found: TokenForm, form: bytes, index: CorpusIndex, least: int) -> list[tuple[int, int]]:

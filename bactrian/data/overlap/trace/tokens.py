@@ -64,18 +64,28 @@ def token_form(texts: Sequence[str], fold: bool = True) -> TokenForm:
     >>> [bytes(each) for each in found.form.tobytes().split(b"\\xff")][:2]
     [b"don\\xfe'\\xfet\\xfestop\\xfe", b'i\\xc3\\xa9\\xfe']
     """
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    chars = _offsets(lengths)
+    chars = _offsets(np.fromiter(map(len, texts), np.int64, len(texts)))
     codes = _codes("".join(texts), fold)
     kinds = _kinds(codes)
+    start, end = _bounds(kinds, chars[:-1], fold)
+    return _written(codes, kinds, start, end, chars, fold)
+
+
+def token_bounds(text: str, fold: bool = True) -> tuple[I64, I64]:
+    """Where the tokens of a text begin and end: what `token_form` says, alone."""
+    return _bounds(_kinds(_codes(text, fold)), np.zeros(1, np.int64), fold)
+
+
+def _bounds(kinds: NDArray[np.uint8], chars: I64, fold: bool) -> tuple[I64, I64]:
+    """Where the tokens begin and end; `chars`: where the texts do."""
     begins = _begins(kinds)
-    begins[chars[:-1][lengths > 0]] = True
+    begins[chars[chars < len(kinds)]] = True
     start = np.flatnonzero(begins)
-    end = np.append(start[1:], len(codes))[: len(start)]
+    end = np.append(start[1:], len(kinds))[: len(start)]
     if fold:
         inked = kinds[start] != WHITE
         start, end = start[inked], end[inked]
-    return _written(codes, kinds, start, end, chars, fold)
+    return start, end
 
 
 def next_token(text: str, at: int, fold: bool = True) -> int:
