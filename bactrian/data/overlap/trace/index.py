@@ -81,6 +81,10 @@ class CorpusIndex:
         """
         return form.rfind(_MARK, at, at + max(shard.shared(form, at) for shard in self.shards)) + 1 - at
 
+    def has(self, passage: bytes) -> bool:
+        """Whether a passage, the form of whole tokens that begin with a word, stands in the texts."""
+        return any(shard.has(passage) for shard in self.shards)
+
     def count(self, passage: bytes) -> int:
         """How often a passage, the form of whole tokens that begin with a word, stands in the texts."""
         found = self._counts.get(passage)
@@ -162,6 +166,14 @@ class _OpenShard:
         low = max(0, bisect_left(self.tops, head) - 1) * TOP_EVERY
         high = min(len(self.order), bisect_right(self.tops, head) * TOP_EVERY)
         return bisect_left(self.order, wanted, low, high, key=lambda place: form[place : place + size])
+
+    def has(self, passage: bytes) -> bool:
+        """Whether a passage stands here."""
+        at = self._first(passage)
+        if at == len(self.order):
+            return False
+        place = self.order[at]
+        return self.form[place : place + len(passage)] == passage
 
     def range(self, passage: bytes) -> tuple[int, int]:
         """Where in `order` the places of a passage are."""

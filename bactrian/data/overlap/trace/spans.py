@@ -15,7 +15,7 @@ from math import log10
 
 import numpy as np
 
-from bactrian.data.overlap.trace.index import WINDOW, CorpusIndex, TracedPlace
+from bactrian.data.overlap.trace.index import CorpusIndex, TracedPlace
 from bactrian.data.overlap.trace.tokens import DELIMITER, TokenForm, token_form
 
 LEAST_WORDS = 8
@@ -110,11 +110,14 @@ def trace(
 
 def pieces(answer: AnswerTrace) -> list[tuple[str, tuple[int, ...]]]:
     """The answer cut where spans begin or end: (text, numbers of the spans that it is in) of each piece."""
-    edges = sorted({0, len(answer.text), *(edge for span in answer.spans for edge in (span.start, span.end))})
-    cut = []
-    for start, end in pairwise(edges):
-        inside = tuple(n for n, span in enumerate(answer.spans) if span.start <= start and end <= span.end)
-        cut.append((answer.text[start:end], inside))
+    edges = {0, len(answer.text), *(edge for span in answer.spans for edge in (span.start, span.end))}
+    begins: dict[int, list[int]] = {}
+    for number, span in enumerate(answer.spans):
+        begins.setdefault(span.start, []).append(number)
+    cut, inside = [], list[int]()
+    for start, end in pairwise(sorted(edges)):
+        inside = [number for number in inside if answer.spans[number].end > start] + begins.get(start, [])
+        cut.append((answer.text[start:end], tuple(inside)))
     return cut
 
 
@@ -127,22 +130,33 @@ def _maximal(found: TokenForm, form: bytes, index: CorpusIndex, least: int) -> l
     """First and last token of each longest run that stands in the data, begins and ends with a word, and has enough
     words; none is part of another.
 
-    Of two runs that share more than WINDOW bytes the second begins where it shares that much.
+    Of the runs of w words that begin at every w-th, w half of `least`, each run that is long enough holds one: where
+    that does not stand in the data, no such run begins in the w places before it.
     """
     words: list[int] = found.word.nonzero()[0].tolist()
     places: list[int] = [*found.at.tolist(), len(form) - 1]
+
+    def stands(first: int, last: int) -> bool:
+        return index.has(form[places[words[first]] : places[words[last] + 1]])
+
     spans: list[tuple[int, int]] = []
-    furthest, known = -1, 0  # the last word and the last byte of the form that are in a run
-    for number, first in enumerate(words[: len(words) - least + 1]):
-        at = places[first]
-        if known - at > WINDOW:
-            continue  # the run that is known goes on so far that a longer one will be found from nearer its end
-        end = at + index.longest(form, at)
-        last = bisect_left(words, bisect_left(places, end)) - 1
-        if last > furthest:
-            furthest, known = last, end
-            if last - number + 1 >= least:
-                spans.append((first, words[last]))
+    step, first = (least + 1) // 2, 0
+    while first + least <= len(words):
+        block = -(-first // step) * step
+        if not stands(block, block + step - 1):
+            first = block + 1
+            continue
+        at = places[words[first]]
+        last = bisect_left(words, bisect_left(places, at + index.longest(form, at))) - 1
+        if last - first + 1 < least:
+            first += 1
+            continue
+        spans.append((words[first], words[last]))
+        if last + 1 == len(words):
+            break
+        # the next run has the word after this one; the shorter it is, the rather it stands somewhere
+        low, high = first + 1, last + 3 - least
+        first = bisect_left(range(low, high), True, key=lambda start: stands(start, last + 1)) + low
     return spans
 
 
