@@ -6,6 +6,7 @@ Weights that were rounded to 16 bits are averaged as they were trained, where th
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,10 +21,12 @@ from bactrian.model.weight_files import RESIDUE, header, residue, rounded, store
 ADAPTER = "adapter"
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+TEMPLATE = "chat_template.jinja"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", TEMPLATE)
 UNLIKE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 """Fields of config.json in which models of one architecture may differ."""
-UNREAD = ("name_or_path", "transformers_version")
+SHAPES_IDS = re.compile(r".*_token|add_\w+")
+"""Fields of tokenizer_config.json on which token ids depend, beside tokenizer.json itself."""
 
 
 def check_alike(folders: Mapping[str, Path]) -> None:
@@ -47,7 +50,8 @@ def check_alike(folders: Mapping[str, Path]) -> None:
             if shapes.get(weight) != theirs.get(weight):
                 _refuse(name, first, f"the weight {weight}", theirs.get(weight, "none"), shapes.get(weight, "none"))
         for part, content in _tokenizer(folder).items():
-            if content != tokens[part]:
+            unsaid = part == TEMPLATE and (content is None or tokens[part] is None)
+            if content != tokens[part] and not unsaid:
                 raise BactrianError(f"soup: {name}: {part} is another than that of {first}, expected one tokenizer")
 
 
@@ -71,7 +75,7 @@ def _tokenizer(folder: Path) -> dict[str, Any]:
         path = folder / name
         content = path.read_text(encoding="utf-8") if path.is_file() else None
         if content is not None and name == "tokenizer_config.json":
-            content = {key: value for key, value in json.loads(content).items() if key not in UNREAD}
+            content = {key: value for key, value in json.loads(content).items() if SHAPES_IDS.fullmatch(key)}
         found[name] = content
     return found
 

@@ -15,7 +15,7 @@ from bactrian.data.synth.asking.questions import HIGH, LOW, QuestionPlan, best_p
 from bactrian.data.synth.asking.requests import KINDS, Request, whole_table
 from bactrian.data.synth.asking.rows import ANY, requests
 from bactrian.verify import verify
-from bactrian.verify.text import asking
+from bactrian.verify.text import question_levels
 
 SEEDS = st.integers(0, 2**20)
 
@@ -27,7 +27,7 @@ def request(seed: int) -> Request:
 
 def test_writer_and_reader_use_the_same_words() -> None:
     for name in ("ATTRIBUTES", "VAGUE", "JARGON", "HIGH", "MIDDLE", "LOW"):
-        assert getattr(questions, name) == getattr(asking, name)
+        assert getattr(questions, name) == getattr(question_levels, name)
 
 
 @given(SEEDS)
@@ -35,7 +35,7 @@ def test_writer_and_reader_use_the_same_words() -> None:
 def test_the_reader_finds_the_levels_that_a_question_was_written_with(seed: int) -> None:
     asked = request(seed)
     plan = drawn_plan(asked, Random(seed), ANY)
-    found = asking.levels(asked.truth(), written(plan, asked))
+    found = question_levels.levels(asked.truth(), written(plan, asked))
     flaws = {1: 5, 2: 3, 3: 1}
     assert found["focus"] == flaws[len(plan.slots)]
     assert found["relevance"] == asked.slot_levels()[plan.slots[0]]
@@ -49,8 +49,8 @@ def test_the_reader_finds_the_levels_that_a_question_was_written_with(seed: int)
 def test_a_rewrite_moves_its_attribute_and_no_other(seed: int, attribute: str, level: int) -> None:
     asked = request(seed)
     plan = drawn_plan(asked, Random(seed))
-    before = asking.levels(asked.truth(), written(plan, asked))
-    after = asking.levels(asked.truth(), written(moved(plan, asked, [attribute], level), asked))
+    before = question_levels.levels(asked.truth(), written(plan, asked))
+    after = question_levels.levels(asked.truth(), written(moved(plan, asked, [attribute], level), asked))
     assert {name: after[name] for name in after if name != attribute} == {
         name: before[name] for name in before if name != attribute
     }

@@ -15,7 +15,7 @@ from bactrian.data.synth.asking.fact_table import ALIKE, FactTable, questions_ne
 from bactrian.data.synth.asking.questions import best_plan, written
 from bactrian.data.synth.asking.requests import Request, levels_of
 from bactrian.evaluate.interaction.dialogue import CANNOT, Decision, Dialogue, Reply
-from bactrian.verify.text.asking import ATTRIBUTES, HIGH, LOW, MIDDLE, levels, read_question
+from bactrian.verify.text.question_levels import ATTRIBUTES, HIGH, LOW, MIDDLE, levels, read_question
 
 UNDERSTOOD: Mapping[str, Mapping[int, float]] = {
     "clarity": {HIGH: 1.0, MIDDLE: 0.8, LOW: 0.3},

@@ -48,23 +48,29 @@ class Cases(Stage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.files import stream_rows
+        from bactrian.data.io.tally import Tally, write_account
         from bactrian.data.io.writer import RowWriter
         from bactrian.data.synth.asking.patient_cases import patient_case_rows
         from bactrian.data.synth.asking.rows import requests
+        from bactrian.progress import say
 
+        tally = Tally()
         if self.data is not None:
-            rows = patient_case_rows(stream_rows(workspace.input(self.data).path), "mediQ", self.license)
+            rows = patient_case_rows(stream_rows(workspace.input(self.data).path), "mediQ", self.license, tally)
             made = islice(rows, self.count)
         else:
             made = requests(workspace.seed, self.count or 0, self.form, self.said, self.split)
         with RowWriter(workspace.output, f"# Cases\n\nSource: {self.source}.") as writer:
-            number = 0
             for row in made:
                 writer.write(row)
-                number += 1
+                if self.data is None:
+                    tally.keep()
         for licence in writer.licences:
             workspace.add_licence(licence)
-        workspace.metrics["rows"] = float(number)
+        write_account(workspace.output, tally)
+        workspace.metrics.update(tally.counts())
+        if tally.dropped:
+            say(f"cases: {tally}")
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         rows = self.count or (inputs.get(self.data, Facts()).rows if self.data else 0)

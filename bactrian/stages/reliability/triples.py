@@ -242,7 +242,7 @@ def judged_by_program(triple: Triple) -> "Opinion":
     from bactrian.data.synth.asking.requests import Request
     from bactrian.judge.attribute_questions import moved_by
     from bactrian.judge.counterfactuals import Opinion
-    from bactrian.verify.text.asking import levels
+    from bactrian.verify.text.question_levels import levels
 
     truth = Request.read(str(triple.row["case"])).truth()
     found = {side: levels(truth, text) for side, text in triple.texts.items()}

@@ -10,14 +10,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bactrian.data.curate.quality import Flaw
 from bactrian.data.io.problem_rows import Row
+from bactrian.data.io.tally import Tally
 from bactrian.errors import BactrianError
 
 NUMBERED = re.compile(r"^\s*\d+[.)]\s*")
 
 
-def patient_case_row(row: Mapping[str, Any], where: str, source: str, license: str) -> Row:
+def patient_case_row(row: Mapping[str, Any], where: str, source: str, license: str) -> Row | Flaw:
     """A problem row of dataset `choice` whose `case` has the facts; its question says what a doctor hears first.
+
+    That is the context's first sentence, or else the first fact. A row without facts is no case, and a Flaw.
 
     Raises:
         BactrianError: naming the field that is missing or of another form.
@@ -25,18 +29,18 @@ def patient_case_row(row: Mapping[str, Any], where: str, source: str, license: s
     try:
         facts = [NUMBERED.sub("", str(fact)).strip() for fact in row["facts"]]
         options, right = {str(k): str(v) for k, v in row["options"].items()}, str(row["answer_idx"])
-        asked, first = str(row["question"]), str(row["context"][0])
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        asked, context = str(row["question"]), list(row["context"])
+    except (KeyError, TypeError, AttributeError) as error:
         raise BactrianError(f"{where}: no case of MediQ's layout ({error!r})") from None
-    if right not in options or not all(facts) or not facts:
-        raise BactrianError(
-            f"{where}: expected facts, and an answer_idx that is one of the options {', '.join(options)}"
-        )
-    case = {"facts": facts, "options": options, "inquiry": asked, "first": first}
+    if right not in options:
+        raise BactrianError(f"{where}: answer_idx: found {right!r}, expected one of the options {', '.join(options)}")
+    if not facts or not all(facts):
+        return Flaw("a case without facts, or with an empty one", str(row.get("id", "")))
+    case = {"facts": facts, "options": options, "inquiry": asked, "first": str(context[0]) if context else facts[0]}
     listed = "\n".join(f"{letter}. {text}" for letter, text in options.items())
     return {
         "id": f"mediq-{row.get('id', where)}",
-        "messages": [{"role": "user", "content": f"{first}\n\n{asked}\n{listed}"}],
+        "messages": [{"role": "user", "content": f"{case['first']}\n\n{asked}\n{listed}"}],
         "ground_truth": right,
         "dataset": "choice",
         "case": json.dumps(case, ensure_ascii=False),
@@ -45,12 +49,22 @@ def patient_case_row(row: Mapping[str, Any], where: str, source: str, license: s
     }
 
 
-def patient_case_rows(rows: Iterator[tuple[Mapping[str, Any], str]], source: str, license: str) -> Iterator[Row]:
-    """Each row of a file; two of one id are an error."""
+def patient_case_rows(
+    rows: Iterator[tuple[Mapping[str, Any], str]], source: str, license: str, tally: Tally
+) -> Iterator[Row]:
+    """Each case of a file; what is none is counted.
+
+    Raises:
+        BactrianError: two cases of one id, or what `patient_case_row` refuses.
+    """
     seen: set[str] = set()
     for row, where in rows:
         made = patient_case_row(row, where, source, license)
+        if isinstance(made, Flaw):
+            tally.drop(made.reason, where)
+            continue
         if made["id"] in seen:
             raise BactrianError(f"{where}: id: found {row.get('id')!r} again, expected each case once")
         seen.add(made["id"])
+        tally.keep()
         yield made
