@@ -10,6 +10,7 @@ import pytest
 
 from bactrian.data.io.files import read_rows
 from bactrian.data.synth.self_instruct import (
+    SeedTask,
     TaskInstance,
     instance_flaws,
     instances_wanted,
@@ -127,7 +128,9 @@ def test_instances_are_read_and_filtered() -> None:
 
 def test_a_seed_of_another_form_is_named() -> None:
     assert seed_task({"messages": [{"role": "user", "content": "do  it now"}]}, "x").instruction == "Do it now"
-    for row in ({"text": "a"}, {"instruction": " "}, {"instruction": "a", "instances": [3]}):
+    kept = {"instruction": "a", "instances": '[{"input": "", "output": "b"}]', "is_classification": True}
+    assert seed_task(kept, "x") == SeedTask("A", (TaskInstance("", "b"),), True), "as `source` keeps a list"
+    for row in ({"text": "a"}, {"instruction": " "}, {"instruction": "a", "instances": [3]}, kept | {"instances": "b"}):
         with pytest.raises(BactrianError, match=r"s\.jsonl, line 4"):
             seed_task(row, "s.jsonl, line 4")
 
@@ -185,6 +188,8 @@ def test_from_seeds_to_rows_with_every_loss_counted(tmp_path: Path, setting: tup
     audit = [json.loads(line) for line in (work.output / "instructions.jsonl").read_text().splitlines()]
     assert len(audit) == 30 and all(0 < len(each["nearest"]) <= 10 for each in audit)
     assert all(each["nearest"][0]["rouge_l"] <= 0.7 for each in audit), "none is like one before it"
+    kinds = [text for text in handler.seen if text.startswith("Is the answer")]
+    assert len(kinds) == 30 and len({text.rpartition("\nTask: ")[0] for text in kinds}) == 1, "one beginning for all"
     asked = sum(handler.seen.values())
     whole = {name: (work.output / name).read_bytes() for name in ("rows.json", "instructions.jsonl", "dropped.jsonl")}
     [store] = (tmp_path / "w" / "memo" / "synthesis").glob("*.jsonl")

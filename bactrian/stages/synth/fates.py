@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from bactrian.generate.chat_request import ChatRequest
 
 Row = dict[str, Any]
-DROPPED = "dropped.jsonl"
-"""The file of the artifact with a line for each answer that no row was made of."""
+DROPPED, ABSTAINED = "dropped.jsonl", "abstained.jsonl"
+"""Files of the artifact: a line for each answer that no row was made of; the rows on which a judge abstained."""
 SHOWN = 2_000
 """Characters of a dropped answer that are kept on record."""
 KEPT = "kept.jsonl"
@@ -20,7 +20,11 @@ KEPT = "kept.jsonl"
 
 
 class Fates:
-    """Counts answers, kept and dropped. `funnel`: stage of the way → how many came that far, in order."""
+    """Counts answers, kept and dropped. `funnel`: stage of the way → how many came that far, in order.
+
+    judge: what is told of the judge, where there was one. apart: rows on which it abstained; they are counted as
+    dropped, too.
+    """
 
     def __init__(self) -> None:
         from bactrian.data.io.tally import Tally
@@ -30,6 +34,13 @@ class Fates:
         self.tally: Tally = Tally()
         self.funnel: dict[str, int] = {}
         self.dropped: list[Row] = []
+        self.judge: Row | None = None
+        self.apart: list[Row] = []
+
+    @property
+    def warning(self) -> str:
+        """What a card and a message have to say of the judge; "" where there is nothing."""
+        return str(self.judge["warning"]) if self.judge and "warning" in self.judge else ""
 
     def reach(self, step: str, count: int) -> None:
         """So many came so far."""
@@ -59,7 +70,8 @@ class Fates:
         if not key:
             return {}
         template, label, request = self._asked[key]
-        return {"model": label, "template": template, "prompt": cut(str(request.messages[-1]["content"]))}
+        asked = str(request.messages[-1]["content"]) if request.messages else request.opening
+        return {"model": label, "template": template, "prompt": cut(asked)}
 
     def keep(self, mended: Sequence[str], key: str) -> None:
         """An answer is used, after what had to be mended in it. In the order of the rows."""
@@ -70,20 +82,26 @@ class Fates:
             self.tally.keep()
 
     def write(self, folder: "Path", **more: Any) -> None:
-        """rows.json, with the funnel, and DROPPED."""
+        """rows.json, with the funnel, DROPPED, and ABSTAINED where a judge might abstain."""
         from bactrian.data.io.tally import write_account
 
-        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in self.dropped)
-        (folder / DROPPED).write_text("".join(lines), encoding="utf-8")
+        _write_lines(folder / DROPPED, self.dropped)
         if self._asked:
-            kept = (json.dumps(each, ensure_ascii=False, default=str) + "\n" for each in self._kept)
-            (folder / KEPT).write_text("".join(kept), encoding="utf-8")
+            _write_lines(folder / KEPT, self._kept)
+        if self.judge is not None:
+            more["judge"] = self.judge
+            if self.judge["calibrated"]:
+                _write_lines(folder / ABSTAINED, self.apart)
         write_account(folder, self.tally, funnel=self.funnel, **more)
 
 
 def cut(text: str) -> str:
     """At most SHOWN characters: of a longer text the beginning and, as there stands what is asked, the end."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 3]} […] {text[5 - SHOWN + SHOWN // 3 :]}"
+
+
+def _write_lines(path: "Path", rows: Sequence[Row]) -> None:
+    path.write_text("".join(json.dumps(each, ensure_ascii=False, default=str) + "\n" for each in rows), "utf-8")
 
 
 def cost_lines(metrics: Mapping[str, float]) -> str:
