@@ -153,7 +153,7 @@ def _topics(
     found = topics(vectors, counts, words, half)
     cut = len(sides[0])
     shares = [
-        np.bincount(labels, bag.weights, len(found.shares))
+        np.bincount(labels, bag.weights, len(found.shares)).astype(np.float64)
         for labels, bag in ((found.labels[:cut], sides[0]), (found.labels[cut:], sides[1]))
     ]
     mean = (shares[0] + shares[1]) / 2
