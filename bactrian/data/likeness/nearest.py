@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bactrian.data.likeness.vectors import spelled
-from bactrian.data.synth.rouge_novelty import common_length, rouge_l
+from bactrian.data.synth.rouge_novelty import rouge_l
+from bactrian.subsequence import common_length
 
 CANDIDATES = 8
 _BLOCK = 500
