@@ -1,1 +1,1 @@
-"""Stages for reliable models: what a model declines, asks, and recites."""
+"""Stages of reliable models: what they decline, what they ask, what they recite."""
