@@ -47,11 +47,10 @@ def documents(row: Mapping[str, Any], data: str, where: str) -> Iterator[tuple[T
     """
     of_row = (str(row["id"]), str(row["source"]), str(row["license"]), data, where)
     for name, value in row.items():
-        if name in SIDES and isinstance(value, list):
-            found = _turns(name, value, where)
-        else:
-            found = () if name in NOT_TEXT else ((field, "", text) for field, text in _texts(name, value))
-        for field, role, text in found:
+        if name in NOT_TEXT:
+            continue
+        turns = name in SIDES and isinstance(value, list)
+        for field, role, text in _turns(name, value, where) if turns else _texts(name, value):
             if text:
                 yield TracedDocument(*of_row, field, role), text
 
@@ -83,14 +82,14 @@ def _turns(name: str, turns: list[Any], where: str) -> Iterator[tuple[str, str, 
             yield f"{at}.tool_calls.{place}", role, call_text(call)
 
 
-def _texts(field: str, value: Any) -> Iterator[tuple[str, str]]:
-    """(field, text) of every text in a value, at any depth."""
+def _texts(field: str, value: Any) -> Iterator[tuple[str, str, str]]:
+    """(field, no role, text) of every text in a value, at any depth."""
     held = [(field, value)]
     while held:
         at, found = held.pop()
         if isinstance(found, str):
-            yield at, found
+            yield at, "", found
         elif isinstance(found, Mapping):
-            held += [(f"{at}.{key}", inner) for key, inner in reversed(found.items())]
+            held += [(f"{at}.{key}", inner) for key, inner in reversed(list(found.items()))]
         elif isinstance(found, list):
             held += [(f"{at}.{number}", inner) for number, inner in reversed(list(enumerate(found)))]
