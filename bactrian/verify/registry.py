@@ -69,6 +69,7 @@ BUILT_IN = {
         "text.multiple_choice": "choice",
         "text.spans": "squad_em squad_f1 drop flan bbh",
         "text.contained": "contains",
+        "text.asking": "asking",
         "maths.deepmind": "deepmind",
         "code.code": "code code_rate",
         "code.pal": "pal",

@@ -23,7 +23,7 @@ from bactrian.recipe.shipped_recipes import find_recipe
 from bactrian.run.known_models import family_of
 from bactrian.run.log import StepEntry
 from bactrian.run.rehearsal.toy_models import write_toy
-from bactrian.run.rehearsal.toy_rows import WORDS, made_up_rows
+from bactrian.run.rehearsal.toy_rows import WORDS, made_up_cases, made_up_rows
 from bactrian.run.runner import run
 from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.stages.tune.checkpoint import Checkpoint
@@ -82,6 +82,7 @@ LAYOUT_OF = {
     "prefer": "pair",
     "constraint_pairs": "pair",
     "binarise": "pair",
+    "counterfactuals": "pair",
     "paraphrase": "pair",
     "vote": "problem",
 }
@@ -162,6 +163,9 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
         steps[name] = _capped(settings, stage, name, made)
         if stage.name == "source" and settings.get("hub"):
             steps[name] = _source(name, steps[name], stage, place, made, recipe.adopted.get(name, ()))
+        if settings["stage"] == "cases" and settings.get("data") not in (None, *written):
+            steps[name] |= {"data": _write_rows(place, name, made_up_cases(name, ROWS))}
+            made.stand_ins.append(f"{name}: {ROWS} made-up patients in place of {settings['data']}")
     _checkpoints(steps, recipe)
     _served(steps, place, made)
     _models(steps, recipe, place, family, made)
@@ -279,9 +283,11 @@ def _served(steps: dict[str, Any], place: Path, made: Rehearsal) -> None:
         return str(toy.resolve())
 
     for name, settings in steps.items():
-        if generators := settings.get("generators"):
-            served = [{"model": stand_in(name, each["server"])} for each in generators if "server" in each]
-            settings["generators"] = [*(each for each in generators if "server" not in each), *served[:1]]
+        for key in [key for key in ("generators", "judges") if settings.get(key)]:
+            served = [{"model": stand_in(name, each["server"])} for each in settings[key] if "server" in each]
+            settings[key] = [*(each for each in settings[key] if "server" not in each), *served[:1]]
+        for key in [key for key in ("patient", "decision") if "server" in (settings.get(key) or {})]:
+            settings[key] = {"model": stand_in(name, settings[key]["server"])}
         judge = ((settings.get("gates") or {}).get("judge") or {}).get("by") or {}
         if server := judge.pop("server", None):
             judge["model"] = stand_in(name, server)
