@@ -17,6 +17,7 @@ from bactrian.evaluate.contamination import held_questions
 from bactrian.evaluate.gold_check import GoldCheck
 from bactrian.evaluate.grading import grade, verifier_of
 from bactrian.evaluate.noncompliance import reliability_rows
+from bactrian.evaluate.recited_rows import recited_rows
 from bactrian.evaluate.records import Record, write_records
 from bactrian.evaluate.reliability import write_rows
 from bactrian.evaluate.results import NAME
@@ -126,7 +127,13 @@ class Evaluation:
         (folder / NAME).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         labelled = ((each.labels, record) for each in self.done for record in each.records)
         write_records(folder / "questions.parquet", labelled)
-        told = (reliability_rows(each.score.model, each.score.task, each.records) for each in self.done)
+        told = (
+            chain(
+                reliability_rows(each.score.model, each.score.task, each.records),
+                recited_rows(each.score.model, each.answered.loaded, each.records),
+            )
+            for each in self.done
+        )
         write_rows(folder, chain.from_iterable(told))
 
     def metrics(self) -> dict[str, float]:

@@ -53,7 +53,8 @@ def evaluated(folder: Path, **settings: Any) -> dict[str, Any]:
     inputs["model"] = Input("model", folder / "model", Kind.MODEL, "hash")
     work = Workspace.temporary(folder / "w", inputs, 1)
     Evaluate(models={"a": "model", "b": "model"}, template=BARE, max_new_tokens=6, **settings).run(work)
-    return dict(json.loads((work.output / "results.json").read_text()))
+    told = json.loads((work.output / "reliability.json").read_text())
+    return {**json.loads((work.output / "results.json").read_text()), "reliability": told["rows"]}
 
 
 def test_one_model_in_two_conditions(tmp_path: Path) -> None:
@@ -73,6 +74,10 @@ def test_one_model_in_two_conditions(tmp_path: Path) -> None:
     assert scores["b", "free"]["mean_score"] == 0.0  # no two words of the corpus were written in a row
     assert scores["a", "held"]["score"] == scores["b", "held"]["score"] > 0
     assert scores["a", "held"]["metric"] == "bits per byte"
+    shown = {(row["model"], row["task"], row["measure"]): row for row in found["reliability"]}
+    assert {measure for _, _, measure in shown} == {"recites", "gold text's words in order", "copied words"}
+    share = shown["a", "gold", "recites"]
+    assert share["value"] == scores["a", "gold"]["score"] and share["n"] == 2 and share["low"] < share["high"]
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

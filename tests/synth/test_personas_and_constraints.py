@@ -47,7 +47,7 @@ def test_shipped_templates_fill_and_ask_for_one_label() -> None:
         template = PromptTemplate(name, path.read_text())
         text = template.render(fields, "here")
         assert template.variables and any(fields[variable] in text for variable in template.variables)
-        assert name.startswith(("solve", "rationale")) or text.count('\nBegin with "') == 1
+        assert name.startswith(("solve", "rationale", "paraphrase-text")) or text.count('\nBegin with "') == 1
 
 
 def test_constrained_prompts_say_what_their_truth_says(tmp_path: Path) -> None:
