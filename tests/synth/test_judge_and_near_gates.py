@@ -10,7 +10,10 @@ from pydantic import ValidationError
 from bactrian.data.io.files import read_rows
 from bactrian.data.synth.row_gates import near_flaws
 from bactrian.errors import BactrianError
+from bactrian.stages.synth.judge_gate import JudgedText, JudgeGate, gate_verdicts
 from bactrian.stages.synth.synthesise import Synthesise
+from bactrian.store.artifact import Input
+from bactrian.store.manifest import Kind
 from tests.generate.chat_server import Handler, completion, serving
 from tests.synth.mock import dropped, personas, workspace
 from tests.synth.test_synthesise import problem
@@ -80,6 +83,28 @@ def test_a_judge_that_rates_drops_and_says_that_it_is_not_calibrated(
     assert work.metrics["judge_answers"] == 12 and work.metrics["judge_money"] > 0 == work.metrics["money"]
     assert not (work.output / "abstained.jsonl").exists()
     assert account(work.output)["funnel"]["judged"] == 12 and len(dropped(work)) == 7
+
+
+def test_rewards_below_the_bound_are_dropped(tmp_path: Path) -> None:
+    from bactrian.judge.models import rewards_of_answers, turn
+    from bactrian.model.language_model import LanguageModel
+    from bactrian.model.reward_model import RewardModel
+    from tests.model.tiny import write_tiny
+
+    model = RewardModel.of(LanguageModel.load(write_tiny(tmp_path / "lm"), template="tulu"), seed=3)
+    model.save(tmp_path / "reward")
+    work = workspace(tmp_path, [])
+    work.inputs = {**work.inputs, "reward": Input("reward", tmp_path / "reward", Kind.MODEL, "5eed")}
+    asked = ({"role": "user", "content": "the cat"},)
+    rows = [JudgedText(f"{n}", asked, text) for n, text in enumerate(["yes", "no one", "three two one", "a mat"])]
+    texts = [(list(asked), [turn("assistant", row.answer)]) for row in rows]
+    rewards = [each or 0.0 for each in rewards_of_answers(model, texts, ["r"] * 4, 4096)]
+    bound = sorted(rewards)[1] + 1e-4
+    found = gate_verdicts(work, JudgeGate(reward_model="reward", at_least=bound), rows, "x")
+    assert [flaw is None for flaw in found.flaws] == [reward >= bound for reward in rewards]
+    assert found.scores == pytest.approx(rewards, abs=1e-4) and "not calibrated" in found.record["warning"]
+    by_default = gate_verdicts(work, JudgeGate(reward_model="reward"), rows, "x")
+    assert by_default.flaws == [None] * 4 and by_default.record["least_reward"] == -10
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,11 @@ def test_from_seeds_to_rows_with_every_loss_counted(tmp_path: Path, setting: tup
     audit = [json.loads(line) for line in (work.output / "instructions.jsonl").read_text().splitlines()]
     assert len(audit) == 30 and all(0 < len(each["nearest"]) <= 10 for each in audit)
     assert all(each["nearest"][0]["rouge_l"] <= 0.7 for each in audit), "none is like one before it"
+    begins = {"Tasks for an assistant": 2.0, "Is the answer": None}
+    for body in handler.bodies:
+        text = body["messages"][-1]["content"]
+        penalty = next((found for start, found in begins.items() if text.startswith(start)), 1.5)
+        assert body.get("presence_penalty") == penalty, "the paper's: of lists, of instances, none of a yes or no"
     asked = sum(handler.seen.values())
     whole = {name: (work.output / name).read_bytes() for name in ("rows.json", "instructions.jsonl", "dropped.jsonl")}
     [store] = (tmp_path / "w" / "memo" / "synthesis").glob("*.jsonl")
