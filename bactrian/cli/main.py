@@ -15,6 +15,7 @@ import click
 
 from bactrian import __version__
 from bactrian.cli.board_command import board_command
+from bactrian.cli.data_command import data_command
 from bactrian.cli.eval_command import eval_command
 from bactrian.cli.export_command import export_command, push_command
 from bactrian.cli.hand_command import hand_command
@@ -274,58 +275,19 @@ def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: i
     talk(model_folder(model, run_name, store), temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
 
 
-@commands.command()
-@click.argument("path")
-@_run_name
-@click.option("--layout", default="auto", show_default=True, help="How the rows look; auto: each by its columns.")
-@click.option(
-    "--text-rows",
-    type=click.Choice(["line", "paragraph", "document"]),
-    default="line",
-    show_default=True,
-    help="What a row of a .txt file is.",
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Look at the first rows only.")
-@click.option(
-    "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write a page to browse rows, drops, duplicates and overlap with test items.",
-)
-@store_option
-def data(
-    path: str, run_name: str | None, layout: str, text_rows: Any, limit: int | None, html: Path | None, store: Path
-) -> None:
-    """What is in a file, folder, pattern or artifact: sources, layouts, licences, lengths, rows that cannot be used."""
-    from bactrian.cli.data_tables import show_survey
-    from bactrian.data.io.layouts import LAYOUTS
-    from bactrian.recipe.references import find_path
-    from bactrian.store.artifact import Store
-
-    if layout not in ("auto", *LAYOUTS):
-        raise BactrianError(f"--layout: found {layout!r}, expected auto or one of {', '.join(LAYOUTS)}")
-    found = find_path(path, Path()) if run_name is None else None
-    folder = found or _located(Store(store), path, run_name)
-    show_survey(folder, layout, text_rows, limit)
-    if html is not None:
-        from bactrian.report.data_page import write_data_page
-
-        click.echo(write_data_page(folder, html, layout, text_rows))
-
-
-def _located(store: Any, name: str, run_name: str | None) -> Path:
-    """An artifact's folder; what looks like a path is taken for one, so that the error is about files."""
-    if run_name is None and ("/" in name or "." in name):
-        return Path(name)
-    folder: Path = store.locate(name, run_name)
-    return folder
-
-
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(hand_command)
 commands.add_command(think)
-for _command in (board_command, init_command, recipes_command, schema_command, convert_command, doctor_command):
+for _command in (
+    board_command,
+    data_command,
+    init_command,
+    recipes_command,
+    schema_command,
+    convert_command,
+    doctor_command,
+):
     commands.add_command(_command)
 for _command in (compare_command, scores_command, power_command, ledger_command, export_command, push_command):
     commands.add_command(_command)

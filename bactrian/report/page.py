@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bactrian.report import (
+    bench_views,
     curves,
     data_rows,
     graph,
@@ -13,6 +14,7 @@ from bactrian.report import (
     model_choices,
     overview,
     preferences,
+    reliability,
     scaling_plot,
     scores,
     transcripts,
@@ -33,11 +35,12 @@ def render_page(run: ReportedRun) -> str:
 
 
 def head(run: ReportedRun) -> scores.RunSummary:
-    """The sentences at the head: for each task of the last evaluation, of many tasks the whole; else of win rates or
-    judges."""
+    """The sentences at the head: for each task of the last evaluation, of many tasks the whole; else of win rates,
+    ratings or judges."""
     plain = scores.verdict(run)
     last = next((step.results for step in reversed(run.evaluations) if step.results and step.results.scores), None)
-    if last is None and (told := win_rate_views.sentences(run) or judges.sentences(run)):
+    told = win_rate_views.sentences(run) or bench_views.sentences(run) or judges.sentences(run)
+    if last is None and told:
         return scores.RunSummary(told, "level")
     if last is None or len(plain.sentences) <= overview.MANY:
         return plain
@@ -70,8 +73,10 @@ def _content(run: ReportedRun) -> dict[str, Any]:
         ],
         "choices": model_choices.choice_views(run),
         "preferences": preferences.preference_views(run),
+        "reliability": reliability.reliability_view(run),
         "judging": judges.judging_views(run),
         "win_rates": win_rate_views.win_rate_views(run),
+        "benches": bench_views.bench_views(run),
         "scaling": [view for step in run.evaluations if (view := scaling_plot.scaling_view(step))],
         "outcome_classes": OUTCOMES,
         "curves": trained,

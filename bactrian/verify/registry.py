@@ -75,6 +75,8 @@ BUILT_IN = {
         "gym": "reasoning_gym",
         "text.form": "format gated length",
         "text.refusal": "compliance compliance_model",
+        "text.noncompliance": "noncompliance",
+        "text.recital": "recital verbatim",
         "model_verifiers": "judge reward_model cascade",
     }.items()
     for name in names_.split()

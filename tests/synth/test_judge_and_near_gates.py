@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from bactrian.data.io.files import read_rows
 from bactrian.data.synth.row_gates import near_flaws
 from bactrian.errors import BactrianError
+from bactrian.stages.synth.gates import Gates, own_flaw
 from bactrian.stages.synth.judge_gate import JudgedText, JudgeGate, gate_verdicts
 from bactrian.stages.synth.synthesise import Synthesise
 from bactrian.store.artifact import Input
@@ -43,6 +44,17 @@ def test_near_duplicates_go_for_what_came_before() -> None:
     ]
     assert flaws[2].detail == "0" and flaws[6].detail == "3"  # type: ignore[union-attr]
     assert flaws[1].detail.endswith(", 0") and near_flaws([], 0.8) == []  # type: ignore[union-attr]
+
+
+def test_rows_in_other_languages_are_dropped() -> None:
+    gates = Gates(languages=["en"])
+    said = {
+        "How many of the bees come back to the hive in the evening?": None,
+        "Wie viele der Bienen kommen am Abend in den Stock zurück?": "in another language",
+    }
+    found = {text: own_flaw({"id": "x", "text": text}, gates, text) for text in said}
+    assert {text: flaw.reason if flaw else None for text, flaw in found.items()} == said
+    assert all(own_flaw({"id": "x", "text": text}, Gates(), text) is None for text in said), "off by default"
 
 
 def rated(handler: Handler, content: str, nth: int) -> None:

@@ -74,14 +74,23 @@ ALL = 4 * ROWS
 TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
 """The same of a mixture that counts tokens."""
 _NOTHING = re.compile(
-    r'step "([^"]+)" \(stage (\w+)\): (?:prefer: no pairs|\w+: no (?:row|pair) is left|vote: no problem has a majority)'
+    r'step "([^"]+)" \(stage (\w+)\): (?:prefer: no pairs|\w+: no (?:row|pair) is left|vote: no problem has a majority|'
+    r"paraphrase: no segment has a paraphrase)"
 )
 """What steps say that want answers that are right, or in form."""
-LAYOUT_OF = {"prefer": "pair", "constraint_pairs": "pair", "binarise": "pair", "vote": "problem"}
+LAYOUT_OF = {
+    "prefer": "pair",
+    "constraint_pairs": "pair",
+    "binarise": "pair",
+    "paraphrase": "pair",
+    "vote": "problem",
+}
 """Stage → layout of the rows that take the place of those that it could not make; another's depends on its `into`."""
 LAYOUT_INTO = {"problem": "problem", "solution": "problem", "text": "text"}
 LENIENT = {"alpha": 0.9, "delta": 0.9, "least": 1}
 """Levels of a calibration: random weights are near chance, and at a recipe's own levels nothing after it would run."""
+SHORT: dict[str, int] = {"prefix": 8, "suffix": 4, "minimum": 0, "skip": 4, "long": 0}
+"""Of mining: made-up rows are short and few, and random weights recite nothing."""
 REWARDS = ("value", "reward_model", "process_reward")
 """Settings that name a reward model, where others name a language model."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
@@ -199,9 +208,9 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
         inner = {} if group is None else group.model_dump()
         if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:
             settings[name_of] = {**settings.get(name_of, {}), **over}
-    if stage.name == "calibrate":
-        settings |= LENIENT
-        made.capped.append(f"{name}: {', '.join(f'{key} → {value:g}' for key, value in LENIENT.items())}")
+    if (lenient := {"calibrate": LENIENT, "mine": SHORT}.get(stage.name)) is not None:
+        settings |= lenient
+        made.capped.append(f"{name}: {', '.join(f'{key} → {value:g}' for key, value in lenient.items())}")
     result: dict[str, Any] = _cap(settings, name, caps, made.capped)
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]

@@ -47,10 +47,11 @@ def made_up_rows(
     for number in range(count):
         draw = random.Random(f"{name}/{number}")
         ours = _ours(draw, layout, verifier or VERIFIERS[number % len(VERIFIERS)], bool(verifier))
-        more: Row = {column: f"kind {number % 3}" for column in (*keep, source_column) if column}
+        row = _named(ours, columns)
+        row |= {column: f"kind {number % 3}" for column in (*keep, source_column) if column and column not in row}
         if "label" in ours and "label" in keep:
-            more["label"] = number % 2 == 0
-        rows.append(_named(ours, columns) | more)
+            row["label"] = number % 2 == 0
+        rows.append(row)
     return rows
 
 

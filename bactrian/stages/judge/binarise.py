@@ -37,7 +37,8 @@ class Binarise(Stage):
     """Chosen is the best rated answer, rejected a random one of those below it [Tülu 3, Lambert et al. 2024].
 
     A pair needs a difference of scores, of at least `margin`; a prompt whose answers allow none is dropped and counted.
-    With `calibration`, answers need no ratings: they meet at random, and a calibrated cascade says which is better.
+    With `calibration`, answers need no ratings: they meet at random, and a calibrated cascade says which is better; or
+    one has said so already, where `annotate` had it compare them all.
     With `delta` nobody judges: a strong model's answers are chosen, a weak one's rejected [Geng et al. 2025; Olmo 3].
     Each pair says who wrote both sides, who judged them, their ratings, and what the judge wrote.
     """
@@ -78,6 +79,8 @@ class Binarise(Stage):
         path, tally = workspace.input(self.data).path, Tally()
         if self.delta is not None:
             pairs = self._by_model(path, self.delta, tally)
+        elif "comparisons" in next(iter(stream_rows(path)), ({}, ""))[0]:
+            return self._compared(workspace)
         else:
             rows, seed = stream_rows(path), workspace.seed
             pairs = [pair for row, where in rows for pair in self._pairs(row, where, seed, tally)]
@@ -155,6 +158,40 @@ class Binarise(Stage):
             ]
             drawn += drawn_pairs(row, usable, Random(f"binarise/{workspace.seed}/{row['id']}"), self.pairs_per_prompt)
         label_pairs(workspace, calibration, drawn, self.name)
+
+    def _compared(self, workspace: "Workspace") -> None:
+        """Pairs drawn at random from what a cascade compared; those on which it abstained are kept apart.
+
+        Raises:
+            BactrianError: a row without comparisons, or no pair was decided.
+        """
+        from random import Random
+
+        from bactrian.data.io.files import stream_rows
+        from bactrian.judge.annotation import check_answers
+        from bactrian.judge.answer_pairs import recorded_pairs, recorded_summary
+        from bactrian.judge.judged_rows import write_judged
+        from bactrian.progress import say
+
+        if self.margin:
+            raise BactrianError("binarise: margin: found rows of comparisons, which have no scores; expected none")
+        path, pairs, apart = workspace.input(self.data).path, list[Row](), list[Row]()
+        for row, where in stream_rows(path):
+            check_answers([row], where)
+            if not isinstance(row.get("comparisons"), list):
+                raise BactrianError(f"{where}: found no comparisons, expected them in every row, as in the first")
+            usable = [n for n, answer in enumerate(row["answers"]) if self.cut_off or answer["finish"] == "stop"]
+            random = Random(f"binarise/{workspace.seed}/{row['id']}")
+            place = len(pairs) + len(apart)
+            made, left = recorded_pairs(row, where, usable, random, self.pairs_per_prompt, place)
+            pairs, apart = [*pairs, *made], [*apart, *left]
+        if not pairs:
+            raise BactrianError(f"{path}: no pair: of {len(apart):,} that were drawn the cascade decided none")
+        summary = recorded_summary(pairs, apart)
+        for licence in write_judged(workspace.output, pairs, apart, summary):
+            workspace.add_licence(licence)
+        workspace.metrics.update(summary.metrics())
+        say("\n".join(summary.lines(self.name)))
 
     def _pairs(self, row: Row, where: str, seed: int, tally: "Tally") -> list[Row]:
         from random import Random

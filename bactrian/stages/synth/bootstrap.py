@@ -130,6 +130,7 @@ class SelfInstruct(Stage):
         round_, idle = 0, 0
         while len(tasks) < self.count and idle < self.idle_rounds and not askers.spending.spent:
             requests = dict(self._listed(human, [task.instruction for task in tasks], seed, round_))
+            fates.ask("self-instruct, instructions", requests)
             replies = askers.ask(requests, f"self_instruct · instructions, round {round_ + 1}")
             check_refused(replies.values(), self.failures, "self_instruct")
             before = len(tasks)
@@ -221,7 +222,10 @@ class SelfInstruct(Stage):
     def _classify(
         self, askers: Askers, seeds: "Sequence[SeedTask]", tasks: "Sequence[AcceptedTask]", seed: int, fates: "Fates"
     ) -> None:
-        """Tell classifications from other tasks; an answer that is neither yes nor no counts as no."""
+        """Tell classifications from other tasks; an answer that is neither yes nor no counts as no.
+
+        All prompts show the same examples, as the paper's do: whoever answers reads the shared beginning once.
+        """
         from random import Random
 
         from bactrian.data.curate.quality import Flaw
@@ -230,7 +234,7 @@ class SelfInstruct(Stage):
         requests = {}
         for number, task in enumerate(tasks):
             key = f"kind/{number}"
-            text = is_classification(seeds, task.instruction, Random(f"self_instruct/{seed}/{key}"))
+            text = is_classification(seeds, task.instruction, Random(f"self_instruct/{seed}/kind"))
             requests[key] = self._request(key, text, seed, 8)
         for key, reply in askers.ask(requests, "self_instruct · kinds").items():
             said = said_yes(reply.text)
@@ -257,8 +261,9 @@ class SelfInstruct(Stage):
         requests = {}
         for number, task in enumerate(tasks):
             key, most = f"instances/{number}", LABEL_TOKENS if task.classification else INSTANCE_TOKENS
-            text = instances_wanted(seeds, task.instruction, task.classification, Random(f"self_instruct/{seed}/{key}"))
+            text = instances_wanted(seeds, task.instruction, task.classification, Random(f"self_instruct/{seed}/shown"))
             requests[key] = self._request(key, text, seed, most, self.instances_penalty)
+        fates.ask("self-instruct, instances", requests)
         rows: list[tuple[str, Row]] = []
         for key, reply in askers.ask(requests, "self_instruct · instances").items():
             task = tasks[int(key.partition("/")[2])]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 WHOLE, RELAXED = "whole", "relaxed"
+NO_GOOD = "no answer keeps to all constraints"
 
 
 class ConstraintPairs(Stage):
@@ -169,14 +170,22 @@ class ConstraintPairs(Stage):
             keys = {kind: [f"{number}/{kind}/{sample}" for sample in range(self.samples)] for kind in verifiers}
             good = [key for key in keys[WHOLE] if key in verdicts and verdicts[key].outcome == "right"]
             bad = [key for key in keys[RELAXED] if key in verdicts and verdicts[key].outcome == "wrong"]
-            if not good:
-                fates.drop(f"{number}", Flaw("no answer keeps to all constraints", str(row["id"])))
-            elif not bad:
-                fates.drop(f"{number}", Flaw("the answer to the relaxed prompt keeps to all as well", str(row["id"])))
+            if not (good and bad):
+                why = "the answer to the relaxed prompt keeps to all as well" if good else NO_GOOD
+                said = [
+                    {"model": requests[key][0], "of": f"{kind} prompt", "text": replies[key].text, "verdict": verdict}
+                    for kind in verifiers
+                    for key in keys[kind]
+                    if key in replies
+                    for verdict in [
+                        f"{verdicts[key].outcome}: {verdicts[key].reason}" if key in verdicts else "unusable"
+                    ]
+                ]
+                fates.drop(str(number), Flaw(why, str(row["id"])), "", said, str(row["messages"][-1]["content"]))
             else:
                 labels = [requests[key][0] for key in (good[0], bad[0])]
-                said = [whole[key].text for key in (good[0], bad[0])]
-                pairs.append((str(number), self._pair(askers, row, labels, said, verdicts[bad[0]].reason)))
+                texts = [whole[key].text for key in (good[0], bad[0])]
+                pairs.append((str(number), self._pair(askers, row, labels, texts, verdicts[bad[0]].reason)))
         return pairs
 
     @staticmethod

@@ -134,6 +134,7 @@ class Magpie(Stage):
     ) -> list[tuple[str, str, str]]:
         """(key, label of the generator, prompt) of what was drawn and can be answered."""
         requests = dict(self._openings(turns, seed))
+        fates.ask("magpie, prompts", requests)
         replies = askers.ask(requests, "magpie · prompts")
         check_refused(replies.values(), self.failures, "magpie")
         fates.reach("prompts drawn", len(replies))
@@ -191,6 +192,7 @@ class Magpie(Stage):
                 yield self._made(askers, key, label, prompt, "")
             return
         requests = {key: (label, self._question(key, prompt, seed)) for key, label, prompt in prompts}
+        fates.ask("magpie, answers", requests)
         replies = askers.ask(requests, "magpie · answers")
         check_refused(replies.values(), self.failures, "magpie")
         fates.reach("answers", len(replies))

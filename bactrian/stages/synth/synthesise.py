@@ -88,6 +88,7 @@ class Synthesise(Stage):
     prompt: str = Field("", description="the template itself, in place of a name")
     system: str = Field("", description="system turn")
     fields: dict[str, str] = Field({}, description="variable of the template: column of the seed, where not the same")
+    keep: list[str] = Field([], description="columns of the seed that its rows have too, such as a kind")
     generators: list[DataGenerator] = Field(min_length=1, description="who writes; requests are drawn by weight")
     per_seed: int = Field(1, ge=1, description="answers to each seed")
     limit: int | None = Field(None, ge=1, description="seeds, from the first")
@@ -152,6 +153,7 @@ class Synthesise(Stage):
         fates = Fates()
         with Askers(workspace, self.generators, self.budget, self.rows_at_once) as askers:
             requests = dict(self._requests(template, seeds, workspace.seed))
+            fates.ask(template.name, requests)
             replies = askers.ask(requests, "synthesise")
             check_refused(replies.values(), self.failures, "synthesise")
             fates.reach("requests", len(requests))
@@ -266,6 +268,7 @@ class Synthesise(Stage):
             if isinstance(row, Flaw) or flaw is not None:
                 fates.drop(key, flaw or Flaw(""), reply.text)
                 continue
+            row |= {name: seed[name] for name in self.keep if name in seed and name not in row}
             fates.reach("well formed", 1)
             yield MadeRow(key, row, reply.text, self._judged_text(key, row, seed, request, written), reading.mended)
 
