@@ -10,7 +10,11 @@ from pydantic import ValidationError
 from bactrian.data.io.files import read_rows
 from bactrian.data.synth.row_gates import near_flaws
 from bactrian.errors import BactrianError
+from bactrian.stages.synth.gates import Gates, own_flaw
+from bactrian.stages.synth.judge_gate import JudgedText, JudgeGate, gate_verdicts
 from bactrian.stages.synth.synthesise import Synthesise
+from bactrian.store.artifact import Input
+from bactrian.store.manifest import Kind
 from tests.generate.chat_server import Handler, completion, serving
 from tests.synth.mock import dropped, personas, workspace
 from tests.synth.test_synthesise import problem
@@ -40,6 +44,17 @@ def test_near_duplicates_go_for_what_came_before() -> None:
     ]
     assert flaws[2].detail == "0" and flaws[6].detail == "3"  # type: ignore[union-attr]
     assert flaws[1].detail.endswith(", 0") and near_flaws([], 0.8) == []  # type: ignore[union-attr]
+
+
+def test_rows_in_other_languages_are_dropped() -> None:
+    gates = Gates(languages=["en"])
+    said = {
+        "How many of the bees come back to the hive in the evening?": None,
+        "Wie viele der Bienen kommen am Abend in den Stock zurück?": "in another language",
+    }
+    found = {text: own_flaw({"id": "x", "text": text}, gates, text) for text in said}
+    assert {text: flaw.reason if flaw else None for text, flaw in found.items()} == said
+    assert all(own_flaw({"id": "x", "text": text}, Gates(), text) is None for text in said), "off by default"
 
 
 def rated(handler: Handler, content: str, nth: int) -> None:
@@ -80,6 +95,28 @@ def test_a_judge_that_rates_drops_and_says_that_it_is_not_calibrated(
     assert work.metrics["judge_answers"] == 12 and work.metrics["judge_money"] > 0 == work.metrics["money"]
     assert not (work.output / "abstained.jsonl").exists()
     assert account(work.output)["funnel"]["judged"] == 12 and len(dropped(work)) == 7
+
+
+def test_rewards_below_the_bound_are_dropped(tmp_path: Path) -> None:
+    from bactrian.judge.models import rewards_of_answers, turn
+    from bactrian.model.language_model import LanguageModel
+    from bactrian.model.reward_model import RewardModel
+    from tests.model.tiny import write_tiny
+
+    model = RewardModel.of(LanguageModel.load(write_tiny(tmp_path / "lm"), template="tulu"), seed=3)
+    model.save(tmp_path / "reward")
+    work = workspace(tmp_path, [])
+    work.inputs = {**work.inputs, "reward": Input("reward", tmp_path / "reward", Kind.MODEL, "5eed")}
+    asked = ({"role": "user", "content": "the cat"},)
+    rows = [JudgedText(f"{n}", asked, text) for n, text in enumerate(["yes", "no one", "three two one", "a mat"])]
+    texts = [(list(asked), [turn("assistant", row.answer)]) for row in rows]
+    rewards = [each or 0.0 for each in rewards_of_answers(model, texts, ["r"] * 4, 4096)]
+    bound = sorted(rewards)[1] + 1e-4
+    found = gate_verdicts(work, JudgeGate(reward_model="reward", at_least=bound), rows, "x")
+    assert [flaw is None for flaw in found.flaws] == [reward >= bound for reward in rewards]
+    assert found.scores == pytest.approx(rewards, abs=1e-4) and "not calibrated" in found.record["warning"]
+    by_default = gate_verdicts(work, JudgeGate(reward_model="reward"), rows, "x")
+    assert by_default.flaws == [None] * 4 and by_default.record["least_reward"] == -10
 
 
 @pytest.mark.parametrize(

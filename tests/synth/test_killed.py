@@ -92,7 +92,7 @@ def test_a_few_kills_leave_what_an_undisturbed_run_leaves(name: str, tmp_path: P
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", sorted(VICTIMS))
 def test_fifty_kills_leave_what_an_undisturbed_run_leaves(name: str, tmp_path: Path) -> None:
-    check_kills(VICTIMS[name], MANY, 480, 8, tmp_path)
+    check_kills(VICTIMS[name], MANY, 640, 8, tmp_path)
 
 
 def check_kills(victim: Victim, kills: int, size: int, seed: int, folder: Path) -> None:

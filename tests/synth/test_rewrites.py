@@ -104,7 +104,8 @@ def test_a_request_for_a_text_is_neither_the_text_nor_a_quotation_of_it(tmp_path
 def test_every_shipped_template_that_rewrites_is_guarded() -> None:
     assert set(REWRITES) <= set(shipped_prompts())
     solves = {"solve-math", "solve-gsm", "solve-python", "solve-by-program", "rationale"}
-    others = {name for name in shipped_prompts() if name.startswith(("persona", "related"))} | solves
+    others = {name for name in shipped_prompts() if name.startswith(("persona", "related", "noncompliance"))}
+    others |= solves
     assert set(shipped_prompts()) - others == set(REWRITES)
 
 

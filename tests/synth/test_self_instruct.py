@@ -188,6 +188,11 @@ def test_from_seeds_to_rows_with_every_loss_counted(tmp_path: Path, setting: tup
     audit = [json.loads(line) for line in (work.output / "instructions.jsonl").read_text().splitlines()]
     assert len(audit) == 30 and all(0 < len(each["nearest"]) <= 10 for each in audit)
     assert all(each["nearest"][0]["rouge_l"] <= 0.7 for each in audit), "none is like one before it"
+    begins = {"Tasks for an assistant": 2.0, "Is the answer": None}
+    for body in handler.bodies:
+        text = body["messages"][-1]["content"]
+        penalty = next((found for start, found in begins.items() if text.startswith(start)), 1.5)
+        assert body.get("presence_penalty") == penalty, "the paper's: of lists, of instances, none of a yes or no"
     kinds = [text for text in handler.seen if text.startswith("Is the answer")]
     assert len(kinds) == 30 and len({text.rpartition("\nTask: ")[0] for text in kinds}) == 1, "one beginning for all"
     asked = sum(handler.seen.values())

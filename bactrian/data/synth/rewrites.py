@@ -60,6 +60,7 @@ class RewriteGuard:
 
 REWRITES: Mapping[str, RewriteGuard] = {
     "paraphrase": RewriteGuard("question", 0.5, 2.0, 5),
+    "paraphrase-text": RewriteGuard("text", 0.5, 2.0, 5, asks=False),
     "evolve-deeper": RewriteGuard("question", 0.8, 1.0, 40),
     "evolve-broader": RewriteGuard("question", 0.25, 3.0, 20),
     "instruction-for-text": RewriteGuard("text", 0.0, 1.0, 30, quotes=12),
