@@ -1,7 +1,14 @@
-"""Pairs from several answers to a prompt, labelled by a calibrated cascade: what it abstains on is no pair."""
+"""Pairs from several answers to a prompt, labelled by a calibrated cascade: what it abstains on is no pair.
+
+`annotate` may have a row's answers compared all with all, once; `binarise` then draws from what was said. A draw is
+from all pairs of a prompt and not from the decided ones: a guarantee is about pairs drawn as those were that
+calibrated it.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,10 +16,11 @@ from random import Random
 from typing import Any
 
 from bactrian.data.io.journal import Journal
+from bactrian.errors import BactrianError
 from bactrian.judge.cascade_verdicts import CalibratedCascade, CascadeVerdict
-from bactrian.judge.judged_rows import JudgedSummary, confidences, judged_summary
+from bactrian.judge.judged_rows import ABSTAINS, JudgedSummary, confidences, judged_summary
 from bactrian.judge.models import turn
-from bactrian.judge.opinions import AnswerPair
+from bactrian.judge.opinions import FIRST, SECOND, AnswerPair
 from bactrian.judge.pairwise import ScoredAnswer
 
 Row = dict[str, Any]
@@ -48,12 +56,104 @@ def drawn_pairs(
 
     No rating has a say in which answers meet: a guarantee is about pairs drawn as those were that calibrated it.
     """
-    usable = list({answer.text: answer for answer in answers if answer.text.strip()}.values())
-    chosen = list(combinations(usable, 2))
+    chosen = list(combinations(different(answers), 2))
     drawn = random.sample(chosen, min(most, len(chosen)))
     return [
         AnsweredPair(row, number, (a, b) if random.random() < 0.5 else (b, a)) for number, (a, b) in enumerate(drawn)
     ]
+
+
+def different(answers: Sequence[ScoredAnswer]) -> list[ScoredAnswer]:
+    """Those that are not empty, each text once: the last answer that has it."""
+    return list({answer.text: answer for answer in answers if answer.text.strip()}.values())
+
+
+def every_pair(row: Mapping[str, Any], seed: int) -> list[AnsweredPair]:
+    """All pairs of a row's answers, in an order that says nothing; each origin has the answer's `place` in the row."""
+    answers = [ScoredAnswer(each["text"], 0.0, {**each, "place": n}) for n, each in enumerate(row["answers"])]
+    return drawn_pairs(row, answers, Random(f"annotate/{seed}/{row['id']}"), len(answers) ** 2)
+
+
+def compared_row(row: Mapping[str, Any], pairs: Sequence[AnsweredPair], verdicts: Sequence[CascadeVerdict]) -> Row:
+    """The row with `comparisons`, and of each answer how many it was in that were decided, and how many it won.
+
+    A comparison: the places of both answers, of the one preferred (null: the cascade abstains), who decided, how sure
+    each judge was.
+    """
+    comparisons, decided, won = [], Counter[int](), Counter[int]()
+    for each, verdict in zip(pairs, verdicts, strict=True):
+        places = [int(answer.origin["place"]) for answer in each.answers]
+        preferred = None if verdict.preferred is None else places[verdict.preferred]
+        comparisons.append(
+            {
+                "first": places[FIRST],
+                "second": places[SECOND],
+                "preferred": preferred,
+                "judge": verdict.judge,
+                "confidence": verdict.confidence,
+                "confidences": json.dumps(confidences(verdict), ensure_ascii=False),
+            }
+        )
+        if preferred is not None:
+            decided.update(places)
+            won[preferred] += 1
+    answers = [{**answer, "decided": decided[n], "won": won[n]} for n, answer in enumerate(row["answers"])]
+    return {**row, "answers": answers, "comparisons": comparisons}
+
+
+def abstained_pairs(pairs: Sequence[AnsweredPair], verdicts: Sequence[CascadeVerdict]) -> list[Row]:
+    """The pairs that nobody decided, as they were drawn."""
+    return [
+        _row(each, verdict, confidences(verdict), place)
+        for place, (each, verdict) in enumerate(zip(pairs, verdicts, strict=True))
+        if verdict.abstains
+    ]
+
+
+def recorded_pairs(
+    row: Mapping[str, Any], where: str, usable: Sequence[int], random: Random, most: int, place: int
+) -> tuple[list[Row], list[Row]]:
+    """Pairs drawn from a row's comparisons between usable answers: those that were decided, and those that were not.
+
+    Args:
+        usable: places of answers that may be in a pair. place: the number of pairs drawn before these.
+
+    Raises:
+        BactrianError: a comparison is not what `annotate` leaves.
+    """
+    answers = row["answers"]
+    drawn: list[tuple[Row, AnsweredPair]] = []
+    for said in row["comparisons"]:
+        sides = (said.get("first"), said.get("second"))
+        if not all(isinstance(n, int) and 0 <= n < len(answers) for n in sides) or said.get("preferred") not in (
+            None,
+            *sides,
+        ):
+            raise BactrianError(
+                f"{where}: comparisons: found {said!r:.80}, expected the places of two answers and of the preferred one"
+            )
+        if all(n in usable for n in sides):
+            first, second = (ScoredAnswer(answers[n]["text"], 0.0, answers[n]) for n in sides)
+            drawn.append((said, AnsweredPair(row, 0, (first, second))))
+    pairs, apart = list[Row](), list[Row]()
+    for number, (said, each) in enumerate(random.sample(drawn, min(most, len(drawn)))):
+        preferred = None if said["preferred"] is None else (said["first"], said["second"]).index(said["preferred"])
+        made = _row(
+            AnsweredPair(row, number, each.answers),
+            CascadeVerdict(preferred, said["confidence"], said["judge"]),
+            json.loads(said["confidences"]),
+            place + number,
+        )
+        (apart if preferred is None else pairs).append(made)
+    return pairs, apart
+
+
+def recorded_summary(pairs: Sequence[Row], apart: Sequence[Row]) -> JudgedSummary:
+    """The account of pairs drawn from what was said before: nobody was asked again."""
+    counts = Counter(str(pair["judge"]) for pair in pairs)
+    names = sorted({name for row in (*pairs, *apart) for name in row["confidences"]})
+    composition = {name: counts[name] for name in names} | {ABSTAINS: len(apart)}
+    return JudgedSummary(len(pairs) + len(apart), composition, {}, {}, {})
 
 
 def cascade_pairs(cascade: CalibratedCascade, drawn: Sequence[AnsweredPair], journal: Journal) -> CascadePairs:
@@ -65,15 +165,15 @@ def cascade_pairs(cascade: CalibratedCascade, drawn: Sequence[AnsweredPair], jou
     verdicts = cascade.verdicts([each.pair for each in drawn], journal)
     found = CascadePairs([], [], judged_summary(cascade, verdicts))
     for place, (each, verdict) in enumerate(zip(drawn, verdicts, strict=True)):
-        (found.apart if verdict.abstains else found.pairs).append(_row(each, verdict, place))
+        (found.apart if verdict.abstains else found.pairs).append(_row(each, verdict, confidences(verdict), place))
     return found
 
 
-def _row(each: AnsweredPair, verdict: CascadeVerdict, place: int) -> Row:
-    """A pair; or, where the cascade abstains, the two answers as they were drawn."""
+def _row(each: AnsweredPair, verdict: CascadeVerdict, sure: Mapping[str, float], place: int) -> Row:
+    """A pair; or, where the cascade abstains, the two answers as they were drawn. sure: each judge's confidence."""
     row, answers = each.row, each.answers
     shared = {"id": each.pair.id, "prompt": [*row["messages"]]}
-    about = {"confidences": confidences(verdict), "place": place, "source": row["source"], "license": row["license"]}
+    about = {"confidences": dict(sure), "place": place, "source": row["source"], "license": row["license"]}
     if verdict.preferred is None:
         return {**shared, "first": answers[0].text, "second": answers[1].text, **about}
     chosen, rejected = answers[verdict.preferred], answers[1 - verdict.preferred]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from math import isfinite, log
 from typing import Any
 
+from bactrian.data.io.journal import Journal
 from bactrian.errors import BactrianError
+from bactrian.judge.kept_opinions import kept_opinions
 from bactrian.judge.models import RewardJudge, rewards_of_answers, spoken
 from bactrian.judge.opinions import FIRST, AnswerPair, Opinion, PairJudge
 from bactrian.progress import progress
@@ -58,22 +60,19 @@ SUREST = 1e-6
 """No comparison counts as surer than this leaves: its log-odds are finite."""
 
 
-def scores_by_comparison(judge: PairJudge, pairs: Sequence[tuple[AnswerToScore, AnswerToScore]]) -> Comparisons:
+def scores_by_comparison(
+    judge: PairJudge, pairs: Sequence[tuple[AnswerToScore, AnswerToScore]], journal: Journal
+) -> Comparisons:
     """Of two answers to one prompt each, compared by a judge of pairs.
 
+    Args:
+        journal: keeps every opinion as it comes; what it has already is not asked again.
+
     Raises:
-        BactrianError: the judge stopped answering.
+        BactrianError: the judge stopped answering; what it said is kept.
     """
     asked = [AnswerPair(one.name, tuple(one.prompt), spoken(one.answer), spoken(other.answer)) for one, other in pairs]
-    found: dict[int, Opinion] = {}
-    with progress("compare", total=len(asked), unit="pair") as bar:
-
-        def heard(place: int, opinion: Opinion) -> None:
-            found[place] = opinion
-            bar.advance()
-
-        judge.compare(asked, heard)
-    opinions = [found[place] for place in range(len(asked))]
+    opinions = kept_opinions(lambda: judge, judge.identity, asked, journal, "compare")
     halves = [half_log_odds(opinion) for opinion in opinions]
     return Comparisons(
         halves,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from bactrian.data.io.journal import Journal
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_server import Endpoint
 from bactrian.generate.choice_server import ServerChooser
 from bactrian.generate.choosers import EngineChooser, open_chooser
+from bactrian.generate.kept import KeptChooser, KeptResponder
 from bactrian.generate.responders import EngineResponder, open_responder
 from bactrian.judge.demonstrations import DemonstrationPool, shown
 from bactrian.judge.fences import FENCE
@@ -60,11 +62,13 @@ def open_judge(
     template: str | None = None,
     rows: int = 64,
     weighed: bool = False,
+    journal: Journal | None = None,
 ) -> Judge:
     """The judge of one verifier, as in `open_judges`.
 
     Args:
         weighed: a language model's options are weighed by their probabilities; by default it writes its verdict.
+        journal: keeps what a language model says as it comes; it is loaded only if something is missing there.
 
     Raises:
         BactrianError: as `open_judges`.
@@ -73,8 +77,10 @@ def open_judge(
         return open_reward_judge(model, hardware)
     rubric = NAMED_RUBRICS["refusal"] if verifier == "compliance_model" else None
     if weighed:
-        return WeighingJudge(open_chooser(model, hardware, template=template, rows=rows), rubric)
-    return ModelJudge(open_responder(model, hardware, template=template, rows=rows), rubric)
+        choose = partial(open_chooser, model, hardware, template=template, rows=rows)
+        return WeighingJudge(choose() if journal is None else KeptChooser(choose, journal), rubric)
+    respond = partial(open_responder, model, hardware, template=template, rows=rows)
+    return ModelJudge(respond() if journal is None else KeptResponder(respond, journal), rubric)
 
 
 def open_reward_judge(model: JudgeModel, hardware: Hardware) -> RewardJudge:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bactrian.errors import BactrianError
+from bactrian.errors.wording import nearest
 from bactrian.judge.fences import fenced, mark_of
 from bactrian.judge.models import spoken
 from bactrian.judge.opinions import AnswerPair
@@ -47,7 +48,9 @@ def pair_rubric(rubric: str) -> str:
     if rubric in PAIR_RUBRICS:
         return PAIR_RUBRICS[rubric]
     if len(rubric.split()) < 2:
-        raise BactrianError(f"rubric: found {rubric!r}, expected a text, or one of {', '.join(PAIR_RUBRICS)}")
+        meant = nearest(rubric, PAIR_RUBRICS)
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        raise BactrianError(f"rubric: found {rubric!r}, expected a text, or one of {', '.join(PAIR_RUBRICS)}{hint}")
     return rubric.strip()
 
 

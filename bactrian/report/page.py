@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bactrian.report import (
+    bench_views,
     curves,
     data_rows,
     graph,
@@ -16,6 +17,7 @@ from bactrian.report import (
     reliability,
     scaling_plot,
     scores,
+    traced,
     transcripts,
     trust,
     win_rate_views,
@@ -30,15 +32,17 @@ RECIPE_LIMIT = 100_000
 
 def render_page(run: ReportedRun) -> str:
     """The whole page as HTML; `render` says how texts in it are kept harmless."""
-    return render("page.html.j2", ("style.css",), ("page.js",), _content(run))
+    styles, scripts = ("style.css", *traced.STYLES), ("page.js", *traced.SCRIPTS)
+    return render("page.html.j2", styles, scripts, _content(run))
 
 
 def head(run: ReportedRun) -> scores.RunSummary:
-    """The sentences at the head: for each task of the last evaluation, of many tasks the whole; else of win rates or
-    judges."""
+    """The sentences at the head: for each task of the last evaluation, of many tasks the whole; else of win rates,
+    ratings or judges."""
     plain = scores.verdict(run)
     last = next((step.results for step in reversed(run.evaluations) if step.results and step.results.scores), None)
-    if last is None and (told := win_rate_views.sentences(run) or judges.sentences(run)):
+    told = win_rate_views.sentences(run) or bench_views.sentences(run) or judges.sentences(run)
+    if last is None and told:
         return scores.RunSummary(told, "level")
     if last is None or len(plain.sentences) <= overview.MANY:
         return plain
@@ -48,6 +52,7 @@ def head(run: ReportedRun) -> scores.RunSummary:
 def _content(run: ReportedRun) -> dict[str, Any]:
     """All that the template shows, by name."""
     boxes = lineage.boxes(run)
+    traces = traced.RunTraces(run)
     trained = [drawn for step in run.steps if (drawn := curves.step_curves(step))]
     final, marks = lineage.final_marks(run)
     recipe = run.record.recipe
@@ -74,12 +79,16 @@ def _content(run: ReportedRun) -> dict[str, Any]:
         "reliability": reliability.reliability_view(run),
         "judging": judges.judging_views(run),
         "win_rates": win_rate_views.win_rate_views(run),
+        "benches": bench_views.bench_views(run),
         "scaling": [view for step in run.evaluations if (view := scaling_plot.scaling_view(step))],
         "outcome_classes": OUTCOMES,
         "curves": trained,
         "transcripts": [
-            (step.name, found) for step in run.evaluations[-1:] if (found := transcripts.task_transcripts(step))
+            (step.name, found)
+            for step in run.evaluations[-1:]
+            if (found := transcripts.task_transcripts(step, traces=traces))
         ],
+        "traced": traces.caption,
         "checks": trust.checks(run),
         "licences": lineage.licences(run),
         "final": final,

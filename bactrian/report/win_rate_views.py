@@ -148,6 +148,30 @@ def _tables(found: Record) -> Iterator[SideTable]:
         ]
         heads = ["model", "win rate", "95 % interval", "people's labels alone", "labels", "further verdicts"]
         yield SideTable("Win rates as people find them, with the judge's help (prediction-powered)", heads, lines, 0)
+    if tasks := _records(found.get("tasks")):
+        lines = [
+            [
+                str(each.get("task", "")),
+                str(each.get("method", "")) + (" (over all families)" if each.get("pooled") else ""),
+                percent(finite(each.get("agreement"))),
+                interval(each.get("interval")),
+                count(finite(each.get("labels"))),
+                "; ".join(
+                    f"{one.get('model')}: {percent(finite(one.get('rate')))}" for one in _records(each.get("rates"))
+                ),
+            ]
+            for each in tasks[:MOST_LINES]
+        ]
+        heads = ["family", "compared by", "agrees with people", "95 % interval", "labelled prompts", "win rates"]
+        title = "Win rates by family of tasks, each compared in the way that agrees best with people"
+        yield SideTable(title, heads, lines, max(0, len(tasks) - MOST_LINES))
+    if over := _records(found.get("over_tasks")):
+        lines = [
+            [str(each.get("model", "")), percent(finite(each.get("rate"))), count(finite(each.get("families")))]
+            for each in over[:MOST_LINES]
+        ]
+        heads = ["model", "mean win rate", "families"]
+        yield SideTable("Means over families of tasks, which count alike", heads, lines, max(0, len(over) - MOST_LINES))
     if style := _records(found.get("style")):
         lines = [
             [

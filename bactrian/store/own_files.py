@@ -1,4 +1,4 @@
-"""Parts that stand in a user's own file and are named by it: `reward.py:polite`, `chat.jinja`.
+"""Parts that stand in a user's own file and are named by it: `reward.py:polite`, `chat.jinja`, `rubric.md`.
 
 Such a file is the user's own program, trusted as a package that they install is. Only settings name one: what a row of
 data names is never looked for on the disk.
@@ -22,14 +22,18 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
 from bactrian.store.fingerprint import file_fingerprint, package_root
 
-PartKind = Literal["verifier", "task", "template", "stage"]
+PartKind = Literal["verifier", "task", "template", "prompt", "stage", "rubric"]
 FORM = re.compile(r"([^\n]+\.py):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 EXPECTED = {
     "verifier": "FILE.py:FUNCTION",
     "task": "FILE.py:NAME of a bactrian.evaluate.task.Task",
     "template": "FILE.jinja, or FILE.py:NAME of Jinja text",
+    "prompt": "FILE.jinja",
     "stage": "FILE.py:CLASS, a subclass of bactrian.stages.stage.Stage",
+    "rubric": "a rubric's name, its text, or a file of it (FILE.txt or FILE.md)",
 }
+TEXT_FILES: dict[str, tuple[str, ...]] = {"template": (".jinja",), "prompt": (".jinja",), "rubric": (".txt", ".md")}
+"""Kinds of parts that may be a file of text, and how its name ends."""
 _LOADED: dict[Path, str] = {}
 """File → SHA-256 of the text that it was loaded from: a file that was changed since is loaded again."""
 Found = TypeVar("Found")
@@ -62,9 +66,11 @@ def names_file(text: str, kind: PartKind) -> bool:
     >>> names_file("rewards/mine.py:polite", "verifier"), names_file("gsm8k", "verifier")
     (True, False)
     """
-    if kind == "template" and text.endswith(".jinja") and "\n" not in text:
+    if "\n" in text:
+        return False
+    if text.endswith(TEXT_FILES.get(kind, ())):
         return True
-    return "\n" not in text and (is_own(text) or text.endswith(".py"))
+    return kind not in ("rubric", "prompt") and (is_own(text) or text.endswith(".py"))
 
 
 def parted(text: str) -> tuple[Path, str]:
@@ -93,7 +99,7 @@ def problem_with(text: str, kind: PartKind) -> tuple[str, str] | None:
     path, name = parted(text)
     if not path.is_file():
         return f'"{text}", and there is no file {path}', f"{EXPECTED[kind]}, beside the recipe or in this directory"
-    if not name and text.endswith(".jinja"):
+    if not name and text.endswith(TEXT_FILES.get(kind, ())):
         return None
     try:
         names = names_in(path)

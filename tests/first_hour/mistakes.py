@@ -1,4 +1,4 @@
-"""Thirty first mistakes: what was typed, in a folder with these files, and what the answer must contain: its fix.
+"""Some forty first mistakes: what was typed, in a folder with these files, and what the answer must contain: its fix.
 
 `python -m tests.first_hour.mistakes` writes docs/errors.md from what the commands really say.
 """
@@ -54,17 +54,29 @@ FILES = {
     "pickled/config.json": json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}),
     "pickled/pytorch_model.bin": "",
     "nothing/notes.txt": "",
+    "ties.jsonl": "".join(
+        json.dumps({"prompt": f"question {n}", "first": "yes", "second": "no", "label": "tie"}) + "\n"
+        for n in range(40)
+    ),
+    "answers.jsonl": "".join(
+        json.dumps({"prompt": "say yes", "completion": text, "model": text}) + "\n" for text in ("yes", "no")
+    ),
 }
+CALIBRATE = "bactrian judge calibrate --judges '[{recorded: mine}]'"
 SFT = "bactrian sft --model embedded:smollm2-135m --data chats.jsonl"
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """title: in the document. command: as typed. fix: what the message must contain."""
+    """title: in the document. command: as typed. fix: what the message must contain.
+
+    late: the rows themselves have to be read, so the step has begun when it is found; still no model is loaded.
+    """
 
     title: str
     command: str
     fix: str
+    late: bool = False
 
 
 MISTAKES = (
@@ -124,14 +136,31 @@ MISTAKES = (
     ),
     Mistake("A GPU that is not there", "bactrian run recipe.yaml --set hardware.device=cuda", "cpu"),
     Mistake("A run that there is not", "bactrian show sft --run mine", "mine"),
+    Mistake(
+        "A misspelt rubric", f"{CALIBRATE} --labels pairs.jsonl --rubric helpfullness", 'did you mean "helpfulness"?'
+    ),
+    Mistake(
+        "A judge that is two things",
+        """bactrian judge calibrate --labels pairs.jsonl --judges '[{recorded: mine, reward_model: base}]'""",
+        "expected one of model, server",
+    ),
+    Mistake("Too few labels to trust a judge by", f"{CALIBRATE} --labels pairs.jsonl", "expected 30 or more", True),
+    Mistake("Labels that are all ties", f"{CALIBRATE} --labels ties.jsonl", "no row says which answer", True),
+    Mistake(
+        "Data that are no calibration",
+        "bactrian judge verdicts --data answers.jsonl --calibration pairs.jsonl",
+        "expected what the stage calibrate leaves",
+        True,
+    ),
+    Mistake("Answers, and nobody to judge them", "bactrian winrate answers.jsonl", "judge or calibration", True),
 )
 
 HEAD = """\
 # First mistakes
 
 What people get wrong in the first hour, and what Bactrian answers: before any model is loaded, in under three
-seconds of processor time, with what to write instead. This page is made by running the commands
-(`python -m tests.first_hour.mistakes`), and a test keeps it true.
+seconds of processor time, with what to write instead; the last ones when a step has begun to read its rows. This page
+is made by running the commands (`python -m tests.first_hour.mistakes`), and a test keeps it true.
 """
 
 

@@ -1,4 +1,4 @@
-"""Thirty first mistakes, each answered before anything heavy is loaded, by a message that holds its fix."""
+"""Some forty first mistakes, each answered before anything heavy is loaded, by a message that holds its fix."""
 
 from pathlib import Path
 
@@ -12,8 +12,10 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
     return answers(tmp_path_factory.mktemp("mistakes"))
 
 
-def test_there_are_thirty() -> None:
-    assert len({mistake.command for mistake in MISTAKES}) >= 30
+def test_there_are_forty() -> None:
+    assert len({mistake.command for mistake in MISTAKES}) >= 40
+    late = [mistake.late for mistake in MISTAKES]
+    assert late == sorted(late)  # what has read rows may have loaded more than the next one would
 
 
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda number: MISTAKES[number].title)
@@ -21,7 +23,7 @@ def test_the_answer_holds_the_fix(number: int, given: list[Answer]) -> None:
     mistake, answer = MISTAKES[number], given[number]
     assert answer.status == 2, answer.said
     assert mistake.fix in answer.said
-    assert "Traceback" not in answer.said and "making" not in answer.said
+    assert "Traceback" not in answer.said and ("making" not in answer.said or mistake.late)
     assert not answer.torch and answer.seconds < 3
 
 

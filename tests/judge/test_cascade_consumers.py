@@ -162,3 +162,123 @@ def test_the_check_bounds_the_risk_on_fresh_labels_only(ready: Path, capsys: pyt
         assert f"the guarantee {'holds' if told == 'holds' else 'is broken'}" in capsys.readouterr().out
     assert invoke(["judge", "check", str(calibration), "--labels", "labels.jsonl"]) == 2
     assert "were calibrated on" in capsys.readouterr().err
+
+
+def compared_answers(first: int, count: int) -> list[dict[str, Any]]:
+    """Rows of `respond`; the last one has a single answer, which can be compared with nothing."""
+    found = answered(first, count)
+    return [*found[:-1], {**found[-1], "answers": found[-1]["answers"][:1]}]
+
+
+def test_annotate_compares_all_answers_and_binarise_draws_from_that(ready: Path) -> None:
+    write(ready / "answers.jsonl", compared_answers(100, 40))
+    steps_of = f"{CALIBRATE}\nsaid: {{stage: annotate, data: answers.jsonl, calibration: calibrated}}"
+    recipe(ready, f"{steps_of}\npairs: {{stage: binarise, data: said, pairs_per_prompt: 3, cut_off: true}}")
+    steps = made(ready)
+    rows_said, cascade = read_rows(steps["said"]), open_cascade(steps["calibrated"], Hardware())
+    assert [len(row["comparisons"]) for row in rows_said] == [3] * 39 + [0]
+    left = [json.loads(line) for line in (steps["said"] / "abstained.jsonl").read_text().splitlines()]
+    for row in rows_said:
+        texts = [answer["text"] for answer in row["answers"]]
+        pairs = [
+            AnswerPair("", tuple(row["messages"]), texts[each["first"]], texts[each["second"]])
+            for each in row["comparisons"]
+        ]
+        for each, verdict in zip(row["comparisons"], cascade.verdicts(pairs), strict=True):
+            places = (each["first"], each["second"])
+            assert each["preferred"] == (None if verdict.preferred is None else places[verdict.preferred])
+            assert each["confidence"] == pytest.approx(verdict.confidence)
+        decided = [each for each in row["comparisons"] if each["preferred"] is not None]
+        for place, answer in enumerate(row["answers"]):
+            assert answer["won"] == sum(each["preferred"] == place for each in decided)
+            assert answer["decided"] == sum(place in (each["first"], each["second"]) for each in decided)
+    none = sum(each["preferred"] is None for row in rows_said for each in row["comparisons"])
+    assert none == len(left) > 0
+    # with all answers usable and enough draws, every comparison is drawn once: decided ones are pairs, others apart
+    check_pairs(steps["pairs"], steps["calibrated"], 3 * 39)
+    assert len((steps["pairs"] / "abstained.jsonl").read_text().splitlines()) == none
+
+
+def test_binarise_draws_as_if_it_had_asked_the_cascade_itself(ready: Path) -> None:
+    """A draw is from all pairs of whole answers, not from the decided ones: as many are left out either way."""
+    write(ready / "answers.jsonl", compared_answers(100, 41))
+    recipe(
+        ready,
+        f"{CALIBRATE}\nsaid: {{stage: annotate, data: answers.jsonl, calibration: calibrated}}\n"
+        "drawn: {stage: binarise, data: said}\n"
+        "asked: {stage: binarise, data: answers.jsonl, calibration: calibrated}",
+    )
+    steps = made(ready)
+    # two answers of each row ended: there is one pair to draw, whoever draws it
+    by = {
+        name: {row["id"]: (row["chosen"], row["rejected"]) for row in read_rows(steps[name])}
+        for name in ("drawn", "asked")
+    }
+    assert by["drawn"] == by["asked"] and by["drawn"]
+    accounts = [json.loads((steps[name] / "judged.json").read_text()) for name in ("drawn", "asked")]
+    assert accounts[0]["composition"] == accounts[1]["composition"] and accounts[0]["pairs"] == 40
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("calibration: calibrated, judge: judge", "expected one of judge, server and calibration"),
+        ("calibration: calibrated, aspects: [honesty]", "aspects: found beside calibration"),
+        ("calibration: calibrated, unread: 0.5", "unread: found beside calibration"),
+        ("calibration: other", "a step of stage calibrate"),
+        ("aspects: [honesty]", "expected one of judge, server and calibration"),
+    ],
+)
+def test_annotate_rates_or_compares(ready: Path, settings: str, told: str) -> None:
+    write(ready / "answers.jsonl", answered(0, 3))
+    other = "other: {stage: source, data: fresh.jsonl}" if "other" in settings else ""
+    recipe(ready, f"{CALIBRATE}\n{other}\nsaid: {{stage: annotate, data: answers.jsonl, {settings}}}")
+    with pytest.raises(BactrianError) as error:
+        load(ready / "r.yaml")
+    assert told in str(error.value)
+
+
+def test_comparisons_that_cannot_be_are_refused_by_row(ready: Path) -> None:
+    row = {**answered(0, 1)[0]}
+    bad = {"first": 0, "second": 1, "preferred": 7, "judge": "j", "confidence": 1.0, "confidences": "{}"}
+    write(ready / "said.jsonl", [{**row, "comparisons": [bad]}])
+    recipe(ready, "pairs: {stage: binarise, data: said.jsonl}")
+    with pytest.raises(BactrianError, match=r"said.jsonl, line 1: comparisons: found .*'preferred': 7"):
+        made(ready)
+    write(ready / "said.jsonl", [{**row, "comparisons": []}, row])
+    with pytest.raises(BactrianError, match=r"line 2: found no comparisons, expected them in every row"):
+        made(ready)
+
+
+def test_win_rates_by_a_cascade_are_of_what_it_decides(ready: Path) -> None:
+    """Each verdict is the cascade's, asked again; what it abstains on is apart and in no number."""
+    said = [
+        {"messages": row["prompt"], "completion": row[side], "model": side, "license": "MIT"}
+        for row in rows(600, 40)
+        for side in ("first", "second")
+    ]
+    write(ready / "said.jsonl", said)
+    recipe(
+        ready,
+        f"{CALIBRATE}\nrates: {{stage: winrate, data: [said.jsonl], baseline: second, calibration: calibrated, "
+        "resamples: 20}",
+    )
+    steps = made(ready)
+    found = json.loads((steps["rates"] / "winrates.json").read_text())
+    games, cascade = read_rows(steps["rates"]), open_cascade(steps["calibrated"], Hardware())
+    apart = [json.loads(line) for line in (steps["rates"] / "abstained.jsonl").read_text().splitlines()]
+    pairs = {row["prompt"][0]["content"]: tuple(row["prompt"]) for row in rows(600, 40)}
+
+    def again(game: dict[str, Any]) -> int | None:
+        prompt = pairs[game["prompt"][0]["content"]]
+        (verdict,) = cascade.verdicts([AnswerPair("", prompt, game["first_text"], game["second_text"])])
+        return verdict.preferred
+
+    assert games and apart and len(games) + len(apart) == 40
+    assert all(again(game) == (0 if game["probability"] == 1.0 else 1) for game in games)
+    assert all(again(game) is None for game in apart)
+    wins = sum(game["probability"] for game in games)
+    (rate,) = found["models"]
+    assert rate["raw"]["rate"] == pytest.approx(wins / len(games)) and rate["abstained"] == len(apart)
+    assert rate["bounds"] == pytest.approx([wins / 40, (wins + len(apart)) / 40])
+    assert json.loads((steps["rates"] / "judged.json").read_text())["abstained"] == len(apart)

@@ -84,3 +84,99 @@ def test_certainty_leaves_finite_odds() -> None:
     sure = half_log_odds(Opinion((1.0, 0.0), False, 1.0))
     assert isinstance(sure, float) and math.isfinite(sure) and sure > 6
     assert half_log_odds(Opinion(fault="prose")) == "no opinion: prose"
+
+
+RATED = RECIPE.replace("compare: helpfulness, by: subset, sections: rewardbench,", "rubric: RUBRIC,")
+
+
+def rates(handler: Handler, content: str, nth: int) -> None:
+    """10 for what is good, 1 for the rest."""
+    handler.give(200, completion(f"Rating: {10 if 'good' in content.partition('<answer ')[2] else 1}"))
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, RATED.replace("RUBRIC", "kindness counts")])
+def test_a_kill_loses_nothing_that_the_judge_said(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server goes away after some answers; made again, the step asks only for the others."""
+    monkeypatch.chdir(tmp_path)
+    there = [False]
+    judging = behave if recipe == RECIPE else rates
+
+    def goes(handler: Handler, content: str, nth: int) -> None:
+        if not there[0] and any(f"Say {n}." in content for n in (2, 3, 4)):
+            handler.give(500)
+        else:
+            judging(handler, content, nth)
+
+    with serving(goes) as (url, handler):
+        write_inputs(tmp_path, url)
+        (tmp_path / "r.yaml").write_text(recipe.replace("URL", url).replace("tries: 2", "tries: 2, concurrency: 1"))
+        with pytest.raises(BactrianError):
+            runner.run(load(Path("r.yaml"), ()), Store(Path("runs")))
+        before = {body["messages"][-1]["content"] for body in handler.bodies}
+        there[0] = True
+        handler.bodies.clear()
+        (record,) = runner.run(load(Path("r.yaml"), ()), Store(Path("runs")))
+        again = " ".join(body["messages"][-1]["content"] for body in handler.bodies)
+    assert any("Say 0." in text for text in before)
+    assert "Say 0." not in again and "Say 4." in again
+    assert json.loads((tmp_path / "runs" / str(record.path) / "scores.json").read_text())["scorer"] == "m"
+
+
+def test_a_rubric_in_a_file_beside_the_recipe_is_part_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = tmp_path / "elsewhere"
+    away.mkdir()
+    monkeypatch.chdir(away)  # the file is looked for beside the recipe
+    (tmp_path / "kind.md").write_text("Kindness counts.\nNothing else does.\n")
+
+    def made() -> tuple[str, set[str]]:
+        handler.bodies.clear()
+        (record,) = runner.run(load(tmp_path / "r.yaml", ()), Store(tmp_path / "runs"))
+        return str(record.path), {body["messages"][-1]["content"] for body in handler.bodies}
+
+    with serving(rates) as (url, handler):
+        write_inputs(tmp_path, url)
+        text = (
+            RATED.replace("URL", url).replace("RUBRIC", "kind.md").replace("pairs.jsonl", str(tmp_path / "pairs.jsonl"))
+        )
+        (tmp_path / "r.yaml").write_text(text)
+        first, asked = made()
+        assert asked and all("What counts: Kindness counts.\nNothing else does." in text for text in asked)
+        assert made() == (first, set())
+        (tmp_path / "kind.md").write_text("Brevity counts.")
+        second, asked = made()
+        assert second != first and all("What counts: Brevity counts." in text for text in asked)
+    (tmp_path / "kind.md").write_text(" \n")
+    with pytest.raises(BactrianError, match=r"rubric: .*kind.md: found '', expected a text that says what counts"):
+        runner.run(load(tmp_path / "r.yaml", ()), Store(tmp_path / "runs"))
+    (tmp_path / "kind.md").unlink()
+    with pytest.raises(BactrianError, match=r'field "rubric": found "kind.md", and there is no file kind.md, expected'):
+        load(tmp_path / "r.yaml", ())
+
+
+@pytest.mark.parametrize(
+    ("stage", "field"),
+    [
+        ("calibrate, labels: pairs.jsonl, judges: [{recorded: j}]", "rubric"),
+        ("judge, data: pairs.jsonl, calibration: c", "rubric"),
+        ("winrate, data: [pairs.jsonl]", "rubric"),
+        ("score, data: pairs.jsonl, judge: j", "compare"),
+    ],
+)
+def test_every_stage_that_asks_by_a_rubric_takes_it_from_a_file(
+    stage: str, field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path, "http://127.0.0.1:1/v1")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "rules.txt").write_text("Which of them is shorter?")
+    (tmp_path / "r.yaml").write_text(f"steps:\n  s: {{stage: {stage}, {field}: rules.txt}}\n")
+    given = load(tmp_path / "r.yaml", given_changes(stage))
+    assert getattr(given.steps[0].stage.resolved(), field) == "Which of them is shorter?\n"
+    plain = load(tmp_path / "r.yaml", (f"s.{field}=Which is shorter?", *given_changes(stage)))
+    assert getattr(plain.steps[0].stage.resolved(), field) == "Which is shorter?"
+
+
+def given_changes(stage: str) -> tuple[str, ...]:
+    return ("s.judge=embedded:smollm2-135m",) if "judge: j" in stage else ()

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 from bactrian.judge.calibration.bounds import least_n, p_value
 
 POINTS = 20
 """Thresholds in a grid of quantiles."""
-FORGIVEN = 3
-"""Errors that the first test of a quantile grid can bear."""
+GOOD = 0.5
+"""The risk, as a share of alpha, of a judge that the first test of a quantile grid is to pass as often as not."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -101,19 +104,41 @@ def quantile_grid(confidences: Floats, members: Flags, first: Ints, points: int 
     return np.where(total >= first[:, None], found, np.inf)
 
 
-def first_ranks(confidences: Floats, members: Flags, alpha: float, delta: float, method: str, least: int) -> Ints:
+def first_ranks(
+    confidences: Floats,
+    members: Flags,
+    alpha: float,
+    delta: float,
+    method: str,
+    least: int,
+    forgiven: int | None = None,
+) -> Ints:
     """How many items the strictest threshold of a quantile grid shall accept: [s]. Labels play no part.
 
-    A test of few items fails at the first unlucky error, and a fixed sequence ends there. So the first test is of so
-    many items that it forgives `FORGIVEN` errors, or of half of the items where that is fewer and enough for any test.
-    Where the order is learnt there is no first test to protect.
+    A test of few items fails at the first unlucky error, and a fixed sequence ends there. So the first test is of
+    `powerful_n` items, or of half of the items where that is fewer and enough for any test: this follows from alpha and
+    delta alone. Where the order is learnt there is no first test to protect.
+
+    Args:
+        forgiven: to compare with: the first test is of so many items that it bears this many errors.
     """
     needed = max(least, least_n(alpha, delta))
     total = (members & (confidences > 0)).sum(axis=1)
     if method == SPLIT:
         return np.full(len(total), 2 * needed)
-    forgiving = min(least_n(alpha, delta, FORGIVEN), confidences.shape[1] + 1)
-    return np.asarray(np.maximum(needed, np.minimum(forgiving, total // 2)))
+    strong = powerful_n(alpha, delta, least) if forgiven is None else least_n(alpha, delta, forgiven)
+    return np.asarray(np.maximum(needed, np.minimum(min(strong, confidences.shape[1] + 1), total // 2)))
+
+
+@cache
+def powerful_n(alpha: float, delta: float, least: int) -> int:
+    """Items of a test that a good judge passes as often as not: one whose risk is `GOOD` times alpha.
+
+    Of the sizes from `least` on at which a test first bears one error more, the smallest at which that judge makes no
+    more errors than that with a probability of one half.
+    """
+    sizes = ((errors, least_n(alpha, delta, errors)) for errors in count())
+    return next(n for errors, n in sizes if n >= least and bdtr(errors, n, GOOD * alpha) >= 0.5)
 
 
 def quantile_search(
@@ -125,9 +150,10 @@ def quantile_search(
     method: str,
     least: int,
     rng: np.random.Generator,
+    forgiven: int | None = None,
 ) -> ThresholdSearch:
-    """`search` over a grid of quantiles of the confidences themselves."""
-    first = first_ranks(confidences, members, alpha, delta, method, least)
+    """`search` over a grid of quantiles of the confidences themselves; `forgiven` as in `first_ranks`."""
+    first = first_ranks(confidences, members, alpha, delta, method, least, forgiven)
     grid = quantile_grid(confidences, members, first)
     return search(confidences, wrong, members, grid, alpha, delta, method, least, rng)
 

@@ -23,6 +23,8 @@ from bactrian.judge.calibration.cascades import ABSTAINS, JudgedItems, first_acc
 from bactrian.judge.calibration.search import METHODS, SPLIT, Flags, Floats, Ints, halving, quantile_search
 from bactrian.judge.calibration.thresholds import check_items
 
+TRIED = 3
+"""Errors that the first test of a grid bore until its beginning was derived: a number tried on the recorded judges."""
 JudgeRule = Callable[[Floats, Flags, Flags, float, float], Floats]
 """(confidences, wrong, members, alpha, delta) of one judge → thresholds [s]."""
 FindThresholds = Callable[["CalibrationSets", float], Floats]
@@ -127,11 +129,11 @@ def accepts(confidences: Floats, thresholds: Floats) -> Flags:
     return np.asarray((confidences >= thresholds[:, None]) & (confidences > 0))
 
 
-def calibrated(method: str, least: int, seed: int) -> JudgeRule:
-    """A method of search.py as a rule for one judge."""
+def calibrated(method: str, least: int, seed: int, forgiven: int | None = None) -> JudgeRule:
+    """A method of search.py as a rule for one judge; `forgiven`: where its grid begins, as in `first_ranks`."""
 
     def rule(c: Floats, wrong: Flags, members: Flags, alpha: float, delta: float) -> Floats:
-        return quantile_search(c, wrong, members, alpha, delta, method, least, halving(seed)).thresholds
+        return quantile_search(c, wrong, members, alpha, delta, method, least, halving(seed), forgiven).thresholds
 
     return rule
 
@@ -163,6 +165,9 @@ def strategies(judges: int, delta: float, least: int, seed: int) -> dict[str, Fi
         found[method] = cascade(calibrated(method, least, seed), 1 / judges)
     if judges > 1:
         found["fixed_sequence, separate"] = cascade(calibrated("fixed_sequence", least, seed), 1 / judges, seed)
+    found[f"fixed_sequence, from {TRIED} errors"] = cascade(
+        calibrated("fixed_sequence", least, seed, TRIED), 1 / judges
+    )
     return found
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from bactrian.data.io.files import stream_rows
 from bactrian.errors import BactrianError
+from bactrian.judge.labelled import TIE, WORDS, majority
+from bactrian.judge.opinions import FIRST, SECOND
 from bactrian.judge.people.pairs_by_hand import LABELS, Label, PairByHand
 from bactrian.judge.people.record import HandVerdict, labels_of
 
@@ -17,20 +19,20 @@ VERDICT = ("label", "verdict")
 """Where a judge's file has what it says; `verdict` in the rows that the stage `judge` leaves."""
 
 
-def majority(labels: Iterable[Label]) -> tuple[Label | None, str]:
-    """("first" or "second", whichever more annotators gave than the other, and than said neither; why there is none).
+def label_or_why(labels: Iterable[Label]) -> tuple[Label | None, str]:
+    """("first" or "second", as the majority says; why there is none).
 
     Neither is "tie" and "both_bad" together. Where as many say one as another, nobody's label is taken.
 
-    >>> majority(["first", "second", "first"]), majority(["first", "second"]), majority(["first", "tie", "both_bad"])
+    >>> label_or_why(["first", "second", "first"]), label_or_why(["first", "second"]), label_or_why(["first", "tie"])
     (('first', ''), (None, 'split'), (None, 'tie'))
     """
-    counts = Counter(label if label in ("first", "second") else "tie" for label in labels)
-    if counts["tie"] == max(counts.values()):
-        return None, "tie"
-    if counts["first"] == counts["second"]:
-        return None, "split"
-    return ("first" if counts["first"] > counts["second"] else "second"), ""
+    counts = Counter(WORDS[label] for label in labels)
+    votes = counts[FIRST], counts[SECOND], counts[TIE]
+    preferred = majority(votes)
+    if preferred is None:
+        return None, "tie" if votes[TIE] == max(votes) else "split"
+    return ("first" if preferred == FIRST else "second"), ""
 
 
 def labelled_rows(pairs: Sequence[PairByHand], verdicts: Sequence[HandVerdict]) -> tuple[list[Row], Mapping[str, int]]:
@@ -50,7 +52,7 @@ def labelled_rows(pairs: Sequence[PairByHand], verdicts: Sequence[HandVerdict]) 
         if each.attention or not labels:
             counts["attention" if each.attention else "unlabelled"] += 1
             continue
-        label, why = majority(labels.values())
+        label, why = label_or_why(labels.values())
         counts[why or "labelled"] += 1
         rows.append(_row(each, labels, label, comments.get(each.pair.id, {})))
     return rows, counts

@@ -139,6 +139,11 @@ def _pair(one: ModelAnswer, other: ModelAnswer) -> AnswerPair:
     return AnswerPair(name, one.messages, one.text, other.text, one.reference or other.reference)
 
 
+def prompt_of(pair: AnswerPair) -> str:
+    """The name of the prompt of a pair of `answer_pairs`."""
+    return pair.id.partition(":")[0]
+
+
 def judged_games(met: Sequence[tuple[str, str, AnswerPair]], said: Sequence[Opinion]) -> list[Game]:
     """Games from a judge's opinions; a fault is a game without a verdict."""
     games = []
@@ -160,6 +165,14 @@ def decided_games(
     ]
 
 
+def compared_games(met: Sequence[tuple[str, str, AnswerPair]], outcomes: Sequence[float | None]) -> list[Game]:
+    """Games from how likely each first answer is the better one; None is a game without a verdict."""
+    return [
+        _game(one, other, pair, outcome, "" if outcome is not None else "no verdict", None)
+        for (one, other, pair), outcome in zip(met, outcomes, strict=True)
+    ]
+
+
 def _game(one: str, other: str, pair: AnswerPair, outcome: float | None, fault: str, changed: bool | None) -> Game:
-    prompt, question = pair.id.partition(":")[0], str(pair.prompt[-1].get("content", ""))
-    return Game(prompt, one, other, outcome, pair.first, pair.second, question, fault, changed)
+    question = str(pair.prompt[-1].get("content", ""))
+    return Game(prompt_of(pair), one, other, outcome, pair.first, pair.second, question, fault, changed)

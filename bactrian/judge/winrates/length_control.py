@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit
 
 from bactrian.errors import BactrianError
-from bactrian.judge.winrates.logistic import Floats, fit_logistic
+from bactrian.judge.winrates.logistic import ClusterDraws, Floats, fit_logistic
 
 MODELS_FOR_DIFFICULTY = 5
 
@@ -110,18 +110,55 @@ def joint_difficulty(outcomes: Floats, ridge: float = 1.0, sweeps: int = 200) ->
     Raises:
         BactrianError: for fewer than five models, which say too little of an instruction.
     """
-    models, prompts = outcomes.shape
-    if models < MODELS_FOR_DIFFICULTY:
+    _check_models(outcomes)
+    return _standard(_joint_fit(outcomes, ridge, sweeps)[1], np.ones(outcomes.shape[1]))
+
+
+def resampled_difficulty(
+    outcomes: Floats, draws: ClusterDraws, resamples: int, seed: int, ridge: float = 1.0, sweeps: int = 200
+) -> Floats:
+    """`joint_difficulty` fitted anew on every draw of the instructions: [resamples, n].
+
+    An instruction's γ follows from its own verdicts and from the models' levels, which differ from draw to draw; an
+    instruction that was not drawn has one too.
+
+    Args:
+        draws: of the n instructions, each a cluster of its own.
+
+    Raises:
+        BactrianError: as `joint_difficulty`.
+    """
+    _check_models(outcomes)
+    start = _joint_fit(outcomes, ridge, sweeps)
+    return draws.refitted(
+        lambda times: _standard(_joint_fit(outcomes, ridge, sweeps, times, start)[1], times), resamples, seed
+    )
+
+
+def _check_models(outcomes: Floats) -> None:
+    if len(outcomes) < MODELS_FOR_DIFFICULTY:
         raise BactrianError(
-            f"win rates: the difficulty of instructions needs {MODELS_FOR_DIFFICULTY} models, found {models}"
+            f"win rates: the difficulty of instructions needs {MODELS_FOR_DIFFICULTY} models, found {len(outcomes)}"
         )
+
+
+def _joint_fit(
+    outcomes: Floats,
+    ridge: float,
+    sweeps: int,
+    times: Floats | None = None,
+    start: tuple[Floats, Floats] | None = None,
+) -> tuple[Floats, Floats]:
+    """θ of the models [models] and γ of the instructions [n]; `times`: how often each instruction counts, [n]."""
+    models, prompts = outcomes.shape
     known = ~np.isnan(outcomes)
     target = np.where(known, outcomes, 0.0)
-    level, found = np.zeros(models), np.zeros(prompts)
+    counted = np.ones(prompts) if times is None else times
+    level, found = (np.zeros(models), np.zeros(prompts)) if start is None else start
     for _ in range(sweeps):
         expected = np.where(known, expit(level[:, None] + found), 0.0)
         spread = expected * (1 - expected)
-        moved = np.clip((target - expected).sum(1) / (spread.sum(1) + 1e-6), -1, 1)
+        moved = np.clip((target - expected) @ counted / (spread @ counted + 1e-6), -1, 1)
         level = level + moved
         expected = np.where(known, expit(level[:, None] + found), 0.0)
         spread = expected * (1 - expected)
@@ -129,6 +166,11 @@ def joint_difficulty(outcomes: Floats, ridge: float = 1.0, sweeps: int = 200) ->
         found = found + step
         if max(float(np.abs(moved).max()), float(np.abs(step).max())) < 1e-8:
             break
-    centred: Floats = found - found.mean()
-    deviation = float(centred.std())
+    return level, found
+
+
+def _standard(difficulty: Floats, times: Floats) -> Floats:
+    """With mean 0 and variance 1 over what was drawn."""
+    centred: Floats = difficulty - np.average(difficulty, weights=times)
+    deviation = float(np.sqrt(np.average(centred**2, weights=times)))
     return centred / deviation if deviation > 1e-12 else centred

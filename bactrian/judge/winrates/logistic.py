@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,11 +80,14 @@ class ClusterDraws:
 
         The seed decides all; resample i of two calls with one seed draws the same clusters.
         """
-        random, drawn = np.random.default_rng(seed), []
+        return np.array([statistic(times) for times in self.drawn(resamples, seed)])
+
+    def drawn(self, resamples: int, seed: int) -> Iterator[Floats]:
+        """How often each row counts, [n], in each of the resamples of `refitted`."""
+        random = np.random.default_rng(seed)
         for _ in range(resamples):
             times = np.bincount(random.integers(self.clusters, size=self.clusters), minlength=self.clusters)
-            drawn.append(statistic(times[self.places].astype(np.float64)))
-        return np.array(drawn)
+            yield times[self.places].astype(np.float64)
 
 
 def percentile_interval(drawn: Floats, level: float = 0.95) -> tuple[float, float]:

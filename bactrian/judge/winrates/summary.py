@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -18,11 +17,13 @@ from bactrian.judge.winrates.length_control import (
     control_length,
     joint_difficulty,
     length_feature,
+    resampled_difficulty,
 )
 from bactrian.judge.winrates.logistic import ClusterDraws, Floats, percentile_interval
 from bactrian.judge.winrates.prediction_powered import powered_rate
 from bactrian.judge.winrates.ratings import Ratings, fit_ratings
 from bactrian.judge.winrates.separation import comparisons_to_separate
+from bactrian.judge.winrates.task_methods import TaskMethod
 
 Record = dict[str, Any]
 SHOWN = 1500
@@ -34,8 +35,8 @@ def win_rates(
 ) -> Record:
     """Win rates against the baseline, ratings, style, position: JSON-ready, shares in [0, 1].
 
-    Every interval is of prompts drawn with replacement, everything that is fitted, fitted anew. The difficulties of
-    prompts come from the models at hand, where there are five or more, and stay as they are in the resamples.
+    Every interval is of prompts drawn with replacement, everything that is fitted, fitted anew; so are the difficulties
+    of prompts, which come from the models at hand, where there are five or more.
 
     Raises:
         BactrianError: a model lacks prompts, or nothing was decided.
@@ -64,7 +65,7 @@ def win_rates(
         "position": asdict(_position(games)),
         "separation": _separation(games, plain),
         "examples": _examples(games),
-        "notes": _notes(games, baseline, texts, len(models)),
+        "notes": _notes(games, baseline, texts, models),
     }
 
 
@@ -77,9 +78,10 @@ def _against(games: Sequence[Game], baseline: str, texts: bool, resamples: int, 
             met[turned.first][turned.prompt].append(turned)
     prompts = sorted({prompt for mine in met.values() for prompt in mine})
     outcomes = np.array([[_mean(mine[prompt]) for prompt in prompts] for mine in met.values()])
-    difficulty = np.zeros(len(prompts))
-    if len(met) >= MODELS_FOR_DIFFICULTY:
-        difficulty = joint_difficulty(outcomes)
+    draws, difficulty = ClusterDraws.of(prompts), np.zeros(len(prompts))
+    again = np.zeros((resamples, len(prompts)))
+    if texts and len(met) >= MODELS_FOR_DIFFICULTY:
+        difficulty, again = joint_difficulty(outcomes), resampled_difficulty(outcomes, draws, resamples, seed)
     records = []
     for (model, mine), said in zip(met.items(), outcomes, strict=True):
         known = ~np.isnan(said)
@@ -94,38 +96,30 @@ def _against(games: Sequence[Game], baseline: str, texts: bool, resamples: int, 
         }
         if not known.any():
             continue
-        draws = ClusterDraws.of([prompt for prompt, there in zip(prompts, known, strict=True) if there])
         values = said[known]
-        drawn = draws.refitted(partial(_weighted, values), resamples, seed)
-        record["raw"] = {"rate": float(values.mean()), "interval": percentile_interval(drawn[:, 0])}
+        every = zip(draws.drawn(resamples, seed), again, strict=True)
+        drawn = [(times[known], gamma[known]) for times, gamma in every if times[known].any()]
+        rates = np.array([np.average(values, weights=times) for times, _ in drawn])
+        record["raw"] = {"rate": float(values.mean()), "interval": percentile_interval(rates)}
+        if not known.all():
+            # whatever the undecided comparisons would have been
+            record["bounds"] = [float(np.where(known, said, worst).mean()) for worst in (0.0, 1.0)]
         if texts and known.sum() > 1:
             lengths = [_lengths(mine[prompt][0]) for prompt, there in zip(prompts, known, strict=True) if there]
             record["characters"] = [float(np.mean([each[side] for each in lengths])) for side in (0, 1)]
-            record["length_controlled"] = _controlled(values, lengths, difficulty[known], draws, resamples, seed)
+            record["length_controlled"] = _controlled(values, lengths, difficulty[known], drawn)
         records.append(record)
     return records
 
 
-def _weighted(values: Floats, times: Floats) -> Floats:
-    return np.array([np.average(values, weights=times)])
-
-
 def _controlled(
-    outcomes: Floats,
-    lengths: Sequence[tuple[int, int]],
-    difficulty: Floats,
-    draws: ClusterDraws,
-    resamples: int,
-    seed: int,
+    outcomes: Floats, lengths: Sequence[tuple[int, int]], difficulty: Floats, drawn: Sequence[tuple[Floats, Floats]]
 ) -> Record:
+    """`drawn`: of each resample, how often each prompt counts, and the difficulties that were fitted on it."""
     length = length_feature([theirs for _, theirs in lengths], [mine for mine, _ in lengths])
     fit = control_length(outcomes, length, difficulty)
-
-    def refit(times: Floats) -> Floats:
-        return np.array([control_length(outcomes, length, difficulty, None, times, fit.coefficients).win_rate])
-
-    interval = percentile_interval(draws.refitted(refit, resamples, seed)[:, 0])
-    return {"rate": fit.win_rate, "interval": interval, "length": fit.length}
+    rates = [control_length(outcomes, length, gamma, None, times, fit.coefficients).win_rate for times, gamma in drawn]
+    return {"rate": fit.win_rate, "interval": percentile_interval(np.array(rates)), "length": fit.length}
 
 
 def _lengths(game: Game) -> tuple[int, int]:
@@ -225,17 +219,56 @@ def _examples(games: Sequence[Game]) -> list[Record]:
     ]
 
 
-def _notes(games: Sequence[Game], baseline: str | None, texts: bool, models: int) -> list[str]:
+def _notes(games: Sequence[Game], baseline: str | None, texts: bool, models: Sequence[Record]) -> list[str]:
     notes = []
     if baseline is None:
         notes.append("no baseline: ratings only")
     if not texts:
         notes.append("no texts of the answers: neither length nor style can be controlled")
-    elif baseline is not None and models < MODELS_FOR_DIFFICULTY:
+    elif baseline is not None and len(models) < MODELS_FOR_DIFFICULTY:
         notes.append(f"length control without difficulties of prompts, which need {MODELS_FOR_DIFFICULTY} models")
     if abstained := sum(game.outcome is None for game in games):
         notes.append(f"{abstained:,} comparisons without a verdict are in no number")
+    for each in models:
+        if bounds := each.get("bounds"):
+            low, high = (f"{100 * end:.1f}" for end in bounds)
+            notes.append(f"{each['model']}: {low} to {high}, whatever those without a verdict would have been")
     return notes
+
+
+def task_rates(games: Sequence[Game], tasks: Mapping[str, TaskMethod], of: Mapping[str, str], baseline: str) -> Record:
+    """Win rates against the baseline by family of tasks, and their mean, in which families count alike.
+
+    Args:
+        tasks: family → how it was compared. of: prompt → family.
+    """
+    found: dict[str, dict[str, list[float]]] = {task: {} for task in sorted(set(of.values()))}
+    for game in games:
+        if baseline in (game.first, game.second):
+            turned = game if game.second == baseline else game.swapped
+            mine = found[of[game.prompt]].setdefault(turned.first, [])
+            mine += [] if turned.outcome is None else [turned.outcome]
+    families = [
+        {
+            **asdict(tasks[task]),
+            "rates": [
+                {"model": model, "rate": float(np.mean(said)) if said else None, "comparisons": len(said)}
+                for model, said in by_model.items()
+            ],
+        }
+        for task, by_model in found.items()
+    ]
+    models = list(dict.fromkeys(model for by_model in found.values() for model in by_model))
+    means = {
+        model: [float(np.mean(said)) for by_model in found.values() if (said := by_model.get(model))]
+        for model in models
+    }
+    over = [
+        {"model": model, "rate": float(np.mean(rates)), "families": len(rates)}
+        for model, rates in means.items()
+        if rates
+    ]
+    return {"tasks": families, "over_tasks": over}
 
 
 def win_rate_lines(found: Mapping[str, Any]) -> list[str]:
@@ -250,6 +283,16 @@ def win_rate_lines(found: Mapping[str, Any]) -> list[str]:
             f"{each['model']:<{width}}  " + "  ".join(_cell(each.get(name)) for name in COLUMNS)
             for each in found["models"]
         ]
+    for each in found.get("tasks", []):
+        low, high = each["interval"]
+        rates = ", ".join(f"{one['model']} {_percent(one['rate'])}" for one in each["rates"])
+        pooled = ", chosen over all families" if each["pooled"] else ""
+        lines.append(
+            f"{each['task']}: by {each['method']}, which agrees with people on {each['agreement']:.0%} ({low:.0%} to "
+            f"{high:.0%}) of {each['labels']:,} prompts{pooled}: {rates}"
+        )
+    for each in found.get("over_tasks", []):
+        lines.append(f"{each['model']}, mean over {each['families']} families of tasks: {_percent(each['rate'])}")
     for each in found.get("people", []):
         low, high = each["interval"]
         lines.append(
@@ -271,6 +314,10 @@ def win_rate_lines(found: Mapping[str, Any]) -> list[str]:
             f"of {position['both_orders']:,} pairs in both orders {position['changed']:.1%} change the verdict"
         )
     return [*lines, *found["notes"]]
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{100 * rate:.1f}"
 
 
 COLUMNS = ("raw", "length_controlled", "style_controlled")

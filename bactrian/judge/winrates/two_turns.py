@@ -34,6 +34,8 @@ COMPARE = (
     "A reference answer stands beside it. Compare the two, find the mistakes of the assistant's answer first, and rate "
     "an answer with a wrong result low however well it reads."
 )
+SHOWN = 1500
+"""Characters of a text that an example shows."""
 WEIGHED = "How good is the answer? Write a whole number from 1 to 10 and nothing else."
 END = 'Give your reasons in a few sentences, then end with one line "Rating: N", N a whole number from 1 to 10.'
 
@@ -188,6 +190,29 @@ def bench_summary(ratings: Sequence[BenchRating], resamples: int = 1000, seed: i
         "unread": len(ratings) - len(read),
         "scores": [{"name": name, **_mean_rating(mine, resamples, seed)} for name, mine in parts.items()],
     }
+
+
+def bench_examples(
+    questions: Sequence[BenchQuestion], answers: Mapping[str, Sequence[str]], ratings: Sequence[BenchRating], model: str
+) -> list[dict[str, Any]]:
+    """A model's lowest and highest rated answers, and one whose rating could not be read, to read.
+
+    Args:
+        answers: question → the answer to each of its turns. ratings: that model's.
+    """
+    asked = {question.id: question for question in questions}
+    read = sorted((each for each in ratings if each.rating is not None), key=lambda each: each.rating or 0.0)
+    unread = [each for each in ratings if each.rating is None]
+    return [
+        {
+            "model": model,
+            "rating": each.rating,
+            "question": asked[each.question].turns[each.turn - 1][:SHOWN],
+            "answer": answers[each.question][each.turn - 1][:SHOWN],
+            "judgement": each.judgement[:SHOWN],
+        }
+        for each in dict.fromkeys([*read[:1], *read[-1:], *unread[:1]])
+    ]
 
 
 def _mean_rating(ratings: Sequence[BenchRating], resamples: int, seed: int) -> dict[str, Any]:

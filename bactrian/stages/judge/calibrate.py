@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.calibrated_judges import PairJudgeSettings, check_judge_names, model_folder
+from bactrian.stages.judge.judge_refs import RubricText, pair_rubric_text
 from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
 from bactrian.store.manifest import Kind
 
@@ -34,7 +35,9 @@ class CalibrateJudges(Stage):
 
     labels: DataRef = Field(description="pairs and which answer people prefer; several layouts (docs/judges.md)")
     judges: list[PairJudgeSettings] = Field(min_length=1, description="cheap to strong: {model: …}, {recorded: …}, …")
-    rubric: str = Field("helpfulness", min_length=1, description="what is asked: a shipped rubric's name, or a text")
+    rubric: RubricText = Field(
+        "helpfulness", min_length=1, description="what is asked: a shipped rubric's name, a text, or a file of it"
+    )
     demonstrations: DataRef | None = Field(
         None, description="labelled pairs that judges are shown; none of their prompts may be in labels"
     )
@@ -60,6 +63,9 @@ class CalibrateJudges(Stage):
         if any(shown) and not has:
             raise ValueError("demonstrations: found none, and a judge whose method shows some")
         return self
+
+    def resolved(self) -> Self:
+        return self.model_copy(update={"rubric": pair_rubric_text(self.rubric)})
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.journal import Journal

@@ -65,7 +65,7 @@ class PairJudgeSettings(Settings):
         ]
         if len(given) != 1:
             raise ValueError(
-                f"found {', '.join(given) or 'none'}, expected one of model, server, reward_model, recorded"
+                f"found {', '.join(given) or 'none'}, expected one of model, server, reward_model, likelihood, recorded"
             )
         if self.method is not None and given[0] in ("reward_model", "likelihood", "recorded"):
             raise ValueError(f"method: a {given[0]} is not asked anything; expected none")

@@ -14,6 +14,7 @@ from bactrian.stages.judge.calibrated_judges import (
     check_judge_names,
     model_folder,
 )
+from bactrian.stages.judge.judge_refs import RubricText, pair_rubric_text
 from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
 from bactrian.store.manifest import Kind
 
@@ -41,7 +42,7 @@ class JudgePairs(Stage):
     judges: list[PairJudgeSettings] | None = Field(
         None, description="those judges again, where their models have moved; others are refused"
     )
-    rubric: str | None = Field(None, description="if given, must be the calibrated one")
+    rubric: RubricText | None = Field(None, description="if given, must be the calibrated one")
     demonstrations: DataRef | None = Field(None, description="if given, must be the calibrated ones")
     limit: int | None = Field(None, ge=1, description="rows to judge, from the first")
 
@@ -52,6 +53,9 @@ class JudgePairs(Stage):
 
     def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
         return calibration_clash(("calibration",), self.calibration, steps)
+
+    def resolved(self) -> Self:
+        return self if self.rubric is None else self.model_copy(update={"rubric": pair_rubric_text(self.rubric)})
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.files import stream_rows
@@ -121,7 +125,7 @@ class JudgePairs(Stage):
         from bactrian.judge.demonstrations import read_pool
 
         differs = []
-        if self.rubric is not None and self.rubric != found.rubric:
+        if self.rubric is not None and self.rubric.strip() != found.rubric.strip():
             differs.append(f"rubric: calibrated with {found.rubric!r:.80}, found {self.rubric!r:.80}")
         if self.judges is not None and (names := [judge.label for judge in self.judges]) != list(found.names):
             differs.append(f"judges: calibrated with {', '.join(found.names)}, found {', '.join(names)}")

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import ModelRef, Need, Settings, VerifierName
+from bactrian.store.own_files import OwnCode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +58,43 @@ JudgeField = Annotated[
 ]
 JudgeServerField = Annotated[ModelServer | None, Field(description="a judge behind a server, in place of `judge`")]
 RewardModelField = Annotated[ModelRef | None, Field(description="scores the answers to rows of dataset reward_model")]
+
+
+RubricText = Annotated[str, OwnCode("rubric")]
+"""A rubric by its name, as text, or in a file beside the recipe (FILE.txt or FILE.md)."""
+
+
+def rubric_text(rubric: str) -> str:
+    """What a setting says of a rubric; of one in a file the file's text. For `Stage.resolved`: the key has the text.
+
+    Raises:
+        BactrianError: the file cannot be read, or is empty.
+    """
+    from bactrian.store.own_files import names_file, parted
+
+    if not names_file(rubric, "rubric"):
+        return rubric
+    path, _ = parted(rubric)
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise BactrianError(f"rubric: {path}: cannot be read ({error})") from None
+    if len(text.split()) < 2:
+        raise BactrianError(f"rubric: {path}: found {text!r}, expected a text that says what counts")
+    return text + "\n"  # the end of a line says that this is no file's name, whoever asks again
+
+
+def pair_rubric_text(rubric: str) -> str:
+    """`rubric_text` of a rubric for comparing two answers.
+
+    Raises:
+        BactrianError: also for one word that names no such rubric.
+    """
+    from bactrian.judge.rubrics import pair_rubric
+
+    text = rubric_text(rubric)
+    pair_rubric(text)
+    return text
 
 
 VerifierField = Annotated[

@@ -71,7 +71,13 @@ class MtBench(Stage):
         from bactrian.data.io.files import stream_rows
         from bactrian.data.io.journal import Journal
         from bactrian.data.io.writer import RowWriter
-        from bactrian.judge.winrates.two_turns import bench_summary, paired_row, read_questions, with_references
+        from bactrian.judge.winrates.two_turns import (
+            bench_examples,
+            bench_summary,
+            paired_row,
+            read_questions,
+            with_references,
+        )
         from bactrian.progress import say
 
         path = workspace.input(self.questions).path
@@ -90,7 +96,11 @@ class MtBench(Stage):
             ratings = self._ratings(workspace, questions, answers, journal)
         label = self.judge_server.label if self.judge_server else str(self.judge)
         found = {model: bench_summary(mine, seed=workspace.seed) for model, mine in ratings.items()}
-        record = {"judge": label, "questions": len(questions), "models": found}
+        said = {model: {q.id: answers[model, q.id] for q in questions} for model in self.labels}
+        shown = [
+            each for model, mine in ratings.items() for each in bench_examples(questions, said[model], mine, model)
+        ]
+        record = {"judge": label, "questions": len(questions), "models": found, "examples": shown}
         (workspace.output / RATINGS).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         with RowWriter(workspace.output, f"# Answers of two turns, rated\n\nJudge: {label}") as writer:
             for model in self.labels:

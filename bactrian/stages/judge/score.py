@@ -9,23 +9,22 @@ from pydantic import Field, model_validator
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judge_refs import (
     JudgeServerField,
+    RubricText,
     VerifierField,
     check_one_judge,
     judge_models,
     judges_known_as,
     known_verifier,
+    pair_rubric_text,
+    rubric_text,
 )
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, ResultsRef, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bactrian.data.io.tally import Tally
-    from bactrian.generate.chat_server import Endpoint
     from bactrian.judge.answer_scores import AnswerScore, AnswerToScore, Comparisons
     from bactrian.store.artifact import Workspace
-    from bactrian.verify import Judge
 
 Row = dict[str, Any]
 ScoredRows = tuple[list[Row], dict[str, Any]]
@@ -55,14 +54,14 @@ class ScoreAnswers(Stage):
     reward_model: ModelRef | None = Field(None, description="whose rewards are the scores")
     data: DataRef = Field(description="pairs, conversations, problems with a `completion`; the problems of `answers`")
     answers: ResultsRef | None = Field(None, description="an evaluation whose sampled answers to `data` are scored")
-    rubric: str = Field("", description="what counts for the judge")
+    rubric: RubricText = Field("", description="what counts for the judge: a text, or a file of it")
     weighed: bool = Field(
         False, description="a judge's ratings are means under its probabilities, not as it writes them"
     )
-    compare: str | None = Field(
+    compare: RubricText | None = Field(
         None,
         description="the judge compares the two answers of a pair, in both orders, by this rubric: helpfulness, "
-        "alpaca_eval, follows_instruction, or a text; by default it rates each by itself",
+        "alpaca_eval, follows_instruction, a text, or a file of it; by default it rates each by itself",
     )
     by: str = Field("source", description="column by which pairs are counted: source, subset, …")
     sections: Literal["rewardbench"] | dict[str, list[str]] | None = Field(
@@ -87,6 +86,10 @@ class ScoreAnswers(Stage):
         if self.answers is not None and not self.judged and self.reward_model is None:
             raise ValueError("answers: expected a judge or a reward_model, by which the best is picked")
         return self
+
+    def resolved(self) -> Self:
+        compare = None if self.compare is None else pair_rubric_text(self.compare)
+        return self.model_copy(update={"rubric": rubric_text(self.rubric), "compare": compare})
 
     @property
     def judged(self) -> bool:
@@ -145,12 +148,14 @@ class ScoreAnswers(Stage):
     def _compared(
         self, pairs: "list[tuple[AnswerToScore, AnswerToScore]]", rubric: str, workspace: "Workspace"
     ) -> "Comparisons":
+        from bactrian.data.io.journal import Journal
         from bactrian.judge.answer_scores import scores_by_comparison
         from bactrian.judge.panel import open_pair_judge
 
         where = judge_models(workspace, self)["judge"]
         judge = open_pair_judge(where, workspace.hardware, rubric=rubric, known_as=judges_known_as(workspace, self)[0])
-        return scores_by_comparison(judge, pairs)
+        with Journal(workspace.scratch / "opinions.jsonl") as journal:
+            return scores_by_comparison(judge, pairs, journal)
 
     def _answers(self, rows: list[Row], workspace: "Workspace", tally: "Tally") -> ScoredRows:
         """The answer of each row, by the row's own verifier where no model is given; and mean scores."""
@@ -201,20 +206,18 @@ class ScoreAnswers(Stage):
         return workspace.input(ref).name if ref else served
 
     def _scores(self, answers: "Sequence[AnswerToScore]", workspace: "Workspace") -> "list[AnswerScore]":
-        """By the reward model or the judge, whichever is given."""
+        """By the reward model or the judge, whichever is given; what a judge writes is on disk as it comes."""
+        from bactrian.data.io.journal import Journal
         from bactrian.judge.answer_scores import scores_by_judge, scores_by_rewards
-        from bactrian.judge.panel import open_reward_judge
+        from bactrian.judge.panel import open_judge, open_reward_judge
 
         models = judge_models(workspace, self)
         if self.reward_model is not None:
             judge = open_reward_judge(models["reward_model"], workspace.hardware)
             return scores_by_rewards(judge, answers, self.max_length, self.micro_tokens)
-        return scores_by_judge(self._rater(models["judge"], workspace), answers, self.rubric)
-
-    def _rater(self, model: "Path | Endpoint", workspace: "Workspace") -> "Judge":
-        from bactrian.judge.panel import open_judge
-
-        return open_judge("judge", model, workspace.hardware, weighed=self.weighed)
+        with Journal(workspace.scratch / "ratings.jsonl") as journal:
+            rater = open_judge("judge", models["judge"], workspace.hardware, weighed=self.weighed, journal=journal)
+            return scores_by_judge(rater, answers, self.rubric)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data, ref = inputs.get(self.data, Facts()), self.judge or self.reward_model

@@ -1,8 +1,9 @@
 """Stage `winrate`: how often one model's answers are better than another's, length and style controlled."""
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,18 +14,68 @@ from bactrian.stages.judge.calibrated_judges import (
     add_calibration_licences,
     calibration_clash,
     model_folder,
+    usable_calibration,
 )
-from bactrian.stages.stage import DataRef, Facts, Forecast, Stage
+from bactrian.stages.judge.judge_refs import RubricText, pair_rubric_text
+from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, ModelRef, Need, Settings, Stage
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
+    from bactrian.data.io.journal import Journal
+    from bactrian.judge.judged_rows import JudgedSummary
+    from bactrian.judge.opinions import AnswerPair, Opinion
     from bactrian.judge.winrates.answers import ModelAnswer
     from bactrian.judge.winrates.games import Game
+    from bactrian.judge.winrates.task_methods import Compare, MethodName, TaskMethod
     from bactrian.store.artifact import Workspace
 
+    Met = Sequence[tuple[str, str, AnswerPair]]
+
 WIN_RATES = "winrates.json"
-Terms = dict[str, tuple[str, str]]
-"""Prompt → source and licence of the row that it came in."""
+ASKS = ("judge", "judge_reference")
+
+
+class TaskMethodSettings(Settings):
+    """Each family of tasks is compared in the way that agrees best with people on labelled pairs of it."""
+
+    labels: HeldOutRef = Field(description="pairs with a family, people's preference and a person's answer")
+    column: str = Field("task", min_length=1, description="column of answers and labels that names the family")
+    methods: list[Literal["exact", "words", "meaning", "judge", "judge_reference"]] = Field(
+        ["exact", "words", "judge", "judge_reference"], min_length=1, description="ways that may be taken"
+    )
+    embedder: ModelRef | None = Field(None, description="sentence encoder of `meaning`; by default all-MiniLM-L6-v2")
+    least: int = Field(20, ge=1, description="labelled prompts that a family needs for a choice of its own")
+
+    @model_validator(mode="after")
+    def _read(self) -> Self:
+        if self.embedder is not None and "meaning" not in self.methods:
+            raise ValueError("embedder: only meaning reads one; expected it among methods")
+        return self
+
+    def needs(self) -> Iterable[Need]:
+        """Sentence embeddings."""
+        packaged = "meaning" in self.methods and self.embedder is None
+        return [Need("by_task.methods: meaning", "embedding")] if packaged else []
+
+    @property
+    def asks(self) -> bool:
+        """Whether some of the ways ask a judge."""
+        return any(name in ASKS for name in self.methods)
+
+
+@dataclass
+class Comparisons:
+    """What is compared, and how: the games, and all that is known of them besides.
+
+    terms: prompt → source and licence of the row that it came in. tasks: prompt → family. chosen: family → its way.
+    account: of a calibrated cascade.
+    """
+
+    games: "list[Game]" = field(default_factory=list)
+    terms: dict[str, tuple[str, str]] = field(default_factory=dict)
+    tasks: dict[str, str] = field(default_factory=dict)
+    chosen: "dict[str, TaskMethod]" = field(default_factory=dict)
+    account: "JudgedSummary | None" = None
 
 
 class WinRate(Stage):
@@ -32,7 +83,8 @@ class WinRate(Stage):
 
     Data are either verdicts that somebody gave already (AlpacaEval's annotations, round robins, people's votes), or
     models' answers, of which a judge is shown two at a time. All models need the same prompts; a missing one is an
-    error. What a judge abstains on is kept apart. Intervals draw prompts and fit everything anew.
+    error. What a judge abstains on is kept apart. Intervals draw prompts and fit everything anew. With `by_task` each
+    family of tasks is compared in the way that agrees best with people [HREF, Lyu et al. 2024].
     """
 
     name: ClassVar[str] = "winrate"
@@ -47,7 +99,12 @@ class WinRate(Stage):
     people: DataRef | None = Field(
         None, description="people's verdicts on some of the comparisons: win rates as people find them"
     )
-    rubric: str = Field("helpfulness", min_length=1, description="what a judge is asked: a shipped name, or a text")
+    by_task: TaskMethodSettings | None = Field(
+        None, description="of answers with a person's answer beside them: each family of tasks in its best way"
+    )
+    rubric: RubricText = Field(
+        "helpfulness", min_length=1, description="what a judge is asked: a shipped name, a text, or a file of it"
+    )
     style: bool = Field(True, description="control length, headers, lists and bold, where there are texts")
     resamples: int = Field(500, ge=20, description="draws of prompts for intervals")
     limit: int | None = Field(None, ge=1, description="rows of each file, from the first")
@@ -60,21 +117,33 @@ class WinRate(Stage):
             raise ValueError("people: expected a baseline, against which the win rates are")
         if self.judge is not None and (self.judge.recorded is not None or self.judge.shows(False)):
             raise ValueError("judge: expected one that is asked without demonstrations; calibrate others first")
+        if self.by_task is not None and (self.calibration is not None or self.baseline is None):
+            raise ValueError("by_task: expected a baseline and no calibration, whose promise is of one way alone")
+        if self.by_task is not None and self.by_task.asks != (self.judge is not None):
+            raise ValueError(
+                "by_task: judge and judge_reference among its methods ask the judge; expected both, or neither"
+            )
         return self
+
+    def resolved(self) -> Self:
+        return self.model_copy(update={"rubric": pair_rubric_text(self.rubric)})
 
     def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
         return calibration_clash(("calibration",), self.calibration, steps)
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.judge.winrates.summary import win_rate_lines, win_rates
+        from bactrian.judge.winrates.summary import task_rates, win_rate_lines, win_rates
         from bactrian.progress import say
 
-        games, terms = self._games(workspace)
+        made = self._compared(workspace)
+        games = made.games
         found = {"judge": self._label(), **win_rates(games, self.baseline, self.style, self.resamples, workspace.seed)}
+        if made.chosen:
+            found |= task_rates(games, made.chosen, made.tasks, str(self.baseline))
         if self.people is not None:
             found["people"] = self._powered(workspace, games)
         (workspace.output / WIN_RATES).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-        self._write(workspace, games, terms)
+        self._write(workspace, made)
         if self.calibration is not None:
             add_calibration_licences(workspace, self.calibration)
         workspace.metrics.update(
@@ -83,7 +152,8 @@ class WinRate(Stage):
             prompts=float(found["prompts"]),
         )
         workspace.metrics.update({f"win_rate/{each['model']}": each["raw"]["rate"] for each in found["models"]})
-        say("\n".join(["winrate: " + found["judge"], *win_rate_lines(found)]))
+        told = made.account.lines(self.name) if made.account else []
+        say("\n".join(["winrate: " + found["judge"], *told, *win_rate_lines(found)]))
 
     def _powered(self, workspace: "Workspace", games: "list[Game]") -> list[dict[str, Any]]:
         from bactrian.data.io.files import stream_rows
@@ -98,9 +168,12 @@ class WinRate(Stage):
     def _label(self) -> str:
         if self.calibration is not None:
             return f"calibrated cascade {self.calibration}"
+        if self.by_task is not None:
+            asked = f" (judge: {self.judge.label})" if self.judge else ""
+            return f"by family of tasks, as agrees best with people{asked}"
         return self.judge.label if self.judge is not None else "recorded verdicts"
 
-    def _games(self, workspace: "Workspace") -> "tuple[list[Game], Terms]":
+    def _compared(self, workspace: "Workspace") -> Comparisons:
         """Verdicts as they were recorded, or a judge's on the answers.
 
         Raises:
@@ -109,10 +182,10 @@ class WinRate(Stage):
         from bactrian.data.io.files import stream_rows
         from bactrian.judge.winrates.answers import has_answers, read_answers
         from bactrian.judge.winrates.games import read_game
+        from bactrian.judge.winrates.task_methods import task_of
 
-        games: list[Game] = []
+        found = Comparisons()
         answers: list[ModelAnswer] = []
-        terms: Terms = {}
         for ref in self.data:
             path = workspace.input(ref).path
             for number, (row, where) in enumerate(stream_rows(path)):
@@ -122,67 +195,137 @@ class WinRate(Stage):
                 if has_answers(row):
                     new = read_answers(row, where)
                     answers += new
-                    terms.update({each.prompt: term for each in new})
+                    found.terms.update({each.prompt: term for each in new})
+                    if self.by_task is not None:
+                        task = task_of(row, self.by_task.column, where)
+                        found.tasks.update({each.prompt: task for each in new})
                 else:
-                    games.append(game := read_game(row, where))
-                    terms[game.prompt] = term
-        asked = self.judge is not None or self.calibration is not None
-        if games and answers:
+                    found.games.append(game := read_game(row, where))
+                    found.terms[game.prompt] = term
+        asked = self.judge is not None or self.calibration is not None or self.by_task is not None
+        if found.games and answers:
             raise BactrianError(
                 f"winrate: data: found verdicts and answers in {', '.join(self.data)}, expected one kind"
             )
-        if games and asked:
+        if found.games and asked:
             raise BactrianError("winrate: found verdicts, and a judge beside them; expected answers for a judge")
         if answers and not asked:
             raise BactrianError("winrate: found answers and no judge; expected judge or calibration")
-        return (self._judged(workspace, answers) if answers else games), terms
+        if answers:
+            self._judge(workspace, answers, found)
+        return found
 
-    def _judged(self, workspace: "Workspace", answers: "list[ModelAnswer]") -> "list[Game]":
+    def _judge(self, workspace: "Workspace", answers: "list[ModelAnswer]", found: Comparisons) -> None:
+        """The games of these answers, by whoever is to judge them; every opinion is on disk as it comes."""
         from bactrian.data.io.journal import Journal
-        from bactrian.judge.winrates.answers import answer_pairs, decided_games, judged_games
+        from bactrian.judge.winrates.answers import answer_pairs, judged_games
 
         met = answer_pairs(answers, self.baseline)
-        pairs = [pair for _, _, pair in met]
         with Journal(workspace.scratch / "opinions.jsonl") as journal:
             if self.calibration is not None:
-                from bactrian.judge.opened import open_cascade
+                self._by_cascade(workspace, self.calibration, met, journal, found)
+            elif self.by_task is not None:
+                self._by_task(workspace, self.by_task, met, journal, found)
+            else:
+                said = self._opinions(workspace, [pair for _, _, pair in met], journal)
+                found.games = judged_games(met, said)
 
-                cascade = open_cascade(workspace.input(self.calibration).path, workspace.hardware)
-                verdicts = cascade.verdicts(pairs, journal)
-                last = [each.opinions[-1][1].order_changed if each.opinions else None for each in verdicts]
-                return decided_games(met, [each.preferred for each in verdicts], last)
-            from functools import partial
+    def _by_cascade(
+        self, workspace: "Workspace", calibration: str, met: "Met", journal: "Journal", found: Comparisons
+    ) -> None:
+        """
+        Raises:
+            BactrianError: nothing may be trusted or nothing was decided; judges were shown a prompt.
+        """
+        from bactrian.judge.judged_rows import judged_summary
+        from bactrian.judge.opened import open_cascade, refuse_shown
+        from bactrian.judge.winrates.answers import decided_games
 
-            from bactrian.judge.kept_opinions import kept_opinions
-            from bactrian.judge.opened import open_spec
+        folder, pairs = usable_calibration(workspace, calibration), [pair for _, _, pair in met]
+        refuse_shown(folder, pairs, "answers to compare")
+        cascade = open_cascade(folder, workspace.hardware)
+        verdicts = cascade.verdicts(pairs, journal)
+        if all(each.abstains for each in verdicts):
+            raise BactrianError(
+                f"winrate: the cascade abstains on all {len(pairs):,} comparisons: there is no win rate, and nothing "
+                f"is guessed"
+            )
+        last = [each.opinions[-1][1].order_changed if each.opinions else None for each in verdicts]
+        found.games = decided_games(met, [each.preferred for each in verdicts], last)
+        found.account = judged_summary(cascade, verdicts)
 
-            assert self.judge is not None
-            spec = self.judge.spec(False)
-            judge = open_spec(spec, partial(model_folder, workspace), self.rubric, None, workspace.hardware)
-            said = kept_opinions(lambda: judge, judge.identity, pairs, journal, f"winrate · {self.judge.label}")
-            return judged_games(met, said)
+    def _by_task(
+        self, workspace: "Workspace", by: TaskMethodSettings, met: "Met", journal: "Journal", found: Comparisons
+    ) -> None:
+        """
+        Raises:
+            BactrianError: labelled prompts are scored too, a family has no labels, or a prompt no person's answer.
+        """
+        from bactrian.judge.winrates import task_methods
+        from bactrian.judge.winrates.answers import compared_games, prompt_of
 
-    def _write(self, workspace: "Workspace", games: "list[Game]", terms: Terms) -> None:
-        """The comparisons one by one, to read."""
+        labelled = task_methods.read_task_pairs(workspace.input(by.labels).path, by.column)
+        task_methods.check_unseen(labelled, [pair for _, _, pair in met])
+        compare = self._ways(workspace, by, journal)
+        found.chosen = task_methods.choose_methods(labelled, compare, by.least, workspace.seed)
+        pairs = [task_methods.TaskPair(found.tasks[prompt_of(pair)], pair) for _, _, pair in met]
+        found.games = compared_games(met, task_methods.compared(pairs, found.chosen, compare))
+
+    def _ways(self, workspace: "Workspace", by: TaskMethodSettings, journal: "Journal") -> "dict[MethodName, Compare]":
+        """The ways that may be taken, by name."""
+        from bactrian.judge.winrates.task_methods import judge_methods, reference_methods
+
+        encode = None
+        if "meaning" in by.methods:
+            from bactrian.data.overlap.meaning import SentenceEncoder, default_folder
+
+            encode = SentenceEncoder(workspace.input(by.embedder).path if by.embedder else default_folder()).encode
+        found = reference_methods(encode)
+        if self.judge is not None:
+            found |= judge_methods(lambda pairs: self._opinions(workspace, pairs, journal))
+        return {name: found[name] for name in by.methods}
+
+    def _opinions(self, workspace: "Workspace", pairs: "Sequence[AnswerPair]", journal: "Journal") -> "list[Opinion]":
+        from functools import partial
+
+        from bactrian.judge.kept_opinions import kept_opinions
+        from bactrian.judge.opened import open_spec
+
+        assert self.judge is not None
+        spec = self.judge.spec(False)
+        judge = open_spec(spec, partial(model_folder, workspace), self.rubric, None, workspace.hardware)
+        return kept_opinions(lambda: judge, judge.identity, pairs, journal, f"winrate · {self.judge.label}")
+
+    def _write(self, workspace: "Workspace", made: Comparisons) -> None:
+        """The comparisons one by one, to read; what a cascade abstained on apart."""
         from bactrian.data.io.writer import RowWriter
+        from bactrian.judge.judged_rows import write_apart
 
+        apart = []
         with RowWriter(workspace.output, f"# Comparisons\n\nJudge: {self._label()}") as writer:
-            for number, game in enumerate(games):
-                source, licence = terms[game.prompt]
+            for number, game in enumerate(made.games):
+                source, licence = made.terms[game.prompt]
                 row: dict[str, Any] = {
                     "id": f"{game.prompt}/{number}",
                     "prompt_id": game.prompt,
                     "prompt": [{"role": "user", "content": game.question}] if game.question else None,
                     **{name: getattr(game, name) for name in ("first", "second", "first_text", "second_text")},
+                    "task": made.tasks.get(game.prompt),
                     "probability": game.outcome,
                     "fault": game.fault or None,
                     "order_changed": game.order_changed,
                     "source": source,
                     "license": licence,
                 }
-                writer.write({name: value for name, value in row.items() if value is not None})
+                told = {name: value for name, value in row.items() if value is not None}
+                if made.account is not None and game.outcome is None:
+                    apart.append(told)
+                else:
+                    writer.write(told)
         for each in writer.licences:
             workspace.add_licence(each)
+        if made.account is not None:
+            write_apart(workspace.output, apart, made.account)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         from bactrian.stages.judge.calibrate import judging_forecast

@@ -17,7 +17,7 @@ from bactrian.errors import BactrianError
 from bactrian.judge.labelled import read_labelled
 from bactrian.judge.opinions import FIRST, SECOND
 from bactrian.judge.people.desk import Desk, annotator_facts
-from bactrian.judge.people.hand_rows import labelled_rows, majority, read_judge
+from bactrian.judge.people.hand_rows import label_or_why, labelled_rows, read_judge
 from bactrian.judge.people.pairs_by_hand import is_swapped, order_for, read_pairs
 from bactrian.judge.people.record import HandRecord
 
@@ -218,7 +218,7 @@ def test_export_has_the_majority_and_counts_what_has_none(pairs_file: Path, tmp_
     assert counts["labelled"] == sum(row["label"] is not None for row in rows) > 0
     for row in rows:
         assert row["license"] == "CC-BY-4.0" and row["first"].startswith("one") and "skip" not in row["labels"].values()
-        assert row["label"] == majority(row["labels"].values())[0] and row["prompt"][0]["role"] == "user"
+        assert row["label"] == label_or_why(row["labels"].values())[0] and row["prompt"][0]["role"] == "user"
     facts = annotator_facts("bert", desk.record.standing(), desk.pairs)
     assert facts["attention"] <= 2 and facts["right"] <= facts["attention"]
 

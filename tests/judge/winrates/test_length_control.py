@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from bactrian.errors import BactrianError
-from bactrian.judge.winrates.length_control import control_length, joint_difficulty, length_feature
+from bactrian.judge.winrates.length_control import (
+    control_length,
+    joint_difficulty,
+    length_feature,
+    resampled_difficulty,
+)
 from bactrian.judge.winrates.logistic import ClusterDraws, fit_logistic, percentile_interval
 from bactrian.judge.winrates.published import PublishedModel, recover_difficulty
 
@@ -78,6 +83,22 @@ def test_difficulty_from_models_alone_is_the_true_one() -> None:
 def test_four_models_say_too_little_of_difficulty() -> None:
     with pytest.raises(BactrianError, match="needs 5 models, found 4"):
         joint_difficulty(np.full((4, 10), 0.5))
+
+
+def test_difficulties_fitted_on_a_draw_are_those_of_repeated_instructions() -> None:
+    """An instruction that is drawn twice counts as two; its difficulty is theirs, on the scale of the draw."""
+    random = np.random.default_rng(2)
+    outcomes = expit(random.standard_normal((6, 1)) + random.standard_normal(50) + random.standard_normal((6, 50)))
+    outcomes[2, 7] = np.nan
+    draws = ClusterDraws.of([str(n) for n in range(50)])
+    found = resampled_difficulty(outcomes, draws, 3, seed=4)
+    for times, gamma in zip(draws.drawn(3, 4), found, strict=True):
+        places = np.repeat(np.arange(50), times.astype(int))
+        assert gamma[places] == pytest.approx(joint_difficulty(outcomes[:, places]), abs=1e-5)
+        assert np.average(gamma, weights=times) == pytest.approx(0, abs=1e-9)
+    assert np.abs(found[0] - found[1]).max() > 1e-3  # the draws differ
+    with pytest.raises(BactrianError, match="needs 5 models, found 4"):
+        resampled_difficulty(outcomes[:4], draws, 3, seed=4)
 
 
 def test_lengths_of_other_instructions_are_refused() -> None:
