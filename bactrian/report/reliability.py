@@ -118,7 +118,7 @@ def _frontier(step: ReportedStep, found: Mapping[str, Any]) -> FrontierView | No
     points = [
         each
         for each in _records(found.get("points"))
-        if finite(each.get("noncompliance")) is not None and finite(each.get("contrast")) is not None
+        if _is_share(each.get("noncompliance")) and _is_share(each.get("contrast"))
     ]
     if not points:
         return None
@@ -128,6 +128,11 @@ def _frontier(step: ReportedStep, found: Mapping[str, Any]) -> FrontierView | No
         f"of the contrasts beside {points[0].get('name', '')}. Chosen on these very data, so it flatters."
     )
     return FrontierView(step.name, said, frontier_plot(points, chosen), [_told(each, chosen) for each in points])
+
+
+def _is_share(given: Any) -> bool:
+    value = finite(given)
+    return value is not None and 0 <= value <= 1
 
 
 def _told(point: Mapping[str, Any], chosen: str) -> tuple[str, str, str, str, str]:

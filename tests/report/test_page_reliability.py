@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def frontier(name: str = "0.5") -> dict[str, Any]:
 def test_every_study_has_its_measures_with_intervals_side_by_side(run: Path) -> None:
     shown = page(run, reliability=rows(), frontier=frontier())
     assert "reliability" in sections(shown)
-    plain = shown.text.replace("\u202f", "").replace("\u00a0", " ")
+    plain = re.sub(r"\s+%", "%", shown.text)
     for part in (
         "Saying no (CoCoNot)",
         "50.0% [45.0%, 55.0%], n = 490",
