@@ -29,7 +29,7 @@ from bactrian.judge.point_judges import ModelJudge, WeighingJudge
 from bactrian.judge.point_rubrics import NAMED_RUBRICS
 from bactrian.judge.reward_pairs import RewardPairJudge
 from bactrian.judge.rubrics import ASKED, ASKED_IN_WORDS, pair_rubric
-from bactrian.model.reward_model import open_scorer
+from bactrian.model.reward_model import RewardModel, open_scorer
 from bactrian.store.hardware import Hardware
 from bactrian.store.hashes import hash_path
 from bactrian.verify import Judge, Problem
@@ -88,9 +88,17 @@ def open_reward_judge(model: JudgeModel, hardware: Hardware) -> RewardJudge:
     Raises:
         BactrianError: the folder holds no reward model, or the model is behind a server.
     """
+    return RewardJudge(open_reward_model(model, hardware))
+
+
+def open_reward_model(model: JudgeModel, hardware: Hardware) -> RewardModel:
+    """
+    Raises:
+        BactrianError: the folder holds no reward model, or the model is behind a server.
+    """
     if isinstance(model, Endpoint):
         raise BactrianError(f"reward_model: found the server {model.url}, expected a model's folder")
-    return RewardJudge(open_scorer(model, hardware))
+    return open_scorer(model, hardware)
 
 
 def reward_of_texts(folder: Path | None, hardware: Hardware) -> Callable[[Mapping[str, Any], str], float]:
@@ -147,7 +155,7 @@ def open_pair_judge(
         raise BactrianError(f"judge by {method}: found {found}, expected {'some' if method.shows else 'none'}")
     known_as = known_as or model_known_as(model)
     if method.kind == "reward":
-        scorer = open_reward_judge(model, hardware).model
+        scorer = open_reward_model(model, hardware)
         return RewardPairJudge(scorer, JudgeIdentity(known_as, "", scorer.template.digest, str(method)))
     text = pair_rubric(rubric)
     both = method.orders == "both"

@@ -73,7 +73,7 @@ def _tokenizer(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in TOKENIZER:
         path = folder / name
-        content = path.read_text(encoding="utf-8") if path.is_file() else None
+        content: Any = path.read_text(encoding="utf-8") if path.is_file() else None
         if content is not None and name == "tokenizer_config.json":
             content = {key: value for key, value in json.loads(content).items() if SHAPES_IDS.fullmatch(key)}
         found[name] = content

@@ -110,7 +110,7 @@ def _mean(values: Sequence[float], clusters: Sequence[str]) -> dict[str, Any]:
 def error_reduction(before: Sequence[AnyDialogue], after: Sequence[AnyDialogue], seed: int) -> dict[str, Any] | None:
     """1 − (share of wrong answers after / before), with a 95 % bootstrap interval over cases; None without errors."""
     cases = sorted({each.id for each in before} & {each.id for each in after})
-    wrong = [{case: [] for case in cases} for _ in range(2)]  # type: list[dict[str, list[float]]]
+    wrong: list[dict[str, list[float]]] = [{case: [] for case in cases} for _ in range(2)]
     for side, dialogues in zip(wrong, (before, after), strict=True):
         for each in dialogues:
             if each.id in side:

@@ -1,8 +1,8 @@
 """Stage `cases`: what questions are asked about, with the facts that only a simulator knows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
+
+Row = dict[str, Any]
 
 
 class Cases(Stage):
@@ -57,7 +59,7 @@ class Cases(Stage):
         tally = Tally()
         if self.data is not None:
             rows = patient_case_rows(stream_rows(workspace.input(self.data).path), "mediQ", self.license, tally)
-            made = islice(rows, self.count)
+            made: Iterator[Row] = islice(rows, self.count)
         else:
             made = requests(workspace.seed, self.count or 0, self.form, self.said, self.split)
         with RowWriter(workspace.output, f"# Cases\n\nSource: {self.source}.") as writer:

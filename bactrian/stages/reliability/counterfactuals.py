@@ -22,7 +22,8 @@ from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
     from bactrian.data.synth.attributes import Attribute, AttributeSet
-    from bactrian.judge.counterfactuals import AttributeAccount, Opinion
+    from bactrian.generate.chat_request import ChatRequest
+    from bactrian.judge.counterfactuals import AttributeAccount, Opinion, Side
     from bactrian.stages.reliability.triples import Triple
     from bactrian.stages.synth.fates import Fates
     from bactrian.store.artifact import Workspace
@@ -172,23 +173,24 @@ class Counterfactuals(Divisible):
             found = dict.fromkeys(("answers", "tokens_read", "tokens_written", "tokens", "money"), 0.0)
         else:
             with Askers(workspace, self.generators, self.budget, self.rows_at_once) as askers:
-                requests = {}
+                requests: dict[str, tuple[str, ChatRequest]] = {}
+                places: dict[str, tuple[Triple, Side]] = {}
                 for number, triple in enumerate(made):
                     for side in self.directions:
                         key = f"{number}/{side}"
+                        places[key] = triple, side
                         request = rewriting_request(triple, side, self._set, workspace.seed, self)
                         requests[key] = (drawn(self.generators, workspace.seed, key).label, request)
                 replies = askers.ask(requests, "counterfactuals · rewrites")
                 check_refused(replies.values(), self.failures, "counterfactuals")
                 for key, reply in replies.items():
-                    number, side = key.split("/")
-                    label, request = requests[key]
-                    made[int(number)].take(side, reply, request, label, askers.licence(label), self.max_new_tokens)
+                    (triple, asked), (label, request) = places[key], requests[key]
+                    triple.take(asked, reply, request, label, askers.licence(label), self.max_new_tokens)
                 found = askers.metrics()
                 askers.note_licences()
         for triple in made:
-            for side, flaw in triple.flaws.items():
-                fates.drop(f"{triple.row['id']}/{triple.attribute.name}/{side}", flaw, triple.texts.get(side, ""))
+            for which, flaw in triple.flaws.items():
+                fates.drop(f"{triple.row['id']}/{triple.attribute.name}/{which}", flaw, triple.texts.get(which, ""))
         fates.reach("rewrites", sum(len(triple.texts) - 1 for triple in made))
         return made, found
 
@@ -204,7 +206,7 @@ class Counterfactuals(Divisible):
             return [[judged_by_program(triple)] for triple in triples], {}
         compare = self.locality != "off"
         with Askers(workspace, self.judges, SynthesisBudget(), self.rows_at_once) as askers:
-            requests = {}
+            requests: dict[str, tuple[str, ChatRequest]] = {}
             for judge in self.judges:
                 for number, triple in enumerate(triples):
                     asked = judging_requests(triple, self._set, workspace.seed, compare, JUDGED_TOKENS)

@@ -251,7 +251,7 @@ def judged_by_program(triple: Triple) -> "Opinion":
     name = triple.attribute.name
     worth = {side: sum(each.values()) if name == OVERALL else each[name] for side, each in found.items()}
     order = sorted(set(worth.values()), reverse=True)
-    moves = {
+    moves: dict[Side, Sequence[str]] = {
         side: () if name == OVERALL else moved_by(each, found["original"], name)
         for side, each in found.items()
         if side != "original"
