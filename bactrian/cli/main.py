@@ -26,6 +26,7 @@ from bactrian.cli.recipe_commands import convert_command, doctor_command, recipe
 from bactrian.cli.sandbox_command import sandbox_commands
 from bactrian.cli.score_commands import compare_command, ledger_command, power_command, scores_command
 from bactrian.cli.think_command import model_folder, think
+from bactrian.cli.trace_command import trace_command
 from bactrian.cli.verify_command import verify_commands
 from bactrian.errors import BactrianError
 
@@ -42,7 +43,7 @@ _QUIET = {
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
     *("init", "plan", "show", "report", "board", "recipes", "convert", "schema"),
-    *("data", "sandbox", "verify", "compare", "scores", "power", "ledger", "annotate-by-hand"),
+    *("data", "sandbox", "verify", "compare", "scores", "power", "ledger", "annotate-by-hand", "trace"),
 )
 
 _set = click.option(
@@ -101,7 +102,7 @@ def invoke(arguments: Sequence[str]) -> int:
 SECTIONS = {
     "Recipes": ("init", "run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
     "Models": ("chat", "think", "eval", "judge", "compare", "scores", "power", "ledger", "export", "push"),
-    "Data, verifiers, machine": ("data", "annotate-by-hand", "verify", "sandbox", "doctor"),
+    "Data, verifiers, machine": ("data", "trace", "annotate-by-hand", "verify", "sandbox", "doctor"),
 }
 ROOMS = {
     "data": "Stages, data",
@@ -109,6 +110,7 @@ ROOMS = {
     "rl": "Stages, reinforcement learning",
     "judge": "Stages, preferences and judges",
     "synth": "Stages, synthetic data",
+    "reliability": "Stages, reliability",
     "measure": "Stages, measuring",
 }
 
@@ -267,18 +269,38 @@ def report(run: Path, store: Path) -> None:
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--trace", "corpora", multiple=True, metavar="CORPUS", help="Show what of each answer stands in it.")
 @store_option
-def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: int, seed: int, store: Path) -> None:
-    """Talk to a model: an artifact (as in `show`), embedded:NAME, a folder or a Hub id."""
+def chat(
+    model: str,
+    run_name: str | None,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+    corpora: tuple[str, ...],
+    store: Path,
+) -> None:
+    """Talk to a model: an artifact (as in `show`), embedded:NAME, a folder or a Hub id.
+
+    --trace takes what `bactrian trace --corpus` takes, a model among them: its own training data.
+    """
     from bactrian.cli.chat_console import chat as talk
 
-    talk(model_folder(model, run_name, store), temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    traced = None
+    if corpora:
+        from bactrian.cli.trace_command import LEAST, open_index
+        from bactrian.cli.trace_console import TracedAnswers
+
+        traced = TracedAnswers(open_index(corpora, run_name, store), LEAST, sys.stdout)
+    folder = model_folder(model, run_name, store)
+    talk(folder, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, traced=traced)
 
 
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(hand_command)
 commands.add_command(think)
+commands.add_command(trace_command)
 for _command in (
     board_command,
     data_command,

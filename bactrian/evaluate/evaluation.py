@@ -56,6 +56,7 @@ class Asker:
 
     form: of all public tasks, None for each task's own. load: a model's engine, where something must be asked.
     judges: what the verdicts of models depend on. train: training sets, besides those that manifests lead to.
+    decoded: what shapes answers besides the model, its precision and what it is asked.
     """
 
     tasks: Sequence[Loaded]
@@ -66,6 +67,7 @@ class Asker:
     template: str | None = None
     judges: tuple[str, ...] = ()
     train: Sequence[Path] = ()
+    decoded: tuple[str, ...] = ()
 
     def graded(self, label: str, model: Input) -> list[Graded]:
         """All of one model's answers, graded.
@@ -76,7 +78,7 @@ class Asker:
         """
         hardware, memos, code = self.workspace.hardware, self.workspace.memos, code_fingerprint(answering.__name__)
         subject = Subject.of_folder(model.path, self.template, self.load)
-        by = (model.content_hash, hardware.dtype, hardware.engine, subject.template.digest, code)
+        by = (model.content_hash, hardware.dtype, hardware.engine, subject.template.digest, code, *self.decoded)
         walls = (model.content_hash, hardware.sandbox, dict(packages()))
         traced = [loaded for loaded in self.tasks if loaded.task.traced]
         held = held_questions(traced, model.path, self.train) if traced else None

@@ -55,6 +55,7 @@ WRITERS: dict[str, Write] = {
     "choice": lambda question: f"Therefore, the answer is: {question.truth}",
     "bbh": lambda question: f"So the answer is {question.truth}.",
     "contains": lambda question: golds(question.truth)[0],
+    "recital": lambda question: question.truth,
     "drop": _spans,
     "code": lambda question: question.solution,
     "compliance": lambda question: REFUSES if question.truth == "refuse" else COMPLIES,

@@ -124,6 +124,7 @@ class CompletionEngine(Engine):
             "seed": (asked.seed + row.sample) % 2**31,
             "stop": list(asked.stop),
             "stop_token_ids": list(asked.stop_ids),
+            "min_tokens": min(most, max(0, asked.min_new_tokens - len(row.ids))),
             "include_stop_str_in_output": True,
             "skip_special_tokens": False,
             "return_token_ids": True,

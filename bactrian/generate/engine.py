@@ -25,6 +25,7 @@ class Request:
     n: int = 1
     seed: int = 0
     max_new_tokens: int = 256
+    min_new_tokens: int = 0  # before so many no end token of the template is drawn; its logprob is that without them
     temperature: float = 1.0  # 0: greedy
     top_p: float = 1.0  # keep the smallest set of tokens whose probability reaches this; 1: all
     top_k: int = 0  # keep the k likeliest tokens; 0: all
@@ -39,6 +40,8 @@ class Request:
             raise ValueError("a request needs a prompt of at least one token")
         if self.n < 1 or self.max_new_tokens < 1:
             raise ValueError(f"n ({self.n}) and max_new_tokens ({self.max_new_tokens}) must be at least 1")
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            raise ValueError(f"min_new_tokens ({self.min_new_tokens}) must be 0 to {self.max_new_tokens}")
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise ValueError(f"temperature {self.temperature}, top_p {self.top_p}, top_k {self.top_k}: out of range")
         if not -2 <= self.presence_penalty <= 2:

@@ -69,6 +69,7 @@ BUILT_IN = {
         "text.multiple_choice": "choice",
         "text.spans": "squad_em squad_f1 drop flan bbh",
         "text.contained": "contains",
+        "text.asking": "asking",
         "maths.deepmind": "deepmind",
         "code.code": "code code_rate",
         "code.pal": "pal",
@@ -76,6 +77,7 @@ BUILT_IN = {
         "text.form": "format gated length",
         "text.refusal": "compliance compliance_model",
         "text.noncompliance": "noncompliance",
+        "text.recital": "recital verbatim",
         "model_verifiers": "judge reward_model cascade",
     }.items()
     for name in names_.split()

@@ -55,6 +55,25 @@ def made_up_rows(
     return rows
 
 
+def made_up_cases(name: str, count: int) -> list[Row]:
+    """`count` cases in MediQ's layout, which stage `cases` reads."""
+    rows: list[Row] = []
+    for number in range(count):
+        draw = random.Random(f"{name}/{number}")
+        facts = [_text(draw, 6) for _ in range(4)]
+        rows.append(
+            {
+                "id": number,
+                "question": _text(draw, 8),
+                "context": facts,
+                "options": {letter: _text(draw, 3) for letter in "ABCD"},
+                "answer_idx": "B",
+                "facts": facts,
+            }
+        )
+    return rows
+
+
 def _ours(draw: random.Random, layout: str, verifier: str, verified: bool) -> Row:
     """A row under the layout's own names."""
     asked = {"role": "user", "content": _text(draw)}

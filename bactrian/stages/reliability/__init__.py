@@ -1,1 +1,1 @@
-"""Stages of reliable models: saying no, asking well, not reciting."""
+"""Stages of reliable models: what they decline, what they ask, what they recite."""
