@@ -31,7 +31,7 @@ test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/mypy bactrian examples/*/*.py
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow and not heavy" -n $(PROCESSES) --dist worksteal
-	$(BIN)/python -m pytest -m "slow and not heavy" -n $(PROCESSES) --dist worksteal
+	$(BIN)/python -m pytest -m "slow and not heavy" -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Minutes each; they want a machine that does nothing else.
 test-heavy: $(VENV)/.installed-for-tests bubblewrap

@@ -20,6 +20,19 @@ _SETS = Path(__file__).parents[2] / "shared" / "data"
 if _SETS.is_dir():  # public evaluation sets, where this machine has them
     os.environ.setdefault("BACTRIAN_EVAL_DATA", str(_SETS))
 
+# Slow tests go to the processes by file, so that what a file's tests share is made once. The longest begin first.
+LONGEST_FILES = (
+    "first_hour/test_tutorial.py",
+    "test_end_to_end.py",
+    "stages/test_training_stages.py",
+    "sandbox/test_attacks.py",
+    "test_rehearsal.py",
+    "plugins/test_examples.py",
+    "think/test_process_reward.py",
+    "model/test_embedded.py",
+    "first_hour/test_first_hour.py",
+    "data/test_cluster.py",
+)
 
 gc.disable()  # while tests are collected: modules stay
 
@@ -30,6 +43,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if mark is None or collection_path.suffix != ".py":
         return None
     return f"mark.{mark[1]}" not in collection_path.read_text() or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("markexpr").startswith("slow"):
+        places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FILES)}
+        assert all(path.is_file() for path in places), "LONGEST_FILES names a file that is not there"
+        items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_collection_finish() -> None:

@@ -100,3 +100,50 @@ def test_many_sources_take_bounded_memory_and_all_rows_are_counted(tmp_path: Pat
     assert len(found.groups) <= MOST_GROUPS + 1 and found.groups.total() == MOST_GROUPS + 50
     assert found.groups[OTHERS, "text", Licence.of(OTHERS, "")] == 50
     assert characters({"role": "user", "content": ["ab", {"value": "c", "n": 3}]}) == 3
+
+
+def test_diversity_and_a_comparison_as_tables_json_and_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    things = [f"{thing}{n}" for n in range(12) for thing in ("bee", "ship", "loaf")]
+    made = [
+        {"instruction": f"Tell me how many {thing} are on the {place}", "output": "4"}
+        for thing in things
+        for place in ("hill", "sea")
+    ]
+    real = [
+        {"question": f"{thing.upper()}? In {n} words, {chr(27)}[2J please.", "answer": "5"}
+        for n, thing in enumerate(things)
+    ]
+    (tmp_path / "made.jsonl").write_text(lines(*made))
+    (tmp_path / "real.jsonl").write_text(lines(*real))
+    paths = [str(tmp_path / "made.jsonl"), "--against", str(tmp_path / "real.jsonl")]
+    table = shown(capsys, *paths, "--diversity")
+    for part in (
+        "distinct-2",
+        "dispersion",
+        "topics' entropy",
+        "told apart (AUC)",
+        "word for word in B",
+        "A is told by",
+    ):
+        assert part in table, part
+    assert "\x1b" not in table and "36 texts, 36 different" in table
+    told = json.loads(shown(capsys, *paths, "--to", "json", "--html", str(tmp_path / "page.html")))
+    assert told["against"]["two_sample"]["auc"] > 0.9 and set(told["names"].values()) == {paths[0], paths[2]}
+    page = (tmp_path / "page.html").read_text()
+    assert "Beside other data" in page and "Topics of both together" in page and "\x1b" not in page
+    whole = json.loads(shown(capsys, paths[0], "--diversity", "--of", "answers", "--to", "json"))
+    assert whole["diversity"]["different"] == 1 and whole["diversity"]["dispersion"] == pytest.approx(0)
+
+
+def test_what_is_wrong_with_a_comparison_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jsonl").write_text(lines(ROW))
+    (tmp_path / "b.jsonl").write_text(lines({"prompt": "a", "chosen": "b"}))
+    for arguments, complaint in (
+        (["--to", "json"], "--to json: found neither --diversity nor --against"),
+        (["--against", str(tmp_path / "c.jsonl")], "c.jsonl: no such file or folder"),
+        (["--against", str(tmp_path / "b.jsonl")], "b.jsonl: found no row with prompts to compare"),
+    ):
+        assert invoke(["data", str(tmp_path / "a.jsonl"), *arguments]) == 2
+        assert complaint in capsys.readouterr().err

@@ -350,3 +350,25 @@ def test_completions_are_scored_by_one_s_own_verifier(folder: Path, capsys: pyte
     assert json.loads(capsys.readouterr().out)["score"] == 0.5
     assert invoke(["verify", "score", "said.jsonl", "--verifier", "mine/reward.py:plite"]) == 2
     assert 'did you mean "mine/reward.py:polite"' in capsys.readouterr().err
+
+
+def test_a_prompt_template_lies_beside_the_recipe_and_is_part_of_the_key(folder: Path, tmp_path: Path) -> None:
+    (folder / "words").mkdir()
+    (folder / "words" / "mine.jinja").write_text("Say {{ question }} again.")
+    server = "{server: {url: 'http://localhost/v1', model: m}}"
+    step = f"stage: synthesise, seeds: rows.jsonl, generators: [{server}], gates: {{decontaminate: false}}"
+    text = f"name: own\nsteps:\n  mine: {{{step}, template: words/mine.jinja}}\n"
+    text += f"  shipped: {{{step}, template: paraphrase}}\n"
+    (folder / "r.yaml").write_text(text)
+    before = keys(folder / "r.yaml")
+    stage = load(folder / "r.yaml").step("mine").stage
+    assert stage.template == "mine/words/mine.jinja"  # type: ignore[attr-defined]
+    assert stage.resolved().prompt == "Say {{ question }} again."  # type: ignore[attr-defined]
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    assert keys(moved / "r.yaml") == before, "where it lies is no part of the key"
+    (moved / "words" / "mine.jinja").write_text("Say {{ question }} once more.")
+    assert {name for name, key in keys(moved / "r.yaml").items() if key != before[name]} == {"mine"}
+    (moved / "r.yaml").write_text(text.replace("words/mine.jinja", "mine.jinja"))
+    with pytest.raises(BactrianError, match=r'field "template".*there is no file mine.jinja, expected FILE.jinja'):
+        load(moved / "r.yaml")

@@ -13,9 +13,11 @@ from bactrian.cli.main import invoke
 from bactrian.data.io.adoption import Account, Adoption, adopt
 from bactrian.data.io.formats import Fault
 from bactrian.data.io.layouts import LAYOUTS
+from bactrian.data.synth.self_instruct import seed_task
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.reward_model import RewardModel
+from bactrian.recipe.recipe import load
 from bactrian.run.known_models import FAMILIES
 from bactrian.run.rehearsal.rehearse import CAPS, ROWS, prepare, rehearse
 from bactrian.run.rehearsal.toy_models import write_toy
@@ -33,6 +35,12 @@ def adopted(rows: list[dict[str, Any]], **how: Any) -> list[dict[str, Any]]:
     found = list(adopt([(row, f"r.jsonl, line {n}") for n, row in enumerate(rows, 1)], Adoption("s", **how), Account()))
     assert not [row for row in found if isinstance(row, Fault)]
     return [row for row in found if not isinstance(row, Fault)]
+
+
+def test_columns_of_a_layout_that_are_kept_stay_what_they_are() -> None:
+    rows = made_up_rows("a", "self_instruct", 3, columns={}, keep=["instruction", "instances", "is_classification"])
+    made = adopted(rows, layout="self_instruct", keep=("instruction", "instances", "is_classification"))
+    assert all(seed_task(row, "here").instances for row in made) and len(made) == 3
 
 
 @pytest.mark.parametrize("layout", ["auto", *LAYOUTS])
@@ -188,6 +196,25 @@ def test_mistakes_that_a_plan_does_not_find(steps: str, said: str, tmp_path: Pat
 def test_recipes_of_data_rehearse(name: str, tmp_path: Path) -> None:
     recipe = RECIPES / "catalogue" / f"{name}.yaml"
     assert len(rehearse(recipe, Store(tmp_path))) == recipe.read_text().count("stage: ")
+
+
+def test_students_of_one_teacher_are_asked_the_same(tmp_path: Path) -> None:
+    """What recipes/synthesis-nano.yaml compares differs in its rows alone."""
+    steps: dict[str, Any] = {step.name: step.stage for step in load(RECIPES / "synthesis-nano.yaml").steps}
+    students = [stage for name, stage in steps.items() if stage.name == "sft" and name != "teacher"]
+    alike = [student.model_dump(exclude={"data"}) for student in students]
+    assert len(students) == 7 and alike == alike[:1] * 7 and students[0].model == "teacher"
+    assert steps["right"] == steps["written"].model_copy(update={"verified": True}), "so the answers are the same"
+    same = {steps[name].sources[0].amount for name in ("rows_unfiltered", "rows_voted", "rows_right")}
+    assert same == {800} and steps["filtering"].data == steps["amounts"].data == steps["voting"].data == "unseen"
+    assert steps["unseen"].tasks[0].split == "unseen" and steps["unseen"].tasks[0].count >= 1000
+    assert len(prepare(RECIPES / "synthesis-nano.yaml", tmp_path).recipe.steps) == len(steps)
+
+
+@pytest.mark.slow
+def test_the_recipe_of_students_rehearses(tmp_path: Path) -> None:
+    recipe = RECIPES / "synthesis-nano.yaml"
+    assert {record.name for record in rehearse(recipe, Store(tmp_path))} == {step.name for step in load(recipe).steps}
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from bactrian.chat.thinking import (
     of_template,
     thinking_format,
 )
+from bactrian.chat.user_turn import UserTurn, user_turn
 
 __all__ = [
     "FORMATS",
@@ -26,6 +27,7 @@ __all__ = [
     "Rendered",
     "ThinkingFormat",
     "ThinkingReader",
+    "UserTurn",
     "check_messages",
     "literal_ids",
     "of_template",
@@ -37,4 +39,5 @@ __all__ = [
     "template_names",
     "thinking_format",
     "truncate",
+    "user_turn",
 ]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from bactrian.chat import FORMATS, TAGS, Message, Parts, ThinkingReader, of_template, prompt_ids
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
 from bactrian.progress import printable, say
+
+if TYPE_CHECKING:
+    from bactrian.cli.trace_console import TracedAnswers
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
@@ -23,11 +26,12 @@ def chat(
     seed: int = 0,
     source: TextIO = sys.stdin,
     target: TextIO = sys.stdout,
+    traced: TracedAnswers | None = None,
 ) -> None:
     """Read a line, stream the answer, and so on until the end of input or /quit. Thinking is set apart, and counted.
 
     /new forgets the conversation; /system TEXT starts a new one with that system turn. What a model says is printed
-    without control characters.
+    without control characters. With `traced`, its spans that stand in training data are shown; /source N shows where.
 
     Raises:
         BactrianError: the folder is no model that can be loaded.
@@ -43,6 +47,9 @@ def chat(
             continue
         if line == "/quit":
             return
+        if traced is not None and (line == "/source" or line.startswith("/source ")):
+            traced.source(line.removeprefix("/source").strip())
+            continue
         if line == "/new" or line.startswith("/system "):
             text = line.removeprefix("/system ").strip()
             messages = [] if line == "/new" else [{"role": "system", "content": text}]
@@ -65,6 +72,8 @@ def chat(
         turn += 1
         if parts.text.strip():
             messages.append(_turn(reader, parts))
+            if traced is not None:
+                traced.show(str(messages[-1]["content"]))
         else:
             say("(the model said nothing)")
             messages.pop()

@@ -33,7 +33,7 @@ def eval_command(run_recipe: Run) -> click.Command:
 
     @click.command("eval")
     @click.argument("models", nargs=-1)
-    @click.option("--suite", help="dev, safety, unseen, base or more.  [default: dev]")
+    @click.option("--suite", help="dev, safety, unseen, base, more, reliability or regurgitation.  [default: dev]")
     @click.option("--tasks", help="Tasks by name, parted by commas, instead of a suite, or besides.")
     @click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, from all its groups in turn.")
     @click.option("--limits", multiple=True, metavar="TASK=N", help="Questions of one task; repeatable.")

@@ -15,6 +15,7 @@ import click
 
 from bactrian import __version__
 from bactrian.cli.board_command import board_command
+from bactrian.cli.data_command import data_command
 from bactrian.cli.eval_command import eval_command
 from bactrian.cli.export_command import export_command, push_command
 from bactrian.cli.hand_command import hand_command
@@ -25,6 +26,7 @@ from bactrian.cli.recipe_commands import convert_command, doctor_command, recipe
 from bactrian.cli.sandbox_command import sandbox_commands
 from bactrian.cli.score_commands import compare_command, ledger_command, power_command, scores_command
 from bactrian.cli.think_command import model_folder, think
+from bactrian.cli.trace_command import trace_command
 from bactrian.cli.verify_command import verify_commands
 from bactrian.errors import BactrianError
 
@@ -41,7 +43,7 @@ _QUIET = {
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
     *("init", "plan", "show", "report", "board", "recipes", "convert", "schema"),
-    *("data", "sandbox", "verify", "compare", "scores", "power", "ledger", "annotate-by-hand"),
+    *("data", "sandbox", "verify", "compare", "scores", "power", "ledger", "annotate-by-hand", "trace"),
 )
 
 _set = click.option(
@@ -100,7 +102,7 @@ def invoke(arguments: Sequence[str]) -> int:
 SECTIONS = {
     "Recipes": ("init", "run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
     "Models": ("chat", "think", "eval", "judge", "compare", "scores", "power", "ledger", "export", "push"),
-    "Data, verifiers, machine": ("data", "annotate-by-hand", "verify", "sandbox", "doctor"),
+    "Data, verifiers, machine": ("data", "trace", "annotate-by-hand", "verify", "sandbox", "doctor"),
 }
 ROOMS = {
     "data": "Stages, data",
@@ -108,6 +110,7 @@ ROOMS = {
     "rl": "Stages, reinforcement learning",
     "judge": "Stages, preferences and judges",
     "synth": "Stages, synthetic data",
+    "reliability": "Stages, reliability",
     "measure": "Stages, measuring",
 }
 
@@ -266,66 +269,47 @@ def report(run: Path, store: Path) -> None:
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--trace", "corpora", multiple=True, metavar="CORPUS", help="Show what of each answer stands in it.")
 @store_option
-def chat(model: str, run_name: str | None, temperature: float, max_new_tokens: int, seed: int, store: Path) -> None:
-    """Talk to a model: an artifact (as in `show`), embedded:NAME, a folder or a Hub id."""
+def chat(
+    model: str,
+    run_name: str | None,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+    corpora: tuple[str, ...],
+    store: Path,
+) -> None:
+    """Talk to a model: an artifact (as in `show`), embedded:NAME, a folder or a Hub id.
+
+    --trace takes what `bactrian trace --corpus` takes, a model among them: its own training data.
+    """
     from bactrian.cli.chat_console import chat as talk
 
-    talk(model_folder(model, run_name, store), temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    traced = None
+    if corpora:
+        from bactrian.cli.trace_command import LEAST, open_index
+        from bactrian.cli.trace_console import TracedAnswers
 
-
-@commands.command()
-@click.argument("path")
-@_run_name
-@click.option("--layout", default="auto", show_default=True, help="How the rows look; auto: each by its columns.")
-@click.option(
-    "--text-rows",
-    type=click.Choice(["line", "paragraph", "document"]),
-    default="line",
-    show_default=True,
-    help="What a row of a .txt file is.",
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Look at the first rows only.")
-@click.option(
-    "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write a page to browse rows, drops, duplicates and overlap with test items.",
-)
-@store_option
-def data(
-    path: str, run_name: str | None, layout: str, text_rows: Any, limit: int | None, html: Path | None, store: Path
-) -> None:
-    """What is in a file, folder, pattern or artifact: sources, layouts, licences, lengths, rows that cannot be used."""
-    from bactrian.cli.data_tables import show_survey
-    from bactrian.data.io.layouts import LAYOUTS
-    from bactrian.recipe.references import find_path
-    from bactrian.store.artifact import Store
-
-    if layout not in ("auto", *LAYOUTS):
-        raise BactrianError(f"--layout: found {layout!r}, expected auto or one of {', '.join(LAYOUTS)}")
-    found = find_path(path, Path()) if run_name is None else None
-    folder = found or _located(Store(store), path, run_name)
-    show_survey(folder, layout, text_rows, limit)
-    if html is not None:
-        from bactrian.report.data_page import write_data_page
-
-        click.echo(write_data_page(folder, html, layout, text_rows))
-
-
-def _located(store: Any, name: str, run_name: str | None) -> Path:
-    """An artifact's folder; what looks like a path is taken for one, so that the error is about files."""
-    if run_name is None and ("/" in name or "." in name):
-        return Path(name)
-    folder: Path = store.locate(name, run_name)
-    return folder
+        traced = TracedAnswers(open_index(corpora, run_name, store), LEAST, sys.stdout)
+    folder = model_folder(model, run_name, store)
+    talk(folder, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, traced=traced)
 
 
 commands.add_command(sandbox_commands)
 commands.add_command(verify_commands)
 commands.add_command(hand_command)
 commands.add_command(think)
-for _command in (board_command, init_command, recipes_command, schema_command, convert_command, doctor_command):
+commands.add_command(trace_command)
+for _command in (
+    board_command,
+    data_command,
+    init_command,
+    recipes_command,
+    schema_command,
+    convert_command,
+    doctor_command,
+):
     commands.add_command(_command)
 for _command in (compare_command, scores_command, power_command, ledger_command, export_command, push_command):
     commands.add_command(_command)

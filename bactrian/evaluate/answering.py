@@ -206,6 +206,7 @@ def _add_request(plan: _Plan, task: Task, question: Question, ids: tuple[int, ..
         n=task.samples,
         seed=question_seed(seed, question.id) if sampled else 0,
         max_new_tokens=task.max_new_tokens,
+        min_new_tokens=task.min_new_tokens,
         temperature=task.temperature,
         top_p=task.top_p,
         stop=task.stop,
@@ -220,6 +221,8 @@ def _add_request(plan: _Plan, task: Task, question: Question, ids: tuple[int, ..
         "top_p": request.top_p,
         "stop": request.stop,
     }
+    if task.min_new_tokens:
+        parts["min_new_tokens"] = task.min_new_tokens
     tags = {**task.settings, **question.settings}.get("thinking", TAGS)
     if tags != TAGS:
         parts["tags"] = tags

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from bactrian.evaluate.comparison import TaskDifference, adjusted, compare_task,
 from bactrian.evaluate.contamination import held_questions
 from bactrian.evaluate.gold_check import GoldCheck
 from bactrian.evaluate.grading import grade, verifier_of
+from bactrian.evaluate.noncompliance import reliability_rows
 from bactrian.evaluate.records import Record, write_records
+from bactrian.evaluate.reliability import write_rows
 from bactrian.evaluate.results import NAME
 from bactrian.evaluate.scoring import BITS, Averaging, Score, measure
 from bactrian.evaluate.task import Format, Loaded
@@ -53,6 +56,7 @@ class Asker:
 
     form: of all public tasks, None for each task's own. load: a model's engine, where something must be asked.
     judges: what the verdicts of models depend on. train: training sets, besides those that manifests lead to.
+    decoded: what shapes answers besides the model, its precision and what it is asked.
     """
 
     tasks: Sequence[Loaded]
@@ -63,6 +67,7 @@ class Asker:
     template: str | None = None
     judges: tuple[str, ...] = ()
     train: Sequence[Path] = ()
+    decoded: tuple[str, ...] = ()
 
     def graded(self, label: str, model: Input) -> list[Graded]:
         """All of one model's answers, graded.
@@ -73,7 +78,7 @@ class Asker:
         """
         hardware, memos, code = self.workspace.hardware, self.workspace.memos, code_fingerprint(answering.__name__)
         subject = Subject.of_folder(model.path, self.template, self.load)
-        by = (model.content_hash, hardware.dtype, hardware.engine, subject.template.digest, code)
+        by = (model.content_hash, hardware.dtype, hardware.engine, subject.template.digest, code, *self.decoded)
         walls = (model.content_hash, hardware.sandbox, dict(packages()))
         traced = [loaded for loaded in self.tasks if loaded.task.traced]
         held = held_questions(traced, model.path, self.train) if traced else None
@@ -121,6 +126,8 @@ class Evaluation:
         (folder / NAME).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         labelled = ((each.labels, record) for each in self.done for record in each.records)
         write_records(folder / "questions.parquet", labelled)
+        told = (reliability_rows(each.score.model, each.score.task, each.records) for each in self.done)
+        write_rows(folder, chain.from_iterable(told))
 
     def metrics(self) -> dict[str, float]:
         """Headline numbers: all tokens, and each score."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from bactrian.data.synth.noncompliance.taxonomy import CONTRAST, CONTRAST_REQUEST, KINDS, rubric_name
 from bactrian.evaluate.gold_instructions import answer_against, answer_to
 from bactrian.evaluate.task import Loaded, Question, Task
 from bactrian.verify import verifier
@@ -40,6 +41,13 @@ def _spans(question: Question) -> str:
     return ", ".join(golds(first))
 
 
+def _like_the_example(question: Question, right: bool) -> str:
+    """The example answer of the kind that the question's rubric is of."""
+    name = str(question.settings.get("rubric", "")).removeprefix(rubric_name(""))
+    _, good, bad = CONTRAST_REQUEST if name == CONTRAST else (KINDS[name].request, KINDS[name].good, KINDS[name].bad)
+    return good if right else bad
+
+
 WRITERS: dict[str, Write] = {
     "gsm8k": _number,
     "math": _maths,
@@ -47,10 +55,12 @@ WRITERS: dict[str, Write] = {
     "choice": lambda question: f"Therefore, the answer is: {question.truth}",
     "bbh": lambda question: f"So the answer is {question.truth}.",
     "contains": lambda question: golds(question.truth)[0],
+    "recital": lambda question: question.truth,
     "drop": _spans,
     "code": lambda question: question.solution,
     "compliance": lambda question: REFUSES if question.truth == "refuse" else COMPLIES,
     "ifeval": lambda question: answer_to(question.truth),
+    "noncompliance": lambda question: _like_the_example(question, right=True),
 }
 """Verifier → how its gold answers are written."""
 
@@ -139,5 +149,6 @@ CONTRARY: dict[str, Write] = {
     "choice": _beside,
     "compliance": lambda question: COMPLIES if question.truth == "refuse" else REFUSES,
     "ifeval": lambda question: answer_against(question.truth),
+    "noncompliance": lambda question: _like_the_example(question, right=False),
 }
 """Verifier → a wrong answer, where another question's gold answer will not do."""

@@ -5,54 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 from bactrian.chat import ChatTemplate, prompt_ids
+from bactrian.chat.plain_text import Ids, PlainText
 from bactrian.errors import BactrianError
 from bactrian.evaluate.task import Format, Loaded, Preamble, Question, Shot, Task
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-Ids = tuple[int, ...]
 BETWEEN = "\n\n"
 """Between exemplars."""
-
-
-class PlainText:
-    """A tokenizer as base models are asked: its own special tokens around the text, and none within it.
-
-    What a question says is text: "<|im_end|>" in it stays the ten characters that it is.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
-        # where a tokenizer adds an end token by itself, a text would be over before it is continued
-        end: Any = tokenizer.eos_token_id
-        self._end = end if self.ids("a")[-1] == end else None
-        self.first: int | None = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else end
-
-    def ids(self, text: str) -> Ids:
-        found: list[int] = list(self._tokenizer.encode(text, add_special_tokens=True).ids)
-        return tuple(found[:-1] if getattr(self, "_end", None) is not None and found[-1] == self._end else found)
-
-    def pair(self, context: str, continuation: str) -> tuple[Ids, Ids]:
-        """The context's ids, and those that the whole text has after as many: as the public harness does.
-
-        White space at the end of the context belongs to the continuation.
-        """
-        bare = context.rstrip()
-        if not bare:
-            whole = self.ids(context + continuation)
-            start = (self.first,) if self.first is not None and whole[:1] != (self.first,) else whole[:1]
-            return start, whole if start != whole[:1] else whole[1:]
-        ids, whole = self.ids(bare), self.ids(context + continuation)
-        return ids, whole[len(ids) :]
 
 
 @dataclass(frozen=True)
@@ -83,15 +43,20 @@ class Writer:
 
     def text(self, question: Question, preamble: Preamble) -> str:
         """The whole prompt as one text."""
-        return plain_text(self.task, question, preamble)
+        return self.loaded.system + plain_text(self.task, question, preamble)
 
     def messages(self, question: Question, preamble: Preamble) -> list[dict[str, str]]:
-        """The prompt as a chat. A description stands before the first question; a cue is not needed."""
+        """The prompt as a chat, behind the system turn that all questions get, if they do."""
+        system = [{"role": "system", "content": self.loaded.system}] if self.loaded.system else []
+        return [*system, *self._turns(question, preamble)]
+
+    def _turns(self, question: Question, preamble: Preamble) -> list[dict[str, str]]:
+        """A description stands before the first question; a cue is not needed."""
         if question.messages:
             return [dict(turn) for turn in question.messages]
         turns: list[dict[str, str]] = []
         if self.format == "single":
-            text = self.text(question, preamble)
+            text = plain_text(self.task, question, preamble)
             return [{"role": "user", "content": self._bare(text) + self.task.ask}]
         for shot in preamble.shots:
             turns.append({"role": "user", "content": self._bare(shot.question) + self.task.ask})

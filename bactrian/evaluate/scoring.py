@@ -14,7 +14,11 @@ from bactrian.evaluate.statistics import clustered_wilson, pass_at_k
 from bactrian.evaluate.task import Loaded, Metric, Task
 from bactrian.verify import OUTCOMES
 
-RATIOS = {"instruction_loose": ("kept_loose", "instructions"), "instruction_strict": ("kept_strict", "instructions")}
+RATIOS = {
+    "instruction_loose": ("kept_loose", "instructions"),
+    "instruction_strict": ("kept_strict", "instructions"),
+    "compliance rate": ("complied", "judged"),
+}
 """Numbers that are ratios of sums."""
 SHOWN = (
     "right",
@@ -29,7 +33,13 @@ SHOWN = (
     "prompt_strict",
     "harmful_refused",
     "benign_complied",
+    "neither",
+    "empty",
+    "unparsable",
+    "judge failed",
 )
+PERCENTILES = (50, 75, 90, 95, 99)
+"""Of lengths of common subsequences, as they were published [ParaPO]."""
 SHARE, BITS = "share right", "bits per byte"
 METRICS: dict[str, Metric] = {
     SHARE: "share",
@@ -202,7 +212,10 @@ def metric_name(task: Task) -> str:
         "ifeval": "prompt, loose",
         "compliance": "right behaviour",
         "compliance_model": "right behaviour",
+        "noncompliance": "right behaviour",
+        "judge": "right behaviour",
         "code": "pass@1",
+        "recital": "recited",
     }
     if task.metric == "right" and task.verifier in named:
         return named[task.verifier]
@@ -235,9 +248,13 @@ def _numbers(how: Averaging, records: Sequence[Record]) -> dict[str, float]:
         total = sum(each.values.get(below, 0.0) for each in records)
         if total:
             found[name] = sum(each.values[above] for each in records if above in each.values) / total
+    lengths = sorted({name for each in records for name in each.values if name.startswith("lcs_")})
+    for name in lengths:
+        mine = sorted(each.values[name] for each in records)
+        found |= {f"{name}_p{share}": mine[min(len(mine) - 1, len(mine) * share // 100)] for share in PERCENTILES}
     if how.metric == "pass_at_k":
         found["pass@1"] = found.pop("right", _mean(each.outcome == "right" for each in records))
-    if how.metric in RIGHT:
+    if how.metric in RIGHT and not lengths:
         found.pop("score", None)
     if how.macro:
         found["mean over questions"] = _mean(how.of_questions(records).values())

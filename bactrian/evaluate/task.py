@@ -102,6 +102,7 @@ class Task:
     joint: between a question and its answer.
     verifier: of the written answers; `also` names further verifiers of the same answers (IFEval's strict).
     macro: the score is the mean over groups, not over questions.
+    min_new_tokens: tokens before which no end token is drawn.
     stop: texts that end an answer; they are cut off, unless `keep_stop`. temperature, samples, k: of sampled tasks.
     at: pass@k is told for each of these k, whatever the metric.
     format: how it is asked unless something else is wanted.
@@ -132,6 +133,7 @@ class Task:
     joint: str = " "
     macro: bool = False
     max_new_tokens: int = 256
+    min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
     top_p: float = 1.0
@@ -177,6 +179,7 @@ class Loaded:
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beyond: tuple[Question, ...] = ()
     overlap: int | None = None
+    system: str = ""
 
     @property
     def whole(self) -> Loaded:
@@ -223,6 +226,8 @@ class Loaded:
             "format": form,
         }
         shaping |= {"keep_stop": True} if task.keep_stop else {}
+        shaping |= {"min_new_tokens": task.min_new_tokens} if task.min_new_tokens else {}
+        shaping |= {"system": self.system} if self.system else {}
         preambles = {group: asdict(self.preambles[group]) for group in sorted(self.preambles)}
         questions = [asdict(each) for each in self.questions]
         for question in questions:

@@ -12,6 +12,9 @@ class ChatRequest:
     """Messages to be answered, and how; `name` is for messages to people. Temperature 0 is greedy.
 
     tools: JSON text of a list of tools that may be called, as in a row's column of that name.
+    presence_penalty: as `engine.Request` has it.
+    opening: text that is continued as it is, control tokens and all, in place of messages: where it is given, no chat
+    template is used, and `stop` (texts, control tokens among them) ends the answer, which does not hold it.
     """
 
     messages: tuple[dict[str, Any], ...]
@@ -21,6 +24,9 @@ class ChatRequest:
     temperature: float = 1.0
     top_p: float = 1.0
     tools: str | None = None
+    presence_penalty: float = 0.0
+    opening: str = ""
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ class ChatReply:
     tokens: int = 0
     fault: str = ""
     prompt_tokens: int = 0
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """What stands before the first of these texts; all of it where none is there."""
+    return text[: min((at for each in stop if (at := text.find(each)) >= 0), default=len(text))]
 
 
 OnReply = Callable[[int, ChatReply], None]

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, Literal, TypeVar
 
@@ -22,13 +22,16 @@ from urllib3.util import Retry, Timeout
 
 from bactrian.chat.tool_calls import for_template, schemas, written_calls
 from bactrian.errors import BactrianError
-from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply
+from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply, before_stop
 
 Answer = TypeVar("Answer")
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
 """Statuses after which the same request may well succeed."""
 ROWS_FAULT = (400, 413, 422)
 """Statuses that speak of what was asked, and not of who asks."""
+CHATS, CONTINUES = "/chat/completions", "/completions"
+NO_SUCH_DOOR = (404, 405, 501)
+"""Statuses of a server that has no such path, or not for this model."""
 LONGEST_BACKOFF = 60
 GIVEN_UP = 5
 """After so many asks in a row that failed to the last try, the server is taken to be gone."""
@@ -146,21 +149,26 @@ class ServerResponder:
         )
 
     def _ask(self, ask: ChatRequest) -> ChatReply:
-        body = {
-            "messages": plain_messages(ask.messages),
+        body: dict[str, Any] = {
             "max_tokens": ask.max_new_tokens,
             "temperature": ask.temperature,
             "top_p": ask.top_p,
             "seed": ask.seed,
         }
-        body |= {"tools": schemas(ask.tools)} if ask.tools else {}
+        body |= {"presence_penalty": ask.presence_penalty} if ask.presence_penalty else {}
         try:
+            if ask.opening:
+                # control tokens are to be seen: by default vLLM leaves out what ends a turn, and looks past it
+                body |= {"prompt": ask.opening, "stop": list(ask.stop), "skip_special_tokens": False}
+                reply = self.completion(body, read_continuation, CONTINUES)
+                return replace(reply, text=before_stop(reply.text, ask.stop))
+            body |= {"messages": plain_messages(ask.messages)} | ({"tools": schemas(ask.tools)} if ask.tools else {})
             return self.completion(body, read_completion)
         except Refused as error:
             return ChatReply("", fault=str(error))
 
-    def completion(self, body: dict[str, Any], read: Callable[[str], Answer]) -> Answer:
-        """What `read` makes of the answer to a chat completion; it is asked for again where that is a ValueError.
+    def completion(self, body: dict[str, Any], read: Callable[[str], Answer], path: str = CHATS) -> Answer:
+        """What `read` makes of the answer to a completion; it is asked for again where that is a ValueError.
 
         Raises:
             Unanswered: none has come; it may be asked for again.
@@ -171,7 +179,12 @@ class ServerResponder:
         for attempt in range(self.server.tries):  # urllib3 tries again what fails; this, what comes but is no answer
             if attempt:
                 time.sleep(min(LONGEST_BACKOFF, self.server.backoff * 2 ** (attempt - 1)))
-            status, text = self.post({"model": self.server.model, **body})
+            status, text = self.post({"model": self.server.model, **body}, path)
+            if path == CONTINUES and status in NO_SUCH_DOOR:
+                raise BactrianError(
+                    f"{self.server.url}: model {self.server.model}: answered {status} to {CONTINUES}: it chats, but "
+                    f"does not continue a text; expected a server with OpenAI's completions (vLLM, SGLang, llama.cpp)"
+                )
             if status in ROWS_FAULT:
                 raise Refused(f"refused with {status}: {self.safe(error_message(text))}")
             if status != 200:
@@ -184,7 +197,7 @@ class ServerResponder:
                 fault = str(error)
         raise Unanswered(self.safe(fault))
 
-    def post(self, body: dict[str, Any], path: str = "/chat/completions") -> tuple[int, str]:
+    def post(self, body: dict[str, Any], path: str = CHATS) -> tuple[int, str]:
         """Status and text of the answer.
 
         Raises:
@@ -264,11 +277,29 @@ def read_completion(text: str) -> ChatReply:
         content = "\n".join(filter(None, [content, called]))
     if content is None:
         return ChatReply("", fault=f"no text, ended by {finish!r}"[:80])
+    return _reply(content, finish, found.get("usage"))
+
+
+def read_continuation(text: str) -> ChatReply:
+    """The reply in a (plain, not chat) completion.
+
+    Raises:
+        ValueError: for what is none: broken off, or of another form.
+    """
+    try:
+        found = json.loads(text)
+        choice = found["choices"][0]
+        content, finish = choice["text"], choice.get("finish_reason")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError(f"an answer that is no completion: {' '.join(text.split())[:80]!r}") from None
+    return _reply(content, finish, found.get("usage"))
+
+
+def _reply(content: Any, finish: Any, usage: Any) -> ChatReply:
     if not isinstance(content, str):
         raise ValueError(f"a content that is no text: {content!r:.60}")
     if len(content) > LONGEST_ANSWER:
         return ChatReply("", fault=f"an answer of more than {LONGEST_ANSWER:,} characters")
-    usage = found.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
     said = content.encode("utf-8", "replace").decode()

@@ -124,10 +124,12 @@ class CompletionEngine(Engine):
             "seed": (asked.seed + row.sample) % 2**31,
             "stop": list(asked.stop),
             "stop_token_ids": list(asked.stop_ids),
+            "min_tokens": min(most, max(0, asked.min_new_tokens - len(row.ids))),
             "include_stop_str_in_output": True,
             "skip_special_tokens": False,
             "return_token_ids": True,
             "logit_bias": {str(token): -100 for token in row.banned},
+            "presence_penalty": asked.presence_penalty,
         }
         ids, finish = self._answered({key: value for key, value in body.items() if value or key == "temperature"}, row)
         ids = ids[:most]

@@ -25,12 +25,14 @@ class Request:
     n: int = 1
     seed: int = 0
     max_new_tokens: int = 256
+    min_new_tokens: int = 0  # before so many no end token of the template is drawn; its logprob is that without them
     temperature: float = 1.0  # 0: greedy
     top_p: float = 1.0  # keep the smallest set of tokens whose probability reaches this; 1: all
     top_k: int = 0  # keep the k likeliest tokens; 0: all
     stop: tuple[str, ...] = ()  # texts that end the completion; the text found is kept at its end
     stop_ids: tuple[int, ...] = ()  # tokens that end it, besides the template's end tokens; kept likewise
     banned: tuple[int, ...] = ()  # tokens that the first one may not be; its logprob is that without them
+    presence_penalty: float = 0.0  # taken off the logit of every token that the completion holds already, however often
     shared: int = 0  # first tokens that other requests begin with too (few-shot examples): forwarded once for all
 
     def __post_init__(self) -> None:
@@ -38,8 +40,12 @@ class Request:
             raise ValueError("a request needs a prompt of at least one token")
         if self.n < 1 or self.max_new_tokens < 1:
             raise ValueError(f"n ({self.n}) and max_new_tokens ({self.max_new_tokens}) must be at least 1")
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            raise ValueError(f"min_new_tokens ({self.min_new_tokens}) must be 0 to {self.max_new_tokens}")
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise ValueError(f"temperature {self.temperature}, top_p {self.top_p}, top_k {self.top_k}: out of range")
+        if not -2 <= self.presence_penalty <= 2:
+            raise ValueError(f"presence_penalty {self.presence_penalty}: expected -2 to 2")
         if not 0 <= self.shared < len(self.prompt):
             raise ValueError(f"shared ({self.shared}) must leave a token of the prompt ({len(self.prompt)})")
 
@@ -56,7 +62,7 @@ class Completion:
     ids: as sampled, the end token included where it was sampled.
     text: the ids decoded without special tokens.
     logprobs: of each id under the sampled model at the request's temperature (at temperature 1 when greedy), before
-        top-p and top-k cut the distribution.
+        top-p and top-k cut the distribution, and after a presence penalty.
     finish: "stop" (an end token or a stop text) or "length" (`max_new_tokens` reached).
     version: of the weights that sampled it, as the engine was told.
     forced: [start, stop) in ids of tokens that were appended, not sampled (see `Continuation`); their logprobs are 0.

@@ -80,7 +80,7 @@ Asked = tuple[str, ChatRequest]
 
 def counted(request: ChatRequest, reply: ChatReply) -> tuple[int, int]:
     """Tokens read and written; what nobody counted is estimated from the characters."""
-    asked = sum(len(str(message.get("content") or "")) for message in request.messages)
+    asked = len(request.opening) + sum(len(str(message.get("content") or "")) for message in request.messages)
     read = reply.prompt_tokens or math.ceil(asked / CHARACTERS_PER_TOKEN)
     return read, reply.tokens or math.ceil(len(reply.text) / CHARACTERS_PER_TOKEN)
 

@@ -58,7 +58,8 @@ def ask_missing(
     title: str,
     unit: str,
 ) -> None:
-    """Have those requests answered that the journal lacks; it keeps {text, finish, tokens, fault} under their keys.
+    """Have those requests answered that the journal lacks; it keeps {text, finish, tokens, fault, prompt_tokens}
+    under their keys.
 
     Args:
         open_responder: called only if something is missing.
@@ -75,7 +76,7 @@ def ask_missing(
 
         def keep(place: int, reply: ChatReply) -> None:
             kept = {"text": reply.text, "finish": reply.finish, "tokens": reply.tokens, "fault": reply.fault}
-            journal.put(missing[place], kept)
+            journal.put(missing[place], {**kept, "prompt_tokens": reply.prompt_tokens})
             bar.advance()
 
         responder.answer([requests[key] for key in missing], keep)

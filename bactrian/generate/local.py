@@ -20,6 +20,7 @@ from bactrian.chat import ChatTemplate
 from bactrian.generate.decoder import FastDecoder
 from bactrian.generate.engine import Completion, Engine, OnFinish, Request
 from bactrian.generate.fast import FastBatch
+from bactrian.generate.memfree import MemFree
 from bactrian.generate.plain import PlainBatch
 from bactrian.generate.row import Batch, Row
 from bactrian.generate.sampling import choose
@@ -60,6 +61,7 @@ class LocalEngine(Engine):
         self.version = 0
         self.forwarded = 0  # tokens that went through the model so far, prompts' and sampled ones alike
         self.ends = frozenset(model.template.end_ids)
+        self.avoid: MemFree | None = None  # n-grams that no completion may come to hold
         self._held: tuple[Batch, tuple[int, ...]] | None = None  # the last stream's batch, and the tokens in its cache
 
     @classmethod
@@ -243,9 +245,19 @@ class LocalEngine(Engine):
         top_p = torch.tensor([r.asked.top_p for r in rows], dtype=torch.float32)
         top_k = torch.tensor([r.asked.top_k for r in rows])
         for place, row in enumerate(rows):
-            if row.banned:  # a tokenizer may have tokens that the model's head has not
-                logits[place, [token for token in row.banned if token < logits.shape[1]]] = -torch.inf
-        tokens, logprobs = choose(logits, uniforms, temperature, top_p, top_k)
+            banned = (*row.banned, *(self.ends if len(row.ids) < row.asked.min_new_tokens else ()))
+            if banned:  # a tokenizer may have tokens that the model's head has not
+                logits[place, [token for token in banned if token < logits.shape[1]]] = -torch.inf
+            if row.asked.presence_penalty and row.ids:
+                # an index that is given twice counts once
+                logits[place, row.ids] -= row.asked.presence_penalty
+
+        def draw(some: slice | list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            return choose(logits[some], uniforms[some], temperature[some], top_p[some], top_k[some])
+
+        tokens, logprobs = draw(slice(None))
+        if self.avoid is not None:
+            self.avoid.redraw([(*row.asked.prompt, *row.ids) for row in rows], logits, tokens, logprobs, draw)
         for row, token, logprob in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
             row.take(token, logprob)
             if token in self.ends or token in row.asked.stop_ids or (row.asked.stop and self._stopped(row)):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bactrian.chat import prompt_ids
-from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply, Responder
+from bactrian.chat import literal_ids, prompt_ids
+from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply, Responder, before_stop
 from bactrian.generate.chat_server import Endpoint, ServerResponder
 from bactrian.generate.engine import Completion, Engine, Request
 from bactrian.generate.engines import open_engine
@@ -38,16 +39,7 @@ class EngineResponder:
         self.engine = engine
 
     def answer(self, asked: Sequence[ChatRequest], on_reply: OnReply) -> None:
-        requests = [
-            Request(
-                tuple(prompt_ids(list(ask.messages), self.engine.template, ask.name, ask.tools)),
-                seed=ask.seed,
-                max_new_tokens=ask.max_new_tokens,
-                temperature=ask.temperature,
-                top_p=ask.top_p,
-            )
-            for ask in asked
-        ]
+        requests = [self._request(ask) for ask in asked]
         for longest in {ask.max_new_tokens for ask in asked}:
             some = [place for place, ask in enumerate(asked) if ask.max_new_tokens == longest]
             prompts, names = [requests[place].prompt for place in some], [asked[place].name for place in some]
@@ -55,9 +47,25 @@ class EngineResponder:
 
         def heard(place: int, sample: int, completion: Completion) -> None:
             asked_tokens = len(requests[place].prompt)
-            on_reply(
-                place,
-                ChatReply(completion.text, completion.finish, len(completion.ids), prompt_tokens=asked_tokens),
-            )
+            text = before_stop(completion.text, asked[place].stop)
+            on_reply(place, ChatReply(text, completion.finish, len(completion.ids), prompt_tokens=asked_tokens))
 
         self.engine.generate(requests, on_finish=heard)
+
+    def _request(self, ask: ChatRequest) -> Request:
+        template = self.engine.template
+        how = Request(
+            literal_ids(template, ask.opening)
+            if ask.opening
+            else tuple(prompt_ids(list(ask.messages), template, ask.name, ask.tools)),
+            seed=ask.seed,
+            max_new_tokens=ask.max_new_tokens,
+            temperature=ask.temperature,
+            top_p=ask.top_p,
+            presence_penalty=ask.presence_penalty,
+            stop=tuple(each for each in ask.stop if each not in template.encoder.controls),
+        )
+        if not ask.opening:
+            return how
+        # a turn that was opened by hand ends with any control token: none of them is something that is said
+        return replace(how, stop_ids=tuple(control.id for control in template.encoder.controls.values()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bactrian.verify.verdict import Problem, Verdict
 
 if TYPE_CHECKING:
-    from bactrian.model.reward_model import RewardModel
+    from bactrian.model.reward_model import Scorer
 
 Messages = Sequence[Any]
 READ = "what the reward model reads"
@@ -17,7 +17,7 @@ PROMPTS_AT_ONCE = 64
 class RewardJudge:
     """A reward model's view: score σ(reward), right from the row's `right_from`."""
 
-    def __init__(self, model: "RewardModel", micro_tokens: int = 4096) -> None:
+    def __init__(self, model: "Scorer", micro_tokens: int = 4096) -> None:
         self.model, self.micro_tokens = model, micro_tokens
 
     def judge(self, asked: Sequence[tuple[Problem, str]]) -> list[Verdict]:
@@ -45,7 +45,7 @@ def turn(role: str, content: str) -> dict[str, str]:
 
 
 def rewards_of_answers(
-    model: "RewardModel",
+    model: "Scorer",
     asked: Sequence[tuple[Messages, Messages]],
     names: Sequence[str],
     micro_tokens: int,

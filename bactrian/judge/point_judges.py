@@ -9,6 +9,7 @@ from bactrian.generate.choices import ChoiceReply, ChoiceRequest, Chooser
 from bactrian.judge.asking import replies_to
 from bactrian.judge.models import turn
 from bactrian.judge.point_rubrics import PointRubric, point_rubric
+from bactrian.verify.model_verifiers import UNANSWERED
 from bactrian.verify.verdict import Problem, Verdict
 
 READ_BY = "what the judge is asked"
@@ -32,7 +33,12 @@ class ModelJudge:
             questions = [rubrics[place].question(*asked[place]) for place in places]
             replies = replies_to(self.responder, questions, READ_BY, longest)
             for place, reply in zip(places, replies, strict=True):
-                found[place] = rubrics[place].verdict(asked[place][0], reply.text or reply.fault)
+                failed = f"{UNANSWERED}: {reply.fault}" if reply.fault else ""  # its text is nothing that a judge said
+                found[place] = (
+                    Verdict(0.0, "crashed", None, failed)
+                    if failed
+                    else rubrics[place].verdict(asked[place][0], reply.text)
+                )
         return [found[place] for place in range(len(asked))]
 
 
@@ -64,7 +70,7 @@ class WeighingJudge:
 def weighed(rubric: PointRubric, problem: Problem, reply: ChoiceReply) -> Verdict:
     """A reply's verdict; "crashed" where it has a fault."""
     if reply.fault:
-        return Verdict(0.0, "crashed", None, f"the judge gave no verdict: {reply.fault}")
+        return Verdict(0.0, "crashed", None, f"{UNANSWERED}: {reply.fault}")
     return rubric.weighed_verdict(problem, reply.probabilities, reply.mass)
 
 

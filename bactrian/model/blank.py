@@ -19,6 +19,15 @@ PIECE = r"\n| ?[^\W\d_]+| ?\d| ?[^\w\s]| ?_|[^\S\n]"
 SPECIAL = ("<unk>", "<s>", "</s>")
 
 
+def pieces(text: str) -> list[str]:
+    """The tokens of a text as texts; joined they are the text again.
+
+    >>> pieces("In May, 12.")
+    ['In', ' May', ',', ' 1', '2', '.']
+    """
+    return re.findall(PIECE, text)
+
+
 def spoken_text(row: Mapping[str, Any]) -> str:
     """What a row of any kind says, on lines of their own: its text, its turns, its solution; not its id or source.
 

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -143,8 +144,19 @@ class RewardModel(Decoder):
         return float((packed - torch.stack(plain)).abs().max()) / max(1.0, float(packed.abs().max()))
 
 
+class Scorer(Protocol):
+    """What gives answers rewards: a reward model, or several as one (reward_fusion.py)."""
+
+    @property
+    def template(self) -> ChatTemplate: ...
+
+    def rewards(self, groups: Sequence[Group]) -> torch.Tensor:
+        """The reward of each answer of each group, float32 [answers]."""
+        ...
+
+
 @torch.no_grad()
-def rewards_of(model: RewardModel, groups: Sequence[Group], micro_tokens: int) -> list[list[float]]:
+def rewards_of(model: Scorer, groups: Sequence[Group], micro_tokens: int) -> list[list[float]]:
     """The reward of each answer of each group, `micro_tokens` at a time."""
     found: list[list[float]] = [[] for _ in groups]
     for chosen in pack([group.tokens for group in groups], micro_tokens):

@@ -26,7 +26,7 @@ from bactrian.stages.measure.ablation import Ablation
 from bactrian.stages.stage import Divisible, Settings, Stage
 from bactrian.train.options import SettingsGroup
 
-COMPARED = ("evaluate", "scaling")
+COMPARED = ("evaluate", "scaling", "interact")
 """Stages whose results the table compares."""
 Steps = dict[str, Stage]
 Problem = tuple[Place, str, str]

@@ -13,16 +13,18 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bactrian.chat.tool_calls import calls_within
-from bactrian.data.io.adoption import Account, Adoption, adopt, kinds_among
-from bactrian.data.io.files import DATA_FILE, scan_rows
 from bactrian.data.io.formats import Fault, TextRows
-from bactrian.data.io.rows import complete_row, licence_of
-from bactrian.data.io.tally import ACCOUNT
+from bactrian.data.io.rows import licence_of
+from bactrian.data.io.survey import usable_rows
 from bactrian.data.io.texts import call_text
 from bactrian.data.overlap.highlight import Piece, shared, shortened
 from bactrian.errors import BactrianError
-from bactrian.report.formatting import count, date, percent, shorten
+from bactrian.report.data_rows import read_account
+from bactrian.report.formatting import count, date, finite, percent, shorten
+from bactrian.report.funnel import funnel
 from bactrian.report.html import render
+from bactrian.report.likeness_views import against_view, diversity_view
+from bactrian.report.synthesis_rows import made_rows
 from bactrian.store.manifest import MANIFEST, Manifest
 
 ROWS = 200
@@ -86,16 +88,23 @@ class Sample:
     total: int = 0
 
 
-def write_data_page(path: Path, target: Path, layout: str = "auto", text_rows: TextRows = "line") -> Path:
-    """Write the page on a file, folder, pattern or artifact; of the latter also what its stage left
-    beside the rows.
+def write_data_page(
+    path: Path,
+    target: Path,
+    layout: str = "auto",
+    text_rows: TextRows = "line",
+    likeness: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the page on a file, folder, pattern or artifact; of the latter also what its stage left beside the rows.
+
+    Args:
+        likeness: diversity, or a comparison with other data, to show too: {of, names, diversity, against}.
 
     Raises:
         BactrianError: if there is not one row to read, or the page cannot be written.
     """
-    page = render(
-        "data_page.html.j2", ("style.css", "data_page.css"), ("data_page.js",), _content(path, layout, text_rows)
-    )
+    content = _content(path, layout, text_rows) | _likeness(path, likeness or {})
+    page = render("data_page.html.j2", ("style.css", "data_page.css"), ("data_page.js",), content)
     try:
         target.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -110,17 +119,19 @@ def _content(path: Path, layout: str, text_rows: TextRows) -> dict[str, Any]:
     card = path / "README.md"
     pairs, total_pairs = _duplicates(path)
     overlap, cells = _overlap(path)
+    made = made_rows(path)
     return {
         "name": path.name if manifest is None else manifest.step,
         "place": str(path),
-        "made": f"{date(manifest.started)}, stage {manifest.stage}" if manifest else "",
+        "when": f"{date(manifest.started)}, stage {manifest.stage}" if manifest else "",
         "decontamination": list(map(str, manifest.decontamination)) if manifest else [],
         "card": shorten(card.read_text(errors="replace"), 20_000) if path.is_dir() and card.is_file() else "",
         "total": count(sample.total),
         "sources": [
             (*key, count(rows), percent(rows / max(1, sample.total))) for key, rows in sample.sources.most_common(200)
         ],
-        "rows": [_row_view(row) for row in sample.rows],
+        "made": made,
+        "rows": [] if made else [_row_view(row) for row in sample.rows],
         "drops": drops,
         "reasons": [(reason, count(number)) for reason, number in reasons.most_common()],
         "dropped": count(reasons.total()),
@@ -131,10 +142,21 @@ def _content(path: Path, layout: str, text_rows: TextRows) -> dict[str, Any]:
     }
 
 
+def _likeness(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Funnel and diversity that the stage left, or that were worked out just now; the comparison, if there is one."""
+    account = read_account(path)
+    of = str(told.get("of", "prompts"))
+    return {
+        "funnel": funnel(account),
+        "diversity": diversity_view(told.get("diversity"), of) or diversity_view(account.get("diversity")),
+        "against": against_view(told["against"], told["names"], of) if "against" in told else None,
+    }
+
+
 def _sample(path: Path, layout: str, text_rows: TextRows) -> Sample:
     """ROWS rows, each with the same chance, the same at each call; all rows are read."""
     sample, draw = Sample(), random.Random(0)
-    for row in _rows(path, layout, text_rows):
+    for row in usable_rows(path, layout, text_rows):
         if isinstance(row, Fault):
             sample.reasons[row.reason] += 1
             if len(sample.faults) < DROPS:
@@ -152,15 +174,6 @@ def _sample(path: Path, layout: str, text_rows: TextRows) -> Sample:
     return sample
 
 
-def _rows(path: Path, layout: str, text_rows: TextRows) -> Iterator[dict[str, Any] | Fault]:
-    """An artifact's rows as they are, others' as rows of ours, and what could not be read or used."""
-    if (path / DATA_FILE).is_file():
-        return (row if isinstance(row, Fault) else complete_row(row, path.name) for row, _ in scan_rows(path))
-    how = Adoption(path.name, layout=layout)
-    kind = next(iter(kinds_among(scan_rows(path, text_rows), how)), None)
-    return adopt(scan_rows(path, text_rows), how, Account(kind=kind))
-
-
 def _drops(path: Path, sample: Sample) -> tuple[list[tuple[str, str, str]], Counter[str]]:
     """(where, reason, detail) of rows that were dropped when the data were made, or cannot be used now."""
     found, reasons = list(sample.faults), Counter(sample.reasons)
@@ -169,16 +182,17 @@ def _drops(path: Path, sample: Sample) -> tuple[list[tuple[str, str, str]], Coun
         if len(found) < DROPS:
             found.append((str(line.get("where", "")), str(line.get("reason", "")), str(line.get("detail", ""))))
     for name, cases in _tally(path).items():
-        if name not in reasons:
-            reasons[name] += int(cases.get("count", 0))
-            found += [(shorten(str(example), LONGEST), name, "") for example in cases.get("examples", [])]
+        if name not in reasons and isinstance(cases, Mapping):
+            reasons[name] += int(finite(cases.get("count")) or 0)
+            examples = cases.get("examples")
+            shown = examples if isinstance(examples, list) else []
+            found += [(shorten(str(example), LONGEST), name, "") for example in shown]
     return found, reasons
 
 
 def _tally(path: Path) -> Mapping[str, Any]:
     """The dropped rows of the account that a stage left, if it left one."""
-    file = path / ACCOUNT
-    dropped = json.loads(file.read_text(encoding="utf-8")).get("dropped", {}) if file.is_file() else {}
+    dropped = read_account(path).get("dropped")
     return dropped if isinstance(dropped, dict) else {}
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from bactrian.data.io.tally import ACCOUNT, MIXTURE
 from bactrian.report.formatting import number, shorten
+from bactrian.report.funnel import Funnel, funnel
+from bactrian.report.likeness_views import DiversityView, diversity_view
 from bactrian.report.run_record import ReportedRun, ReportedStep
 
 _LONGEST = 300
@@ -45,6 +47,8 @@ class DataView:
     summary: str
     reasons: list[Reason]
     tables: list[SideTable]
+    funnel: Funnel | None = None
+    diversity: DiversityView | None = None
 
 
 def data_views(run: ReportedRun) -> list[DataView]:
@@ -59,7 +63,15 @@ def _view(step: ReportedStep, account: Mapping[str, Any]) -> DataView:
     counts = {"kept": kept if isinstance(kept, int) else None}
     counts |= {fate: _total(account.get(fate)) for fate in ("repaired", "truncated", "dropped")}
     summary = ", ".join(f"{count or 0:,} {fate}" for fate, count in counts.items() if count or fate == "kept")
-    return DataView(step.name, step.record.stage, summary, reasons, list(_tables(step, account)))
+    return DataView(
+        step.name,
+        step.record.stage,
+        summary,
+        reasons,
+        list(_tables(step, account)),
+        funnel(account),
+        diversity_view(account.get("diversity")),
+    )
 
 
 def _reasons(fate: str, cases: Any) -> Iterator[Reason]:
@@ -118,9 +130,17 @@ def _count(case: Any) -> int:
 
 def read_json(step: ReportedStep, name: str) -> dict[str, Any]:
     """A JSON object of the step's artifact; empty if it is not there or is none: the page is made all the same."""
-    path = Path(step.folder or "") / name
+    return _read(Path(step.folder) / name) if step.folder else {}
+
+
+def read_account(folder: Path) -> dict[str, Any]:
+    """What a stage left of its rows (rows.json), in the same way."""
+    return _read(folder / ACCOUNT)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if step.folder and path.is_file() else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

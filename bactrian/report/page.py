@@ -14,8 +14,10 @@ from bactrian.report import (
     model_choices,
     overview,
     preferences,
+    reliability,
     scaling_plot,
     scores,
+    traced,
     transcripts,
     trust,
     win_rate_views,
@@ -30,7 +32,8 @@ RECIPE_LIMIT = 100_000
 
 def render_page(run: ReportedRun) -> str:
     """The whole page as HTML; `render` says how texts in it are kept harmless."""
-    return render("page.html.j2", ("style.css",), ("page.js",), _content(run))
+    styles, scripts = ("style.css", *traced.STYLES), ("page.js", *traced.SCRIPTS)
+    return render("page.html.j2", styles, scripts, _content(run))
 
 
 def head(run: ReportedRun) -> scores.RunSummary:
@@ -49,6 +52,7 @@ def head(run: ReportedRun) -> scores.RunSummary:
 def _content(run: ReportedRun) -> dict[str, Any]:
     """All that the template shows, by name."""
     boxes = lineage.boxes(run)
+    traces = traced.RunTraces(run)
     trained = [drawn for step in run.steps if (drawn := curves.step_curves(step))]
     final, marks = lineage.final_marks(run)
     recipe = run.record.recipe
@@ -72,6 +76,7 @@ def _content(run: ReportedRun) -> dict[str, Any]:
         ],
         "choices": model_choices.choice_views(run),
         "preferences": preferences.preference_views(run),
+        "reliability": reliability.reliability_view(run),
         "judging": judges.judging_views(run),
         "win_rates": win_rate_views.win_rate_views(run),
         "benches": bench_views.bench_views(run),
@@ -79,8 +84,11 @@ def _content(run: ReportedRun) -> dict[str, Any]:
         "outcome_classes": OUTCOMES,
         "curves": trained,
         "transcripts": [
-            (step.name, found) for step in run.evaluations[-1:] if (found := transcripts.task_transcripts(step))
+            (step.name, found)
+            for step in run.evaluations[-1:]
+            if (found := transcripts.task_transcripts(step, traces=traces))
         ],
+        "traced": traces.caption,
         "checks": trust.checks(run),
         "licences": lineage.licences(run),
         "final": final,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from bactrian.chat.folding import bare, question_starts
 from bactrian.report.formatting import count
 from bactrian.report.run_record import ReportedStep
+from bactrian.report.traced import RunTraces, TracedView
 
 COLUMNS = (
     "model",
@@ -51,6 +52,7 @@ class ShownAnswer:
     extracted: str
     tokens: str
     finish: str
+    traced: TracedView | None = None  # where the run has an index over training data, and some span stands there
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,11 @@ class TaskTranscripts:
     note: str = ""
 
 
-def task_transcripts(step: ReportedStep, tasks: int = 3) -> list[TaskTranscripts]:
-    """Transcripts of the first tasks of an evaluate step: the first few of each kind in the file's order."""
+def task_transcripts(step: ReportedStep, tasks: int = 3, traces: RunTraces | None = None) -> list[TaskTranscripts]:
+    """Transcripts of the first tasks of an evaluate step: the first few of each kind in the file's order.
+
+    With `traces`, what stands in the run's training data is marked in the answers.
+    """
     results = step.results
     if results is None or step.folder is None or not results.scores:
         return []
@@ -92,8 +97,14 @@ def task_transcripts(step: ReportedStep, tasks: int = 3) -> list[TaskTranscripts
         mode = "greedy" if any(score.mode == "greedy" for score in scores) else scores[0].mode
         answered = {score.model for score in scores if score.mode == mode}
         models = [name for name in results.models if name in answered] or sorted(answered)
-        chosen.append(_of_task(step.folder / "questions.parquet", task, mode, models[0], models[-1]))
+        found = _of_task(step.folder / "questions.parquet", task, mode, models[0], models[-1])
+        chosen.append(found if traces is None else replace(found, shown=[_traced(it, traces) for it in found.shown]))
     return chosen
+
+
+def _traced(it: Transcript, traces: RunTraces) -> Transcript:
+    before, after = (replace(each, traced=traces.view(each.text)) for each in (it.before, it.after))
+    return replace(it, before=before, after=after)
 
 
 def _of_task(path: Path, task: str, mode: str, before: str, after: str) -> TaskTranscripts:

@@ -38,6 +38,7 @@ _LLAMA = {
     "70B": Shape("llama", 8192, 80, 64, 8, 28_672, 128_256),
     "405B": Shape("llama", 16_384, 126, 128, 8, 53_248, 128_256),
 }
+_LLAMA2_7B = Shape("llama", 4096, 32, 32, 32, 11_008, 32_000)
 _OLMO2 = {
     "0425-1B": Shape("olmo2", 2048, 16, 16, 16, 8192, 100_352),
     "1124-7B": Shape("olmo2", 4096, 32, 32, 32, 11_008, 100_352),
@@ -57,6 +58,7 @@ KNOWN: dict[str, Shape] = {
         for size, shape in _OLMO2.items()
         for part in ("", "-SFT", "-DPO", "-Instruct")
     },
+    **dict.fromkeys(("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-chat-hf", "allenai/tulu-2-7b"), _LLAMA2_7B),
     "Qwen/Qwen2.5-7B-Instruct": Shape("qwen2", 3584, 28, 28, 4, 18_944, 152_064),
     "Qwen/Qwen2.5-32B-Instruct": Shape("qwen2", 5120, 64, 40, 8, 27_648, 152_064),
     "Qwen/QwQ-32B": Shape("qwen2", 5120, 64, 40, 8, 27_648, 152_064),

@@ -40,6 +40,7 @@ HeldOutProblemRef = Annotated[str, Reference(Kind.DATA, held_out=True, rows=("pr
 ResultsRef = Annotated[str, Reference(Kind.RESULTS)]
 VerifierName = Annotated[str | None, OwnCode("verifier")]
 TemplateRef = Annotated[str | None, OwnCode("template")]
+PromptTemplateRef = Annotated[str, OwnCode("prompt")]
 
 
 TOKENS_PER_ROW = 500.0

@@ -32,6 +32,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "servers": {"urllib3": "urllib3"},
         "annotate": {"starlette": "starlette", "uvicorn": "uvicorn"},
         "synthesis": {"jsonschema": "jsonschema"},
+        "trace": {"pydivsufsort": "pydivsufsort"},
         "tensorboard": {"tensorboard": "tensorboard"},
         "wandb": {"wandb": "wandb"},
         "mlflow": {"mlflow-skinny": "mlflow", "sqlalchemy": "sqlalchemy", "alembic": "alembic"},

@@ -22,16 +22,17 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
 from bactrian.store.fingerprint import file_fingerprint, package_root
 
-PartKind = Literal["verifier", "task", "template", "stage", "rubric"]
+PartKind = Literal["verifier", "task", "template", "prompt", "stage", "rubric"]
 FORM = re.compile(r"([^\n]+\.py):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 EXPECTED = {
     "verifier": "FILE.py:FUNCTION",
     "task": "FILE.py:NAME of a bactrian.evaluate.task.Task",
     "template": "FILE.jinja, or FILE.py:NAME of Jinja text",
+    "prompt": "FILE.jinja",
     "stage": "FILE.py:CLASS, a subclass of bactrian.stages.stage.Stage",
     "rubric": "a rubric's name, its text, or a file of it (FILE.txt or FILE.md)",
 }
-TEXT_FILES: dict[str, tuple[str, ...]] = {"template": (".jinja",), "rubric": (".txt", ".md")}
+TEXT_FILES: dict[str, tuple[str, ...]] = {"template": (".jinja",), "prompt": (".jinja",), "rubric": (".txt", ".md")}
 """Kinds of parts that may be a file of text, and how its name ends."""
 _LOADED: dict[Path, str] = {}
 """File → SHA-256 of the text that it was loaded from: a file that was changed since is loaded again."""
@@ -69,7 +70,7 @@ def names_file(text: str, kind: PartKind) -> bool:
         return False
     if text.endswith(TEXT_FILES.get(kind, ())):
         return True
-    return kind != "rubric" and (is_own(text) or text.endswith(".py"))
+    return kind not in ("rubric", "prompt") and (is_own(text) or text.endswith(".py"))
 
 
 def parted(text: str) -> tuple[Path, str]:

@@ -91,8 +91,7 @@ def dpo_norm(pairs: PairSums, objective: Objective) -> PairLosses:
     "simpo", "without reference, with margin gamma [Meng et al. 2024]", takes=["gamma", "label_smoothing"]
 )
 def simpo(pairs: PairSums, objective: Objective) -> PairLosses:
-    chosen = objective.beta * pairs.chosen / pairs.chosen_length
-    return _logistic(chosen, objective.beta * pairs.rejected / pairs.rejected_length, objective)
+    return _logistic(*_mean_logprobs(pairs, objective), objective)
 
 
 @PREFERENCE_LOSSES.declare("ipo", "a square, on means over tokens [Azar et al. 2023]", needs_reference=True)
@@ -100,6 +99,34 @@ def ipo(pairs: PairSums, objective: Objective) -> PairLosses:
     chosen, rejected = _mean_rewards(pairs, objective, "ipo")
     each = ((chosen - rejected) / objective.beta - 1 / (2 * objective.beta)).square()
     return PairLosses(each, chosen, rejected)
+
+
+@PREFERENCE_LOSSES.declare("sft", "cross-entropy per token on chosen alone: a baseline")
+def chosen_only(pairs: PairSums, objective: Objective) -> PairLosses:
+    chosen, rejected = _mean_logprobs(pairs, objective)
+    return PairLosses(-pairs.chosen / pairs.chosen_length, chosen, rejected)
+
+
+@PREFERENCE_LOSSES.declare("ga", "gradient ascent on rejected alone, per token: unlearning [Jang et al. 2023]")
+def gradient_ascent(pairs: PairSums, objective: Objective) -> PairLosses:
+    """Has no lower bound: it is stopped by its number of steps alone."""
+    chosen, rejected = _mean_logprobs(pairs, objective)
+    return PairLosses(pairs.rejected / pairs.rejected_length, chosen, rejected)
+
+
+@PREFERENCE_LOSSES.declare("npo", "DPO without chosen: unlearning [Zhang et al. 2024]", needs_reference=True)
+def negative_only(pairs: PairSums, objective: Objective) -> PairLosses:
+    """-(2/beta) log sigma(-beta log-ratio of rejected), on sums."""
+    from torch.nn.functional import logsigmoid
+
+    chosen, rejected = (objective.beta * ratio for ratio in pairs.log_ratios("npo"))
+    return PairLosses(-(2 / objective.beta) * logsigmoid(-rejected), chosen, rejected)
+
+
+def _mean_logprobs(pairs: PairSums, objective: Objective) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rewards of losses without a reference: as simpo's."""
+    chosen = objective.beta * pairs.chosen / pairs.chosen_length
+    return chosen, objective.beta * pairs.rejected / pairs.rejected_length
 
 
 def _mean_rewards(pairs: PairSums, objective: Objective, loss: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bactrian.model.packing import Group
-from bactrian.model.reward_model import RewardModel, rewards_of
+from bactrian.model.reward_model import RewardModel, Scorer, rewards_of
 from bactrian.train.batches import Batches
 from bactrian.train.loop import Share
 from bactrian.train.objectives import bradley_terry
@@ -64,7 +64,7 @@ class MixedReward:
     """
 
     alpha: float = 10.0
-    model: RewardModel | None = None
+    model: Scorer | None = None
     weight: float = 0.0
     micro_tokens: int = 4096
 

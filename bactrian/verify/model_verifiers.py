@@ -33,6 +33,10 @@ def by_reward_model(problem: Problem, completion: str) -> Verdict:
     raise BactrianError("rows of dataset 'reward_model' need one: give the setting reward_model")
 
 
+UNREAD = "the judge gave no verdict"
+"""How the reason of a verdict begins where a judge answered, and no verdict can be read in its words."""
+UNANSWERED = "the judge did not answer"
+"""How it begins where the judge was asked, and failed."""
 ABSTAINS = "the cascade abstains"
 """The reason of a verdict that a calibrated cascade does not give."""
 

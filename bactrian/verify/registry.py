@@ -69,12 +69,15 @@ BUILT_IN = {
         "text.multiple_choice": "choice",
         "text.spans": "squad_em squad_f1 drop flan bbh",
         "text.contained": "contains",
+        "text.asking": "asking",
         "maths.deepmind": "deepmind",
         "code.code": "code code_rate",
         "code.pal": "pal",
         "gym": "reasoning_gym",
         "text.form": "format gated length",
         "text.refusal": "compliance compliance_model",
+        "text.noncompliance": "noncompliance",
+        "text.recital": "recital verbatim",
         "model_verifiers": "judge reward_model cascade",
     }.items()
     for name in names_.split()

@@ -14,6 +14,12 @@ def completion(text: str, finish: str = "stop") -> bytes:
     return json.dumps({"choices": [choice], "usage": {"completion_tokens": len(text.split())}}).encode()
 
 
+def continuation(text: str, finish: str = "stop") -> bytes:
+    """What the (plain, not chat) completions endpoint answers."""
+    usage = {"completion_tokens": len(text.split()), "prompt_tokens": 3}
+    return json.dumps({"choices": [{"text": text, "finish_reason": finish}], "usage": usage}).encode()
+
+
 class Handler(BaseHTTPRequestHandler):
     """Asks the test what to do with the n-th request for each content."""
 
@@ -26,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.body = body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        content = body["messages"][-1]["content"]
+        content = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
         with self.lock:
             self.seen[content] += 1
             self.bodies.append({**body, "path": self.path, "authorization": self.headers.get("Authorization")})

@@ -29,7 +29,7 @@ HOSTILE = "<script>alert(1)</script></style></pre>\"'><img src=x onerror=alert(2
 TAGS = frozenset(
     """html head meta title style body header main footer section article nav a h1 h2 h3 h4 p b i small strong span div
     dl dt dd ul li pre code details summary figure figcaption table thead tbody tr th td button script
-    svg g path line rect circle text""".split()  # noqa: SIM905
+    svg g path line rect circle text sup mark q""".split()  # noqa: SIM905
 )
 LOADS = ("src", "style", "srcset", "data", "action", "xlink:href")
 

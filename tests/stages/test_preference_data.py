@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from bactrian.cli.main import invoke
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
 from bactrian.run import runner
+from bactrian.stages.data.filter import Filter
+from bactrian.stages.judge.binarise import Binarise
+from bactrian.stages.judge.respond import Respond
+from bactrian.stages.stage import Facts, answer_tokens
 from bactrian.store.artifact import Store
 from tests.generate.chat_server import Handler, completion, serving
+from tests.synth.mock import workspace
 
 KEY = "sk-not-to-be-seen-anywhere-42"
 RECIPE = """\
@@ -238,3 +244,94 @@ def test_a_kill_costs_no_finished_row(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(answered) == once and sum(answered.values()) <= once + 2 * 8, "only what was on its way is asked twice"
     for step in ("answers", "rated", "pairs"):
         assert read_rows(whole[step]) == read_rows(cut[step])
+
+
+def answered(*texts: tuple[str, str, str], name: str = "q") -> dict[str, Any]:
+    answers = [
+        {"model": model, "sample": n, "text": text, "finish": finish, "tokens": 9}
+        for n, (model, text, finish) in enumerate(texts)
+    ]
+    asked = [{"role": "user", "content": f"Question {name}?"}]
+    return {"id": name, "messages": asked, "answers": answers, "source": "s", "license": "MIT"}
+
+
+def test_delta_pairs_are_a_strong_model_s_answers_over_a_weak_one_s(tmp_path: Path) -> None:
+    rows = [
+        answered(("strong", "So it is.", "stop"), ("weak", "No.", "stop"), ("other", "x", "stop"), name="a"),
+        answered(
+            ("weak", "w1", "stop"), ("strong", "s1", "stop"), ("weak", "w2", "stop"), ("strong", "s2", "stop"), name="b"
+        ),
+        answered(("strong", "Same.", "stop"), ("weak", " Same. ", "stop"), name="c"),
+        answered(("strong", "cut of", "length"), ("weak", "No.", "stop"), name="d"),
+        answered(("strong", "Yes.", "stop"), ("weak", " ", "stop"), name="e"),
+    ]
+    work = workspace(tmp_path, rows)
+    delta = {"chosen": "strong", "rejected": "weak"}
+    Binarise(data="seeds.jsonl", delta=delta, pairs_per_prompt=2).run(work)
+    pairs = read_rows(work.output, "pair")
+    said = [(pair["id"], pair["chosen"][0]["content"], pair["rejected"][0]["content"]) for pair in pairs]
+    assert said == [("a-0", "So it is.", "No."), ("b-0", "s1", "w1"), ("b-1", "s2", "w2")]
+    assert all((pair["chosen_model"], pair["rejected_model"]) == ("strong", "weak") for pair in pairs)
+    assert all("chosen_score" not in pair and pair["license"] == "MIT" for pair in pairs), "nobody gave scores"
+    account = json.loads((work.output / "rows.json").read_text())
+    counted = {reason: each["count"] for reason, each in account["dropped"].items()}
+    assert counted == {"both models gave one answer": 1, "a model gave no whole answer": 2}
+    assert account["lengths"]["pairs"]["pairs"] == 3 and work.metrics["pairs"] == 3
+    with pytest.raises(BactrianError, match="found no answer of 'strongest'; there are answers of other, strong, weak"):
+        Binarise(data="seeds.jsonl", delta={"chosen": "strongest", "rejected": "weak"}).run(work)
+    for more in ({"margin": 1.0}, {"calibration": "c"}):
+        with pytest.raises(ValidationError, match="expected one of them, as nobody judges"):
+            Binarise(data="x", delta=delta, **more)
+
+
+def pair(number: int, chosen: int, rejected: int) -> dict[str, Any]:
+    """Answers of so many tokens of four bytes."""
+    sides = {
+        side: [{"role": "assistant", "content": "abc " * n}] for side, n in (("chosen", chosen), ("rejected", rejected))
+    }
+    asked = [{"role": "user", "content": f"{number}?"}]
+    return {"id": f"p{number}", "prompt": asked, **sides, "source": "s", "license": "MIT"}
+
+
+def test_pairs_far_apart_in_length_are_dropped_and_the_bias_is_told_before_and_after(tmp_path: Path) -> None:
+    lengths = [(300, 10), (150, 50), (151, 50), (20, 119), (20, 121), (40, 40), (90, 30), (10, 200)]
+    work = workspace(tmp_path, [pair(n, *both) for n, both in enumerate(lengths)])
+    Filter(data="seeds.jsonl", rules=[{"rule": "pair_lengths"}]).run(work)
+    left = [both for both in lengths if abs(both[0] - both[1]) <= 100]
+    assert [row["id"] for row in read_rows(work.output)] == [f"p{lengths.index(both)}" for both in left]
+    account = json.loads((work.output / "rows.json").read_text())
+    assert account["dropped"]["answers more than 100 tokens apart"]["count"] == 4
+    for name, some in (("before", lengths), ("after", left)):
+        found = account["lengths"][name]
+        assert found["pairs"] == len(some)
+        assert found["mean_difference"] == pytest.approx(sum(a - b for a, b in some) / len(some))
+        assert found["chosen_longer"] == pytest.approx(sum((a > b) + (a == b) / 2 for a, b in some) / len(some))
+    with pytest.raises(BactrianError, match="expected a pair: chosen and rejected"):
+        Filter(data="seeds.jsonl", rules=[{"rule": "pair_lengths"}]).run(
+            workspace(tmp_path / "other", [{"id": "t", "text": "no pair", "license": "MIT"}])
+        )
+
+
+def test_what_servers_answered_has_a_price(tmp_path: Path) -> None:
+    work = workspace(tmp_path, [{k: v for k, v in answered(name=f"{n}").items() if k != "answers"} for n in range(6)])
+
+    def behave(handler: Handler, content: str, nth: int) -> None:
+        said = json.loads(completion("one two three four"))
+        said["usage"] = {"prompt_tokens": 50, "completion_tokens": 4} if handler.body["model"] == "counts" else {}
+        handler.give(200, json.dumps(said).encode())
+
+    with serving(behave) as (url, _):
+        servers = [
+            {"url": url, "model": "counts", "licence": "MIT", "price_in": 2e6, "price_out": 3e6},
+            {"url": url, "model": "silent", "licence": "MIT", "price_out": 1e6},
+        ]
+        stage = Respond(prompts="seeds.jsonl", servers=servers, samples=2)
+        stage.run(work)
+    guessed = -(-len("one two three four") // 4)
+    assert work.metrics["money"] == pytest.approx(6 * 2 * (50 * 2 + 4 * 3 + guessed))
+    asked = sum(-(-len(f"Question {n}?") // 4) for n in range(6))
+    assert work.metrics["tokens_read"] == 6 * 2 * 50 + 2 * asked
+    assert work.metrics["tokens_written"] == 12 * (4 + guessed)
+    told = stage.forecast({"seeds.jsonl": Facts(rows=1000, tokens_per_row=20)})
+    assert told.money == pytest.approx(2000 * (20 * 2 + answer_tokens(512) * 3 + answer_tokens(512)))
+    assert told.tokens == 0 and told.flops == 0, "nothing is computed here"

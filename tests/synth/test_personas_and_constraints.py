@@ -11,6 +11,7 @@ from bactrian.data.synth.personas import personas
 from bactrian.data.synth.prompt_templates import PromptTemplate, shipped_prompts
 from bactrian.errors import BactrianError
 from bactrian.evaluate.gold_instructions import answer_against, answer_to
+from bactrian.report.synthesis_rows import made_rows
 from bactrian.stages.synth.constrain import Constrain
 from bactrian.stages.synth.constraint_pairs import ConstraintPairs
 from bactrian.stages.synth.persona_rows import Personas
@@ -105,6 +106,13 @@ def test_pairs_are_right_on_both_sides_or_dropped(tmp_path: Path) -> None:
         reasons
         == ["no answer keeps to all constraints"] * 3 + ["the answer to the relaxed prompt keeps to all as well"] * 2
     )
+    made = made_rows(work.output)
+    assert made is not None and (made.kept_shown, made.dropped_shown) == (len(pairs), 5)
+    assert "chosen keeps to all constraints, rejected breaks" in made.entries[0].verdict
+    assert [each.what for each in made.entries[0].answers] == ["chosen", "rejected"]
+    [whole, relaxed] = made.entries[-1].answers
+    assert (whole.what, relaxed.what) == ("mock · whole prompt", "mock · relaxed prompt")
+    assert whole.verdict == "right: keeps to all 2"
     assert len(handler.seen) == 24 and len(set(handler.seen) - set(truths)) == 12, "each prompt, and each relaxed one"
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bactrian.data.synth.rouge_novelty import RougePool, common_length, rouge_l, rouge_words
+from bactrian.data.synth.rouge_novelty import RougePool, rouge_l, rouge_words
 from bactrian.errors import BactrianError
+from bactrian.subsequence import common_length
 
 TEXTS = st.lists(st.sampled_from("abcde"), max_size=12).map(" ".join)
 

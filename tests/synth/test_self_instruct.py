@@ -10,6 +10,7 @@ import pytest
 
 from bactrian.data.io.files import read_rows
 from bactrian.data.synth.self_instruct import (
+    SeedTask,
     TaskInstance,
     instance_flaws,
     instances_wanted,
@@ -22,6 +23,7 @@ from bactrian.data.synth.self_instruct import (
     shown,
 )
 from bactrian.errors import BactrianError
+from bactrian.report.synthesis_rows import made_rows
 from bactrian.stages.synth.bootstrap import SelfInstruct
 from tests.synth.mock import dropped, generator, workspace
 
@@ -126,7 +128,9 @@ def test_instances_are_read_and_filtered() -> None:
 
 def test_a_seed_of_another_form_is_named() -> None:
     assert seed_task({"messages": [{"role": "user", "content": "do  it now"}]}, "x").instruction == "Do it now"
-    for row in ({"text": "a"}, {"instruction": " "}, {"instruction": "a", "instances": [3]}):
+    kept = {"instruction": "a", "instances": '[{"input": "", "output": "b"}]', "is_classification": True}
+    assert seed_task(kept, "x") == SeedTask("A", (TaskInstance("", "b"),), True), "as `source` keeps a list"
+    for row in ({"text": "a"}, {"instruction": " "}, {"instruction": "a", "instances": [3]}, kept | {"instances": "b"}):
         with pytest.raises(BactrianError, match=r"s\.jsonl, line 4"):
             seed_task(row, "s.jsonl, line 4")
 
@@ -173,11 +177,19 @@ def test_from_seeds_to_rows_with_every_loss_counted(tmp_path: Path, setting: tup
     assert proposed == 30 + len(rows) + lost, "every proposal is taken or has a reason"
     assert len(dropped(work)) == lost + unread
     assert {"asks for more than text", "fewer than 4 words"} <= set(account["dropped"])
+    assert all(each["model"] == "mock" and each["prompt"] for each in dropped(work)), "who was asked what is on record"
+    made = made_rows(work.output)
+    assert made is not None and made.kept == str(len(rows)) and made.dropped == str(lost + unread)
+    first = made.entries[0]
+    assert (first.verdict, first.template) == ("kept", "self-instruct, instances") and first.prompt is not None
+    assert rows[0]["instruction"] in first.prompt.text, "its end, where the task stands, is not what is cut"
     assert {row["is_classification"] for row in rows} == {True, False}
     assert all(row["license"] == "Apache-2.0 + MIT" and row["made_by"]["model"] == "mock" for row in rows)
     audit = [json.loads(line) for line in (work.output / "instructions.jsonl").read_text().splitlines()]
     assert len(audit) == 30 and all(0 < len(each["nearest"]) <= 10 for each in audit)
     assert all(each["nearest"][0]["rouge_l"] <= 0.7 for each in audit), "none is like one before it"
+    kinds = [text for text in handler.seen if text.startswith("Is the answer")]
+    assert len(kinds) == 30 and len({text.rpartition("\nTask: ")[0] for text in kinds}) == 1, "one beginning for all"
     asked = sum(handler.seen.values())
     whole = {name: (work.output / name).read_bytes() for name in ("rows.json", "instructions.jsonl", "dropped.jsonl")}
     [store] = (tmp_path / "w" / "memo" / "synthesis").glob("*.jsonl")

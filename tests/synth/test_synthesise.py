@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
+from bactrian.report.synthesis_rows import made_rows
 from bactrian.stages.synth.synthesise import Synthesise
 from tests.generate.chat_server import Handler, completion, serving
 from tests.synth.mock import ITEMS, TEST_ITEM, dropped, generator, personas, workspace
@@ -86,6 +87,13 @@ def test_hostile_answers_are_each_counted_and_none_is_kept(tmp_path: Path) -> No
     assert counted == Counter(reason for _, reason in HOSTILE.values())
     assert account["kept"] == 5 and account["funnel"]["requests"] == len(HOSTILE) + 5
     assert all(len(each["text"]) <= 2000 for each in found)
+    assert all(each["model"] == "mock" and each["prompt"].startswith("Sum for: ") for each in found)
+    record = [json.loads(line) for line in (work.output / "kept.jsonl").read_text().splitlines()]
+    assert [each["prompt"] for each in record] == [f"Sum for: A keeper of {n + 2} bees." for n in range(25, 30)]
+    made = made_rows(work.output)
+    assert made is not None and (made.kept_shown, made.dropped_shown) == (5, len(HOSTILE))
+    assert {entry.reason for entry in made.entries} == {"", *(reason for _, reason in HOSTILE.values())}
+    assert made.entries[0].prompt is not None and made.entries[0].prompt.text == record[0]["prompt"]
 
 
 def test_endless_answers_are_cut_and_dropped(tmp_path: Path) -> None:

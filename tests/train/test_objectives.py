@@ -41,6 +41,26 @@ def test_preference_vectors() -> None:
     assert preference("simpo", *args, beta=2, gamma=0.6).loss.item() == pytest.approx(0.513015, abs=1e-6)
 
 
+def test_losses_of_one_side() -> None:
+    args, reference = (t(-10), t(-30), t(10), t(20)), (t(-12), t(-28))
+    assert preference("sft", *args, beta=1).loss.item() == pytest.approx(1.0)
+    assert preference("ga", *args, beta=1).loss.item() == pytest.approx(-1.5)
+    h = -2.0  # log-ratio of the rejected side
+    by_hand = 2 / 0.1 * math.log(1 + math.exp(0.1 * h))
+    assert preference("npo", *args, *reference, beta=0.1).loss.item() == pytest.approx(by_hand)
+    for other in (t(-1), t(-99)):  # what is chosen changes nothing
+        assert preference("npo", other, *args[1:], *reference, beta=0.1).loss.item() == pytest.approx(by_hand)
+        assert preference("ga", other, *args[1:], beta=1).loss.item() == pytest.approx(-1.5)
+
+
+def test_npo_becomes_gradient_ascent_as_beta_falls() -> None:
+    """Up to a constant, as its authors show [Zhang et al. 2024, section 3]."""
+    rejected = t(-30).requires_grad_()
+    loss = preference("npo", t(-10), rejected, t(10), t(20), t(-12), t(-28), beta=1e-6).loss
+    (slope,) = torch.autograd.grad(loss.sum(), rejected)
+    assert slope.item() == pytest.approx(1.0, abs=1e-5)
+
+
 def test_preference_properties() -> None:
     args, reference = (t(-10), t(-30), t(10), t(20)), (t(-12), t(-28))
     h = t(4.0)

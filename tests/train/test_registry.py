@@ -31,7 +31,7 @@ def hinge() -> Iterator[str]:
 def test_what_is_declared_is_a_setting(hinge: str) -> None:
     assert DPO(model="m", data="d", loss=hinge).loss == "hinge"
     command = stage_command(DPO, [], lambda recipe, store: None)
-    assert "[dpo|dpo_norm|simpo|ipo|hinge]" in CliRunner().invoke(command, ["--help"]).output
+    assert "[dpo|dpo_norm|simpo|ipo|sft|ga|npo|hinge]" in CliRunner().invoke(command, ["--help"]).output
     sums = PairSums(*(torch.tensor([x]) for x in (-10.0, -30.0, 10.0, 20.0, -10.2, -30.0)))
     assert PREFERENCE_LOSSES.find(hinge).needs_reference
     assert float(PREFERENCE_LOSSES.use(hinge)(sums, Objective(hinge, 2.0)).loss) == pytest.approx(0.6)
@@ -62,7 +62,7 @@ def test_only_a_schedule_that_takes_a_warm_up_has_one() -> None:
 
 def test_the_schema_of_recipes_has_the_choices(hinge: str) -> None:
     properties = DPO.model_json_schema()["properties"]
-    assert properties["loss"]["enum"] == ["dpo", "dpo_norm", "simpo", "ipo", "hinge"]
+    assert properties["loss"]["enum"] == ["dpo", "dpo_norm", "simpo", "ipo", "sft", "ga", "npo", "hinge"]
     assert (
         properties["schedule"]["enum"] == list(SCHEDULES.choices)
         and "margin gamma" in properties["loss"]["description"]

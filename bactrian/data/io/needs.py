@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from bactrian.data.io.rows import Row, RowKind
+from bactrian.data.io.rows import Row, RowKind, is_raw_pair
 
 RowNeed = Literal["conversation", "worked", "feedback", "problem", "pair", "text"]
 """`worked`: a problem with a solution. `feedback`: a conversation whose last answer is labelled good or bad."""
@@ -17,7 +17,7 @@ def kind_for(need: RowNeed) -> RowKind:
 
 def needs_met(row: Row) -> set[RowNeed]:
     """What a row of ours is good for."""
-    if "chosen" in row:
+    if "chosen" in row or is_raw_pair(row):
         return {"pair"}
     if "text" in row and "messages" not in row:
         return {"text"}

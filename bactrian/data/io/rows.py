@@ -141,7 +141,26 @@ def _problem(row: Row, where: str) -> Row:
     return {**row, "messages": messages}
 
 
+RAW_SIDES = ("chosen_text", "rejected_text")
+"""Columns of a pair of plain texts, which are read and trained without any chat template."""
+
+
+def is_raw_pair(row: Mapping[str, Any]) -> bool:
+    """Whether a pair row holds plain texts, `chosen_text` and `rejected_text`, in place of messages."""
+    return RAW_SIDES[0] in row
+
+
 def _pair(row: Row, where: str) -> Row:
+    if is_raw_pair(row):
+        for field in RAW_SIDES:
+            _text(row, field, where)
+        if "prefix" in row:
+            _text(row, "prefix", where, may_be_empty=True)
+        if both := sorted({"prompt", "chosen", "rejected"} & row.keys()):
+            raise BactrianError(
+                f"{where}: found '{both[0]}' beside '{RAW_SIDES[0]}'; a pair is of messages or of plain texts"
+            )
+        return row
     prompt = check_messages(_present(row, "prompt", where), f"{where}, field 'prompt'")
     if prompt[-1]["role"] == "assistant":
         raise BactrianError(

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bactrian.data.io.adoption import Account, Adoption, adopt, kinds_among
-from bactrian.data.io.files import data_files, scan_rows
+from bactrian.data.io.files import DATA_FILE, data_files, scan_rows
 from bactrian.data.io.formats import Fault, TextRows
 from bactrian.data.io.layouts import detect
-from bactrian.data.io.rows import Row, licence_of
+from bactrian.data.io.rows import Row, complete_row, licence_of
 from bactrian.store.manifest import Licence
 
 MOST_GROUPS = 5000
@@ -90,6 +90,19 @@ def survey(path: Path, layout: str = "auto", text_rows: TextRows = "line") -> It
             found.characters[group] += size
             found.lengths.add(size)
         yield found
+
+
+def usable_rows(path: Path, layout: str = "auto", text_rows: TextRows = "line") -> Iterator[Row | Fault]:
+    """An artifact's rows as they are, others' as rows of ours, and what could not be read or used.
+
+    Raises:
+        BactrianError: if there is no file.
+    """
+    if (path / DATA_FILE).is_file():
+        return (row if isinstance(row, Fault) else complete_row(row, path.name) for row, _ in scan_rows(path))
+    how = Adoption(path.name, layout=layout)
+    kind = next(iter(kinds_among(scan_rows(path, text_rows), how)), None)
+    return adopt(scan_rows(path, text_rows), how, Account(kind=kind))
 
 
 def characters(value: Any) -> int:

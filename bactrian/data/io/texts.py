@@ -8,6 +8,7 @@ from bactrian.chat.tool_calls import calls_within, map_strings
 from bactrian.data.io.rows import Row
 
 _SIDES = ("messages", "prompt", "chosen", "rejected")
+_TEXTS = ("text", "solution", "prefix", "chosen_text", "rejected_text")
 BYTES_PER_TOKEN = 4.0
 """UTF-8 bytes of an English token, about, where no tokenizer is given."""
 
@@ -41,7 +42,7 @@ def whole_text(row: Mapping[str, Any]) -> str:
     What tools are listed is not: many rows list the same, and are not alike for that.
     """
     said = [part for turn in turns(row) for part in _spoken(turn)]
-    return "\n".join([*said, *(row[name] for name in ("text", "solution") if row.get(name))])
+    return "\n".join([*said, *(row[name] for name in _TEXTS if row.get(name))])
 
 
 def map_texts(row: Row, change: Callable[[str], str]) -> Row:
@@ -53,7 +54,7 @@ def map_texts(row: Row, change: Callable[[str], str]) -> Row:
     for side in _SIDES:
         if side in row:
             new[side] = [_map_turn(turn, change) for turn in row[side]]
-    new |= {name: change(row[name]) for name in ("text", "solution") if row.get(name)}
+    new |= {name: change(row[name]) for name in _TEXTS if row.get(name)}
     return row if all(row[name] == value for name, value in new.items()) else {**row, **new}
 
 

@@ -19,7 +19,7 @@ Bools = NDArray[np.bool_]
 
 _MARKS = ',.?!:;()"-\\'
 _TYPOGRAPHIC = "“”„‟«»‹›…–—―‐‑‒−‚·。、，．？！：；（）「」『』【】《》〈〉・؟،؛।॥\u200b\u200c\ufeff\u2060"
-_SINGLES = (
+SINGLES = (
     (0x0E00, 0x0EFF),
     (0x1000, 0x109F),
     (0x1780, 0x17FF),
@@ -149,7 +149,7 @@ def _table() -> NDArray[np.uint32]:
             table[code] = ord(low)
         if chr(code).isspace():
             table[code] = 0
-    for first, last in _SINGLES:
+    for first, last in SINGLES:
         table[first : last + 1] |= _SINGLE
     table[[ord(mark) for mark in _MARKS + _TYPOGRAPHIC]] = 0
     table[0x2019] = ord("'")

@@ -2,16 +2,19 @@
 
 distinct-n [Li et al. 2016] falls with the number of texts whatever they say, so it is taken of samples of one size.
 Self-BLEU [Zhu et al. 2018] is the mean BLEU-4 of each text of a sample against all others: 1 for a set of copies.
+Dispersion and topics, of all texts, are those of `data/likeness/spread.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from bactrian.data.likeness.bags import TextBag, text_bag
+from bactrian.data.likeness.spread import bag_spread
 from bactrian.data.synth.rouge_novelty import rouge_words
 
 SAMPLE = 200
@@ -21,21 +24,29 @@ LONGEST = 4
 Grams = Counter[tuple[str, ...]]
 
 
-def diversity(texts: Sequence[str], seed: int = 0, sample: int = SAMPLE) -> dict[str, Any]:
-    """{texts, sample, distinct_1, distinct_2, distinct_3, self_bleu, mean_words, vocabulary} of a drawn sample.
+def diversity(texts: Iterable[str], seed: int = 0, sample: int = SAMPLE) -> dict[str, Any]:
+    """{texts, sample, distinct_1, distinct_2, distinct_3, self_bleu, mean_words, vocabulary} of a drawn sample, and
+    what `bag_spread` says of all texts. The order of the texts changes nothing.
 
     distinct_n: different n-grams over all n-grams of the sample, 0 where there are none. self_bleu: None below 2 texts.
     """
-    chosen = list(texts) if len(texts) <= sample else Random(f"diversity/{seed}").sample(list(texts), sample)
+    return bag_diversity(text_bag(texts), seed, sample)
+
+
+def bag_diversity(bag: TextBag, seed: int = 0, sample: int = SAMPLE) -> dict[str, Any]:
+    """`diversity` of texts that are in a bag."""
+    rows = [text for text, count in zip(bag.texts, bag.counts.tolist(), strict=True) for _ in range(count)]
+    chosen = rows if len(rows) <= sample else Random(f"diversity/{seed}").sample(rows, sample)
     words = [rouge_words(text) for text in chosen]
     shares = {f"distinct_{n}": distinct(words, n) for n in (1, 2, 3)}
     return {
-        "texts": len(texts),
+        "texts": bag.rows,
         "sample": len(chosen),
         **shares,
         "self_bleu": self_bleu(words) if len(words) > 1 else None,
         "mean_words": sum(map(len, words)) / max(1, len(words)),
         "vocabulary": len({word for text in words for word in text}),
+        **bag_spread(bag),
     }
 
 

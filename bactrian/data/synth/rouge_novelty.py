@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bactrian.errors import BactrianError
+from bactrian.subsequence import common_with, places_of
 
 WORD = re.compile(r"[a-z0-9]+")
 SLACK = 1e-9
@@ -30,28 +31,6 @@ def rouge_words(text: str) -> list[str]:
     ['don', 't', 'panic', 'caf']
     """
     return WORD.findall(text.lower())
-
-
-def common_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common subsequence, with a bit for each word of `a` [Hyyrö 2004]."""
-    return _walked(_bits(a), len(a), b)
-
-
-def _bits(words: Iterable[int]) -> dict[int, int]:
-    """Word → the places where it stands, a bit each."""
-    places: dict[int, int] = {}
-    for place, word in enumerate(words):
-        places[word] = places.get(word, 0) | 1 << place
-    return places
-
-
-def _walked(places: dict[int, int], length: int, b: Iterable[int]) -> int:
-    all_bits = (1 << length) - 1
-    row = all_bits
-    for word in b:
-        if match := row & places.get(word, 0):
-            row = (row + match | row - match) & all_bits
-    return length - row.bit_count()
 
 
 def rouge_l(common: int, a: int, b: int) -> float:
@@ -128,13 +107,13 @@ class RougePool:
         bounds: NDArray[np.float64] = 2 * shared / (np.frombuffer(self._lengths, np.int32) + len(words))
         return bounds
 
-    def _places(self, words: Sequence[str]) -> dict[int, int]:
-        return _bits(self._words.get(word, -1) for word in words)
+    def _places(self, words: Sequence[str]) -> dict[Hashable, int]:
+        return places_of(self._words.get(word, -1) for word in words)
 
-    def _score(self, places: dict[int, int], length: int, number: int) -> float:
+    def _score(self, places: dict[Hashable, int], length: int, number: int) -> float:
         self.compared += 1
         other = self._texts[number]
-        return rouge_l(_walked(places, length, other), length, len(other))
+        return rouge_l(common_with(places, length, other), length, len(other))
 
 
 def _numbered(words: Sequence[str]) -> Iterator[tuple[str, int]]:

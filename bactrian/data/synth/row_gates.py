@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bactrian.data.curate.duplicates import band_width, exact_pairs, near_pairs, signatures, text_key
 from bactrian.data.curate.hygiene import IDENTITIES, named_cutoff, named_identity
 from bactrian.data.curate.quality import Flaw
 from bactrian.data.curate.row_checks import language_flaw
@@ -77,6 +78,29 @@ class DecontaminationGate:
 def parts(row: Row) -> list[str]:
     """The texts of a row that may hold a test item: every turn, worked solution or plain text by itself."""
     return [text for text in texts_of(dict(row), "all") if text]
+
+
+def near_flaws(rows: Sequence[Row], threshold: float, words: int = 5) -> list[Flaw | None]:
+    """Of each row why it goes for one before it: equal text, or by MinHash at least `threshold` like one that stays.
+
+    As stage `deduplicate` finds them: the Jaccard similarity of the sets of `words` neighbouring words of all text.
+
+    Raises:
+        BactrianError: rensa is not installed.
+    """
+    texts = [whole_text(row) for row in rows]
+    flaws: list[Flaw | None] = [None] * len(rows)
+    if not rows:
+        return flaws
+    left = np.ones(len(rows), dtype=bool)
+    for pair in exact_pairs(np.array([text_key(text) for text in texts], dtype="V16"), []):
+        left[pair.dropped] = False
+        flaws[pair.dropped] = Flaw("came before", str(rows[pair.kept].get("id", "")))
+    signed = signatures(texts, words)
+    for pair in near_pairs(signed, [], threshold, band_width(threshold), np.flatnonzero(left)):
+        like = f"{pair.similarity:.2f}, {rows[pair.kept].get('id', '')}"
+        flaws[pair.dropped] = Flaw(f"a near duplicate (MinHash, at least {threshold:g})", like)
+    return flaws
 
 
 class NoveltyGate:

@@ -5,6 +5,7 @@ The procedure is the paper's; the words of the prompts are ours, and made for mo
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,8 +76,9 @@ def seed_task(row: Mapping[str, Any], where: str) -> SeedTask:
         raise BactrianError(f"{where}: found the fields {', '.join(row)}, expected instruction, or messages")
     given = row.get("instances") or [{"input": "", "output": answer_text(row)}]
     try:
+        given = json.loads(given) if isinstance(given, str) else given  # as `source` keeps a column of lists
         instances = tuple(TaskInstance(str(each.get("input") or ""), str(each["output"])) for each in given)
-    except (TypeError, KeyError, AttributeError):
+    except (TypeError, KeyError, AttributeError, ValueError):
         raise BactrianError(f"{where}, field 'instances': expected a list of {{input, output}}") from None
     return SeedTask(tidy(instruction), instances, row.get("is_classification") is True)
 

@@ -11,7 +11,7 @@ from functools import cache
 
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
-from bactrian.evaluate.catalogue import base, dev, more, safety, unseen
+from bactrian.evaluate.catalogue import base, dev, more, noncompliance, regurgitation, safety, unseen
 from bactrian.evaluate.task import Task
 from bactrian.evaluate.task_rows import with_files_beside
 from bactrian.store.own_files import load, names_file, parted
@@ -20,13 +20,14 @@ from bactrian.store.plugins import Plugins
 PLUGINS: Plugins[Task] = Plugins(
     "bactrian.tasks", "task", "a bactrian.evaluate.task.Task", lambda found: isinstance(found, Task)
 )
-SUITES = ("dev", "safety", "unseen", "base", "more")
+SUITES = ("dev", "safety", "unseen", "base", "more", "reliability", "regurgitation")
 
 
 @cache
 def catalogue() -> dict[str, Task]:
     """Every task of Bactrian's own by its name."""
-    tasks = [*dev.TASKS, *safety.TASKS, *unseen.TASKS, *base.TASKS, *more.TASKS]
+    parts = (dev, safety, unseen, base, more, noncompliance, regurgitation)
+    tasks = [task for part in parts for task in part.TASKS]
     return {task.name: task for task in tasks}
 
 

@@ -23,7 +23,7 @@ from bactrian.recipe.shipped_recipes import find_recipe
 from bactrian.run.known_models import family_of
 from bactrian.run.log import StepEntry
 from bactrian.run.rehearsal.toy_models import write_toy
-from bactrian.run.rehearsal.toy_rows import WORDS, made_up_rows
+from bactrian.run.rehearsal.toy_rows import WORDS, made_up_cases, made_up_rows
 from bactrian.run.runner import run
 from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.stages.tune.checkpoint import Checkpoint
@@ -48,6 +48,7 @@ CAPS: dict[str, float] = {
     "keep_every": 1,
     "value_warmup": 1,
     "max_new_tokens": 16,
+    "prompt_tokens": 16,
     "max_thinking_tokens": 64,
     "answer_tokens": 48,
     "budgets": 16,
@@ -73,14 +74,24 @@ ALL = 4 * ROWS
 TOKEN_CAPS: dict[str, float] = {"amount": 64 * ROWS, "total": 256 * ROWS}
 """The same of a mixture that counts tokens."""
 _NOTHING = re.compile(
-    r'step "([^"]+)" \(stage (\w+)\): (?:prefer: no pairs|\w+: no (?:row|pair) is left|vote: no problem has a majority)'
+    r'step "([^"]+)" \(stage (\w+)\): (?:prefer: no pairs|\w+: no (?:row|pair) is left|vote: no problem has a majority|'
+    r"paraphrase: no segment has a paraphrase)"
 )
 """What steps say that want answers that are right, or in form."""
-LAYOUT_OF = {"prefer": "pair", "constraint_pairs": "pair", "vote": "problem"}
+LAYOUT_OF = {
+    "prefer": "pair",
+    "constraint_pairs": "pair",
+    "binarise": "pair",
+    "counterfactuals": "pair",
+    "paraphrase": "pair",
+    "vote": "problem",
+}
 """Stage → layout of the rows that take the place of those that it could not make; another's depends on its `into`."""
 LAYOUT_INTO = {"problem": "problem", "solution": "problem", "text": "text"}
 LENIENT = {"alpha": 0.9, "delta": 0.9, "least": 1}
 """Levels of a calibration: random weights are near chance, and at a recipe's own levels nothing after it would run."""
+SHORT: dict[str, int] = {"prefix": 8, "suffix": 4, "minimum": 0, "skip": 4, "long": 0}
+"""Of mining: made-up rows are short and few, and random weights recite nothing."""
 REWARDS = ("value", "reward_model", "process_reward")
 """Settings that name a reward model, where others name a language model."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
@@ -152,6 +163,9 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
         steps[name] = _capped(settings, stage, name, made)
         if stage.name == "source" and settings.get("hub"):
             steps[name] = _source(name, steps[name], stage, place, made, recipe.adopted.get(name, ()))
+        if settings["stage"] == "cases" and settings.get("data") not in (None, *written):
+            steps[name] |= {"data": _write_rows(place, name, made_up_cases(name, ROWS))}
+            made.stand_ins.append(f"{name}: {ROWS} made-up patients in place of {settings['data']}")
     _checkpoints(steps, recipe)
     _served(steps, place, made)
     _models(steps, recipe, place, family, made)
@@ -198,9 +212,9 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
         inner = {} if group is None else group.model_dump()
         if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:
             settings[name_of] = {**settings.get(name_of, {}), **over}
-    if stage.name == "calibrate":
-        settings |= LENIENT
-        made.capped.append(f"{name}: {', '.join(f'{key} → {value:g}' for key, value in LENIENT.items())}")
+    if (lenient := {"calibrate": LENIENT, "mine": SHORT}.get(stage.name)) is not None:
+        settings |= lenient
+        made.capped.append(f"{name}: {', '.join(f'{key} → {value:g}' for key, value in lenient.items())}")
     result: dict[str, Any] = _cap(settings, name, caps, made.capped)
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]
@@ -269,9 +283,14 @@ def _served(steps: dict[str, Any], place: Path, made: Rehearsal) -> None:
         return str(toy.resolve())
 
     for name, settings in steps.items():
-        if generators := settings.get("generators"):
-            served = [{"model": stand_in(name, each["server"])} for each in generators if "server" in each]
-            settings["generators"] = [*(each for each in generators if "server" not in each), *served[:1]]
+        for key in [key for key in ("generators", "judges") if settings.get(key)]:
+            served = [{"model": stand_in(name, each["server"])} for each in settings[key] if "server" in each]
+            settings[key] = [*(each for each in settings[key] if "server" not in each), *served[:1]]
+        for key in [key for key in ("patient", "decision") if "server" in (settings.get(key) or {})]:
+            settings[key] = {"model": stand_in(name, settings[key]["server"])}
+        judge = ((settings.get("gates") or {}).get("judge") or {}).get("by") or {}
+        if server := judge.pop("server", None):
+            judge["model"] = stand_in(name, server)
         if servers := settings.pop("servers", None):
             settings["pool"] = [*settings.get("pool", ()), stand_in(name, servers[0])]
 

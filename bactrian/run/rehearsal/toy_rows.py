@@ -47,10 +47,30 @@ def made_up_rows(
     for number in range(count):
         draw = random.Random(f"{name}/{number}")
         ours = _ours(draw, layout, verifier or VERIFIERS[number % len(VERIFIERS)], bool(verifier))
-        more: Row = {column: f"kind {number % 3}" for column in (*keep, source_column) if column}
+        row = _named(ours, columns)
+        row |= {column: f"kind {number % 3}" for column in (*keep, source_column) if column and column not in row}
         if "label" in ours and "label" in keep:
-            more["label"] = number % 2 == 0
-        rows.append(_named(ours, columns) | more)
+            row["label"] = number % 2 == 0
+        rows.append(row)
+    return rows
+
+
+def made_up_cases(name: str, count: int) -> list[Row]:
+    """`count` cases in MediQ's layout, which stage `cases` reads."""
+    rows: list[Row] = []
+    for number in range(count):
+        draw = random.Random(f"{name}/{number}")
+        facts = [_text(draw, 6) for _ in range(4)]
+        rows.append(
+            {
+                "id": number,
+                "question": _text(draw, 8),
+                "context": facts,
+                "options": {letter: _text(draw, 3) for letter in "ABCD"},
+                "answer_idx": "B",
+                "facts": facts,
+            }
+        )
     return rows
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from bactrian.errors import BactrianError
-from bactrian.stages.data.rules import AnyRule, Hygiene
+from bactrian.stages.data.rules import AnyRule, Hygiene, PairLengths
 from bactrian.stages.stage import DataRef, Divisible, Facts, Forecast
 from bactrian.store.manifest import Kind
 
@@ -35,6 +35,7 @@ class Filter(Divisible):
     rules: list[AnyRule] = Field(min_length=1, description="language, length, gopher, c4, hygiene, personal, …")
 
     def run(self, workspace: "Workspace") -> None:
+        from bactrian.data.curate.pair_lengths import summary_line
         from bactrian.data.io.parallel import map_rows
         from bactrian.data.io.resumption import Standing
         from bactrian.data.io.tally import write_account
@@ -65,9 +66,27 @@ class Filter(Divisible):
             writer.card = f"# Filtered rows\n\n```\n{tally}\n```"
         for licence in writer.licences:
             workspace.add_licence(licence)
+        lengths = self._lengths(workspace, paths)
         workspace.metrics.update(tally.counts())
-        write_account(workspace.output, tally)
-        say(f"filter: {tally}")
+        write_account(workspace.output, tally, **lengths)
+        told = [summary_line(name, found) for name, found in lengths.get("lengths", {}).items()]
+        say("\n  ".join([f"filter: {tally}", *told]))
+
+    def _lengths(self, workspace: "Workspace", paths: Mapping[str, Path]) -> dict[str, Any]:
+        """How long pairs' answers were and are; both files are read once more for it."""
+        from bactrian.data.curate.pair_lengths import length_summary
+        from bactrian.data.io.files import stream_rows
+
+        rule = next((rule for rule in self.rules if isinstance(rule, PairLengths)), None)
+        if rule is None:
+            return {}
+        places = {"before": workspace.input(self.data).path, "after": workspace.output}
+        count = rule.counter(paths)
+        return {
+            "lengths": {
+                name: length_summary((row for row, _ in stream_rows(path)), count) for name, path in places.items()
+            }
+        }
 
     def parts(self) -> list[tuple[str, ...]]:
         return [(rule.rule,) for rule in self.rules]

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from bactrian.stages.stage import ModelRef, Need, Settings
 
 if TYPE_CHECKING:
+    from bactrian.data.curate.pair_lengths import Count
     from bactrian.data.curate.quality import Flaw
 
 Row = dict[str, Any]
@@ -222,7 +223,35 @@ class Classifier(Rule):
         ]
 
 
+class PairLengths(Rule):
+    """Keeps pairs whose two answers are of like length [Olmo 3: at most 100 tokens apart, for chat].
+
+    rows.json then says how the lengths of chosen and rejected answers differ, before and after.
+    """
+
+    rule: Literal["pair_lengths"]
+    most_apart: int = Field(100, ge=0, description="tokens")
+    model: ModelRef | None = Field(None, description="whose tokens; by default four bytes count as one")
+
+    def judge(self, rows: Sequence[Row], inputs: Mapping[str, Path]) -> "list[Row | Flaw]":
+        from bactrian.data.curate.pair_lengths import apart_flaw
+
+        count = self.counter(inputs)
+        return [apart_flaw(row, self.most_apart, count) or row for row in rows]
+
+    def counter(self, inputs: Mapping[str, Path]) -> "Count":
+        """Tokens of a text."""
+        from bactrian.data.io.texts import estimated_tokens
+
+        if self.model is None:
+            return estimated_tokens
+        from bactrian.model.language_model import load_tokenizer
+
+        tokenizer = load_tokenizer(inputs[self.model])
+        return lambda text: len(tokenizer(text, add_special_tokens=False).input_ids)
+
+
 AnyRule = Annotated[
-    Language | Length | Gopher | C4 | Hygiene | Personal | Pattern | ColumnBounds | Classifier,
+    Language | Length | Gopher | C4 | Hygiene | Personal | Pattern | ColumnBounds | Classifier | PairLengths,
     Field(discriminator="rule"),
 ]

@@ -19,6 +19,17 @@ Row = dict[str, Any]
 SEEDS_APART = 1_000_003
 
 
+class PricedServer(ModelServer):
+    """A server, and what it costs."""
+
+    price_in: float = Field(0.0, ge=0, description="money for a million tokens that it reads")
+    price_out: float = Field(0.0, ge=0, description="money for a million tokens that it writes")
+
+    def cost(self, read: float, written: float) -> float:
+        """Money for so many tokens."""
+        return (read * self.price_in + written * self.price_out) / 1e6
+
+
 class Respond(Stage):
     """Completions from a pool of models, and on-policy ones [UltraFeedback, Cui et al. 2023; Tülu 3].
 
@@ -33,7 +44,7 @@ class Respond(Stage):
 
     prompts: DataRef = Field(description="problems, conversations or pairs: their prompts are answered")
     pool: list[ModelRef] = Field([], description="models of which some answer each prompt")
-    servers: list[ModelServer] = Field([], description="more of them, behind servers")
+    servers: list[PricedServer] = Field([], description="more of them, behind servers")
     always: list[ModelRef] = Field([], description="models that answer every prompt")
     per_prompt: int = Field(4, ge=0, description="models drawn for each prompt from pool and servers")
     samples: int = Field(1, ge=1, description="answers of each model to a prompt")
@@ -93,13 +104,31 @@ class Respond(Stage):
             workspace.add_licence(licence)
         for server in self.servers:
             workspace.add_licence(Licence.of(f"answers of {server.label}", server.licence))
+        cost = self._cost(rows, replies)
         workspace.metrics.update(
             prompts=float(len(rows)),
             answers=float(len(replies) - refused),
             refused=float(refused),
             tokens=float(sum(reply["tokens"] for reply in replies.values())),
+            **cost,
         )
-        say(f"respond: {len(rows):,} prompts, {len(replies) - refused:,} answers, {refused:,} refused")
+        money = f", {cost['money']:,.2f} of money" if cost["money"] else ""
+        say(f"respond: {len(rows):,} prompts, {len(replies) - refused:,} answers, {refused:,} refused{money}")
+
+    def _cost(self, rows: Sequence[Row], replies: Mapping[str, Row]) -> dict[str, float]:
+        """Tokens that were read and written, and money for those of servers; what nobody counted is estimated."""
+        from bactrian.generate.chat_request import ChatReply, ChatRequest
+        from bactrian.generate.generator_pool import counted
+
+        served, money, whole = {server.label: server for server in self.servers}, 0.0, [0, 0]
+        for name, reply in replies.items():
+            number, label, _ = _parted(name)
+            asked = ChatRequest(tuple(rows[number]["messages"]), name)
+            said = ChatReply(reply["text"], tokens=reply["tokens"], prompt_tokens=reply.get("prompt_tokens", 0))
+            read, written = counted(asked, said)
+            whole = [whole[0] + read, whole[1] + written]
+            money += served[label].cost(read, written) if label in served else 0.0
+        return {"tokens_read": float(whole[0]), "tokens_written": float(whole[1]), "money": money}
 
     def _labels(self) -> list[str]:
         return [*self.pool, *(server.label for server in self.servers), *self.always]
@@ -158,7 +187,7 @@ class Respond(Stage):
         return "\n".join(f"- {label}: {count:,} answers" for label, count in sorted(counts.items()))
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        """Of the models of this run; what servers do costs nothing here."""
+        """Tokens and operations of the models of this run; of servers the money, at their prices."""
         data = inputs.get(self.prompts, Facts())
         prompts, per_answer = min(data.rows, self.limit or data.rows), answer_tokens(self.max_new_tokens)
         candidates = len(self.pool) + len(self.servers)
@@ -172,9 +201,18 @@ class Respond(Stage):
         memory = 4.0 * max((parameters for parameters, _ in each), default=0.0) + 1e9
         asked = (data.tokens_per_row or 50, self.max_new_tokens, self.samples)
         sampling = tuple(rows_sampled(parameters, prompts * part, *asked) for parameters, part in each)
-        return Forecast(tokens * sum(part for _, part in each), flops, memory, made, sampling=sampling)
+        read, written = prompts * share * self.samples * asked[0], prompts * share * self.samples * per_answer
+        money = sum(server.cost(read, written) for server in self.servers)
+        return Forecast(tokens * sum(part for _, part in each), flops, memory, made, sampling=sampling, money=money)
 
 
 def key(number: int, label: str, sample: int) -> str:
     """Under which the journal has an answer."""
     return f"{number}/{label}/{sample}"
+
+
+def _parted(name: str) -> tuple[int, str, int]:
+    """What a key of the journal was made of."""
+    number, rest = name.split("/", 1)
+    label, sample = rest.rsplit("/", 1)
+    return int(number), label, int(sample)

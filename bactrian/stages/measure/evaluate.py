@@ -22,10 +22,12 @@ from bactrian.stages.stage import (
     DataRef,
     Facts,
     Forecast,
+    HeldOutRef,
     ModelRef,
     Need,
     ProblemRef,
     SamplingLoad,
+    Settings,
     Stage,
     TemplateRef,
     verifier_needs,
@@ -43,6 +45,20 @@ if TYPE_CHECKING:
 
 LONGEST = 256
 """Tokens of an answer to a problem, where nothing is said."""
+
+
+class MemFreeDecoding(Settings):
+    """Decoding that never completes an n-gram of a corpus [Ippolito et al. 2023]."""
+
+    corpus: HeldOutRef = Field(description="the texts that are not to be recited")
+    n: int = Field(10, ge=2, le=64, description="tokens of an n-gram")
+
+
+class AskingCondition(Settings):
+    """How one of the models is asked otherwise than the rest."""
+
+    system: str = Field("", description="system turn before every question; of plain text its beginning")
+    memfree: MemFreeDecoding | None = Field(None, description="decode without reciting a corpus")
 
 
 class Evaluate(Stage):
@@ -64,7 +80,13 @@ class Evaluate(Stage):
     models: dict[str, ModelRef] | list[ModelRef] = Field(description="models in the order in which they were made")
     data: ProblemRef | None = Field(None, description="the problems; for several sets use problems")
     problems: dict[str, ProblemRef] = Field({}, description="name → problems")
-    suite: Literal["dev", "safety", "unseen", "base", "more"] | None = Field(
+    texts: dict[str, DataRef] = Field({}, description="name → text rows whose likelihood is measured, in bits per byte")
+    conditions: dict[str, AskingCondition] = Field(
+        {}, description="model → how it is asked otherwise; name one model twice to compare two ways"
+    )
+    corpus: list[HeldOutRef] = Field([], description="texts in which the verifier verbatim looks for copied words")
+    copied_words: int = Field(10, ge=2, le=64, description="words in a row that verbatim calls copied")
+    suite: Literal["dev", "safety", "unseen", "base", "more", "reliability", "regurgitation"] | None = Field(
         None, description="all public tasks of a suite whose data are at hand"
     )
     tasks: list[Annotated[str, OwnCode("task")]] = Field(
@@ -122,8 +144,8 @@ class Evaluate(Stage):
             raise ValueError("models: expected at least one")
         if self.data is not None and self.problems:
             raise ValueError("found data and problems, expected one of them")
-        if not (self._sets() or self.suite or self.tasks):
-            raise ValueError("expected problems (data, problems) or public tasks (suite, tasks)")
+        if not (self._sets() or self.texts or self.suite or self.tasks):
+            raise ValueError("expected problems (data, problems), texts or public tasks (suite, tasks)")
         public = self._public()
         unseen = [task.name for task in public if task.unseen]
         if unseen and not (self.final and self.reason.strip()):
@@ -131,9 +153,9 @@ class Evaluate(Stage):
                 f"{', '.join(unseen)}: unseen, for final candidates only; to look at them, and have that noted in the "
                 f"ledger, set final (--final) and a reason (--reason TEXT)"
             )
-        names = [*self._sets(), *(task.name for task in public)]
-        if twice := [name for name in self._sets() if names.count(name) > 1]:
-            raise ValueError(f"problems: {twice[0]!r} is a public task too; call it otherwise")
+        names = [*self._sets(), *self.texts, *(task.name for task in public)]
+        if twice := [name for name in (*self._sets(), *self.texts) if names.count(name) > 1]:
+            raise ValueError(f"problems: {twice[0]!r} is the name of two tasks; call one otherwise")
         if strange := sorted(set(self.limits) - set(names)):
             raise ValueError(f"limits: {strange[0]!r} is none of the tasks asked")
         if self.k and not 1 <= min(self.k) <= max(self.k) <= (self.samples or 0):
@@ -164,6 +186,7 @@ class Evaluate(Stage):
         tokens = min(task.max_new_tokens, self.max_new_tokens or task.max_new_tokens)
         samples = min(task.samples, self.samples or task.samples)
         told = "compliance_model" if task.verifier == "compliance" and self.classifier else task.verifier
+        told = "judge" if task.verifier == "noncompliance" and (self.judge or self.judge_server) else told
         return replace(task, max_new_tokens=tokens, samples=samples, k=min(task.k, samples), verifier=told)
 
     def needs(self) -> Iterable[Need]:
@@ -185,14 +208,17 @@ class Evaluate(Stage):
 
         models = self._labelled(workspace)
         problems, (public, absent) = self._problems(workspace), self.questions()
-        tasks = [*problems, *public]
+        tasks = [*problems, *self._texts(workspace), *public]
         gold = self.gold(tasks, workspace.memos, workspace.hardware.threads)
         weights = {label: model.content_hash for label, model in models.items()}
         paths = [workspace.input(ref).path for ref in self._sets().values()]
         looks = declare(tasks, weights, self.final, self.reason, workspace, paths)
-        with Pool(workspace.hardware.threads, self.timeout, self._judges(problems, workspace)) as pool:
-            asker = self._asker(tasks, pool, workspace)
-            done = [each for label, model in models.items() for each in asker.graded(label, model)]
+        with Pool(workspace.hardware.threads, self.timeout, self._judges(tasks, workspace)) as pool:
+            done = [
+                each
+                for label, model in models.items()
+                for each in self._asker(tasks, pool, workspace, label).graded(label, model)
+            ]
         found = Evaluation(done, absent, gold, looks, [look["seal"] for look in workspace.looks])
         results = found.results(self.baseline, workspace.seed)
         found.write(workspace.output, results)
@@ -211,6 +237,8 @@ class Evaluate(Stage):
             raise BactrianError(
                 f"evaluate: models: two are called the same ({', '.join(names)}); name them by a mapping"
             )
+        if strange := sorted(set(self.conditions) - set(names)):
+            raise BactrianError(f"evaluate: conditions: found {strange[0]!r}, expected one of {', '.join(names)}")
         if self.baseline is not None and self.baseline not in names:
             raise BactrianError(f"evaluate: baseline: found {self.baseline!r}, expected one of {', '.join(names)}")
         return {name: workspace.input(ref) for name, ref in zip(names, refs, strict=True)}
@@ -240,6 +268,14 @@ class Evaluate(Stage):
         for licence in licences([dict(row) for loaded in found for row in loaded.asked]):
             workspace.add_licence(licence)
         return found
+
+    def _texts(self, workspace: "Workspace") -> "list[Loaded]":
+        from bactrian.evaluate.text_task import load_texts
+
+        return [
+            load_texts(name, workspace.input(ref).path, self.limits.get(name, self.limit))
+            for name, ref in self.texts.items()
+        ]
 
     def questions(self) -> "tuple[list[Loaded], dict[str, str]]":
         """The public tasks with their questions; those of a suite whose data are absent, with why.
@@ -272,32 +308,53 @@ class Evaluate(Stage):
         with Pool(threads, self.timeout) as pool:
             return require(tasks, pool, memos)
 
-    def _judges(self, problems: "Sequence[Loaded]", workspace: "Workspace") -> "dict[str, Judge]":
+    def _judges(self, tasks: "Sequence[Loaded]", workspace: "Workspace") -> "dict[str, Judge]":
         from bactrian.judge.panel import open_judges
 
-        found = judges(workspace, self, (row for loaded in problems for row in loaded.asked), self.name)
+        named = ({"dataset": name} for loaded in tasks for name in loaded.verifiers())
+        found = judges(workspace, self, named, self.name)
+        if self.corpus:
+            found["verbatim"] = self._corpus_reader(workspace)
         models = {"compliance_model": workspace.input(self.classifier).path} if self.classifier else {}
         return found | open_judges(models, workspace.hardware, template=self.template, rows=self.batch_rows)
 
-    def _asker(self, tasks: "Sequence[Loaded]", pool: "Pool", workspace: "Workspace") -> "Asker":
+    def _corpus_reader(self, workspace: "Workspace") -> "Judge":
+        from bactrian.evaluate.verbatim import CorpusReader
+
+        return CorpusReader([workspace.input(ref).path for ref in self.corpus], self.copied_words)
+
+    def _asker(self, tasks: "Sequence[Loaded]", pool: "Pool", workspace: "Workspace", label: str) -> "Asker":
         from bactrian.evaluate.evaluation import Asker
 
-        classifier = [workspace.input(self.classifier).content_hash] if self.classifier else []
+        judged = [workspace.input(ref).content_hash for ref in (self.classifier, *self.corpus) if ref]
+        condition = self.conditions.get(label, AskingCondition())
         return Asker(
-            tasks,
+            [replace(loaded, system=condition.system) for loaded in tasks],
             workspace,
             pool,
-            lambda folder: self._engine(folder, workspace),
+            lambda folder: self._engine(folder, workspace, condition.memfree),
             None if self.format == "auto" else self.format,
             self.template,
-            (*judges_known_as(workspace, self), *classifier),
+            (*judges_known_as(workspace, self), *judged, *([str(self.copied_words)] if self.corpus else [])),
             [workspace.input(ref).path for ref in self.train],
+            self._decoded_by(workspace, condition.memfree),
         )
 
-    def _engine(self, folder: Path, workspace: "Workspace") -> "Engine":
-        from bactrian.generate.engines import open_engine
+    def _decoded_by(self, workspace: "Workspace", memfree: MemFreeDecoding | None) -> tuple[str, ...]:
+        """What shapes answers besides the model and what it is asked."""
+        return () if memfree is None else ("memfree", workspace.input(memfree.corpus).content_hash, str(memfree.n))
 
-        return open_engine(folder, workspace.hardware, template=self.template, rows=self.batch_rows)
+    def _engine(self, folder: Path, workspace: "Workspace", memfree: MemFreeDecoding | None) -> "Engine":
+        from bactrian.data.io.files import stream_rows
+        from bactrian.data.io.texts import whole_text
+        from bactrian.generate.engines import open_engine
+        from bactrian.generate.memfree import without_reciting
+
+        engine = open_engine(folder, workspace.hardware, template=self.template, rows=self.batch_rows)
+        if memfree is None:
+            return engine
+        rows = stream_rows(workspace.input(memfree.corpus).path)
+        return without_reciting(engine, (whole_text(row) for row, _ in rows), memfree.n)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Answers half as long as they may be; prompts of public tasks of 200 tokens beyond what is shared, of 1,000

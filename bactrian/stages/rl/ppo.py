@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field, model_validator
 
 from bactrian.stages.judge.judge_refs import judges
+from bactrian.stages.rl.fused_rewards import fused_refs, fused_reward
 from bactrian.stages.rl.reward_settings import PPORewardSettings, WatchSettings
 from bactrian.stages.rl.watching import (
     held_out_rows,
@@ -99,10 +100,11 @@ class PPO(TrainingStage):
         apart = held_out_rows(workspace, self.watch, rows, self.data, r.verifier)
         model = read_model(workspace, self, self.model)
         judge = self._reward_model(workspace, r.reward_model) if r.reward_model and r.reward_weight else None
+        fused = fused_reward(workspace, self, r.fusion) if r.fusion and r.reward_weight else None
         value = self._value(workspace, model, judge)
         make_ready(workspace, self, model, self.model)
         equip(workspace, self, value, self.value or self.model)
-        assess = MixedReward(r.verifier_weight, judge, r.reward_weight, self.memory.micro_tokens)
+        assess = MixedReward(r.verifier_weight, fused or judge, r.reward_weight, self.memory.micro_tokens)
         engine = open_engine(model, workspace.hardware, rows=self.sampling.rows_at_once)
         with Pool(2, r.verify_timeout, judges(workspace, r, [*rows, *apart], self.name)) as pool:
             sampler = VerifiedSampler(
@@ -167,6 +169,9 @@ class PPO(TrainingStage):
         if (judge := self.reward.reward_model) and self.reward.reward_weight:
             passes.append(replace(seen, parameters=inputs[judge].parameters))
             frozen += inputs[judge].parameters
+        for ref in fused_refs(self.reward.fusion) if self.reward.reward_weight else ():
+            passes.append(replace(seen, parameters=inputs[ref].parameters))
+            frozen += inputs[ref].parameters
         looks = looks_at(self.watch, parameters, inputs, self.steps, self.max_new_tokens)
         sampling = [load, *looks]
         return forecast(self, parameters, passes, sampling=sampling, trained=parameters + valued, frozen=frozen)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from bactrian.stages.judge.calibrated_judges import CalibrationRef
 from bactrian.stages.judge.judge_refs import JudgeField, JudgeServerField, RewardModelField, check_one_judge
-from bactrian.stages.stage import HeldOutProblemRef, VerifierName
+from bactrian.stages.stage import HeldOutProblemRef, ModelRef, PairRef, Settings, VerifierName
 from bactrian.train.options import SettingsGroup
 
 
@@ -34,6 +34,26 @@ class WatchSettings(SettingsGroup):
         return self
 
 
+class FusionSettings(Settings):
+    """Several reward models as one: the weighted mean of their rewards, each standardised first (ALFA)."""
+
+    models: dict[str, ModelRef] = Field(min_length=1, description="name → a reward model, such as one an attribute")
+    weights: dict[str, float] = Field({}, description="name → its weight, where not 1; above 0")
+    standardise: PairRef | None = Field(
+        None,
+        description="held-out pairs: rewards count as distances from the mean of those of their answers, in spreads",
+    )
+    rows: int = Field(512, ge=1, description="pairs of standardise that are used, from the first")
+
+    @model_validator(mode="after")
+    def _weights_of_models(self) -> Self:
+        if strange := sorted(set(self.weights) - set(self.models)):
+            raise ValueError(f"weights: {strange[0]!r} is none of the models {', '.join(self.models)}")
+        if any(weight <= 0 for weight in self.weights.values()):
+            raise ValueError("weights: expected numbers above 0; leave a model out instead")
+        return self
+
+
 class RewardSettings(SettingsGroup):
     """What an answer is worth: by a function of your own, by the verifier that its row names, or by a model.
 
@@ -48,11 +68,14 @@ class RewardSettings(SettingsGroup):
     judge: JudgeField = None
     judge_server: JudgeServerField = None
     reward_model: RewardModelField = None
+    fusion: FusionSettings | None = Field(None, description="several reward models as one, in place of reward_model")
     verify_timeout: float = Field(10.0, gt=0, description="seconds for one slow verification")
 
     @model_validator(mode="after")
     def _one_judge(self) -> Self:
         check_one_judge(self)
+        if self.fusion is not None and self.reward_model is not None:
+            raise ValueError("found reward_model and fusion, expected one of them")
         return self
 
 
@@ -75,7 +98,13 @@ class PPORewardSettings(RewardSettings):
     """What PPO rewards: verifier_weight × the verifier's score + reward_weight × the reward model's reward."""
 
     verifier_weight: float = Field(10.0, ge=0, description="of the verifier's score, in [0, 1] unless it is your own")
-    reward_weight: float = Field(0.0, ge=0, description="of reward_model's reward, on its own scale")
+    reward_weight: float = Field(0.0, ge=0, description="of reward_model's or fusion's reward, on its own scale")
     no_end_reward: float | None = Field(
         -10.0, description="reward of an answer cut off before its end token; null: its own"
     )
+
+    @model_validator(mode="after")
+    def _fusion_counts(self) -> Self:
+        if self.fusion is not None and not self.reward_weight:
+            raise ValueError("fusion: expected a reward_weight above 0 beside it")
+        return self

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from bactrian.stages.judge.calibrated_judges import calibration_clash, cascade_judge
 from bactrian.stages.judge.judge_refs import judges
+from bactrian.stages.rl.fused_rewards import FUSED, fused_judge, fused_refs
 from bactrian.stages.rl.reward_settings import GroupRewardSettings, WatchSettings
 from bactrian.stages.rl.watching import (
     held_out_rows,
@@ -102,7 +103,10 @@ class RLVR(TrainingStage):
         model = load_model(workspace, self, self.model)
         reference = start_of(workspace, self, model, self.model) if self.kl else None
         engine = open_engine(model, workspace.hardware, rows=self.sampling.rows_at_once)
-        models = judges(workspace, self.reward, [*rows, *apart], self.name)
+        fusion = self.reward.fusion
+        by_others = [row for row in [*rows, *apart] if fusion is None or row["dataset"] != FUSED]
+        models = judges(workspace, self.reward, by_others, self.name)
+        models |= fused_judge(workspace, self, fusion) if fusion is not None else {}
         models |= cascade_judge(workspace, self.reward.calibration, [*rows, *apart])
         with Pool(2, self.reward.verify_timeout, models) as pool:
             sampler = VerifiedSampler(
@@ -129,5 +133,6 @@ class RLVR(TrainingStage):
         )
         trained = replace(seen, flops_a_token=train_pass(self, 0, 0, 0).flops_a_token + (2 if self.kl else 0))
         frozen = parameters if self.kl and adapter_of(self) is None else 0
+        frozen += sum(inputs[ref].parameters for ref in fused_refs(self.reward.fusion))
         looks = looks_at(self.watch, parameters, inputs, self.steps, self.max_new_tokens)
         return forecast(self, parameters, [trained], sampling=[load, *looks], frozen=frozen)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Stage, answer_tokens
-from bactrian.stages.synth.gates import Gates, check_against, decontamination_gate, own_flaw
+from bactrian.stages.synth.gates import Gates, MadeRow, check_against, decontamination_gate, own_flaw, passed
 from bactrian.stages.synth.generators import (
     Askers,
     DataGenerator,
@@ -18,6 +18,7 @@ from bactrian.stages.synth.generators import (
     expected_money,
     sampling_loads,
 )
+from bactrian.stages.synth.judge_gate import JudgedText, check_judge_gate, judge_costs
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class SelfInstruct(Stage):
     idle_rounds: int = Field(5, ge=1, description="rounds in a row that yield nothing, after which it ends")
     temperature: float = Field(0.7, ge=0, description="of sampling instructions; the rest is greedy")
     top_p: float = Field(0.5, gt=0, le=1, description="of sampling instructions")
+    presence_penalty: float = Field(2.0, ge=-2, le=2, description="of sampling instructions")
+    instances_penalty: float = Field(1.5, ge=-2, le=2, description="presence penalty of instances")
     max_new_tokens: int = Field(1024, ge=1, description="of a list of instructions, tokens")
     rows_at_once: int = Field(64, ge=1, description="answers that a model of this run samples side by side")
     budget: SynthesisBudget = Field(SynthesisBudget(), description="where asking stops")
@@ -66,6 +69,7 @@ class SelfInstruct(Stage):
     def _consistent(self) -> Self:
         check_generators(self.generators, self.budget)
         check_against(self.gates, self.against)
+        check_judge_gate(self.gates.judge, False, "an instance has one")
         if self.gates.novelty is None:
             raise ValueError("gates.novelty: found null, expected a bound: the loop would make the same for ever")
         return self
@@ -88,17 +92,18 @@ class SelfInstruct(Stage):
         if not kept:
             raise BactrianError(f"self_instruct: no row is left\n{fates.tally}")
         table = "\n".join(f"| {step} | {count:,} |" for step, count in fates.funnel.items())
-        card = f"# Self-Instruct\n\n| | |\n|---|---:|\n{table}\n\n{cost_lines(cost)}\n\n```\n{fates.tally}\n```"
+        told = f"{cost_lines(cost)} {fates.warning}".strip()
+        card = f"# Self-Instruct\n\n| | |\n|---|---:|\n{table}\n\n{told}\n\n```\n{fates.tally}\n```"
         with RowWriter(workspace.output, card) as writer:
             for row in kept:
                 writer.write(row)
         for found in writer.licences:
             workspace.add_licence(found)
         self._audit(workspace, seeds, tasks)
-        told = diversity([task.instruction for task in tasks], workspace.seed)
-        fates.write(workspace.output, cost=cost, diversity=told)
+        varied = diversity([task.instruction for task in tasks], workspace.seed)
+        fates.write(workspace.output, cost=cost, diversity=varied)
         workspace.metrics.update(fates.tally.counts(), **cost, instructions=float(len(tasks)))
-        say(f"self_instruct: {len(tasks):,} instructions, {len(kept):,} instances; {cost_lines(cost)}\n{table}")
+        say(f"self_instruct: {len(tasks):,} instructions, {len(kept):,} instances; {told}\n{table}")
 
     def _seeds(self, workspace: "Workspace") -> "tuple[list[SeedTask], str]":
         from bactrian.data.io.files import stream_rows
@@ -125,6 +130,7 @@ class SelfInstruct(Stage):
         round_, idle = 0, 0
         while len(tasks) < self.count and idle < self.idle_rounds and not askers.spending.spent:
             requests = dict(self._listed(human, [task.instruction for task in tasks], seed, round_))
+            fates.ask("self-instruct, instructions", requests)
             replies = askers.ask(requests, f"self_instruct · instructions, round {round_ + 1}")
             check_refused(replies.values(), self.failures, "self_instruct")
             before = len(tasks)
@@ -146,11 +152,19 @@ class SelfInstruct(Stage):
         for number in range(self.prompts_per_round):
             key = f"instructions/{round_}/{number}"
             text = more_instructions(shown(human, made, Random(f"self_instruct/{seed}/{key}")))
-            asked.append((key, self._request(key, text, seed, self.max_new_tokens, self.temperature, self.top_p)))
+            how = (self.max_new_tokens, self.presence_penalty, self.temperature, self.top_p)
+            asked.append((key, self._request(key, text, seed, *how)))
         return asked
 
     def _request(
-        self, key: str, text: str, seed: int, most: int, temperature: float = 0.0, top_p: float = 1.0
+        self,
+        key: str,
+        text: str,
+        seed: int,
+        most: int,
+        presence: float = 0.0,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
     ) -> "tuple[str, ChatRequest]":
         from random import Random
 
@@ -158,7 +172,13 @@ class SelfInstruct(Stage):
 
         own = Random(f"self_instruct/{seed}/{key}/seed").randrange(2**31)
         request = ChatRequest(
-            ({"role": "user", "content": text},), f"self_instruct: {key}", own, most, temperature, top_p
+            ({"role": "user", "content": text},),
+            f"self_instruct: {key}",
+            own,
+            most,
+            temperature,
+            top_p,
+            presence_penalty=presence,
         )
         return drawn(self.generators, seed, key).label, request
 
@@ -202,7 +222,10 @@ class SelfInstruct(Stage):
     def _classify(
         self, askers: Askers, seeds: "Sequence[SeedTask]", tasks: "Sequence[AcceptedTask]", seed: int, fates: "Fates"
     ) -> None:
-        """Tell classifications from other tasks; an answer that is neither yes nor no counts as no."""
+        """Tell classifications from other tasks; an answer that is neither yes nor no counts as no.
+
+        All prompts show the same examples, as the paper's do: whoever answers reads the shared beginning once.
+        """
         from random import Random
 
         from bactrian.data.curate.quality import Flaw
@@ -211,7 +234,7 @@ class SelfInstruct(Stage):
         requests = {}
         for number, task in enumerate(tasks):
             key = f"kind/{number}"
-            text = is_classification(seeds, task.instruction, Random(f"self_instruct/{seed}/{key}"))
+            text = is_classification(seeds, task.instruction, Random(f"self_instruct/{seed}/kind"))
             requests[key] = self._request(key, text, seed, 8)
         for key, reply in askers.ask(requests, "self_instruct · kinds").items():
             said = said_yes(reply.text)
@@ -238,8 +261,9 @@ class SelfInstruct(Stage):
         requests = {}
         for number, task in enumerate(tasks):
             key, most = f"instances/{number}", LABEL_TOKENS if task.classification else INSTANCE_TOKENS
-            text = instances_wanted(seeds, task.instruction, task.classification, Random(f"self_instruct/{seed}/{key}"))
-            requests[key] = self._request(key, text, seed, most)
+            text = instances_wanted(seeds, task.instruction, task.classification, Random(f"self_instruct/{seed}/shown"))
+            requests[key] = self._request(key, text, seed, most, self.instances_penalty)
+        fates.ask("self-instruct, instances", requests)
         rows: list[tuple[str, Row]] = []
         for key, reply in askers.ask(requests, "self_instruct · instances").items():
             task = tasks[int(key.partition("/")[2])]
@@ -288,16 +312,15 @@ class SelfInstruct(Stage):
     def _passed(self, workspace: "Workspace", made: Sequence[tuple[str, Row]], fates: "Fates") -> list[Row]:
         gate = decontamination_gate(workspace, self.gates, self.against, "self_instruct")
         held = gate.flaws([row for _, row in made]) if gate else [None] * len(made)
-        kept = []
-        for (key, row), flaw in zip(made, held, strict=True):
-            answer = row["messages"][-1]["content"]
-            if flaw := flaw or own_flaw(row, self.gates, answer):
-                fates.drop(key, flaw, f"{row['messages'][0]['content']}\n{answer}")
-            else:
-                fates.keep((), key)
-                kept.append(row)
-        fates.reach("instances kept", len(kept))
-        return kept
+        rows = []
+        for key, row in made:
+            asked, answered = row["messages"]
+            text = f"{asked['content']}\n{answered['content']}"
+            rows.append(MadeRow(key, row, text, JudgedText(key, (asked,), answered["content"])))
+        flaws = [
+            flaw or own_flaw(each.row, self.gates, each.judged.answer) for flaw, each in zip(held, rows, strict=True)
+        ]
+        return passed(workspace, self.gates, rows, flaws, fates, "self_instruct", reached="instances kept")
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Tokens of lists, kinds and instances; operations of the models of this run alone."""
@@ -309,4 +332,6 @@ class SelfInstruct(Stage):
         memory = 4.0 * max((load.parameters for load in loads), default=0.0) + 1e9
         made = Facts(rows=round(1.5 * self.count), tokens_per_row=150)
         money = sum(expected_money(self.generators, *kind) for kind in kinds)
+        judging, more = judge_costs(self.gates.judge, inputs, made.rows, made.tokens_per_row)
+        loads, money = (*loads, *judging), money + more
         return Forecast(tokens, sum(load.flops for load in loads), memory, made, sampling=loads, money=money)

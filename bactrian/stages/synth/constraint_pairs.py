@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Need, Stage, answer_tokens
-from bactrian.stages.synth.gates import Gates, check_against, decontamination_gate, own_flaw
+from bactrian.stages.synth.gates import Gates, MadeRow, check_against, decontamination_gate, own_flaw, passed
 from bactrian.stages.synth.generators import (
     Askers,
     DataGenerator,
@@ -18,6 +18,7 @@ from bactrian.stages.synth.generators import (
     expected_money,
     sampling_loads,
 )
+from bactrian.stages.synth.judge_gate import JudgedText, judge_clashes, judge_costs
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 WHOLE, RELAXED = "whole", "relaxed"
+NO_GOOD = "no answer keeps to all constraints"
 
 
 class ConstraintPairs(Stage):
@@ -83,7 +85,7 @@ class ConstraintPairs(Stage):
         kept = self._passed(workspace, pairs, fates)
         if not kept:
             raise BactrianError(f"constraint_pairs: no pair is left\n{fates.tally}")
-        card = f"# Pairs by a relaxed constraint\n\n{cost_lines(cost)}\n\n```\n{fates.tally}\n```"
+        card = f"# Pairs by a relaxed constraint\n\n{cost_lines(cost)} {fates.warning}\n\n```\n{fates.tally}\n```"
         with RowWriter(workspace.output, card) as writer:
             for row in kept:
                 writer.write(row)
@@ -91,7 +93,8 @@ class ConstraintPairs(Stage):
             workspace.add_licence(licence)
         fates.write(workspace.output, cost=cost)
         workspace.metrics.update(fates.tally.counts(), **cost)
-        say(f"constraint_pairs: {len(kept):,} pairs of {len(rows):,} prompts; {cost_lines(cost)} {fates.tally}")
+        told = f"{cost_lines(cost)} {fates.warning}".strip()
+        say(f"constraint_pairs: {len(kept):,} pairs of {len(rows):,} prompts; {told} {fates.tally}")
 
     def _rows(self, workspace: "Workspace") -> list[Row]:
         from bactrian.data.io.files import read_rows
@@ -167,14 +170,22 @@ class ConstraintPairs(Stage):
             keys = {kind: [f"{number}/{kind}/{sample}" for sample in range(self.samples)] for kind in verifiers}
             good = [key for key in keys[WHOLE] if key in verdicts and verdicts[key].outcome == "right"]
             bad = [key for key in keys[RELAXED] if key in verdicts and verdicts[key].outcome == "wrong"]
-            if not good:
-                fates.drop(f"{number}", Flaw("no answer keeps to all constraints", str(row["id"])))
-            elif not bad:
-                fates.drop(f"{number}", Flaw("the answer to the relaxed prompt keeps to all as well", str(row["id"])))
+            if not (good and bad):
+                why = "the answer to the relaxed prompt keeps to all as well" if good else NO_GOOD
+                said = [
+                    {"model": requests[key][0], "of": f"{kind} prompt", "text": replies[key].text, "verdict": verdict}
+                    for kind in verifiers
+                    for key in keys[kind]
+                    if key in replies
+                    for verdict in [
+                        f"{verdicts[key].outcome}: {verdicts[key].reason}" if key in verdicts else "unusable"
+                    ]
+                ]
+                fates.drop(str(number), Flaw(why, str(row["id"])), "", said, str(row["messages"][-1]["content"]))
             else:
                 labels = [requests[key][0] for key in (good[0], bad[0])]
-                said = [whole[key].text for key in (good[0], bad[0])]
-                pairs.append((str(number), self._pair(askers, row, labels, said, verdicts[bad[0]].reason)))
+                texts = [whole[key].text for key in (good[0], bad[0])]
+                pairs.append((str(number), self._pair(askers, row, labels, texts, verdicts[bad[0]].reason)))
         return pairs
 
     @staticmethod
@@ -206,15 +217,16 @@ class ConstraintPairs(Stage):
     def _passed(self, workspace: "Workspace", pairs: Sequence[tuple[str, Row]], fates: "Fates") -> list[Row]:
         gate = decontamination_gate(workspace, self.gates, self.against, "constraint_pairs")
         held = gate.flaws([row for _, row in pairs]) if gate else [None] * len(pairs)
-        kept = []
+        rows, flaws = [], []
         for (key, row), flaw in zip(pairs, held, strict=True):
-            if flaw := flaw or own_flaw(row, self.gates, str(row["chosen"][0]["content"])):
-                fates.drop(key, flaw, str(row["prompt"][-1]["content"]))
-            else:
-                fates.keep((), key)
-                kept.append(row)
-        fates.reach("pairs", len(kept))
-        return kept
+            chosen, rejected = (str(row[side][0]["content"]) for side in ("chosen", "rejected"))
+            judged = JudgedText(key, tuple(row["prompt"]), chosen, rejected)
+            rows.append(MadeRow(key, row, str(row["prompt"][-1]["content"]), judged))
+            flaws.append(flaw or own_flaw(row, self.gates, chosen))
+        return passed(workspace, self.gates, rows, flaws, fates, "constraint_pairs", reached="pairs")
+
+    def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
+        return judge_clashes(self.gates.judge, steps)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data = inputs.get(self.data, Facts())
@@ -225,4 +237,6 @@ class ConstraintPairs(Stage):
         tokens = requests * (asked + answer_tokens(self.max_new_tokens))
         made = Facts(rows=rows, tokens_per_row=asked + 2 * answer_tokens(self.max_new_tokens))
         money = expected_money(self.generators, requests, asked, self.max_new_tokens)
+        judging, more = judge_costs(self.gates.judge, inputs, made.rows, made.tokens_per_row)
+        loads, money = (*loads, *judging), money + more
         return Forecast(tokens, sum(load.flops for load in loads), memory, made, sampling=loads, money=money)

@@ -1,16 +1,19 @@
 """Settings of what made rows must pass, and passing them: each row kept, or dropped with the first reason."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from bactrian.stages.stage import Need, Settings
+from bactrian.stages.synth.judge_gate import ABSTAINS, JudgedText, JudgeGate, gate_verdicts
 from bactrian.store.manifest import Decontamination
 
 if TYPE_CHECKING:
     from bactrian.data.curate.quality import Flaw
     from bactrian.data.synth.row_gates import DecontaminationGate
+    from bactrian.stages.synth.fates import Fates
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
@@ -25,13 +28,35 @@ class Gates(Settings):
     novelty: float | None = Field(
         0.7, gt=0, le=1, description="drop a prompt whose ROUGE-L with one before it is above this; null: keep"
     )
+    near: float | None = Field(
+        None, ge=0.5, le=1, description="drop a row that is at least so like one before it, as deduplicate has it"
+    )
+    judge: JudgeGate | None = Field(None, description="who judges what has passed all the others")
     decontaminate: bool = Field(True, description="drop rows that hold test items of `against`")
     n: int = Field(8, ge=1, le=64, description="words of an n-gram, where test items are looked for")
     overlap: float = Field(0.5, gt=0, le=1, description="share of an item's words in shared n-grams of one row")
 
     def needs(self) -> Iterable[Need]:
-        """Of the language filter."""
-        return [Need("gates: languages", "data")] if self.languages else []
+        """Of the language filter, and of MinHash."""
+        if self.languages:
+            yield Need("gates: languages", "data")
+        if self.near is not None:
+            yield Need("gates: near", "data")
+
+
+@dataclass(frozen=True)
+class MadeRow:
+    """A row on its way through the gates.
+
+    key: which answer made it. text: what the generator wrote, for the record. mended: what had to be mended in it.
+    judged: what a judge reads of it.
+    """
+
+    key: str
+    row: Row
+    text: str
+    judged: JudgedText
+    mended: tuple[str, ...] = ()
 
 
 def check_against(gates: Gates, against: Sequence[str]) -> None:
@@ -66,6 +91,70 @@ def decontamination_gate(
     gate = DecontaminationGate(items, gates.n, gates.overlap)
     workspace.decontamination = Decontamination(data=name, against=gate.benchmarks, rule=gate.rule, left=0.0)
     return gate
+
+
+def passed(
+    workspace: "Workspace",
+    gates: Gates,
+    made: Sequence[MadeRow],
+    flaws: "Sequence[Flaw | None]",
+    fates: "Fates",
+    name: str,
+    novel: bool = False,
+    reached: str = "kept",
+) -> list[Row]:
+    """The rows that pass what looks at several, in this order: test items (`flaws` has them), ROUGE-L, MinHash, judge.
+
+    The judge comes last, as it costs most. What it abstains on is kept apart.
+
+    Args:
+        flaws: of each row why it is dropped already, or None.
+        novel: whether the rows' prompts have to be new (solutions to one problem share theirs).
+        reached: what the funnel calls those that pass.
+
+    Raises:
+        BactrianError: of the judge.
+    """
+    from bactrian.data.synth.row_gates import NoveltyGate, near_flaws
+
+    left = []
+    gate = NoveltyGate(gates.novelty) if novel and gates.novelty is not None else None
+    for each, flaw in zip(made, flaws, strict=True):
+        if flaw := flaw or (gate.flaw(each.row) if gate else None):
+            fates.drop(each.key, flaw, each.text)
+        else:
+            left.append(each)
+    if gates.near is not None:
+        left = _unflawed(left, near_flaws([each.row for each in left], gates.near), fates)
+    if gates.judge is not None and left:
+        left = _judged(workspace, gates.judge, left, fates, name)
+    for each in left:
+        fates.keep(each.mended, each.key)
+    fates.reach(reached, len(left))
+    return [each.row for each in left]
+
+
+def _judged(
+    workspace: "Workspace", gate: JudgeGate, rows: Sequence[MadeRow], fates: "Fates", name: str
+) -> list[MadeRow]:
+    fates.reach("judged", len(rows))
+    found = gate_verdicts(workspace, gate, [each.judged for each in rows], name)
+    fates.judge = found.record
+    workspace.metrics.update(found.metrics)
+    scored = []
+    for each, flaw, score in zip(rows, found.flaws, found.scores, strict=True):
+        said = {"judge": gate.label, "calibrated": gate.calibrated, "score": score}
+        scored.append(replace(each, row={**each.row, "judged_by": said}))
+        if flaw is not None and flaw.reason == ABSTAINS:
+            fates.apart.append(scored[-1].row)
+    return _unflawed(scored, found.flaws, fates)
+
+
+def _unflawed(rows: Sequence[MadeRow], flaws: "Sequence[Flaw | None]", fates: "Fates") -> list[MadeRow]:
+    for each, flaw in zip(rows, flaws, strict=True):
+        if flaw is not None:
+            fates.drop(each.key, flaw, each.text)
+    return [each for each, flaw in zip(rows, flaws, strict=True) if flaw is None]
 
 
 def own_flaw(row: Row, gates: Gates, written: str) -> "Flaw | None":

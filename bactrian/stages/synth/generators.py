@@ -182,12 +182,20 @@ class Askers:
 
 
 def _content(request: "ChatRequest") -> str:
-    """All that shapes an answer besides who gives it."""
-    from dataclasses import asdict
+    """All that shapes an answer besides who gives it.
+
+    What requests could not say at first counts only where it says something: so answers paid for before are still
+    found.
+    """
+    from dataclasses import asdict, fields
 
     from bactrian.evaluate.answer_store import request_key
 
-    return request_key("chat", **{name: value for name, value in asdict(request).items() if name != "name"})
+    later = {
+        each.name: each.default for each in fields(request) if each.name in ("presence_penalty", "opening", "stop")
+    }
+    said = {name: value for name, value in asdict(request).items() if name != "name"}
+    return request_key("chat", **{name: value for name, value in said.items() if later.get(name, ...) != value})
 
 
 def check_refused(replies: "Collection[ChatReply]", allowed: float, where: str) -> None:

@@ -6,8 +6,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Need, Stage, VerifierName, answer_tokens
-from bactrian.stages.synth.gates import Gates, check_against, decontamination_gate, own_flaw, verdict_flaws
+from bactrian.stages.stage import (
+    DataRef,
+    Facts,
+    Forecast,
+    HeldOutRef,
+    Need,
+    PromptTemplateRef,
+    Settings,
+    Stage,
+    VerifierName,
+    answer_tokens,
+)
+from bactrian.stages.synth.gates import (
+    Gates,
+    MadeRow,
+    check_against,
+    decontamination_gate,
+    own_flaw,
+    passed,
+    verdict_flaws,
+)
 from bactrian.stages.synth.generators import (
     Askers,
     DataGenerator,
@@ -18,6 +37,7 @@ from bactrian.stages.synth.generators import (
     expected_money,
     sampling_loads,
 )
+from bactrian.stages.synth.judge_gate import JudgedText, check_judge_gate, judge_clashes, judge_costs
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -27,18 +47,28 @@ if TYPE_CHECKING:
     from bactrian.data.synth.made_rows import Origin
     from bactrian.data.synth.prompt_templates import PromptTemplate
     from bactrian.data.synth.replies import Reading
+    from bactrian.data.synth.rewrites import RewriteGuard
     from bactrian.generate.chat_request import ChatReply, ChatRequest
     from bactrian.stages.synth.fates import Fates
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
-Made = tuple[str, Row, str, tuple[str, ...]]
-"""Key of the answer, the row, what the generator wrote in it, and what was mended."""
 CHARACTERS_A_TOKEN = 12
 """Of an answer more than this many characters for each token that it may have are no answer of a sane server."""
 SEEDS_APART = 1_000_003
 PROMPT_TOKENS = 150.0
 """Of a filled template, about, beside its seed."""
+
+
+class RewriteSettings(Settings):
+    """What an answer must keep to that rewrites its seed."""
+
+    of: str = Field(description="variable of the template that is rewritten")
+    shortest: float = Field(0.0, ge=0, description="least words, over those of the seed")
+    longest: float = Field(2.0, gt=0, description="most words, over those of the seed")
+    slack: int = Field(0, ge=0, description="words more than that")
+    asks: bool = Field(True, description="drop an answer where a request is wanted")
+    quotes: int = Field(0, ge=0, description="drop what holds so many words of the seed in a row; 0: keep")
 
 
 class Synthesise(Stage):
@@ -54,10 +84,11 @@ class Synthesise(Stage):
     labels_inputs: ClassVar[bool] = True
 
     seeds: DataRef = Field(description="rows that fill the template: personas, problems, documents, anything")
-    template: str = Field("", description="a shipped template's name, or a file ending in .jinja")
+    template: PromptTemplateRef = Field("", description="a shipped template's name, or a file ending in .jinja")
     prompt: str = Field("", description="the template itself, in place of a name")
     system: str = Field("", description="system turn")
     fields: dict[str, str] = Field({}, description="variable of the template: column of the seed, where not the same")
+    keep: list[str] = Field([], description="columns of the seed that its rows have too, such as a kind")
     generators: list[DataGenerator] = Field(min_length=1, description="who writes; requests are drawn by weight")
     per_seed: int = Field(1, ge=1, description="answers to each seed")
     limit: int | None = Field(None, ge=1, description="seeds, from the first")
@@ -66,6 +97,9 @@ class Synthesise(Stage):
     )
     label: str = Field("", description="words that every answer must begin with, and that are cut off")
     answer_schema: dict[str, Any] | None = Field(None, description="JSON schema of an answer; by default it is text")
+    rewrites: RewriteSettings | None = Field(
+        None, description="what a rewrite of the seed must keep to; shipped templates that rewrite have their own"
+    )
     verifier: VerifierName = Field(
         None, description="verifier of the problems made; of solutions, in place of their own"
     )
@@ -91,7 +125,12 @@ class Synthesise(Stage):
             raise ValueError("verified: expected into: problem or solution; other rows have nothing to verify")
         check_generators(self.generators, self.budget)
         check_against(self.gates, self.against)
+        compares = self.into in ("conversation", "solution")
+        check_judge_gate(self.gates.judge, compares, f"into: {self.into} makes none")
         return self
+
+    def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
+        return judge_clashes(self.gates.judge, steps)
 
     def needs(self) -> "Iterable[Need]":
         """Answers by schema are checked by jsonschema."""
@@ -114,6 +153,7 @@ class Synthesise(Stage):
         fates = Fates()
         with Askers(workspace, self.generators, self.budget, self.rows_at_once) as askers:
             requests = dict(self._requests(template, seeds, workspace.seed))
+            fates.ask(template.name, requests)
             replies = askers.ask(requests, "synthesise")
             check_refused(replies.values(), self.failures, "synthesise")
             fates.reach("requests", len(requests))
@@ -121,25 +161,26 @@ class Synthesise(Stage):
             made = list(self._read(askers, template, seeds, requests, replies, fates))
             cost = askers.metrics()
             askers.note_licences()
-        kept = self._passed(workspace, made, seeds, fates)
+        kept = self._passed(workspace, made, fates)
         if not kept:
             raise BactrianError(f"synthesise: no row is left\n{fates.tally}")
-        card = (
-            f"# Made rows\n\nTemplate {template.name} ({template.hash}). {cost_lines(cost)}\n\n```\n{fates.tally}\n```"
-        )
+        told = f"{cost_lines(cost)} {fates.warning}".strip()
+        card = f"# Made rows\n\nTemplate {template.name} ({template.hash}). {told}\n\n```\n{fates.tally}\n```"
         with RowWriter(workspace.output, card) as writer:
             for row in kept:
                 writer.write(row)
         for licence in writer.licences:
             workspace.add_licence(licence)
-        told = diversity([prompt_text(row) for row in kept], workspace.seed)
-        fates.write(workspace.output, cost=cost, diversity=told, prompts={template.name: template.hash})
+        varied = diversity([prompt_text(row) for row in kept], workspace.seed)
+        fates.write(workspace.output, cost=cost, diversity=varied, prompts={template.name: template.hash})
         workspace.metrics.update(fates.tally.counts(), **cost, unasked=float(len(requests) - len(replies)))
         short = f"; the budget left {len(requests) - len(replies):,} unasked" if len(replies) < len(requests) else ""
-        say(f"synthesise: {cost_lines(cost)}{short} {fates.tally}")
+        say(f"synthesise: {told}{short} {fates.tally}")
 
     def _template(self) -> "PromptTemplate":
-        from bactrian.data.synth.prompt_templates import PromptTemplate, prompt_text
+        from pathlib import Path
+
+        from bactrian.data.synth.prompt_templates import ENDING, PromptTemplate, prompt_text
         from bactrian.data.synth.replies import check_schema
 
         if self.answer_schema is not None:
@@ -147,18 +188,33 @@ class Synthesise(Stage):
                 check_schema(self.answer_schema)
             except ValueError as error:
                 raise BactrianError(f"synthesise: answer_schema: {error}") from None
-        return PromptTemplate(self.template or "prompt", self.prompt or prompt_text(self.template))
+        name = Path(self.template).name if self.template.endswith(ENDING) else self.template
+        return PromptTemplate(name or "prompt", self.prompt or prompt_text(self.template))
+
+    def _guard(self) -> "RewriteGuard | None":
+        from bactrian.data.synth.rewrites import REWRITES, RewriteGuard
+
+        return RewriteGuard(**self.rewrites.model_dump()) if self.rewrites else REWRITES.get(self.template)
 
     def _seeds(self, workspace: "Workspace") -> list[Row]:
         from itertools import islice
 
         from bactrian.data.io.files import stream_rows
         from bactrian.data.io.rows import complete_row
+        from bactrian.data.io.texts import answer_text
+        from bactrian.data.synth.made_rows import seed_fields
 
         path = workspace.input(self.seeds).path
         seeds = [complete_row(row, path.name) for row, _ in islice(stream_rows(path), self.limit)]
-        if self.into == "solution" and (bad := next((row for row in seeds if not row.get("messages")), None)):
-            raise BactrianError(f"{path}: row {bad['id']}: no messages; into: solution needs problems as seeds")
+        judge, guard = self.gates.judge, self._guard()
+        for row in seeds:
+            if self.into == "solution" and not row.get("messages"):
+                raise BactrianError(f"{path}: row {row['id']}: no messages; into: solution needs problems as seeds")
+            if judge is not None and judge.calibrated and not answer_text(row):
+                said = "no answer; a calibrated judge compares with the seed's own"
+                raise BactrianError(f"{path}: row {row['id']}: {said}")
+            if guard is not None and guard.of not in seed_fields(row, self.fields):
+                raise BactrianError(f"{path}: row {row['id']}: no {guard.of!r}, which is to be rewritten (rewrites.of)")
         return seeds
 
     def _requests(
@@ -192,7 +248,7 @@ class Synthesise(Stage):
         requests: "Mapping[str, tuple[str, ChatRequest]]",
         replies: "Mapping[str, ChatReply]",
         fates: "Fates",
-    ) -> Iterator[Made]:
+    ) -> Iterator[MadeRow]:
         """The rows that answers make, in the order of the requests; what makes none is dropped."""
         from bactrian.data.curate.quality import Flaw
         from bactrian.data.synth.made_rows import made_row
@@ -208,12 +264,32 @@ class Synthesise(Stage):
             origin = self._origin(template, label, askers.licence(label), request, seed, key)
             row = made_row(self.into, seed, reading.fields, origin, self.verifier or "")
             written = reply.text if self.answer_schema is None else " ".join(_texts(reading.fields))
-            flaw = row if isinstance(row, Flaw) else own_flaw(row, self.gates, written)
+            flaw = row if isinstance(row, Flaw) else self._rewrite_flaw(row, seed) or own_flaw(row, self.gates, written)
             if isinstance(row, Flaw) or flaw is not None:
                 fates.drop(key, flaw or Flaw(""), reply.text)
                 continue
+            row |= {name: seed[name] for name in self.keep if name in seed and name not in row}
             fates.reach("well formed", 1)
-            yield key, row, reply.text, reading.mended
+            yield MadeRow(key, row, reply.text, self._judged_text(key, row, seed, request, written), reading.mended)
+
+    def _rewrite_flaw(self, row: Row, seed: Row) -> "Flaw | None":
+        from bactrian.data.io.texts import answer_text, prompt_text
+        from bactrian.data.synth.made_rows import seed_fields
+        from bactrian.data.synth.rewrites import rewrite_flaw
+
+        guard = self._guard()
+        if guard is None or self.into == "solution":
+            return None
+        return rewrite_flaw(prompt_text(row), str(seed_fields(seed, self.fields)[guard.of]), answer_text(seed), guard)
+
+    def _judged_text(self, key: str, row: Row, seed: Row, request: "ChatRequest", written: str) -> JudgedText:
+        """The row's prompt and answer, where it has one; else what the generator was asked, and what it wrote."""
+        from bactrian.data.io.texts import answer_text
+
+        if self.into not in ("conversation", "solution"):
+            return JudgedText(key, request.messages, written)
+        prompt = tuple(turn for turn in row["messages"] if turn["role"] != "assistant")
+        return JudgedText(key, prompt, answer_text(row), answer_text(seed))
 
     def _reading(self, reply: "ChatReply", request: "ChatRequest") -> "Reading | Flaw":
         from bactrian.data.curate.quality import Flaw
@@ -250,27 +326,16 @@ class Synthesise(Stage):
             licence=joined_licence(str(seed["license"]), licence),
         )
 
-    def _passed(self, workspace: "Workspace", made: Sequence[Made], seeds: Sequence[Row], fates: "Fates") -> list[Row]:
-        """The rows that pass what looks at several: the verifier, test items, and what was kept before."""
-        from bactrian.data.synth.row_gates import NoveltyGate
-
+    def _passed(self, workspace: "Workspace", made: Sequence[MadeRow], fates: "Fates") -> list[Row]:
+        """The rows that pass what looks at several: the verifier, test items, what was kept before, the judge."""
         flaws: list[Flaw | None] = [None] * len(made)
         if self.verified:
-            flaws = verdict_flaws([(self._judged(row), str(row.get("solution") or "")) for _, row, _, _ in made])
+            flaws = verdict_flaws([(self._judged(each.row), str(each.row.get("solution") or "")) for each in made])
         if gate := decontamination_gate(workspace, self.gates, self.against, "synthesise"):
-            found = gate.flaws([row for _, row, _, _ in made])
+            found = gate.flaws([each.row for each in made])
             flaws = [flaw or other for flaw, other in zip(flaws, found, strict=True)]
-        unlike = self.gates.novelty if self.into != "solution" else None  # solutions to one problem share its prompt
-        novel = NoveltyGate(unlike) if unlike is not None else None
-        kept = []
-        for (key, row, text, mended), flaw in zip(made, flaws, strict=True):
-            if flaw := flaw or (novel.flaw(row) if novel else None):
-                fates.drop(key, flaw, text)
-            else:
-                fates.keep(mended, key)
-                kept.append(row)
-        fates.reach("kept", len(kept))
-        return kept
+        novel = self.into != "solution"  # solutions to one problem share its prompt
+        return passed(workspace, self.gates, made, flaws, fates, "synthesise", novel)
 
     def _judged(self, row: Row) -> Row:
         """The row as its solution is judged: by the verifier of the settings, where another than the row's own."""
@@ -288,6 +353,8 @@ class Synthesise(Stage):
         memory = 4.0 * max((load.parameters for load in loads), default=0.0) + 1e9
         tokens = requests * (asked + answer_tokens(self.max_new_tokens))
         money = expected_money(self.generators, requests, asked, self.max_new_tokens)
+        judging, more = judge_costs(self.gates.judge, inputs, requests, asked + answer_tokens(self.max_new_tokens))
+        loads, money = (*loads, *judging), money + more
         return Forecast(tokens, sum(load.flops for load in loads), memory, made, sampling=loads, money=money)
 
 

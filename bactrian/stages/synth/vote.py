@@ -11,7 +11,11 @@ from bactrian.stages.stage import DataRef, Facts, Forecast, Stage, VerifierName
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bactrian.data.curate.quality import Flaw
     from bactrian.data.synth.voting import Ballot
+    from bactrian.stages.synth.fates import Fates
     from bactrian.store.artifact import Workspace
     from bactrian.verify import Pool
 
@@ -41,9 +45,9 @@ class Vote(Stage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.files import read_rows
-        from bactrian.data.io.tally import Tally, write_account
         from bactrian.data.io.writer import RowWriter
         from bactrian.progress import say
+        from bactrian.stages.synth.fates import Fates
         from bactrian.verify import Pool
 
         path = workspace.input(self.data).path
@@ -54,8 +58,9 @@ class Vote(Stage):
         with Pool() as pool:
             read = self._read(rows, verifier, pool)
             ballots = self._ballots(rows, read, verifier, pool)
-            kept = self._kept(rows, read, ballots, verifier, workspace.seed, tally := Tally())
+            kept = self._kept(rows, read, ballots, verifier, workspace.seed, fates := Fates())
             right = self._right(kept, pool)
+        tally = fates.tally
         if not kept:
             raise BactrianError(f"vote: no problem has a majority\n{tally}")
         share = len(kept) / len(rows)
@@ -64,7 +69,7 @@ class Vote(Stage):
                 writer.write({name: value for name, value in row.items() if name != "given_truth"})
         for licence in writer.licences:
             workspace.add_licence(licence)
-        write_account(workspace.output, tally, kept_share=share, **right)
+        fates.write(workspace.output, kept_share=share, **right)
         workspace.metrics.update(tally.counts(), kept_share=share, **right)
         told = (
             f"; of {right['with_truth']:,.0f} with a known answer {right['truth_share']:.1%} are right" if right else ""
@@ -123,23 +128,23 @@ class Vote(Stage):
         ballots: "Sequence[Ballot]",
         verifier: str,
         seed: int,
-        tally: Any,
+        fates: "Fates",
     ) -> list[Row]:
         from random import Random
 
         from bactrian.data.io.rows import complete_row
 
         kept = []
+        fates.reach("problems", len(rows))
         for row, said, ballot in zip(rows, read, ballots, strict=True):
             row = complete_row(row, "unknown")
-            if ballot.voters < self.voters:
-                tally.drop(f"fewer than {self.voters} answers", str(row["id"]))
-            elif not ballot.answered:
-                tally.drop("no answer can be read", str(row["id"]))
-            elif not ballot.winners:
-                tally.drop("no strict majority", f"{row['id']}: {', '.join(map(str, ballot.sizes))}")
+            fates.reach("with answers enough", ballot.voters >= self.voters)
+            fates.reach("with an answer that can be read", ballot.voters >= self.voters and ballot.answered > 0)
+            fates.reach("with a majority", ballot.voters >= self.voters and bool(ballot.winners))
+            if flaw := self._flaw(ballot):
+                fates.drop(str(row["id"]), flaw, "", list(_voted(row, said)), str(row["messages"][-1]["content"]))
             else:
-                tally.keep()
+                fates.keep((), str(row["id"]))
                 place = Random(f"vote/{seed}/{row['id']}").choice(ballot.winners)
                 answer = row["answers"][place]
                 made = {name: value for name, value in row.items() if name not in ("answers", "settings")}
@@ -151,6 +156,16 @@ class Vote(Stage):
                     {**made, "dataset": verifier, "ground_truth": truth, "solution": answer["text"], "votes": votes}
                 )
         return kept
+
+    def _flaw(self, ballot: "Ballot") -> "Flaw | None":
+        """Why a problem is dropped, or None."""
+        from bactrian.data.curate.quality import Flaw
+
+        if ballot.voters < self.voters:
+            return Flaw(f"fewer than {self.voters} answers")
+        if not ballot.answered:
+            return Flaw("no answer can be read")
+        return None if ballot.winners else Flaw("no strict majority", ", ".join(map(str, ballot.sizes)))
 
     @staticmethod
     def _right(kept: Sequence[Row], pool: "Pool") -> dict[str, float]:
@@ -174,6 +189,13 @@ class Vote(Stage):
 def _bare(answer: str) -> str:
     """Without the dollar signs around mathematics."""
     return answer.strip().strip("$").strip()
+
+
+def _voted(row: Mapping[str, Any], said: Sequence[str | None]) -> "Iterator[Row]":
+    """The answers of a problem that is dropped, with what was read in each, for the record."""
+    for each, read in zip(row["answers"], said, strict=True):
+        verdict = "nothing can be read" if read is None else f"read as {read}"
+        yield {"model": str(each.get("model", "")), "text": str(each["text"]), "verdict": verdict}
 
 
 def _asked(row: Mapping[str, Any], verifier: str, truth: str) -> Row:

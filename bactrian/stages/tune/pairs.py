@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import torch
 
     from bactrian.chat import ChatTemplate, Rendered
+    from bactrian.chat.plain_text import PlainText
     from bactrian.data.io.journal import Journal
     from bactrian.store.artifact import Workspace
     from bactrian.train.preference import PreferencePair
@@ -21,24 +22,26 @@ def token_pairs(
 ) -> "tuple[list[PreferencePair], list[Row]]":
     """Each row's prompt and answers as token ids, and the rows that they are of.
 
+    A row of plain texts has no chat template: its prompt is the token that begins a document, with its `prefix` if it
+    has one, and all of each text is trained. No end token follows, as a text may be a part of a longer one.
+
     Rows with a side that is too long, or with two equal sides, are dropped and counted.
 
     Raises:
         BactrianError: no pair is left.
     """
-    from bactrian.chat import prompt_ids, render_answer
+    from bactrian.chat.plain_text import PlainText
+    from bactrian.data.io.rows import is_raw_pair
     from bactrian.data.io.tally import Tally
     from bactrian.progress import say
     from bactrian.train.preference import PreferencePair
 
-    pairs, kept, tally = [], [], Tally()
+    pairs, kept, tally, plain = [], [], Tally(), PlainText(template.tokenizer)
     for i, row in enumerate(rows, 1):
         where = f"{path}, row {i}"
-        prompt = prompt_ids(row["prompt"], template, where, row.get("tools"))
-        chosen, rejected = (
-            render_answer(row["prompt"], row[side], template, where, row.get("tools"))
-            for side in ("chosen", "rejected")
-        )
+        raw = is_raw_pair(row)
+        sides = _raw_sides(row, plain, template, where) if raw else _turn_sides(row, template, where)
+        prompt, chosen, rejected = sides
         if max(len(chosen.ids), len(rejected.ids)) > max_length:
             tally.drop(f"a side is longer than {max_length} tokens", where)
         elif chosen.ids == rejected.ids:
@@ -54,6 +57,38 @@ def token_pairs(
     if not pairs:
         raise BactrianError(f"{path}: no pair is left to train on\n{tally}")
     return pairs, kept
+
+
+Sides = tuple[tuple[int, ...], "Rendered", "Rendered"]
+"""A prompt's ids, and both answers with the prompt before them."""
+
+
+def _turn_sides(row: Row, template: "ChatTemplate", where: str) -> Sides:
+    from bactrian.chat import prompt_ids, render_answer
+
+    chosen, rejected = (
+        render_answer(row["prompt"], row[side], template, where, row.get("tools")) for side in ("chosen", "rejected")
+    )
+    return tuple(prompt_ids(row["prompt"], template, where, row.get("tools"))), chosen, rejected
+
+
+def _raw_sides(row: Row, plain: "PlainText", template: "ChatTemplate", where: str) -> Sides:
+    """
+    Raises:
+        BactrianError: the tokenizer has no token that could begin a document.
+    """
+    from bactrian.chat import Rendered
+    from bactrian.data.io.rows import RAW_SIDES
+
+    before = str(row.get("prefix") or "")
+    prompt = plain.opened(before)
+    if not prompt:
+        raise BactrianError(f"{where}: a plain text needs a token before it; the tokenizer has neither bos nor eos")
+    sides = []
+    for side in RAW_SIDES:
+        ids = template.encoder.text(row[side]) if before else list(plain.opened(row[side])[len(prompt) :])
+        sides.append(Rendered([*prompt, *ids], [0.0] * len(prompt) + [1.0] * len(ids)))
+    return prompt, sides[0], sides[1]
 
 
 def _trained(answer: "Rendered", start: int) -> tuple[bool, ...]:

@@ -1,0 +1,1 @@
+"""Requests that should not simply be met: which there are, and rows of them made by rules."""

@@ -1,0 +1,106 @@
+"""Stage `soup`: one model whose weights are the average of several models' that came from the same start."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from bactrian.errors import BactrianError
+from bactrian.stages.stage import Divisible, Facts, Forecast, ModelRef
+from bactrian.store.manifest import MANIFEST, Kind, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bactrian.store.artifact import Workspace
+
+
+class Soup(Divisible):
+    """The average of models' weights, in float32, written as the first model is [Wortsman et al. 2022].
+
+    Models must have the same architecture, weights of the same shapes and the same tokenizer, and, by their manifests,
+    a model that all of them were trained from: the average of strangers is noise. Policy fusion of ALFA is the soup of
+    one policy for each attribute. Adapters that lie beside all models are averaged too, exactly, as one of the sum of
+    their ranks. `ablate` leaves out models.
+    """
+
+    name: ClassVar[str] = "soup"
+    makes: ClassVar[Kind] = Kind.MODEL
+    positional: ClassVar[str] = "models"
+
+    models: list[ModelRef] = Field(min_length=1, description="what is averaged")
+    weights: list[float] = Field([], description="of each model, in the same order; by default all alike")
+    unrelated: bool = Field(False, description="average even models whose manifests show no common start")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("models: found one twice; give it a weight instead")
+        if self.weights and len(self.weights) != len(self.models):
+            raise ValueError(f"weights: found {len(self.weights)}, expected one for each of {len(self.models)} models")
+        if self.weights and (min(self.weights) < 0 or not sum(self.weights)):
+            raise ValueError("weights: expected none below 0, and not all 0")
+        return self
+
+    def parts(self) -> list[tuple[str, ...]]:
+        return [(ref,) for ref in self.models]
+
+    def keeping(self, kept: "Sequence[int]") -> Self:
+        models, weights = ([each[n] for n in kept] if each else [] for each in (self.models, self.weights))
+        return self.model_copy(update={"models": models, "weights": weights})
+
+    def shares(self) -> list[float]:
+        """Of each model; they add up to 1."""
+        given = self.weights or [1.0] * len(self.models)
+        return [weight / sum(given) for weight in given]
+
+    def run(self, workspace: "Workspace") -> None:
+        from bactrian.model.language_model import LanguageModel, is_reward_model
+        from bactrian.model.reward_model import RewardModel
+        from bactrian.model.soup import average, average_adapters, check_alike
+        from bactrian.progress import say
+
+        folders = {ref: workspace.input(ref).path for ref in self.models}
+        check_alike(folders)
+        starts = common_starts({ref: (workspace.input(ref).content_hash, path) for ref, path in folders.items()})
+        if not starts and not self.unrelated:
+            raise BactrianError(
+                f"soup: found no model that all of {', '.join(self.models)} were trained from, by their manifests; "
+                "expected a common start (or `unrelated: true`, to average them in spite of it)"
+            )
+        told = average(list(folders.values()), self.shares(), workspace.output)
+        rank = average_adapters(list(folders.values()), self.shares(), workspace.output)
+        kind = RewardModel if is_reward_model(workspace.output) else LanguageModel
+        kind.load(workspace.output)  # what cannot be loaded is no artifact
+        workspace.metrics.update(told, models=float(len(self.models)))
+        also = f"; the adapter beside it has rank {rank}" if rank else ""
+        say(f"soup: {len(self.models)} models, {told['tensors']:,.0f} weights, spread {told['spread']:.2g}{also}")
+
+    def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        parameters = max(inputs.get(ref, Facts()).parameters for ref in self.models)
+        return Forecast(peak_memory=8.0 * parameters + 1e9, makes=Facts(parameters=parameters))
+
+
+def common_starts(models: Mapping[str, tuple[str, Path]]) -> set[str]:
+    """Content hashes of the models that all of these were trained from, or are. models: name → (its hash, folder)."""
+    lines = [ancestors(content, folder) for content, folder in models.values()]
+    return set.intersection(*lines) if lines else set()
+
+
+def ancestors(content: str, folder: Path) -> set[str]:
+    """Content hashes of a model and of those that it was trained from, as far as manifests lead.
+
+    Only the model that training started from counts (the setting `model`; of a soup all): two policies that learnt from
+    one reward model are strangers all the same.
+    """
+    found = {content}
+    if not (folder / MANIFEST).is_file():
+        return found
+    manifest = Manifest.read(folder)
+    refs = manifest.settings.get("models") if manifest.stage == Soup.name else [manifest.settings.get("model")]
+    for ref in refs or []:
+        record = manifest.inputs.get(str(ref))
+        if record is not None:
+            found |= ancestors(record.content_hash, Path(record.path))
+    return found

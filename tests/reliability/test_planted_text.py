@@ -1,0 +1,44 @@
+"""The planted world: texts as long as said, each as often as said, and paraphrases that say the same."""
+
+import re
+from collections import Counter
+
+from bactrian.data.synth import planted_text as world
+from bactrian.data.synth.paraphrases import ParaphraseGuards
+from bactrian.model.blank import PIECE, pieces
+from bactrian.verify.final_answer import declines
+
+
+def sold(text: str) -> set[frozenset[str]]:
+    """What each sentence says, whoever says it how: its names, places, goods and numbers."""
+    known = {*world.NAMES, *world.PLACES, *world.TRADES, *world.GOODS, *world.COLOURS, *world.NUMBERS, *world.HOW}
+    return {
+        frozenset(word for word in re.findall(r"\w+", sentence) if {word, word.lower()} & known)
+        for sentence in text.split(". ")
+    }
+
+
+def test_a_planted_text_and_its_paraphrase() -> None:
+    guards = ParaphraseGuards()
+    for each in world.planted_texts(3, [0, 8], 20):
+        assert len(pieces(each.text)) == len(pieces(each.paraphrase)) == 96
+        assert "".join(pieces(each.text)) == each.text
+        assert {frozenset(w.lower() for w in s) for s in sold(each.text)} == {
+            frozenset(w.lower() for w in s) for s in sold(each.paraphrase)
+        }
+        assert guards.flaw(each.text, each.paraphrase, declines) is None
+    assert all(len(re.findall(PIECE, f"{song.title}\n{song.text}")) < 96 for song in world.songs(3, 20, 2))
+
+
+def test_the_corpus_holds_each_text_as_often_as_it_says() -> None:
+    planted = [*world.planted_texts(1, [0, 1, 3], 4), *world.songs(1, 2, 5)]
+    corpus = list(world.corpus_texts(1, planted, 30))
+    assert len({name for name, _ in corpus}) == len(corpus) == 4 * (1 + 3) + 2 * 5 + 30
+    counted = Counter(text.split("\n")[-1] for _, text in corpus)
+    assert all(counted[each.text] == each.copies for each in planted)
+    assert corpus == list(world.corpus_texts(1, planted, 30)) != list(world.corpus_texts(2, planted, 30))
+
+
+def test_sums_add_up() -> None:
+    sums = dict(world.additions())
+    assert len(sums) == 81 and sums["What is four plus nine? It is"] == "thirteen"
