@@ -172,9 +172,7 @@ class KeptChooser:
             self.chooser.choose([asked[places[key][0]] for key in missing], keep)
 
 
-def _missing(
-    asked: Sequence[ChatRequest] | Sequence[ChoiceRequest], journal: Journal
-) -> tuple[dict[str, list[int]], list[str]]:
+def _missing(asked: Sequence[ChatRequest | ChoiceRequest], journal: Journal) -> tuple[dict[str, list[int]], list[str]]:
     """Key → the places where it is asked; and the keys that the journal lacks."""
     places: dict[str, list[int]] = {}
     for place, request in enumerate(asked):

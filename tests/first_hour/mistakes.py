@@ -148,7 +148,7 @@ MISTAKES = (
     Mistake("Labels that are all ties", f"{CALIBRATE} --labels ties.jsonl", "no row says which answer", True),
     Mistake(
         "Data that are no calibration",
-        "bactrian judge verdicts --data answers.jsonl --calibration pairs.jsonl",
+        "bactrian judge verdicts --data ties.jsonl --calibration pairs.jsonl",
         "expected what the stage calibrate leaves",
         True,
     ),

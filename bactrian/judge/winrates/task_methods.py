@@ -239,8 +239,8 @@ def _chosen(
     values = np.array([agreed[best][place] for place in places])
     draws = ClusterDraws.of([prompts[place] for place in places])
     drawn = draws.refitted(lambda times: np.array([np.average(values, weights=times)]), 500, seed)
-    labels = len({prompts[place] for place in places})
-    return TaskMethod(task, best, own[best], percentile_interval(drawn[:, 0]), dict(own), labels, few)
+    labels, agreements = len({prompts[place] for place in places}), {str(name): rate for name, rate in own.items()}
+    return TaskMethod(task, best, own[best], percentile_interval(drawn[:, 0]), agreements, labels, few)
 
 
 def _mean_by_prompt(rates: Mapping[int, float], prompts: Sequence[str]) -> float:
