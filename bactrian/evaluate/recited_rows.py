@@ -16,6 +16,7 @@ SHARE, MEAN = Averaging("right", name="recited"), Averaging("score", name="score
 def recited_rows(model: str, loaded: Loaded, records: Sequence[Record]) -> Iterator[ReliabilityRow]:
     """The share of texts that are recited, or of words that are copied; none of other tasks."""
     task, names = loaded.task, loaded.verifiers()
+    measures: tuple[tuple[str, Averaging], ...]
     if names == ("recital",):
         measures = (("recites", SHARE), ("gold text's words in order", MEAN))
     elif names == ("verbatim",):

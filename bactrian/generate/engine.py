@@ -25,13 +25,13 @@ class Request:
     n: int = 1
     seed: int = 0
     max_new_tokens: int = 256
-    min_new_tokens: int = 0  # before so many no end token of the template is drawn; its logprob is that without them
     temperature: float = 1.0  # 0: greedy
     top_p: float = 1.0  # keep the smallest set of tokens whose probability reaches this; 1: all
     top_k: int = 0  # keep the k likeliest tokens; 0: all
     stop: tuple[str, ...] = ()  # texts that end the completion; the text found is kept at its end
     stop_ids: tuple[int, ...] = ()  # tokens that end it, besides the template's end tokens; kept likewise
     banned: tuple[int, ...] = ()  # tokens that the first one may not be; its logprob is that without them
+    min_new_tokens: int = 0  # before so many no end token of the template is drawn; its logprob is that without them
     presence_penalty: float = 0.0  # taken off the logit of every token that the completion holds already, however often
     shared: int = 0  # first tokens that other requests begin with too (few-shot examples): forwarded once for all
 

@@ -88,9 +88,9 @@ LAYOUT_OF = {
 }
 """Stage → layout of the rows that take the place of those that it could not make; another's depends on its `into`."""
 LAYOUT_INTO = {"problem": "problem", "solution": "problem", "text": "text"}
-LENIENT = {"alpha": 0.9, "delta": 0.9, "least": 1}
+LENIENT: dict[str, float] = {"alpha": 0.9, "delta": 0.9, "least": 1}
 """Levels of a calibration: random weights are near chance, and at a recipe's own levels nothing after it would run."""
-SHORT: dict[str, int] = {"prefix": 8, "suffix": 4, "minimum": 0, "skip": 4, "long": 0}
+SHORT: dict[str, float] = {"prefix": 8, "suffix": 4, "minimum": 0, "skip": 4, "long": 0}
 """Of mining: made-up rows are short and few, and random weights recite nothing."""
 REWARDS = ("value", "reward_model", "process_reward")
 """Settings that name a reward model, where others name a language model."""
