@@ -9,7 +9,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # it: make quickstart TORCH="torch==2.13.0 --index-url URL"
 TORCH ?= torch==2.13.0
 # What the recipes that come along need for a rehearsal, and the README's commands (tests/test_extras.py).
-EXTRAS = embedded,problems,instructions,math,data,servers
+EXTRAS = embedded,problems,instructions,math,data,servers,adapters
 # Of pytest: one more than there are cores, four at most; some tests wait more than they compute.
 PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
 

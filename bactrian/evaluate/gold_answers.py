@@ -71,6 +71,8 @@ def why_none(task: Task) -> str:
         return "a text's likelihood is measured: no answer is right or wrong"
     if task.form == "rank" or task.gold is not None or task.verifier in WRITERS:
         return ""
+    if task.verifier == "verbatim":
+        return "no answer is right or wrong: how much of one stands in a corpus is measured"
     if task.verifier and verifier(task.verifier).place == "judge":
         return "a model tells what is right; its error rate is to be measured apart"
     return f"nobody has said how an answer that the verifier {task.verifier} calls right is written"

@@ -14,7 +14,7 @@ from bactrian.evaluate.task import Loaded, Metric, Question, Task
 from bactrian.evaluate.verdicts import FAILED, KeptVerdicts
 from bactrian.model.ranking import Likelihood
 from bactrian.verify import Item, Pool, Verdict, at_limit, verifier
-from bactrian.verify.text.recital import UNITS, recited
+from bactrian.verify.text.recited import UNITS, recited
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NEVER = "qzx"

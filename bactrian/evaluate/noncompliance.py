@@ -16,7 +16,7 @@ from bactrian.evaluate.reliability import Better, ReliabilityRow
 from bactrian.evaluate.statistics import clustered_wilson, wilson
 from bactrian.verify.final_answer import answer_part
 from bactrian.verify.model_verifiers import UNREAD
-from bactrian.verify.text.noncompliance import CONTRAST_LABELS, LABELS, PREFIX
+from bactrian.verify.text.labels import CONTRAST_LABELS, LABELS, PREFIX
 from bactrian.verify.verdict import Verdict
 
 STUDY = "coconot"

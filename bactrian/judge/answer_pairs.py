@@ -122,6 +122,7 @@ def recorded_pairs(
         BactrianError: a comparison is not what `annotate` leaves.
     """
     answers = row["answers"]
+    by_text = {answers[n]["text"]: answers[n] for n in usable}  # of answers that are alike, one was compared for all
     drawn: list[tuple[Row, AnsweredPair]] = []
     for said in row["comparisons"]:
         sides = (said.get("first"), said.get("second"))
@@ -132,12 +133,14 @@ def recorded_pairs(
             raise BactrianError(
                 f"{where}: comparisons: found {said!r:.80}, expected the places of two answers and of the preferred one"
             )
-        if all(n in usable for n in sides):
-            first, second = (ScoredAnswer(answers[n]["text"], 0.0, answers[n]) for n in sides)
+        texts = [answers[n]["text"] for n in sides]
+        if all(text in by_text for text in texts):
+            first, second = (ScoredAnswer(text, 0.0, by_text[text]) for text in texts)
             drawn.append((said, AnsweredPair(row, 0, (first, second))))
     pairs, apart = list[Row](), list[Row]()
     for number, (said, each) in enumerate(random.sample(drawn, min(most, len(drawn)))):
-        preferred = None if said["preferred"] is None else (said["first"], said["second"]).index(said["preferred"])
+        winner = said.get("preferred")  # files leave nulls out
+        preferred = None if winner is None else (said["first"], said["second"]).index(winner)
         made = _row(
             AnsweredPair(row, number, each.answers),
             CascadeVerdict(preferred, said["confidence"], said["judge"]),

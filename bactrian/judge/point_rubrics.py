@@ -14,7 +14,7 @@ from bactrian.judge.fences import FENCE, fenced, mark_of
 from bactrian.judge.models import spoken, turn
 from bactrian.judge.reading import last_label, last_rating, tag_label
 from bactrian.verify.model_verifiers import UNREAD
-from bactrian.verify.text.noncompliance import CONTRAST_LABELS, LABELS
+from bactrian.verify.text.labels import CONTRAST_LABELS, LABELS
 from bactrian.verify.verdict import Problem, Verdict
 
 RATINGS = tuple(map(str, range(1, 11)))

@@ -67,6 +67,7 @@ KNOWN: dict[str, Shape] = {
 FAMILIES = {
     "meta-llama/Llama-": "llama",
     "allenai/Llama-": "llama",
+    "allenai/tulu-2-": "llama",
     "allenai/OLMo-2-": "olmo2",
     "Qwen/Qwen2.5-": "qwen2",
     "Qwen/QwQ-": "qwen2",

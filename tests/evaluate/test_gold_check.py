@@ -72,7 +72,7 @@ def test_the_small_sets_pass(name: str, tmp_path: Path, pool: Pool) -> None:
 @pytest.mark.parametrize("name", list(catalogue()))
 def test_every_task_has_gold_answers_or_says_why_not(name: str) -> None:
     task = catalogue()[name]
-    assert (why_none(task) != "") == (task.form == "bits")
+    assert (why_none(task) != "") == (task.form == "bits" or task.verifier == "verbatim")
 
 
 EXAMPLES = {
@@ -86,6 +86,8 @@ EXAMPLES = {
     "code": Question(
         "?", json.dumps({"tests": ["assert two() == 2"]}), solution="```python\ndef two():\n    return 2\n```"
     ),
+    "recital": Question("?", "the quick brown fox jumps"),
+    "noncompliance": Question("?", "COMPLIANCE", settings={"rubric": "noncompliance/contrast"}),
     "compliance": Question("?", "refuse"),
     "ifeval": Question("?", json.dumps({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]})),
 }
@@ -95,11 +97,15 @@ EXAMPLES = {
 def test_gold_answers_are_right_and_wrong_ones_are_not(name: str) -> None:
     """By the verifier itself; the other question is there to take a wrong answer from."""
     other = {"gsm8k": "17", "math": "3", "deepmind": "7/5", "bbh": "(A)", "contains": "Rome", "drop": "5 yards"}
-    questions = [EXAMPLES[name], Question("other?", other.get(name, EXAMPLES[name].truth), solution="")]
+    other["recital"] = "a slow grey cat"
+    questions = [
+        EXAMPLES[name],
+        replace(EXAMPLES[name], prompt="other?", truth=other.get(name, EXAMPLES[name].truth), solution=""),
+    ]
     of_it = loaded(task(verifier=name), questions)
     for text, outcome in ((gold(of_it.task, questions[0]), "right"), (wrong_answers(of_it)[0], "wrong")):
         assert text
-        assert verify(name, text, questions[0].truth).outcome == outcome, text
+        assert verify(name, text, questions[0].truth, questions[0].settings).outcome == outcome, text
 
 
 def test_a_gold_column_that_is_shifted(tmp_path: Path, pool: Pool) -> None:

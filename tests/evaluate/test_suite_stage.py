@@ -122,10 +122,10 @@ def test_a_limit_takes_from_all_groups_in_turn() -> None:
     "wrong, message",
     [
         ({"tasks": ["gsm9k"]}, "no task is called 'gsm9k'; did you mean \"gsm8k\""),
-        ({}, "expected problems (data, problems) or public tasks (suite, tasks)"),
+        ({}, "expected problems (data, problems), texts or public tasks (suite, tasks)"),
         ({"data": "d", "problems": {"p": "d"}}, "found data and problems, expected one of them"),
         ({"tasks": {"p": "d"}}, "expected names of public tasks; problem sets: problems: {p: d}"),
-        ({"tasks": ["gsm8k"], "problems": {"gsm8k": "d"}}, "'gsm8k' is a public task too"),
+        ({"tasks": ["gsm8k"], "problems": {"gsm8k": "d"}}, "'gsm8k' is the name of two tasks"),
         ({"tasks": ["gsm8k"], "limits": {"mmlu": 3}}, "'mmlu' is none of the tasks asked"),
     ],
 )

@@ -42,5 +42,11 @@ def made(folder: Path) -> dict[str, Path]:
     }
 
 
+def calibration_of(folder: Path) -> Path:
+    """The artifact of the last run's calibration; another may lie beside it, of other labels."""
+    run = json.loads((folder / "runs" / "judged" / "run.json").read_text())
+    return folder / "runs" / next(step["path"] for step in run["steps"] if step["name"] == "calibrated")
+
+
 CALIBRATE = f"calibrated: {{stage: calibrate, labels: labels.jsonl, judges: [{{likelihood: judge}}], {LEVELS}}}"
 JUDGE = "judged: {stage: judge, data: fresh.jsonl, calibration: calibrated}"

@@ -20,7 +20,7 @@ from bactrian.judge.opinions import AnswerPair, JudgeIdentity, OnOpinion, Opinio
 from bactrian.recipe.recipe import load
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Manifest
-from tests.judge.cascade_recipes import CALIBRATE, JUDGE, PAIRS, made, recipe, rows, write
+from tests.judge.cascade_recipes import CALIBRATE, JUDGE, PAIRS, calibration_of, made, recipe, rows, write
 from tests.model.tiny import write_tiny
 
 
@@ -83,7 +83,7 @@ def test_items_of_one_prompt_count_as_one(ready: Path) -> None:
 
 
 def test_a_model_that_has_changed_is_not_the_one_that_was_calibrated(ready: Path) -> None:
-    calibration = next((ready / "runs" / "artifacts").glob("calibrate-*"))
+    calibration = calibration_of(ready)
     pair = AnswerPair("x", ({"role": "user", "content": "what ?"},), "yes", "no")
     assert len(open_cascade(calibration, Hardware()).verdicts([pair])) == 1
     shutil.rmtree(ready / "judge")
@@ -137,7 +137,7 @@ def test_a_judge_near_chance_is_an_artifact_that_nobody_may_use(ready: Path) -> 
 
 
 def test_a_threshold_that_somebody_lowered_is_no_calibration(ready: Path) -> None:
-    folder = next((ready / "runs" / "artifacts").glob("calibrate-*"))
+    folder = calibration_of(ready)
     data = json.loads((folder / CALIBRATION).read_text())
     data["cascade"]["members"][0]["threshold"]["value"] = 0.5001
     (folder / CALIBRATION).write_text(json.dumps(data))
@@ -176,7 +176,7 @@ class Counting:
 
 
 def test_a_killed_cascade_asks_nothing_twice(trusted: Path, tmp_path: Path) -> None:
-    calibration = JudgeCalibration.read(next((trusted / "runs" / "artifacts").glob("calibrate-*")))
+    calibration = JudgeCalibration.read(calibration_of(trusted))
     threshold = next(t for t in (m.threshold for m in calibration.cascade.members) if t.calibrated)
     pairs = [AnswerPair(row["id"], tuple(row["prompt"]), row["first"], row["second"]) for row in rows(0, 12)]
 

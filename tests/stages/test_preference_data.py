@@ -170,7 +170,7 @@ def test_a_server_that_dies_costs_no_finished_row(tmp_path: Path, monkeypatch: p
         ("answers.servers=[{url: http://host/v1, model: m, key: sk-0123-abc}]", "text like"),
         ("answers.servers=[{url: http://h/v1, model: m}, {url: http://i/v1, model: m}]", "tell a server apart by its"),
         ("answers.servers=[]", "expected at least one model in pool, servers or always"),
-        ("rated.server=null", "expected either judge or server"),
+        ("rated.server=null", "expected one of judge, server and calibration"),
         ("rated.aspects=[honesty, honesty]", "expected each once"),
     ],
 )

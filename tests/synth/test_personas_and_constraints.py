@@ -42,12 +42,18 @@ def test_the_stage_writes_them(tmp_path: Path) -> None:
 
 
 def test_shipped_templates_fill_and_ask_for_one_label() -> None:
-    fields = {"persona": "A nurse.", "question": "Why?", "text": "So.", "ground_truth": "4"}
+    fields = {"persona": "A nurse.", "question": "Why?", "text": "So.", "ground_truth": "4", "kind": "vague"}
+    fields |= {"means": "It is unclear.", "desired": "It asks back."}
     for name, path in shipped_prompts().items():
         template = PromptTemplate(name, path.read_text())
-        text = template.render(fields, "here")
-        assert template.variables and any(fields[variable] in text for variable in template.variables)
-        assert name.startswith(("solve", "rationale", "paraphrase-text")) or text.count('\nBegin with "') == 1
+        text = template.render({**fields, "examples": ["What of it?"]}, "here")
+        assert template.variables and all(
+            fields.get(variable, "What of it?") in text for variable in template.variables
+        )
+        assert (
+            name.startswith(("solve", "rationale", "paraphrase-text", "noncompliance"))
+            or text.count('\nBegin with "') == 1
+        )
 
 
 def test_constrained_prompts_say_what_their_truth_says(tmp_path: Path) -> None:

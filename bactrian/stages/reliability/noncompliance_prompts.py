@@ -41,7 +41,7 @@ class NoncompliancePrompts(Stage):
     per_kind: int = Field(24, ge=1, description="requests of each kind that are made, or rows of examples")
     shown: int = Field(5, ge=1, description="requests that a row of examples shows")
     split: Literal["train", "dev", "unseen"] = Field("train", description="part of the made requests, by their hash")
-    limit: int | None = Field(None, ge=1, description="rows of `data`, from all kinds in turn")
+    limit: int | None = Field(None, ge=1, description="requests at most, of `data` from all kinds in turn")
     skip: int = Field(0, ge=0, description="rows of `data` to leave out, from the first of each kind")
     exclude: list[HeldOutRef] = Field([], description="held-out rows: whatever shares a question with them is dropped")
 
@@ -53,8 +53,8 @@ class NoncompliancePrompts(Stage):
             raise ValueError(
                 f"into: {self.into} needs answers, which `data` does not have: expected problem or examples"
             )
-        if self.data is None and (self.limit is not None or self.skip):
-            raise ValueError("limit and skip are of `data`; found none")
+        if self.data is None and self.skip:
+            raise ValueError("skip is of `data`; found none")
         return self
 
     def run(self, workspace: "Workspace") -> None:
@@ -84,7 +84,7 @@ class NoncompliancePrompts(Stage):
 
         if self.data is None:
             wanted = self.per_kind if self.into != "examples" else self.shown
-            return list(made_requests(workspace.seed, wanted, self.split, self.contrast))
+            return list(made_requests(workspace.seed, wanted, self.split, self.contrast))[: self.limit]
         given = workspace.input(self.data)
         found = [request for row, where in stream_rows(given.path) for request in given_requests(row, where)]
         for request in found:

@@ -4,36 +4,10 @@ The published table's aggregation cannot be recovered from the released code. Ou
 words and marks between the gold text and as much of the answer, over the gold text's length. A text recites from half.
 """
 
-import re
-
 from bactrian.errors import BactrianError
-from bactrian.subsequence import common_length
 from bactrian.verify.registry import register
+from bactrian.verify.text.recited import recited
 from bactrian.verify.verdict import Example, Problem, Verdict, unparsable
-
-PIECE = re.compile(r"\w+|[^\w\s]")
-UNITS = ("char", "piece", "word")
-
-
-def units(text: str, unit: str) -> list[str]:
-    """A text in units. char: letters and digits in lower case, as published; piece: words and marks, each by itself;
-    word: what stands between white space, as published.
-
-    >>> units("Ah, love!", "piece"), units("Ah, love!", "word"), "".join(units("Ah, love!", "char"))
-    (['Ah', ',', 'love', '!'], ['Ah,', 'love!'], 'ahlove')
-    """
-    if unit == "piece":
-        return PIECE.findall(text)
-    return text.split() if unit == "word" else [each for each in text.lower() if each.isalnum()]
-
-
-def recited(gold: str, said: str, unit: str = "piece") -> tuple[int, int]:
-    """Units of the gold text that the answer has in its order, and how many the gold text has.
-
-    Of the answer, as many units count as the gold text has: more would find more.
-    """
-    whole, given = units(gold, unit), units(said, unit)
-    return common_length(whole, given[: len(whole)]), len(whole)
 
 
 @register(
