@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bactrian.chat.plain_text import PlainText
+from bactrian.data.overlap.gram_set import GramSet
+from bactrian.errors import BactrianError
 from bactrian.generate.engine import Engine
 from bactrian.generate.engine_names import LOCAL, PLUGINS, check_engine
+from bactrian.generate.memfree import MemFree
 from bactrian.model.language_model import LanguageModel
 from bactrian.store.hardware import Hardware
 
@@ -40,3 +44,18 @@ def _local(model: Path | LanguageModel, hardware: Hardware, template: str | None
     if isinstance(model, LanguageModel):
         return LocalEngine(model, rows=rows)
     return LocalEngine.load(model, hardware.dtype, template, device=hardware.device, rows=rows)
+
+
+def without_reciting(engine: Engine, texts: Iterable[str], n: int) -> Engine:
+    """The engine, which from now on completes no n-gram of `n` tokens of these texts (memfree.py).
+
+    Raises:
+        BactrianError: the engine is not the local one, which alone can take tokens out.
+    """
+    from bactrian.generate.local import LocalEngine
+
+    if not isinstance(engine, LocalEngine):
+        raise BactrianError(f"memfree: found the engine {type(engine).__name__}, expected the local one")
+    plain = PlainText(engine.template.tokenizer)
+    engine.avoid = MemFree(GramSet.of_tokens(map(plain.ids, texts), n))
+    return engine

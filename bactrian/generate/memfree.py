@@ -6,16 +6,13 @@ is as it was; a text that says the same with another word passes, as the authors
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from bactrian.chat.plain_text import PlainText
 from bactrian.data.overlap.gram_set import GramSet, token_hashes
 from bactrian.data.overlap.words import gram_hashes
-from bactrian.errors import BactrianError
-from bactrian.generate.engine import Engine
 
 Draw = Callable[[list[int]], tuple[torch.Tensor, torch.Tensor]]
 
@@ -63,18 +60,3 @@ class MemFree:
             tokens[places], logprobs[places] = draw(places)
             again = self.completes([context[place] for place in places], tokens[places].tolist())
             places = [places[each] for each in again]
-
-
-def without_reciting(engine: Engine, texts: Iterable[str], n: int) -> Engine:
-    """The engine, which from now on completes no n-gram of `n` tokens of these texts.
-
-    Raises:
-        BactrianError: the engine is not the local one, which alone can take tokens out.
-    """
-    from bactrian.generate.local import LocalEngine
-
-    if not isinstance(engine, LocalEngine):
-        raise BactrianError(f"memfree: found the engine {type(engine).__name__}, expected the local one")
-    plain = PlainText(engine.template.tokenizer)
-    engine.avoid = MemFree(GramSet.of_tokens(map(plain.ids, texts), n))
-    return engine

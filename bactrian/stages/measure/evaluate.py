@@ -347,8 +347,7 @@ class Evaluate(Stage):
     def _engine(self, folder: Path, workspace: "Workspace", memfree: MemFreeDecoding | None) -> "Engine":
         from bactrian.data.io.files import stream_rows
         from bactrian.data.io.texts import whole_text
-        from bactrian.generate.engines import open_engine
-        from bactrian.generate.memfree import without_reciting
+        from bactrian.generate.engines import open_engine, without_reciting
 
         engine = open_engine(folder, workspace.hardware, template=self.template, rows=self.batch_rows)
         if memfree is None:
