@@ -12,7 +12,7 @@ from rich.text import Text
 from bactrian.cli.tables import open_console
 from bactrian.data.io.formats import TextRows
 from bactrian.data.io.survey import Group, Lengths, Survey, survey
-from bactrian.data.io.tally import Cases
+from bactrian.data.io.tally import CountedCases
 from bactrian.errors import BactrianError
 from bactrian.progress import printable, progress
 
@@ -90,7 +90,7 @@ def _lengths(lengths: Lengths) -> Table:
 _QUANTILES = (("a tenth up to", 0.1), ("half up to", 0.5), ("nine tenths up to", 0.9))
 
 
-def _examples(case: Cases) -> str:
+def _examples(case: CountedCases) -> str:
     return "; ".join(case.examples) + ("; …" if case.count > len(case.examples) else "")
 
 

@@ -20,7 +20,7 @@ LocalityRule = Literal["drop", "count", "off"]
 
 
 @dataclass(frozen=True)
-class Opinion:
+class AttributeOpinion:
     """What a judge says of a triple. ranks: of each side, 0 the most; None: unreadable.
 
     moved: rewrite → other attributes in which it differs from the original; a rewrite that is missing was not read.
@@ -45,7 +45,7 @@ class PairFate:
 
 
 def pair_fates(
-    there: Mapping[Side, str], opinions: Sequence[Opinion] | None, locality: LocalityRule = "drop"
+    there: Mapping[Side, str], opinions: Sequence[AttributeOpinion] | None, locality: LocalityRule = "drop"
 ) -> list[PairFate]:
     """What becomes of each pair whose two sides are there.
 
@@ -62,7 +62,9 @@ def pair_fates(
     return found
 
 
-def _flaw(chosen: Side, rejected: Side, opinions: Sequence[Opinion], locality: LocalityRule) -> tuple[str, str]:
+def _flaw(
+    chosen: Side, rejected: Side, opinions: Sequence[AttributeOpinion], locality: LocalityRule
+) -> tuple[str, str]:
     for said in opinions:
         if said.ranks is None:
             return UNREAD, "ranking"
@@ -88,7 +90,7 @@ class AttributeAccount:
     local: int = 0
     moved: Counter[str] = field(default_factory=Counter)
 
-    def add(self, fates: Iterable[PairFate], opinions: Sequence[Opinion] | None) -> None:
+    def add(self, fates: Iterable[PairFate], opinions: Sequence[AttributeOpinion] | None) -> None:
         """Count a triple."""
         for fate in fates:
             self.pairs += 1

@@ -23,7 +23,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class ShownAnswer:
+class BenchAnswer:
     """A rated answer to read; the texts are cut already."""
 
     verdict: str
@@ -39,7 +39,7 @@ class BenchView:
     facts: list[tuple[str, str]]
     chart: Chart | None
     tables: list[SideTable]
-    examples: list[ShownAnswer]
+    examples: list[BenchAnswer]
 
 
 def bench_views(run: ReportedRun) -> list[BenchView]:
@@ -114,7 +114,7 @@ def _cell(found: Record | None) -> str:
     return f"{number(finite(found.get('rating')))} ({interval(found.get('interval'), number)})"
 
 
-def _example(each: Record) -> ShownAnswer:
+def _example(each: Record) -> BenchAnswer:
     rating = finite(each.get("rating"))
     verdict = f"{each.get('model')}: " + (f"rated {number(rating)}" if rating is not None else "rating not read")
     question = str(each.get("question", ""))
@@ -123,7 +123,7 @@ def _example(each: Record) -> ShownAnswer:
         (str(each.get("model", "")), str(each.get("answer", ""))),
         ("judgement", str(each.get("judgement", ""))),
     ]
-    return ShownAnswer(verdict, shorten(question, TITLE), texts)
+    return BenchAnswer(verdict, shorten(question, TITLE), texts)
 
 
 def _models(found: Record) -> list[tuple[str, Record]]:

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from bactrian.data.io.files import read_rows
 from bactrian.data.io.writer import RowWriter
-from bactrian.data.synth.asking.requests import Request
+from bactrian.data.synth.asking.requests import UnderspecifiedRequest
 from bactrian.data.synth.asking.rows import requests
 from bactrian.data.synth.attributes import attribute_set, shipped_sets
 from bactrian.errors import BactrianError
 from bactrian.judge.attribute_questions import read_comparison, read_ranking
-from bactrian.judge.counterfactuals import DISAGREES, MOVED, PAIRS, UNREAD, Opinion, pair_fates
+from bactrian.judge.counterfactuals import DISAGREES, MOVED, PAIRS, UNREAD, AttributeOpinion, pair_fates
 from bactrian.stages.reliability.counterfactuals import Counterfactuals
 from bactrian.store.artifact import Workspace
 from bactrian.verify.text.question_levels import levels
@@ -55,7 +55,7 @@ def test_by_program_every_pair_moves_its_attribute_and_no_other(tmp_path: Path) 
     cases = {row["id"]: row for row in requests(3, 40, "conversation", (0, 2), "train")}
     assert {row["attribute"] for row in rows} == {each.name for each in attribute_set("requests").attributes}
     for row in rows:
-        truth = Request.read(cases[row["made_by"]["seed"]]["case"]).truth()
+        truth = UnderspecifiedRequest.read(cases[row["made_by"]["seed"]]["case"]).truth()
         chosen, rejected = (levels(truth, row[side][0]["content"]) for side in ("chosen", "rejected"))
         assert chosen[row["attribute"]] > rejected[row["attribute"]]
         assert all(chosen[name] == rejected[name] for name in chosen if name != row["attribute"])
@@ -130,16 +130,16 @@ def test_generators_rewrite_and_judges_verify(tmp_path: Path) -> None:
 
 def test_what_becomes_of_a_pair() -> None:
     local = {"enhanced": (), "corrupted": ()}
-    assert [fate.reason for fate in pair_fates(TEXTS, [Opinion(AGREED, local)])] == ["", "", ""]
+    assert [fate.reason for fate in pair_fates(TEXTS, [AttributeOpinion(AGREED, local)])] == ["", "", ""]
     level = {"enhanced": 0, "original": 0, "corrupted": 1}
-    assert [fate.reason for fate in pair_fates(TEXTS, [Opinion(level, local)])] == [DISAGREES, "", ""]
-    both = [Opinion(AGREED, local), Opinion(level, local)]
+    assert [fate.reason for fate in pair_fates(TEXTS, [AttributeOpinion(level, local)])] == [DISAGREES, "", ""]
+    both = [AttributeOpinion(AGREED, local), AttributeOpinion(level, local)]
     assert [fate.reason for fate in pair_fates(TEXTS, both)] == [DISAGREES, "", ""]
-    moved = Opinion(AGREED, {"enhanced": ("focus",), "corrupted": ()})
+    moved = AttributeOpinion(AGREED, {"enhanced": ("focus",), "corrupted": ()})
     assert [fate.reason for fate in pair_fates(TEXTS, [moved])] == [MOVED, MOVED, ""]
     assert [fate.reason for fate in pair_fates(TEXTS, [moved], "count")] == ["", "", ""]
-    assert [fate.reason for fate in pair_fates(TEXTS, [Opinion(None)])] == [UNREAD] * 3
-    assert [fate.reason for fate in pair_fates(TEXTS, [Opinion(AGREED)])] == [UNREAD] * 3
+    assert [fate.reason for fate in pair_fates(TEXTS, [AttributeOpinion(None)])] == [UNREAD] * 3
+    assert [fate.reason for fate in pair_fates(TEXTS, [AttributeOpinion(AGREED)])] == [UNREAD] * 3
     assert [fate.reason for fate in pair_fates(TEXTS, None)] == ["", "", ""]
     one = {side: text for side, text in TEXTS.items() if side != "corrupted"}
     assert [(fate.chosen, fate.rejected) for fate in pair_fates(one, None)] == [PAIRS[0]]

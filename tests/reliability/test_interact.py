@@ -13,7 +13,7 @@ from bactrian.data.curate.quality import Flaw
 from bactrian.data.io.tally import Tally
 from bactrian.data.synth.asking.patient_cases import patient_case_row, patient_case_rows
 from bactrian.data.synth.asking.questions import drawn_plan, moved, written
-from bactrian.data.synth.asking.requests import Request
+from bactrian.data.synth.asking.requests import UnderspecifiedRequest
 from bactrian.errors import BactrianError
 from bactrian.evaluate.interaction import summary
 from bactrian.evaluate.interaction.dialogue import CANNOT, Dialogue, simulate
@@ -54,7 +54,7 @@ class Drawn:
     def __init__(self, worse: str = "") -> None:
         self.worse = worse
 
-    def ask(self, dialogues: Sequence[Dialogue[Request]]) -> list[tuple[str, int]]:
+    def ask(self, dialogues: Sequence[Dialogue[UnderspecifiedRequest]]) -> list[tuple[str, int]]:
         found = []
         for each in dialogues:
             now = each.case.telling(tuple(each.told()))
@@ -63,22 +63,22 @@ class Drawn:
         return found
 
 
-def conversations(count: int = 150) -> list[Dialogue[Request]]:
-    random, found = Random(5), list[Dialogue[Request]]()
+def conversations(count: int = 150) -> list[Dialogue[UnderspecifiedRequest]]:
+    random, found = Random(5), list[Dialogue[UnderspecifiedRequest]]()
     while len(found) < count:
-        case = Request.drawn(random, (0, 1))
+        case = UnderspecifiedRequest.drawn(random, (0, 1))
         if not case.table().decided:
             found.append(Dialogue(f"c{len(found)}", case, case.answer))
     return found
 
 
-def held(questioner: Any, most: int) -> list[Dialogue[Request]]:
+def held(questioner: Any, most: int) -> list[Dialogue[UnderspecifiedRequest]]:
     dialogues = conversations()
     simulate(dialogues, questioner, RequestSimulator(), most)
     return dialogues
 
 
-def share_right(dialogues: Sequence[Dialogue[Request]]) -> float:
+def share_right(dialogues: Sequence[Dialogue[UnderspecifiedRequest]]) -> float:
     return sum(each.correct for each in dialogues) / len(dialogues)
 
 

@@ -12,7 +12,7 @@ from bactrian.data.io.problem_rows import split_of
 from bactrian.data.synth.asking import questions
 from bactrian.data.synth.asking.fact_table import FactTable, greedy_questions, questions_needed
 from bactrian.data.synth.asking.questions import HIGH, LOW, QuestionPlan, best_plan, drawn_plan, moved, written
-from bactrian.data.synth.asking.requests import KINDS, Request, whole_table
+from bactrian.data.synth.asking.requests import KINDS, UnderspecifiedRequest, whole_table
 from bactrian.data.synth.asking.rows import ANY, requests
 from bactrian.verify import verify
 from bactrian.verify.text import question_levels
@@ -20,8 +20,8 @@ from bactrian.verify.text import question_levels
 SEEDS = st.integers(0, 2**20)
 
 
-def request(seed: int) -> Request:
-    found = Request.drawn(Random(seed), (0, 3))
+def request(seed: int) -> UnderspecifiedRequest:
+    found = UnderspecifiedRequest.drawn(Random(seed), (0, 3))
     return found if not found.table().decided else request(seed + 1)
 
 
@@ -101,12 +101,12 @@ def test_rows_of_the_three_forms() -> None:
     assert all(split_of(row["messages"][0]["content"]) == "unseen" for row in problems)
     for row in problems:
         assert verify("asking", row["solution"], row["ground_truth"]).score == 1.0
-        assert not Request.read(row["case"]).table().decided
+        assert not UnderspecifiedRequest.read(row["case"]).table().decided
     talks = list(requests(1, 30, "conversation", (0, 2), "unseen"))
     assert [row["messages"][0] for row in talks] == [row["messages"][0] for row in problems]
     for row in talks:
         plan = QuestionPlan.read(row["plan"])
-        assert written(plan, Request.read(row["case"])) == row["messages"][1]["content"]
+        assert written(plan, UnderspecifiedRequest.read(row["case"])) == row["messages"][1]["content"]
     assert all(row["text"].count("\n") == 1 for row in requests(1, 5, "text", (0, 2), "train"))
 
 
@@ -115,4 +115,4 @@ def test_rows_of_the_three_forms() -> None:
 )
 def test_what_is_no_request_is_an_error(text: str) -> None:
     with pytest.raises(ValueError):
-        Request.read(text)
+        UnderspecifiedRequest.read(text)

@@ -14,7 +14,7 @@ from bactrian.data.io.formats import Fault, Scanned
 from bactrian.data.io.layouts import LAYOUTS, FileLayout, as_problem, detect
 from bactrian.data.io.misfit import TurnMisfit
 from bactrian.data.io.rows import Row, RowKind, drop_nulls, licence_of
-from bactrian.data.io.tally import Cases, Tally
+from bactrian.data.io.tally import CountedCases, Tally
 from bactrian.errors import BactrianError
 
 DECIDING = 1000
@@ -121,17 +121,17 @@ def kind_of(row: Mapping[str, Any]) -> RowKind:
     return "problem" if "dataset" in row else "conversation"
 
 
-def kinds_among(scanned: Iterable[Scanned], how: Adoption) -> dict[RowKind, Cases]:
+def kinds_among(scanned: Iterable[Scanned], how: Adoption) -> dict[RowKind, CountedCases]:
     """Of what kinds the first DECIDING rows are, with how many and which: the most frequent kind first.
 
     Of two that are as frequent the one that came first is first, so that the rows alone decide. Rows that cannot be
     used are of no kind.
     """
-    found: dict[RowKind, Cases] = {}
+    found: dict[RowKind, CountedCases] = {}
     trial = Account()
     for row in adopt(islice(scanned, DECIDING), how, trial):
         if not isinstance(row, Fault):
-            found.setdefault(kind_of(row), Cases()).add(str(row["id"]))
+            found.setdefault(kind_of(row), CountedCases()).add(str(row["id"]))
             trial.kind = None  # the next may be of any
     return dict(sorted(found.items(), key=lambda item: -item[1].count))
 
@@ -145,7 +145,7 @@ def decide_kind(scanned: Iterable[Scanned], how: Adoption, limit: float) -> RowK
     """
     kinds = kinds_among(scanned, how)
     total = sum(cases.count for cases in kinds.values())
-    most, cases = next(iter(kinds.items()), (None, Cases()))
+    most, cases = next(iter(kinds.items()), (None, CountedCases()))
     others = total - cases.count
     if others and (others > limit * total or 2 * others >= total):
         counts = "; ".join(

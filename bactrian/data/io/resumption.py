@@ -13,7 +13,7 @@ from typing import IO
 from bactrian.data.io.adoption import Account
 from bactrian.data.io.files import data_files
 from bactrian.data.io.formats import Scanned, TextRows, scan
-from bactrian.data.io.tally import Cases, Tally
+from bactrian.data.io.tally import CountedCases, Tally
 from bactrian.data.io.writer import RowWriter, Written, parts_of
 from bactrian.store.disk import write_atomically
 
@@ -73,7 +73,7 @@ class Standing:
             return cls()
         account = said["account"]
         tally = {
-            name: {reason: Cases(**cases) for reason, cases in account["tally"][name].items()}
+            name: {reason: CountedCases(**cases) for reason, cases in account["tally"][name].items()}
             for name in ("truncated", "dropped", "repaired")
         }
         counted = {name: Counter(account[name]) for name in ("layouts", "left_out")}

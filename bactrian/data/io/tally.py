@@ -15,7 +15,7 @@ _WIDTH = 160
 
 
 @dataclass
-class Cases:
+class CountedCases:
     """How many rows there were for one reason, and the first few of them."""
 
     count: int = 0
@@ -38,9 +38,9 @@ class Tally:
     """
 
     kept: int = 0
-    truncated: dict[str, Cases] = field(default_factory=dict)
-    dropped: dict[str, Cases] = field(default_factory=dict)
-    repaired: dict[str, Cases] = field(default_factory=dict)
+    truncated: dict[str, CountedCases] = field(default_factory=dict)
+    dropped: dict[str, CountedCases] = field(default_factory=dict)
+    repaired: dict[str, CountedCases] = field(default_factory=dict)
 
     def keep(self, rows: int = 1) -> None:
         """Count rows that are used whole."""
@@ -48,15 +48,15 @@ class Tally:
 
     def truncate(self, reason: str, example: str) -> None:
         """Count a row that is used in part; `example` shows which or what."""
-        self.truncated.setdefault(reason, Cases()).add(example)
+        self.truncated.setdefault(reason, CountedCases()).add(example)
 
     def drop(self, reason: str, example: str) -> None:
         """Count a row that is not used; `example` shows which or what."""
-        self.dropped.setdefault(reason, Cases()).add(example)
+        self.dropped.setdefault(reason, CountedCases()).add(example)
 
     def repair(self, reason: str, example: str) -> None:
         """Count a row that is used after something in it was mended; `example` shows which or what."""
-        self.repaired.setdefault(reason, Cases()).add(example)
+        self.repaired.setdefault(reason, CountedCases()).add(example)
 
     @property
     def total(self) -> int:
@@ -72,7 +72,7 @@ class Tally:
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
 
-        def plain(cases: Mapping[str, Cases]) -> dict[str, Any]:
+        def plain(cases: Mapping[str, CountedCases]) -> dict[str, Any]:
             return {reason: {"count": case.count, "examples": case.examples} for reason, case in cases.items()}
 
         mended = {"repaired": plain(self.repaired)} if self.repaired else {}
@@ -91,7 +91,7 @@ class Tally:
                 yield f"  {name}: {reason}: {case.count:,} ({'; '.join(case.examples)}{more})"
 
 
-def _count(cases: Mapping[str, Cases]) -> int:
+def _count(cases: Mapping[str, CountedCases]) -> int:
     return sum(case.count for case in cases.values())
 
 

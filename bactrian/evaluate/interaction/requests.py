@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from bactrian.data.synth.asking.fact_table import ALIKE, FactTable, questions_needed
 from bactrian.data.synth.asking.questions import best_plan, written
-from bactrian.data.synth.asking.requests import Request, levels_of
+from bactrian.data.synth.asking.requests import UnderspecifiedRequest, levels_of
 from bactrian.evaluate.interaction.dialogue import CANNOT, Decision, Dialogue, Reply
 from bactrian.verify.text.question_levels import ATTRIBUTES, HIGH, LOW, MIDDLE, levels, read_question
 
@@ -24,7 +24,7 @@ UNDERSTOOD: Mapping[str, Mapping[int, float]] = {
     "focus": {HIGH: 1.0, MIDDLE: 0.8, LOW: 0.3},
 }
 """How likely a question of each level is to be understood; the chances multiply."""
-RequestDialogue = Dialogue[Request]
+RequestDialogue = Dialogue[UnderspecifiedRequest]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class BestQuestioner:
         return [(written(best_plan(request), request), 0) for request in now]
 
 
-def fewest_questions(case: Request) -> float:
+def fewest_questions(case: UnderspecifiedRequest) -> float:
     """Questions that the best policy needs, all understood: the expectation over all that the request may mean."""
     return questions_needed(case.table())
 

@@ -64,7 +64,7 @@ class TaskMethodSettings(Settings):
 
 
 @dataclass
-class Comparisons:
+class JudgedComparisons:
     """What is compared, and how: the games, and all that is known of them besides.
 
     terms: prompt → source and licence of the row that it came in. tasks: prompt → family. chosen: family → its way.
@@ -173,7 +173,7 @@ class WinRate(Stage):
             return f"by family of tasks, as agrees best with people{asked}"
         return self.judge.label if self.judge is not None else "recorded verdicts"
 
-    def _compared(self, workspace: "Workspace") -> Comparisons:
+    def _compared(self, workspace: "Workspace") -> JudgedComparisons:
         """Verdicts as they were recorded, or a judge's on the answers.
 
         Raises:
@@ -184,7 +184,7 @@ class WinRate(Stage):
         from bactrian.judge.winrates.games import read_game
         from bactrian.judge.winrates.task_methods import task_of
 
-        found = Comparisons()
+        found = JudgedComparisons()
         answers: list[ModelAnswer] = []
         for ref in self.data:
             path = workspace.input(ref).path
@@ -215,7 +215,7 @@ class WinRate(Stage):
             self._judge(workspace, answers, found)
         return found
 
-    def _judge(self, workspace: "Workspace", answers: "list[ModelAnswer]", found: Comparisons) -> None:
+    def _judge(self, workspace: "Workspace", answers: "list[ModelAnswer]", found: JudgedComparisons) -> None:
         """The games of these answers, by whoever is to judge them; every opinion is on disk as it comes."""
         from bactrian.data.io.journal import Journal
         from bactrian.judge.winrates.answers import answer_pairs, judged_games
@@ -231,7 +231,7 @@ class WinRate(Stage):
                 found.games = judged_games(met, said)
 
     def _by_cascade(
-        self, workspace: "Workspace", calibration: str, met: "Met", journal: "Journal", found: Comparisons
+        self, workspace: "Workspace", calibration: str, met: "Met", journal: "Journal", found: JudgedComparisons
     ) -> None:
         """
         Raises:
@@ -255,7 +255,7 @@ class WinRate(Stage):
         found.account = judged_summary(cascade, verdicts)
 
     def _by_task(
-        self, workspace: "Workspace", by: TaskMethodSettings, met: "Met", journal: "Journal", found: Comparisons
+        self, workspace: "Workspace", by: TaskMethodSettings, met: "Met", journal: "Journal", found: JudgedComparisons
     ) -> None:
         """
         Raises:
@@ -296,7 +296,7 @@ class WinRate(Stage):
         judge = open_spec(spec, partial(model_folder, workspace), self.rubric, None, workspace.hardware)
         return kept_opinions(lambda: judge, judge.identity, pairs, journal, f"winrate · {self.judge.label}")
 
-    def _write(self, workspace: "Workspace", made: Comparisons) -> None:
+    def _write(self, workspace: "Workspace", made: JudgedComparisons) -> None:
         """The comparisons one by one, to read; what a cascade abstained on apart."""
         from bactrian.data.io.writer import RowWriter
         from bactrian.judge.judged_rows import write_apart

@@ -23,7 +23,7 @@ from bactrian.store.manifest import Kind
 if TYPE_CHECKING:
     from bactrian.data.synth.attributes import Attribute, AttributeSet
     from bactrian.generate.chat_request import ChatRequest
-    from bactrian.judge.counterfactuals import AttributeAccount, Opinion, Side
+    from bactrian.judge.counterfactuals import AttributeAccount, AttributeOpinion, Side
     from bactrian.stages.reliability.triples import Triple
     from bactrian.stages.synth.fates import Fates
     from bactrian.store.artifact import Workspace
@@ -196,7 +196,7 @@ class Counterfactuals(Divisible):
 
     def _judged(
         self, workspace: "Workspace", triples: "Sequence[Triple]"
-    ) -> "tuple[list[list[Opinion] | None], dict[str, float]]":
+    ) -> "tuple[list[list[AttributeOpinion] | None], dict[str, float]]":
         """What each judge says of each triple, and what that cost; None where nothing is verified."""
         from bactrian.stages.reliability.triples import judged_by_program, judging_requests, read_opinion
 
@@ -228,7 +228,7 @@ class Counterfactuals(Divisible):
     def _pairs(
         self,
         triples: "Sequence[Triple]",
-        opinions: "Sequence[list[Opinion] | None]",
+        opinions: "Sequence[list[AttributeOpinion] | None]",
         fates: "Fates",
         account: "Mapping[str, AttributeAccount]",
     ) -> Iterator[Row]:

@@ -154,12 +154,12 @@ class Interact(Stage):
 
     def _optimum(self, rows: Sequence[Row]) -> "tuple[dict[str, float], Any]":
         """Of requests, the questions that the best policy needs for each case, and how to tell a question's gap."""
-        from bactrian.data.synth.asking.requests import Request
+        from bactrian.data.synth.asking.requests import UnderspecifiedRequest
         from bactrian.evaluate.interaction.requests import fewest_questions, gaps
 
         if rows[0]["dataset"] != "asking":
             return {}, gaps
-        return {str(row["id"]): fewest_questions(Request.read(row["case"])) for row in rows}, gaps
+        return {str(row["id"]): fewest_questions(UnderspecifiedRequest.read(row["case"])) for row in rows}, gaps
 
     def _held(self, workspace: "Workspace", rows: Sequence[Row], label: str, ref: str) -> "list[Dialogue[Any]]":
         """All of one model's conversations, held to their end."""
@@ -178,17 +178,21 @@ class Interact(Stage):
         return dialogues
 
     def _dialogues(self, rows: Sequence[Row]) -> "list[Dialogue[Any]]":
-        from bactrian.data.synth.asking.requests import Request
+        from bactrian.data.synth.asking.requests import UnderspecifiedRequest
         from bactrian.evaluate.interaction.dialogue import Dialogue
         from bactrian.evaluate.interaction.patients import PatientCase
 
         found: list[Dialogue[Any]] = []
         for row in rows:
             try:
-                case = Request.read(row["case"]) if row["dataset"] == "asking" else PatientCase.read(row["case"])
+                case = (
+                    UnderspecifiedRequest.read(row["case"])
+                    if row["dataset"] == "asking"
+                    else PatientCase.read(row["case"])
+                )
             except ValueError as error:
                 raise BactrianError(f"interact: row {row['id']}: case: {error}") from None
-            right = case.answer if isinstance(case, Request) else str(row["ground_truth"])
+            right = case.answer if isinstance(case, UnderspecifiedRequest) else str(row["ground_truth"])
             found += [Dialogue(str(row["id"]), case, right, sample) for sample in range(self.samples)]
         return found
 
@@ -273,10 +277,12 @@ class _ModelQuestioner:
 
 def _first_words(dialogue: "Dialogue[Any]") -> str:
     """What a conversation begins with, as a record's prompt."""
-    from bactrian.data.synth.asking.requests import Request
+    from bactrian.data.synth.asking.requests import UnderspecifiedRequest
 
     case = dialogue.case
-    return case.text() if isinstance(case, Request) else f"{case.first}\n\n{case.inquiry}\n{case.listed()}"
+    return (
+        case.text() if isinstance(case, UnderspecifiedRequest) else f"{case.first}\n\n{case.inquiry}\n{case.listed()}"
+    )
 
 
 def _label(who: DataGenerator | None) -> str:

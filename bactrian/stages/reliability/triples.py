@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bactrian.data.curate.quality import Flaw
     from bactrian.data.synth.attributes import Attribute, AttributeSet
     from bactrian.generate.chat_request import ChatReply, ChatRequest
-    from bactrian.judge.counterfactuals import Opinion, Side
+    from bactrian.judge.counterfactuals import AttributeOpinion, Side
 
 Row = dict[str, Any]
 CHARACTERS_A_TOKEN = 12
@@ -183,10 +183,10 @@ def judging_requests(
 
 def read_opinion(
     triple: Triple, given: "AttributeSet", seed: int, replies: "Mapping[str, ChatReply]", before: str
-) -> "Opinion":
+) -> "AttributeOpinion":
     """What a judge said of a triple, in the replies whose keys are `before` and what was asked."""
     from bactrian.judge.attribute_questions import SAME, read_comparison, read_ranking
-    from bactrian.judge.counterfactuals import SIDES, Opinion
+    from bactrian.judge.counterfactuals import SIDES, AttributeOpinion
 
     order, said = shuffled(triple, SIDES, seed, "rank"), replies.get(f"{before}rank")
     ranks = read_ranking(said.text, len(order)) if said is not None and not said.fault else None
@@ -203,7 +203,7 @@ def read_opinion(
             and (found := read_comparison(told.text, names)) is not None
         ):
             moved[side] = [name for name, more in found.items() if more != SAME]
-    return Opinion(dict(zip(order, ranks, strict=True)) if ranks else None, moved)
+    return AttributeOpinion(dict(zip(order, ranks, strict=True)) if ranks else None, moved)
 
 
 def _others(triple: Triple, given: "AttributeSet") -> "list[Attribute]":
@@ -217,7 +217,7 @@ def rewritten_by_program(triple: Triple, directions: "Iterable[Side]") -> None:
         BactrianError: the row is none, or the attribute is not one that the program knows.
     """
     from bactrian.data.synth.asking.questions import ATTRIBUTES, HIGH, LOW, QuestionPlan, moved, written
-    from bactrian.data.synth.asking.requests import Request
+    from bactrian.data.synth.asking.requests import UnderspecifiedRequest
     from bactrian.data.synth.procedural import LICENSE
 
     name, row = triple.attribute.name, triple.row
@@ -226,7 +226,7 @@ def rewritten_by_program(triple: Triple, directions: "Iterable[Side]") -> None:
             f"counterfactuals: program: found the attribute {name!r}, expected {', '.join(ATTRIBUTES)} or {OVERALL}"
         )
     try:
-        request, plan = Request.read(str(row["case"])), QuestionPlan.read(str(row["plan"]))
+        request, plan = UnderspecifiedRequest.read(str(row["case"])), QuestionPlan.read(str(row["plan"]))
     except (KeyError, ValueError) as error:
         raise BactrianError(
             f"counterfactuals: row {row['id']}: program: expected a row of `cases` with case and plan ({error})"
@@ -237,17 +237,17 @@ def rewritten_by_program(triple: Triple, directions: "Iterable[Side]") -> None:
         triple.keep(side, text, PROGRAM, LICENSE)
 
 
-def judged_by_program(triple: Triple) -> "Opinion":
+def judged_by_program(triple: Triple) -> "AttributeOpinion":
     """Ranks and moves by the levels that the verifier `asking` reads off the texts themselves."""
-    from bactrian.data.synth.asking.requests import Request
+    from bactrian.data.synth.asking.requests import UnderspecifiedRequest
     from bactrian.judge.attribute_questions import moved_by
-    from bactrian.judge.counterfactuals import Opinion
+    from bactrian.judge.counterfactuals import AttributeOpinion
     from bactrian.verify.text.question_levels import levels
 
-    truth = Request.read(str(triple.row["case"])).truth()
+    truth = UnderspecifiedRequest.read(str(triple.row["case"])).truth()
     found = {side: levels(truth, text) for side, text in triple.texts.items()}
     if not all(found.values()):
-        return Opinion(None)
+        return AttributeOpinion(None)
     name = triple.attribute.name
     worth = {side: sum(each.values()) if name == OVERALL else each[name] for side, each in found.items()}
     order = sorted(set(worth.values()), reverse=True)
@@ -256,4 +256,4 @@ def judged_by_program(triple: Triple) -> "Opinion":
         for side, each in found.items()
         if side != "original"
     }
-    return Opinion({side: order.index(value) for side, value in worth.items()}, moves)
+    return AttributeOpinion({side: order.index(value) for side, value in worth.items()}, moves)

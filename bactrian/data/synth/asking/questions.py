@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from bactrian.data.synth.asking.requests import KINDS, THINGS, Request
+from bactrian.data.synth.asking.requests import KINDS, THINGS, UnderspecifiedRequest
 
 ATTRIBUTES = ("clarity", "focus", "answerability", "accuracy", "relevance", "openness")
 VAGUE = ("kind of", "or so", "somehow", "more or less")
@@ -43,19 +43,19 @@ class QuestionPlan:
             raise ValueError(f"no plan of a question: {error!r}") from None
 
 
-def drawn_plan(request: Request, random: Random, shares: Mapping[int, float] = USUAL) -> QuestionPlan:
+def drawn_plan(request: UnderspecifiedRequest, random: Random, shares: Mapping[int, float] = USUAL) -> QuestionPlan:
     """A question's plan; each attribute's level is drawn by itself."""
     levels = {name: random.choices(list(shares), list(shares.values()))[0] for name in ATTRIBUTES}
     plan = QuestionPlan((), levels, random.randrange(2**31))
     return _focused(_aimed(plan, request, levels["relevance"]), request, levels["focus"])
 
 
-def best_plan(request: Request, seed: int = 0) -> QuestionPlan:
+def best_plan(request: UnderspecifiedRequest, seed: int = 0) -> QuestionPlan:
     """The plan of a question that is as good as can be in every attribute."""
     return drawn_plan(request, Random(seed), {HIGH: 1.0})
 
 
-def moved(plan: QuestionPlan, request: Request, attributes: Sequence[str], level: int) -> QuestionPlan:
+def moved(plan: QuestionPlan, request: UnderspecifiedRequest, attributes: Sequence[str], level: int) -> QuestionPlan:
     """The plan with these attributes at another level and all others as they were."""
     for name in attributes:
         if name == "relevance":
@@ -66,7 +66,7 @@ def moved(plan: QuestionPlan, request: Request, attributes: Sequence[str], level
     return plan
 
 
-def written(plan: QuestionPlan, request: Request) -> str:
+def written(plan: QuestionPlan, request: UnderspecifiedRequest) -> str:
     """The question in words: "You want to sort the books. What is the order? Is it up or down?"."""
     random = Random(plan.seed)
     vague, jargon = random.sample(VAGUE, 2), random.sample(JARGON, 2)
@@ -82,7 +82,7 @@ def written(plan: QuestionPlan, request: Request) -> str:
     return " ".join(filter(None, parts))
 
 
-def _premise(level: int, request: Request, random: Random) -> str:
+def _premise(level: int, request: UnderspecifiedRequest, random: Random) -> str:
     """What the question takes the request to be; of a low level another one."""
     kinds, things = random.sample(list(KINDS), 2), random.sample(THINGS, 2)
     if level == MIDDLE:
@@ -93,7 +93,7 @@ def _premise(level: int, request: Request, random: Random) -> str:
     return f"You want to {KINDS[other].words.format(things=things[0])}."
 
 
-def _aimed(plan: QuestionPlan, request: Request, level: int) -> QuestionPlan:
+def _aimed(plan: QuestionPlan, request: UnderspecifiedRequest, level: int) -> QuestionPlan:
     """With a first slot of this level, or of the nearest that there is; the other slots stay where they can."""
     levels, random = request.slot_levels(), Random(f"{plan.seed}/slot")
     nearest = min(set(levels.values()), key=lambda each: (abs(each - level), each))
@@ -104,7 +104,7 @@ def _aimed(plan: QuestionPlan, request: Request, level: int) -> QuestionPlan:
     return replace(plan, slots=(first, *others))
 
 
-def _focused(plan: QuestionPlan, request: Request, level: int) -> QuestionPlan:
+def _focused(plan: QuestionPlan, request: UnderspecifiedRequest, level: int) -> QuestionPlan:
     """With the first slot alone, or with one or two others."""
     others = [slot for slot in request.slots if slot != plan.slots[0]]
     more = Random(f"{plan.seed}/others").sample(others, FLAWS[level])

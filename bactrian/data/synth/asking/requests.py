@@ -115,7 +115,7 @@ def whole_table(kind: str) -> FactTable:
 
 
 @dataclass(frozen=True)
-class Request:
+class UnderspecifiedRequest:
     """kind, things: what is asked. values: how it is meant. known: the slots that it says."""
 
     kind: str
@@ -124,7 +124,7 @@ class Request:
     known: tuple[str, ...] = ()
 
     @classmethod
-    def drawn(cls, random: Random, said: tuple[int, int]) -> Request:
+    def drawn(cls, random: Random, said: tuple[int, int]) -> UnderspecifiedRequest:
         """A request of which from said[0] to said[1] slots are known."""
         kind = random.choice(list(KINDS))
         slots = KINDS[kind].slots
@@ -133,7 +133,7 @@ class Request:
         return cls(kind, random.choice(THINGS), values, tuple(sorted(known)))
 
     @classmethod
-    def read(cls, text: str) -> Request:
+    def read(cls, text: str) -> UnderspecifiedRequest:
         """From the JSON of `json`.
 
         Raises:
@@ -166,7 +166,7 @@ class Request:
     def answer(self) -> str:
         return KINDS[self.kind].solve(self.values)
 
-    def telling(self, slots: tuple[str, ...]) -> Request:
+    def telling(self, slots: tuple[str, ...]) -> UnderspecifiedRequest:
         """The request once these slots are known too."""
         return replace(self, known=tuple(sorted({*self.known, *slots})))
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bactrian.data.io.problem_rows import Row, Split, distinct, problem, question_hash
 from bactrian.data.synth.asking.questions import HIGH, LOW, MIDDLE, QuestionPlan, best_plan, drawn_plan, written
-from bactrian.data.synth.asking.requests import Request
+from bactrian.data.synth.asking.requests import UnderspecifiedRequest
 from bactrian.data.synth.procedural import LICENSE
 
 RequestForm = Literal["problem", "conversation", "text"]
@@ -28,13 +28,13 @@ def requests(seed: int, count: int, form: RequestForm, said: tuple[int, int], sp
     """
 
     def draw(random: Random) -> Row:
-        request = Request.drawn(random, said)
+        request = UnderspecifiedRequest.drawn(random, said)
         while request.table().decided:
-            request = Request.drawn(random, said)
+            request = UnderspecifiedRequest.drawn(random, said)
         return request_row(request, best_plan(request)) | {"state": random.randrange(2**31)}
 
     for row in distinct("requests", seed, count, split, draw):
-        request, random = Request.read(row["case"]), Random(row.pop("state"))
+        request, random = UnderspecifiedRequest.read(row["case"]), Random(row.pop("state"))
         if form == "problem":
             yield row
         elif form == "text":
@@ -44,13 +44,13 @@ def requests(seed: int, count: int, form: RequestForm, said: tuple[int, int], sp
             yield asked_row(request, drawn_plan(request, random))
 
 
-def request_row(request: Request, plan: QuestionPlan) -> Row:
+def request_row(request: UnderspecifiedRequest, plan: QuestionPlan) -> Row:
     """A problem row; `case` says how the request is meant, for the simulator."""
     truth = json.dumps(request.truth())
     return problem(request.text(), written(plan, request), truth, "asking", SOURCE, LICENSE) | {"case": request.json()}
 
 
-def asked_row(request: Request, plan: QuestionPlan) -> Row:
+def asked_row(request: UnderspecifiedRequest, plan: QuestionPlan) -> Row:
     """A conversation row: the request and a question; `plan` is what the question was written from."""
     said = [{"role": "user", "content": request.text()}, {"role": "assistant", "content": written(plan, request)}]
     return {

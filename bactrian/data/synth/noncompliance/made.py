@@ -8,8 +8,15 @@ from random import Random
 from typing import Any
 
 from bactrian.data.io.problem_rows import Split, distinct, question_hash
-from bactrian.data.synth.noncompliance.patterns import CONTRASTS, GAPS, PATTERNS, Pattern
-from bactrian.data.synth.noncompliance.taxonomy import CONTRAST, KINDS, OTHERS, Kind, kind_named, rubric_name
+from bactrian.data.synth.noncompliance.patterns import CONTRASTS, GAPS, PATTERNS, RequestPattern
+from bactrian.data.synth.noncompliance.taxonomy import (
+    CONTRAST,
+    KINDS,
+    OTHERS,
+    NoncomplianceKind,
+    kind_named,
+    rubric_name,
+)
 from bactrian.errors import BactrianError
 
 Row = dict[str, Any]
@@ -35,7 +42,7 @@ def made_requests(seed: int, per_kind: int, split: Split = "train", contrast: bo
             yield {**row, "kind": kind, "prompt": asked, "source": SOURCE, "license": LICENSE}
 
 
-def _filled(patterns: Sequence[Pattern], random: Random) -> Row:
+def _filled(patterns: Sequence[RequestPattern], random: Random) -> Row:
     pattern = random.choice(patterns)
     chosen = {gap: random.choice(words) for gap, words in GAPS.items()}
     texts = {
@@ -122,7 +129,7 @@ def as_pair(request: Mapping[str, Any]) -> Row:
     }
 
 
-def _told(request: Mapping[str, Any], kind: Kind) -> Row:
+def _told(request: Mapping[str, Any], kind: NoncomplianceKind) -> Row:
     return {
         "id": str(request.get("id") or question_hash(request["prompt"])),
         "kind": kind.name,
