@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,22 @@ LAYOUT_OF = {
     "counterfactuals": "pair",
     "paraphrase": "pair",
     "vote": "problem",
+    "noncompliance_prompts": "problem",
 }
 """Stage → layout of the rows that take the place of those that it could not make; another's depends on its `into`."""
-LAYOUT_INTO = {"problem": "problem", "solution": "problem", "text": "text"}
+LAYOUT_INTO = {
+    "problem": "problem",
+    "solution": "problem",
+    "text": "text",
+    "pair": "pair",
+    "conversation": "messages",
+}
 LENIENT: dict[str, float] = {"alpha": 0.9, "delta": 0.9, "least": 1}
 """Levels of a calibration: random weights are near chance, and at a recipe's own levels nothing after it would run."""
 SHORT: dict[str, float] = {"prefix": 8, "suffix": 4, "minimum": 0, "skip": 4, "long": 0}
 """Of mining: made-up rows are short and few, and random weights recite nothing."""
+UNSKIPPED: dict[str, float] = {"skip": 0}
+"""Of requests that others left over: toys leave too few."""
 REWARDS = ("value", "reward_model", "process_reward")
 """Settings that name a reward model, where others name a language model."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
@@ -133,7 +143,8 @@ def _run(rehearsal: Rehearsal, store: Store, command: str) -> list[StepEntry]:
             raise
         name, stage = unlucky.groups()
     document = json.loads(rehearsal.recipe.text)
-    layout = LAYOUT_OF.get(stage) or LAYOUT_INTO.get(document["steps"][name].get("into", ""), "messages")
+    into = document["steps"][name].get("into", "")
+    layout = LAYOUT_INTO.get(into) or LAYOUT_OF.get(stage, "messages")
     say(f"{name}: random weights answered nothing of use, so it goes on with {ROWS} made-up rows, layout {layout}")
     rows = made_up_rows(name, layout, ROWS, columns={})
     file = _write_rows(store.root / "stand-ins" / rehearsal.recipe.name, name, rows)
@@ -212,10 +223,14 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
         inner = {} if group is None else group.model_dump()
         if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:
             settings[name_of] = {**settings.get(name_of, {}), **over}
-    if (lenient := {"calibrate": LENIENT, "mine": SHORT}.get(stage.name)) is not None:
+    if (
+        lenient := {"calibrate": LENIENT, "mine": SHORT, "noncompliance_prompts": UNSKIPPED}.get(stage.name)
+    ) is not None:
         settings |= lenient
         made.capped.append(f"{name}: {', '.join(f'{key} → {value:g}' for key, value in lenient.items())}")
     result: dict[str, Any] = _cap(settings, name, caps, made.capped)
+    if "hidden_size" in result and "heads" in result:
+        result["heads"] = gcd(result["hidden_size"], result["heads"])
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]
     return result

@@ -67,7 +67,7 @@ class NoncompliancePrompts(Stage):
         requests = self._unlike_held_out(workspace, self._requests(workspace, tally), tally)
         rows = list(self._rows(requests, workspace.seed))
         if not rows:
-            raise BactrianError(f"noncompliance_prompts: no request is left\n{tally}")
+            raise BactrianError(f"noncompliance_prompts: no row is left\n{tally}")
         for licence in licences(rows):
             workspace.add_licence(licence)
         counts: dict[str, int] = {}
