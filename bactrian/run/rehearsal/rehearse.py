@@ -100,8 +100,12 @@ LENIENT: dict[str, float] = {"alpha": 0.9, "delta": 0.9, "least": 1}
 """Levels of a calibration: random weights are near chance, and at a recipe's own levels nothing after it would run."""
 SHORT: dict[str, float] = {"prefix": 8, "suffix": 4, "minimum": 0, "skip": 4, "long": 0}
 """Of mining: made-up rows are short and few, and random weights recite nothing."""
-UNSKIPPED: dict[str, float] = {"skip": 0}
-"""Of requests that others left over: toys leave too few."""
+TOY_SETTINGS: dict[str, dict[str, float]] = {
+    "calibrate": LENIENT,
+    "mine": SHORT,
+    "noncompliance_prompts": {"skip": 0},
+}
+"""Stage → settings without which few made-up rows would leave a later step none."""
 REWARDS = ("value", "reward_model", "process_reward")
 """Settings that name a reward model, where others name a language model."""
 ELSEWHERE = ("hub", "subset", "split", "files", "revision", "rows", "tokens", "limit")
@@ -223,9 +227,7 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
         inner = {} if group is None else group.model_dump()
         if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:
             settings[name_of] = {**settings.get(name_of, {}), **over}
-    if (
-        lenient := {"calibrate": LENIENT, "mine": SHORT, "noncompliance_prompts": UNSKIPPED}.get(stage.name)
-    ) is not None:
+    if (lenient := TOY_SETTINGS.get(stage.name)) is not None:
         settings |= lenient
         made.capped.append(f"{name}: {', '.join(f'{key} → {value:g}' for key, value in lenient.items())}")
     result: dict[str, Any] = _cap(settings, name, caps, made.capped)

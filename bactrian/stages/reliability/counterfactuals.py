@@ -155,7 +155,7 @@ class Counterfactuals(Divisible):
         mine = (row for row in rows if in_part(row, self.source_column, self.part, self.dev_share))
         found = list(islice(mine, self.limit))
         if not found:
-            raise BactrianError(f"counterfactuals: {path}: no row is of the part {self.part}")
+            raise BactrianError(f"counterfactuals: no row is left: {path} has none of part {self.part}")
         return found
 
     def _rewritten(
