@@ -49,6 +49,7 @@ KNOWN = (
     _known("popqa", "akariasai/PopQA", "metadata.subj, metadata.prop, metadata.obj"),
     _known("truthfulqa", "truthfulqa/truthful_qa", "question"),
     _known("alpaca-eval", "tatsu-lab/alpaca_eval", "instruction", "alpaca_eval_davinci"),
+    _known("humaneval-plus", "evalplus/humanevalplus", "prompt", "humanevalplus humaneval_plus"),
     _known("humaneval", "openai/openai_humaneval", "prompt"),
     _known("bigcodebench", "bigcode/bigcodebench", "instruct_prompt"),
     _known("gpqa", "Idavidrein/gpqa", "Question"),
@@ -93,8 +94,19 @@ KNOWN = (
     _known("auto-j", "", "prompt", "autoj_pairwise"),
     _known("trust-or-escalate", "", "instruction", "trust_or_escalate_calibration"),
     _known("tulu1-human-eval", "", "prompt", "tulu1_human_eval"),
+    _known("ifbench", "allenai/IFBench_test", "prompt", "ifbench ifeval_ood"),
+    _known("aime25", "math-ai/aime25", "problem", "aime_2025 aime25"),
+    _known("arc-challenge", "", "question", "olmo_val_arc-challenge arc-challenge ARC-Challenge"),
+    _known("hellaswag", "Rowan/hellaswag", "ctx_a + ctx_b"),
+    _known("winogrande", "allenai/winogrande", "sentence"),
+    _known("naturalqs", "google-research-datasets/nq_open", "question", "nq_ naturalqs"),
     _known("hh-rlhf-harmless", "Anthropic/hh-rlhf", "chosen", "hh_rlhf_harmless_test"),
 )
+
+
+def known_files(folder: Path) -> list[Path]:
+    """The files of a folder that are known benchmarks by their names, in order."""
+    return [file for file in sorted(folder.iterdir()) if is_data(file.name) and file.is_file() and known_as(file.name)]
 
 
 def known_as(name: str) -> Benchmark | None:
