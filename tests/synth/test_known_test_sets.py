@@ -40,7 +40,7 @@ def against(**settings: Any) -> list[str]:
 
 
 def test_known_test_sets_are_added_to_those_that_are_named(sets: Path) -> None:
-    known = str(sets / "svamp.jsonl")
+    known = str(sets)
     assert against() == [known]
     assert against(against=["mine.jsonl"]) == ["mine.jsonl", known]
     assert against(against=[known]) == [known]
@@ -64,7 +64,7 @@ def test_a_row_that_holds_a_known_item_is_dropped(
     with generator(said) as (settings, _):
         stage = Synthesise(**BASE, generators=[settings], gates={"novelty": None}).resolved()
         work = workspace(tmp_path, personas(3))
-        (known,) = stage.against
+        (known,) = stage.against  # the folder: of what is in it, what is known
         work.inputs[known] = Input(known, Path(known), Kind.DATA, "5eed")
         stage.run(work)
     assert [(each["reason"], each["answer"]) for each in dropped(work)] == [("holds a test item", "1/0")]

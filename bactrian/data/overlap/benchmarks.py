@@ -104,9 +104,9 @@ KNOWN = (
 )
 
 
-def known_files(folder: Path) -> list[Path]:
-    """The files of a folder that are known benchmarks by their names, in order."""
-    return [file for file in sorted(folder.iterdir()) if is_data(file.name) and file.is_file() and known_as(file.name)]
+def holds_known(folder: Path) -> bool:
+    """Whether a file in a folder is a known benchmark by its name."""
+    return any(is_data(file.name) and known_as(file.name) for file in folder.iterdir())
 
 
 def known_as(name: str) -> Benchmark | None:

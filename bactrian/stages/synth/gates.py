@@ -79,17 +79,17 @@ def check_against(gates: Gates, against: Sequence[str]) -> None:
 
 
 def with_known(gates: Gates, against: Sequence[str]) -> list[str]:
-    """`against`, and the files of all known test sets that are at hand, where `evaluate` looks for them.
+    """`against`, and the folders in which `evaluate` looks for test sets, where they hold known ones.
 
     Raises:
         BactrianError: there is none of either.
     """
-    from bactrian.data.overlap.benchmarks import known_files
+    from bactrian.data.overlap.benchmarks import holds_known
     from bactrian.evaluate.task_rows import HERE, VARIABLE, folders
 
     if not (gates.decontaminate and gates.known):
         return list(against)
-    found = [str(file.resolve()) for folder in folders() for file in known_files(folder)]
+    found = [str(folder.resolve()) for folder in folders() if holds_known(folder)]
     if not (found or against):
         raise BactrianError(
             f"no test items are at hand, so nothing can say whether rows hold any: found no known test set in the "
