@@ -12,6 +12,8 @@ TORCH ?= torch==2.13.0
 EXTRAS = embedded,problems,instructions,math,data,servers,adapters
 # Of pytest: one more than there are cores, four at most; some tests wait more than they compute.
 PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
+# Tests start many processes, each of which would compile our modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart nano docs test test-heavy bubblewrap clean
 
@@ -30,8 +32,7 @@ test: $(VENV)/.installed-for-tests bubblewrap
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy bactrian examples/*/*.py
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow and not heavy" -n $(PROCESSES) --dist worksteal
-	$(BIN)/python -m pytest -m "slow and not heavy" -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not heavy" -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Minutes each; they want a machine that does nothing else.
 test-heavy: $(VENV)/.installed-for-tests bubblewrap
