@@ -127,7 +127,7 @@ def test_mixed_verifiers_keep_their_order() -> None:
         Item("gsm8k_strict", "#### 5.0", "5"),
         Item("reasoning_gym", "Answer: 8", chain_sum("7")),
     ]
-    assert [verdict.outcome for verdict in verify_all(mixed)] == ["right", "right", "wrong", "wrong"]
+    assert [verdict.outcome for verdict in verify_all(mixed, workers=1)] == ["right", "right", "wrong", "wrong"]
 
 
 def test_cheap_verifiers_start_no_process() -> None:
@@ -139,7 +139,7 @@ def test_cheap_verifiers_start_no_process() -> None:
 def test_errors_of_the_user_come_through() -> None:
     unknown = json.dumps({"task": "no_such_task", "answer": "", "metadata": {}})
     with pytest.raises(BactrianError, match="no task 'no_such_task'"):
-        verify_all([Item("reasoning_gym", "5", unknown)])
+        verify_all([Item("reasoning_gym", "5", unknown)], workers=1)
     with pytest.raises(BactrianError, match="no verifier is called 'nonsense'"):
         verify_all([Item("nonsense", "5", "5")])
 
@@ -152,7 +152,7 @@ def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch)
 
 def test_long_texts_pass_through_the_pipes() -> None:
     long = [Item("reasoning_gym", "x" * 300_000 + "\nAnswer: 7", chain_sum("7"))] * 4
-    assert [verdict.outcome for verdict in verify_all(long)] == ["right"] * 4
+    assert [verdict.outcome for verdict in verify_all(long, workers=1)] == ["right"] * 4
 
 
 @pytest.mark.usefixtures("naughty")
