@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(foreach version,python3.11 python3.12 python3.13 python3
     $(version) -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(version))))
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-# In pip's place, on all cores, and without the packages' own tests, a third of it all.
+# In pip's place, on all cores, and without the packages' own tests, a sixth of it all.
 COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 # On Linux the package index may give torch with CUDA, gigabytes of it; for the CPU's build alone, name an index that has
 # it: make quickstart TORCH="torch==2.13.0 --index-url URL"

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,23 @@ def test_cheap_verifiers_start_no_process() -> None:
     with Pool() as pool:
         assert pool.verify_all([Item("gsm8k", "#### 5", "5")] * 3)[2].score == 1.0
         assert not any(crew._workers for crew in pool._crews.values())
+
+
+@pytest.mark.usefixtures("naughty")
+def test_few_items_start_one_worker_and_many_start_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = [0]
+    start = worker_process.Worker.start
+
+    def counting(timeout: float, verifiers: Mapping[str, str]) -> worker_process.Worker:
+        started[0] += 1
+        return start(timeout, verifiers)
+
+    monkeypatch.setattr(worker_process.Worker, "start", counting)
+    for count, workers in ((3, 1), (30, 2)):
+        started[0] = 0
+        found = verify_all(items(*map(str, range(count))))
+        assert [verdict.reason for verdict in found] == [str(number) for number in range(count)]
+        assert started == [workers]
 
 
 def test_errors_of_the_user_come_through() -> None:
