@@ -62,18 +62,16 @@ def greedy(model: LanguageModel) -> list[tuple[int, ...]]:
             eos_token_id=list(model.template.end_ids),
             pad_token_id=0,
         )[0, len(asked.prompt) :]
-        for asked in requests(0, 1, new=20)
+        for asked in requests(0, 1, new=14)
     ]
     model.network.set_attn_implementation(attention.IMPLEMENTATION)
     return [tuple(answer.tolist()) for answer in answers]
 
 
-def test_greedy_equals_transformers_generate(
-    model: LanguageModel, greedy: list[tuple[int, ...]], native: bool
-) -> None:
+def test_greedy_equals_transformers_generate(model: LanguageModel, greedy: list[tuple[int, ...]], native: bool) -> None:
     engine = LocalEngine(model, native=native)
     assert (engine.decoder is not None) == native
-    assert [answer.ids for (answer,) in engine.generate(requests(0, 1, new=20))] == greedy
+    assert [answer.ids for (answer,) in engine.generate(requests(0, 1, new=14))] == greedy
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -155,7 +153,8 @@ def test_going_on_beyond_the_context_is_refused(llama: LanguageModel) -> None:
 
 
 def test_an_answer_that_goes_on_is_the_answer_to_the_longer_prompt(model: LanguageModel, native: bool) -> None:
-    first = LocalEngine(model, native=native).generate(requests(0, 1))
+    engine = LocalEngine(model, native=native)
+    first = engine.generate(requests(0, 1))
     forced = (20, 21, 22)
     asked: set[int] = set()
 
@@ -164,10 +163,10 @@ def test_an_answer_that_goes_on_is_the_answer_to_the_longer_prompt(model: Langua
         asked.add(request)
         return None if again else Continuation(forced, 8)
 
-    onward = LocalEngine(model, native=native).generate(requests(0, 1), on_finish=once)
+    onward = engine.generate(requests(0, 1), on_finish=once)
     for prompt, (short,), (long,) in zip(PROMPTS, first, onward, strict=True):
         known = (*prompt, *short.ids, *forced)
-        ((fresh,),) = LocalEngine(model, native=native).generate([Request(known, temperature=0, max_new_tokens=8)])
+        ((fresh,),) = engine.generate([Request(known, temperature=0, max_new_tokens=8)])
         assert long.ids == (*short.ids, *forced, *fresh.ids)
 
 

@@ -156,9 +156,7 @@ def test_a_cache_that_cannot_be_written(tiny: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("size", [0, 1000])
-def test_a_library_cut_short_is_made_anew(
-    tiny: Path, size: int, elsewhere: Callable[[Path, int], list[str]]
-) -> None:
+def test_a_library_cut_short_is_made_anew(tiny: Path, size: int, elsewhere: Callable[[Path, int], list[str]]) -> None:
     assert elsewhere(tiny, 1) == said_by(1)
     (path,) = kept(tiny)
     whole = path.read_bytes()
