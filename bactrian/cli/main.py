@@ -327,7 +327,6 @@ def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: st
 
 commands.add_command(eval_command(_run_recipe))
 commands.add_command(judge_commands(_run_recipe, _set))
-commands.add_command(judge_commands(_run_recipe, _set))
 
 
 def _keep_freed_memory(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from bactrian.cli.main import invoke
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
-from tests.generate.chat_server import Handler, completion, serving
+from tests.generate.chat_server import Handler, completion, preference, serving
 from tests.judge.cascade_recipes import made, recipe, write
 
 SERVER = "{url: URL, model: m, backoff: 0.01, tries: 3, concurrency: 2}"
@@ -23,10 +22,7 @@ Behave = Callable[[Handler, str, int], None]
 
 def says(handler: Handler, first: float) -> None:
     """P(answer A) as log-probabilities."""
-    top = [{"token": token, "logprob": math.log(p)} for token, p in (("A", first), ("B", 1 - first))]
-    body = json.loads(completion("A"))
-    body["choices"][0]["logprobs"] = {"content": [{"token": "A", "logprob": math.log(first), "top_logprobs": top}]}
-    handler.give(200, json.dumps(body).encode())
+    handler.give(200, preference(first))
 
 
 def prefers_good(handler: Handler, content: str, nth: int) -> None:
