@@ -142,7 +142,7 @@ def _price(text: str) -> tuple[str, JudgePrice]:
     "--judged",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="What was judged since: the folder of a step judge; repeatable, in order.",
+    help="What was judged since: the folder of a step (judge, binarise, prefer, winrate); repeatable, in order.",
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="Pairs that people labelled since; judges are asked.")
 @click.option(

@@ -54,7 +54,7 @@ def check_traffic(calibration: Path, judged: Sequence[Path], level: float, seed:
     """Each judge's confidences on what it was asked since, against those on the labelled pairs that came as far.
 
     Args:
-        judged: what the stage judge left, or binarise or prefer with a calibration; in order, as one stream.
+        judged: what judge left, or binarise, prefer or winrate with a calibration; in order, as one stream.
         level: of a false alarm by any of the judges.
 
     Raises:
@@ -105,7 +105,7 @@ def judged_confidences(judged: Path) -> Confidences:
         rows += list(stream_rows(apart))
     for row, where in rows:
         if not isinstance(row.get("confidences"), Mapping) or not isinstance(row.get("place"), int):
-            raise BactrianError(f"{where}: found no `confidences` and `place`, expected what the stage judge leaves")
+            raise BactrianError(f"{where}: found no `confidences` and `place`, expected what a cascade judged")
     found: dict[str, list[tuple[str, float]]] = {}
     for row, where in sorted(rows, key=lambda each: int(each[0]["place"])):
         group = read_pair(row, where).pair.group
