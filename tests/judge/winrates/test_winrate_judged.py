@@ -254,3 +254,15 @@ def test_prompts_that_methods_are_chosen_on_are_not_scored(
     by = json.dumps({"labels": "labels.jsonl", "methods": ["exact"]})
     assert invoke(["winrate", "a.jsonl", "--baseline", "y", "--by-task", by, "--store", "s"]) == 2
     assert "whose prompts are among the prompts to score" in capsys.readouterr().err
+    write(tmp_path / "a.jsonl", [{**row, "prompt": "sum 300"} for row in rows])
+    assert invoke(["winrate", "a.jsonl", "--baseline", "y", "--by-task", by, "--store", "s"]) == 2
+    assert "none of which is tried for generation; expected one of meaning, judge" in capsys.readouterr().err
+    write(tmp_path / "labels.jsonl", FAMILY_LABELS[:24])
+    both = json.dumps({"labels": "labels.jsonl", "methods": ["exact", "words"]})
+    rows = [{**row, "prompt": "sum 300", "completion": said} for row, said in zip(rows, "39", strict=True)]
+    write(tmp_path / "a.jsonl", rows)
+    command = ["winrate", "a.jsonl", "--baseline", "y", "--by-task", both, "--store", "s", "--resamples", "20"]
+    assert invoke(command) == 0
+    found = json.loads(next((tmp_path / "s" / "artifacts").glob("winrate-*/winrates.json")).read_text())
+    (task,) = found["tasks"]
+    assert (task["task"], task["method"], task["rates"][0]["rate"]) == ("closed qa", "exact", 1.0)
