@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from pydantic import ValidationError
 from bactrian.data.corpus.hashed_classifier import HashedClassifier
 from bactrian.data.corpus.token_reader import TokenReader
 from bactrian.data.io.files import read_rows, write_rows
+from bactrian.data.io.formats import Fault
 from bactrian.errors import BactrianError
 from bactrian.model.blank import word_tokenizer
+from bactrian.recipe.recipe import load
+from bactrian.run.keys import tasks
 from bactrian.stages.data.curate import Curate
 from bactrian.stages.data.dolma import DolmaFiles
 from bactrian.stages.data.quality import Quality
@@ -177,6 +181,36 @@ def test_tagging_goes_on_after_it_was_cut(web: Path, tmp_path: Path, monkeypatch
     again = made(stage, tmp_path / "cut", {"web": web})
     for name in ("data.parquet", "rows.json", "tags.json", "drops.jsonl"):
         assert (again.output / name).read_bytes() == (whole.output / name).read_bytes()
+
+
+def test_what_is_wrong_with_a_row_comes_back_from_another_process_whole() -> None:
+    fault = Fault("rows.jsonl, line 3", "not JSON", "Extra data")
+    again = pickle.loads(pickle.dumps(fault))  # noqa: S301 - made above
+    assert (again.where, again.reason, again.detail, str(again)) == (
+        fault.where,
+        fault.reason,
+        fault.detail,
+        str(fault),
+    )
+
+
+def test_a_tagger_of_ones_own_is_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(pages(), tmp_path / "web")
+    (tmp_path / "r.yaml").write_text(
+        "name: own\nsteps:\n"
+        "  mine: {stage: tag, data: web, taggers: [length, mine.py:shouting]}\n"
+        "  other: {stage: tag, data: web, taggers: [length]}\n"
+    )
+
+    def keys(code: str) -> dict[str, str]:
+        (tmp_path / "mine.py").write_text(code)
+        return {task.step.name: task.key for task in tasks(load(tmp_path / "r.yaml"), Hardware())}
+
+    first, second = (keys(f"def shouting(text):\n    return {number}\n") for number in (1.0, 2.0))
+    assert first["mine"] != second["mine"] and first["other"] == second["other"]
+    with pytest.raises(BactrianError, match=r"mine.py has no shouting, expected FILE.py:FUNCTION"):
+        keys("def whispering(text):\n    return 1.0\n")
 
 
 # Dolma's layout

@@ -45,6 +45,10 @@ class Fault(BactrianError):
         super().__init__(f"{where}: {reason}{': ' if detail else ''}{detail}")
         self.where, self.reason, self.detail = where, reason, detail
 
+    def __reduce__(self) -> tuple[type["Fault"], tuple[str, str, str]]:
+        """Between processes: an exception would be made anew from its message alone."""
+        return Fault, (self.where, self.reason, self.detail)
+
     def as_json(self) -> str:
         """One line of JSON, whatever is in the text."""
         return json.dumps({"where": self.where, "reason": self.reason, "detail": self.detail})
