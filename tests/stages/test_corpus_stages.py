@@ -21,7 +21,7 @@ from bactrian.recipe.recipe import load
 from bactrian.run.keys import tasks
 from bactrian.stages.data.curate import Curate
 from bactrian.stages.data.dolma import DolmaFiles
-from bactrian.stages.data.quality import Quality
+from bactrian.stages.data.quality_classifier import Quality
 from bactrian.stages.data.source import DataSource
 from bactrian.stages.data.tag import Tag
 from bactrian.stages.data.tokenize import Tokenize

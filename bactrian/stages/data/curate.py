@@ -13,7 +13,7 @@ from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
     from bactrian.data.corpus.rule_ledger import RuleLedger
-    from bactrian.data.corpus.sieves import Candidate, Sieve
+    from bactrian.data.corpus.sieves import CorpusDocument, Sieve
     from bactrian.store.artifact import Workspace
 
 BATCH = 500
@@ -81,9 +81,9 @@ class Curate(Divisible):
                     f"expected attributes of {given.name} as it is now"
                 )
 
-    def _batches(self, workspace: "Workspace", ledger: "RuleLedger") -> "Iterator[list[Candidate]]":
+    def _batches(self, workspace: "Workspace", ledger: "RuleLedger") -> "Iterator[list[CorpusDocument]]":
         from bactrian.data.corpus.attribute_files import joined
-        from bactrian.data.corpus.sieves import Candidate
+        from bactrian.data.corpus.sieves import CorpusDocument
         from bactrian.data.io.formats import Fault
 
         places = [(workspace.input(ref).path, ref) for ref in self.attributes]
@@ -94,7 +94,7 @@ class Curate(Divisible):
                 if isinstance(row, Fault):
                     ledger.refuse(row)
                 else:
-                    batch.append(Candidate(row, attributes, where))
+                    batch.append(CorpusDocument(row, attributes, where))
             ledger.enter(batch)
             yield batch
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bactrian.data.corpus.bloom import BloomSeen, ExactSeen, text_keys
 from bactrian.data.corpus.sieves import (
     BoundsSieve,
-    Candidate,
+    CorpusDocument,
     Edit,
     SeenDocuments,
     SeenParagraphs,
@@ -21,8 +21,8 @@ from bactrian.data.corpus.sieves import (
 from bactrian.errors import BactrianError
 
 
-def candidate(text: str, attributes: dict[str, Any] | None = None, **columns: Any) -> Candidate:
-    return Candidate({"id": "1", "text": text, **columns}, attributes or {}, "rows.jsonl, line 1")
+def candidate(text: str, attributes: dict[str, Any] | None = None, **columns: Any) -> CorpusDocument:
+    return CorpusDocument({"id": "1", "text": text, **columns}, attributes or {}, "rows.jsonl, line 1")
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.01])
