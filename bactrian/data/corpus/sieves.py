@@ -103,14 +103,12 @@ class BoundsSieve:
     most: float | None
     inside: bool
     keep_missing: bool
-    found: bool = False  # whether any document has the attribute
 
     def __call__(self, batch: Sequence[CorpusDocument]) -> list[str | None]:
         return [self._flaw(each) for each in batch]
 
     def _flaw(self, candidate: CorpusDocument) -> str | None:
         value = candidate.attributes.get(self.attribute)
-        self.found |= value is not None
         number = None if value is None else measured(value, self.measure, len(candidate.text))
         if number is None:
             return None if self.keep_missing else "has none"
@@ -127,14 +125,12 @@ class SpanSieve:
     least: float | None
     most: float | None
     limit: int | None
-    found: bool = False
 
     def __call__(self, batch: Sequence[CorpusDocument]) -> list[str | None]:
         return [self._flaw(each) for each in batch]
 
     def _flaw(self, candidate: CorpusDocument) -> str | None:
         value = candidate.attributes.get(self.attribute)
-        self.found |= value is not None
         if value is None:
             return None
         if not isinstance(value, list):
