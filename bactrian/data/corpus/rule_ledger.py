@@ -100,9 +100,8 @@ class RuleLedger:
 
     def funnel(self) -> dict[str, int]:
         """How many documents came, and were left after each rule; a rule that is there twice has its number."""
-        names = [
-            f"{label} (rule {i + 1})" if self.labels.count(label) > 1 else label for i, label in enumerate(self.labels)
-        ]
+        plain = [label.replace("__", " ") for label in self.labels]
+        names = [f"{name} (rule {i + 1})" if plain.count(name) > 1 else name for i, name in enumerate(plain)]
         return dict(zip(["documents", *names], [left.documents for left in self._lefts()], strict=True))
 
     def table(self, sieves: Sequence[Sieve]) -> list[dict[str, Any]]:
