@@ -184,10 +184,11 @@ class ActorCritic:
                 e.advantages = [next(pieces) for _ in e.advantages]
 
     def _update(self, episodes: list[TrainedAnswers], told: dict[str, float], tokens: int, moves: bool) -> Update:
-        trained = sum(e.tokens for e in episodes)
+        trained, bins = sum(e.tokens for e in episodes), self.core.bins(episodes)
         return Update(
-            micro_batches=[self._share(part, trained, moves) for part in self.core.bins(episodes)],
+            micro_batches=[self._share(part, trained, moves) for part in bins],
             tokens=tokens,
+            sizes=[sum(e.group.tokens for e in part) for part in bins],
             metrics=told,
             finish=lambda sums: {key: value / max(1, trained) for key, value in sums.items()},
         )

@@ -12,8 +12,9 @@ import torch
 
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
-from bactrian.model.packing import Forest, Group, Span, pack, plant
+from bactrian.model.packing import Forest, Group, Span, plant
 from bactrian.train.batches import answer_tokens
+from bactrian.train.dealing import cut
 from bactrian.train.losses import PolicyLoss
 from bactrian.train.objectives import importance_weights
 from bactrian.train.options import MemorySettings, SamplingSettings
@@ -102,7 +103,7 @@ class PolicyCore:
 
     def bins(self, answers: Sequence[TrainedAnswers]) -> list[list[TrainedAnswers]]:
         """Micro-batches."""
-        return [[answers[i] for i in b] for b in pack([a.group.tokens for a in answers], self.memory.micro_tokens)]
+        return [[answers[i] for i in b] for b in cut([a.group.tokens for a in answers], self.memory.micro_tokens)]
 
     @torch.no_grad()
     def logprobs(self, model: LanguageModel, groups: Sequence[Group]) -> list[list[torch.Tensor]]:

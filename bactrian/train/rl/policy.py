@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -60,17 +59,6 @@ class GroupSettings(Protocol):
     def memory(self) -> MemorySettings: ...
     @property
     def reward(self) -> GroupReward: ...
-
-
-@dataclass
-class _Part:
-    """What the micro-batches of one update share.
-
-    worst: the largest gap of each: metrics add up, a maximum does not.
-    """
-
-    size: StepSize
-    worst: list[float] = field(default_factory=list)
 
 
 class GroupPolicy:
@@ -179,22 +167,25 @@ class GroupPolicy:
 
     def _update(self, groups: list[TrainedAnswers], told: dict[str, float], tokens: int, step: int) -> Update:
         trained = sum(g.tokens for g in groups)
-        shared = _Part(StepSize(sum(len(g.rollouts) for g in groups), trained, self.settings.max_new_tokens))
+        size = StepSize(sum(len(g.rollouts) for g in groups), trained, self.settings.max_new_tokens)
+        bins = self.core.bins(groups)
 
         def finish(sums: dict[str, float]) -> dict[str, float]:
+            worst = sums.pop("logprob_gap_max", 0.0)
             means = {key: value / max(1, trained) for key, value in sums.items()}
             self.core.refuse_gap(means.get("logprob_gap_mean", 0.0), step)
             surrogate = means.pop("surrogate", 0.0)
-            return {"surrogate": surrogate, **means, "logprob_gap_max": max(shared.worst, default=0.0)}
+            return {"surrogate": surrogate, **means, "logprob_gap_max": worst}
 
         return Update(
-            micro_batches=[self._share(part, shared) for part in self.core.bins(groups)],
+            micro_batches=[self._share(part, size) for part in bins],
             tokens=tokens,
+            sizes=[sum(g.group.tokens for g in part) for part in bins],
             metrics=told,
             finish=finish,
         )
 
-    def _share(self, part: list[TrainedAnswers], shared: _Part) -> Callable[[], Share]:
+    def _share(self, part: list[TrainedAnswers], size: StepSize) -> Callable[[], Share]:
         s = self.settings
 
         def share() -> Share:
@@ -206,14 +197,18 @@ class GroupPolicy:
             tokens = PolicyTokens(logprobs, old, column(part, "advantages", logprobs), owner, len(spans))
             policy = self.loss(tokens, s.update.clip_low, s.update.clip_high)
             gap = (sampled - old).abs()
-            shared.worst.append(float(gap.max()))
             each, weights = self.core.weighed(policy.loss, old, sampled)
-            metrics = {**policy_metrics(policy, entropy), "logprob_gap_mean": float(gap.sum()), **weights}
+            metrics = {
+                **policy_metrics(policy, entropy),
+                "logprob_gap_mean": float(gap.sum()),
+                "logprob_gap_max": float(gap.max()),
+            }
+            metrics |= weights
             if s.kl and s.update.kl_in == "loss":
                 kl = kl_estimate(logprobs - column(part, "reference", logprobs), s.update.kl_estimator)
                 each = each + s.kl * kl
                 metrics["kl"] = float(kl.detach().sum())
             lengths = torch.tensor([span.length for span in spans], device=owner.device, dtype=each.dtype)[owner]
-            return self.aggregate(each, lengths, shared.size), metrics
+            return self.aggregate(each, lengths, size), metrics
 
         return share

@@ -1,0 +1,81 @@
+"""Several processes that work together, on this machine: forked from one that has loaded torch."""
+
+import multiprocessing
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from queue import Empty
+from typing import Any
+
+from bactrian.store.processes import Processes, joint, met
+
+PATIENCE = 240.0
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def environment(rank: int, size: int, port: int) -> dict[str, str]:
+    """As torchrun leaves it, but that the first process has the store."""
+    return {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def together(size: int, work: Callable[..., Any], *given: Any) -> list[Any]:
+    """What `work(group, *given)` returns in each of `size` processes, by rank; all work jointly.
+
+    Raises:
+        AssertionError: one raised, with its traceback.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.train.bench"])
+    port, answers = free_port(), context.Queue()
+    started = [
+        context.Process(target=_one, args=(rank, size, port, answers, work, given), daemon=True) for rank in range(size)
+    ]
+    for each in started:
+        each.start()
+    try:
+        found = dict(_answer(answers) for _ in started)
+    finally:
+        for each in started:
+            each.join(20)
+            each.kill()
+    broken = {rank: text for rank, (fine, text) in found.items() if not fine}
+    assert not broken, "\n".join(f"process {rank}:\n{text}" for rank, text in broken.items())
+    return [found[rank][1] for rank in range(size)]
+
+
+def _answer(answers: Any) -> Any:
+    try:
+        return answers.get(timeout=PATIENCE)
+    except Empty:
+        raise AssertionError(f"no answer within {PATIENCE:.0f} s") from None
+
+
+def _one(rank: int, size: int, port: int, answers: Any, work: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    import torch
+
+    os.environ.update(environment(rank, size, port))
+    torch.set_num_threads(1)
+    try:
+        with met() as group, joint(group):
+            result = work(group, *given)
+        answers.put((rank, (True, result)))
+    except BaseException:
+        answers.put((rank, (False, traceback.format_exc())))
+
+
+def nothing(group: Processes) -> int:
+    return group.rank
