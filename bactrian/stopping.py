@@ -110,7 +110,7 @@ def _meet(number: int, frame: FrameType | None) -> None:
     first, _asked = _asked is None, number
     if first:
         _when = time.monotonic()
-    elif _finishing and time.monotonic() - _when < SAME_REQUEST:
+    elif time.monotonic() - _when < SAME_REQUEST:
         return
     if not (first and _finishing):
         raise Stop(number)

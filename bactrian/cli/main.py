@@ -63,6 +63,8 @@ def main() -> None:
         os.environ.setdefault(name, value)
     if not sys.stderr.isatty():  # a bar of a library's own would fill a log file with half-finished lines
         os.environ.setdefault("TQDM_DISABLE", "1")
+    if "RANK" in os.environ or "SLURM_STEP_ID" in os.environ:  # when a peer is lost, torch prints its own stack
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     _keep_freed_memory(arguments)
     try:
         status: Any = invoke(arguments)

@@ -149,7 +149,8 @@ def _run_stage(
         stage.run(workspace)
     if stage.name in ("source", "problems"):  # where rows come in
         warn_of_unseen(step.name, {"what it made": output}, workspace)
-    return manifest_of(task, workspace, started, started.seconds + time.monotonic() - before)
+    seconds = started.seconds + time.monotonic() - before
+    return manifest_of(task, workspace, started, seconds, group.size if stage.joint else 1)
 
 
 def _begin_anew(partial: Path) -> None:

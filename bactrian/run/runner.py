@@ -99,7 +99,8 @@ def _make_all(
             if artifact is None:
                 log.write()  # a run that is killed in this step is on record
                 trackers.follow(task, hardware, inputs)
-                artifact, status = make(task, store, hardware, inputs, group), "made"
+                joint = group.size > 1 and task.step.stage.joint
+                artifact, status = make(task, store, recipe.hardware.decide(joint), inputs, group), "made"
         made[name] = artifact
         log.add(task, artifact, status)
         stopping.check(f"stopped after step {name}, which is made")

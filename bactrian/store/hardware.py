@@ -51,13 +51,13 @@ class HardwareSettings(BaseModel):
         "auto: sharded on GPUs",
     )
 
-    def decide(self) -> Hardware:
-        """The hardware to use on this machine."""
+    def decide(self, together: bool = True) -> Hardware:
+        """The hardware to use on this machine. `together`: at the same time as the other processes that are on it."""
         device: Literal["cpu", "cuda"] = self.device if self.device != "auto" else ("cuda" if gpu_name() else "cpu")
         fast_bfloat16 = device == "cuda" or bool({"amx_bf16", "avx512_bf16"} & _cpu_flags())
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if fast_bfloat16 else "float32")
         weights = self.weights if self.weights != "auto" else ("sharded" if device == "cuda" else "replicated")
-        threads = self.threads or max(1, cores() // local_size())
+        threads = self.threads or max(1, cores() // (local_size() if together else 1))
         return Hardware(dtype, threads, device, self.sandbox, self.data, self.engine, weights)
 
 

@@ -104,6 +104,8 @@ class Peers:
             mine = found = self._own(error)
             with suppress(Exception):  # the store may be gone with the process that had it
                 found = self._look(0) or self._first(mine)
+                with self._lock:
+                    self.store.set(f"seen/{self.rank}", "")
                 if found == mine and self.rank == 0:
                     self._await_seen()
         self.stop()

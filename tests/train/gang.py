@@ -4,13 +4,15 @@ import multiprocessing
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from bactrian.store.processes import Processes, joint, met
+from bactrian.store.processes import joint, met
 
 PATIENCE = 240.0
+PRELOADED = ["tests.train.bench"]
 
 
 def free_port() -> int:
@@ -32,6 +34,21 @@ def environment(rank: int, size: int, port: int) -> dict[str, str]:
     }
 
 
+def slurm_environment(rank: int, size: int, port: int) -> dict[str, str]:
+    """As srun leaves it on one machine."""
+    return {
+        "SLURM_JOB_ID": "7",
+        "SLURM_STEP_ID": "0",
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(rank),
+        "SLURM_NODEID": "0",
+        "SLURM_STEP_NUM_TASKS": str(size),
+        "SLURM_STEP_TASKS_PER_NODE": str(size),
+        "SLURM_STEP_NODELIST": "localhost",
+        "MASTER_PORT": str(port),
+    }
+
+
 def together(size: int, work: Callable[..., Any], *given: Any) -> list[Any]:
     """What `work(group, *given)` returns in each of `size` processes, by rank; all work jointly.
 
@@ -39,7 +56,7 @@ def together(size: int, work: Callable[..., Any], *given: Any) -> list[Any]:
         AssertionError: one raised, with its traceback.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.train.bench"])
+    context.set_forkserver_preload(PRELOADED)
     port, answers = free_port(), context.Queue()
     started = [
         context.Process(target=_one, args=(rank, size, port, answers, work, given), daemon=True) for rank in range(size)
@@ -64,6 +81,28 @@ def _answer(answers: Any) -> Any:
         raise AssertionError(f"no answer within {PATIENCE:.0f} s") from None
 
 
+def ended(work: Callable[..., int], given: Sequence[tuple[dict[str, str], tuple[Any, ...]]], folder: Path) -> list[int]:
+    """The statuses of processes that each call `work`, in this folder, with an environment and arguments of their own;
+    negative where a signal ended one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    started = [
+        context.Process(target=_status, args=(settings, folder, work, each), daemon=True) for settings, each in given
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(PATIENCE)
+        process.kill()
+    return [process.exitcode if process.exitcode is not None else -9 for process in started]
+
+
+def _status(settings: dict[str, str], folder: Path, work: Callable[..., int], given: tuple[Any, ...]) -> None:
+    os.environ.update(settings)
+    os.chdir(folder)
+    os._exit(work(*given))
+
+
 def _one(rank: int, size: int, port: int, answers: Any, work: Callable[..., Any], given: tuple[Any, ...]) -> None:
     import torch
 
@@ -75,7 +114,3 @@ def _one(rank: int, size: int, port: int, answers: Any, work: Callable[..., Any]
         answers.put((rank, (True, result)))
     except BaseException:
         answers.put((rank, (False, traceback.format_exc())))
-
-
-def nothing(group: Processes) -> int:
-    return group.rank

@@ -106,7 +106,8 @@ def train_watched(
     from bactrian.train.backend import open_backend
     from bactrian.train.rl.held_out import WatchedTask
 
-    backend, folder = open_backend(workspace.hardware), workspace.scratch / "looks"
+    backend = open_backend(workspace.hardware, whole=True)  # the policy samples
+    folder = workspace.checkpoints.with_name("looks")
     if look is None:
         workspace.metrics.update(run_loop(workspace, stage, model, task, backend, trained=trained, rates=rates))
         save_model(workspace, stage, model, backend)

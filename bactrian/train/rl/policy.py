@@ -22,7 +22,7 @@ from bactrian.train.rl.core import (
     unless_cut,
 )
 from bactrian.train.rl.kept_rollouts import Keep, nothing_kept
-from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, gather, headline
+from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, SharedSampler, gather, headline
 
 
 class GroupReward(Protocol):
@@ -89,14 +89,14 @@ class GroupPolicy:
             reference: frozen start of the policy; needed if settings.kl > 0.
             keep: is shown the answers of every step.
         """
-        self.model, self.sampler, self.problems, self.settings = model, sampler, problems, settings
+        self.model, self.sampler, self.problems, self.settings = model, SharedSampler(sampler), problems, settings
         self.steps, self.seed, self.reference, self.keep = steps, seed, reference, keep
         self.updates_per_step = settings.update.updates_per_step
         self.loss, self.aggregate = POLICY_LOSSES.use(settings.objective), AGGREGATES.use(settings.aggregate)
         self.advantages = ADVANTAGES.use(settings.advantage)
         self.core = PolicyCore(
             model,
-            sampler,
+            self.sampler,
             self._sample,
             sampling=settings.sampling,
             memory=settings.memory,
@@ -156,14 +156,11 @@ class GroupPolicy:
 
     def _score_before(self, groups: list[TrainedAnswers], later: list[TrainedAnswers]) -> None:
         """Old log-probs of the groups of later updates; the reference's of all, where the loss has a KL term."""
-        for part in self.core.bins(later):
-            for g, old in zip(part, self.core.logprobs(self.model, [g.group for g in part]), strict=True):
-                g.old = old
+        for g, old in self.core.scored(self.model, later):
+            g.old = old
         if self.settings.kl and self.settings.update.kl_in == "loss":
-            for part in self.core.bins(groups):
-                found = self.core.logprobs(self._frozen, [g.group for g in part])
-                for g, reference in zip(part, found, strict=True):
-                    g.reference = reference
+            for g, reference in self.core.scored(self._frozen, groups):
+                g.reference = reference
 
     def _update(self, groups: list[TrainedAnswers], told: dict[str, float], tokens: int, step: int) -> Update:
         trained = sum(g.tokens for g in groups)
