@@ -30,13 +30,10 @@ def run(rank: int, said: Path, store: str, disaster: str = "") -> int:
 
         def cut(*given: Any) -> Any:
             made[0] += 1
-            if made[0] == 9:
-                if disaster == "killed" and rank == 1:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                if disaster == "raises" and rank == 1:
+            if made[0] == 9 and rank == (0 if disaster.startswith("leader") else 1):
+                if disaster.endswith("raises"):
                     raise ValueError("a cosmic ray")
-                if disaster == "stopped" and rank == 1:
-                    os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM if disaster == "stopped" else signal.SIGKILL)
             return apply(*given)
 
         loop._apply = cut
@@ -88,16 +85,22 @@ def test_two_processes_make_what_one_makes_and_one_of_them_writes(place: Path) -
 
 
 @pytest.mark.parametrize(
-    ("disaster", "named"),
-    [("killed", "ended without a word: it was killed"), ("raises", "failed: ValueError: a cosmic ray")],
+    ("disaster", "lost", "named"),
+    [
+        ("killed", 1, "ended without a word: it was killed"),
+        ("raises", 1, "failed: ValueError: a cosmic ray"),
+        ("leader killed", 0, "ended without a word: it was killed"),
+    ],
 )
 def test_one_that_is_lost_ends_the_other_which_names_it_and_a_second_run_goes_on(
-    place: Path, disaster: str, named: str
+    place: Path, disaster: str, lost: int, named: str
 ) -> None:
-    statuses, said = ran(place, 2, disaster, disaster)
-    assert statuses[0] == 2 and statuses[1] != 0
-    assert said[0].splitlines()[-1].startswith("error: process 1 (") and named in said[0].splitlines()[-1]
-    again, said = ran(place, 2, disaster)
+    store = disaster.replace(" ", "-")
+    statuses, said = ran(place, 2, store, disaster)
+    assert statuses[1 - lost] == 2 and statuses[lost] == (1 if disaster == "raises" else -signal.SIGKILL)
+    last = said[1 - lost].splitlines()[-1]
+    assert last.startswith(f"error: process {lost} (") and last.endswith(named)
+    again, said = ran(place, 2, store)
     assert again == [0, 0] and "resuming after step 8 of" in said[0]
 
 

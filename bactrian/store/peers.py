@@ -9,8 +9,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,18 @@ class Peers:
         self.waiting = ""
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._beats: dict[int, tuple[bytes, float]] = {}
-        self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
+        self._looked = time.monotonic()
+        # two: a call to a store whose machine is cut off may not return
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._watch, self._guard)]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join(5 * BEAT)
+        if self._threads[0].is_alive():
+            self._threads[0].join(5 * BEAT)
 
     def waits_for(self, what: str) -> None:
         """What this process waits for, in words; empty: for nothing."""
@@ -104,7 +107,7 @@ class Peers:
             mine = found = self._own(error)
             with suppress(Exception):  # the store may be gone with the process that had it
                 found = self._look(0) or self._first(mine)
-                with self._lock:
+                with self._hold():
                     self.store.set(f"seen/{self.rank}", "")
                 if found == mine and self.rank == 0:
                     self._await_seen()
@@ -128,7 +131,7 @@ class Peers:
 
     def _first(self, failure: Failure) -> Failure:
         """The first failure that was noted, which is this one if there was none."""
-        with self._lock:
+        with self._hold():
             found = self.store.compare_set("failure", "", json.dumps(asdict(failure)))
         return Failure(**json.loads(found))
 
@@ -136,7 +139,7 @@ class Peers:
         """The store may be in this process: it stays until the others know."""
         others, end = [f"seen/{rank}" for rank in range(1, len(self.members))], time.monotonic() + WORD
         while time.monotonic() < end:
-            with self._lock:
+            with self._hold():
                 others = [key for key in others if not self.store.check([key])]
             if not others:
                 return
@@ -147,6 +150,28 @@ class Peers:
         while self.failure is None and time.monotonic() < end:
             time.sleep(BEAT / 10)
 
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        """The store for this thread alone.
+
+        Raises:
+            TimeoutError: another thread's call does not return.
+        """
+        if not self._lock.acquire(timeout=WORD):
+            raise TimeoutError("the store does not answer")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _guard(self) -> None:
+        """Where the store has not answered for long, whoever has it is cut off."""
+        while not self._ended.wait(BEAT):
+            if time.monotonic() - self._looked > SILENCE and self.failure is None:
+                self.failure = self._without_store(TimeoutError(f"no answer for {SILENCE:.0f} s"))
+                self._see_to_the_end()
+                return
+
     def _watch(self) -> None:
         beat = 0
         while not self._ended.wait(BEAT):
@@ -155,13 +180,14 @@ class Peers:
                 found = self._look(beat)
             except Exception as error:
                 found = self._without_store(error)
+            self._looked = time.monotonic()
             if found is not None and not self._ended.is_set():
                 self.failure = found
                 self._see_to_the_end()
                 return
 
     def _look(self, beat: int) -> Failure | None:
-        with self._lock:
+        with self._hold():
             self.store.set(f"beat/{self.rank}", str(beat))
             if self.store.check(["failure"]):
                 self.store.set(f"seen/{self.rank}", "")
@@ -180,7 +206,7 @@ class Peers:
             return None if alive(int(member["process"])) else "ended without a word: it was killed"
         if 0 not in (rank, self.rank):  # of other machines the leader looks at all, and all look at the leader
             return None
-        with self._lock:
+        with self._hold():
             key = f"beat/{rank}"
             beat = self.store.get(key) if self.store.check([key]) else b""
         now = time.monotonic()

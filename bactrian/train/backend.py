@@ -66,8 +66,9 @@ class Backend(Protocol):
         """So many calls of `backward` make the next step."""
         ...
 
-    def reading(self, compute: Callable[[], T]) -> T:
-        """Compute what reads the weights, without a gradient."""
+    def reading(self, compute: Callable[[], T], whole: bool = False) -> T:
+        """Compute what reads the weights, without a gradient. `whole`: it reads them by itself, not by forwards alone,
+        or not the same in all processes."""
         ...
 
     def forward(self, micro_batch: MicroBatch) -> Share:
@@ -146,7 +147,7 @@ class LocalBackend:
     def expect(self, micro_batches: int) -> None:
         self.optimiser.expect(micro_batches)
 
-    def reading(self, compute: Callable[[], T]) -> T:
+    def reading(self, compute: Callable[[], T], whole: bool = False) -> T:
         return compute()
 
     def forward(self, micro_batch: MicroBatch) -> Share:
@@ -196,7 +197,7 @@ def open_backend(hardware: Hardware, whole: bool = False) -> Backend:
     """The backend for this hardware, and for the processes that now work together.
 
     Args:
-        whole: the weights must be whole in each process: adapters beside weights in 4 bits, whoever samples.
+        whole: the weights must be whole in each process, as those beside adapters.
     """
     group = processes.present()
     if group.size == 1:

@@ -78,6 +78,13 @@ class Remembering(Protocol):
         ...
 
 
+@runtime_checkable
+class Sampling(Protocol):
+    """A task that samples from the weights before its updates, each process another share."""
+
+    whole_weights: bool
+
+
 KEPT = "task."  # before the names of what a task keeps, in a checkpoint
 
 
@@ -206,8 +213,8 @@ def _agreed(group: processes.Processes, asked: int, over: bool, due: bool) -> tu
 
 def _updates(task: TrainingTask, step: int, backend: Backend) -> Iterator[Update]:
     """A step's updates; what a task computes before one may read the weights."""
-    updates = iter(task.updates(step))
-    while (update := backend.reading(lambda: next(updates, None))) is not None:
+    updates, whole = iter(task.updates(step)), isinstance(task, Sampling) and task.whole_weights
+    while (update := backend.reading(lambda: next(updates, None), whole)) is not None:
         yield update
 
 

@@ -44,6 +44,7 @@ class ShardedBackend:
     def __init__(self, group: Processes) -> None:
         self.group = group
         self._root: Any = None
+        self._units: list[Any] = []
         self._optimiser: MasterAdamW | None = None
 
     @property
@@ -79,7 +80,8 @@ class ShardedBackend:
         if computes_in.itemsize >= 4:  # in the model's own dtype
             policy = fsdp.MixedPrecisionPolicy()
         where = fsdp.CPUOffloadPolicy() if offload and device == "cuda" else fsdp.OffloadPolicy()
-        for unit in (*units(network), self._root):
+        self._units = list(units(network))
+        for unit in (*self._units, self._root):
             fsdp.fully_shard(unit, mesh=mesh, mp_policy=policy, offload_policy=where)
             assert isinstance(unit, fsdp.FSDPModule)
             unit.set_gradient_divide_factor(1.0)
@@ -88,11 +90,32 @@ class ShardedBackend:
     def expect(self, micro_batches: int) -> None:
         self.optimiser.expect(max(2, micro_batches))
 
-    def reading(self, compute: Callable[[], T]) -> T:
+    def reading(self, compute: Callable[[], T], whole: bool = False) -> T:
+        """Compute what reads the weights, without a gradient.
+
+        Args:
+            whole: all weights are gathered first, and none is given up before the end: then processes may compute
+                different things, and whoever samples finds the weights. Otherwise all compute the same forwards.
+        """
         with torch.no_grad():
-            found: T = self._root(compute)
+            if not whole:
+                found: T = self._root(compute)
+            else:
+                self._root(lambda: None)  # the root is to be the first that runs
+                self._stay(True)
+                try:
+                    found = compute()
+                finally:
+                    self._stay(False)
         self._give_up()
         return found
+
+    def _stay(self, whole: bool) -> None:
+        """Whether the layers' weights stay whole after a forward; gathered now if they do."""
+        for unit in self._units:
+            unit.set_reshard_after_forward(not whole)
+            if whole:
+                unit.unshard()
 
     def forward(self, micro_batch: MicroBatch) -> Share:
         found: Share = self._root(micro_batch)

@@ -1,5 +1,6 @@
 """Several processes that work together, on this machine: forked from one that has loaded torch."""
 
+import io
 import multiprocessing
 import os
 import socket
@@ -8,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty
 from typing import Any
+
+import torch
 
 from bactrian.store.processes import joint, met
 
@@ -71,7 +74,7 @@ def together(size: int, work: Callable[..., Any], *given: Any) -> list[Any]:
             each.kill()
     broken = {rank: text for rank, (fine, text) in found.items() if not fine}
     assert not broken, "\n".join(f"process {rank}:\n{text}" for rank, text in broken.items())
-    return [found[rank][1] for rank in range(size)]
+    return [torch.load(io.BytesIO(found[rank][1]), weights_only=False) for rank in range(size)]
 
 
 def _answer(answers: Any) -> Any:
@@ -104,13 +107,13 @@ def _status(settings: dict[str, str], folder: Path, work: Callable[..., int], gi
 
 
 def _one(rank: int, size: int, port: int, answers: Any, work: Callable[..., Any], given: tuple[Any, ...]) -> None:
-    import torch
-
     os.environ.update(environment(rank, size, port))
     torch.set_num_threads(1)
     try:
         with met() as group, joint(group):
             result = work(group, *given)
-        answers.put((rank, (True, result)))
+        kept = io.BytesIO()  # a tensor that is sent by itself is a file of a process that has ended
+        torch.save(result, kept)
+        answers.put((rank, (True, kept.getvalue())))
     except BaseException:
         answers.put((rank, (False, traceback.format_exc())))

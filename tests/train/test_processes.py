@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("weights", ["sharded", "replicated"])
 def test_several_processes_train_what_one_does(folder: Path, tmp_path: Path, size: int, weights: str) -> None:
-    kinds = OBJECTIVES if weights == "sharded" else OBJECTIVES + POLICIES
+    kinds = OBJECTIVES + POLICIES
     found = together(size, several, folder, tmp_path / "several", kinds, weights)
     for kind in kinds:
         alone = trained_here(kind, folder, tmp_path / "alone" / kind, weights)

@@ -70,6 +70,8 @@ class ActorCritic:
     forward, estimate advantages, then `epochs` passes over the same answers. In the first update the ratio is 1.
     """
 
+    whole_weights = True
+
     def __init__(
         self,
         policy: LanguageModel,

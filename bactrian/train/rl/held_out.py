@@ -68,6 +68,8 @@ class WatchedTask:
     with them: a look is a function of the weights, and looks later than a checkpoint are made again.
     """
 
+    whole_weights = True
+
     def __init__(
         self,
         task: TrainingTask,
@@ -109,7 +111,7 @@ class WatchedTask:
 
     def finish(self, step: int) -> dict[str, float]:
         """The look after the last step made; returns its numbers for the manifest, with the best look's step."""
-        told = self._note(replace(self.look(), step=step), {}, last=True)
+        told = self._note(replace(self.backend.reading(self.look, whole=True), step=step), {}, last=True)
         return {**told, "best_step": float(self.best.step), "best_held_out": self.best.score}
 
     def restore_best(self) -> int:

@@ -71,6 +71,8 @@ class GroupPolicy:
     kept near to, and `importance_cap` weighs its probabilities against those of the weights that sampled.
     """
 
+    whole_weights = True
+
     def __init__(
         self,
         model: LanguageModel,
