@@ -14,8 +14,6 @@ from typing import Literal, Protocol, TypeVar
 import torch
 
 from bactrian.model.language_model import Decoder
-from bactrian.store import processes
-from bactrian.store.hardware import Hardware
 from bactrian.train.optimiser import MasterAdamW
 
 T = TypeVar("T")
@@ -191,21 +189,3 @@ class LocalBackend:
 
     def save(self, model: Decoder, folder: Path) -> None:
         model.save(folder)
-
-
-def open_backend(hardware: Hardware, whole: bool = False) -> Backend:
-    """The backend for this hardware, and for the processes that now work together.
-
-    Args:
-        whole: the weights must be whole in each process, as those beside adapters.
-    """
-    group = processes.present()
-    if group.size == 1:
-        return LocalBackend()
-    if whole or hardware.weights == "replicated":
-        from bactrian.train.replicated import ReplicatedBackend
-
-        return ReplicatedBackend(group)
-    from bactrian.train.sharded import ShardedBackend
-
-    return ShardedBackend(group)

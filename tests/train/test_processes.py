@@ -12,8 +12,9 @@ from bactrian.store.artifact import Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.processes import ALONE, Processes
 from bactrian.train import checkpoints
-from bactrian.train.backend import Backend, LoopSettings, open_backend
+from bactrian.train.backend import Backend, LoopSettings
 from bactrian.train.checkpoints import SavedState
+from bactrian.train.choose_backend import open_backend
 from bactrian.train.loop import _apply, _updates, train
 from bactrian.train.rl.actor_critic import ActorCritic
 from bactrian.train.sharded import whole

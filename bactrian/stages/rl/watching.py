@@ -103,7 +103,7 @@ def train_watched(
     Arguments are those of `run_loop`.
     """
     from bactrian.progress import say
-    from bactrian.train.backend import open_backend
+    from bactrian.train.choose_backend import open_backend
     from bactrian.train.rl.held_out import WatchedTask
 
     backend = open_backend(workspace.hardware, whole=adapter_of(stage) is not None)

@@ -167,7 +167,7 @@ def train_model(
     floor: float = 0.0,
 ) -> None:
     """Run the loop, save the model, note the totals. `floor`: of the schedule, as a share of the peak."""
-    from bactrian.train.backend import open_backend
+    from bactrian.train.choose_backend import open_backend
 
     backend = open_backend(workspace.hardware, whole=adapter_of(stage) is not None)
     workspace.metrics.update(run_loop(workspace, stage, model, task, backend, floor=floor))
