@@ -220,12 +220,13 @@ def met() -> Iterator[Processes]:
 def _meet(place: Place) -> Processes:
     import torch
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore, TCPStore
 
     group = Processes(place.rank, place.size, place.local_rank)
     hosts = place.rank == 0 and not place.hosted
     try:
         stores = [
-            dist.TCPStore(
+            TCPStore(
                 place.host,
                 place.port,
                 is_master=hosts and number == 0,
@@ -234,16 +235,16 @@ def _meet(place: Place) -> Processes:
             )
             for number in range(2)  # the watch has a connection of its own: a call holds the other as long as it waits
         ]
-        mine, watched = (dist.PrefixStore(f"bactrian/{place.attempt}", store) for store in stores)
+        mine, watched = (PrefixStore(f"bactrian/{place.attempt}", store) for store in stores)
         gpus = torch.cuda.is_available()
         if gpus:
-            torch.cuda.set_device(place.local_rank)
+            torch.cuda.set_device(place.local_rank % torch.cuda.device_count())  # each may see but one
         member = Member.here(place.rank)
         mine.set(f"member/{place.rank}", json.dumps(asdict(member)))
         _wait_for_all(mine, place.size)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            store=dist.PrefixStore("group", mine),
+            store=PrefixStore("group", mine),
             rank=place.rank,
             world_size=place.size,
             timeout=TIMEOUT,

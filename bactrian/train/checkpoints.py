@@ -51,7 +51,7 @@ def save(folder: Path, checkpoint: SavedState) -> None:
         if group.leader:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
-        files = {}
+        files: dict[str, str] = {}
         if parts:
             group.barrier()
             mine = shards.write(checkpoint.tensors, draft, group)
@@ -139,7 +139,8 @@ def _tensors(path: Path, files: dict[str, str], like: Like | None) -> dict[str, 
     from bactrian.train import shards
 
     if WHOLE in files:
-        return load_file(path / WHOLE)
+        found: dict[str, torch.Tensor] = load_file(path / WHOLE)
+        return found
     return shards.read(path, like or (lambda name, size, dtype: torch.empty(size, dtype=dtype)), processes.present())
 
 

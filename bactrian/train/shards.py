@@ -21,11 +21,12 @@ def write(tensors: Mapping[str, torch.Tensor], folder: Path, group: Processes) -
 
     The leader's are its own and the index of all.
     """
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     # what reaches the disk is synced by the caller, all of it at once
-    writer = dcp.FileSystemWriter(folder, single_file_per_rank=True, sync_files=False)
-    dcp.save(dict(tensors), storage_writer=writer, process_group=group.control)
+    writer = FileSystemWriter(folder, single_file_per_rank=True, sync_files=False)
+    save(dict(tensors), storage_writer=writer, process_group=group.control)
     mine = sorted(folder.glob(f"__{group.rank}_*.distcp"))
     return [*mine, folder / ".metadata"] if group.leader else mine
 
@@ -34,10 +35,11 @@ def read(
     folder: Path, like: Callable[[str, torch.Size, torch.dtype], torch.Tensor], group: Processes
 ) -> dict[str, torch.Tensor]:
     """All tensors of a folder, of each what `like` asks for: a part, or the whole."""
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
-    reader = dcp.FileSystemReader(folder)
+    reader = FileSystemReader(folder)
     found: Mapping[str, Any] = reader.read_metadata().state_dict_metadata
     tensors = {name: like(name, known.size, known.properties.dtype) for name, known in found.items()}
-    dcp.load(tensors, storage_reader=reader, process_group=group.control, no_dist=group.size == 1)
+    load(tensors, storage_reader=reader, process_group=group.control, no_dist=group.size == 1)
     return tensors

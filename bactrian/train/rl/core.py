@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -123,7 +124,7 @@ class PolicyCore:
     ) -> Iterator[tuple[TrainedAnswers, list[torch.Tensor]]]:
         """Each problem's answers with their log-probs under a model, [T] each."""
         bins = self.bins(answers)
-        found = shared([lambda part=part: self.logprobs(model, [a.group for a in part]) for part in bins])
+        found = shared([partial(self.logprobs, model, [a.group for a in part]) for part in bins])
         for part, scores in zip(bins, found, strict=True):
             yield from zip(part, scores, strict=True)
 
