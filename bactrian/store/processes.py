@@ -220,7 +220,7 @@ def met() -> Iterator[Processes]:
 def _meet(place: Place) -> Processes:
     import torch
     import torch.distributed as dist
-    from torch.distributed.distributed_c10d import PrefixStore, TCPStore
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     group = Processes(place.rank, place.size, place.local_rank)
     hosts = place.rank == 0 and not place.hosted
