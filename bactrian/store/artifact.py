@@ -95,7 +95,7 @@ class Workspace:
 
     @property
     def common(self) -> Path:
-        """The scratch that all processes see that make the artifact together; only the leader writes to it by itself."""
+        """The scratch that all processes see that make the artifact together; what is the leader's alone to write."""
         return self.shared or self.scratch
 
     @property
