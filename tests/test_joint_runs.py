@@ -19,7 +19,13 @@ BASE = RECIPE.partition("  sft:")[0].replace("DTYPE, ", "float32, weights: shard
 WHOLE = (
     BASE
     + """\
-  sft: {stage: sft, model: base, data: problems.jsonl, batch_size: 9, memory: {micro_tokens: 100}, checkpoints: {keep_every: 2}}
+  sft:
+    stage: sft
+    model: base
+    data: problems.jsonl
+    batch_size: 9
+    memory: {micro_tokens: 100}
+    checkpoints: {keep_every: 2}
   lora:
     stage: sft
     model: sft
