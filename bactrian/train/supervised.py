@@ -11,7 +11,8 @@ import torch
 from bactrian.chat import Rendered, split, truncate
 from bactrian.data.io.tally import Tally
 from bactrian.model.language_model import LanguageModel
-from bactrian.model.packing import Forest, Segment, common_prefix, pack
+from bactrian.model.packing import Forest, Segment, common_prefix
+from bactrian.train.dealing import cut
 from bactrian.train.loop import Share, Update
 from bactrian.train.objectives import cross_entropy
 
@@ -88,10 +89,11 @@ class Supervised:
         rows = [self.rows[i] for i in step_rows(len(self.rows), self.batch_rows, step, self.seed)[:count]]
         total = sum(sum(row.weights[1:]) for row in rows)
         shared = _shared(rows)
-        bins = pack([len(row.ids) - shared for row in rows], max(1, self.micro_tokens - shared))
+        bins = cut([len(row.ids) - shared for row in rows], max(1, self.micro_tokens - shared))
         yield Update(
             micro_batches=[self._share([rows[i] for i in chosen], total) for chosen in bins],
             tokens=sum(len(row.ids) for row in rows),
+            sizes=[sum(len(rows[i].ids) - shared for i in chosen) for chosen in bins],
             metrics={"trained_tokens": float(sum(sum(w > 0 for w in row.weights[1:]) for row in rows))},
         )
 

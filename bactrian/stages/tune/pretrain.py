@@ -84,11 +84,12 @@ class Pretrain(TrainingStage):
         from bactrian.data.io.files import read_rows
         from bactrian.model import blank
         from bactrian.model.language_model import LanguageModel
+        from bactrian.store import processes
 
         more = read_rows(workspace.input(self.vocabulary).path) if self.vocabulary else []
         tokenizer = blank.word_tokenizer((*(row["text"] for row in rows), *map(blank.spoken_text, more)), self.context)
         torch.manual_seed(workspace.seed)
-        start, hardware = workspace.scratch / "start", workspace.hardware
+        start, hardware, group = workspace.common / "start", workspace.hardware, processes.present()
         blank.new_model(
             tokenizer,
             architecture=self.architecture,
@@ -97,8 +98,9 @@ class Pretrain(TrainingStage):
             heads=self.heads,
             intermediate_size=self.intermediate_size,
             context=self.context,
-            folder=start,
+            folder=start if group.leader else workspace.scratch / "start",  # transformers writes one process's weights
         )
+        group.barrier()
         return LanguageModel.load(start, hardware.dtype, self.template, hardware.device, masters=True)
 
     def _encoded(self, model: "LanguageModel", rows: list[Row], tally: "Tally") -> "list[Rendered]":
