@@ -6,7 +6,7 @@ that shards weights over several GPUs has the same methods.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,6 +15,7 @@ import torch
 
 from bactrian.model.language_model import Decoder
 from bactrian.store.hardware import Hardware
+from bactrian.train.guard import SkipRule
 from bactrian.train.optimiser import MasterAdamW
 
 
@@ -26,10 +27,13 @@ class LoopSettings:
     schedule: str = "linear"  # a name of SCHEDULES
     warmup: float = 0.0
     floor: float = 0.0
+    horizon: int | None = None  # updates over which the schedule is laid out, where training ends before
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    decay_all: bool = False  # embeddings, norms and biases decay too
     clip: float | None = 1.0
+    skip: SkipRule | None = None  # updates that are outliers are not made
     states: Literal["float32", "8bit"] = "float32"  # of the optimiser
     offload: bool = False  # the optimiser's part in main memory
     rates: Mapping[str, float] = field(default_factory=dict)  # beginning of weights' names → multiple of the rate
@@ -64,14 +68,17 @@ class Backend(Protocol):
         """Add the gradient of a micro-batch's share of the loss."""
         ...
 
-    def step(self, rate: float, clip: float | None) -> float:
+    def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
         """Clip the gradient of the whole model to norm `clip`, move the weights, clear the gradient.
+
+        Args:
+            allows: says of the gradient's norm whether the weights move at all; by default they do.
 
         Returns:
             The gradient's norm before clipping.
 
         Raises:
-            FloatingPointError: the gradient is not finite; nothing moved.
+            FloatingPointError: the gradient is not finite, and there is nothing to ask; nothing moved.
         """
         ...
 
@@ -114,7 +121,15 @@ class LocalBackend:
     def wrap(self, model: Trained, settings: LoopSettings) -> None:
         s = settings
         self._optimiser = MasterAdamW(
-            model.network, s.betas, s.epsilon, s.weight_decay, model.masters, s.states, s.offload, s.rates
+            model.network,
+            s.betas,
+            s.epsilon,
+            s.weight_decay,
+            model.masters,
+            s.states,
+            s.offload,
+            s.rates,
+            decay_all=s.decay_all,
         )
 
     def expect(self, micro_batches: int) -> None:
@@ -123,8 +138,8 @@ class LocalBackend:
     def backward(self, loss: torch.Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def step(self, rate: float, clip: float | None) -> float:
-        return self.optimiser.step(rate, clip)
+    def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
+        return self.optimiser.step(rate, clip, allows)
 
     def state(self) -> dict[str, torch.Tensor]:
         return self.optimiser.state()

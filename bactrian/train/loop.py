@@ -21,6 +21,7 @@ from bactrian.errors import BactrianError
 from bactrian.progress import progress, say
 from bactrian.train import checkpoints
 from bactrian.train.backend import Backend, LocalBackend, LoopSettings, Trained
+from bactrian.train.guard import SpikeGuard
 from bactrian.train.heap import Heap
 from bactrian.train.pace import Pace
 from bactrian.train.schedules import learning_rate
@@ -74,6 +75,7 @@ class Remembering(Protocol):
 
 
 KEPT = "task."  # before the names of what a task keeps, in a checkpoint
+GUARD = "guard."  # before those of what the guard remembers
 
 
 class Log(Protocol):
@@ -105,6 +107,7 @@ def train(
     log: Log,
     keeper: Keeper | None = None,
     backend: Backend | None = None,
+    moments: dict[str, torch.Tensor] | None = None,
 ) -> dict[str, float]:
     """Run a task's remaining steps on the model, in place.
 
@@ -114,33 +117,38 @@ def train(
             own); checkpoints are kept in its scratch folder.
         keeper: is told of every step that was made.
         backend: moves the weights; by default in this process.
+        moments: state of an optimiser to begin with, by the names of `Backend.state`.
 
     Returns:
-        Totals for the manifest: updates, tokens, the last update's loss; `steps_left` if the time limit or the task
-        itself cut it short.
+        Totals for the manifest: updates, tokens, the last update's loss and learning rate; `skipped` updates, where
+        outliers are; `steps_left` if the time limit or the task itself cut it short.
 
     Raises:
-        BactrianError: the gradient is not finite.
+        BactrianError: the gradient is not finite, once, or, where outliers are skipped, again and again.
         Stop: a signal asked for it; the step that was being made is in a checkpoint.
     """
     backend = LocalBackend() if backend is None else backend
     backend.wrap(model, settings)
     folder = log.scratch / "checkpoints"
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
+    guard = None if settings.skip is None else SpikeGuard(settings.skip)
     spent = cost = 0.0  # seconds: of training before this process, and of the last checkpoint
     if saved := checkpoints.load_newest(folder):
-        backend.restore({name: tensor for name, tensor in saved.tensors.items() if not name.startswith(KEPT)})
+        backend.restore({n: tensor for n, tensor in saved.tensors.items() if not n.startswith((KEPT, GUARD))})
         if isinstance(task, Remembering):
-            kept = {n.removeprefix(KEPT): tensor for n, tensor in saved.tensors.items() if n.startswith(KEPT)}
-            task.restore(kept)
+            task.restore(_under(KEPT, saved.tensors))
+        if guard is not None:
+            guard.restore(_under(GUARD, saved.tensors))
         start, counts = saved.step, dict(saved.counts)
         spent, cost = counts.pop("seconds"), counts.pop("cost", 0.0)
         say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
         del saved
+    elif moments is not None:
+        backend.restore(backend.state() | moments)
     log.rewind(int(counts["updates"]))
     if keeper is not None:
         keeper.rewind(start)
-    updates = task.steps * task.updates_per_step
+    updates = settings.horizon or task.steps * task.updates_per_step
     entered, pace = time.monotonic(), Pace(task.steps, settings.checkpoint_seconds, start, cost)
     heap = Heap()
     with progress(title, total=task.steps, done=start) as bar, stopping.finishing(f"a step of {title}"):
@@ -152,8 +160,8 @@ def train(
                     rate = learning_rate(
                         done, updates, settings.learning_rate, settings.schedule, settings.warmup, settings.floor
                     )
-                    values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}")
-                    counts = {"tokens": counts["tokens"] + update.tokens, "updates": done + 1.0, "loss": values["loss"]}
+                    values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}", guard)
+                    counts = _counted(counts, update.tokens, values)
                     speed = (counts["tokens"] - before) / (time.perf_counter() - began)
                     shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
                     log.log(done + 1, **shown)
@@ -172,7 +180,8 @@ def train(
             if left and (stopping.asked() or pace.due(step + 1)):
                 with pace.saving(step + 1):
                     kept = task.state() if isinstance(task, Remembering) else {}
-                    tensors = backend.state() | {f"{KEPT}{name}": tensor for name, tensor in kept.items()}
+                    seen = guard.state() if guard is not None else {}
+                    tensors = backend.state() | _above(KEPT, kept) | _above(GUARD, seen)
                     more = {"seconds": seconds, "cost": pace.cost}
                     checkpoints.save(folder, checkpoints.SavedState(step + 1, tensors, counts | more))
                 stopping.check(f"{title}: stopped after step {step + 1} of {task.steps}, which is in a checkpoint")
@@ -182,7 +191,24 @@ def train(
 HEADLINES = ("loss", "reward", "accuracy", "zero_variance", "completion_length", "tokens_per_second")
 
 
-def _apply(update: Update, backend: Backend, rate: float, clip: float | None, where: str) -> dict[str, float]:
+def _counted(counts: dict[str, float], tokens: int, values: dict[str, float]) -> dict[str, float]:
+    """The totals after one more update."""
+    latest = {"loss": values["loss"], "learning_rate": values["learning_rate"]}
+    skipped = {"skipped": counts.get("skipped", 0.0) + values["skipped"]} if "skipped" in values else {}
+    return {"tokens": counts["tokens"] + tokens, "updates": counts["updates"] + 1.0, **latest, **skipped}
+
+
+def _above(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _apply(
+    update: Update, backend: Backend, rate: float, clip: float | None, where: str, guard: SpikeGuard | None
+) -> dict[str, float]:
     sums: dict[str, float] = {}
     total = 0.0
     backend.expect(len(update.micro_batches))
@@ -192,10 +218,21 @@ def _apply(update: Update, backend: Backend, rate: float, clip: float | None, wh
         total += float(loss.detach())
         for key, value in parts.items():
             sums[key] = sums.get(key, 0.0) + value
-    norm = 0.0
+    norm, told = 0.0, dict[str, float]()
+    if guard is not None:
+        told["skipped"] = 0.0
+
+    def allows(norm: float) -> bool:
+        assert guard is not None
+        allowed = guard.allows(total, norm)
+        told["skipped"] = float(not allowed)
+        return allowed
+
     if update.micro_batches:
         try:
-            norm = backend.step(rate, clip)
+            norm = backend.step(rate, clip, None if guard is None else allows)
         except FloatingPointError as error:
             raise BactrianError(f"{where}: {error}; the weights before it are kept in the last checkpoint") from error
-    return {"loss": total, **update.metrics, **update.finish(sums), "learning_rate": rate, "grad_norm": norm}
+        except BactrianError as error:
+            raise BactrianError(f"{where}: {error}") from error
+    return {"loss": total, **update.metrics, **update.finish(sums), "learning_rate": rate, "grad_norm": norm, **told}

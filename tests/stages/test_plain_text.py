@@ -1,0 +1,188 @@
+"""Stages `pretrain` and `midtrain`: how far they go, at which rates, and that one goes on where the other ended."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from bactrian.data.io.files import write_rows
+from bactrian.data.synth.procedural import corpus
+from bactrian.errors import BactrianError
+from bactrian.model.language_model import LanguageModel
+from bactrian.recipe.recipe import load
+from bactrian.run.runner import run
+from bactrian.stages.tune.plain_text import course_of
+from bactrian.stages.tune.pretrain import Pretrain
+from bactrian.store.artifact import Input, Store, Workspace
+from bactrian.store.hardware import Hardware
+from bactrian.store.manifest import Kind, Manifest
+from bactrian.train.schedules import learning_rate
+from tests.model.tiny import write_tiny
+
+SHAPE = "hidden_size: 16, layers: 1, heads: 2, intermediate_size: 24, context: 48, batch_size: 4, learning_rate: 0.01"
+KEEP, ON = "checkpoints: {keep_optimiser: true}", "batch_size: 4, schedule: constant"
+RECIPE = f"""\
+name: base
+seed: 3
+hardware: {{dtype: float32, threads: 1, device: cpu}}
+steps:
+  whole: {{stage: pretrain, data: alike.jsonl, {SHAPE}, epochs: 2, schedule: constant, warmup: 0}}
+  half: {{stage: pretrain, data: alike.jsonl, {SHAPE}, schedule: constant, warmup: 0, {KEEP}}}
+  kept: {{stage: midtrain, model: half, data: alike.jsonl, {ON}, optimiser: {{start: keep}}}}
+  fresh: {{stage: midtrain, model: half, data: alike.jsonl, {ON}}}
+  base:
+    stage: pretrain
+    data: texts.jsonl
+    {SHAPE.replace(", ", chr(10) + "    ")}
+    z_loss: 1.0e-4
+    mask_repeats: true
+    spikes: {{}}
+    course: {{tokens: 600, horizon: 1800, warmup: 200, first_batch: 2}}
+    shape: {{tied: false, rope_theta: 500000, norm_epsilon: 1.0e-6, vocabulary_multiple: 64, kv_heads: 1}}
+  one: {{stage: midtrain, model: base, data: texts.jsonl, batch_size: 4, seed: 1}}
+  two: {{stage: midtrain, model: base, data: texts.jsonl, batch_size: 4, seed: 2}}
+  soup: {{stage: soup, models: [one, two], held_out: held_out.jsonl}}
+  greedy: {{stage: soup, models: [one, two, base], held_out: held_out.jsonl, greedy: true}}
+  strangers: {{stage: midtrain, model: soup, data: texts.jsonl, batch_size: 4}}
+"""
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(a: Path, b: Path) -> bool:
+    return all(torch.equal(weight, weights(b)[name]) for name, weight in weights(a).items())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of each step."""
+    folder = tmp_path_factory.mktemp("base")
+    rows = list(corpus(0, 60, largest=10))
+    (folder / "texts.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in [*rows, {**rows[0], "id": "x", "text": "a b " * 40}])
+    )
+    alike = [{**rows[0], "id": str(n)} for n in range(12)]
+    (folder / "alike.jsonl").write_text("".join(json.dumps(row) + "\n" for row in alike))
+    held_out = list(corpus(1, 8, largest=10))
+    (folder / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
+    (folder / "base.yaml").write_text(RECIPE)
+    store = Store(folder / "store")
+    with pytest.raises(
+        BactrianError, match="midtrain: soup: no manifest says at which learning rate its training ended"
+    ):
+        run(load(folder / "base.yaml"), store)
+    found = {}
+    for path in (folder / "store" / "artifacts").iterdir():
+        if (path / "manifest.json").is_file():
+            found[Manifest.read(path).step] = path
+    return found
+
+
+def test_with_its_optimiser_kept_training_goes_on_to_the_bit(made: dict[str, Path]) -> None:
+    assert same(made["kept"], made["whole"])
+    assert not same(made["fresh"], made["whole"])
+    assert {name.partition("#")[2] for name in load_file(made["half"] / "optimiser/state.safetensors")} == {
+        "mean",
+        "square",
+        "step",
+    }
+
+
+def test_a_course_ends_before_its_horizon(made: dict[str, Path]) -> None:
+    steps, metrics = lines(made["base"]), Manifest.read(made["base"]).metrics
+    assert 600 <= metrics["tokens"] < 800 and metrics["rows_dropped"] == 1 and metrics["skipped"] == 0
+    rates = [line["learning_rate"] for line in steps]
+    peak = rates.index(max(rates))
+    assert rates[:peak] == sorted(rates[:peak]) and 0 < peak < len(rates) - 1
+    assert rates[-1] == metrics["learning_rate"] > 0.003  # a third of the way down a cosine to 0.001
+    assert all(line["loss"] == pytest.approx(line["cross_entropy"] + 1e-4 * line["z_loss"]) for line in steps)
+
+
+def test_midtraining_falls_linearly_from_there_to_nothing(made: dict[str, Path]) -> None:
+    start = Manifest.read(made["base"]).metrics["learning_rate"]
+    rates = [line["learning_rate"] for line in lines(made["one"])]
+    assert rates == pytest.approx([start * (1 - n / len(rates)) for n in range(len(rates))])
+    assert not same(made["one"], made["two"])
+    mean = {name: (weight + weights(made["two"])[name]) / 2 for name, weight in weights(made["one"]).items()}
+    assert all(torch.allclose(mean[name], weight, atol=1e-7) for name, weight in weights(made["soup"]).items())
+
+
+def test_a_soup_is_measured_on_held_out_texts_with_its_parts_and_between(made: dict[str, Path]) -> None:
+    texts = [row["text"] for row in corpus(1, 8, largest=10)]
+
+    def bits(name: str) -> float:
+        """Text by text, by transformers' own forward."""
+        model = LanguageModel.load(made[name])
+        total = 0.0
+        for text in texts:
+            ids = [model.tokenizer.bos_token_id, *model.tokenizer(text, add_special_tokens=False).input_ids]
+            cut = [ids[at : at + 48] for at in range(0, len(ids) - 1, 47)]
+            total -= sum(float(model._plain_logprobs(window).detach().sum()) for window in cut)
+        return total / math.log(2) / sum(len(text.encode()) for text in texts)
+
+    table = json.loads((made["soup"] / "soup.json").read_text())
+    assert table["bits"] == pytest.approx(bits("soup"), rel=1e-5)
+    assert [each["bits"] for each in table["models"]] == pytest.approx([bits("one"), bits("two")], rel=1e-5)
+    for each in table["models"]:
+        assert each["barrier"] == pytest.approx(each["halfway"] - (each["bits"] + table["bits"]) / 2)
+    greedy = json.loads((made["greedy"] / "soup.json").read_text())
+    own = [each["bits"] for each in greedy["models"]]
+    assert greedy["bits"] <= min(own) and greedy["models"][own.index(min(own))]["share"] > 0
+    assert Manifest.read(made["greedy"]).metrics["models"] == sum(each["share"] > 0 for each in greedy["models"])
+
+
+def test_the_shape_is_as_it_was_asked_for(made: dict[str, Path]) -> None:
+    model = LanguageModel.load(made["base"])
+    config = model.network.config
+    assert config.vocab_size % 64 == 0 and config.vocab_size >= len(model.tokenizer)
+    assert config.num_key_value_heads == 1 and config.rms_norm_eps == 1e-6 and not config.tie_word_embeddings
+    assert config.rope_parameters["rope_theta"] == 500_000
+
+
+def test_another_model_s_tokenizer(tmp_path: Path) -> None:
+    write_rows(list(corpus(0, 9, largest=10)), tmp_path / "text")
+    inputs = {"text": Input("text", tmp_path / "text", Kind.DATA, "")}
+    inputs["other"] = Input("other", write_tiny(tmp_path / "other"), Kind.MODEL, "")
+    workspace = Workspace.temporary(tmp_path / "out", inputs, 0, Hardware())
+    small: dict[str, Any] = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 24, "batch_size": 9}
+    Pretrain(data="text", tokenizer="other", **small).run(workspace)
+    vocabulary = LanguageModel.load(workspace.output).tokenizer.get_vocab()
+    assert vocabulary == LanguageModel.load(tmp_path / "other").tokenizer.get_vocab()
+
+
+def test_a_course_in_updates() -> None:
+    from bactrian.chat import Rendered
+
+    rows = [Rendered([0] * 10, [1.0] * 10)] * 1000
+    stage = Pretrain(data="d", batch_size=10, course={"tokens": 4000, "horizon": 50_000, "warmup": 1000})
+    course = course_of(stage, rows)
+    assert course.most_rows == 400 and course.horizon == 500
+    rates = [learning_rate(i, 500, 1.0, "cosine", course.warmup) for i in range(500)]
+    assert rates[9] < rates[10] == 1.0 > rates[11]  # ten updates of 100 tokens
+    assert course_of(Pretrain(data="d", batch_size=10, course={"warmup": 0}), rows).warmup == 0
+    assert course_of(Pretrain(data="d", warmup=0.2), rows) == (None, None, 0.2, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tokenizer": "a", "vocabulary": "b"}, "vocabulary: found one beside tokenizer"),
+        ({"course": {"tokens": 9, "horizon": 8}}, "tokens 9 beyond the horizon 8"),
+        ({"heads": 4, "shape": {"kv_heads": 3}}, "shape.kv_heads: found 3, expected a divisor of heads 4"),
+        ({"shape": {"active": 9}}, "shape.active: found 9, expected at most experts 8"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Pretrain(data="d", **settings)
