@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -64,6 +65,33 @@ def rows_at(rows: int, start: int, stop: int, seed: int) -> list[int]:
     return chosen
 
 
+@runtime_checkable
+class RowSource(Protocol):
+    """Rows in an order that a seed decides, epoch after epoch, which need not be in memory."""
+
+    def __len__(self) -> int:
+        """Places of an epoch."""
+        ...
+
+    def at(self, start: int, stop: int, seed: int) -> list[Rendered]:
+        """What stands at places [start, stop): of each none, one or several rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class ShuffledRows:
+    """Rows in memory, each epoch in an order of its own."""
+
+    rows: Sequence[Rendered]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, start: int, stop: int, seed: int) -> list[Rendered]:
+        """The rows at places [start, stop)."""
+        return [self.rows[i] for i in rows_at(len(self.rows), start, stop, seed)]
+
+
 @dataclass(frozen=True)
 class Growth:
     """Batches that begin small and double at equal distances until they are whole.
@@ -120,7 +148,7 @@ class Supervised:
     def __init__(
         self,
         model: LanguageModel,
-        rows: Sequence[Rendered],
+        rows: Sequence[Rendered] | RowSource,
         *,
         batch_rows: int,
         epochs: float,
@@ -132,7 +160,7 @@ class Supervised:
     ):
         """
         Args:
-            rows: of plain text each with at least one trained token, but for those that are left out (see `updates`).
+            rows: each with at least one trained token, but for those that are left out (see `updates`).
             batch_rows: rows per optimiser step.
             epochs: passes over the rows; may be a fraction.
             micro_tokens: tokens of one forward and backward.
@@ -140,7 +168,8 @@ class Supervised:
             growth: of the batch, at first.
             most_rows: end after so many rows, epochs or not.
         """
-        self.model, self.rows, self.extra = model, rows, extra
+        self.model, self.extra = model, extra
+        self.rows: RowSource = rows if isinstance(rows, RowSource) else ShuffledRows(rows)
         self.seed, self.micro_tokens = seed, micro_tokens
         total = max(1, round(len(rows) * epochs))
         self.plan = BatchPlan(total if most_rows is None else max(1, min(total, most_rows)), batch_rows, growth)
@@ -149,8 +178,7 @@ class Supervised:
     def updates(self, step: int) -> Iterator[Update]:
         """One update; rows without a trained token count as rows of the step and are left out of it."""
         start, stop = self.plan.starts[step : step + 2]
-        rows = [self.rows[i] for i in rows_at(len(self.rows), start, stop, self.seed)]
-        rows = [row for row in rows if any(row.weights[1:])]
+        rows = [row for row in self.rows.at(start, stop, self.seed) if any(row.weights[1:])]
         total = sum(sum(row.weights[1:]) for row in rows)
         tokens = sum(len(row.ids) for row in rows)
         shared = _shared(rows)
