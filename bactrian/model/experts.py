@@ -20,6 +20,8 @@ from torch.nn.functional import grouped_mm, linear
 
 from bactrian.model.fused import alike, gate_gradients, gate_kind, gated, specialise, usable
 
+ALIGNED = 8  # numbers: grouped products want rows of whole 16 bytes, in bfloat16 too
+
 
 @dataclass(frozen=True)
 class Routing:
@@ -62,10 +64,9 @@ def _expert_kind(module: Any) -> int | None:
     known = weights == {"gate_up_proj", "down_proj"} and [name for name, _ in router.named_parameters()] == ["weight"]
     if not known or not hasattr(router, "top_k") or not usable(experts.down_proj):
         return None
-    kind = gate_kind(experts.act_fn)
-    if kind is None:
+    kind, (_, width, inner) = gate_kind(experts.act_fn), experts.down_proj.shape
+    if kind is None or width % ALIGNED or inner % ALIGNED:
         return None
-    width = router.weight.shape[1]
     probe = torch.linspace(-1, 1, 5 * width).sin().to(router.weight.dtype).view(1, 5, width)
     with torch.no_grad():
         expected = module(probe)

@@ -73,7 +73,7 @@ class RowSource(Protocol):
         """Places of an epoch."""
         ...
 
-    def at(self, start: int, stop: int, seed: int) -> list[Rendered]:
+    def at(self, start: int, stop: int) -> list[Rendered]:
         """What stands at places [start, stop): of each none, one or several rows."""
         ...
 
@@ -83,13 +83,14 @@ class ShuffledRows:
     """Rows in memory, each epoch in an order of its own."""
 
     rows: Sequence[Rendered]
+    seed: int
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def at(self, start: int, stop: int, seed: int) -> list[Rendered]:
+    def at(self, start: int, stop: int) -> list[Rendered]:
         """The rows at places [start, stop)."""
-        return [self.rows[i] for i in rows_at(len(self.rows), start, stop, seed)]
+        return [self.rows[i] for i in rows_at(len(self.rows), start, stop, self.seed)]
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ class Supervised:
     ):
         """
         Args:
-            rows: each with at least one trained token, but for those that are left out (see `updates`).
+            rows: each with at least one trained token, but for those that are left out (see `updates`). Those that
+                are in memory are shuffled by `seed`.
             batch_rows: rows per optimiser step.
             epochs: passes over the rows; may be a fraction.
             micro_tokens: tokens of one forward and backward.
@@ -169,8 +171,8 @@ class Supervised:
             most_rows: end after so many rows, epochs or not.
         """
         self.model, self.extra = model, extra
-        self.rows: RowSource = rows if isinstance(rows, RowSource) else ShuffledRows(rows)
-        self.seed, self.micro_tokens = seed, micro_tokens
+        self.rows: RowSource = rows if isinstance(rows, RowSource) else ShuffledRows(rows, seed)
+        self.micro_tokens = micro_tokens
         total = max(1, round(len(rows) * epochs))
         self.plan = BatchPlan(total if most_rows is None else max(1, min(total, most_rows)), batch_rows, growth)
         self.steps = self.plan.steps
@@ -178,7 +180,7 @@ class Supervised:
     def updates(self, step: int) -> Iterator[Update]:
         """One update; rows without a trained token count as rows of the step and are left out of it."""
         start, stop = self.plan.starts[step : step + 2]
-        rows = [row for row in self.rows.at(start, stop, self.seed) if any(row.weights[1:])]
+        rows = [row for row in self.rows.at(start, stop) if any(row.weights[1:])]
         total = sum(sum(row.weights[1:]) for row in rows)
         tokens = sum(len(row.ids) for row in rows)
         shared = _shared(rows)

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from torch.nn.functional import silu
 from transformers import AutoModelForCausalLM
 from transformers.models.olmoe.modeling_olmoe import load_balancing_loss_func
 
-from bactrian.model.experts import _Slots, routing_noted
+from bactrian.model.experts import _Experts, _Slots, routing_noted
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment
 from bactrian.train.objectives import load_balance, router_z_loss
@@ -40,6 +41,34 @@ def test_slots_are_sorted_by_expert_and_find_their_tokens(tokens: int, experts: 
     for token, places in enumerate(slots.place.tolist()):
         assert [slots.tokens[at] for at in places] == [token] * active
         assert [sorted_experts[at] for at in places] == list(rows[token])
+
+
+@settings(max_examples=25)
+@given(st.lists(st.permutations(range(5)), min_size=1, max_size=12), st.integers(0, 4))
+def test_as_one_token_after_the_other_also_where_experts_are_idle(drawn: list[list[int]], idle: int) -> None:
+    chosen = torch.tensor([[each for each in row if each != idle][:2] for row in drawn])
+    generator = torch.Generator().manual_seed(len(drawn))
+
+    def given_numbers(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).requires_grad_()
+
+    x, shares = given_numbers(len(drawn), 8), given_numbers(len(drawn), 2)
+    gate_up, down = given_numbers(5, 32, 8), given_numbers(5, 8, 16)
+    rows = []
+    for token, experts in enumerate(chosen.tolist()):
+        units = [(gate_up[e] @ x[token]).chunk(2) for e in experts]
+        rows.append(
+            sum(shares[token, n] * (down[e] @ (silu(units[n][0]) * units[n][1])) for n, e in enumerate(experts))
+        )
+    upstream = torch.randn(len(drawn), 8, generator=generator)
+    ours = _Experts.apply(x, chosen, shares, gate_up, down, 0)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(ours, torch.stack(rows), rtol=1e-4, atol=1e-4)
+    everything = (x, shares, gate_up, down)
+    mine = torch.autograd.grad((ours * upstream).sum(), everything)
+    yours = torch.autograd.grad((torch.stack(rows) * upstream).sum(), everything)
+    for a, b in zip(mine, yours, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    assert not mine[2][idle].any() and not mine[3][idle].any()
 
 
 def test_logits_and_gradients_are_transformers_own(folder: Path) -> None:
