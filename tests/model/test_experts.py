@@ -12,6 +12,8 @@ from torch.nn.functional import silu
 from transformers import AutoModelForCausalLM
 from transformers.models.olmoe.modeling_olmoe import load_balancing_loss_func
 
+from bactrian.generate.engine import Request
+from bactrian.generate.local import LocalEngine
 from bactrian.model.experts import _Experts, _Slots, routing_noted
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment
@@ -104,6 +106,14 @@ def test_auxiliary_losses_are_transformers_own_but_for_their_normalisation(folde
     even = torch.arange(12).view(6, 2) % 6
     assert float(load_balance(torch.zeros(6, 6), even)) == pytest.approx(1.0)
     assert float(load_balance(10 * torch.eye(6)[[0] * 6], torch.tensor([[0, 1]] * 6))) > 2.9
+
+
+def test_it_samples_as_transformers_does(folder: Path) -> None:
+    prompt = tuple(torch.randint(3, 60, (9,), generator=torch.Generator().manual_seed(4)).tolist())
+    engine = LocalEngine(LanguageModel.load(folder))
+    ((answer,),) = engine.generate([Request(prompt, max_new_tokens=6, temperature=0.0)])
+    theirs = theirs_of(folder).generate(torch.tensor([prompt]), max_new_tokens=6, do_sample=False)
+    assert answer.ids == tuple(theirs[0, len(prompt) :].tolist())
 
 
 def test_each_expert_is_saved_by_itself_as_published_models_are(folder: Path, tmp_path: Path) -> None:
