@@ -10,6 +10,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -37,7 +38,12 @@ class Stop(KeyboardInterrupt):
         return f"{how}; the same command resumes where this one stopped"
 
 
+SAME_REQUEST = 0.0
+"""Seconds after a signal in which another is the same request once more: some send it to a process twice."""
+
 _asked: int | None = None
+_when = 0.0
+_hushed = False
 _finishing = ""  # what is being finished
 _pid = 0  # of the process that listens; a fork of it does not
 
@@ -87,8 +93,14 @@ def finishing(what: str) -> Iterator[None]:
         _finishing = before
 
 
+def hush() -> None:
+    """From now on this process answers signals without a word: another, which gets them too, does."""
+    global _hushed
+    _hushed = True
+
+
 def _meet(number: int, frame: FrameType | None) -> None:
-    global _asked
+    global _asked, _when
     if os.getpid() != _pid:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -96,8 +108,14 @@ def _meet(number: int, frame: FrameType | None) -> None:
     if number == getattr(signal, "SIGHUP", None):
         _let_go_of_the_terminal()
     first, _asked = _asked is None, number
+    if first:
+        _when = time.monotonic()
+    elif time.monotonic() - _when < SAME_REQUEST:
+        return
     if not (first and _finishing):
         raise Stop(number)
+    if _hushed:
+        return
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     with suppress(OSError):  # not by print, which a signal may have come in the middle of
         os.write(2, f"\n{name}: finishing {_finishing}, then stopping; once more stops at once\n".encode())

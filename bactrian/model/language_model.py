@@ -6,7 +6,7 @@ Hugging Face layout, safetensors only; no pickle is ever read and no code that c
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,10 +89,14 @@ class Decoder:
         masters = {name: self.masters[owners[id(w)]] for name, w in every if owners[id(w)] in self.masters}
         return {**self.network.state_dict(), **masters}
 
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors, in `stored`), configuration, tokenizer and chat template."""
+    def save(self, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Write weights (safetensors, in `stored`), configuration, tokenizer and chat template.
+
+        weights: all of them by name as they were trained, where the network holds only parts of them.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        dtype, tied, exact = TORCH[self.stored], dict[int, torch.Tensor](), self.exact()
+        exact = self.exact() if weights is None else weights
+        dtype, tied = TORCH[self.stored], dict[int, torch.Tensor]()
         state = {}
         for name, weight in exact.items():
             floats = weight.is_floating_point() and weight.dtype != dtype

@@ -179,6 +179,7 @@ class Stage(Settings, ABC):
     makes: ClassVar[Kind]
     labels_inputs: ClassVar[bool] = False  # True where the output shows the inputs' names: then renaming one remakes it
     passes_rows: ClassVar[bool] = False  # True where the rows that it leaves are some of those that it reads
+    joint: ClassVar[bool] = False  # True where all processes of a run make the step together; else the leader does
     positional: ClassVar[str] = ""  # the setting whose values stand bare on the command line: bactrian winrate A B
 
     seed: int | None = Field(None, ge=0, lt=2**63, description="seed of this step; by default the recipe's")

@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bactrian.store.launch import local_size
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -20,6 +22,7 @@ class Hardware:
     sandbox: Literal["isolated", "rlimits"] = "isolated"
     data: Literal["local", "ray"] = "local"
     engine: str = "local"
+    weights: Literal["sharded", "replicated"] = "replicated"
 
 
 class HardwareSettings(BaseModel):
@@ -42,12 +45,20 @@ class HardwareSettings(BaseModel):
         "local", description="what samples: local (this process), or an engine that an installed package registers"
     )
 
-    def decide(self) -> Hardware:
-        """The hardware to use on this machine."""
+    weights: Literal["auto", "sharded", "replicated"] = Field(
+        "auto",
+        description="where several processes train together: cut into shards over them, or whole in each; "
+        "auto: sharded on GPUs",
+    )
+
+    def decide(self, together: bool = True) -> Hardware:
+        """The hardware to use on this machine. `together`: at the same time as the other processes that are on it."""
         device: Literal["cpu", "cuda"] = self.device if self.device != "auto" else ("cuda" if gpu_name() else "cpu")
         fast_bfloat16 = device == "cuda" or bool({"amx_bf16", "avx512_bf16"} & _cpu_flags())
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if fast_bfloat16 else "float32")
-        return Hardware(dtype, self.threads or cores(), device, self.sandbox, self.data, self.engine)
+        weights = self.weights if self.weights != "auto" else ("sharded" if device == "cuda" else "replicated")
+        threads = self.threads or max(1, cores() // (local_size() if together else 1))
+        return Hardware(dtype, threads, device, self.sandbox, self.data, self.engine, weights)
 
 
 def cores() -> int:

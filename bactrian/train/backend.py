@@ -1,7 +1,7 @@
 """Where the weights that are trained lie, and how they move: the one door between the training loop and the machine.
 
-Neither the loop nor a task nor a stage knows whether a tensor is whole. Now everything is in this process; a backend
-that shards weights over several GPUs has the same methods.
+Neither the loop nor a task nor a stage knows whether a tensor is whole. Here everything is in this process; where
+several work together, each has all the weights (`replicated`) or a part of each (`sharded`).
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import torch
 
 from bactrian.model.language_model import Decoder
-from bactrian.store.hardware import Hardware
 from bactrian.train.guard import SkipRule
 from bactrian.train.optimiser import MasterAdamW
+
+T = TypeVar("T")
+# a micro-batch's share of the update's loss, and sums to add to the update's metrics
+Share = tuple[torch.Tensor, dict[str, float]]
+MicroBatch = Callable[[], Share]
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,19 @@ class Backend(Protocol):
         """So many calls of `backward` make the next step."""
         ...
 
+    def reading(self, compute: Callable[[], T], whole: bool = False) -> T:
+        """Compute what reads the weights, without a gradient. `whole`: it reads them by itself, not by forwards alone,
+        or not the same in all processes."""
+        ...
+
+    def forward(self, micro_batch: MicroBatch) -> Share:
+        """A micro-batch's share of the loss, and its sums."""
+        ...
+
+    def fill(self, micro_batch: MicroBatch) -> None:
+        """Go along with the others' `forward` and `backward`, adding nothing."""
+        ...
+
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of a micro-batch's share of the loss."""
         ...
@@ -94,8 +111,16 @@ class Backend(Protocol):
         """
         ...
 
+    def like(self, name: str, size: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+        """What a checkpoint's tensor of this name and (whole) size is to be read into, for `restore`."""
+        ...
+
     def gather(self, model: Trained) -> dict[str, torch.Tensor]:
         """The trained weights of a model, whole, by name, in float32 where there are masters."""
+        ...
+
+    def exact(self, model: Decoder) -> dict[str, torch.Tensor]:
+        """All weights by name as they were trained, whole; nothing where another process is to write them."""
         ...
 
     def scatter(self, model: Trained, weights: Mapping[str, torch.Tensor]) -> None:
@@ -103,7 +128,7 @@ class Backend(Protocol):
         ...
 
     def save(self, model: Decoder, folder: Path) -> None:
-        """Write a model, whole, as a model folder."""
+        """Write a model, whole, as a model folder; of several processes the leader does."""
         ...
 
 
@@ -135,8 +160,17 @@ class LocalBackend:
     def expect(self, micro_batches: int) -> None:
         self.optimiser.expect(micro_batches)
 
+    def reading(self, compute: Callable[[], T], whole: bool = False) -> T:
+        return compute()
+
+    def forward(self, micro_batch: MicroBatch) -> Share:
+        return micro_batch()
+
     def backward(self, loss: torch.Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
+
+    def fill(self, micro_batch: MicroBatch) -> None:
+        pass  # nobody waits for it
 
     def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
         return self.optimiser.step(rate, clip, allows)
@@ -146,6 +180,9 @@ class LocalBackend:
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         self.optimiser.restore(tensors)
+
+    def like(self, name: str, size: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(size, dtype=dtype)
 
     def gather(self, model: Trained) -> dict[str, torch.Tensor]:
         return {
@@ -162,10 +199,8 @@ class LocalBackend:
             if name in model.masters:
                 model.masters[name].copy_(weights[name])
 
+    def exact(self, model: Decoder) -> dict[str, torch.Tensor]:
+        return model.exact()
+
     def save(self, model: Decoder, folder: Path) -> None:
         model.save(folder)
-
-
-def open_backend(hardware: Hardware) -> Backend:
-    """The backend for this hardware: today always the local one, on its device."""
-    return LocalBackend()

@@ -110,7 +110,8 @@ class MasterAdamW:
 
     def _norm(self) -> float:
         if not self._gradients.alone:
-            return float(torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None]))
+            norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
+            return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # of shards, or of whole weights
         total = 0.0
         for gradient in self._gradients.rounded.values():
             shares = torch.empty(torch.get_num_threads(), dtype=torch.float64)

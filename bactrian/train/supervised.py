@@ -14,7 +14,8 @@ from bactrian.chat import Rendered, split, truncate
 from bactrian.data.io.tally import Tally
 from bactrian.model.experts import Routing, routing_noted
 from bactrian.model.language_model import LanguageModel
-from bactrian.model.packing import Forest, Segment, common_prefix, pack
+from bactrian.model.packing import Forest, Segment, common_prefix
+from bactrian.train.dealing import cut
 from bactrian.train.loop import Share, Update
 from bactrian.train.objectives import cross_entropy, load_balance, router_z_loss, z_loss
 
@@ -184,10 +185,11 @@ class Supervised:
         total = sum(sum(row.weights[1:]) for row in rows)
         tokens = sum(len(row.ids) for row in rows)
         shared = _shared(rows)
-        bins = pack([len(row.ids) - shared for row in rows], max(1, self.micro_tokens - shared))
+        bins = cut([len(row.ids) - shared for row in rows], max(1, self.micro_tokens - shared))
         yield Update(
             micro_batches=[self._share([rows[i] for i in chosen], total, tokens) for chosen in bins],
             tokens=tokens,
+            sizes=[sum(len(rows[i].ids) - shared for i in chosen) for chosen in bins],
             metrics={"trained_tokens": float(sum(sum(w > 0 for w in row.weights[1:]) for row in rows))},
         )
 

@@ -78,7 +78,7 @@ class Line:
 
 class Notes:
     def __init__(self, scratch: Path) -> None:
-        self.scratch, self.lines = scratch, list[dict[str, float]]()
+        self.checkpoints, self.lines = scratch / "checkpoints", list[dict[str, float]]()
 
     def log(self, step: int, **values: float) -> None:
         self.lines.append(values)

@@ -99,7 +99,7 @@ def train_on_text(
         BactrianError: the rows cannot be read, or none is left.
     """
     from bactrian.data.io.tally import Tally
-    from bactrian.train.backend import open_backend
+    from bactrian.train.choose_backend import open_backend
     from bactrian.train.supervised import ExtraLosses, Supervised
 
     path, tally = workspace.input(stage.data).path, Tally()
@@ -126,12 +126,23 @@ def train_on_text(
 
 
 def save_moments(backend: "Backend", file: Path) -> None:
-    """Write the optimiser's part of a backend's state, without the weights."""
+    """Write the optimiser's part of a backend's state, whole, without the weights; of several processes one does."""
     from safetensors.torch import save_file
 
-    file.parent.mkdir(exist_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in backend.state().items() if "#" in name}
-    save_file(state, file)
+    from bactrian.store import processes
+    from bactrian.train.sharded import whole
+
+    state: "dict[str, torch.Tensor]" = {}
+    group = processes.present()
+    for name, tensor in backend.state().items():
+        if "#" in name:
+            moment = whole(tensor)  # made by all, kept by one
+            if group.leader:
+                state[name] = moment.cpu().contiguous()
+    if group.leader:
+        file.parent.mkdir(exist_ok=True)
+        save_file(state, file)
+    group.barrier()
 
 
 def encoded(

@@ -38,6 +38,7 @@ class TrainingStage(Stage):
     """Settings of the training loop. A stage that may train adapters has `adapter: AdapterField` besides."""
 
     makes: ClassVar[Kind] = Kind.MODEL
+    joint: ClassVar[bool] = True
 
     learning_rate: LearningRate = 1e-5
     schedule: ScheduleName = "linear"
@@ -166,9 +167,9 @@ def train_model(
     task: "TrainingTask",
 ) -> None:
     """Run the loop, save the model, note the totals."""
-    from bactrian.train.backend import open_backend
+    from bactrian.train.choose_backend import open_backend
 
-    backend = open_backend(workspace.hardware)
+    backend = open_backend(workspace.hardware, whole=adapter_of(stage) is not None)
     workspace.metrics.update(run_loop(workspace, stage, model, task, backend))
     save_model(workspace, stage, model, backend)
 
@@ -237,20 +238,21 @@ def save_model(workspace: "Workspace", stage: TrainingStage, model: "Decoder", b
     if adapter_of(stage) is not None:
         merge_adapters(model.network, workspace.output / "adapter")
     if model.stored != "float32":
-        _note_rounding(workspace, stage, model)
+        _note_rounding(workspace, stage, model, backend)
     backend.save(model, workspace.output)
 
 
 ROUNDED_AWAY = 0.1  # of what training changed: from here on it is said
 
 
-def _note_rounding(workspace: "Workspace", stage: TrainingStage, model: "Decoder") -> None:
+def _note_rounding(workspace: "Workspace", stage: TrainingStage, model: "Decoder", backend: "Backend") -> None:
     """How much of what was learnt the artifact's dtype cannot hold."""
     from bactrian.model.weight_files import lost_in_rounding
     from bactrian.progress import say
 
     ref: str | None = getattr(stage, "model", None)
-    share = lost_in_rounding(model.exact(), workspace.input(ref).path, model.stored) if ref else None
+    exact = backend.exact(model) if ref else {}
+    share = lost_in_rounding(exact, workspace.input(ref).path, model.stored) if ref and exact else None
     if share is None:
         return
     workspace.metrics["rounded_away"] = share
