@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from bactrian.data.io.files import write_rows
+from bactrian.data.io.tally import Tally
 from bactrian.data.synth.procedural import corpus
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.recipe.recipe import load
 from bactrian.run.runner import run
-from bactrian.stages.tune.plain_text import course_of
+from bactrian.stages.data.tokenize import Tokenize
+from bactrian.stages.tune.plain_text import course_of, encoded, token_rows
 from bactrian.stages.tune.pretrain import Pretrain
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.hardware import Hardware
@@ -162,16 +165,13 @@ def test_another_model_s_tokenizer(tmp_path: Path) -> None:
 
 
 def test_a_course_in_updates() -> None:
-    from bactrian.chat import Rendered
-
-    rows = [Rendered([0] * 10, [1.0] * 10)] * 1000
     stage = Pretrain(data="d", batch_size=10, course={"tokens": 4000, "horizon": 50_000, "warmup": 1000})
-    course = course_of(stage, rows)
+    course = course_of(stage, 1000, 10.0)
     assert course.most_rows == 400 and course.horizon == 500
     rates = [learning_rate(i, 500, 1.0, "cosine", course.warmup) for i in range(500)]
     assert rates[9] < rates[10] == 1.0 > rates[11]  # ten updates of 100 tokens
-    assert course_of(Pretrain(data="d", batch_size=10, course={"warmup": 0}), rows).warmup == 0
-    assert course_of(Pretrain(data="d", warmup=0.2), rows) == (None, None, 0.2, None)
+    assert course_of(Pretrain(data="d", batch_size=10, course={"warmup": 0}), 1000, 10.0).warmup == 0
+    assert course_of(Pretrain(data="d", warmup=0.2), 1000, 10.0) == (None, None, 0.2, None)
 
 
 @pytest.mark.parametrize(
@@ -186,3 +186,40 @@ def test_a_course_in_updates() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Pretrain(data="d", **settings)
+
+
+def test_tokens_on_disk_are_the_texts_that_they_are_of(tmp_path: Path) -> None:
+    """Cut apart, documents are what text rows are: with one document an instance, to the bit."""
+    rows = [{**row, "text": " ".join(["cat"] * 9)} for row in corpus(0, 8, largest=10)]
+    write_rows(rows, tmp_path / "text")
+    inputs = {"text": Input("text", tmp_path / "text", Kind.DATA, "")}
+    inputs["other"] = Input("other", write_tiny(tmp_path / "other"), Kind.MODEL, "")
+    Tokenize(data=["text"], tokenizer="other").run(Workspace.temporary(tmp_path / "tokens", inputs, 0, Hardware()))
+    inputs["tokens"] = Input("tokens", tmp_path / "tokens" / "output", Kind.DATA, "")
+    model, found = LanguageModel.load(tmp_path / "other"), {}
+    stage = Pretrain(data="tokens", tokenizer="other")
+    (text,) = {tuple(row.ids) for row in encoded(stage, model, rows, 48, Tally())}
+    whole = token_rows(stage, model, tmp_path / "tokens" / "output", 5 * (len(text) - 1), seed=1)
+    pieces = whole.at(0, len(whole))
+    assert sorted(len(row.ids) for row in pieces) == [len(text) - 1] * 2 + [len(text)] * 6
+    assert all(tuple(row.ids) == text[-len(row.ids) :] for row in pieces)
+    across = replace(whole, across=True).at(0, 2)
+    assert sum(len(row.ids) for row in across) == 8 * (len(text) - 1) and len(across) == 2
+    small: dict[str, Any] = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 24, "batch_size": 2}
+    for place, settings in (("a", {}), ("b", {"checkpoints": {"checkpoint_seconds": 0}})):
+        workspace = Workspace.temporary(tmp_path / place, inputs, 0, Hardware())
+        Pretrain(data="tokens", tokenizer="other", context=16, epochs=2, **small, **settings).run(workspace)
+        found[place] = workspace
+    assert same(found["a"].output, found["b"].output) and found["a"].metrics["tokens"] > 2 * 8 * (len(text) - 1) - 1
+    with pytest.raises(BactrianError, match="holds tokens; expected tokenizer"):
+        Pretrain(data="tokens", **small).run(Workspace.temporary(tmp_path / "c", inputs, 0, Hardware()))
+    with pytest.raises(BactrianError, match="expected those of the model's tokenizer"):
+        token_rows(stage, LanguageModel.load(found_elsewhere(tmp_path)), tmp_path / "tokens" / "output", 16, 0)
+
+
+def found_elsewhere(folder: Path) -> Path:
+    """A model with another tokenizer."""
+    write_rows(list(corpus(0, 9, largest=10)), folder / "rows")
+    workspace = Workspace.temporary(folder / "elsewhere", {"rows": Input("rows", folder / "rows", Kind.DATA, "")}, 0)
+    Pretrain(data="rows", hidden_size=16, layers=1, heads=2, intermediate_size=24).run(workspace)
+    return workspace.output

@@ -1,12 +1,12 @@
 """What `pretrain` and `midtrain` have in common: their settings, the course of training, the loss of plain text."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
+from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, ModelPass
 from bactrian.stages.tune.decoder_size import attention_flops
 from bactrian.stages.tune.next_token import take_stock
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
     from bactrian.train.backend import Backend, LoopSettings
     from bactrian.train.supervised import Growth
+    from bactrian.train.token_rows import TokenRows
 
 OPTIMISER = "optimiser/state.safetensors"
 """In a model artifact, what AdamW remembered of each weight when training ended."""
@@ -46,10 +47,13 @@ OPTIMISER = "optimiser/state.safetensors"
 class PlainTextStage(TrainingStage):
     """Next-token training on plain text: every token is trained."""
 
-    data: DataRef = Field(description="text rows")
+    data: DataRef = Field(description="text rows, or the tokens that `tokenize` made of them with the same tokenizer")
     epochs: Epochs = 1.0
     batch_size: int = Field(64, ge=1, description="texts per optimiser step")
     too_long: TooLong = "cut"
+    across_documents: bool = Field(
+        False, description="of tokens: a document sees those before it in its instance, as OLMo 2's did"
+    )
     z_loss: float = Field(0.0, ge=0, description="weight of (log Z)², which keeps logits small; OLMo 2's is 1e-5")
     mask_repeats: bool = Field(
         False, description="leave out texts in which a span of 1 to 13 tokens stands 32 times or more in a row"
@@ -100,12 +104,19 @@ def train_on_text(
     """
     from bactrian.data.io.tally import Tally
     from bactrian.train.choose_backend import open_backend
-    from bactrian.train.supervised import ExtraLosses, Supervised
+    from bactrian.train.supervised import ExtraLosses, RowSource, ShuffledRows, Supervised
 
     path, tally = workspace.input(stage.data).path, Tally()
-    rows = encoded(stage, model, rows_of(workspace, stage.data, "text"), context, tally)
+    rows: RowSource
+    if has_tokens(path):
+        rows = token_rows(stage, model, path, context, workspace.seed)
+        tally.keep(len(rows))
+        mean = rows.mean_tokens
+    else:
+        texts = encoded(stage, model, rows_of(workspace, stage.data, "text"), context, tally)
+        rows, mean = ShuffledRows(texts, workspace.seed), sum(len(row.ids) for row in texts) / max(1, len(texts))
     take_stock(workspace, stage.name, model, rows, tally, str(path), context)
-    plan = course_of(stage, rows)
+    plan = course_of(stage, len(rows), mean)
     task = Supervised(
         model,
         rows,
@@ -132,7 +143,7 @@ def save_moments(backend: "Backend", file: Path) -> None:
     from bactrian.store import processes
     from bactrian.train.sharded import whole
 
-    state: "dict[str, torch.Tensor]" = {}
+    state: dict[str, torch.Tensor] = {}
     group = processes.present()
     for name, tensor in backend.state().items():
         if "#" in name:
@@ -166,13 +177,39 @@ def encoded(
     return rendered
 
 
-def course_of(stage: PlainTextStage, rows: "Sequence[Rendered]") -> Course:
-    """The course's tokens as rows and updates, by the mean length of the rows."""
+def has_tokens(path: Path) -> bool:
+    """Whether data are files of tokens."""
+    from bactrian.data.corpus.token_files import ABOUT
+
+    return (path / ABOUT).is_file()
+
+
+def token_rows(stage: PlainTextStage, model: "LanguageModel", path: Path, context: int, seed: int) -> "TokenRows":
+    """Instances of `context` tokens, begun and ended as text rows are.
+
+    Raises:
+        BactrianError: the tokens are another tokenizer's, or the files are not what they say.
+    """
+    from bactrian.data.corpus.token_reader import TokenReader
+    from bactrian.train.token_rows import TokenRows
+
+    tokenizer, reader = model.tokenizer, TokenReader(path, context, seed)
+    about = reader.about
+    if about.end != tokenizer.eos_token_id or about.vocabulary != len(tokenizer):
+        raise BactrianError(
+            f"{path}: found tokens of a vocabulary of {about.vocabulary:,} with the end token {about.end}, expected "
+            f"those of the model's tokenizer: {len(tokenizer):,}, {tokenizer.eos_token_id}"
+        )
+    first = about.end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    return TokenRows(reader, first, stage.across_documents, stage.mask_repeats)
+
+
+def course_of(stage: PlainTextStage, rows: int, mean: float) -> Course:
+    """The course's tokens as rows and updates, `mean` tokens a row."""
     from bactrian.progress import say
     from bactrian.train.supervised import BatchPlan, Growth
 
-    course, total = stage.course, max(1, round(len(rows) * stage.epochs))
-    mean = sum(len(row.ids) for row in rows) / len(rows)
+    course, total = stage.course, max(1, round(rows * stage.epochs))
     if course.tokens is not None and course.tokens > total * mean + 1:
         say(f"{stage.name}: the data end after {total * mean:,.0f} of the course's {course.tokens:,.0f} tokens")
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.decoder_size import MADE_VOCABULARY, TAKEN_VOCABULARY, decoder_size
-from bactrian.stages.tune.plain_text import PlainTextStage, text_pass, train_on_text
+from bactrian.stages.tune.plain_text import PlainTextStage, has_tokens, text_pass, train_on_text
 from bactrian.stages.tune.training import forecast, make_ready, rows_of
 from bactrian.train.base_options import Architecture, ShapeSettings
 from bactrian.train.options import LearningRate, ScheduleName
@@ -88,6 +89,8 @@ class Pretrain(PlainTextStage):
 
         if self.tokenizer is not None:
             return load_tokenizer(workspace.input(self.tokenizer).path)
+        if has_tokens(path := workspace.input(self.data).path):
+            raise BactrianError(f"pretrain: {path} holds tokens; expected tokenizer: …, the one that they are of")
         rows = rows_of(workspace, self.data, "text")
         more = read_rows(workspace.input(self.vocabulary).path) if self.vocabulary else []
         return blank.word_tokenizer((*(row["text"] for row in rows), *map(blank.spoken_text, more)), self.context)
