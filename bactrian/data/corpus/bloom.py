@@ -68,15 +68,20 @@ class BloomSeen:
         than one by one.
         """
         places = self._places(keys)
-        found: NDArray[np.bool_] = np.ones(len(keys), dtype=bool)
-        for column in places.T:
-            found &= (self._table[column >> np.uint64(3)] >> (column & np.uint64(7)).astype(np.uint8)) & 1 == 1
+        found = self._known(places)
         again = _again(keys)
         fresh = places[~(found | again)].ravel()
         bits = np.left_shift(np.uint8(1), (fresh & np.uint64(7)).astype(np.uint8))
         np.bitwise_or.at(self._table, fresh >> np.uint64(3), bits)
         self._added += int((~(found | again)).sum())
         return found | again
+
+    def _known(self, places: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """[len(places)] whether all bits of each key are set."""
+        found: NDArray[np.bool_] = np.ones(len(places), dtype=bool)
+        for column in places.T:
+            found &= (self._table[column >> np.uint64(3)] >> (column & np.uint64(7)).astype(np.uint8)) & 1 == 1
+        return found
 
     def _places(self, keys: Keys) -> NDArray[np.uint64]:
         """[len(keys), probes] the bits of each key, by double hashing (Kirsch and Mitzenmacher 2008)."""

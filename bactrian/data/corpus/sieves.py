@@ -209,11 +209,11 @@ class SeenParagraphs:
 
     def _paragraphs(self, candidate: Candidate) -> list[tuple[int, int]]:
         """Those that no earlier rule has cut whole, with their line break."""
-        found, start = [], 0
+        found, start, text = [], 0, candidate.text
         cut = [(edit.start, edit.end) for edit in candidate.edits]
-        for line in candidate.text.splitlines(keepends=True):
-            end = start + len(line)
-            enough = len(line.split(None, self.least_words)) >= self.least_words and not line.isspace()
+        for line in text.split("\n"):
+            end = min(start + len(line) + 1, len(text))
+            enough = len(line.split(None, self.least_words)) >= self.least_words
             if enough and not any(first <= start and end <= last for first, last in cut):
                 found.append((start, end))
             start = end

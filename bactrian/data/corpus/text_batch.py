@@ -24,11 +24,10 @@ class Words:
     def __init__(self, texts: Sequence[str]) -> None:
         split = [text.split() for text in texts]
         counts = np.fromiter(map(len, split), np.int64, len(split))
-        numbers: dict[str, int] = {}
-        total = int(counts.sum())
-        new = numbers.setdefault
-        self.ids = np.fromiter((new(word, len(numbers)) for word in chain.from_iterable(split)), np.int64, total)
-        self.vocabulary = list(numbers)
+        words = list(chain.from_iterable(split))
+        self.vocabulary = list(dict.fromkeys(words))
+        numbers = dict(zip(self.vocabulary, range(len(self.vocabulary)), strict=True))
+        self.ids = np.fromiter(map(numbers.__getitem__, words), np.int64, len(words))
         self.counts = counts
         self.ends = np.cumsum(counts)
         self.starts = self.ends - counts

@@ -28,6 +28,11 @@ class CorpusRule(Settings, ABC):
     def label(self) -> str:
         """What it is called in tables: the rule in words."""
 
+    @property
+    @abstractmethod
+    def part(self) -> str:
+        """What `ablate` calls it."""
+
     @abstractmethod
     def sieve(self) -> "Sieve":
         """A new one, which has seen nothing yet."""
@@ -46,7 +51,9 @@ class BoundsRule(CorpusRule):
     most: float | None = None
     of: Measured = "max"
     missing: Literal["keep", "drop"] | None = Field(
-        None, description="what becomes of a document without it; by default `keep` drops and `drop` keeps it"
+        None,
+        description="what becomes of a document without it; by default `keep` drops and `drop` keeps it, and some "
+        "document must have it",
     )
 
     @model_validator(mode="after")
@@ -63,12 +70,17 @@ class BoundsRule(CorpusRule):
             f"{self.rule} {self.attribute}{'' if self.of == 'max' else f' ({self.of})'} {bounds(self.least, self.most)}"
         )
 
+    @property
+    def part(self) -> str:
+        return f"{self.rule}-{self.attribute}"
+
     def sieve(self) -> "Sieve":
         from bactrian.data.corpus.sieves import BoundsSieve
 
         keeps = self.rule == "keep"
         stays = not keeps if self.missing is None else self.missing == "keep"
-        return BoundsSieve(self.attribute, self.of, self.least, self.most, keeps, stays)
+        given = self.missing is not None
+        return BoundsSieve(self.attribute, self.of, self.least, self.most, keeps, stays, found=given)
 
 
 class ReplaceRule(CorpusRule):
@@ -79,6 +91,9 @@ class ReplaceRule(CorpusRule):
     by: str = Field("", description="what stands in their place; by default they are cut out")
     least: float | None = Field(None, description="least score of a span")
     most: float | None = Field(None, description="largest score of a span")
+    missing: Literal["keep"] | None = Field(
+        None, description="keep: no document need have it; the Dolma toolkit leaves attributes without spans out"
+    )
     limit: int | None = Field(None, ge=0, description="spans that a document may have; Dolma: 5 of personal data")
 
     @property
@@ -87,10 +102,15 @@ class ReplaceRule(CorpusRule):
         what = f"replace {self.attribute} by {self.by!r}" if self.by else f"cut {self.attribute}"
         return " ".join(filter(None, [what, within, f"(at most {self.limit:,})" if self.limit is not None else ""]))
 
+    @property
+    def part(self) -> str:
+        return f"{self.rule}-{self.attribute}"
+
     def sieve(self) -> "Sieve":
         from bactrian.data.corpus.sieves import SpanSieve
 
-        return SpanSieve(self.attribute, self.by, self.least, self.most, self.limit)
+        found = self.missing is not None
+        return SpanSieve(self.attribute, self.by, self.least, self.most, self.limit, found)
 
 
 class UniqueRule(CorpusRule):
@@ -123,6 +143,10 @@ class UniqueRule(CorpusRule):
     @property
     def label(self) -> str:
         return f"unique {self.column or self.of}"
+
+    @property
+    def part(self) -> str:
+        return f"{self.rule}-{self.column or self.of}"
 
     def sieve(self) -> "Sieve":
         from bactrian.data.corpus.sieves import SeenDocuments, SeenParagraphs

@@ -108,7 +108,7 @@ class Curate(Divisible):
                 )
 
     def parts(self) -> list[tuple[str, ...]]:
-        return [(rule.label, rule.rule) for rule in self.rules]
+        return [(rule.part, rule.rule) for rule in self.rules]
 
     def keeping(self, kept: Sequence[int]) -> Self:
         return self.model_copy(update={"rules": [self.rules[number] for number in kept]})
