@@ -169,7 +169,7 @@ class _TokenLogprobs(torch.autograd.Function):
 def _at_targets(logits: torch.Tensor, targets: torch.Tensor, grad: torch.Tensor, ctx: Any) -> torch.Tensor:
     """A gradient [N] in the targets' shaped logits as one in the logits, 0 for a target outside the slice."""
     here = (targets >= 0) & (targets < logits.shape[1])
-    share = torch.where(here, grad, 0) / ctx.temperature
+    share: torch.Tensor = torch.where(here, grad, 0) / ctx.temperature
     if ctx.softcap is not None:
         raw = logits.gather(1, targets.clamp(0, logits.shape[1] - 1)[:, None])[:, 0].to(share.dtype)
         share = share * (1 - torch.tanh(raw / ctx.softcap).square())
