@@ -38,12 +38,10 @@ class Stop(KeyboardInterrupt):
         return f"{how}; the same command resumes where this one stopped"
 
 
-SAME_REQUEST = 0.0
-"""Seconds after a signal in which another is the same request once more: some send it to a process twice."""
-
 _asked: int | None = None
 _when = 0.0
 _hushed = False
+_same_request = 0.0
 _finishing = ""  # what is being finished
 _pid = 0  # of the process that listens; a fork of it does not
 
@@ -93,10 +91,16 @@ def finishing(what: str) -> Iterator[None]:
         _finishing = before
 
 
-def hush() -> None:
-    """From now on this process answers signals without a word: another, which gets them too, does."""
-    global _hushed
-    _hushed = True
+def among_others(silent: bool, same_request: float) -> None:
+    """From now on this process is one of several that get the same signals.
+
+    Args:
+        silent: it answers them without a word: another one speaks.
+        same_request: seconds after a signal in which another is the same request once more: whoever started the
+            processes may pass on what the terminal has sent to all of them already.
+    """
+    global _hushed, _same_request
+    _hushed, _same_request = silent, same_request
 
 
 def _meet(number: int, frame: FrameType | None) -> None:
@@ -110,7 +114,7 @@ def _meet(number: int, frame: FrameType | None) -> None:
     first, _asked = _asked is None, number
     if first:
         _when = time.monotonic()
-    elif time.monotonic() - _when < SAME_REQUEST:
+    elif time.monotonic() - _when < _same_request:
         return
     if not (first and _finishing):
         raise Stop(number)

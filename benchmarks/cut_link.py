@@ -34,7 +34,7 @@ steps:
     heads: 2
     intermediate_size: 48
     context: 32
-    epochs: 10
+    epochs: 2
     batch_size: 16
     learning_rate: 0.001
     checkpoints: {checkpoint_seconds: 0}
@@ -52,7 +52,7 @@ def main() -> None:
         subprocess.run(command("alone"), cwd=place, check=True, capture_output=True)
         with two_machines():
             nodes = [started(place, rank) for rank in range(2)]
-            until_checkpoints(place / "two", 12)
+            until_checkpoints(place / "two", 6)
             began = time.monotonic()
             run("ip", "-n", f"{LINK}0", "link", "set", f"{LINK}0", "down")
             ends = [(node.wait(), time.monotonic() - began) for node in nodes]

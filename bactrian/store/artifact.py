@@ -94,9 +94,14 @@ class Workspace:
         return cls(folder / "output", folder / "scratch", seed, hardware or Hardware(), inputs or {}, Store(folder))
 
     @property
+    def common(self) -> Path:
+        """The scratch that all processes see that make the artifact together; what is the leader's alone to write."""
+        return self.shared or self.scratch
+
+    @property
     def checkpoints(self) -> Path:
-        """Where training leaves its state: one folder for all processes that train together."""
-        return (self.shared or self.scratch) / "checkpoints"
+        """Where training leaves its state."""
+        return self.common / "checkpoints"
 
     def input(self, ref: str) -> Input:
         """What a reference of the stage's settings names.

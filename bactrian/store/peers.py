@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bactrian import stopping
 from bactrian.errors import BactrianError
 from bactrian.progress import note
+from bactrian.stopping import Stop
 
 BEAT = 1.0  # seconds between two looks
 SILENCE = 60.0  # seconds after which a process of another machine that gives no sign is taken for dead
@@ -97,7 +97,7 @@ class Peers:
             The first failure that was noted: this one, or another's that came before it; None where all had agreed to
             stop.
         """
-        if isinstance(error, stopping.Stop) and error.place and self.failure is None:
+        if isinstance(error, Stop) and error.place and self.failure is None:
             self.stop()
             return None
         if isinstance(error, RuntimeError):  # a collective breaks when another's process is gone
@@ -121,7 +121,7 @@ class Peers:
         return self.rank == 0
 
     def _own(self, error: BaseException) -> Failure:
-        number = error.number if isinstance(error, stopping.Stop) else None
+        number = error.number if isinstance(error, Stop) else None
         said = str(error).strip() or type(error).__name__
         known = said if isinstance(error, BactrianError) else f"{type(error).__name__}: {said}"
         return self._of(self.members[self.rank], f"failed: {known}", number)

@@ -18,8 +18,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bactrian import progress, stopping
 from bactrian.errors import BactrianError
+from bactrian.progress import hush, note
+from bactrian.stopping import Stop, among_others
 from bactrian.store.launch import Place, launched
 from bactrian.store.peers import Lost, Peers
 
@@ -136,7 +137,7 @@ class Processes:
         while not self.store.check([key]):
             self.peers.check()
             if time.monotonic() - began > notice:
-                progress.note(f"{self.name} has waited {notice:.0f} s for {what}, which process 0 makes")
+                note(f"{self.name} has waited {notice:.0f} s for {what}, which process 0 makes")
                 notice *= 4
             time.sleep(POLL)
         self.peers.waits_for("")
@@ -156,7 +157,7 @@ class Processes:
         if found is None:  # all stop, as they agreed
             return error if self.leader else SystemExit(getattr(error, "status", 1))
         if found.signal is not None:
-            stop = error if found.rank == self.rank else stopping.Stop(found.signal)
+            stop = error if found.rank == self.rank else Stop(found.signal)
             return stop if self.peers.speaks(found) else SystemExit(128 + found.signal)
         if found.rank != self.rank and not alike:
             return Lost(found) if self.peers.speaks(found) else SystemExit(2)
@@ -201,9 +202,8 @@ def met() -> Iterator[Processes]:
         return
     group = _meet(place)
     if not group.leader:
-        progress.hush()
-        stopping.hush()
-    stopping.SAME_REQUEST = 5.0  # torchrun passes on what the terminal has sent to all already
+        hush()
+    among_others(not group.leader, same_request=5.0)
     try:
         yield group
         group.barrier()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,5 +42,7 @@ def read(
     reader = FileSystemReader(folder)
     found: Mapping[str, Any] = reader.read_metadata().state_dict_metadata
     tensors = {name: like(name, known.size, known.properties.dtype) for name, known in found.items()}
-    load(tensors, storage_reader=reader, process_group=group.control, no_dist=group.size == 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # one process reads alone
+        load(tensors, storage_reader=reader, process_group=group.control, no_dist=group.size == 1)
     return tensors

@@ -107,7 +107,7 @@ def train_watched(
     from bactrian.train.rl.held_out import WatchedTask
 
     backend = open_backend(workspace.hardware, whole=adapter_of(stage) is not None)
-    folder = workspace.checkpoints.with_name("looks")
+    folder = workspace.common / "looks"
     if look is None:
         workspace.metrics.update(run_loop(workspace, stage, model, task, backend, trained=trained, rates=rates))
         save_model(workspace, stage, model, backend)

@@ -65,10 +65,11 @@ class Pretrain(PlainTextStage):
 
         from bactrian.model import blank
         from bactrian.model.language_model import LanguageModel
+        from bactrian.store import processes
 
         tokenizer = self._tokenizer(workspace)
         torch.manual_seed(workspace.seed)
-        start, hardware = workspace.scratch / "start", workspace.hardware
+        start, hardware, group = workspace.common / "start", workspace.hardware, processes.present()
         blank.new_model(
             tokenizer,
             architecture=self.architecture,
@@ -77,9 +78,10 @@ class Pretrain(PlainTextStage):
             heads=self.heads,
             intermediate_size=self.intermediate_size,
             context=self.context,
-            folder=start,
+            folder=start if group.leader else workspace.scratch / "start",  # transformers writes one process's weights
             **self.shape.model_dump(),
         )
+        group.barrier()
         return LanguageModel.load(start, hardware.dtype, self.template, hardware.device, masters=True)
 
     def _tokenizer(self, workspace: "Workspace") -> "PreTrainedTokenizerBase":

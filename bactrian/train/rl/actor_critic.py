@@ -27,7 +27,7 @@ from bactrian.train.rl.core import (
     unless_cut,
 )
 from bactrian.train.rl.kept_rollouts import Keep, nothing_kept
-from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, SharedSampler, of_rollouts, refuse_stale
+from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, of_rollouts, refuse_stale
 from bactrian.train.supervised import step_rows
 
 Assess = Callable[[Sequence[Group], Sequence[Sequence[float]]], list[list[float]]]
@@ -93,13 +93,13 @@ class ActorCritic:
             reference: frozen start of the policy; needed if settings.kl > 0.
             keep: is shown the answers of every step.
         """
-        self.policy, self.value, self.sampler, self.assess = policy, value, SharedSampler(sampler), assess
+        self.policy, self.value, self.sampler, self.assess = policy, value, sampler, assess
         self.problems, self.settings, self.reference = problems, settings, reference
         self.steps, self.seed, self.keep = steps, seed, keep
         self.updates_per_step = settings.epochs * settings.update.parts
         self.core = PolicyCore(
             policy,
-            self.sampler,
+            sampler,
             self._sample,
             sampling=settings.sampling,
             memory=settings.memory,
@@ -133,7 +133,7 @@ class ActorCritic:
     def _sample(self, step: int, version: int) -> list[AnsweredProblem]:
         """The batch of a step from the present weights; what it is worth is asked when it is trained on."""
         chosen = step_rows(self.problems, self.settings.problems_per_step, step, self.seed)
-        sampled = self.sampler.rollouts(chosen, step, version)
+        sampled = self.core.sampler.rollouts(chosen, step, version)
         for rollouts in sampled:
             refuse_stale(rollouts, step, version)
         return [AnsweredProblem(problem, rollouts, []) for problem, rollouts in zip(chosen, sampled, strict=True)]

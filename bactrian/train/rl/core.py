@@ -22,7 +22,7 @@ from bactrian.train.dealing import cut
 from bactrian.train.losses import PolicyLoss
 from bactrian.train.objectives import importance_weights
 from bactrian.train.options import MemorySettings, SamplingSettings
-from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler
+from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, SharedSampler
 from bactrian.train.rl.stale import Queue, age
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class PolicyCore:
             temperature: of sampling; logits are divided by it in training too.
             steps: of the whole training.
         """
-        self.policy, self.sampler, self.sample = policy, sampler, sample
+        self.policy, self.sampler, self.sample = policy, SharedSampler(sampler), sample
         self.sampling, self.memory, self.temperature = sampling, memory, temperature
         self.queue = Queue(self._checked, sampling.staleness, steps)
 

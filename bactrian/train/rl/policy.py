@@ -22,7 +22,7 @@ from bactrian.train.rl.core import (
     unless_cut,
 )
 from bactrian.train.rl.kept_rollouts import Keep, nothing_kept
-from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, SharedSampler, gather, headline
+from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, gather, headline
 
 
 class GroupReward(Protocol):
@@ -91,14 +91,14 @@ class GroupPolicy:
             reference: frozen start of the policy; needed if settings.kl > 0.
             keep: is shown the answers of every step.
         """
-        self.model, self.sampler, self.problems, self.settings = model, SharedSampler(sampler), problems, settings
+        self.model, self.sampler, self.problems, self.settings = model, sampler, problems, settings
         self.steps, self.seed, self.reference, self.keep = steps, seed, reference, keep
         self.updates_per_step = settings.update.updates_per_step
         self.loss, self.aggregate = POLICY_LOSSES.use(settings.objective), AGGREGATES.use(settings.aggregate)
         self.advantages = ADVANTAGES.use(settings.advantage)
         self.core = PolicyCore(
             model,
-            self.sampler,
+            sampler,
             self._sample,
             sampling=settings.sampling,
             memory=settings.memory,
@@ -123,7 +123,7 @@ class GroupPolicy:
         s = self.settings
         refills = s.sampling.refills
         return gather(
-            self.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, refills, version
+            self.core.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, refills, version
         )
 
     def _rewards(self, problem: int, rollouts: Sequence[Rollout]) -> list[float]:
