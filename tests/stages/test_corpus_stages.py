@@ -18,10 +18,11 @@ from bactrian.data.io.formats import Fault
 from bactrian.errors import BactrianError
 from bactrian.model.blank import word_tokenizer
 from bactrian.recipe.recipe import load
+from bactrian.report.funnel import funnel
 from bactrian.run.keys import tasks
 from bactrian.stages.data.curate import Curate
 from bactrian.stages.data.dolma import DolmaFiles
-from bactrian.stages.data.quality import Quality
+from bactrian.stages.data.quality_classifier import Quality
 from bactrian.stages.data.source import DataSource
 from bactrian.stages.data.tag import Tag
 from bactrian.stages.data.tokenize import Tokenize
@@ -92,6 +93,11 @@ def test_from_documents_to_a_curated_corpus_with_what_each_rule_took(web: Path, 
     assert rows[0]["url"] == "http://a.org/1"
     told = account(workspace)
     assert list(told["funnel"].values()) == [5, 4, 3, 3, 3, 3]
+    drawn = funnel(told)
+    assert drawn is not None and [(bar.label, bar.count) for bar in drawn.bars[1:3]] == [
+        ("unique url", "4"),
+        ("keep gopher words ≥ 3", "3"),
+    ]
     assert {name: case["count"] for name, case in told["dropped"].items()} == {
         "unique url": 1,
         "keep gopher__words ≥ 3": 1,

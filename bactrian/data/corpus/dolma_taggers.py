@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bactrian.data.corpus.tagging import Value, batch_tagger, tagger
-from bactrian.data.corpus.text_batch import RepeatedGrams, TextBatch, Words
+from bactrian.data.corpus.text_batch import BatchWords, RepeatedGrams, TextBatch
 from bactrian.data.curate.quality import STOP_WORDS
 
 DIGITS = 5
@@ -68,7 +68,7 @@ def _line_shares(text: str, characters: int) -> dict[str, float]:
     }
 
 
-def _medians(words: Words) -> np.ndarray:
+def _medians(words: BatchWords) -> np.ndarray:
     """[D] median of the lengths of each text's words; 0 where it has none."""
     texts = np.repeat(np.arange(len(words.counts)), words.counts)
     lengths = words.lengths[np.lexsort((words.lengths, texts))]
@@ -79,7 +79,7 @@ def _medians(words: Words) -> np.ndarray:
     return found
 
 
-def _top_share(words: Words, grams: RepeatedGrams) -> np.ndarray:
+def _top_share(words: BatchWords, grams: RepeatedGrams) -> np.ndarray:
     """[D] characters of the most frequent n-gram, of all its occurrences; where none occurs twice of the first one."""
     found = np.zeros(len(words.counts), dtype=np.int64)
     some = np.flatnonzero(words.counts >= grams.n)
@@ -91,7 +91,7 @@ def _top_share(words: Words, grams: RepeatedGrams) -> np.ndarray:
     return found
 
 
-def _repeated_share(words: Words, grams: RepeatedGrams) -> np.ndarray:
+def _repeated_share(words: BatchWords, grams: RepeatedGrams) -> np.ndarray:
     """[D] characters of all n-grams that occur more than once over those of all n-grams."""
     n, before = grams.n, words.characters_before
     fits = np.flatnonzero(words.counts >= n)

@@ -3,30 +3,14 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bactrian.data.corpus.encoding import encode, opened_tokenizer
 from bactrian.data.corpus.hashed_classifier import HashedClassifier
 from bactrian.data.corpus.periods import periodic_runs
 from bactrian.data.corpus.tagging import Value, batch_tagger
 from bactrian.data.corpus.text_batch import TextBatch
-from bactrian.errors import BactrianError
-
-
-@cache
-def opened_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model's folder.
-
-    Raises:
-        BactrianError: where there is none that can be loaded.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise BactrianError(f"{folder}: has no tokenizer that can be loaded: {error}") from None
 
 
 @cache
@@ -43,15 +27,13 @@ def opened_classifier(folder: Path) -> HashedClassifier:
 def tokens(batch: TextBatch) -> Sequence[Mapping[str, Value]]:
     """How many tokens a text has."""
     tokenizer = opened_tokenizer(batch.inputs["tokenizer"])
-    return [{"": float(len(ids))} for ids in tokenizer(batch.texts, add_special_tokens=False).input_ids]
+    return [{"": float(len(ids))} for ids in encode(tokenizer, batch.texts).input_ids]
 
 
 @batch_tagger("token_repeats", needs=("tokenizer",))
 def token_repeats(batch: TextBatch) -> Sequence[Mapping[str, Value]]:
     """Spans of 1 to 13 tokens that are repeated 32 times or more in a row; score: how many times."""
-    encoded = opened_tokenizer(batch.inputs["tokenizer"])(
-        batch.texts, add_special_tokens=False, return_offsets_mapping=True
-    )
+    encoded = encode(opened_tokenizer(batch.inputs["tokenizer"]), batch.texts, offsets=True)
     rows: list[Mapping[str, Value]] = []
     for ids, places in zip(encoded.input_ids, encoded.offset_mapping, strict=True):
         runs = periodic_runs(np.array(ids, dtype=np.int64))

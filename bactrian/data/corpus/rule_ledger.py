@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bactrian.data.corpus.bloom import BloomSeen
-from bactrian.data.corpus.sieves import Candidate, Sieve, utf8_size
+from bactrian.data.corpus.sieves import CorpusDocument, Sieve, utf8_size
 from bactrian.data.io.formats import Fault
 from bactrian.data.io.tally import Tally
 from bactrian.data.io.texts import BYTES_PER_TOKEN
@@ -51,17 +51,17 @@ class RuleLedger:
         self.seen += 1
         self.tally.drop(fault.reason, fault.where + (f" ({fault.detail})" if fault.detail else ""))
 
-    def enter(self, batch: Sequence[Candidate]) -> None:
+    def enter(self, batch: Sequence[CorpusDocument]) -> None:
         """Count documents that come to the first rule."""
         self.seen += len(batch)
         for candidate in batch:
             self.attributes |= candidate.attributes.keys()
             self._came.add(1, candidate.size, self._tokens_of(candidate, candidate.size))
 
-    def sifted(self, rule: int, batch: Sequence[Candidate], sieve: Sieve) -> list[Candidate]:
+    def sifted(self, rule: int, batch: Sequence[CorpusDocument], sieve: Sieve) -> list[CorpusDocument]:
         """Those that a rule lets pass."""
         before = [each.size for each in batch]
-        passed: list[Candidate] = []
+        passed: list[CorpusDocument] = []
         taken = self._taken[rule]
         for candidate, size, flaw in zip(batch, before, sieve(batch), strict=True):
             if flaw is None:
@@ -74,14 +74,14 @@ class RuleLedger:
                 self.tally.drop(self.labels[rule], f"{candidate.row['id']}: {flaw}")
         return passed
 
-    def keep(self, candidate: Candidate) -> None:
+    def keep(self, candidate: CorpusDocument) -> None:
         """Count a document that is left."""
         if candidate.edits:
             self.tally.repair("parts replaced", str(candidate.row["id"]))
         else:
             self.tally.keep()
 
-    def _tokens_of(self, candidate: Candidate, size: int) -> float:
+    def _tokens_of(self, candidate: CorpusDocument, size: int) -> float:
         """Of so many bytes of it."""
         if self.tokens is None:
             return size / BYTES_PER_TOKEN
@@ -100,9 +100,8 @@ class RuleLedger:
 
     def funnel(self) -> dict[str, int]:
         """How many documents came, and were left after each rule; a rule that is there twice has its number."""
-        names = [
-            f"{label} (rule {i + 1})" if self.labels.count(label) > 1 else label for i, label in enumerate(self.labels)
-        ]
+        plain = [label.replace("__", " ") for label in self.labels]
+        names = [f"{name} (rule {i + 1})" if plain.count(name) > 1 else name for i, name in enumerate(plain)]
         return dict(zip(["documents", *names], [left.documents for left in self._lefts()], strict=True))
 
     def table(self, sieves: Sequence[Sieve]) -> list[dict[str, Any]]:

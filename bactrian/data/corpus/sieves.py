@@ -29,7 +29,7 @@ class Edit(NamedTuple):
 
 
 @dataclass
-class Candidate:
+class CorpusDocument:
     """A document on its way through the rules: as it came, and what is to be replaced in its text."""
 
     row: Row
@@ -70,7 +70,7 @@ def utf8_size(text: str) -> int:
 class Sieve(Protocol):
     """A rule at work: goes through batches of documents in their order."""
 
-    def __call__(self, batch: Sequence[Candidate]) -> list[str | None]:
+    def __call__(self, batch: Sequence[CorpusDocument]) -> list[str | None]:
         """Of each document why it is dropped, or None; may replace parts of those that stay."""
 
 
@@ -103,14 +103,12 @@ class BoundsSieve:
     most: float | None
     inside: bool
     keep_missing: bool
-    found: bool = False  # whether any document has the attribute
 
-    def __call__(self, batch: Sequence[Candidate]) -> list[str | None]:
+    def __call__(self, batch: Sequence[CorpusDocument]) -> list[str | None]:
         return [self._flaw(each) for each in batch]
 
-    def _flaw(self, candidate: Candidate) -> str | None:
+    def _flaw(self, candidate: CorpusDocument) -> str | None:
         value = candidate.attributes.get(self.attribute)
-        self.found |= value is not None
         number = None if value is None else measured(value, self.measure, len(candidate.text))
         if number is None:
             return None if self.keep_missing else "has none"
@@ -127,14 +125,12 @@ class SpanSieve:
     least: float | None
     most: float | None
     limit: int | None
-    found: bool = False
 
-    def __call__(self, batch: Sequence[Candidate]) -> list[str | None]:
+    def __call__(self, batch: Sequence[CorpusDocument]) -> list[str | None]:
         return [self._flaw(each) for each in batch]
 
-    def _flaw(self, candidate: Candidate) -> str | None:
+    def _flaw(self, candidate: CorpusDocument) -> str | None:
         value = candidate.attributes.get(self.attribute)
-        self.found |= value is not None
         if value is None:
             return None
         if not isinstance(value, list):
@@ -158,7 +154,7 @@ class SeenDocuments:
     def __init__(self, seen: ExactSeen | BloomSeen, column: str | None) -> None:
         self.seen, self.column = seen, column
 
-    def __call__(self, batch: Sequence[Candidate]) -> list[str | None]:
+    def __call__(self, batch: Sequence[CorpusDocument]) -> list[str | None]:
         keys = [self._key(each) for each in batch]
         some = [number for number, key in enumerate(keys) if key]
         again = self.seen.add(text_keys([keys[number] for number in some]))
@@ -168,7 +164,7 @@ class SeenDocuments:
                 found[number] = keys[number][:60]
         return found
 
-    def _key(self, candidate: Candidate) -> str:
+    def _key(self, candidate: CorpusDocument) -> str:
         """ "" for a document without one, which is no duplicate of others like it."""
         if self.column is None:
             return candidate.edited()
@@ -195,7 +191,7 @@ class SeenParagraphs:
     def __init__(self, seen: ExactSeen | BloomSeen, least_words: int, limit: float | None) -> None:
         self.seen, self.least_words, self.limit = seen, least_words, limit
 
-    def __call__(self, batch: Sequence[Candidate]) -> list[str | None]:
+    def __call__(self, batch: Sequence[CorpusDocument]) -> list[str | None]:
         spans = [self._paragraphs(each) for each in batch]
         texts = [each.text[start:end] for each, found in zip(batch, spans, strict=True) for start, end in found]
         again: NDArray[np.bool_] = self.seen.add(text_keys(texts))
@@ -207,7 +203,7 @@ class SeenParagraphs:
             flaws.append(self._cut(candidate, known))
         return flaws
 
-    def _paragraphs(self, candidate: Candidate) -> list[tuple[int, int]]:
+    def _paragraphs(self, candidate: CorpusDocument) -> list[tuple[int, int]]:
         """Those that no earlier rule has cut whole, with their line break."""
         found, start, text = [], 0, candidate.text
         cut = [(edit.start, edit.end) for edit in candidate.edits]
@@ -219,7 +215,7 @@ class SeenParagraphs:
             start = end
         return found
 
-    def _cut(self, candidate: Candidate, spans: Sequence[tuple[int, int]]) -> str | None:
+    def _cut(self, candidate: CorpusDocument, spans: Sequence[tuple[int, int]]) -> str | None:
         share = sum(end - start for start, end in spans) / max(1, len(candidate.text))
         if self.limit is not None and share > self.limit:
             return f"{share:.0%} of the characters"
@@ -227,5 +223,5 @@ class SeenParagraphs:
         return _emptied(candidate)
 
 
-def _emptied(candidate: Candidate) -> str | None:
+def _emptied(candidate: CorpusDocument) -> str | None:
     return "nothing is left" if candidate.edits and not candidate.edited().strip() else None

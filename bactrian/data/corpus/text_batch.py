@@ -14,7 +14,7 @@ Numbers = NDArray[np.int64]
 Row = dict[str, Any]
 
 
-class Words:
+class BatchWords:
     """The words of several texts, one text after the other: what white space separates.
 
     ids [W]: equal words have equal numbers, those of `vocabulary`. lengths [W]: characters. starts, ends [D]: where
@@ -78,7 +78,7 @@ class RepeatedGrams:
         return self.places[mask]
 
 
-def repeated_grams(words: Words, most: int) -> Iterator[RepeatedGrams]:
+def repeated_grams(words: BatchWords, most: int) -> Iterator[RepeatedGrams]:
     """For n = 1 … `most` the n-grams that are repeated within a text, exactly: no hashes that might collide.
 
     An n-gram is repeated only if its first n − 1 words are, so ever fewer places are looked at.
@@ -119,9 +119,9 @@ class TextBatch:
         self.inputs = inputs or {}
 
     @cached_property
-    def words(self) -> Words:
+    def words(self) -> BatchWords:
         """The words of all texts."""
-        return Words(self.texts)
+        return BatchWords(self.texts)
 
     @cached_property
     def grams(self) -> list[RepeatedGrams]:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from bactrian.data.corpus.permutation import Permutation
 from bactrian.data.corpus.token_files import TokenSet
 
+AHEAD = 256
+"""Places of the order that are worked out together."""
+
 
 class TokenReader:
     """Instances of `length` tokens, shuffled by `seed`, each epoch in an order of its own.
@@ -50,17 +53,23 @@ class TokenReader:
         """The instances at places start … stop − 1 that are this worker's; without `stop` for ever."""
         place = start + (worker - start) % workers
         while stop is None or place < stop:
-            yield self.at(place)
-            place += workers
+            after = place + AHEAD * workers
+            places = np.arange(place, after if stop is None else min(after, stop), workers)
+            yield from map(self.instance, self.numbers_at(places).tolist())
+            place = after
 
     def at(self, place: int) -> NDArray[np.int64]:
         """[length] token ids of the instance at a place of the order; the last of the stream may be shorter."""
-        return self.instance(self.number_at(place))
+        return self.instance(int(self.numbers_at(np.array([place]))[0]))
 
-    def number_at(self, place: int) -> int:
-        """Which instance stands at a place of the order."""
-        epoch, within = divmod(place, len(self))
-        return self._order(epoch)[within]
+    def numbers_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[N] which instances stand at these places of the order."""
+        epochs, within = np.divmod(places, len(self))
+        found = np.empty(len(places), dtype=np.int64)
+        for epoch in np.unique(epochs).tolist():
+            mine = epochs == epoch
+            found[mine] = self._order(epoch).of(within[mine])
+        return found
 
     def instance(self, number: int) -> NDArray[np.int64]:
         """[length] token ids of an instance by its number in the stream.

@@ -64,6 +64,7 @@ CAPS: dict[str, float] = {
     "tokens_per_step": 8,
     "overlong_zone": 4,
     "time_limit_minutes": 0.5,
+    "expected": 1_000,
     "hidden_size": 32,
     "layers": 2,
     "heads": 4,
@@ -95,6 +96,7 @@ LAYOUT_OF = {
     "paraphrase": "pair",
     "vote": "problem",
     "noncompliance_prompts": "problem",
+    "curate": "text",
 }
 """Stage → layout of the rows that take the place of those that it could not make; another's depends on its `into`."""
 LAYOUT_INTO = {
@@ -111,6 +113,7 @@ SHORT: dict[str, float] = {"prefix": 8, "suffix": 4, "minimum": 0, "skip": 4, "l
 TOY_SETTINGS: dict[str, dict[str, float]] = {
     "calibrate": LENIENT,
     "mine": SHORT,
+    "quality": {"held_out": 0.5, "least": 1},
     "noncompliance_prompts": {"skip": 0},
 }
 """Stage → settings without which few made-up rows would leave a later step none."""

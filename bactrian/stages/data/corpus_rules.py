@@ -37,6 +37,11 @@ class CorpusRule(Settings, ABC):
     def sieve(self) -> "Sieve":
         """A new one, which has seen nothing yet."""
 
+    @property
+    def needed(self) -> str | None:
+        """The attribute that some document must have."""
+        return None
+
     def memory(self) -> float:
         """Bytes that it keeps."""
         return 0.0
@@ -74,13 +79,16 @@ class BoundsRule(CorpusRule):
     def part(self) -> str:
         return f"{self.rule}-{self.attribute}"
 
+    @property
+    def needed(self) -> str | None:
+        return self.attribute if self.missing is None else None
+
     def sieve(self) -> "Sieve":
         from bactrian.data.corpus.sieves import BoundsSieve
 
         keeps = self.rule == "keep"
         stays = not keeps if self.missing is None else self.missing == "keep"
-        given = self.missing is not None
-        return BoundsSieve(self.attribute, self.of, self.least, self.most, keeps, stays, found=given)
+        return BoundsSieve(self.attribute, self.of, self.least, self.most, keeps, stays)
 
 
 class ReplaceRule(CorpusRule):
@@ -106,11 +114,14 @@ class ReplaceRule(CorpusRule):
     def part(self) -> str:
         return f"{self.rule}-{self.attribute}"
 
+    @property
+    def needed(self) -> str | None:
+        return self.attribute if self.missing is None else None
+
     def sieve(self) -> "Sieve":
         from bactrian.data.corpus.sieves import SpanSieve
 
-        found = self.missing is not None
-        return SpanSieve(self.attribute, self.by, self.least, self.most, self.limit, found)
+        return SpanSieve(self.attribute, self.by, self.least, self.most, self.limit)
 
 
 class UniqueRule(CorpusRule):

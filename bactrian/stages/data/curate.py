@@ -13,7 +13,7 @@ from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
     from bactrian.data.corpus.rule_ledger import RuleLedger
-    from bactrian.data.corpus.sieves import Candidate, Sieve
+    from bactrian.data.corpus.sieves import CorpusDocument
     from bactrian.store.artifact import Workspace
 
 BATCH = 500
@@ -58,9 +58,9 @@ class Curate(Divisible):
                 for candidate in batch:
                     ledger.keep(candidate)
                     writer.write(candidate.row | {"text": candidate.edited()} if candidate.edits else candidate.row)
-            self._check_found(sieves, ledger)
+            self._check_attributes(ledger)
             if not writer.count:
-                raise BactrianError(f"curate: no document passes the rules\n{ledger.tally}")
+                raise BactrianError(f"curate: no row is left\n{ledger.tally}")
             writer.card = f"# Curated documents\n\n```\n{ledger.tally}\n```"
         for licence in writer.licences:
             workspace.add_licence(licence)
@@ -81,9 +81,9 @@ class Curate(Divisible):
                     f"expected attributes of {given.name} as it is now"
                 )
 
-    def _batches(self, workspace: "Workspace", ledger: "RuleLedger") -> "Iterator[list[Candidate]]":
+    def _batches(self, workspace: "Workspace", ledger: "RuleLedger") -> "Iterator[list[CorpusDocument]]":
         from bactrian.data.corpus.attribute_files import joined
-        from bactrian.data.corpus.sieves import Candidate
+        from bactrian.data.corpus.sieves import CorpusDocument
         from bactrian.data.io.formats import Fault
 
         places = [(workspace.input(ref).path, ref) for ref in self.attributes]
@@ -94,14 +94,14 @@ class Curate(Divisible):
                 if isinstance(row, Fault):
                     ledger.refuse(row)
                 else:
-                    batch.append(Candidate(row, attributes, where))
+                    batch.append(CorpusDocument(row, attributes, where))
             ledger.enter(batch)
             yield batch
 
-    def _check_found(self, sieves: "Sequence[Sieve]", ledger: "RuleLedger") -> None:
+    def _check_attributes(self, ledger: "RuleLedger") -> None:
         """That some document had each rule's attribute: a name that none has is a slip of the pen."""
-        for rule, sieve in zip(self.rules, sieves, strict=True):
-            if ledger.seen and not getattr(sieve, "found", True):
+        for rule in self.rules:
+            if rule.needed is not None and ledger.seen and rule.needed not in ledger.attributes:
                 there = ", ".join(sorted(ledger.attributes)) or "none"
                 raise BactrianError(
                     f"curate, rule {rule.label!r}: found no document with this attribute, expected one of: {there}"

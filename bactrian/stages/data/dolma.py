@@ -22,7 +22,6 @@ class DolmaFiles(Stage):
     """
 
     name: ClassVar[str] = "dolma"
-    passes_rows: ClassVar[bool] = True
     makes: ClassVar[Kind] = Kind.DATA
     labels_inputs: ClassVar[bool] = True
 

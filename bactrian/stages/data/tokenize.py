@@ -98,7 +98,7 @@ def _encoded(located: list[tuple[Any, str]], folder: Path, source: str) -> Itera
     import numpy as np
 
     from bactrian.data.corpus.attribute_files import IDENTITY, document_of
-    from bactrian.data.corpus.model_taggers import opened_tokenizer
+    from bactrian.data.corpus.encoding import encode, opened_tokenizer
     from bactrian.data.io.formats import Fault
 
     found = [document_of(row, where, source) for row, where in located]
@@ -107,7 +107,7 @@ def _encoded(located: list[tuple[Any, str]], folder: Path, source: str) -> Itera
         yield from found
         return
     tokenizer = opened_tokenizer(folder)
-    ids = iter(tokenizer(texts, add_special_tokens=False, split_special_tokens=True).input_ids)
+    ids = iter(encode(tokenizer, texts).input_ids)
     for row, (_, where) in zip(found, located, strict=True):
         if isinstance(row, Fault):
             yield row

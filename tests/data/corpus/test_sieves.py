@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bactrian.data.corpus.bloom import BloomSeen, ExactSeen, text_keys
 from bactrian.data.corpus.sieves import (
     BoundsSieve,
-    Candidate,
+    CorpusDocument,
     Edit,
     SeenDocuments,
     SeenParagraphs,
@@ -21,8 +21,8 @@ from bactrian.data.corpus.sieves import (
 from bactrian.errors import BactrianError
 
 
-def candidate(text: str, attributes: dict[str, Any] | None = None, **columns: Any) -> Candidate:
-    return Candidate({"id": "1", "text": text, **columns}, attributes or {}, "rows.jsonl, line 1")
+def candidate(text: str, attributes: dict[str, Any] | None = None, **columns: Any) -> CorpusDocument:
+    return CorpusDocument({"id": "1", "text": text, **columns}, attributes or {}, "rows.jsonl, line 1")
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.01])
@@ -79,10 +79,9 @@ def test_measures_of_spans() -> None:
 def test_bounds_keep_or_drop_and_say_what_of_documents_without_the_attribute() -> None:
     batch = [candidate("a", {"x": 1.0}), candidate("b", {"x": 5.0}), candidate("c"), candidate("d", {"x": []})]
     keep = BoundsSieve("x", "max", 2, None, inside=True, keep_missing=False)
-    assert keep(batch) == ["1", None, "has none", "has none"] and keep.found
+    assert keep(batch) == ["1", None, "has none", "has none"]
     assert BoundsSieve("x", "max", 2, None, inside=False, keep_missing=True)(batch) == [None, "5", None, None]
     assert BoundsSieve("x", "count", None, 0, inside=True, keep_missing=True)([batch[3]]) == [None]
-    assert not BoundsSieve("y", "max", 2, None, inside=True, keep_missing=False).found
 
 
 def test_spans_by_score_and_too_many_of_them() -> None:

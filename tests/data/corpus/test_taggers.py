@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bactrian.data.corpus.periods import periodic_runs
-from bactrian.data.corpus.sieves import Candidate, SpanSieve
+from bactrian.data.corpus.sieves import CorpusDocument, SpanSieve
 from bactrian.data.corpus.tagging import BUILT_IN, find_tagger, flaw_of, tag_rows, tagger
-from bactrian.data.corpus.text_batch import Words, repeated_grams
+from bactrian.data.corpus.text_batch import BatchWords, repeated_grams
 from bactrian.data.curate.quality import REPEATED, REPEATED_ALL, STOP_WORDS, c4_flaw, c4_lines, gopher_flaw
 from bactrian.errors import BactrianError
 
@@ -42,9 +42,10 @@ def grams(words: list[str], n: int) -> list[tuple[str, ...]]:
     return list(zip(*(words[i:] for i in range(n)), strict=False))
 
 
+@settings(max_examples=40)
 @given(TEXTS)
 def test_repeated_grams_are_those_that_counting_finds(texts: list[str]) -> None:
-    words = Words(texts)
+    words = BatchWords(texts)
     for found in repeated_grams(words, 6):
         for i, text in enumerate(texts):
             split = text.split()
@@ -72,7 +73,7 @@ def passes(said: dict[str, Any]) -> bool:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(TEXTS, st.integers(0, 6), st.integers(0, 300))
 def test_with_the_papers_bounds_they_judge_as_the_rule_gopher(texts: list[str], start: int, cut: int) -> None:
     texts = [*texts, PROSE, PROSE[:cut] + "\n".join(texts), PROSE + PROSE[cut:], f"{PROSE}\n\n{PROSE[start:]}"]
@@ -119,7 +120,7 @@ def plain_gopher_v1(text: str) -> dict[str, float]:
     return said
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(TEXTS)
 def test_gopher_v1_is_what_the_dolma_toolkit_counts(texts: list[str]) -> None:
     for text, said in zip(texts, tags(texts, "gopher_v1"), strict=True):
@@ -140,7 +141,7 @@ LINES = st.lists(
 @given(LINES)
 def test_cutting_the_spans_of_c4_leaves_the_lines_that_c4_leaves(text: str) -> None:
     [said] = tags([text], "c4")
-    candidate = Candidate(rows_of([text])[0], said, "here")
+    candidate = CorpusDocument(rows_of([text])[0], said, "here")
     for name in ("open_lines", "short_lines", "javascript_lines"):
         SpanSieve(f"c4__{name}", "", None, None, None)([candidate])
     left = [line for line in candidate.edited().splitlines() if line.strip()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bactrian.data.corpus.permutation import Permutation
@@ -25,6 +25,7 @@ def written(folder: Path, most: int = 10, documents: list[list[int]] = DOCUMENTS
     return TokenSet.load(folder)
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 3_000), st.integers(0, 2**40), st.integers(0, 5))
 def test_an_order_has_every_number_once_and_its_inverse_leads_back(size: int, seed: int, epoch: int) -> None:
     order = Permutation(size, seed, epoch)
@@ -67,13 +68,14 @@ def test_a_document_longer_than_a_file_has_one_of_its_own(tmp_path: Path) -> Non
     assert [shard.tokens for shard in written(tmp_path, most=4).shards] == [4, 1, 8, 2, 5]
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 25), st.integers(0, 3), st.integers(1, 5))
 def test_every_token_once_an_epoch_however_many_workers(length: int, seed: int, workers: int) -> None:
     reader = shared_reader(length, seed)
     whole = np.array([token for ids in DOCUMENTS for token in (*ids, END)])
     for epoch in range(2):
         first = epoch * len(reader)
-        numbers = [reader.number_at(first + place) for place in range(len(reader))]
+        numbers = reader.numbers_at(first + np.arange(len(reader))).tolist()
         assert sorted(numbers) == list(range(len(reader)))
         parts = {number: reader.at(first + place) for place, number in enumerate(numbers)}
         assert np.array_equal(np.concatenate([parts[number] for number in range(len(reader))]), whole)
@@ -84,6 +86,7 @@ def test_every_token_once_an_epoch_however_many_workers(length: int, seed: int, 
     assert woven == alone
 
 
+@settings(max_examples=8)
 @given(st.integers(1, 4), st.lists(st.integers(0, 60), min_size=10, max_size=10), st.integers(1, 4))
 def test_the_order_after_a_resume_is_the_order(length: int, places: list[int], workers: int) -> None:
     alone = [ids.tolist() for ids in shared_reader(length, 5).instances(0, 70)]

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
 
 HELD_OUT = "held_out.json"
-LEAST = 10
-"""Texts that each side must have on either side of the split."""
 
 
 class Quality(Stage):
@@ -39,6 +37,8 @@ class Quality(Stage):
     strength: float = Field(10.0, gt=0, description="inverse of the L2 penalty")
     held_out: float = Field(0.2, gt=0, lt=1, description="share of the texts that is held out")
 
+    least: int = Field(10, ge=1, description="texts of each side that must be there to learn from, and held out")
+
     @model_validator(mode="after")
     def _apart(self) -> Self:
         if both := set(self.good) & set(self.other):
@@ -60,10 +60,10 @@ class Quality(Stage):
         out = np.array([is_held_out(text, self.held_out) for text in texts])
         for side, label in (("good", 1), ("other", 0)):
             counts = [int(((labels == label) & part).sum()) for part in (~out, out)]
-            if min(counts) < LEAST:
+            if min(counts) < self.least:
                 raise BactrianError(
                     f"quality, field {side!r}: found {counts[0]:,} texts to learn from and {counts[1]:,} held out, "
-                    f"expected at least {LEAST} of both"
+                    f"expected at least {self.least} of both"
                 )
         features = HashedNgrams(self.ngram, self.bits)
         matrix = features.of(texts)
