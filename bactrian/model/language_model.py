@@ -17,10 +17,11 @@ from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.model import attention
 from bactrian.model.attention import AttentionLayout, attention_layout
+from bactrian.model.experts import group_experts
 from bactrian.model.flex_attention import FlexAttention
 from bactrian.model.folders import check_folder
 from bactrian.model.fused import fuse
-from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
+from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy, token_logprobs_and_sums
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
 from bactrian.model.quantised import reading, steady
@@ -208,6 +209,11 @@ class LanguageModel(Decoder):
         states, targets = self._predictions(forest, where)
         return token_logprobs_and_entropy(states, self.head, targets, temperature=temperature, softcap=self.softcap)
 
+    def logprobs_and_sums(self, forest: Forest, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `logprobs`, and log Σ exp of the logits that they come from, float32 [N], differentiable as well."""
+        states, targets = self._predictions(forest, where)
+        return token_logprobs_and_sums(states, self.head, targets, softcap=self.softcap)
+
     def _predictions(self, forest: Forest, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The hidden states [N, d] that predict the tokens at `where`, and those tokens, long [N]."""
         source = forest.previous[where]
@@ -297,6 +303,7 @@ def load_network(kind: Any, folder: Path, dtype: str, device: str, quantised: bo
             weight.data = weight.data.clone()
     steady(network)
     fuse(network)
+    group_experts(network)
     loaded: PreTrainedModel = network.eval() if quantised else network.eval().to(device)
     return loaded
 

@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeVar
 import torch
 
 from bactrian.model.language_model import Decoder
+from bactrian.train.guard import SkipRule
 from bactrian.train.optimiser import MasterAdamW
 
 T = TypeVar("T")
@@ -30,10 +31,13 @@ class LoopSettings:
     schedule: str = "linear"  # a name of SCHEDULES
     warmup: float = 0.0
     floor: float = 0.0
+    horizon: int | None = None  # updates over which the schedule is laid out, where training ends before
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    decay_all: bool = False  # embeddings, norms and biases decay too
     clip: float | None = 1.0
+    skip: SkipRule | None = None  # updates that are outliers are not made
     states: Literal["float32", "8bit"] = "float32"  # of the optimiser
     offload: bool = False  # the optimiser's part in main memory
     rates: Mapping[str, float] = field(default_factory=dict)  # beginning of weights' names → multiple of the rate
@@ -81,14 +85,17 @@ class Backend(Protocol):
         """Add the gradient of a micro-batch's share of the loss."""
         ...
 
-    def step(self, rate: float, clip: float | None) -> float:
+    def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
         """Clip the gradient of the whole model to norm `clip`, move the weights, clear the gradient.
+
+        Args:
+            allows: says of the gradient's norm whether the weights move at all; by default they do.
 
         Returns:
             The gradient's norm before clipping.
 
         Raises:
-            FloatingPointError: the gradient is not finite; nothing moved.
+            FloatingPointError: the gradient is not finite, and there is nothing to ask; nothing moved.
         """
         ...
 
@@ -139,7 +146,15 @@ class LocalBackend:
     def wrap(self, model: Trained, settings: LoopSettings) -> None:
         s = settings
         self._optimiser = MasterAdamW(
-            model.network, s.betas, s.epsilon, s.weight_decay, model.masters, s.states, s.offload, s.rates
+            model.network,
+            s.betas,
+            s.epsilon,
+            s.weight_decay,
+            model.masters,
+            s.states,
+            s.offload,
+            s.rates,
+            decay_all=s.decay_all,
         )
 
     def expect(self, micro_batches: int) -> None:
@@ -157,8 +172,8 @@ class LocalBackend:
     def fill(self, micro_batch: MicroBatch) -> None:
         pass  # nobody waits for it
 
-    def step(self, rate: float, clip: float | None) -> float:
-        return self.optimiser.step(rate, clip)
+    def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
+        return self.optimiser.step(rate, clip, allows)
 
     def state(self) -> dict[str, torch.Tensor]:
         return self.optimiser.state()

@@ -23,6 +23,7 @@ from bactrian.store import processes
 from bactrian.train import checkpoints
 from bactrian.train.backend import Backend, LocalBackend, LoopSettings, MicroBatch, Share, Trained
 from bactrian.train.dealing import deal
+from bactrian.train.guard import SpikeGuard
 from bactrian.train.heap import Heap
 from bactrian.train.pace import Pace
 from bactrian.train.schedules import learning_rate
@@ -86,6 +87,7 @@ class Sampling(Protocol):
 
 
 KEPT = "task."  # before the names of what a task keeps, in a checkpoint
+GUARD = "guard."  # before those of what the guard remembers
 
 
 class Log(Protocol):
@@ -118,6 +120,7 @@ def train(
     log: Log,
     keeper: Keeper | None = None,
     backend: Backend | None = None,
+    moments: dict[str, torch.Tensor] | None = None,
 ) -> dict[str, float]:
     """Run a task's remaining steps on the model, in place.
 
@@ -128,33 +131,38 @@ def train(
         keeper: is told of every step that was made.
         backend: moves the weights; by default in this process. Where several processes train together, each calls
             this with the same task; each computes some of the micro-batches.
+        moments: state of an optimiser to begin with, by the names of `Backend.state`.
 
     Returns:
-        Totals for the manifest: updates, tokens, the last update's loss; `steps_left` if the time limit or the task
-        itself cut it short.
+        Totals for the manifest: updates, tokens, the last update's loss and learning rate; `skipped` updates, where
+        outliers are; `steps_left` if the time limit or the task itself cut it short.
 
     Raises:
-        BactrianError: the gradient is not finite.
+        BactrianError: the gradient is not finite, once, or, where outliers are skipped, again and again.
         Stop: a signal asked for it; the step that was being made is in a checkpoint.
     """
     backend = LocalBackend() if backend is None else backend
     backend.wrap(model, settings)
     folder, group = log.checkpoints, processes.present()
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
+    guard = None if settings.skip is None else SpikeGuard(settings.skip)
     spent = cost = 0.0  # seconds: of training before this process, and of the last checkpoint
     if saved := checkpoints.load_newest(folder, backend.like):
-        backend.restore({name: tensor for name, tensor in saved.tensors.items() if not name.startswith(KEPT)})
+        backend.restore({n: tensor for n, tensor in saved.tensors.items() if not n.startswith((KEPT, GUARD))})
         if isinstance(task, Remembering):
-            kept = {n.removeprefix(KEPT): tensor for n, tensor in saved.tensors.items() if n.startswith(KEPT)}
-            task.restore(kept)
+            task.restore(_under(KEPT, saved.tensors))
+        if guard is not None:
+            guard.restore(_under(GUARD, saved.tensors))
         start, counts = saved.step, dict(saved.counts)
         spent, cost = counts.pop("seconds"), counts.pop("cost", 0.0)
         say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
         del saved
+    elif moments is not None:
+        backend.restore(backend.state() | moments)
     log.rewind(int(counts["updates"]))
     if keeper is not None:
         keeper.rewind(start)
-    updates = task.steps * task.updates_per_step
+    updates = settings.horizon or task.steps * task.updates_per_step
     entered, pace = time.monotonic(), Pace(task.steps, settings.checkpoint_seconds, start, cost)
     heap = Heap()
     with progress(title, total=task.steps, done=start) as bar, stopping.finishing(f"a step of {title}"):
@@ -166,8 +174,8 @@ def train(
                     rate = learning_rate(
                         done, updates, settings.learning_rate, settings.schedule, settings.warmup, settings.floor
                     )
-                    values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}")
-                    counts = {"tokens": counts["tokens"] + update.tokens, "updates": done + 1.0, "loss": values["loss"]}
+                    values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}", guard)
+                    counts = _counted(counts, update.tokens, values)
                     speed = (counts["tokens"] - before) / (time.perf_counter() - began)
                     shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
                     log.log(done + 1, **shown)
@@ -188,7 +196,8 @@ def train(
             if left and (asked or due):
                 with pace.saving(step + 1):
                     kept = task.state() if isinstance(task, Remembering) else {}
-                    tensors = backend.state() | {f"{KEPT}{name}": tensor for name, tensor in kept.items()}
+                    seen = guard.state() if guard is not None else {}
+                    tensors = backend.state() | _above(KEPT, kept) | _above(GUARD, seen)
                     more = {"seconds": seconds, "cost": pace.cost}
                     checkpoints.save(folder, checkpoints.SavedState(step + 1, tensors, counts | more))
             if left and asked:
@@ -198,6 +207,21 @@ def train(
 
 
 HEADLINES = ("loss", "reward", "accuracy", "zero_variance", "completion_length", "tokens_per_second")
+
+
+def _counted(counts: dict[str, float], tokens: int, values: dict[str, float]) -> dict[str, float]:
+    """The totals after one more update."""
+    latest = {"loss": values["loss"], "learning_rate": values["learning_rate"]}
+    skipped = {"skipped": counts.get("skipped", 0.0) + values["skipped"]} if "skipped" in values else {}
+    return {"tokens": counts["tokens"] + tokens, "updates": counts["updates"] + 1.0, **latest, **skipped}
+
+
+def _above(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _agreed(group: processes.Processes, asked: int, over: bool, due: bool) -> tuple[int, bool, bool]:
@@ -218,7 +242,9 @@ def _updates(task: TrainingTask, step: int, backend: Backend) -> Iterator[Update
         yield update
 
 
-def _apply(update: Update, backend: Backend, rate: float, clip: float | None, where: str) -> dict[str, float]:
+def _apply(
+    update: Update, backend: Backend, rate: float, clip: float | None, where: str, guard: SpikeGuard | None
+) -> dict[str, float]:
     group = processes.present()
     hand = deal(update.sizes or [1] * len(update.micro_batches), group.size)[group.rank]
     sums: dict[str, float] = {LOSS: 0.0}
@@ -230,14 +256,25 @@ def _apply(update: Update, backend: Backend, rate: float, clip: float | None, wh
     for _ in range(hand.fillers):
         backend.fill(update.micro_batches[hand.filler])
     sums = _merged(group.gathered(sums))
-    norm = 0.0
+    total = sums.pop(LOSS)
+    norm, told = 0.0, dict[str, float]()
+    if guard is not None:
+        told["skipped"] = 0.0
+
+    def allows(norm: float) -> bool:
+        assert guard is not None
+        allowed = guard.allows(total, norm)
+        told["skipped"] = float(not allowed)
+        return allowed
+
     if update.micro_batches:
         try:
-            norm = backend.step(rate, clip)
+            norm = backend.step(rate, clip, None if guard is None else allows)
         except FloatingPointError as error:
             raise BactrianError(f"{where}: {error}; the weights before it are kept in the last checkpoint") from error
-    total = sums.pop(LOSS)
-    return {"loss": total, **update.metrics, **update.finish(sums), "learning_rate": rate, "grad_norm": norm}
+        except BactrianError as error:
+            raise BactrianError(f"{where}: {error}") from error
+    return {"loss": total, **update.metrics, **update.finish(sums), "learning_rate": rate, "grad_norm": norm, **told}
 
 
 LOSS = ""  # among the sums

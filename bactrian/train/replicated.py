@@ -5,7 +5,7 @@ Any model that is trained in one process is trained so, adapters and weights in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -27,9 +27,9 @@ class ReplicatedBackend(LocalBackend):
     def expect(self, micro_batches: int) -> None:
         self.optimiser.expect(max(2, micro_batches))  # a gradient that is added to others is kept in float32
 
-    def step(self, rate: float, clip: float | None) -> float:
+    def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
         self._add_up()
-        return super().step(rate, clip)
+        return super().step(rate, clip, allows)
 
     def save(self, model: Decoder, folder: Path) -> None:
         if self.group.leader:

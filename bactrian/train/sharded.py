@@ -68,7 +68,7 @@ class ShardedBackend:
         self._root = Root(network)
         self._shard(network, computes_in, settings.offload)
         s = settings
-        self._optimiser = MasterAdamW(network, s.betas, s.epsilon, s.weight_decay, rates=s.rates)
+        self._optimiser = MasterAdamW(network, s.betas, s.epsilon, s.weight_decay, rates=s.rates, decay_all=s.decay_all)
 
     def _shard(self, network: torch.nn.Module, computes_in: torch.dtype, offload: bool) -> None:
         from torch.distributed import fsdp
@@ -128,8 +128,8 @@ class ShardedBackend:
         """Gathering weights takes all processes: one without work goes along, and its gradient is 0."""
         self.backward(0.0 * self.forward(micro_batch)[0])
 
-    def step(self, rate: float, clip: float | None) -> float:
-        return self.optimiser.step(rate, clip)
+    def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
+        return self.optimiser.step(rate, clip, allows)
 
     def state(self) -> dict[str, torch.Tensor]:
         self._give_up()

@@ -69,6 +69,14 @@ CAPS: dict[str, float] = {
     "layers": 2,
     "heads": 4,
     "intermediate_size": 64,
+    "kv_heads": 2,
+    "experts": 8,
+    "active": 2,
+    "window": 32,
+    "tokens": 1200,
+    "horizon": 1500,
+    "warmup": 100,
+    "first_batch": 2,
 }
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
 ALL = 4 * ROWS

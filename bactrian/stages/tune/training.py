@@ -22,6 +22,8 @@ from bactrian.train.options import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from bactrian.data.io.rows import RowKind
     from bactrian.model.language_model import Decoder, LanguageModel
     from bactrian.store.artifact import Input, Workspace
@@ -163,14 +165,12 @@ def train_model(
     stage: TrainingStage,
     model: "Decoder",
     task: "TrainingTask",
-    *,
-    floor: float = 0.0,
 ) -> None:
-    """Run the loop, save the model, note the totals. `floor`: of the schedule, as a share of the peak."""
+    """Run the loop, save the model, note the totals."""
     from bactrian.train.choose_backend import open_backend
 
     backend = open_backend(workspace.hardware, whole=adapter_of(stage) is not None)
-    workspace.metrics.update(run_loop(workspace, stage, model, task, backend, floor=floor))
+    workspace.metrics.update(run_loop(workspace, stage, model, task, backend))
     save_model(workspace, stage, model, backend)
 
 
@@ -183,8 +183,9 @@ def run_loop(
     *,
     trained: "Trained | None" = None,
     rates: Mapping[str, float] | None = None,
-    floor: float = 0.0,
     keep_last: bool = False,
+    settings: "LoopSettings | None" = None,
+    moments: "dict[str, torch.Tensor] | None" = None,
 ) -> dict[str, float]:
     """Run the loop; returns its totals.
 
@@ -192,22 +193,23 @@ def run_loop(
         trained: what has the weights, where that is not the model alone.
         rates: beginning of weights' names → multiple of the learning rate.
         keep_last: `keep_every` leaves the last step's model too, as the artifact may be another's.
+        settings: of the loop, where the stage's alone do not say them; `rates` is then in them.
+        moments: of the optimiser to begin with (see `train`).
     """
     from bactrian.train.loop import train
 
-    settings = loop_settings(stage, rates or {}, floor)
+    settings = settings or loop_settings(stage, rates or {})
     keeper = _keeper(workspace, stage, model, task.steps if keep_last else task.steps - 1, backend)
-    return train(stage.name, trained or model, task, settings, workspace, keeper, backend)
+    return train(stage.name, trained or model, task, settings, workspace, keeper, backend, moments)
 
 
-def loop_settings(stage: TrainingStage, rates: Mapping[str, float], floor: float = 0.0) -> "LoopSettings":
+def loop_settings(stage: TrainingStage, rates: Mapping[str, float]) -> "LoopSettings":
     from bactrian.train.backend import LoopSettings
 
     return LoopSettings(
         learning_rate=stage.learning_rate,
         schedule=stage.schedule,
         warmup=stage.warmup,
-        floor=floor,
         betas=stage.optimiser.betas,
         weight_decay=stage.optimiser.weight_decay,
         clip=stage.optimiser.max_grad_norm,
