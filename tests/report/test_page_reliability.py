@@ -63,6 +63,16 @@ def test_every_study_has_its_measures_with_intervals_side_by_side(run: Path) -> 
     assert float(str(drawn[1]["cy"])) < float(str(drawn[0]["cy"]))  # more noncompliance: further up
 
 
+def test_what_must_be_said_beside_the_numbers_is(run: Path) -> None:
+    text = page(run, reliability=rows(), frontier="").text
+    assert "nothing in it is medical advice" in text and "One side alone says little" in text
+    other = ReliabilityRow(
+        "coconot", "contrast", "start", "complies with what may be met", 0.9, 0.8, 0.95, 198, "higher"
+    )
+    both = page(run, reliability={"rows": [rows()["rows"][0], asdict(other)]}, frontier="").text
+    assert "One side alone" not in both and "medical" not in both
+
+
 def test_without_either_there_is_no_section(run: Path) -> None:
     assert "reliability" not in sections(page(run, reliability="", frontier=""))
 
