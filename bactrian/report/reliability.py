@@ -93,10 +93,11 @@ def _studies(step: ReportedStep) -> Iterator[StudyView]:
         models = list(dict.fromkeys(str(row.get("model", "")) for row in mine))
         views = list(_measures(mine, models))[:MOST]
         whole, parts = ([view for view in views if bool(view.group) == part] for part in (False, True))
-        yield StudyView(STUDIES.get(study, study), _note(study, mine), step.name, models, whole, parts)
+        yield StudyView(STUDIES.get(study, study), study_note(study, mine), step.name, models, whole, parts)
 
 
-def _note(study: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def study_note(study: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What has to be said beside a study's rows, if anything."""
     sides = {str(row.get("measure")) for row in rows} & {*SIDES}
     return ONE_SIDE if len(sides) == 1 else NOTES.get(study, "")
 

@@ -78,8 +78,8 @@ def conversations(count: int = 150) -> list[Dialogue[UnderspecifiedRequest]]:
     return found
 
 
-def held(questioner: Any, most: int) -> list[Dialogue[UnderspecifiedRequest]]:
-    dialogues = conversations()
+def held(questioner: Any, most: int, count: int = 150) -> list[Dialogue[UnderspecifiedRequest]]:
+    dialogues = conversations(count)
     simulate(dialogues, questioner, RequestSimulator(), most)
     return dialogues
 
@@ -256,7 +256,7 @@ def test_patients_of_a_file_in_mediq_s_layout_are_asked_the_same_way_every_time(
 
 
 def test_conversations_leave_rows_for_the_page_on_reliability(tmp_path: Path) -> None:
-    mine = {"usual": held(Drawn(), 4), "best": held(BestQuestioner(), 4)}
+    mine = {"usual": held(Drawn(), 4, 40), "best": held(BestQuestioner(), 4, 40)}
     fewest = {each.id: fewest_questions(each.case) for each in mine["best"]}
     records = {
         label: {"": summary.outcome_records(each, lambda _: ""), "attributes": summary.attribute_records(each)}
@@ -270,7 +270,7 @@ def test_conversations_leave_rows_for_the_page_on_reliability(tmp_path: Path) ->
     found = {(row["model"], row["measure"], row["group"]): row for row in rows}
     assert len(found) == len(rows)
     right = found["best", "right in the end", ""]
-    assert right["value"] == share_right(mine["best"]) and right["n"] == 150
+    assert right["value"] == share_right(mine["best"]) and right["n"] == 40
     assert {group for _, _, group in found} == {"", *summary.LEVELS}
     assert found["best", "short of the best question", ""]["unit"] == "bits"
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)

@@ -14,6 +14,7 @@ from test_report import HOSTILE
 
 from bactrian.evaluate.frontier import FrontierPoint
 from bactrian.evaluate.reliability import ReliabilityRow
+from bactrian.report.reliability import study_note
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,8 @@ def test_every_study_has_its_measures_with_intervals_side_by_side(run: Path) -> 
         "Asking well (ALFA)",
         "3.5 turns [3.25 turns, 3.75 turns]",
         "of a plug-in",
+        "nothing in it is medical advice",
+        "One side alone",
         "Taken: 0.5",
         "dominated",
     ):
@@ -63,14 +66,10 @@ def test_every_study_has_its_measures_with_intervals_side_by_side(run: Path) -> 
     assert float(str(drawn[1]["cy"])) < float(str(drawn[0]["cy"]))  # more noncompliance: further up
 
 
-def test_what_must_be_said_beside_the_numbers_is(run: Path) -> None:
-    text = page(run, reliability=rows(), frontier="").text
-    assert "nothing in it is medical advice" in text and "One side alone says little" in text
-    other = ReliabilityRow(
-        "coconot", "contrast", "start", "complies with what may be met", 0.9, 0.8, 0.95, 198, "higher"
-    )
-    both = page(run, reliability={"rows": [rows()["rows"][0], asdict(other)]}, frontier="").text
-    assert "One side alone" not in both and "medical" not in both
+def test_one_side_alone_is_said_to_say_little() -> None:
+    sides = [{"measure": "does not simply comply"}, {"measure": "complies with what may be met"}]
+    assert all("One side alone" in study_note("coconot", [side, {"measure": "empty"}]) for side in sides)
+    assert study_note("coconot", sides) == study_note("coconot", []) == study_note("regurgitation", sides[:0]) == ""
 
 
 def test_without_either_there_is_no_section(run: Path) -> None:
