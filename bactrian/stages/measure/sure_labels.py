@@ -53,9 +53,17 @@ def sure_judge(
     answers = read_labelled_answers(path, tally)
     journal = held.enter_context(Journal(workspace.scratch / "sure_labels.jsonl"))
     model = model_or_server(workspace, given.judge, given.judge_server)
-    levels = {"alpha": settings.alpha, "delta": settings.delta, "least": settings.least, "seed": workspace.seed}
+    weigher = open_weigher(model, workspace.hardware, journal)
     try:
-        found = calibrated_labels(open_weigher(model, workspace.hardware, journal), answers, wanted, **levels)
+        found = calibrated_labels(
+            weigher,
+            answers,
+            wanted,
+            alpha=settings.alpha,
+            delta=settings.delta,
+            least=settings.least,
+            seed=workspace.seed,
+        )
     except BactrianError as error:
         raise BactrianError(f"evaluate: sure: {path}: {error}") from None
     _write(workspace, found)
