@@ -223,13 +223,17 @@ class Stage(Settings, ABC):
 
     def all_needs(self) -> list[Need]:
         """What of the package's extras all the settings need, verifiers by name included."""
-        verifiers = {text for _, text, mark in _marked_in(self, (), OwnCode) if mark.kind == "verifier"}
+        verifiers = set(self.judged_by())
         return [*_needs_in(self), *verifier_needs(sorted(verifiers))]
 
     def own_parts(self) -> list[OwnUse]:
         """Every setting that names a part of a user's own file, such as `reward.py:polite`."""
         found = _marked_in(self, (), OwnCode)
         return [OwnUse(at, text, mark.kind) for at, text, mark in found if names_file(text, mark.kind)]
+
+    def judged_by(self) -> list[str]:
+        """The verifiers that settings name, which judge answers in place of those that rows name."""
+        return [text for _, text, mark in _marked_in(self, (), OwnCode) if mark.kind == "verifier"]
 
 
 class Divisible(Stage):
