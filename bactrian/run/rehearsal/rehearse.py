@@ -68,6 +68,11 @@ CAPS: dict[str, float] = {
     "layers": 2,
     "heads": 4,
     "intermediate_size": 64,
+    "each": 4,
+    "copies": 4,
+    "fillers": 2 * ROWS,
+    "song_count": 4,
+    "song_copies": 4,
 }
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
 ALL = 4 * ROWS
