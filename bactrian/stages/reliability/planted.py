@@ -39,10 +39,10 @@ class PlantedTexts(Stage):
     copies: list[NonNegativeInt] = Field(
         [0, 1, 8, 64, 256], description="groups of planted texts; of probes, those asked"
     )
-    each: int = Field(16, ge=2, description="texts of each group, of which every second one is held back")
-    fillers: int = Field(1600, ge=0, description="texts that occur once")
-    song_count: int = Field(12, ge=0, le=20, description="songs")
-    song_copies: int = Field(48, ge=0, description="of each song")
+    each: int = Field(12, ge=2, description="texts of each group, of which every second one is held back")
+    fillers: int = Field(800, ge=0, description="texts that occur once")
+    song_count: int = Field(8, ge=0, le=20, description="songs")
+    song_copies: int = Field(96, ge=0, description="of each song")
     held_back: bool | None = Field(None, description="of probes: only those held back, or only the others")
     count: int = Field(200, ge=1, description="texts of held_out, prompts of openings, pairs of ordinary")
 
