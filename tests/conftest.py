@@ -20,7 +20,8 @@ _SETS = Path(__file__).parents[2] / "shared" / "data"
 if _SETS.is_dir():  # public evaluation sets, where this machine has them
     os.environ.setdefault("BACTRIAN_EVAL_DATA", str(_SETS))
 
-# Slow tests go to the processes by file, so that what a file's tests share is made once. The longest begin first.
+# Tests go to the processes by file, so that what a file's tests share is made once. The longest begin first: thousands
+# of quick ones then fill what would be a wait for the last of them.
 LONGEST_FILES = (
     "first_hour/test_tutorial.py",
     "test_end_to_end.py",
@@ -32,6 +33,8 @@ LONGEST_FILES = (
     "model/test_embedded.py",
     "first_hour/test_first_hour.py",
     "data/test_cluster.py",
+    "generate/test_local.py",
+    "train/test_loop.py",
 )
 
 gc.disable()  # while tests are collected: modules stay
@@ -45,11 +48,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return f"mark.{mark[1]}" not in collection_path.read_text() or None
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("markexpr").startswith("slow"):
-        places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FILES)}
-        assert all(path.is_file() for path in places), "LONGEST_FILES names a file that is not there"
-        items.sort(key=lambda item: places.get(item.path, len(places)))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FILES)}
+    assert all(path.is_file() for path in places), "LONGEST_FILES names a file that is not there"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_collection_finish() -> None:

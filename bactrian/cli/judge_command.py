@@ -138,7 +138,12 @@ def _price(text: str) -> tuple[str, JudgePrice]:
 
 @click.command("check")
 @click.argument("calibration", type=click.Path(path_type=Path))
-@click.option("--judged", type=click.Path(path_type=Path), help="What was judged since: the folder of a step judge.")
+@click.option(
+    "--judged",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="What was judged since: the folder of a step (judge, binarise, prefer, winrate); repeatable, in order.",
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="Pairs that people labelled since; judges are asked.")
 @click.option(
     "--level",
@@ -150,29 +155,32 @@ def _price(text: str) -> tuple[str, JudgePrice]:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
 def check_command(
-    calibration: Path, judged: Path | None, labels: Path | None, level: float, seed: int, as_json: bool
+    calibration: Path, judged: tuple[Path, ...], labels: Path | None, level: float, seed: int, as_json: bool
 ) -> int:
     """Whether a calibration still holds. Status 1: its guarantee is void.
 
-    --judged needs no labels: it bets that confidences are not what they were. --labels bounds the risk of what is
-    accepted now.
+    --judged needs no labels: it bets that confidences are not what they were. To look again later give all folders so
+    far, in order: --level is then the probability of a false alarm in all your looks together. --labels bounds the risk
+    of what is accepted now.
     """
     from bactrian.judge.calibrated import JudgeCalibration
-    from bactrian.judge.checks import CalibrationCheck, check_labels, check_lines, check_traffic, dump
+    from bactrian.judge.checks import CalibrationCheck, check_labels, check_lines, check_traffic, dump, kept_until_done
     from bactrian.judge.labelled import pair_digest, read_labelled
     from bactrian.judge.opened import open_cascade, refuse_calibrated_on
     from bactrian.store.hardware import Hardware
 
     found = JudgeCalibration.read(calibration)
-    if judged is None and labels is None:
+    if not judged and labels is None:
         raise BactrianError("expected --judged FOLDER, --labels FILE, or both")
     traffic = check_traffic(calibration, judged, level, seed) if judged else {}
     fresh = {}
     if labels is not None:
-        pairs = read_labelled(labels).pairs
-        refuse_calibrated_on(calibration, [each.pair for each in pairs], str(labels))
-        recorded = {pair_digest(each.pair): each.recorded for each in pairs}
-        fresh = check_labels(found, open_cascade(calibration, Hardware(), recorded=recorded), pairs, seed)
+        given = read_labelled(labels)
+        refuse_calibrated_on(calibration, [each.pair for each in given.pairs], str(labels))
+        recorded = {pair_digest(each.pair): each.recorded for each in given.pairs}
+        cascade = open_cascade(calibration, Hardware(), recorded=recorded)
+        with kept_until_done(calibration, given) as journal:
+            fresh = check_labels(found, cascade, given.pairs, seed, journal)
     checked = CalibrationCheck(traffic, fresh)
     click.echo(dump(checked) if as_json else "\n".join(check_lines(checked)))
     return 1 if checked.void else 0

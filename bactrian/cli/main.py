@@ -21,6 +21,7 @@ from bactrian.cli.export_command import export_command, push_command
 from bactrian.cli.hand_command import hand_command
 from bactrian.cli.init_command import init_command
 from bactrian.cli.judge_command import judge_commands
+from bactrian.cli.launch_command import launch_command
 from bactrian.cli.options import asked_to_track, store_option, track_option
 from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
@@ -42,7 +43,7 @@ _QUIET = {
 # step's thousands of short parallel regions then waits for a time slice; a thread that sleeps is woken at once.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 _WITHOUT_TORCH = (
-    *("init", "plan", "show", "report", "board", "recipes", "convert", "schema"),
+    *("init", "plan", "launch", "show", "report", "board", "recipes", "convert", "schema"),
     *("data", "sandbox", "verify", "compare", "scores", "power", "ledger", "annotate-by-hand", "trace"),
 )
 
@@ -100,7 +101,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 SECTIONS = {
-    "Recipes": ("init", "run", "plan", "rehearse", "show", "report", "board", "recipes", "convert", "schema"),
+    "Recipes": ("init", "run", "plan", "rehearse", "launch", "show", "report", "board", "recipes", "convert", "schema"),
     "Models": ("chat", "think", "eval", "judge", "compare", "scores", "power", "ledger", "export", "push"),
     "Data, verifiers, machine": ("data", "trace", "annotate-by-hand", "verify", "sandbox", "doctor"),
 }
@@ -317,6 +318,7 @@ for _command in (
     schema_command,
     convert_command,
     doctor_command,
+    launch_command,
 ):
     commands.add_command(_command)
 for _command in (compare_command, scores_command, power_command, ledger_command, export_command, push_command):
@@ -334,7 +336,6 @@ def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: st
 
 
 commands.add_command(eval_command(_run_recipe))
-commands.add_command(judge_commands(_run_recipe, _set))
 commands.add_command(judge_commands(_run_recipe, _set))
 
 

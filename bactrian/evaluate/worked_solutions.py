@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bactrian.data.io.tally import Tally
-from bactrian.verify import Item, verifier, verify_all
+from bactrian.verify import Item, Pool, verifier
 
 Row = dict[str, Any]
 NONSENSE = "Answer: qzx"
@@ -19,8 +19,9 @@ def with_right_solutions(rows: Iterable[Row], tally: Tally) -> list[Row]:
     given = list(rows)
     kept = [row for row in given if verifier(row["dataset"]).place == "judge"]
     drawn = [row for row in given if verifier(row["dataset"]).place != "judge"]
-    golden = verify_all([Item.of(row, row.get("solution", "")) for row in drawn])
-    nonsense = verify_all([Item.of(row, NONSENSE) for row in drawn])
+    with Pool() as pool:  # one for both: workers take seconds to start
+        golden = pool.verify_all([Item.of(row, row.get("solution", "")) for row in drawn])
+        nonsense = pool.verify_all([Item.of(row, NONSENSE) for row in drawn])
     for row, gold, junk in zip(drawn, golden, nonsense, strict=True):
         if "solution" in row and gold.outcome != "right":
             tally.drop(f"its verifier finds its solution {gold.outcome}", f"{row['id']}: {gold.reason}")

@@ -1,9 +1,10 @@
 """Models behind servers that speak OpenAI's chat completions: asked side by side, again where that may help.
 
-429, 408, 425, 5xx, time-outs, refused or reset connections and answers that break off are tried again, with backoff
-and the server's own Retry-After (urllib3's Retry); so is an answer that is no JSON of the right form. What a server
-refuses for what is asked (400, 413, 422) is that row's fault and not tried again; any other refusal (a wrong key, no
-such model) ends the asking. The key comes from the environment, and from no message of ours can it be read.
+429, 408, 425, 5xx, time-outs, refused or reset connections and answers that break off are tried again after a backoff,
+or after the server's own Retry-After where that is longer; so is an answer that is no JSON of the right form. As set
+by default that outlasts a limit of requests a minute. What a server refuses for what is asked (400, 413, 422) is that
+row's fault and not tried again; any other refusal (a wrong key, no such model) ends the asking. The key comes from the
+environment, and from no message of ours can it be read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from queue import SimpleQueue
 from typing import Any, Literal, TypeVar
 
 import urllib3
+from urllib3.exceptions import InvalidHeader
+from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry, Timeout
 
 from bactrian.chat.tool_calls import for_template, schemas, written_calls
@@ -56,7 +59,7 @@ class Endpoint:
     key_name: str | None = None
     concurrency: int = 8
     timeout: float = 120.0
-    tries: int = 6
+    tries: int = 7
     backoff: float = 1.0
 
     def key(self) -> str | None:
@@ -71,6 +74,23 @@ class Endpoint:
         if not key:
             raise BactrianError(f"{self.url}: the environment variable {self.key_name}, for its key, is not set")
         return key
+
+
+class PatientRetry(Retry):
+    """Waits for the backoff or for as long as the server asks, whichever is longer.
+
+    urllib3's own takes Retry-After in place of the backoff: a server that says "1 second" for a whole minute would use
+    up all tries in a few. And it gives up where that header cannot be read ("1.5").
+    """
+
+    def sleep(self, response: BaseHTTPResponse | None = None) -> None:
+        time.sleep(max(self._asked(response), self.get_backoff_time()))
+
+    def _asked(self, response: BaseHTTPResponse | None) -> float:
+        try:
+            return (response is not None and self.get_retry_after(response)) or 0.0
+        except InvalidHeader:
+            return 0.0
 
 
 class ServerResponder:
@@ -206,7 +226,7 @@ class ServerResponder:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
-        retries = Retry(
+        retries = PatientRetry(
             total=self.server.tries - 1,
             redirect=0,
             backoff_factor=self.server.backoff,
@@ -214,7 +234,6 @@ class ServerResponder:
             backoff_jitter=self.server.backoff / 2,
             status_forcelist=AGAIN,
             allowed_methods=None,
-            respect_retry_after_header=True,
             raise_on_status=True,
             raise_on_redirect=False,
             retry_after_max=LONGEST_BACKOFF,

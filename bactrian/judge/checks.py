@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bactrian.data.io.files import stream_rows
+from bactrian.data.io.journal import Journal
 from bactrian.errors import BactrianError
-from bactrian.judge.calibrated import JudgeCalibration
+from bactrian.judge.calibrated import CALIBRATION, JudgeCalibration
 from bactrian.judge.calibration.drift import DriftReport, FreshLabels, check_fresh_labels, drift
 from bactrian.judge.calibration.thresholds import one_per_group
 from bactrian.judge.calibration_run import judged_items
 from bactrian.judge.cascade_verdicts import CalibratedCascade, sureness
 from bactrian.judge.judged_rows import ABSTAINED
-from bactrian.judge.labelled import LabelledPair, read_labelled, read_pair
+from bactrian.judge.labelled import LabelledPair, LabelledPairs, read_labelled, read_pair
+from bactrian.judge.opinions import Opinion
+from bactrian.store.cache import cache_folder
 
+DIGITS = 9
+"""Of confidences that are compared: rows keep them as they were, or made to sum to 1 again, and equal ones must tie."""
+NOTHING = Opinion(fault="nothing is recorded")
 Confidences = Mapping[str, Sequence[tuple[str, float]]]
 """Judge → (group of the prompt, confidence) of each pair that it was asked about, in order."""
 
@@ -44,23 +50,28 @@ class CalibrationCheck:
         }
 
 
-def check_traffic(calibration: Path, judged: Path, level: float, seed: int = 0) -> dict[str, DriftReport]:
+def check_traffic(calibration: Path, judged: Sequence[Path], level: float, seed: int = 0) -> dict[str, DriftReport]:
     """Each judge's confidences on what it was asked since, against those on the labelled pairs that came as far.
 
     Args:
-        judged: what the stage judge left, or binarise or prefer with a calibration.
+        judged: what judge left, or binarise, prefer or winrate with a calibration; in order, as one stream.
         level: of a false alarm by any of the judges.
 
     Raises:
         BactrianError: the folders are not what they should be, or nothing was judged by this calibration.
     """
     found = JudgeCalibration.read(calibration)
-    before, now = reference_of(found, calibration), judged_confidences(judged)
-    if strange := sorted(now.keys() - set(found.names)):
-        raise BactrianError(f"{judged}: judged by {strange[0]}, which is none of {', '.join(found.names)}")
+    before, now = reference_of(found, calibration), dict[str, list[tuple[str, float]]]()
+    for folder in judged:
+        said = judged_confidences(folder)
+        if strange := sorted(said.keys() - set(found.names)):
+            raise BactrianError(f"{folder}: judged by {strange[0]}, which is none of {', '.join(found.names)}")
+        for name, confidences in said.items():
+            now.setdefault(name, []).extend(confidences)
     asked = [name for name in found.names if now.get(name) and before.get(name)]
     if not asked:
-        raise BactrianError(f"{judged}: no row says how sure a judge of this calibration was")
+        shown = ", ".join(map(str, judged))
+        raise BactrianError(f"{shown}: no row says how sure a judge of this calibration was")
     return {
         name: drift(_one_each(before[name], seed), _one_each(now[name], seed), level=level / len(asked), seed=seed)
         for name in asked
@@ -74,9 +85,10 @@ def reference_of(found: JudgeCalibration, folder: Path) -> Confidences:
     for name, member in zip(found.names, found.cascade.members, strict=True):
         if not member.threshold.calibrated:
             continue
-        sure = [sureness(each.recorded[name]) if name in each.recorded else 0.0 for each in left]
-        reference[name] = [(each.pair.group, value) for each, value in zip(left, sure, strict=True)]
-        taken = member.threshold.accepts(sure)
+        said = [each.recorded.get(name, NOTHING) for each in left]
+        # as rows of what was judged have it: a draw is 0.5 there, whatever a threshold makes of it
+        reference[name] = [(each.pair.group, opinion.confidence) for each, opinion in zip(left, said, strict=True)]
+        taken = member.threshold.accepts([sureness(opinion) for opinion in said])
         left = [each for each, accepted in zip(left, taken, strict=True) if not accepted]
     return reference
 
@@ -93,7 +105,7 @@ def judged_confidences(judged: Path) -> Confidences:
         rows += list(stream_rows(apart))
     for row, where in rows:
         if not isinstance(row.get("confidences"), Mapping) or not isinstance(row.get("place"), int):
-            raise BactrianError(f"{where}: found no `confidences` and `place`, expected what the stage judge leaves")
+            raise BactrianError(f"{where}: found no `confidences` and `place`, expected what a cascade judged")
     found: dict[str, list[tuple[str, float]]] = {}
     for row, where in sorted(rows, key=lambda each: int(each[0]["place"])):
         group = read_pair(row, where).pair.group
@@ -102,15 +114,34 @@ def judged_confidences(judged: Path) -> Confidences:
     return found
 
 
+@contextmanager
+def kept_until_done(calibration: Path, fresh: LabelledPairs) -> Iterator[Journal]:
+    """What judges say in one check, for the next one where this one breaks off. A later check asks anew: a judge that
+    has become another one would not be noticed otherwise."""
+    read = f"{hashlib.sha256((calibration / CALIBRATION).read_bytes()).hexdigest()} {fresh.digest}"
+    path = cache_folder() / "checks" / f"{hashlib.sha256(read.encode()).hexdigest()[:32]}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Journal(path) as journal:
+        yield journal
+    path.unlink(missing_ok=True)
+
+
 def check_labels(
-    found: JudgeCalibration, cascade: CalibratedCascade, pairs: Sequence[LabelledPair], seed: int = 0
+    found: JudgeCalibration,
+    cascade: CalibratedCascade,
+    pairs: Sequence[LabelledPair],
+    seed: int = 0,
+    journal: Journal | None = None,
 ) -> dict[str, FreshLabels]:
     """What each judge accepts of freshly labelled pairs, and how much of it is wrong. The judges are asked.
 
+    Args:
+        journal: keeps every opinion as it comes.
+
     Raises:
-        BactrianError: a judge cannot be opened, or is not the one that was calibrated.
+        BactrianError: a judge cannot be opened, is not the one that was calibrated, or stopped answering.
     """
-    verdicts = cascade.verdicts([each.pair for each in pairs])
+    verdicts = cascade.verdicts([each.pair for each in pairs], journal)
     checked = {}
     for name, member in zip(found.names, found.cascade.members, strict=True):
         asked = [
@@ -161,7 +192,7 @@ def check_lines(found: CalibrationCheck) -> list[str]:
 def _one_each(values: Sequence[tuple[str, float]], seed: int) -> list[float]:
     """One confidence of each prompt, in order."""
     kept = one_per_group([group for group, _ in values], seed)
-    return [float(each) for each in np.asarray([confidence for _, confidence in values])[kept]]
+    return [round(values[place][1], DIGITS) for place in kept]
 
 
 def dump(found: CalibrationCheck) -> str:

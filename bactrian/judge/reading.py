@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-RATING_OF_TEN = re.compile(r"\brating\s*\**\s*:?\s*\**\s*\[*(10|[1-9])\b", re.IGNORECASE)
+RATING_OF_TEN = re.compile(r"\brating\s*\**\s*:?\s*\**\s*\[*([0-9]+(?:[.,][0-9]+)?)\b", re.IGNORECASE)
 TEXT_HEADING = re.compile(r"^[\s#*>-]*(?:output\s+for\s+)?text\s*#?\s*<?(\d{1,2})>?\b", re.IGNORECASE | re.MULTILINE)
 RATING_OF_FIVE = re.compile(
     r"(?:\brating\b|\bscore\b)[\s*_]*[:=]?[\s*_]*\[?\(?\s*"
@@ -29,13 +29,14 @@ class TextRating:
 
 
 def last_rating(judgement: str) -> int | None:
-    """The last rating from 1 to 10, written "Rating: N".
+    """The last rating, written "Rating: N"; None where that is no whole number from 1 to 10: 7.5 is not read as 7.
 
-    >>> last_rating("Rating: 3? No. **Rating: 7**")
-    7
+    >>> last_rating("Rating: 3? No. **Rating: 7**"), last_rating("Rating: 7.5")
+    (7, None)
     """
     found: list[str] = RATING_OF_TEN.findall(judgement)
-    return int(found[-1]) if found else None
+    rating = float(found[-1].replace(",", ".")) if found else 0.0
+    return int(rating) if rating in range(1, 11) else None
 
 
 def last_label(judgement: str, labels: Mapping[str, str]) -> str | None:

@@ -92,6 +92,8 @@ def override(document: Document, settings: Iterable[str]) -> None:
             )
         if first in steps and not rest:
             raise BactrianError(f"{origin}: found a step without a field, expected step.field=value")
+        if first == "hardware" and rest and isinstance(document.data.get(first), str):  # a preset's name alone
+            document.data[first] = {"preset": document.data[first]}
         place = ("steps", first, *rest) if first in steps else (first, *rest)
         document.origins[_put(document.data, place, parse_value(text, origin), origin)] = origin
 

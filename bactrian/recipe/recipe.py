@@ -27,7 +27,7 @@ from bactrian.report.track.trackers import TrackerName
 from bactrian.stages import GONE, MOVED, all_stages, own_stage
 from bactrian.stages.stage import ReferenceUse, Stage
 from bactrian.store import own_files
-from bactrian.store.hardware import HardwareSettings
+from bactrian.store.hardware import GpuKind, HardwareSettings
 from bactrian.store.manifest import Kind
 from bactrian.store.own_files import names_file
 
@@ -80,7 +80,7 @@ class Compute(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    gpu: Literal["a100", "h100", "h200"]
+    gpu: GpuKind
     packed: bool = Field(
         False, description="rows packed and not padded, as this trainer does; the published runs took one at a time"
     )
@@ -213,12 +213,19 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
         folder,
         document.text,
         path,
-        header.compute,
+        _compute(header),
         written,
         adopted.needs,
         adopted.unlicensed,
         header.trackers,
     )
+
+
+def _compute(header: Header) -> Compute | None:
+    """Of what a plan counts the hours: as written, or of the GPU that the hardware names, as this trainer uses it."""
+    if header.compute is not None or header.hardware.gpu is None:
+        return header.compute
+    return Compute(gpu=header.hardware.gpu, packed=True)
 
 
 def _stage(name: str, settings: object, folder: Path, problems: RecipeErrors) -> Stage | None:

@@ -12,7 +12,7 @@ from bactrian.recipe.groups import groups_of
 from bactrian.recipe.recipe import Header
 from bactrian.stages import all_stages
 from bactrian.stages.data.source import ReadingSettings
-from bactrian.store.hardware import HardwareSettings
+from bactrian.store.hardware import PRESETS, HardwareSettings
 
 OWN_STAGE = r"\.py:[A-Za-z_]\w*$"
 """A stage in a user's own file: FILE.py:CLASS."""
@@ -59,6 +59,9 @@ def recipe_schema() -> dict[str, Any]:
                 for name, reference in steps.items()
             ],
         }
+    }
+    top["properties"]["hardware"] = {
+        "anyOf": [{"$ref": top["properties"]["hardware"]["$ref"]}, {"enum": list(PRESETS)}]
     }
     top["required"] = ["steps"]  # a recipe without a name is called by its file
     return {"$schema": DRAFT, **top, "title": "Bactrian recipe", "$defs": definitions}

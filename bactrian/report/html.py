@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,22 @@ def render(
     allowed by their hashes and nothing else is: no other script, image, font or frame, and no connection but to
     `connect`, if that is given.
     """
-    environment = Environment(
+    style, code = (_joined(names) for names in (styles, scripts))
+    page = _environment().get_template(template)
+    allowed = policy(styles, scripts, connect)
+    return visible(page.render(policy=allowed, style=Markup(style), script=Markup(code), **content))
+
+
+@cache
+def _environment() -> Environment:
+    """Templates are compiled once; one that was changed is read anew."""
+    return Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, code = (_joined(names) for names in (styles, scripts))
-    page = environment.get_template(template)
-    allowed = policy(styles, scripts, connect)
-    return visible(page.render(policy=allowed, style=Markup(style), script=Markup(code), **content))
 
 
 def policy(styles: Sequence[str], scripts: Sequence[str], connect: str = "") -> str:

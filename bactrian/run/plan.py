@@ -20,7 +20,7 @@ from bactrian.run.prepare import check_device, check_models, check_tool_places
 from bactrian.run.remedies import Remedy, remedy
 from bactrian.stages.stage import Basis, Facts, Forecast, Stage
 from bactrian.store.artifact import Store
-from bactrian.store.hardware import Hardware, device_memory
+from bactrian.store.hardware import Hardware, HardwareSettings, device_memory, gpu_name
 from bactrian.store.manifest import Kind
 from bactrian.store.parts import changed
 
@@ -97,8 +97,9 @@ def plan(recipe: Recipe, store: Store) -> Plan:
     check_tool_places(recipe, to_make(todo, store))
     try_own_parts(recipe, todo, store)
     states = {task.step.name: _state(task, store) for task in todo}
-    speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(hardware)
-    memory = device_memory(hardware.device)
+    here = _here(recipe, hardware)
+    speed = 0.0 if set(states.values()) <= {"exists"} else measure_speed(here)
+    memory = device_memory(here.device)
     count = TokenCounter(store, _tokenizer_of(todo))
     facts: dict[str, Facts] = {}
     planned: list[PlannedStep] = []
@@ -117,7 +118,7 @@ def plan(recipe: Recipe, store: Store) -> Plan:
         facts[step.name] = (
             forecast.makes if forecast.makes.basis else replace(forecast.makes, basis=read.basis, error=read.error)
         )
-        seconds, limit = seconds_of(forecast, speed, hardware), step.stage.seconds_limit()
+        seconds, limit = seconds_of(forecast, speed, here), step.stage.seconds_limit()
         # a step that stops by itself also leaves tokens undone
         share = 1.0 if limit is None or seconds <= limit else limit / seconds
         planned.append(
@@ -134,10 +135,17 @@ def plan(recipe: Recipe, store: Store) -> Plan:
                 read.basis,
                 read.error,
                 forecast,
-                remedy(step.stage, known, hardware, memory) if 0 < memory < forecast.peak_memory else None,
+                remedy(step.stage, known, here, memory) if 0 < memory < forecast.peak_memory else None,
             )
         )
-    return Plan(tuple(planned), hardware, speed, recipe.compute, memory, lack, recipe.unlicensed)
+    return Plan(tuple(planned), here, speed, recipe.compute, memory, lack, recipe.unlicensed)
+
+
+def _here(recipe: Recipe, hardware: Hardware) -> Hardware:
+    """What times are measured on: a recipe for a cluster's GPUs is planned where there are none, too."""
+    if recipe.hardware.gpu is None or hardware.device == "cpu" or gpu_name() is not None:
+        return hardware
+    return HardwareSettings(device="cpu").decide()
 
 
 def seconds_of(forecast: Forecast, speed: float, hardware: Hardware) -> float:

@@ -59,12 +59,16 @@ def lacking(extra: str) -> list[str]:
     return [package for package, module in EXTRAS[extra].items() if find_spec(module) is None]
 
 
-def install_line(extras: Iterable[str]) -> str:
+def install_line(extras: Iterable[str], version: str = "") -> str:
     """
     >>> install_line(["math", "data"])
     'pip install "bactrian[data,math]"'
+    >>> install_line([], version="1.0")
+    'pip install "bactrian==1.0"'
     """
-    return f'pip install "bactrian[{",".join(sorted(set(extras)))}]"'
+    named = ",".join(sorted(set(extras)))
+    brackets, pin = f"[{named}]" if named else "", f"=={version}" if version else ""
+    return f'pip install "bactrian{brackets}{pin}"'
 
 
 def lacks(what: str, extra: str) -> BactrianError:

@@ -243,18 +243,30 @@ def _without_effect(name: str) -> bool:
 
 def _path(name: str, importer: str = PACKAGE) -> Path | None:
     """The file of a module of this package, or of the package of the module that imports it; else None."""
-    first, *rest = name.split(".")
-    if first not in (PACKAGE, importer.partition(".")[0]) or (root := _root(first)) is None:
+    first = name.partition(".")[0]
+    if first == PACKAGE:
+        return _ours(name, _HERE)
+    if first != importer.partition(".")[0] or (root := _root(first)) is None:
         return None
+    return _file(name, root)
+
+
+@cache
+def _ours(name: str, root: Path) -> Path | None:
+    """`_file` of a module of this package: it is asked for thousands of times."""
+    return _file(name, root)
+
+
+def _file(name: str, root: Path) -> Path | None:
+    """The file of a module of the package in this folder."""
+    rest = name.split(".")[1:]
     path = root.joinpath(*rest)
     candidates = (path.with_suffix(".py"), path / "__init__.py") if rest else (root / "__init__.py",)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _root(package: str) -> Path | None:
-    """The folder of a package; None for a module without one, or for folders without an `__init__.py`."""
-    if package == PACKAGE:
-        return _HERE
+    """The folder of another package; None for a module without one, or for folders without an `__init__.py`."""
     try:
         place = _elsewhere(package)
     except (ModuleNotFoundError, ValueError):  # ValueError: what was started as a script has no spec

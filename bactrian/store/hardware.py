@@ -5,9 +5,9 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,23 @@ class Hardware:
     engine: str = "local"
 
 
+GpuKind = Literal["a100", "h100", "h200"]
+Preset = Literal["laptop", "one-gpu", "8xh100", "16-nodes"]
+_EIGHT = {"device": "cuda", "dtype": "bfloat16", "gpu": "h100", "gpus_per_node": 8}
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "laptop": {"device": "cpu"},
+    "one-gpu": {**_EIGHT, "gpus_per_node": 1},
+    "8xh100": _EIGHT,
+    "16-nodes": {**_EIGHT, "nodes": 16},
+}
+"""Settings that go together; what a recipe writes beside the preset's name replaces the preset's."""
+
+
 class HardwareSettings(BaseModel):
-    """What a recipe asks for; `decide()` turns each "auto" into a fact about this machine."""
+    """What a recipe asks for; `decide()` turns each "auto" into a fact about this machine.
+
+    A preset's name alone will do: `hardware: 8xh100`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,6 +56,28 @@ class HardwareSettings(BaseModel):
     engine: str = Field(
         "local", description="what samples: local (this process), or an engine that an installed package registers"
     )
+
+    preset: Preset | None = Field(None, description="settings that go together; others written beside it replace them")
+    gpu: GpuKind | None = Field(
+        None, description="the cluster's GPUs: `plan` counts in their hours, `launch` asks for them"
+    )
+    gpus_per_node: int = Field(1, ge=1, le=64, description="GPUs of each machine, a process each; of CPUs, processes")
+    nodes: int = Field(1, ge=1, le=4096, description="machines; `bactrian launch` writes the job that asks for them")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, given: Any) -> Any:
+        """A preset's settings, below those that are written out."""
+        asked = {"preset": given} if isinstance(given, str) else given
+        if not isinstance(asked, dict):
+            return given
+        named = asked.get("preset")
+        return {**PRESETS[named], **asked} if isinstance(named, str) and named in PRESETS else asked
+
+    @property
+    def processes(self) -> int:
+        """Of the whole job: one for each GPU."""
+        return self.nodes * self.gpus_per_node
 
     def decide(self) -> Hardware:
         """The hardware to use on this machine."""

@@ -18,6 +18,8 @@ from bactrian.verify.worker_process import Worker
 
 KEPT = 100_000
 """Verdicts that a pool remembers."""
+FEW = 8
+"""Another worker, which takes seconds to start, is not worth it for so few items more."""
 
 
 class Item(NamedTuple):
@@ -145,10 +147,13 @@ class Crew:
         while len(done) < finished:
             self._remove_dead()
             idle = [worker for worker in self._workers if worker.job is None]
-            while waiting and (idle or len(self._workers) < self.size):
+            while waiting and (idle or self._worth_another(len(waiting))):
                 worker = idle.pop() if idle else self._start()
                 worker.give(digest := waiting.popleft(), items[digest]._asdict())
             self._collect(done)
+
+    def _worth_another(self, waiting: int) -> bool:
+        return len(self._workers) < self.size and waiting > FEW * len(self._workers)
 
     def _remove_dead(self) -> None:
         """Let go of workers that died while they had nothing to do."""

@@ -183,7 +183,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROW, min_size=1, max_size=6))
 def test_round_trip_is_exact(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     write_rows(rows, tmp_path)

@@ -181,7 +181,7 @@ VALUE = JSON | st.lists(TURN, max_size=4)
 
 
 @pytest.mark.parametrize("layout", ["auto", *LAYOUTS])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_a_row_holds_it_is_in_form_or_refused(layout: str, data: st.DataObject) -> None:
     known = sorted(

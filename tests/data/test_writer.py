@@ -15,7 +15,7 @@ from bactrian.data.io.rows import drop_nulls
 from bactrian.errors import BactrianError
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROW, min_size=1, max_size=8), group=st.integers(1, 3))
 def test_groups_change_neither_rows_nor_schema(
     rows: list[dict[str, Any]], group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,17 +1,29 @@
 """A local HTTP server that answers chat completions as a test tells it to."""
 
 import json
+import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 
 def completion(text: str, finish: str = "stop") -> bytes:
     choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
     return json.dumps({"choices": [choice], "usage": {"completion_tokens": len(text.split())}}).encode()
+
+
+def preference(first: float) -> bytes:
+    """A completion whose first token is A with this probability, else B: with its log-probabilities."""
+    top = [{"token": token, "logprob": math.log(p)} for token, p in (("A", first), ("B", 1 - first))]
+    body = json.loads(completion("A"))
+    body["choices"][0]["logprobs"] = {"content": [{"token": "A", "logprob": math.log(first), "top_logprobs": top}]}
+    return json.dumps(body).encode()
 
 
 def continuation(text: str, finish: str = "stop") -> bytes:
@@ -49,6 +61,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+class Clock:
+    """Whoever sleeps is there at once, and later. For one thread at a time: two would each move it on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest
 from bactrian.generate.chat_server import Endpoint, ServerResponder, Unanswered, error_message, read_completion
-from tests.generate.chat_server import Handler, completion, serving
+from tests.generate.chat_server import Clock, Handler, completion, serving
 
 KEY = "sk-very-secret-0123456789"
 
@@ -111,6 +111,22 @@ def test_retry_after_is_waited_for() -> None:
     with serving(behave) as (url, _):
         assert replies(url, asks("a"))["a"].text == "so"
     assert times[1] - times[0] >= 0.95
+
+
+@pytest.mark.parametrize("told", [{}, {"Retry_After": "1"}, {"Retry_After": "soon"}, {"Retry_After": "90"}])
+def test_a_minute_of_429s_is_outlasted_whatever_the_server_asks_for(
+    told: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries and backoff as they are by default, and the clock moved on by whoever sleeps."""
+    clock, default = Clock(monkeypatch), Endpoint("", "")
+
+    def behave(handler: Handler, content: str, nth: int) -> None:
+        handler.give(429, **told) if clock.now < 60 else handler.give(200, completion("so"))
+
+    with serving(behave) as (url, handler):
+        found = replies(url, asks("a", "b"), concurrency=1, tries=default.tries, backoff=default.backoff)
+    assert found["a"].text == found["b"].text == "so" and 60 <= clock.now < 95
+    assert 2 <= handler.seen["a"] <= default.tries and handler.seen["b"] == 1
 
 
 def test_a_row_that_is_refused_is_a_fault_and_the_others_go_on() -> None:

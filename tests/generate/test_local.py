@@ -41,40 +41,48 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
     return LanguageModel.load(write_tiny(tmp_path_factory.mktemp("llama")))
 
 
-def requests(temperature: float, n: int, new: int = 20) -> list[Request]:
+def requests(temperature: float, n: int, new: int = 10) -> list[Request]:
     return [
         Request(prompt, n=n, seed=7 + i, max_new_tokens=new + i, temperature=temperature)
         for i, prompt in enumerate(PROMPTS)
     ]
 
 
-def test_greedy_equals_transformers_generate(model: LanguageModel, native: bool) -> None:
-    engine = LocalEngine(model, native=native)
-    assert (engine.decoder is not None) == native
-    answers = engine.generate(requests(0, 1))
+@pytest.fixture(scope="module")
+def greedy(model: LanguageModel) -> list[tuple[int, ...]]:
+    """transformers' own greedy answers."""
     from bactrian.model import attention
 
     model.network.set_attn_implementation("eager")
-    for asked, (answer,) in zip(requests(0, 1), answers, strict=True):
-        theirs = model.network.generate(
+    answers = [
+        model.network.generate(
             torch.tensor([asked.prompt]),
             max_new_tokens=asked.max_new_tokens,
             do_sample=False,
-            eos_token_id=list(engine.ends),
+            eos_token_id=list(model.template.end_ids),
             pad_token_id=0,
         )[0, len(asked.prompt) :]
-        assert list(answer.ids) == theirs.tolist()
+        for asked in requests(0, 1, new=14)
+    ]
     model.network.set_attn_implementation(attention.IMPLEMENTATION)
+    return [tuple(answer.tolist()) for answer in answers]
+
+
+def test_greedy_equals_transformers_generate(model: LanguageModel, greedy: list[tuple[int, ...]], native: bool) -> None:
+    engine = LocalEngine(model, native=native)
+    assert (engine.decoder is not None) == native
+    assert [answer.ids for (answer,) in engine.generate(requests(0, 1, new=14))] == greedy
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(
     model: LanguageModel, native: bool, temperature: float
 ) -> None:
-    asked = requests(temperature, 3, new=12)
-    together = LocalEngine(model, native=native).generate(asked)
+    asked = requests(temperature, 3, new=7)
+    engine = LocalEngine(model, native=native)
+    together = engine.generate(asked)
     few = LocalEngine(model, rows=3, native=native).generate(asked)
-    alone = [LocalEngine(model, native=native).generate([r])[0] for r in asked]
+    alone = [engine.generate([r])[0] for r in asked]
     assert [[c.ids for c in g] for g in together] == [[c.ids for c in g] for g in alone]
     assert [[c.ids for c in g] for g in together] == [[c.ids for c in g] for g in few]
 
@@ -145,7 +153,8 @@ def test_going_on_beyond_the_context_is_refused(llama: LanguageModel) -> None:
 
 
 def test_an_answer_that_goes_on_is_the_answer_to_the_longer_prompt(model: LanguageModel, native: bool) -> None:
-    first = LocalEngine(model, native=native).generate(requests(0, 1))
+    engine = LocalEngine(model, native=native)
+    first = engine.generate(requests(0, 1))
     forced = (20, 21, 22)
     asked: set[int] = set()
 
@@ -154,10 +163,10 @@ def test_an_answer_that_goes_on_is_the_answer_to_the_longer_prompt(model: Langua
         asked.add(request)
         return None if again else Continuation(forced, 8)
 
-    onward = LocalEngine(model, native=native).generate(requests(0, 1), on_finish=once)
+    onward = engine.generate(requests(0, 1), on_finish=once)
     for prompt, (short,), (long,) in zip(PROMPTS, first, onward, strict=True):
         known = (*prompt, *short.ids, *forced)
-        ((fresh,),) = LocalEngine(model, native=native).generate([Request(known, temperature=0, max_new_tokens=8)])
+        ((fresh,),) = engine.generate([Request(known, temperature=0, max_new_tokens=8)])
         assert long.ids == (*short.ids, *forced, *fresh.ids)
 
 

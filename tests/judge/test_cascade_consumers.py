@@ -10,6 +10,7 @@ import pytest
 from bactrian.cli.main import invoke
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
+from bactrian.judge.checks import check_traffic
 from bactrian.judge.opened import open_cascade
 from bactrian.judge.opinions import AnswerPair
 from bactrian.recipe.recipe import load
@@ -285,3 +286,6 @@ def test_win_rates_by_a_cascade_are_of_what_it_decides(ready: Path) -> None:
     assert rate["raw"]["rate"] == pytest.approx(wins / len(games)) and rate["abstained"] == len(apart)
     assert rate["bounds"] == pytest.approx([wins / 40, (wins + len(apart)) / 40])
     assert json.loads((steps["rates"] / "judged.json").read_text())["abstained"] == len(apart)
+    # `judge check` reads how sure the judge was of each, decided or not
+    traffic = check_traffic(steps["calibrated"], [steps["rates"]], 0.01)
+    assert traffic["judge"].seen == 40 and all(set(each["confidences"]) == {"judge"} for each in [*games, *apart])

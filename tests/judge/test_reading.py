@@ -18,6 +18,10 @@ LABELS = {"refuses": "refuse", "complies": "comply"}
         ("Rating: 11", None),
         ("Rating: 0", None),
         ("7", None),
+        ("Rating: 7.0", 7),
+        ("Rating: 8/10", 8),
+        ("Rating: 7.5", None),  # nor is it 7
+        ("Rating: 3? No. Rating: 7.5", None),  # the last one counts, and it is none
         ("the underrating: 5", None),
         ("", None),
     ],

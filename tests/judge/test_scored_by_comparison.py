@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bactrian.cli.main import invoke
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
 from bactrian.judge.answer_scores import half_log_odds
@@ -57,12 +58,20 @@ def behave(handler: Handler, content: str, nth: int) -> None:
     handler.give(200, json.dumps(body).encode())
 
 
-def test_pairs_scored_by_a_judge_that_compares_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_scored_by_a_judge_that_compares_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RewardBench's report of a judge, from the command line."""
     monkeypatch.chdir(tmp_path)
     with serving(behave) as (url, _):
         write_inputs(tmp_path, url)
-        (record,) = runner.run(load(Path("r.yaml"), ()), Store(Path("runs")))
-    folder = tmp_path / "runs" / str(record.path)
+        judge = json.dumps({"url": url, "model": "m", "backoff": 0.01, "tries": 2})
+        how = ["--compare", "helpfulness", "--by", "subset", "--sections", "rewardbench"]
+        command = ["score", "--data", "pairs.jsonl", "--judge-server", judge, *how, "--store", "runs"]
+        assert invoke(command) == 0, capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "Reasoning" in told.out + told.err
+    folder = next((tmp_path / "runs" / "artifacts").glob("score-*"))
     found, rows = json.loads((folder / "scores.json").read_text()), read_rows(folder)
     assert len(rows) == 4 and "refused with 400" in (folder / "README.md").read_text()
     for row in rows[:3]:

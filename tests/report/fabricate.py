@@ -6,6 +6,9 @@ import hashlib
 import json
 import math
 import random
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +287,15 @@ def write_manifest(folder: Path, stage: str, step: str, kind: str, seconds: floa
 
 def write_run(store: Path, name: str = "quickstart", seed: int = 17) -> Path:
     """A whole run below `store`; returns the run's folder."""
-    rng = random.Random(seed)
+    shutil.copytree(_written(name, seed).name, store, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    return store / name
+
+
+@cache
+def _written(name: str, seed: int) -> tempfile.TemporaryDirectory[str]:
+    """A store with the run, written once a process."""
+    kept = tempfile.TemporaryDirectory()
+    store, rng = Path(kept.name), random.Random(seed)
     steps = []
     for step, stage, kind, inputs, seconds in STEPS:
         path = Path("artifacts") / f"{stage}-{_hash(step)[:12]}"
@@ -326,4 +337,4 @@ def write_run(store: Path, name: str = "quickstart", seed: int = 17) -> Path:
         "seconds": 1031.0,
     }
     (run / "run.json").write_text(json.dumps(record))
-    return run
+    return kept

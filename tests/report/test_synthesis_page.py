@@ -112,10 +112,10 @@ def test_each_row_has_its_prompt_answer_and_verdict_and_can_be_filtered(tmp_path
 
 
 def test_hostile_rows_are_shown_and_do_nothing(tmp_path: Path) -> None:
-    rows = [row(0, HOSTILE, model=HOSTILE, template=HOSTILE, persona=HOSTILE), row(1, "x" * 10_000_000)]
+    rows = [row(0, HOSTILE, model=HOSTILE, template=HOSTILE, persona=HOSTILE), row(1, "x" * 2_000_000)]
     evil = line(1, HOSTILE, HOSTILE, model=HOSTILE, prompt=HOSTILE, detail=HOSTILE)
     several = [{"model": HOSTILE, "text": HOSTILE, "verdict": HOSTILE}, 3]
-    folder = artifact(tmp_path / "a", rows, [evil, line(2, "y", "z" * 10_000_000), line(3, HOSTILE, answers=several)])
+    folder = artifact(tmp_path / "a", rows, [evil, line(2, "y", "z" * 2_000_000), line(3, HOSTILE, answers=several)])
     with (folder / "dropped.jsonl").open("a") as file:
         file.write('{"answer": "half\n[1]\n')
     told = {"diversity": diversity([HOSTILE, "b"]), "against": against(text_bag([HOSTILE] * 2), text_bag([HOSTILE]))}
@@ -126,7 +126,7 @@ def test_hostile_rows_are_shown_and_do_nothing(tmp_path: Path) -> None:
     assert seen.tags.count("script") == 1 and seen.tags.count("style") == 1 and "img" not in seen.tags
     assert seen.text.count('<script>alert("x")</script>') > 12 and "{{ 7*7 }}" in seen.text
     assert "⟨U+202E⟩⟨U+0000⟩⟨U+001B⟩" in seen.text and not set(source) & set("\u202e\x00\x1b")
-    assert "9,998,000 more characters" in seen.text and seen.text.count("(a damaged line)") >= 2
+    assert "1,998,000 more characters" in seen.text and seen.text.count("(a damaged line)") >= 2
     assert all(
         set(attributes) == {"class", "tabindex", "data-reason", "data-model", "data-template"}
         for attributes, _ in seen.articles

@@ -283,6 +283,11 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 def gradient(task: TrainingTask) -> dict[str, torch.Tensor]:
     """The gradient of the first update, float64."""
+    return gradient_in_parts(task)[0]
+
+
+def gradient_in_parts(task: TrainingTask) -> tuple[dict[str, torch.Tensor], int]:
+    """The gradient of the first update, float64, and how many micro-batches it came in."""
     network = trained(task)
     network.zero_grad(set_to_none=True)
     update = next(iter(task.updates(0)))
@@ -290,7 +295,7 @@ def gradient(task: TrainingTask) -> dict[str, torch.Tensor]:
         torch.autograd.backward(share()[0])
     found = {n: w.grad.double().clone() for n, w in network.named_parameters() if w.grad is not None}
     network.zero_grad(set_to_none=True)
-    return found
+    return found, len(update.micro_batches)
 
 
 def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

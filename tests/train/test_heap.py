@@ -5,7 +5,23 @@ import sys
 
 import pytest
 
-PROGRAM = """
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc's heap")
+
+# imports once, then a fork for each program: its heap is then as imports left it
+FORKS = """
+import os
+import sys
+import torch
+import bactrian.train.heap
+for program in sys.argv[1:]:
+    if os.fork() == 0:
+        exec(program)
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+HOLES = """
 import torch
 from bactrian.train.heap import Heap, resident
 heap = Heap()
@@ -21,27 +37,6 @@ assert heap.settle() and not heap.settle()
 assert all(float(x.min()) == float(x.max()) == i for i, x in enumerate(kept))
 print((full - held) >> 20, (held - resident()) >> 20)
 """
-
-
-def said_by(program: str) -> str:
-    """Standard output of a process of its own, with the allocator's settings of the command line."""
-    keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"OMP_NUM_THREADS": "1", **keep},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc's heap")
-def test_a_heap_full_of_holes_is_given_back() -> None:
-    output = said_by(PROGRAM)
-    freed, given_back = map(int, output.split())  # MiB, of 400
-    assert freed < 40 and given_back > 360
-
 
 ENDED = """
 import torch
@@ -59,12 +54,6 @@ give_back()
 print((full - resident()) >> 20)
 """
 
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc's heap")
-def test_what_an_ended_step_needed_is_given_back() -> None:
-    assert int(said_by(ENDED)) > 360  # MiB, of 400
-
-
 SWING = """
 import torch
 from bactrian.train.heap import Heap
@@ -79,7 +68,29 @@ print(sum(trimmed))
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc's heap")
-def test_steps_of_different_sizes_do_not_lose_their_pages_each_time() -> None:
-    output = said_by(SWING)
-    assert int(output) <= 2  # in each second step before: what was left after the last time was the measure
+@pytest.fixture(scope="module")
+def said() -> dict[str, str]:
+    """What each program printed, with the allocator's settings of the command line."""
+    keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "268435456"}
+    programs = (HOLES, ENDED, SWING)
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, *programs],
+        env={"OMP_NUM_THREADS": "1", **keep},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(zip(programs, done.stdout.splitlines(), strict=True))
+
+
+def test_a_heap_full_of_holes_is_given_back(said: dict[str, str]) -> None:
+    freed, given_back = map(int, said[HOLES].split())  # MiB, of 400
+    assert freed < 40 and given_back > 360
+
+
+def test_what_an_ended_step_needed_is_given_back(said: dict[str, str]) -> None:
+    assert int(said[ENDED]) > 360  # MiB, of 400
+
+
+def test_steps_of_different_sizes_do_not_lose_their_pages_each_time(said: dict[str, str]) -> None:
+    assert int(said[SWING]) <= 2  # in each second step before: what was left after the last time was the measure

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,7 @@ def test_mixed_verifiers_keep_their_order() -> None:
         Item("gsm8k_strict", "#### 5.0", "5"),
         Item("reasoning_gym", "Answer: 8", chain_sum("7")),
     ]
-    assert [verdict.outcome for verdict in verify_all(mixed)] == ["right", "right", "wrong", "wrong"]
+    assert [verdict.outcome for verdict in verify_all(mixed, workers=1)] == ["right", "right", "wrong", "wrong"]
 
 
 def test_cheap_verifiers_start_no_process() -> None:
@@ -136,10 +137,27 @@ def test_cheap_verifiers_start_no_process() -> None:
         assert not any(crew._workers for crew in pool._crews.values())
 
 
+@pytest.mark.usefixtures("naughty")
+def test_few_items_start_one_worker_and_many_start_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = [0]
+    start = worker_process.Worker.start
+
+    def counting(timeout: float, verifiers: Mapping[str, str]) -> worker_process.Worker:
+        started[0] += 1
+        return start(timeout, verifiers)
+
+    monkeypatch.setattr(worker_process.Worker, "start", counting)
+    for count, workers in ((3, 1), (30, 2)):
+        started[0] = 0
+        found = verify_all(items(*map(str, range(count))))
+        assert [verdict.reason for verdict in found] == [str(number) for number in range(count)]
+        assert started == [workers]
+
+
 def test_errors_of_the_user_come_through() -> None:
     unknown = json.dumps({"task": "no_such_task", "answer": "", "metadata": {}})
     with pytest.raises(BactrianError, match="no task 'no_such_task'"):
-        verify_all([Item("reasoning_gym", "5", unknown)])
+        verify_all([Item("reasoning_gym", "5", unknown)], workers=1)
     with pytest.raises(BactrianError, match="no verifier is called 'nonsense'"):
         verify_all([Item("nonsense", "5", "5")])
 
@@ -152,7 +170,7 @@ def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch)
 
 def test_long_texts_pass_through_the_pipes() -> None:
     long = [Item("reasoning_gym", "x" * 300_000 + "\nAnswer: 7", chain_sum("7"))] * 4
-    assert [verdict.outcome for verdict in verify_all(long)] == ["right"] * 4
+    assert [verdict.outcome for verdict in verify_all(long, workers=1)] == ["right"] * 4
 
 
 @pytest.mark.usefixtures("naughty")

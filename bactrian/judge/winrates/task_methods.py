@@ -163,6 +163,11 @@ def choose_methods(
     by_task: dict[str, list[int]] = defaultdict(list)
     for place, each in enumerate(labelled):
         by_task[each.task].append(place)
+    if bare := sorted(task for task in by_task if not methods_for(task, [*compare])):
+        raise BactrianError(
+            f"task methods: found {', '.join(compare)}, none of which is tried for {bare[0]}; expected one of "
+            f"{', '.join(methods_for(bare[0], [*METHODS]))}, or labels without that family"
+        )
     agreed: dict[MethodName, dict[int, float]] = {}
     for method in METHODS:
         tried = [

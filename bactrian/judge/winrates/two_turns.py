@@ -124,20 +124,31 @@ def conversation(question: BenchQuestion, answers: Sequence[str]) -> list[dict[s
     ]
 
 
+def check_references(questions: Sequence[BenchQuestion]) -> None:
+    """Asked before any model is: whether the judge can be asked about every turn.
+
+    Raises:
+        BactrianError: a question of a category with right answers has no reference for one of its turns.
+    """
+    for question in questions:
+        given = len(question.references)
+        if question.category in REFERENCED and given < len(question.turns):
+            raise BactrianError(
+                f"question {question.id} ({question.category}): found no reference for turn {given + 1}; expected one "
+                f"for each of its turns, as its category is rated against them"
+            )
+
+
 def rating_question(question: BenchQuestion, answers: Sequence[str], turn: int, weighed: bool) -> str:
     """What the judge is asked about the answer to one turn: all turns before it are shown, and fenced.
 
     weighed: only the ratings' probabilities will be looked at, no reasons are asked for.
 
     Raises:
-        BactrianError: a question of a category with right answers has no reference for this turn.
+        BactrianError: as `check_references`.
     """
+    check_references([question])
     referenced = question.category in REFERENCED
-    if referenced and len(question.references) <= turn:
-        raise BactrianError(
-            f"question {question.id} ({question.category}): found no reference for turn {turn + 1}; expected one for "
-            f"each of its turns, as its category is rated against them"
-        )
     before = "\n\n".join(f"[{each['role']}]\n{each['content']}" for each in conversation(question, answers[:turn]))
     asked, answer = question.turns[turn], answers[turn]
     reference = question.references[turn] if referenced else ""

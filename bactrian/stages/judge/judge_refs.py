@@ -36,8 +36,10 @@ class ModelServer(Settings):
     revision: str = Field("", description="anything; change it to ask again, as a server's model may have changed")
     concurrency: int = Field(8, ge=1, le=256, description="requests at a time")
     timeout: float = Field(120.0, gt=0, description="seconds without a byte after which a request is tried again")
-    tries: int = Field(6, ge=1, le=20, description="of a request, before its row is given up")
-    backoff: float = Field(1.0, ge=0, description="seconds before the second retry; doubles, to at most a minute")
+    tries: int = Field(7, ge=1, le=20, description="of a request, before its row is given up")
+    backoff: float = Field(
+        1.0, ge=0, description="tries come after 0, 2, 4, 8, … times as many seconds, each at most a minute"
+    )
 
     def needs(self) -> Iterable[Need]:
         """Requests are sent by urllib3."""

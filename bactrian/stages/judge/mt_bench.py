@@ -74,6 +74,7 @@ class MtBench(Stage):
         from bactrian.judge.winrates.two_turns import (
             bench_examples,
             bench_summary,
+            check_references,
             paired_row,
             read_questions,
             with_references,
@@ -87,6 +88,7 @@ class MtBench(Stage):
             given = stream_rows(workspace.input(self.reference_answers).path)
             kept = [(row, where) for row, where in given if self.limit is None or str(row.get("question_id")) in known]
             questions = with_references(questions, kept)
+        check_references(questions)
         with Journal(workspace.scratch / "replies.jsonl") as journal:
             answers = {
                 (model, question.id): said

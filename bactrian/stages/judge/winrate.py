@@ -68,7 +68,7 @@ class JudgedComparisons:
     """What is compared, and how: the games, and all that is known of them besides.
 
     terms: prompt → source and licence of the row that it came in. tasks: prompt → family. chosen: family → its way.
-    account: of a calibrated cascade.
+    account: of a calibrated cascade. sure: how sure its judges were of each game, by which `judge check` sees drift.
     """
 
     games: "list[Game]" = field(default_factory=list)
@@ -76,6 +76,7 @@ class JudgedComparisons:
     tasks: dict[str, str] = field(default_factory=dict)
     chosen: "dict[str, TaskMethod]" = field(default_factory=dict)
     account: "JudgedSummary | None" = None
+    sure: list[dict[str, float]] = field(default_factory=list)
 
 
 class WinRate(Stage):
@@ -237,7 +238,7 @@ class WinRate(Stage):
         Raises:
             BactrianError: nothing may be trusted or nothing was decided; judges were shown a prompt.
         """
-        from bactrian.judge.judged_rows import judged_summary
+        from bactrian.judge.judged_rows import confidences, judged_summary
         from bactrian.judge.opened import open_cascade, refuse_shown
         from bactrian.judge.winrates.answers import decided_games
 
@@ -253,6 +254,7 @@ class WinRate(Stage):
         last = [each.opinions[-1][1].order_changed if each.opinions else None for each in verdicts]
         found.games = decided_games(met, [each.preferred for each in verdicts], last)
         found.account = judged_summary(cascade, verdicts)
+        found.sure = [confidences(each) for each in verdicts]
 
     def _by_task(
         self, workspace: "Workspace", by: TaskMethodSettings, met: "Met", journal: "Journal", found: JudgedComparisons
@@ -317,6 +319,8 @@ class WinRate(Stage):
                     "source": source,
                     "license": licence,
                 }
+                if made.account is not None:
+                    row |= {"confidences": made.sure[number], "place": number}
                 told = {name: value for name, value in row.items() if value is not None}
                 if made.account is not None and game.outcome is None:
                     apart.append(told)

@@ -24,7 +24,7 @@ from bactrian.judge.winrates.two_turns import (
     turn_request,
     with_references,
 )
-from tests.generate.chat_server import Handler, completion, serving
+from tests.generate.chat_server import Handler, completion, preference, serving
 
 SUM = BenchQuestion("111", "math", ("What is 2 + 2?", "Double it."), ("4", "8"))
 POEM = BenchQuestion("81", "writing", ("Write a line.", "Make it rhyme."))
@@ -112,6 +112,11 @@ def honest(handler: Handler, content: str, nth: int) -> None:
     handler.give(200, completion(f"So so. Rating: {9 if 'strong says' in rated else 2}"))
 
 
+def prefers_strong(handler: Handler, content: str, nth: int) -> None:
+    strong_first = "strong says" in content.partition("<answer A")[2].partition("</answer A")[0]
+    handler.give(200, preference(0.9 if strong_first else 0.1))
+
+
 def test_the_stage_against_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     questions = [{"question_id": each.id, "category": each.category, "turns": list(each.turns)} for each in (SUM, POEM)]
     references = [{"question_id": SUM.id, "choices": [{"turns": list(SUM.references)}]}]
@@ -130,6 +135,11 @@ def test_the_stage_against_a_server(tmp_path: Path, capsys: pytest.CaptureFixtur
         arguments += ["--servers", servers, "--judge-server", json.dumps({"url": url, "model": "judge"})]
         assert invoke([*arguments, "--store", str(store)]) == 0, capsys.readouterr().err
         asked = len(handler.bodies)
+        bare = [each for each in arguments if "reference" not in each and not each.endswith("r.jsonl")]
+        assert (
+            invoke([*bare, "--store", str(store)]) != 0 and len(handler.bodies) == asked
+        )  # told before anybody is asked
+        assert "question 111 (math): found no reference for turn 1" in capsys.readouterr().err
     assert asked == 2 * 2 * 2 * 2  # two models, questions, turns: an answer and a rating each
     folder = next((store / "artifacts").glob("mt_bench-*"))
     found = json.loads((folder / "mt_bench.json").read_text())["models"]
@@ -139,3 +149,13 @@ def test_the_stage_against_a_server(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert {row["model"] for row in rows} == {"strong", "weak"} and len(rows) == 4
     assert all("strong says 2" in row["completion"] for row in rows if row["model"] == "strong")
     assert sorted(bool(row.get("reference")) for row in rows) == [False, False, True, True]
+    # the pairwise form: both turns at once, in both orders, a person's or a model's reference shown where there is one
+    with serving(prefers_strong) as (url, handler):
+        judge = json.dumps({"server": {"url": url, "model": "judge"}})
+        arguments = ["winrate", str(folder), "--baseline", "weak", "--judge", judge, "--resamples", "20"]
+        assert invoke([*arguments, "--store", str(store)]) == 0, capsys.readouterr().err
+        texts = [body["messages"][-1]["content"] for body in handler.bodies if "<answer A" in str(body["messages"])]
+    pairwise = json.loads((next((store / "artifacts").glob("winrate-*")) / "winrates.json").read_text())
+    assert pairwise["models"][0]["model"] == "strong" and pairwise["models"][0]["raw"]["rate"] == pytest.approx(0.9)
+    assert len(texts) == 2 * 2 and all("Turn 2:" in text and "Answer to turn 2:" in text for text in texts)
+    assert sum("<reference" in text and "Answer to turn 2:\n8" in text for text in texts) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from bactrian.cli.main import invoke
 from bactrian.data.io.files import read_rows
 from bactrian.errors import BactrianError
 from bactrian.recipe.recipe import load
-from tests.generate.chat_server import Handler, completion, serving
+from tests.generate.chat_server import Handler, completion, preference, serving
 from tests.judge.cascade_recipes import made, recipe, write
 
 SERVER = "{url: URL, model: m, backoff: 0.01, tries: 3, concurrency: 2}"
@@ -23,10 +22,7 @@ Behave = Callable[[Handler, str, int], None]
 
 def says(handler: Handler, first: float) -> None:
     """P(answer A) as log-probabilities."""
-    top = [{"token": token, "logprob": math.log(p)} for token, p in (("A", first), ("B", 1 - first))]
-    body = json.loads(completion("A"))
-    body["choices"][0]["logprobs"] = {"content": [{"token": "A", "logprob": math.log(first), "top_logprobs": top}]}
-    handler.give(200, json.dumps(body).encode())
+    handler.give(200, preference(first))
 
 
 def prefers_good(handler: Handler, content: str, nth: int) -> None:
@@ -258,3 +254,15 @@ def test_prompts_that_methods_are_chosen_on_are_not_scored(
     by = json.dumps({"labels": "labels.jsonl", "methods": ["exact"]})
     assert invoke(["winrate", "a.jsonl", "--baseline", "y", "--by-task", by, "--store", "s"]) == 2
     assert "whose prompts are among the prompts to score" in capsys.readouterr().err
+    write(tmp_path / "a.jsonl", [{**row, "prompt": "sum 300"} for row in rows])
+    assert invoke(["winrate", "a.jsonl", "--baseline", "y", "--by-task", by, "--store", "s"]) == 2
+    assert "none of which is tried for generation; expected one of meaning, judge" in capsys.readouterr().err
+    write(tmp_path / "labels.jsonl", FAMILY_LABELS[:24])
+    both = json.dumps({"labels": "labels.jsonl", "methods": ["exact", "words"]})
+    rows = [{**row, "prompt": "sum 300", "completion": said} for row, said in zip(rows, "39", strict=True)]
+    write(tmp_path / "a.jsonl", rows)
+    command = ["winrate", "a.jsonl", "--baseline", "y", "--by-task", both, "--store", "s", "--resamples", "20"]
+    assert invoke(command) == 0
+    found = json.loads(next((tmp_path / "s" / "artifacts").glob("winrate-*/winrates.json")).read_text())
+    (task,) = found["tasks"]
+    assert (task["task"], task["method"], task["rates"][0]["rate"]) == ("closed qa", "exact", 1.0)

@@ -1,0 +1,1 @@
+"""A recipe as a job of a cluster: files for SLURM and for SkyPilot, written from the recipe and its plan."""
