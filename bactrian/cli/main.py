@@ -311,7 +311,15 @@ def chat(
 
         traced = TracedAnswers(open_index(corpora, run_name, store), LEAST, sys.stdout)
     folder = model_folder(model, run_name, store)
-    talk(folder, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, traced=traced)
+    talk(
+        folder,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        source=sys.stdin,
+        target=sys.stdout,
+        traced=traced,
+    )
 
 
 commands.add_command(sandbox_commands)

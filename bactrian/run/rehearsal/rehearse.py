@@ -77,6 +77,11 @@ CAPS: dict[str, float] = {
     "horizon": 1500,
     "warmup": 100,
     "first_batch": 2,
+    "each": 4,
+    "copies": 4,
+    "fillers": 2 * ROWS,
+    "song_count": 4,
+    "song_copies": 4,
 }
 """Settings that say how much there is to do, by their name in whatever stage, and the most that a rehearsal takes."""
 ALL = 4 * ROWS
