@@ -15,7 +15,10 @@ import torch
 from bactrian.store.processes import joint, met
 
 PATIENCE = 240.0
-PRELOADED = ["tests.train.bench"]
+PRELOADED = [
+    *("tests.train.bench", "tests.model.tiny", "pytest", "bactrian.cli.main", "bactrian.run.runner"),
+    *("torch.distributed.fsdp", "torch.distributed.checkpoint", "torch.distributed.tensor"),
+]
 
 
 def free_port() -> int:
