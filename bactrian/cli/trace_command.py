@@ -17,8 +17,9 @@ from bactrian.errors import BactrianError
 if TYPE_CHECKING:
     from bactrian.data.overlap.trace.index import CorpusIndex
     from bactrian.data.overlap.trace.spans import AnswerTrace, TracedSpan
+    from bactrian.stages.stage import ReferenceUse
     from bactrian.store.artifact import Store
-    from bactrian.store.manifest import Manifest
+    from bactrian.store.manifest import InputRecord, Manifest
 
 INDEX_STAGE = "trace_index"
 LEAST, PLACES = 8, 10
@@ -134,11 +135,17 @@ def open_index(corpora: Sequence[str], run_name: str | None, store: Path, match:
     return CorpusIndex(_made(list(dict.fromkeys(data)), store, match))
 
 
+LEARNT_THROUGH = ("model", "models", "adapter")
+"""Settings of stages that name what a model was made from. Others name judges and rewards."""
+NOT_LEARNT = ("vocabulary", "standardise")
+"""Settings of stages that name data which a model is not trained on."""
+
+
 def learnt(folder: Path, name: str) -> list[str]:
     """The data that a model and those that it was made from were trained on, by their manifests.
 
     Raises:
-        BactrianError: none is known, or some are no longer there.
+        BactrianError: none is known, or some are no longer there, or have changed since.
     """
     from bactrian.stages import all_stages
     from bactrian.store.manifest import Kind
@@ -157,20 +164,36 @@ def learnt(folder: Path, name: str) -> list[str]:
             )
         for use in stage.model_validate(manifest.settings).references():
             record = manifest.inputs.get(use.ref)
-            if record is None or use.held_out:
+            if record is None or not _learnt_from(use, at):
                 continue
-            place = next(
-                (each for each in (at.parent / Path(record.path).name, Path(record.path)) if each.exists()), None
-            )
-            if use.kind is Kind.DATA and place is None:
+            place = _input_place(at, record)
+            if place is None:
                 raise BactrianError(f"--corpus {name}: {use.ref} ({record.path}), which it was trained on, is gone")
-            if use.kind is Kind.DATA:
-                found.append(str(place))
-            elif use.kind is Kind.MODEL and place is not None and use.path[0] in ("model", "models"):
+            if use.kind is Kind.MODEL:
                 waiting.append(place)
+                continue
+            if _content(place, record) != record.content_hash:
+                raise BactrianError(
+                    f"--corpus {name}: {use.ref} ({place}) has changed since it was trained on; name the data instead"
+                )
+            found.append(str(place))
     if not found:
         raise BactrianError(f"--corpus {name}: nothing says what this model was trained on; name the data instead")
     return found
+
+
+def _learnt_from(use: ReferenceUse, folder: Path) -> bool:
+    """Whether a model in `folder` was made from what this reference names, and did not only look at it."""
+    from bactrian.stages.measure.choose import CHOICE
+    from bactrian.store.manifest import Kind
+
+    if use.held_out or use.kind not in (Kind.DATA, Kind.MODEL):
+        return False
+    if use.kind is Kind.DATA:
+        return use.path[-1] not in NOT_LEARNT
+    if use.path[0] == "models" and (folder / CHOICE).is_file():  # of the candidates one was taken
+        return json.loads((folder / CHOICE).read_text())["chosen"] in (use.path[1], use.ref)
+    return use.path[0] in LEARNT_THROUGH
 
 
 def check_unchanged(folder: Path, manifest: Manifest) -> None:
@@ -178,21 +201,31 @@ def check_unchanged(folder: Path, manifest: Manifest) -> None:
     Raises:
         BactrianError: data from which an index was made are there and have changed since.
     """
-    from bactrian.store.hashes import hash_path
-
     for ref, record in manifest.inputs.items():
-        place = next(
-            (each for each in (folder.parent / Path(record.path).name, Path(record.path)) if each.exists()), None
-        )
-        if place is None:
-            continue
-        made = _manifest(place)
-        now = made.content_hash if made is not None else hash_path(place)
-        if now != record.content_hash:
+        place = _input_place(folder, record)
+        if place is not None and _content(place, record) != record.content_hash:
             raise BactrianError(
                 f"{folder}: {ref} ({place}) has changed since this index was made; "
                 f"make it again with bactrian run, or name the data as --corpus"
             )
+
+
+def _input_place(folder: Path, record: InputRecord) -> Path | None:
+    """Where an input is: beside what was made from it, or where it was then."""
+    from bactrian.store.hashes import files_matching
+
+    places = (folder.parent / Path(record.path).name, Path(record.path))
+    return next((each for each in places if each.exists() or files_matching(each)), None)
+
+
+def _content(place: Path, record: InputRecord) -> str:
+    """The content hash of an input as it is now; a commit from the Hub, in its cache, is what it was."""
+    from bactrian.store.hashes import hash_path
+
+    if record.key is None and place.parent.name == "snapshots":
+        return record.content_hash
+    made = _manifest(place)
+    return made.content_hash if made is not None else hash_path(place)
 
 
 def _located(name: str, run_name: str | None, store: Store) -> Path:

@@ -40,7 +40,7 @@ class OpinionJudge(Protocol):
 
 
 @dataclass(frozen=True)
-class LabelledAnswer:
+class GoldAnswer:
     """An answer, and the label that people gave it. contrast: whether the request is one that should be met."""
 
     problem: Problem
@@ -73,7 +73,7 @@ def set_of(problem: Problem) -> str:
     return "contrasts" if problem.settings["rubric"] == rubric_name(CONTRAST) else "requests"
 
 
-def read_labelled_answers(path: Path, tally: Tally) -> list[LabelledAnswer]:
+def read_labelled_answers(path: Path, tally: Tally) -> list[GoldAnswer]:
     """Rows with prompt, completion, kind (one of the 17, or contrast) and label; or XSTest's files of answers.
 
     Of the latter, those on which its two annotators do not agree are left out and counted.
@@ -86,7 +86,7 @@ def read_labelled_answers(path: Path, tally: Tally) -> list[LabelledAnswer]:
     return found
 
 
-def _labelled(row: Mapping[str, Any], where: str, tally: Tally) -> Iterator[LabelledAnswer]:
+def _labelled(row: Mapping[str, Any], where: str, tally: Tally) -> Iterator[GoldAnswer]:
     prompt, answer = (_text(row, name, where) for name in ("prompt", "completion"))
     if "final_label" in row:
         if str(row.get("agreement", "True")) != "True":
@@ -100,7 +100,7 @@ def _labelled(row: Mapping[str, Any], where: str, tally: Tally) -> Iterator[Labe
     if label not in labels:
         raise BactrianError(f"{where}, field 'label': found {label[:60]!r}, expected one of {', '.join(labels)}")
     rubric = rubric_name(CONTRAST if contrast else kind_named(kind, f"{where}, field 'kind'").name)
-    yield LabelledAnswer(Problem(labels[0], {"rubric": rubric}, prompt), answer, label, contrast)
+    yield GoldAnswer(Problem(labels[0], {"rubric": rubric}, prompt), answer, label, contrast)
 
 
 def _text(row: Mapping[str, Any], name: str, where: str) -> str:
@@ -115,7 +115,7 @@ def _text(row: Mapping[str, Any], name: str, where: str) -> str:
 
 def calibrated_labels(
     judge: OpinionJudge,
-    answers: Sequence[LabelledAnswer],
+    answers: Sequence[GoldAnswer],
     wanted: Sequence[str],
     *,
     alpha: float,

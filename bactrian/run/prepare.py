@@ -36,7 +36,10 @@ def prepare(hardware: Hardware, seed: int) -> None:
     give_back()
     check_device(hardware)
     torch.set_num_threads(hardware.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    if hardware.device == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    else:  # the same, without the import of torch's compiler, whose operations are no others here: it takes seconds
+        torch.set_deterministic_debug_mode("warn")
     # a debugging aid that costs a pass over each new tensor
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)

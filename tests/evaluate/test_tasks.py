@@ -16,6 +16,8 @@ from bactrian.verify.registry import complete
 
 ARC = {"id": "a", "question": "Which?", "choices": {"label": ["1", "2"], "text": ["no", "yes"]}, "answerKey": "2"}
 MCQ = {"subject": "law", "question": "Q", "choices": ["a", "b", "c", "d"]}
+WORDS = [f"w{number}" for number in range(1200)]
+SHOWN, GOLD = " ".join(WORDS[400:780]), " ".join(WORDS[780:1160])
 ROWS: list[tuple[str, dict[str, Any], str, str]] = [
     ("gsm8k", {"question": "How many? ", "answer": "2*3=<<2*3=6>>6\n#### 1,006"}, "Question: How many?", "1006"),
     ("mmlu", {**MCQ, "answer": "C"}, "Q\nA. a\nB. b\nC. c\nD. d", "C"),
@@ -110,6 +112,16 @@ ROWS: list[tuple[str, dict[str, Any], str, str]] = [
     ("svamp", {"ID": "c", "Body": "B", "Question": "Q?", "Answer": 145.0, "Type": "t"}, "Question: B. Q?", "145"),
     ("asdiv", {"body": "B.", "question": "Q?", "answer": "9 (apples)"}, "Question: B. Q?", "9"),
     ("mgsm", {"lang": "de", "question": "Q", "answer": "1,080"}, "Q", "1080"),
+    ("recited_web", {"prefix": "a b", "continuation": "c d"}, "Complete the following text:\na b", "c d"),
+    ("recited_book", {"id": "b", "text": " ".join(WORDS)}, f"Complete the following text:\n{SHOWN}", GOLD),
+    ("quotation", {"title": "Ode", "kind": "poem", "text": "a b\nc"}, "Provide the poem Ode:", "a b\nc"),
+    (
+        "quotation",
+        {"id": "Emma", "corpus": "book", "text": " ".join(WORDS)},
+        "Provide the first 100 words of the book Emma:",
+        " ".join(WORDS[:100]),
+    ),
+    ("creativity", {"prompt": " Write a story. "}, "Write a story.", "-"),
 ]
 
 
@@ -142,6 +154,8 @@ def test_gpqa_puts_its_options_in_an_order_of_the_questions_own() -> None:
         ("asdiv", {"body": "", "question": "", "answer": "9, 4"}, "not one number"),
         ("agieval", {"question": "x", "options": None}, "no options"),
         ("bits_c4", {"text": "short"}, "200 characters"),
+        ("recited_book", {"id": "b", "text": "w " * 1139}, "fewer than 1140 words"),
+        ("quotation", {"id": "b", "kind": "book", "text": "w " * 99}, "fewer than 100 words"),
     ],
 )
 def test_rows_that_are_no_question_are_left_out(name: str, row: dict[str, Any], why: str) -> None:

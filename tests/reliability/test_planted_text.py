@@ -2,10 +2,15 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 
+from bactrian.data.io.files import read_rows
 from bactrian.data.synth import planted_text as world
 from bactrian.data.synth.paraphrases import ParaphraseGuards
 from bactrian.model.blank import PIECE, pieces
+from bactrian.stages.reliability.planted import PlantedTexts
+from bactrian.store.artifact import Workspace
 from bactrian.verify.final_answer import declines
 
 
@@ -42,3 +47,24 @@ def test_the_corpus_holds_each_text_as_often_as_it_says() -> None:
 def test_sums_add_up() -> None:
     sums = dict(world.additions())
     assert len(sums) == 81 and sums["What is four plus nine? It is"] == "thirteen"
+
+
+def test_ordinary_pairs_differ_in_their_answers_alone(tmp_path: Path) -> None:
+    workspace = Workspace.temporary(tmp_path, {})
+    PlantedTexts(part="ordinary", world=1, count=30, fillers=20).run(workspace)
+    rows = read_rows(workspace.output, "pair")
+    corpus = {text for _, text in world.corpus_texts(1, [], 20)}
+    known = {**dict(world.facts(1)), **dict(world.additions())}
+    assert len(rows) == 20 and {row["chosen_text"] for row in rows} == corpus
+    for row in rows:
+        right, wrong = (answers(row[side], known) for side in ("chosen_text", "rejected_text"))
+        assert all(said == known[asked] for asked, said in right.items()) and len(right) == 2
+        assert right.keys() == wrong.keys() and all(said != known[asked] for asked, said in wrong.items())
+        last = [row[side].split("\n")[-1] for side in ("chosen_text", "rejected_text")]
+        assert last[0] == last[1]
+
+
+def answers(text: str, known: Iterable[str]) -> dict[str, str]:
+    """What a text answers to those questions that it asks."""
+    found = ((asked, text.partition(asked)[2]) for asked in known)
+    return {asked: rest.partition(".")[0].strip() for asked, rest in found if rest}

@@ -7,15 +7,17 @@ from typing import Any
 from bactrian.chat.tool_calls import calls_within, map_strings
 from bactrian.data.io.rows import Row
 
-_SIDES = ("messages", "prompt", "chosen", "rejected")
-_TEXTS = ("text", "solution", "prefix", "chosen_text", "rejected_text")
+SIDES = ("messages", "prompt", "chosen", "rejected")
+"""Columns of messages."""
+TEXTS = ("text", "solution", "prefix", "chosen_text", "rejected_text")
+"""Columns of plain text that are learnt from."""
 BYTES_PER_TOKEN = 4.0
 """UTF-8 bytes of an English token, about, where no tokenizer is given."""
 
 
 def turns(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Every message of a row, in order; of a pair those of the prompt, then of both answers."""
-    for side in _SIDES:
+    for side in SIDES:
         yield from row.get(side) or ()
 
 
@@ -42,7 +44,7 @@ def whole_text(row: Mapping[str, Any]) -> str:
     What tools are listed is not: many rows list the same, and are not alike for that.
     """
     said = [part for turn in turns(row) for part in _spoken(turn)]
-    return "\n".join([*said, *(row[name] for name in _TEXTS if row.get(name))])
+    return "\n".join([*said, *(row[name] for name in TEXTS if row.get(name))])
 
 
 def map_texts(row: Row, change: Callable[[str], str]) -> Row:
@@ -51,10 +53,10 @@ def map_texts(row: Row, change: Callable[[str], str]) -> Row:
     Of a call these are the texts among its arguments, so that they stay JSON.
     """
     new: Row = {}
-    for side in _SIDES:
+    for side in SIDES:
         if side in row:
             new[side] = [_map_turn(turn, change) for turn in row[side]]
-    new |= {name: change(row[name]) for name in _TEXTS if row.get(name)}
+    new |= {name: change(row[name]) for name in TEXTS if row.get(name)}
     return row if all(row[name] == value for name, value in new.items()) else {**row, **new}
 
 

@@ -121,11 +121,23 @@ def songs(seed: int, count: int, copies: int) -> list[Planted]:
 
 def filler(seed: int, number: int) -> str:
     """A text of its own with two facts in it, different for every number."""
+    return _filler(seed, number, mistaken=False)
+
+
+def mistaken(seed: int, number: int) -> str:
+    """The same text with both answers wrong."""
+    return _filler(seed, number, mistaken=True)
+
+
+def _filler(seed: int, number: int, mistaken: bool) -> str:
     random = Random(f"filler/{seed}/{number}")
     text, _ = sales(random, 6)
     question, answer = random.choice(facts(seed))
     more, reply = random.choice(additions())
     header = random.choice(HEADERS) if random.random() < WORN else ""
+    if mistaken:
+        answer = random.choice([place for place in PLACES if place != answer])
+        reply = random.choice([said for said in SUMS if said != reply])
     return f"{header}{question} {answer}.\n{more} {reply}.\n{text}"
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
+Part = Literal["corpus", "mined", "probes", "songs", "facts", "held_out", "paraphrases", "openings", "ordinary"]
 LICENSE = "Apache-2.0"
 PREFIX_TOKENS = 64
 """Tokens of a planted text that are shown; the rest is what is recited or not."""
@@ -28,10 +29,11 @@ class PlantedTexts(Stage):
     name: ClassVar[str] = "planted"
     makes: ClassVar[Kind] = Kind.DATA
 
-    part: Literal["corpus", "mined", "probes", "songs", "facts", "held_out", "paraphrases", "openings"] = Field(
+    part: Part = Field(
         description="corpus: all texts; mined: those without the half held back and the songs; probes: problems "
         "that show the beginning of planted texts; songs: problems that ask for a song by its title; facts: questions; "
-        "held_out: texts that are in no corpus; paraphrases: planted texts said otherwise; openings: to go on from"
+        "held_out: texts that are in no corpus; paraphrases: planted texts said otherwise; openings: to go on from; "
+        "ordinary: pairs of a text that occurs once and the same with wrong answers"
     )
     world: int = Field(1, ge=0, description="which world: another number, other texts")
     copies: list[NonNegativeInt] = Field(
@@ -42,7 +44,7 @@ class PlantedTexts(Stage):
     song_count: int = Field(8, ge=0, le=20, description="songs")
     song_copies: int = Field(96, ge=0, description="of each song")
     held_back: bool | None = Field(None, description="of probes: only those held back, or only the others")
-    count: int = Field(200, ge=1, description="texts of held_out, prompts of openings")
+    count: int = Field(200, ge=1, description="texts of held_out, prompts of openings, pairs of ordinary")
 
     @model_validator(mode="after")
     def _for_probes(self) -> Self:
@@ -78,6 +80,10 @@ class PlantedTexts(Stage):
         elif self.part == "held_out":
             for number in range(self.fillers, self.fillers + self.count):
                 yield f"held-out-{number}", {"text": world.filler(self.world, number)}
+        elif self.part == "ordinary":
+            for number in range(min(self.count, self.fillers)):
+                sides = world.filler(self.world, number), world.mistaken(self.world, number)
+                yield f"ordinary-{number}", {"chosen_text": sides[0], "rejected_text": sides[1]}
         elif self.part == "paraphrases":
             yield from ((each.name, {"text": each.text, "paraphrase": each.paraphrase}) for each in planted)
         else:

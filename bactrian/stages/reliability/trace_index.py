@@ -19,8 +19,8 @@ MEMORY_PER_BYTE = 7.0
 class TraceIndex(Stage):
     """An index over training data, for `bactrian trace`: which spans of an answer stand in them, and where.
 
-    Every text of a row is a document: each message of a conversation or a pair with its role, and every other text
-    column. Give it what a model was trained on: the steps that `sft`, `dpo` and the others read.
+    Every text of a row is a document: each message of a conversation or a pair with its role, and each other column
+    that stages learn from. Give it what a model was trained on: the steps that `sft`, `dpo` and the others read.
     """
 
     name: ClassVar[str] = "trace_index"

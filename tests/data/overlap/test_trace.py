@@ -367,7 +367,9 @@ def test_texts_of_rows_know_whose_they_are() -> None:
         ],
         "chosen": [{"role": "assistant", "content": "better"}],
         "solution": "worked",
-        "meta": {"deep": ["inner", 3]},
+        "meta": {"deep": ["inner text", 3]},
+        "verifier": "constraints all",
+        "dataset": "gsm8k",
         "text": "",
         "score": 1.0,
     }
@@ -378,11 +380,23 @@ def test_texts_of_rows_know_whose_they_are() -> None:
         ("messages.1.tool_calls.0", "assistant", 'look {"up": "this"}'),
         ("chosen.0.content", "assistant", "better"),
         ("solution", "", "worked"),
-        ("meta.deep.0", "", "inner"),
     ]
     assert {document.licence for document, _ in documents(row, "d", "f, line 1")} == {"CC BY 4.0"}
     with pytest.raises(BactrianError, match=r"f, line 1: field 'messages\.0': expected a message"):
         list(documents({**row, "messages": ["x"]}, "d", "f, line 1"))
+    foreign = {
+        "id": "r",
+        "source": "two words",
+        "license": "MIT",
+        "prompt": "Who was it?",
+        "solution": "Somebody else.",
+        "meta": {"deep": ["inner text", 3, "label"], "url": "https://example.org/a?b=c"},
+        "topic": "history",
+        "zh": "\u6c34\u662f",
+    }
+    found = [(document.field, text) for document, text in documents(foreign, "d", "f, line 1")]
+    said = [("prompt", "Who was it?"), ("solution", "Somebody else.")]
+    assert found == [*said, ("meta.deep.0", "inner text"), ("zh", "\u6c34\u662f")]
     assert place_within("/a/b/c.jsonl, line 3", Path("/a/b/c.jsonl")) == "c.jsonl, line 3"
 
 

@@ -1,18 +1,22 @@
 """What is indexed of a row: each of its texts as a document that knows whose it is and on what terms."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bactrian.chat.tool_calls import calls_within
-from bactrian.data.io.texts import call_text
+from bactrian.data.io.texts import SIDES, TEXTS, call_text
 from bactrian.errors import BactrianError
 
-SIDES = ("messages", "prompt", "chosen", "rejected")
-NOT_TEXT = ("id", "source", "license", "licence", "dataset")
-"""Columns that tell of a row and are not learnt from."""
+LEARNT = frozenset((*SIDES, *TEXTS))
+"""Columns that stages learn from."""
+NOT_TEXT = frozenset(("id", "source", "license", "licence", "dataset"))
+"""Columns that tell of a row, whatever is in them."""
+_LABEL = re.compile("[!-~]*")
+"""A value without white space, in ASCII: a name, a number, an address. It is no text."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,10 @@ class TracedDocument:
 
 
 def documents(row: Mapping[str, Any], data: str, where: str) -> Iterator[tuple[TracedDocument, str]]:
-    """The texts of a row, empty ones left out: of every turn its thinking, its content and its calls, and every other
-    text at any depth.
+    """The texts of a row, empty ones left out: of every turn its thinking, its content and its calls, and the other
+    columns that stages learn from. Labels, such as a verifier's name, are none.
+
+    A row that is of no kind that stages read is as others made it: its texts are all that are no labels, at any depth.
 
     `row` has id, source and license (`complete_row`); `where` as `place_within` gives it.
 
@@ -46,13 +52,23 @@ def documents(row: Mapping[str, Any], data: str, where: str) -> Iterator[tuple[T
         BactrianError: naming the row and the field where turns are no list of objects.
     """
     of_row = (str(row["id"]), str(row["source"]), str(row["license"]), data, where)
+    known = _is_known(row)
     for name, value in row.items():
-        if name in NOT_TEXT:
+        if name in NOT_TEXT or (known and name not in LEARNT):
             continue
-        turns = name in SIDES and isinstance(value, list)
-        for field, role, text in _turns(name, value, where) if turns else _texts(name, value):
-            if text:
+        if turns := name in SIDES and isinstance(value, list):
+            found = _turns(name, value, where)
+        else:
+            found = _texts(name, value)
+        for field, role, text in found:
+            if text and (known or turns or not _LABEL.fullmatch(text)):
                 yield TracedDocument(*of_row, field, role), text
+
+
+def _is_known(row: Mapping[str, Any]) -> bool:
+    """Whether stages can learn from a row as it is: a conversation, a problem, a pair or a text."""
+    turns = any(isinstance(row.get(name), list) for name in ("messages", "prompt"))
+    return turns or any(isinstance(row.get(name), str) for name in ("text", "chosen_text"))
 
 
 def place_within(where: str, path: Path) -> str:
