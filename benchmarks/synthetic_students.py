@@ -125,13 +125,15 @@ def line(runs: Sequence[StudentsRun], place: tuple[str, str], before: str, stude
 
 
 def made(run: StudentsRun) -> dict[str, float]:
-    """What was written and kept in one run, as shares."""
-    right, voted = run.account("right"), run.account("voted")
-    return {
-        "right of all answers": right["rows_kept"] / right["requests"],
-        "problems with a majority": voted["kept_share"],
-        "right of the majorities": voted["truth_share"],
-    }
+    """What was written and kept in one run, as shares, as far as it has got."""
+    shares: dict[str, float] = {}
+    if "right" in run.steps:
+        right = run.account("right")
+        shares["right of all answers"] = right["rows_kept"] / right["requests"]
+    if "voted" in run.steps:
+        voted = run.account("voted")
+        shares |= {"problems with a majority": voted["kept_share"], "right of the majorities": voted["truth_share"]}
+    return shares
 
 
 def main() -> int:
@@ -139,8 +141,8 @@ def main() -> int:
     options.add_argument("runs", type=Path, nargs="+", help="folders of runs, with run.json")
     everything = [StudentsRun.read(folder) for folder in options.parse_args().runs]
     accounts = [made(run) for run in everything]
-    for name in accounts[0]:
-        print(f"{name}: {percent([account[name] for account in accounts])} %")
+    for name in dict.fromkeys(name for account in accounts for name in account):
+        print(f"{name}: {percent([account[name] for account in accounts if name in account])} %")
     told: dict[str, Any] = {"made": accounts}
     for place in ((table, mode) for table in TABLES for mode in MODES):
         runs = [run for run in everything if place in run.right]
