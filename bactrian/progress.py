@@ -18,6 +18,7 @@ SECONDS_BETWEEN_FILES = 1.0
 PROGRESS = "progress.json"
 """In the folder of a step that is being made."""
 _published: Path | None = None
+_hushed = False
 
 
 class Bar(Protocol):
@@ -35,7 +36,9 @@ def progress(title: str, total: float | None = None, unit: str = "step", done: f
     ...     bar.advance(1, loss=0.3)
     """
     file = _published
-    if sys.stderr.isatty():
+    if _hushed:
+        yield _Silent()
+    elif sys.stderr.isatty():
         with _live(printable(title), total, unit, done) as bar:
             yield bar if file is None else _Published(bar, file, title, total, unit, done)
     else:
@@ -61,7 +64,19 @@ def published(path: Path) -> Iterator[None]:
 
 def say(message: str) -> None:
     """One plain line on standard error."""
+    if not _hushed:
+        note(message)
+
+
+def note(message: str) -> None:
+    """One plain line on standard error, of a process that was hushed too."""
     print(printable(message), file=sys.stderr, flush=True)
+
+
+def hush() -> None:
+    """From now on this process says nothing and shows no bars: another, at the same work, does."""
+    global _hushed
+    _hushed = True
 
 
 def printable(text: str) -> str:
@@ -98,6 +113,13 @@ def long_duration(seconds: float) -> str:
     if days >= 730:
         return f"{days / 365.25:,.0f} years"
     return f"{days:,} day{'' if days == 1 else 's'}" + (f" {rest} h" if rest and days < 100 else "")
+
+
+class _Silent:
+    """Bar of a process that was hushed."""
+
+    def advance(self, n: float = 1, **values: float) -> None:
+        pass
 
 
 class _Lines:

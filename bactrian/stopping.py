@@ -10,6 +10,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -38,6 +39,9 @@ class Stop(KeyboardInterrupt):
 
 
 _asked: int | None = None
+_when = 0.0
+_hushed = False
+_same_request = 0.0
 _finishing = ""  # what is being finished
 _pid = 0  # of the process that listens; a fork of it does not
 
@@ -87,8 +91,20 @@ def finishing(what: str) -> Iterator[None]:
         _finishing = before
 
 
+def among_others(silent: bool, same_request: float) -> None:
+    """From now on this process is one of several that get the same signals.
+
+    Args:
+        silent: it answers them without a word: another one speaks.
+        same_request: seconds after a signal in which another is the same request once more: whoever started the
+            processes may pass on what the terminal has sent to all of them already.
+    """
+    global _hushed, _same_request
+    _hushed, _same_request = silent, same_request
+
+
 def _meet(number: int, frame: FrameType | None) -> None:
-    global _asked
+    global _asked, _when
     if os.getpid() != _pid:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -96,8 +112,14 @@ def _meet(number: int, frame: FrameType | None) -> None:
     if number == getattr(signal, "SIGHUP", None):
         _let_go_of_the_terminal()
     first, _asked = _asked is None, number
+    if first:
+        _when = time.monotonic()
+    elif time.monotonic() - _when < _same_request:
+        return
     if not (first and _finishing):
         raise Stop(number)
+    if _hushed:
+        return
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     with suppress(OSError):  # not by print, which a signal may have come in the middle of
         os.write(2, f"\n{name}: finishing {_finishing}, then stopping; once more stops at once\n".encode())

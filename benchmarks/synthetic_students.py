@@ -26,12 +26,11 @@ from bactrian.evaluate.statistics import Comparison
 
 ROWS = {
     "unfiltered": "rows_unfiltered",
-    "voted": "rows_voted",
     "verified": "rows_right",
     "quarter": "rows_quarter",
     "half": "rows_half",
-    "all": "rows_voted",
-    "every problem": "written",
+    "all": "rows_right",
+    "every problem": "one_each",
     "agreed": "voted",
 }
 """Student → the step that made what it was trained on."""

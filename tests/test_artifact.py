@@ -357,13 +357,13 @@ def test_content_hashes_are_equal_only_for_equal_names_and_hashes(
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text(), json_values))
+@given(st.dictionaries(st.text(max_size=5), json_values, max_size=5))
 def test_a_json_hash_does_not_depend_on_the_order_of_keys(value: dict[str, object]) -> None:
     assert hash_json(value) == hash_json(dict(reversed(value.items())))
 

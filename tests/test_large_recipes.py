@@ -59,6 +59,24 @@ SAID = {  # step: learning rate, then the step's other published settings
         "rlvr_gsm8k": {"kl": 0.03, "data": "gsm8k_train", "model": "rlvr_mix", "keep": "best"},
         "rlvr_math": {"data": "math_train", "model": "rlvr_gsm8k", "keep": "best"},
     },
+    "olmo2-7b": {
+        "stage1": {
+            "learning_rate": 3e-4,
+            "batch_size": 1024,
+            "context": 4096,
+            "floor": 0.1,
+            "horizon": 5e12,
+            "weight_decay": 0.1,
+            "decay_all": False,
+            "betas": (0.9, 0.95),
+            "rope_theta": 500_000,
+        },
+        "stage2_a": {"learning_rate": None, "schedule": "anneal", "seed": 42, "start": "keep"},
+        "stage2_b": {"seed": 42069, "model": "stage1"},
+        "stage2_c": {"seed": 666, "model": "stage1"},
+        "sft": {"learning_rate": 2e-5, "batch_size": 128, "epochs": 2, "seed": 8},
+        "dpo": {"learning_rate": 1e-6, "batch_size": 128, "loss": "dpo_norm", "beta": 5},
+    },
 }
 PPO = {
     "verifier_weight": 10,

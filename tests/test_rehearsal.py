@@ -203,10 +203,12 @@ def test_students_of_one_teacher_are_asked_the_same(tmp_path: Path) -> None:
     steps: dict[str, Any] = {step.name: step.stage for step in load(RECIPES / "synthesis-nano.yaml").steps}
     students = [stage for name, stage in steps.items() if stage.name == "sft" and name != "teacher"]
     alike = [student.model_dump(exclude={"data"}) for student in students]
-    assert len(students) == 7 and alike == alike[:1] * 7 and students[0].model == "teacher"
+    assert len(students) == 6 and alike == alike[:1] * 6 and students[0].model == "teacher"
     assert steps["right"] == steps["written"].model_copy(update={"verified": True}), "so the answers are the same"
-    same = {steps[name].sources[0].amount for name in ("rows_unfiltered", "rows_voted", "rows_right")}
-    assert same == {800} and steps["filtering"].data == steps["amounts"].data == steps["voting"].data == "unseen"
+    fewer = {"per_seed": 1, "limit": steps["answers"].limit}
+    assert steps["one_each"] == steps["written"].model_copy(update=fewer), "these are among them"
+    same = {steps[name].sources[0].amount for name in ("rows_unfiltered", "rows_right")}
+    assert same == {2400} and steps["filtering"].data == steps["amounts"].data == steps["voting"].data == "unseen"
     assert steps["unseen"].tasks[0].split == "unseen" and steps["unseen"].tasks[0].count >= 1000
     assert len(prepare(RECIPES / "synthesis-nano.yaml", tmp_path).recipe.steps) == len(steps)
 

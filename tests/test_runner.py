@@ -388,7 +388,7 @@ def test_preparation_sets_threads_determinism_and_seeds() -> None:
         assert torch.rand(1).item() == first and torch.get_num_threads() == 1
         assert torch.are_deterministic_algorithms_enabled()
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.set_deterministic_debug_mode("default")
         torch.set_num_threads(before)
 
 

@@ -64,8 +64,25 @@ def main() -> None:
         os.environ.setdefault(name, value)
     if not sys.stderr.isatty():  # a bar of a library's own would fill a log file with half-finished lines
         os.environ.setdefault("TQDM_DISABLE", "1")
+    if "RANK" in os.environ or "SLURM_STEP_ID" in os.environ:  # when a peer is lost, torch prints its own stack
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     _keep_freed_memory(arguments)
-    sys.exit(invoke(arguments))
+    try:
+        status: Any = invoke(arguments)
+    except SystemExit as end:  # of several processes only one says why
+        status = end.code
+    _leave(status)
+
+
+def _leave(status: Any) -> None:
+    """End the process; at once where others of its group ended early, whose calls some thread may await for ever."""
+    from bactrian.store import processes
+
+    if processes.broken:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def invoke(arguments: Sequence[str]) -> int:
@@ -327,12 +344,18 @@ for _command in (compare_command, scores_command, power_command, ledger_command,
 
 def _run_recipe(recipe: Any, store: Path, only: str | None = None, from_step: str | None = None) -> None:
     from bactrian.run.runner import run as run_recipe
+    from bactrian.run.together import follow
     from bactrian.store.artifact import Store
+    from bactrian.store.processes import met
 
     command = shlex.join(["bactrian", *sys.argv[1:]])
     if named := asked_to_track():
         recipe = replace(recipe, track=named)
-    run_recipe(recipe, Store(store), only, from_step, command)
+    with met() as group:  # started by torchrun or srun there are several; only one of them writes
+        if group.leader:
+            run_recipe(recipe, Store(store), only, from_step, command, group=group)
+        else:
+            follow(recipe, Store(store), group)
 
 
 commands.add_command(eval_command(_run_recipe))

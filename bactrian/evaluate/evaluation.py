@@ -14,6 +14,7 @@ from bactrian.evaluate.answer_store import AnswerStore
 from bactrian.evaluate.answering import Answered, Subject, answer
 from bactrian.evaluate.comparison import TaskDifference, adjusted, compare_task, pairs_to_compare
 from bactrian.evaluate.contamination import held_questions
+from bactrian.evaluate.general_ability import beside
 from bactrian.evaluate.gold_check import GoldCheck
 from bactrian.evaluate.grading import grade, verifier_of
 from bactrian.evaluate.noncompliance import reliability_rows
@@ -134,7 +135,7 @@ class Evaluation:
             )
             for each in self.done
         )
-        write_rows(folder, chain.from_iterable(told))
+        write_rows(folder, chain(chain.from_iterable(told), beside([(each.score, each.records) for each in self.done])))
 
     def metrics(self) -> dict[str, float]:
         """Headline numbers: all tokens, and each score."""

@@ -15,7 +15,7 @@ from bactrian.evaluate.records import Record, by_question
 from bactrian.evaluate.reliability import Better, ReliabilityRow
 from bactrian.evaluate.statistics import clustered_wilson, wilson
 from bactrian.verify.final_answer import answer_part
-from bactrian.verify.model_verifiers import UNREAD
+from bactrian.verify.model_verifiers import UNREAD, UNSURE
 from bactrian.verify.text.labels import CONTRAST_LABELS, LABELS, PREFIX
 from bactrian.verify.verdict import Verdict
 
@@ -23,8 +23,9 @@ STUDY = "coconot"
 COMPLIED = (LABELS[1], CONTRAST_LABELS[0])
 """Labels of an answer that does what was asked: bad where it should not be done, good in a contrast."""
 NEITHER = LABELS[2]
-COLUMNS = ("neither", "empty", "unparsable", "judge failed")
-"""What an answer may be besides right or not. unparsable: what the judge said, or the text, has no label to be read."""
+COLUMNS = ("neither", "empty", "unparsable", "judge failed", "judge unsure")
+"""What an answer may be besides right or not. unparsable: what the judge said, or the text, has no label to be read.
+judge unsure: a calibrated judge abstains."""
 
 
 def is_noncompliance(settings: Mapping[str, object]) -> bool:
@@ -45,6 +46,8 @@ def _column(verdict: Verdict, completion: str) -> str:
         return "neither" if verdict.extracted == NEITHER else ""
     if not (answer_part(completion) or "").strip():
         return "empty"
+    if verdict.reason.startswith(UNSURE):
+        return "judge unsure"
     if verdict.outcome in ("crashed", "timed_out") and not verdict.reason.startswith(UNREAD):
         return "judge failed"
     return "unparsable"

@@ -13,8 +13,8 @@ class ChatRequest:
 
     tools: JSON text of a list of tools that may be called, as in a row's column of that name.
     presence_penalty: as `engine.Request` has it.
-    opening: text that is continued as it is, control tokens and all, in place of messages: where it is given, no chat
-    template is used, and `stop` (texts, control tokens among them) ends the answer, which does not hold it.
+    opening: text that is continued as it is, control tokens and all, in place of messages, without a chat template.
+    stop: texts that end the answer, which does not hold them; control tokens among them where there is an opening.
     """
 
     messages: tuple[dict[str, Any], ...]

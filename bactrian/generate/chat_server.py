@@ -183,7 +183,9 @@ class ServerResponder:
                 reply = self.completion(body, read_continuation, CONTINUES)
                 return replace(reply, text=before_stop(reply.text, ask.stop))
             body |= {"messages": plain_messages(ask.messages)} | ({"tools": schemas(ask.tools)} if ask.tools else {})
-            return self.completion(body, read_completion)
+            body |= {"stop": list(ask.stop)} if ask.stop else {}
+            reply = self.completion(body, read_completion)
+            return replace(reply, text=before_stop(reply.text, ask.stop))
         except Refused as error:
             return ChatReply("", fault=str(error))
 

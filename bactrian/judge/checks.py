@@ -22,6 +22,7 @@ from bactrian.judge.judged_rows import ABSTAINED
 from bactrian.judge.labelled import LabelledPair, LabelledPairs, read_labelled, read_pair
 from bactrian.judge.opinions import Opinion
 from bactrian.store.cache import cache_folder
+from bactrian.store.manifest import MANIFEST, Manifest
 
 DIGITS = 9
 """Of confidences that are compared: rows keep them as they were, or made to sum to 1 again, and equal ones must tie."""
@@ -63,6 +64,7 @@ def check_traffic(calibration: Path, judged: Sequence[Path], level: float, seed:
     found = JudgeCalibration.read(calibration)
     before, now = reference_of(found, calibration), dict[str, list[tuple[str, float]]]()
     for folder in judged:
+        refuse_judged_by_another(calibration, folder)
         said = judged_confidences(folder)
         if strange := sorted(said.keys() - set(found.names)):
             raise BactrianError(f"{folder}: judged by {strange[0]}, which is none of {', '.join(found.names)}")
@@ -76,6 +78,20 @@ def check_traffic(calibration: Path, judged: Sequence[Path], level: float, seed:
         name: drift(_one_each(before[name], seed), _one_each(now[name], seed), level=level / len(asked), seed=seed)
         for name in asked
     }
+
+
+def refuse_judged_by_another(calibration: Path, judged: Path) -> None:
+    """Judges of the same names may have been trusted from other confidences on, and then others have come as far.
+
+    Raises:
+        BactrianError: the manifest of what was judged names another calibration; a file has none, and is believed.
+    """
+    if not (judged / MANIFEST).is_file() or not (calibration / MANIFEST).is_file():
+        return
+    made = Manifest.read(judged)
+    used = made.inputs.get(str(made.settings.get("calibration")))
+    if used is not None and used.content_hash != Manifest.read(calibration).content_hash:
+        raise BactrianError(f"{judged}: was judged by another calibration, {used.path}; expected {calibration}")
 
 
 def reference_of(found: JudgeCalibration, folder: Path) -> Confidences:

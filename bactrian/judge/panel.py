@@ -83,6 +83,11 @@ def open_judge(
     return ModelJudge(respond() if journal is None else KeptResponder(respond, journal), rubric)
 
 
+def open_weigher(model: JudgeModel, hardware: Hardware, journal: Journal, rows: int = 64) -> WeighingJudge:
+    """A language model whose options are weighed, as `open_judge` opens it; what it says is kept in the journal."""
+    return WeighingJudge(KeptChooser(partial(open_chooser, model, hardware, rows=rows), journal))
+
+
 def open_reward_judge(model: JudgeModel, hardware: Hardware) -> RewardJudge:
     """
     Raises:

@@ -49,6 +49,10 @@ class WeighingJudge:
         self.chooser, self.rubric = chooser, rubric
 
     def judge(self, asked: Asked) -> list[Verdict]:
+        return [verdict for verdict, _ in self.opinions(asked)]
+
+    def opinions(self, asked: Asked) -> list[tuple[Verdict, float]]:
+        """Each verdict, and how sure it is: the probability of the likeliest option; 0 where the judge failed."""
         rubrics = [self.rubric or rubric_of(problem) for problem, _ in asked]
         requests = [
             ChoiceRequest(
@@ -62,7 +66,7 @@ class WeighingJudge:
         replies: dict[int, ChoiceReply] = {}
         self.chooser.choose(requests, replies.__setitem__)
         return [
-            weighed(rubric, problem, replies[place])
+            (weighed(rubric, problem, replies[place]), max(replies[place].probabilities, default=0.0))
             for place, (rubric, (problem, _)) in enumerate(zip(rubrics, asked, strict=True))
         ]
 

@@ -12,7 +12,7 @@ from bactrian.chat.tool_calls import calls_within
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 PIECE = r"\n| ?[^\W\d_]+| ?\d| ?[^\w\s]| ?_|[^\S\n]"
 """A line break, a word, one digit or one mark; each word, digit and mark with the space before it, if there is one."""
@@ -70,47 +70,65 @@ def word_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFas
 
 
 def new_model(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     *,
-    architecture: Literal["olmo2", "llama"],
+    architecture: Literal["llama", "olmo2", "olmo3", "olmoe"],
     hidden_size: int,
     layers: int,
     heads: int,
     intermediate_size: int,
     context: int,
     folder: Path,
+    kv_heads: int | None = None,
+    tied: bool = True,
+    rope_theta: float = 10_000.0,
+    norm_epsilon: float | None = None,
+    vocabulary_multiple: int = 1,
+    window: int | None = None,
+    experts: int = 8,
+    active: int = 2,
 ) -> None:
     """Write a decoder with fresh weights and its tokenizer into `folder`, Hugging Face layout, float32.
 
-    Weights are N(0, 0.02) truncated at three standard deviations, whatever the depth [OLMo 2]; embeddings are tied.
-    Uses torch's global random state.
+    Weights are N(0, 0.02) truncated at three standard deviations, whatever the depth [OLMo 2]. Uses torch's global
+    random state.
+
+    Args:
+        window: of olmo3, whose every fourth layer and last layer see all; by default half the context.
+        experts, active: of olmoe; `intermediate_size` is the width of one expert, and nothing else is an MLP.
 
     Raises:
         BactrianError: heads do not divide hidden_size.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, Olmo2Config, Olmo2ForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     if hidden_size % heads:
         raise BactrianError(f"hidden_size {hidden_size} is not a multiple of heads {heads}")
     settings: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": -(-len(tokenizer) // vocabulary_multiple) * vocabulary_multiple,
         "hidden_size": hidden_size,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "num_key_value_heads": heads,
+        "num_key_value_heads": kv_heads or heads,
         "intermediate_size": intermediate_size,
         "max_position_embeddings": context,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": tied,
+        "rope_parameters": {"rope_type": "default", "rope_theta": rope_theta},
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": None,
     }
-    network = (
-        Olmo2ForCausalLM(Olmo2Config(**settings))
-        if architecture == "olmo2"
-        else LlamaForCausalLM(LlamaConfig(**settings))
-    )
+    if norm_epsilon is not None:
+        settings["rms_norm_eps"] = norm_epsilon
+    if architecture == "olmo3":
+        kinds = ("sliding_attention", "full_attention")
+        whole = [(i + 1) % 4 == 0 or i == layers - 1 for i in range(layers)]
+        settings |= {"sliding_window": window or context // 2, "layer_types": [kinds[each] for each in whole]}
+        settings["rope_parameters"] = {kind: dict(settings["rope_parameters"]) for kind in kinds}
+    if architecture == "olmoe":
+        settings |= {"num_experts": experts, "num_experts_per_tok": active, "norm_topk_prob": False}
+    network = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **settings))
     with torch.no_grad():
         for weight in network.parameters():
             if weight.ndim >= 2:

@@ -69,22 +69,22 @@ class _Gate(torch.autograd.Function):
         gate, up = gate.contiguous(), up.contiguous()
         ctx.save_for_backward(gate, up)
         ctx.kind = kind
-        return _gated(gate, up, kind)
+        return gated(gate, up, kind)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gate, up = ctx.saved_tensors
-        d_gate, d_up = _gate_gradients(gate, up, grad, ctx.kind)
+        d_gate, d_up = gate_gradients(gate, up, grad, ctx.kind)
         return d_gate, d_up, None
 
 
-def _gated(gate: torch.Tensor, up: torch.Tensor, kind: int) -> torch.Tensor:
+def gated(gate: torch.Tensor, up: torch.Tensor, kind: int) -> torch.Tensor:
     out = torch.empty_like(gate)
     call("gate_forward", *gate.view(-1, gate.shape[-1]).shape, kind, gate, up, out)
     return out
 
 
-def _gate_gradients(
+def gate_gradients(
     gate: torch.Tensor, up: torch.Tensor, grad: torch.Tensor, kind: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     d_gate, d_up = torch.empty_like(gate), torch.empty_like(up)
@@ -100,16 +100,16 @@ class _GatedLinear(torch.autograd.Function):
         gate, up = gate.contiguous(), up.contiguous()
         ctx.save_for_backward(gate, up, weight)
         ctx.kind = kind
-        return linear(_gated(gate, up, kind), weight)
+        return linear(gated(gate, up, kind), weight)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gate, up, weight = ctx.saved_tensors
         d_weight = None
         if ctx.needs_input_grad[2]:
-            inner = _gated(gate, up, ctx.kind)
+            inner = gated(gate, up, ctx.kind)
             d_weight = grad.reshape(-1, grad.shape[-1]).T @ inner.view(-1, inner.shape[-1])
-        d_gate, d_up = _gate_gradients(gate, up, grad @ weight, ctx.kind)
+        d_gate, d_up = gate_gradients(gate, up, grad @ weight, ctx.kind)
         return d_gate, d_up, d_weight, None
 
 
@@ -119,9 +119,9 @@ def fuse(network: torch.nn.Module) -> None:
         return
     for module in network.modules():
         if (offset := offset_of(module)) is not None:
-            _specialise(module, _norm, offset=offset, epsilon=epsilon_of(module))
+            specialise(module, _norm, offset=offset, epsilon=epsilon_of(module))
         elif (kind := act_kind(module)) is not None:
-            _specialise(module, _mlp, gate_kind=kind)
+            specialise(module, _mlp, gate_kind=kind)
 
 
 def offset_of(module: Any) -> float | None:
@@ -165,7 +165,7 @@ def alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return torch.allclose(found, expected, rtol=1e-5 if found.dtype == torch.float32 else 2e-2, atol=1e-6)
 
 
-def _specialise(module: torch.nn.Module, forward: Callable[..., torch.Tensor], **settings: Any) -> None:
+def specialise(module: torch.nn.Module, forward: Callable[..., torch.Tensor], **settings: Any) -> None:
     """Give one module another forward by a class of its own: it is still copied, saved and named like before."""
     kind = type(module)
     module.__class__ = type(kind.__name__, (kind,), {"forward": forward, "plain": kind.forward, **settings})

@@ -6,7 +6,7 @@ Hugging Face layout, safetensors only; no pickle is ever read and no code that c
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,11 @@ from bactrian.chat import ChatTemplate, template_for
 from bactrian.errors import BactrianError
 from bactrian.model import attention
 from bactrian.model.attention import AttentionLayout, attention_layout
+from bactrian.model.experts import group_experts
 from bactrian.model.flex_attention import FlexAttention
 from bactrian.model.folders import check_folder
 from bactrian.model.fused import fuse
-from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
+from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy, token_logprobs_and_sums
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
 from bactrian.model.quantised import reading, steady
@@ -88,10 +89,14 @@ class Decoder:
         masters = {name: self.masters[owners[id(w)]] for name, w in every if owners[id(w)] in self.masters}
         return {**self.network.state_dict(), **masters}
 
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors, in `stored`), configuration, tokenizer and chat template."""
+    def save(self, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Write weights (safetensors, in `stored`), configuration, tokenizer and chat template.
+
+        weights: all of them by name as they were trained, where the network holds only parts of them.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        dtype, tied, exact = TORCH[self.stored], dict[int, torch.Tensor](), self.exact()
+        exact = self.exact() if weights is None else weights
+        dtype, tied = TORCH[self.stored], dict[int, torch.Tensor]()
         state = {}
         for name, weight in exact.items():
             floats = weight.is_floating_point() and weight.dtype != dtype
@@ -204,6 +209,11 @@ class LanguageModel(Decoder):
         states, targets = self._predictions(forest, where)
         return token_logprobs_and_entropy(states, self.head, targets, temperature=temperature, softcap=self.softcap)
 
+    def logprobs_and_sums(self, forest: Forest, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `logprobs`, and log Σ exp of the logits that they come from, float32 [N], differentiable as well."""
+        states, targets = self._predictions(forest, where)
+        return token_logprobs_and_sums(states, self.head, targets, softcap=self.softcap)
+
     def _predictions(self, forest: Forest, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The hidden states [N, d] that predict the tokens at `where`, and those tokens, long [N]."""
         source = forest.previous[where]
@@ -293,6 +303,7 @@ def load_network(kind: Any, folder: Path, dtype: str, device: str, quantised: bo
             weight.data = weight.data.clone()
     steady(network)
     fuse(network)
+    group_experts(network)
     loaded: PreTrainedModel = network.eval() if quantised else network.eval().to(device)
     return loaded
 

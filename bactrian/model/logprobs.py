@@ -54,7 +54,15 @@ def token_logprobs_and_entropy(
     softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As `token_logprobs`, and from the same product the entropy in nats, float32 [N], not differentiable."""
-    return _score(hidden, weight, targets, temperature, softcap, entropy=True)
+    return _score(hidden, weight, targets, temperature, softcap, entropy=True)[:2]
+
+
+def token_logprobs_and_sums(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, *, softcap: float | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `token_logprobs`, and from the same product log Σ exp(logits), float32 [N], differentiable as well."""
+    picked, _, sums = _score(hidden, weight, targets, 1.0, softcap, entropy=False)
+    return picked, sums
 
 
 def _score(
@@ -64,8 +72,8 @@ def _score(
     temperature: float,
     softcap: float | None,
     entropy: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    result: tuple[torch.Tensor, torch.Tensor] = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    result: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
         hidden, weight, targets, temperature, softcap, entropy
     )
     return result
@@ -89,7 +97,7 @@ def _shaped(logits: torch.Tensor, temperature: float, softcap: float | None) -> 
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """(log-probabilities [N], entropies [N] or [0])."""
+    """(log-probabilities [N], entropies [N] or [0], log-sum-exps [N])."""
 
     @staticmethod
     def forward(
@@ -100,7 +108,7 @@ class _TokenLogprobs(torch.autograd.Function):
         temperature: float,
         softcap: float | None,
         entropy: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         count, block = hidden.shape[0], _rows(weight, BLOCK_ELEMENTS)
         picked = hidden.new_empty(count, dtype=_wide(hidden.dtype))
         sums, entropies = torch.empty_like(picked), picked.new_empty(count if entropy else 0)
@@ -121,12 +129,22 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx.temperature, ctx.softcap, ctx.kept = temperature, softcap, kept
         ctx.save_for_backward(hidden, weight, targets, sums)
         ctx.mark_non_differentiable(entropies)
-        return picked, entropies
+        ctx.set_materialize_grads(False)
+        return picked, entropies, sums
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """By slices of the vocabulary, so that a weight's gradient is one product over all rows, rounded once."""
+    def backward(
+        ctx: Any, of_picked: torch.Tensor | None, _: torch.Tensor | None, of_sums: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, ...]:
+        """By slices of the vocabulary, so that a weight's gradient is one product over all rows, rounded once.
+
+        With g and s the gradients in log-probabilities and log-sum-exps, that in a logit is g onehot + (s - g) softmax:
+        (g - s) (onehot - softmax), as if there were no sums, and s more at the target.
+        """
         hidden, weight, targets, sums = ctx.saved_tensors
+        grad = torch.zeros_like(sums) if of_picked is None else of_picked
+        if of_sums is not None:
+            grad = grad - of_sums
         kept, ctx.kept = ctx.kept, None  # overwritten below; a second backward computes them again
         size = len(weight)
         step = size if kept is not None else max(1, CHUNK_ELEMENTS // max(1, len(hidden)))
@@ -135,7 +153,10 @@ class _TokenLogprobs(torch.autograd.Function):
         for first in range(0, size, step):
             part = slice(first, first + step)
             logits = hidden @ weight[part].T if kept is None else kept
+            more = None if of_sums is None else _at_targets(logits, targets - first, of_sums, ctx)
             _to_gradient(logits, targets - first, sums, grad, ctx.temperature, ctx.softcap)
+            if more is not None:
+                logits.scatter_add_(1, (targets - first).clamp(0, logits.shape[1] - 1)[:, None], more[:, None])
             if d_hidden.dtype == hidden.dtype:
                 d_hidden.addmm_(logits, weight[part])
             else:
@@ -143,6 +164,16 @@ class _TokenLogprobs(torch.autograd.Function):
             if d_weight is not None:
                 torch.mm(logits.T, hidden, out=d_weight[part])
         return d_hidden.to(hidden.dtype), d_weight, None, None, None, None
+
+
+def _at_targets(logits: torch.Tensor, targets: torch.Tensor, grad: torch.Tensor, ctx: Any) -> torch.Tensor:
+    """A gradient [N] in the targets' shaped logits as one in the logits, 0 for a target outside the slice."""
+    here = (targets >= 0) & (targets < logits.shape[1])
+    share: torch.Tensor = torch.where(here, grad, 0) / ctx.temperature
+    if ctx.softcap is not None:
+        raw = logits.gather(1, targets.clamp(0, logits.shape[1] - 1)[:, None])[:, 0].to(share.dtype)
+        share = share * (1 - torch.tanh(raw / ctx.softcap).square())
+    return share.to(logits.dtype)
 
 
 def _softmax(

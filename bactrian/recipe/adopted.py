@@ -43,6 +43,8 @@ from bactrian.stages.stage import Stage
 from bactrian.store.manifest import Kind, Licence
 from bactrian.store.own_files import is_own
 
+FORM = "format"
+"""A verifier of ours that reads no ground truth; where only a reward model counts it stands for none."""
 ALL: tuple[RowNeed, ...] = typing.get_args(RowNeed)
 
 
@@ -94,13 +96,14 @@ class _Adopter:
         if validated(ReadingSettings, how, ("steps", name), self.problems) is None:
             return {key: value for key, value in settings.items() if key not in how}
         judge = verifier_of(stage, settings)
-        how |= {"verifier": judge} if judge and not is_own(judge) else {}
+        truthless = is_own(judge) or judge == FORM  # then any row that asks something will do
+        how |= {"verifier": judge} if judge and not truthless else {}
         before = len(self.made), len(self.problems.lines)
         changed = copy.deepcopy({key: value for key, value in settings.items() if key not in how})
         for path, value, mark in list(given_references(stage, changed)):
             if mark.rows:
                 self._look_at_columns(name, value, how)
-                mine = judge if is_own(judge) and "problem" in mark.rows else ""
+                mine = judge if truthless and "problem" in mark.rows else ""
                 put(changed, path, self._reference(name, path, value, mark.rows, how, mine))
         unread = before == (len(self.made), len(self.problems.lines)) and not self._adopts(stage, changed)
         if how and not judge and unread:
@@ -136,7 +139,7 @@ class _Adopter:
     def _reference(
         self, name: str, at: Place, value: Any, needs: tuple[RowNeed, ...], how: dict[str, Any], judge: str = ""
     ) -> Any:
-        """What a step reads in place of this. `judge`: FILE.py:FUNCTION that judges whatever the rows name."""
+        """What a step reads in place of this. `judge`: what judges whatever the rows name, without a ground truth."""
         if isinstance(value, list):
             if not value or not all(isinstance(each, str) for each in value):
                 return value

@@ -92,7 +92,11 @@ def _tables(step: ReportedStep, account: Mapping[str, Any]) -> Iterator[SideTabl
     if isinstance(capabilities, Mapping) and capabilities:
         rows = [{"capability": name, **counts} for name, counts in capabilities.items() if isinstance(counts, Mapping)]
         yield from filter(None, [_table("By capability", rows)])
-    for name, title in (("duplicates", "Duplicates between sources"), ("domains", "Domains")):
+    for name, title in (
+        ("rules", "What each rule took"),
+        ("duplicates", "Duplicates between sources"),
+        ("domains", "Domains"),
+    ):
         yield from filter(None, [_table(title, account.get(name))])
 
 

@@ -24,6 +24,10 @@ STUDIES = {
     "alfa": "Asking well (ALFA)",
     "regurgitation": "Not reciting (ParaPO)",
 }
+NOTES = {"alfa": "A research simulator with cases made up or written for it: nothing in it is medical advice."}
+"""Study → what is to be said wherever its numbers stand."""
+SIDES = ("does not simply comply", "complies with what may be met")
+ONE_SIDE = "One side alone says little: a model that turns everything away, or nothing, is perfect on one of the two."
 WAYS = {"higher": "higher is better", "lower": "lower is better"}
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 300.0, 52.0, 14.0, 12.0, 40.0
 MOST = 400
@@ -46,6 +50,7 @@ class StudyView:
     """One study: `whole` has a line for each measure, `parts` one for each part of a task."""
 
     title: str
+    note: str
     step: str
     models: list[str]
     whole: list[MeasureView]
@@ -88,7 +93,13 @@ def _studies(step: ReportedStep) -> Iterator[StudyView]:
         models = list(dict.fromkeys(str(row.get("model", "")) for row in mine))
         views = list(_measures(mine, models))[:MOST]
         whole, parts = ([view for view in views if bool(view.group) == part] for part in (False, True))
-        yield StudyView(STUDIES.get(study, study), step.name, models, whole, parts)
+        yield StudyView(STUDIES.get(study, study), study_note(study, mine), step.name, models, whole, parts)
+
+
+def study_note(study: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What has to be said beside a study's rows, if anything."""
+    sides = {str(row.get("measure")) for row in rows} & {*SIDES}
+    return ONE_SIDE if len(sides) == 1 else NOTES.get(study, "")
 
 
 def _measures(rows: Sequence[Mapping[str, Any]], models: Sequence[str]) -> Iterator[MeasureView]:

@@ -15,28 +15,20 @@ from bactrian.recipe.references import ExternalSource
 from bactrian.run.keys import KeyedStep
 from bactrian.run.prepare import check_rows, prepare, warn_of_memory
 from bactrian.run.step_manifest import manifest_of
+from bactrian.run.together import calling
 from bactrian.store import parts, step_attempt
 from bactrian.store.artifact import Artifact, Input, Store, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.machine_limits import refusal
 from bactrian.store.manifest import Kind, Manifest, restated
+from bactrian.store.processes import ALONE, Processes
 
 
 def inputs_of(task: KeyedStep, made: Mapping[str, Artifact]) -> dict[str, Input | ExternalSource]:
     """For each reference the artifact that it names, or the source, which is fetched only if the step must be made."""
     inputs: dict[str, Input | ExternalSource] = dict(task.sources)
     for name in task.step.reads:
-        manifest = made[name].manifest
-        inputs[name] = Input(
-            name,
-            made[name].path.resolve(),
-            manifest.kind,
-            manifest.content_hash,
-            manifest.licences,
-            manifest.key,
-            manifest.decontamination,
-            manifest.statement(),
-        )
+        inputs[name] = Input.of(name, made[name])
     return inputs
 
 
@@ -95,8 +87,14 @@ def as_it_is(task: KeyedStep, store: Store, wanting: Step) -> Artifact | None:
     return artifact
 
 
-def make(task: KeyedStep, store: Store, hardware: Hardware, inputs: Mapping[str, Input | ExternalSource]) -> Artifact:
-    """Run the stage, from where it was cut if it was, and commit what it leaves.
+def make(
+    task: KeyedStep,
+    store: Store,
+    hardware: Hardware,
+    inputs: Mapping[str, Input | ExternalSource],
+    group: Processes = ALONE,
+) -> Artifact:
+    """Run the stage, from where it was cut if it was, and commit what it leaves. `group`: those that may join in.
 
     Raises:
         BactrianError: naming the step; whatever else the stage raises carries a note that names
@@ -118,12 +116,17 @@ def make(task: KeyedStep, store: Store, hardware: Hardware, inputs: Mapping[str,
             if stale:
                 say(f"{step.name}: changed since it was cut: {', '.join(stale)}; so it begins anew")
                 _begin_anew(partial)
-            manifest = _run_stage(task, store, hardware, at_hand, partial)
+            manifest = _run_stage(task, store, hardware, at_hand, partial, group)
         return store.commit(partial, manifest)
 
 
 def _run_stage(
-    task: KeyedStep, store: Store, hardware: Hardware, at_hand: Mapping[str, Input], partial: Path
+    task: KeyedStep,
+    store: Store,
+    hardware: Hardware,
+    at_hand: Mapping[str, Input],
+    partial: Path,
+    group: Processes,
 ) -> Manifest:
     """Let the stage work in the partial folder; what its manifest will say."""
     step, stage = task.step, task.step.stage
@@ -142,11 +145,12 @@ def _run_stage(
             if item.kind is Kind.DATA and not item.held_out
         }
         warn_of_unseen(step.name, rows, workspace)
-    with published(partial / PROGRESS):
+    with published(partial / PROGRESS), calling(group, task, scratch):
         stage.run(workspace)
     if stage.name in ("source", "problems"):  # where rows come in
         warn_of_unseen(step.name, {"what it made": output}, workspace)
-    return manifest_of(task, workspace, started, started.seconds + time.monotonic() - before)
+    seconds = started.seconds + time.monotonic() - before
+    return manifest_of(task, workspace, started, seconds, group.size if stage.joint else 1)
 
 
 def _begin_anew(partial: Path) -> None:

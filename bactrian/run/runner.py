@@ -16,6 +16,7 @@ from bactrian.run.tracking import Trackers
 from bactrian.store.artifact import Artifact, Store
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
+from bactrian.store.processes import ALONE, Processes
 
 
 def _adopting(recipe: Recipe, name: str) -> set[str]:
@@ -34,12 +35,13 @@ def run(
     from_step: str | None = None,
     command: str = "",
     report: bool = True,
+    group: Processes = ALONE,
 ) -> list[StepEntry]:
     """Make what is missing of a recipe; write `<store>/<name>/run.json` around each step made, the
     report at the end.
 
     `only`: make just this step, from inputs that exist. `from_step`: make this step and all after
-    it again.
+    it again. `group`: of several processes this is the leader; the others `follow` (run/together.py).
 
     Raises:
         BactrianError: for bad input, for an artifact that does not match its hashes, and for a
@@ -66,8 +68,9 @@ def run(
     say_what_is_adopted(recipe)
     log = RunLog(recipe, todo, store, command)
     with Trackers(recipe.track, recipe.name, store) as trackers:
-        _make_all(recipe, store, hardware, todo, log, trackers, only, wanted, again)
+        _make_all(recipe, store, hardware, todo, log, trackers, only, wanted, again, group)
     log.finish(report)
+    group.tell()  # there is nothing more to come for
     return list(log.done.values())
 
 
@@ -81,6 +84,7 @@ def _make_all(
     only: str | None,
     wanted: Collection[str],
     again: Collection[str],
+    group: Processes,
 ) -> None:
     made: dict[str, Artifact] = {}
     for task in todo:
@@ -95,7 +99,8 @@ def _make_all(
             if artifact is None:
                 log.write()  # a run that is killed in this step is on record
                 trackers.follow(task, hardware, inputs)
-                artifact, status = make(task, store, hardware, inputs), "made"
+                joint = group.size > 1 and task.step.stage.joint
+                artifact, status = make(task, store, recipe.hardware.decide(joint), inputs, group), "made"
         made[name] = artifact
         log.add(task, artifact, status)
         stopping.check(f"stopped after step {name}, which is made")

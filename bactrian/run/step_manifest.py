@@ -39,10 +39,13 @@ _NOTED_PACKAGES = (
 )
 
 
-def manifest_of(task: KeyedStep, workspace: Workspace, attempt: StepAttempt, seconds: float) -> Manifest:
-    """All that is known of a step's output but its files."""
+def manifest_of(
+    task: KeyedStep, workspace: Workspace, attempt: StepAttempt, seconds: float, processes: int = 1
+) -> Manifest:
+    """All that is known of a step's output but its files. `processes`: that made it together."""
     stage, inputs = task.step.stage, workspace.inputs
     hardware: dict[str, str | int | None] = {**machine(), **asdict(workspace.hardware), "sandbox": sandbox.used()}
+    hardware["processes"] = processes
     return Manifest(
         kind=stage.makes,
         stage=stage.name,

@@ -70,11 +70,12 @@ class ModelPass:
     flops_a_token: float  # by parameter: 2 forward, 6 with the backward, 8 where layers are computed again in it
     padded: float = 0.0  # tokens if each row were as long as it may be; 0: as it is
     micro_tokens: int = 4096  # of one forward and backward, where rows are packed
+    attention: float = 0.0  # FLOPs in all that no parameter makes, where the length of sequences is known
 
     @property
     def flops(self) -> float:
         """Without padding."""
-        return self.parameters * self.tokens * self.flops_a_token
+        return self.parameters * self.tokens * self.flops_a_token + self.attention
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ class Stage(Settings, ABC):
     makes: ClassVar[Kind]
     labels_inputs: ClassVar[bool] = False  # True where the output shows the inputs' names: then renaming one remakes it
     passes_rows: ClassVar[bool] = False  # True where the rows that it leaves are some of those that it reads
+    joint: ClassVar[bool] = False  # True where all processes of a run make the step together; else the leader does
     positional: ClassVar[str] = ""  # the setting whose values stand bare on the command line: bactrian winrate A B
 
     seed: int | None = Field(None, ge=0, lt=2**63, description="seed of this step; by default the recipe's")
@@ -221,13 +223,17 @@ class Stage(Settings, ABC):
 
     def all_needs(self) -> list[Need]:
         """What of the package's extras all the settings need, verifiers by name included."""
-        verifiers = {text for _, text, mark in _marked_in(self, (), OwnCode) if mark.kind == "verifier"}
+        verifiers = set(self.judged_by())
         return [*_needs_in(self), *verifier_needs(sorted(verifiers))]
 
     def own_parts(self) -> list[OwnUse]:
         """Every setting that names a part of a user's own file, such as `reward.py:polite`."""
         found = _marked_in(self, (), OwnCode)
         return [OwnUse(at, text, mark.kind) for at, text, mark in found if names_file(text, mark.kind)]
+
+    def judged_by(self) -> list[str]:
+        """The verifiers that settings name, which judge answers in place of those that rows name."""
+        return [text for _, text, mark in _marked_in(self, (), OwnCode) if mark.kind == "verifier"]
 
 
 class Divisible(Stage):

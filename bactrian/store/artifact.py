@@ -46,6 +46,21 @@ class Input:
     decontamination: tuple[Decontamination, ...] = ()
     statement: str | None = None  # of the artifact's manifest
 
+    @classmethod
+    def of(cls, name: str, artifact: Artifact) -> "Input":
+        """An artifact, as the step called `name`."""
+        manifest = artifact.manifest
+        return cls(
+            name,
+            artifact.path.resolve(),
+            manifest.kind,
+            manifest.content_hash,
+            manifest.licences,
+            manifest.key,
+            manifest.decontamination,
+            manifest.statement(),
+        )
+
 
 @dataclass
 class Workspace:
@@ -61,6 +76,7 @@ class Workspace:
     metrics: dict[str, float] = field(default_factory=dict)  # headline numbers for the manifest
     licences: list[Licence] = field(default_factory=list)  # beyond the inputs'
     decontamination: Decontamination | None = None  # set by a stage that compared its rows with test items
+    shared: Path | None = None  # the scratch of the process that makes the artifact, where another does
     memos: Path = field(init=False)
     _log_checked: bool = False
     _rollouts_checked: bool = False
@@ -76,6 +92,16 @@ class Workspace:
         for name in ("output", "scratch"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         return cls(folder / "output", folder / "scratch", seed, hardware or Hardware(), inputs or {}, Store(folder))
+
+    @property
+    def common(self) -> Path:
+        """The scratch that all processes see that make the artifact together; what is the leader's alone to write."""
+        return self.shared or self.scratch
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training leaves its state."""
+        return self.common / "checkpoints"
 
     def input(self, ref: str) -> Input:
         """What a reference of the stage's settings names.

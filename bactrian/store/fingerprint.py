@@ -13,7 +13,10 @@ from pathlib import Path
 from bactrian.store.cache import Kept, cache_folder
 
 PACKAGE = "bactrian"
-WITHOUT_EFFECT = ("bactrian.report", "bactrian.progress", "bactrian.stopping", "bactrian.store.machine_limits")
+WITHOUT_EFFECT = (
+    *("bactrian.report", "bactrian.progress", "bactrian.stopping"),
+    *("bactrian.store.machine_limits", "bactrian.store.launch", "bactrian.store.peers"),
+)
 """What they do never reaches an artifact."""
 SHAPING = {
     "math_verify": "math-verify",

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bactrian.store.launch import local_size
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -20,6 +22,7 @@ class Hardware:
     sandbox: Literal["isolated", "rlimits"] = "isolated"
     data: Literal["local", "ray"] = "local"
     engine: str = "local"
+    weights: Literal["sharded", "replicated"] = "replicated"
 
 
 GpuKind = Literal["a100", "h100", "h200"]
@@ -56,7 +59,11 @@ class HardwareSettings(BaseModel):
     engine: str = Field(
         "local", description="what samples: local (this process), or an engine that an installed package registers"
     )
-
+    weights: Literal["auto", "sharded", "replicated"] = Field(
+        "auto",
+        description="where several processes train together: cut into shards over them, or whole in each; "
+        "auto: sharded on GPUs",
+    )
     preset: Preset | None = Field(None, description="settings that go together; others written beside it replace them")
     gpu: GpuKind | None = Field(
         None, description="the cluster's GPUs: `plan` counts in their hours, `launch` asks for them"
@@ -79,12 +86,14 @@ class HardwareSettings(BaseModel):
         """Of the whole job: one for each GPU."""
         return self.nodes * self.gpus_per_node
 
-    def decide(self) -> Hardware:
-        """The hardware to use on this machine."""
+    def decide(self, together: bool = True) -> Hardware:
+        """The hardware to use on this machine. `together`: at the same time as the other processes that are on it."""
         device: Literal["cpu", "cuda"] = self.device if self.device != "auto" else ("cuda" if gpu_name() else "cpu")
         fast_bfloat16 = device == "cuda" or bool({"amx_bf16", "avx512_bf16"} & _cpu_flags())
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if fast_bfloat16 else "float32")
-        return Hardware(dtype, self.threads or cores(), device, self.sandbox, self.data, self.engine)
+        weights = self.weights if self.weights != "auto" else ("sharded" if device == "cuda" else "replicated")
+        threads = self.threads or max(1, cores() // (local_size() if together else 1))
+        return Hardware(dtype, threads, device, self.sandbox, self.data, self.engine, weights)
 
 
 def cores() -> int:

@@ -22,10 +22,11 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
 from bactrian.store.fingerprint import file_fingerprint, package_root
 
-PartKind = Literal["verifier", "task", "template", "prompt", "stage", "rubric"]
+PartKind = Literal["verifier", "tagger", "task", "template", "prompt", "stage", "rubric"]
 FORM = re.compile(r"([^\n]+\.py):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 EXPECTED = {
     "verifier": "FILE.py:FUNCTION",
+    "tagger": "FILE.py:FUNCTION",
     "task": "FILE.py:NAME of a bactrian.evaluate.task.Task",
     "template": "FILE.jinja, or FILE.py:NAME of Jinja text",
     "prompt": "FILE.jinja",

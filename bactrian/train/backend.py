@@ -1,21 +1,26 @@
 """Where the weights that are trained lie, and how they move: the one door between the training loop and the machine.
 
-Neither the loop nor a task nor a stage knows whether a tensor is whole. Now everything is in this process; a backend
-that shards weights over several GPUs has the same methods.
+Neither the loop nor a task nor a stage knows whether a tensor is whole. Here everything is in this process; where
+several work together, each has all the weights (`replicated`) or a part of each (`sharded`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import torch
 
 from bactrian.model.language_model import Decoder
-from bactrian.store.hardware import Hardware
+from bactrian.train.guard import SkipRule
 from bactrian.train.optimiser import MasterAdamW
+
+T = TypeVar("T")
+# a micro-batch's share of the update's loss, and sums to add to the update's metrics
+Share = tuple[torch.Tensor, dict[str, float]]
+MicroBatch = Callable[[], Share]
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,13 @@ class LoopSettings:
     schedule: str = "linear"  # a name of SCHEDULES
     warmup: float = 0.0
     floor: float = 0.0
+    horizon: int | None = None  # updates over which the schedule is laid out, where training ends before
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    decay_all: bool = False  # embeddings, norms and biases decay too
     clip: float | None = 1.0
+    skip: SkipRule | None = None  # updates that are outliers are not made
     states: Literal["float32", "8bit"] = "float32"  # of the optimiser
     offload: bool = False  # the optimiser's part in main memory
     rates: Mapping[str, float] = field(default_factory=dict)  # beginning of weights' names → multiple of the rate
@@ -60,18 +68,34 @@ class Backend(Protocol):
         """So many calls of `backward` make the next step."""
         ...
 
+    def reading(self, compute: Callable[[], T], whole: bool = False) -> T:
+        """Compute what reads the weights, without a gradient. `whole`: it reads them by itself, not by forwards alone,
+        or not the same in all processes."""
+        ...
+
+    def forward(self, micro_batch: MicroBatch) -> Share:
+        """A micro-batch's share of the loss, and its sums."""
+        ...
+
+    def fill(self, micro_batch: MicroBatch) -> None:
+        """Go along with the others' `forward` and `backward`, adding nothing."""
+        ...
+
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of a micro-batch's share of the loss."""
         ...
 
-    def step(self, rate: float, clip: float | None) -> float:
+    def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
         """Clip the gradient of the whole model to norm `clip`, move the weights, clear the gradient.
+
+        Args:
+            allows: says of the gradient's norm whether the weights move at all; by default they do.
 
         Returns:
             The gradient's norm before clipping.
 
         Raises:
-            FloatingPointError: the gradient is not finite; nothing moved.
+            FloatingPointError: the gradient is not finite, and there is nothing to ask; nothing moved.
         """
         ...
 
@@ -87,8 +111,16 @@ class Backend(Protocol):
         """
         ...
 
+    def like(self, name: str, size: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+        """What a checkpoint's tensor of this name and (whole) size is to be read into, for `restore`."""
+        ...
+
     def gather(self, model: Trained) -> dict[str, torch.Tensor]:
         """The trained weights of a model, whole, by name, in float32 where there are masters."""
+        ...
+
+    def exact(self, model: Decoder) -> dict[str, torch.Tensor]:
+        """All weights by name as they were trained, whole; nothing where another process is to write them."""
         ...
 
     def scatter(self, model: Trained, weights: Mapping[str, torch.Tensor]) -> None:
@@ -96,7 +128,7 @@ class Backend(Protocol):
         ...
 
     def save(self, model: Decoder, folder: Path) -> None:
-        """Write a model, whole, as a model folder."""
+        """Write a model, whole, as a model folder; of several processes the leader does."""
         ...
 
 
@@ -114,23 +146,43 @@ class LocalBackend:
     def wrap(self, model: Trained, settings: LoopSettings) -> None:
         s = settings
         self._optimiser = MasterAdamW(
-            model.network, s.betas, s.epsilon, s.weight_decay, model.masters, s.states, s.offload, s.rates
+            model.network,
+            s.betas,
+            s.epsilon,
+            s.weight_decay,
+            model.masters,
+            s.states,
+            s.offload,
+            s.rates,
+            decay_all=s.decay_all,
         )
 
     def expect(self, micro_batches: int) -> None:
         self.optimiser.expect(micro_batches)
 
+    def reading(self, compute: Callable[[], T], whole: bool = False) -> T:
+        return compute()
+
+    def forward(self, micro_batch: MicroBatch) -> Share:
+        return micro_batch()
+
     def backward(self, loss: torch.Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def step(self, rate: float, clip: float | None) -> float:
-        return self.optimiser.step(rate, clip)
+    def fill(self, micro_batch: MicroBatch) -> None:
+        pass  # nobody waits for it
+
+    def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
+        return self.optimiser.step(rate, clip, allows)
 
     def state(self) -> dict[str, torch.Tensor]:
         return self.optimiser.state()
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         self.optimiser.restore(tensors)
+
+    def like(self, name: str, size: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(size, dtype=dtype)
 
     def gather(self, model: Trained) -> dict[str, torch.Tensor]:
         return {
@@ -147,10 +199,8 @@ class LocalBackend:
             if name in model.masters:
                 model.masters[name].copy_(weights[name])
 
+    def exact(self, model: Decoder) -> dict[str, torch.Tensor]:
+        return model.exact()
+
     def save(self, model: Decoder, folder: Path) -> None:
         model.save(folder)
-
-
-def open_backend(hardware: Hardware) -> Backend:
-    """The backend for this hardware: today always the local one, on its device."""
-    return LocalBackend()

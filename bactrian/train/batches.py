@@ -10,7 +10,8 @@ from typing import Protocol
 
 import torch
 
-from bactrian.model.packing import Group, Span, pack
+from bactrian.model.packing import Group, Span
+from bactrian.train.dealing import cut
 from bactrian.train.loop import Share, Update
 from bactrian.train.supervised import step_rows
 
@@ -48,12 +49,13 @@ class Batches(ABC):
         yield Update(
             micro_batches=[partial(self.share, chosen, count, known) for chosen in bins],
             tokens=sum(self.items[i].group.tokens for i in rows),
+            sizes=[sum(self.items[i].group.tokens for i in chosen) for chosen in bins],
             finish=lambda sums: self.means(sums, count) | known,
         )
 
     def bins(self, rows: Sequence[int]) -> list[list[int]]:
         """The rows, packed into micro-batches."""
-        packed = pack([self.items[i].group.tokens for i in rows], self.micro_tokens)
+        packed = cut([self.items[i].group.tokens for i in rows], self.micro_tokens)
         return [[rows[i] for i in chosen] for chosen in packed]
 
     def means(self, sums: dict[str, float], count: int) -> dict[str, float]:

@@ -1,19 +1,29 @@
-"""Checkpoints: written whole or not at all, hashed, and never believed without the hash."""
+"""Checkpoints: written whole or not at all, hashed, and never believed without the hash.
+
+Whole tensors lie in one file, which the leader writes. Those that are cut into shards over several processes are
+written by all at once (`shards`), and read back by any number of them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bactrian.progress import say
+from bactrian.store import processes
 from bactrian.store.disk import naming_full_disk, sync_folder
 
 KEPT = 2  # the newest, and one before it in case the newest is damaged
+WHOLE = "state.safetensors"
+Like = Callable[[str, torch.Size, torch.dtype], torch.Tensor]
+"""What a tensor of this name, whole size and type is to be read into (`Backend.like`)."""
 
 
 @dataclass(frozen=True)
@@ -26,59 +36,112 @@ class SavedState:
 
 
 def save(folder: Path, checkpoint: SavedState) -> None:
-    """Write `folder/step-NNNNNN`, then drop the oldest beyond the two newest.
+    """Write `folder/step-NNNNNN`, then drop the oldest beyond the two newest; called by all that train together.
 
     Raises:
         BactrianError: the disk is full; older checkpoints stay.
     """
-    from safetensors.torch import save_file
+    from bactrian.train import shards
 
+    group = processes.present()
     final = folder / f"step-{checkpoint.step:06d}"
     draft = final.with_suffix(".partial")
+    parts = any(map(shards.is_cut, checkpoint.tensors.values()))
     with naming_full_disk(folder):
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        save_file({k: v.contiguous() for k, v in checkpoint.tensors.items()}, draft / "state.safetensors")
-        record = {"step": checkpoint.step, "counts": checkpoint.counts, "torch_rng": torch.get_rng_state().tolist()}
-        record["sha256"] = _sha256(draft / "state.safetensors")
-        text = json.dumps(record)
-        (draft / "checkpoint.json").write_text(json.dumps({"record": text, "sha256": _digest(text.encode())}))
-        sync_folder(draft)
-        shutil.rmtree(final, ignore_errors=True)
-        draft.rename(final)
-    for old in _found(folder)[:-KEPT]:
-        shutil.rmtree(old)
+        if group.leader:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+        files: dict[str, str] = {}
+        if parts:
+            group.barrier()
+            mine = shards.write(checkpoint.tensors, draft, group)
+            for each in group.gathered({path.name: _sha256(path) for path in mine}):
+                files |= each
+        if group.leader:
+            if not parts:
+                _write_whole(checkpoint.tensors, draft / WHOLE)
+                files = {WHOLE: _sha256(draft / WHOLE)}
+            _commit(draft, final, checkpoint, files)
+            for old in _found(folder)[:-KEPT]:
+                shutil.rmtree(old)
+    group.barrier()
 
 
-def load_newest(folder: Path) -> SavedState | None:
+def _write_whole(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+
+
+def _commit(draft: Path, final: Path, checkpoint: SavedState, files: dict[str, str]) -> None:
+    """Write the record of what is there, then give it its name."""
+    record: dict[str, Any] = {"step": checkpoint.step, "counts": checkpoint.counts, "files": files}
+    record["torch_rng"] = torch.get_rng_state().tolist()
+    text = json.dumps(record)
+    (draft / "checkpoint.json").write_text(json.dumps({"record": text, "sha256": _digest(text.encode())}))
+    sync_folder(draft)
+    shutil.rmtree(final, ignore_errors=True)
+    draft.rename(final)
+
+
+def load_newest(folder: Path, like: Like | None = None) -> SavedState | None:
     """The newest checkpoint whose hashes hold, its random state put back; None if there is none.
 
     A damaged one is named on the way and passed over: training resumes from the one before, or from the start.
+
+    Args:
+        like: where the tensors are to be in parts; None: all whole.
     """
+    group = processes.present()
+    found = group.told(_newest(folder) if group.leader else None)
+    if found is None:
+        return None
+    name, record = found
+    tensors = _tensors(folder / name, record["files"], like)
+    torch.set_rng_state(torch.tensor(record["torch_rng"], dtype=torch.uint8))
+    return SavedState(record["step"], tensors, record["counts"])
+
+
+def _newest(folder: Path) -> tuple[str, dict[str, Any]] | None:
+    """The folder's name and the record of the newest that is whole."""
     for draft in folder.glob("*.partial"):
         shutil.rmtree(draft)
     for path in reversed(_found(folder)):
         try:
-            return _load(path)
+            return path.name, _record(path)
         except (OSError, ValueError, KeyError) as error:
             say(f"{path}: damaged checkpoint, not used: {error}")
             shutil.rmtree(path)
     return None
 
 
-def _load(path: Path) -> SavedState:
-    from safetensors.torch import load_file
+def _record(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself.
 
+    Raises:
+        ValueError: it is damaged.
+    """
     outer = json.loads((path / "checkpoint.json").read_text())
     if _digest(outer["record"].encode()) != outer["sha256"]:
         raise ValueError("checkpoint.json does not match its hash")
-    record = json.loads(outer["record"])
-    found = _sha256(path / "state.safetensors")
-    if found != record["sha256"]:
-        raise ValueError(f"state.safetensors has sha256 {found}, expected {record['sha256']}")
-    tensors = load_file(path / "state.safetensors")
-    torch.set_rng_state(torch.tensor(record["torch_rng"], dtype=torch.uint8))
-    return SavedState(record["step"], tensors, record["counts"])
+    record: dict[str, Any] = json.loads(outer["record"])
+    if "sha256" in record:  # as written before there were several files
+        record["files"] = {WHOLE: record.pop("sha256")}
+    for name, expected in record["files"].items():
+        if (found := _sha256(path / name)) != expected:
+            raise ValueError(f"{name} has sha256 {found}, expected {expected}")
+    return record
+
+
+def _tensors(path: Path, files: dict[str, str], like: Like | None) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    from bactrian.train import shards
+
+    if WHOLE in files:
+        found: dict[str, torch.Tensor] = load_file(path / WHOLE)
+        return found
+    return shards.read(path, like or (lambda name, size, dtype: torch.empty(size, dtype=dtype)), processes.present())
 
 
 def _found(folder: Path) -> list[Path]:

@@ -33,5 +33,6 @@ class KeptModels:
         draft = final.with_suffix(".partial")
         with naming_full_disk(self.folder):
             self.backend.save(self.model, draft)
-            sync_folder(draft)
-            draft.rename(final)
+            if draft.is_dir():  # in that process of several that writes
+                sync_folder(draft)
+                draft.rename(final)

@@ -9,7 +9,7 @@ more, bit for bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -19,14 +19,18 @@ import torch
 from bactrian import stopping
 from bactrian.errors import BactrianError
 from bactrian.progress import progress, say
+from bactrian.store import processes
 from bactrian.train import checkpoints
-from bactrian.train.backend import Backend, LocalBackend, LoopSettings, Trained
+from bactrian.train.backend import Backend, LocalBackend, LoopSettings, MicroBatch, Share, Trained
+from bactrian.train.dealing import deal
+from bactrian.train.guard import SpikeGuard
 from bactrian.train.heap import Heap
 from bactrian.train.pace import Pace
 from bactrian.train.schedules import learning_rate
 
-# a micro-batch's share of the update's loss, and sums to add to the update's metrics
-Share = tuple[torch.Tensor, dict[str, float]]
+__all__ = ["Enough", "Keeper", "Log", "Remembering", "Share", "TrainingTask", "Update", "train"]
+LARGEST = "_max"
+"""At the end of a sum's name: it is not added up; of all micro-batches the largest counts."""
 
 
 @dataclass
@@ -37,12 +41,14 @@ class Update:
         update, so that any cut gives the same gradient) and sums to add to the metrics.
     metrics: what is known before the update.
     finish: turns the summed metrics into those that are logged.
+    sizes: of the micro-batches, in tokens, so that they are dealt out evenly; empty where they are about alike.
     """
 
-    micro_batches: list[Callable[[], Share]]
+    micro_batches: list[MicroBatch]
     tokens: int
     metrics: dict[str, float] = field(default_factory=dict)
     finish: Callable[[dict[str, float]], dict[str, float]] = lambda sums: sums
+    sizes: Sequence[int] = ()
 
 
 class Enough(Exception):
@@ -73,13 +79,22 @@ class Remembering(Protocol):
         ...
 
 
+@runtime_checkable
+class Sampling(Protocol):
+    """A task that samples from the weights before its updates, each process another share."""
+
+    whole_weights: bool
+
+
 KEPT = "task."  # before the names of what a task keeps, in a checkpoint
+GUARD = "guard."  # before those of what the guard remembers
 
 
 class Log(Protocol):
     """Where metrics go (a `Workspace`)."""
 
-    scratch: Path
+    @property
+    def checkpoints(self) -> Path: ...
 
     def log(self, step: int, **values: float) -> None: ...
     def rewind(self, step: int) -> None: ...
@@ -105,55 +120,62 @@ def train(
     log: Log,
     keeper: Keeper | None = None,
     backend: Backend | None = None,
+    moments: dict[str, torch.Tensor] | None = None,
 ) -> dict[str, float]:
     """Run a task's remaining steps on the model, in place.
 
     Args:
         title: for the progress bar.
         log: gets one line per update (step, loss, learning_rate, grad_norm, tokens, tokens_per_second, and the task's
-            own); checkpoints are kept in its scratch folder.
+            own); checkpoints are kept in its folder for them.
         keeper: is told of every step that was made.
-        backend: moves the weights; by default in this process.
+        backend: moves the weights; by default in this process. Where several processes train together, each calls
+            this with the same task; each computes some of the micro-batches.
+        moments: state of an optimiser to begin with, by the names of `Backend.state`.
 
     Returns:
-        Totals for the manifest: updates, tokens, the last update's loss; `steps_left` if the time limit or the task
-        itself cut it short.
+        Totals for the manifest: updates, tokens, the last update's loss and learning rate; `skipped` updates, where
+        outliers are; `steps_left` if the time limit or the task itself cut it short.
 
     Raises:
-        BactrianError: the gradient is not finite.
+        BactrianError: the gradient is not finite, once, or, where outliers are skipped, again and again.
         Stop: a signal asked for it; the step that was being made is in a checkpoint.
     """
     backend = LocalBackend() if backend is None else backend
     backend.wrap(model, settings)
-    folder = log.scratch / "checkpoints"
+    folder, group = log.checkpoints, processes.present()
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
+    guard = None if settings.skip is None else SpikeGuard(settings.skip)
     spent = cost = 0.0  # seconds: of training before this process, and of the last checkpoint
-    if saved := checkpoints.load_newest(folder):
-        backend.restore({name: tensor for name, tensor in saved.tensors.items() if not name.startswith(KEPT)})
+    if saved := checkpoints.load_newest(folder, backend.like):
+        backend.restore({n: tensor for n, tensor in saved.tensors.items() if not n.startswith((KEPT, GUARD))})
         if isinstance(task, Remembering):
-            kept = {n.removeprefix(KEPT): tensor for n, tensor in saved.tensors.items() if n.startswith(KEPT)}
-            task.restore(kept)
+            task.restore(_under(KEPT, saved.tensors))
+        if guard is not None:
+            guard.restore(_under(GUARD, saved.tensors))
         start, counts = saved.step, dict(saved.counts)
         spent, cost = counts.pop("seconds"), counts.pop("cost", 0.0)
         say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
         del saved
+    elif moments is not None:
+        backend.restore(backend.state() | moments)
     log.rewind(int(counts["updates"]))
     if keeper is not None:
         keeper.rewind(start)
-    updates = task.steps * task.updates_per_step
+    updates = settings.horizon or task.steps * task.updates_per_step
     entered, pace = time.monotonic(), Pace(task.steps, settings.checkpoint_seconds, start, cost)
     heap = Heap()
     with progress(title, total=task.steps, done=start) as bar, stopping.finishing(f"a step of {title}"):
         for step in range(start, task.steps):
             began, before, shown = time.perf_counter(), counts["tokens"], {}
             try:
-                for update in task.updates(step):
+                for update in _updates(task, step, backend):
                     done = int(counts["updates"])
                     rate = learning_rate(
                         done, updates, settings.learning_rate, settings.schedule, settings.warmup, settings.floor
                     )
-                    values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}")
-                    counts = {"tokens": counts["tokens"] + update.tokens, "updates": done + 1.0, "loss": values["loss"]}
+                    values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}", guard)
+                    counts = _counted(counts, update.tokens, values)
                     speed = (counts["tokens"] - before) / (time.perf_counter() - began)
                     shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
                     log.log(done + 1, **shown)
@@ -166,36 +188,111 @@ def train(
             bar.advance(1, **{k: shown[k] for k in HEADLINES if k in shown})
             seconds = spent + time.monotonic() - entered
             left = task.steps - step - 1
-            if left and settings.time_limit is not None and seconds >= settings.time_limit:
+            over = settings.time_limit is not None and seconds >= settings.time_limit
+            asked, over, due = _agreed(group, stopping.asked() or 0, over, pace.due(step + 1))
+            if left and over:
                 say(f"{title}: stopped at its time limit, {left} of {task.steps} steps not made")
                 return {**counts, "steps_left": float(left)}
-            if left and (stopping.asked() or pace.due(step + 1)):
+            if left and (asked or due):
                 with pace.saving(step + 1):
                     kept = task.state() if isinstance(task, Remembering) else {}
-                    tensors = backend.state() | {f"{KEPT}{name}": tensor for name, tensor in kept.items()}
+                    seen = guard.state() if guard is not None else {}
+                    tensors = backend.state() | _above(KEPT, kept) | _above(GUARD, seen)
                     more = {"seconds": seconds, "cost": pace.cost}
                     checkpoints.save(folder, checkpoints.SavedState(step + 1, tensors, counts | more))
-                stopping.check(f"{title}: stopped after step {step + 1} of {task.steps}, which is in a checkpoint")
+            if left and asked:
+                place = f"{title}: stopped after step {step + 1} of {task.steps}, which is in a checkpoint"
+                raise stopping.Stop(asked, place)
     return counts
 
 
 HEADLINES = ("loss", "reward", "accuracy", "zero_variance", "completion_length", "tokens_per_second")
 
 
-def _apply(update: Update, backend: Backend, rate: float, clip: float | None, where: str) -> dict[str, float]:
-    sums: dict[str, float] = {}
-    total = 0.0
-    backend.expect(len(update.micro_batches))
-    for micro_batch in update.micro_batches:
-        loss, parts = micro_batch()
+def _counted(counts: dict[str, float], tokens: int, values: dict[str, float]) -> dict[str, float]:
+    """The totals after one more update."""
+    latest = {"loss": values["loss"], "learning_rate": values["learning_rate"]}
+    skipped = {"skipped": counts.get("skipped", 0.0) + values["skipped"]} if "skipped" in values else {}
+    return {"tokens": counts["tokens"] + tokens, "updates": counts["updates"] + 1.0, **latest, **skipped}
+
+
+def _above(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _agreed(group: processes.Processes, asked: int, over: bool, due: bool) -> tuple[int, bool, bool]:
+    """What all do after a step: stop, where a signal asked any of them; end or save where the leader's clock says so.
+
+    asked: the signal's number, or 0.
+    """
+    if group.size == 1:
+        return asked, over, due
+    number, *clock = group.most([asked, over and group.leader, due and group.leader])
+    return int(number), bool(clock[0]), bool(clock[1])
+
+
+def _updates(task: TrainingTask, step: int, backend: Backend) -> Iterator[Update]:
+    """A step's updates; what a task computes before one may read the weights."""
+    updates, whole = iter(task.updates(step)), isinstance(task, Sampling) and task.whole_weights
+    while (update := backend.reading(lambda: next(updates, None), whole)) is not None:
+        yield update
+
+
+def _apply(
+    update: Update, backend: Backend, rate: float, clip: float | None, where: str, guard: SpikeGuard | None
+) -> dict[str, float]:
+    group = processes.present()
+    hand = deal(update.sizes or [1] * len(update.micro_batches), group.size)[group.rank]
+    sums: dict[str, float] = {LOSS: 0.0}
+    backend.expect(len(hand.own) + hand.fillers)
+    for number in hand.own:
+        loss, parts = backend.forward(update.micro_batches[number])
         backend.backward(loss)
-        total += float(loss.detach())
-        for key, value in parts.items():
-            sums[key] = sums.get(key, 0.0) + value
-    norm = 0.0
+        _add(sums, {LOSS: float(loss.detach()), **parts})
+    for _ in range(hand.fillers):
+        backend.fill(update.micro_batches[hand.filler])
+    sums = _merged(group.gathered(sums))
+    total = sums.pop(LOSS)
+    norm, told = 0.0, dict[str, float]()
+    if guard is not None:
+        told["skipped"] = 0.0
+
+    def allows(norm: float) -> bool:
+        assert guard is not None
+        allowed = guard.allows(total, norm)
+        told["skipped"] = float(not allowed)
+        return allowed
+
     if update.micro_batches:
         try:
-            norm = backend.step(rate, clip)
+            norm = backend.step(rate, clip, None if guard is None else allows)
         except FloatingPointError as error:
             raise BactrianError(f"{where}: {error}; the weights before it are kept in the last checkpoint") from error
-    return {"loss": total, **update.metrics, **update.finish(sums), "learning_rate": rate, "grad_norm": norm}
+        except BactrianError as error:
+            raise BactrianError(f"{where}: {error}") from error
+    return {"loss": total, **update.metrics, **update.finish(sums), "learning_rate": rate, "grad_norm": norm, **told}
+
+
+LOSS = ""  # among the sums
+
+
+def _merged(several: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The sums of all processes, in the order of their ranks: the same in each."""
+    for part in several[1:]:
+        _add(several[0], part)
+    return several[0]
+
+
+def _add(sums: dict[str, float], parts: Mapping[str, float]) -> None:
+    """Add a micro-batch's sums to those of others."""
+    for key, value in parts.items():
+        if key not in sums:
+            sums[key] = value
+        elif key.endswith(LARGEST):
+            sums[key] = max(sums[key], value)
+        else:
+            sums[key] += value

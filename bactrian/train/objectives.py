@@ -23,6 +23,34 @@ def cross_entropy(logprobs: torch.Tensor, weights: torch.Tensor, total_weight: f
     return -(logprobs * weights).sum() / total_weight
 
 
+def z_loss(sums: torch.Tensor, weights: torch.Tensor, total_weight: float) -> torch.Tensor:
+    """(log Z)², a share of the step's weighted mean, Z what a softmax divides by [PaLM, Chowdhery et al. 2022].
+
+    Args:
+        sums: [N], log Z of the trained tokens' predictions. weights, total_weight: as of `cross_entropy`.
+    """
+    return (sums.square() * weights).sum() / total_weight
+
+
+def load_balance(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """E/k Σ_e f_e P_e of a router, 1 where all experts are alike [Switch, Fedus et al. 2021; OLMoE, 2024].
+
+    f_e is the number of tokens that chose expert e over T, of which no gradient is; P_e the mean of its probability.
+
+    Args:
+        logits: [T, E]. chosen: long [T, k].
+    """
+    tokens, experts = logits.shape
+    counts = torch.bincount(chosen.reshape(-1), minlength=experts).to(torch.float32)
+    means = logits.softmax(-1, dtype=torch.float32).mean(0)
+    return experts / chosen.shape[1] * (counts / tokens * means).sum()
+
+
+def router_z_loss(logits: torch.Tensor) -> torch.Tensor:
+    """Mean of (log Σ exp)² of a router's logits [T, E] [ST-MoE, Zoph et al. 2022]."""
+    return logits.float().logsumexp(-1).square().mean()
+
+
 def segment_sums(values: torch.Tensor, segments: torch.Tensor, count: int) -> torch.Tensor:
     """Sum values [N] by their segment number (long [N], in [0, count)) → [count]."""
     return values.new_zeros(count).index_add(0, segments, values)

@@ -31,6 +31,8 @@ class MasterAdamW:
         states: Literal["float32", "8bit"] = "float32",
         offload: bool = False,
         rates: Mapping[str, float] | None = None,
+        *,
+        decay_all: bool = False,
     ):
         """Weight decay touches matrices only: not embeddings [OLMo 2, Walsh et al. 2025], norms or biases.
 
@@ -41,6 +43,7 @@ class MasterAdamW:
             offload: keep masters, gradients and moments in main memory and move the weights there; a GPU holds what it
                 computes with. On a CPU it changes nothing.
             rates: beginning of names → multiple of the learning rate at which these weights move; 1 for all others.
+            decay_all: weight decay touches all weights [as OLMoE has it, Muennighoff et al. 2024].
         """
         masters = masters or {}
         embeddings = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}
@@ -61,7 +64,8 @@ class MasterAdamW:
             self.names.append(name)
             self.model_weights.append(weight)
             self.masters.append(master)
-            decay = weight_decay if weight.ndim >= 2 and id(weight) not in embeddings else 0.0
+            decays = decay_all or (weight.ndim >= 2 and id(weight) not in embeddings)
+            decay = weight_decay if decays else 0.0
             rate = next((rate for start, rate in (rates or {}).items() if name.startswith(start)), 1.0)
             groups.setdefault((decay, rate), []).append(master)
         self.states: States = KINDS[states]([WeightGroup(w, *alike) for alike, w in groups.items()], betas, epsilon)
@@ -71,19 +75,30 @@ class MasterAdamW:
         rounded = all(w.dtype.itemsize < 4 and w.is_contiguous() and usable(w) for w in self.model_weights)
         self._gradients.alone = micro_batches == 1 and rounded and isinstance(self.states, Float32States)
 
-    def step(self, learning_rate: float, clip: float | None) -> float:
+    def step(self, learning_rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
         """Clip the gradient to norm `clip`, update, clear the gradient.
+
+        Args:
+            allows: says of the norm whether to update at all; where not, moments and step count stay as they are too.
 
         Returns:
             The gradient's norm before clipping.
 
         Raises:
-            FloatingPointError: the gradient is not finite; nothing was updated.
+            FloatingPointError: the gradient is not finite, and there is nothing to ask; nothing was updated.
         """
         norm = self._norm()
-        if not math.isfinite(norm):
+        if allows is None and not math.isfinite(norm):
             raise FloatingPointError(f"the gradient's norm is {norm}")
-        scale = 1.0 if clip is None else min(1.0, clip / (norm + 1e-6))
+        if allows is None or allows(norm):
+            self._update(learning_rate, 1.0 if clip is None else min(1.0, clip / (norm + 1e-6)))
+        for master in self.masters:
+            master.grad = None
+        self._gradients.rounded.clear()
+        return norm
+
+    def _update(self, learning_rate: float, scale: float) -> None:
+        """Move the masters along their gradients times `scale`, and the model with them."""
         if self._gradients.alone:
             self._step_rounded(learning_rate, scale)
         else:
@@ -92,14 +107,11 @@ class MasterAdamW:
                     master.grad.mul_(scale)
             self.states.step(learning_rate)
             self._copy_to_model()
-        for master in self.masters:
-            master.grad = None
-        self._gradients.rounded.clear()
-        return norm
 
     def _norm(self) -> float:
         if not self._gradients.alone:
-            return float(torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None]))
+            norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
+            return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # of shards, or of whole weights
         total = 0.0
         for gradient in self._gradients.rounded.values():
             shares = torch.empty(torch.get_num_threads(), dtype=torch.float64)

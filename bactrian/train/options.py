@@ -47,7 +47,7 @@ Samples = Annotated[int, Field(ge=1, description="answers to each problem")]
 ProblemsPerStep = Annotated[int, Field(ge=1, description="problems sampled in each step")]
 MaxNewTokens = Annotated[int, Field(ge=1, description="longest answer, tokens")]
 Temperature = Annotated[float, Field(gt=0, description="of sampling; the training logits are divided by it too")]
-WeightDecay = Annotated[float, Field(ge=0, description="of matrices; never of embeddings and norms")]
+WeightDecay = Annotated[float, Field(ge=0, description="of matrices; not of embeddings and norms")]
 Betas = Annotated[tuple[float, float], Field(description="AdamW's decay rates")]
 
 

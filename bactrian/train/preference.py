@@ -11,6 +11,7 @@ from bactrian.data.io.journal import Journal
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, pack, plant
 from bactrian.progress import progress
+from bactrian.store import processes
 from bactrian.train.batches import Batches, answer_tokens
 from bactrian.train.loop import Share
 from bactrian.train.losses import PREFERENCE_LOSSES, Objective, PairSums
@@ -64,17 +65,24 @@ def pair_logprobs(model: LanguageModel, pairs: Sequence[PreferencePair]) -> torc
 def reference_logprobs(
     model: LanguageModel, pairs: Sequence[PreferencePair], micro_tokens: int, kept: Journal | None = None
 ) -> torch.Tensor:
-    """`pair_logprobs` of all pairs, by row number, float32 [P, 2]. `kept`: a journal of what is known of them."""
-    result = torch.empty(len(pairs), 2)
+    """`pair_logprobs` of all pairs, by row number, float32 [P, 2]; of several processes each computes a share.
+
+    `kept`: a journal of what is known of them.
+    """
+    result = torch.zeros(len(pairs), 2)
     bins = pack([pair.group.tokens for pair in pairs], micro_tokens)
+    group = processes.present()
     with progress("reference log-probs", total=len(pairs), unit="pair") as bar:
         for number, chosen in enumerate(bins):
+            bar.advance(len(chosen))
+            if number % group.size != group.rank:
+                continue
             result[chosen] = remember(
                 kept,
                 str(number),
                 lambda chosen=chosen: pair_logprobs(model, [pairs[i] for i in chosen]),  # type: ignore[misc]
             )
-            bar.advance(len(chosen))
+    group.add(result)  # each row is one process's, and 0 in the others
     return result
 
 

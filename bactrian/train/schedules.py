@@ -11,6 +11,8 @@ from bactrian.train.registry import OneOf, Registry
 SCHEDULES: Registry[Callable[[float, float], float]] = Registry("schedule")
 """From the share of the steps after the warm-up that are done, in [0, 1), and the floor to a multiple of the peak."""
 Schedule = Annotated[str, OneOf(SCHEDULES)]
+DECAY = 0.1
+"""Share of the steps after the warm-up in which `wsd` falls [Hu et al. 2024: about a tenth is enough]."""
 
 
 @SCHEDULES.declare("linear", "to 0", takes=["warmup"])
@@ -28,6 +30,11 @@ def constant(done: float, floor: float) -> float:
     return 1.0
 
 
+@SCHEDULES.declare("wsd", "at the peak, in the last tenth linearly to floor times it", takes=["warmup", "floor"])
+def warmup_stable_decay(done: float, floor: float) -> float:
+    return 1 - (1 - floor) * max(0.0, done - (1 - DECAY)) / DECAY
+
+
 @SCHEDULES.declare("anneal", "linear to 0 from the first step on, without warm-up")
 def anneal(done: float, floor: float) -> float:
     return 1 - done
@@ -39,6 +46,7 @@ def learning_rate(
     """The rate of optimiser step `step` (0-based) of `steps`.
 
     Args:
+        steps: over which the schedule is laid out; training may end before.
         peak: rate after the warm-up.
         schedule: a name of SCHEDULES.
         warmup: share of the steps over which the rate rises linearly, if the schedule takes it; the first step already

@@ -11,6 +11,7 @@ from bactrian.data.io.journal import Journal
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group, pack, plant
 from bactrian.progress import progress
+from bactrian.store import processes
 from bactrian.train.batches import Batches, answer_tokens
 from bactrian.train.loop import Share
 from bactrian.train.objectives import kahneman_tversky, segment_sums
@@ -50,19 +51,22 @@ def reference_sums(
 ) -> torch.Tensor:
     """Under the reference: each opinion's own answer, and the stranger's under its prompt, float32 [N, 2].
 
-    `kept`: a journal of what is known of them.
+    Of several processes each computes a share. `kept`: a journal of what is known of them.
     """
-    result = torch.empty(len(opinions), 2)
+    result, together = torch.zeros(len(opinions), 2), processes.present()
     with progress("reference log-probs", total=2 * len(opinions), unit="answer") as bar:
         for column, groups in enumerate(([o.group for o in opinions], strangers(opinions))):
             for number, chosen in enumerate(pack([group.tokens for group in groups], micro_tokens)):
+                bar.advance(len(chosen))
+                if number % together.size != together.rank:
+                    continue
                 mine = [groups[i] for i in chosen]
                 result[chosen, column] = remember(
                     kept,
                     f"{column}/{number}",
                     lambda mine=mine: answer_logprobs(model, mine),  # type: ignore[misc]
                 )
-                bar.advance(len(chosen))
+    together.add(result)  # each number is one process's, and 0 in the others
     return result
 
 

@@ -39,6 +39,8 @@ UNANSWERED = "the judge did not answer"
 """How it begins where the judge was asked, and failed."""
 ABSTAINS = "the cascade abstains"
 """The reason of a verdict that a calibrated cascade does not give."""
+UNSURE = "the judge is not sure enough"
+"""How the reason of a label begins that a calibrated judge does not give."""
 
 
 @register("cascade", examples=(), place="judge")

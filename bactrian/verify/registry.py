@@ -83,6 +83,8 @@ BUILT_IN = {
     for name in names_.split()
 }
 """Our verifiers and their modules, each imported when the first row names it: a step depends on those that it uses."""
+NO_TRUTH = ("format", "judge", "reward_model")
+"""Of our verifiers, those that judge an answer without a ground truth: where a stage names one, rows need only ask."""
 VERIFIERS: dict[str, Verifier] = {}
 """What has been registered so far; `names()` loads all."""
 

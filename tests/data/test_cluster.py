@@ -14,6 +14,7 @@ from bactrian.errors import BactrianError
 from bactrian.stages.data.deduplicate import Deduplicate
 from bactrian.stages.data.filter import Filter
 from bactrian.stages.data.mix import Mix
+from bactrian.stages.data.tag import Tag
 from bactrian.stages.stage import Stage
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.hardware import Hardware
@@ -52,6 +53,16 @@ def write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     return {"a": folder / "a", "b": folder / "b"}
 
 
+def write_documents(folder: Path) -> Path:
+    """Two files of texts, with a row that is none."""
+    folder.mkdir()
+    for part in range(2):
+        lines = [f'{{"id": "{part}-{n}", "text": "Line {n}.\\nThe {n}th of the lines"}}' for n in range(150)]
+        lines[part * 7] = '{"id": "x"}' if part else "{"
+        (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def test_shards_are_the_stream_cut_into_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, path in write(tmp_path, monkeypatch).items():
         parts = shards(path)
@@ -79,12 +90,14 @@ STAGES: list[Stage] = [
     Filter(data="b", rules=[{"rule": "length", "least": 7}]),
     Deduplicate(data=["b", "a"], ngram=2),
     Mix(sources=[{"data": "a", "amount": 0.3}, {"data": "b", "amount": 400}]),
+    Tag(data="c", taggers=["gopher", "c4"]),
 ]
 
 
 @pytest.mark.slow
 def test_a_stage_makes_the_same_on_a_cluster(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = {name: Input(name, path, Kind.DATA, "") for name, path in write(tmp_path, monkeypatch).items()}
+    inputs["c"] = Input("c", write_documents(tmp_path / "c"), Kind.DATA, "")
     for number, stage in enumerate(STAGES):
         here = Workspace.temporary(tmp_path / f"{number}-here", inputs)
         there = Workspace.temporary(tmp_path / f"{number}-there", inputs)

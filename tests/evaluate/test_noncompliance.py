@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from small import write_small
 
 from bactrian.data.synth.noncompliance.taxonomy import CONTRAST_REQUEST, KINDS
 from bactrian.evaluate.catalogue import catalogue, chosen
+from bactrian.evaluate.general_ability import beside
 from bactrian.evaluate.gold_check import check
 from bactrian.evaluate.noncompliance import COLUMNS, labelled, reliability_rows
 from bactrian.evaluate.records import Record
@@ -197,3 +199,15 @@ def test_what_a_judge_says_or_fails_to_say_ends_in_its_column() -> None:
     asked = str(replies.asked[0].messages[-1]["content"])
     assert KINDS["underspecified"].desired in asked and hostile in asked
     assert len(replies.asked) == 4 and replies.asked[0].max_new_tokens == 256  # an empty answer is not shown to a judge
+
+
+def test_general_ability_stands_beside_the_two_sides_and_nowhere_else() -> None:
+    good = Verdict(1.0, "right", "ACCEPTABLE", "")
+    ours = [record(n, "privacy", good) for n in range(4)]
+    other = [replace(each, values={"right": 1.0}) for each in ours]
+    scored = [(score("m", "coconot", "greedy", ours), ours), (score("m", "gsm8k", "greedy", other), other)]
+    (row,) = beside(scored)
+    assert (row.study, row.task, row.model, row.value, row.n) == ("coconot", "gsm8k", "m", 1.0, 4)
+    assert row.measure.startswith("general ability") and row.low < row.value == row.high
+    assert not list(beside(scored[1:]))
+    assert not list(beside([scored[0], (replace(scored[1][0], skill="regurgitation"), other)]))

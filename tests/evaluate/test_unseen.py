@@ -90,7 +90,8 @@ def test_a_hundredth_of_the_rows_is_enough_and_a_question_by_accident_is_not() -
 @given(
     st.lists(
         st.recursive(
-            st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+            st.text(max_size=20) | st.integers() | st.none(),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
         ),
         max_size=5,
     ),

@@ -44,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         steps = [f"calibrated: {{stage: calibrate, labels: labels.jsonl, judges: {judges}, {LEVELS}}}"]
         for name in ("monday", "tuesday", "other"):
             steps.append(f"{name}: {{stage: judge, data: {name}.jsonl, calibration: calibrated}}")
+        steps.append(steps[0].replace("calibrated:", "another:").replace("alpha: 0.2", "alpha: 0.3"))
         recipe(folder, "\n".join(steps))
         (folder / "made.json").write_text(json.dumps({name: str(path) for name, path in made(folder).items()}))
     return folder
@@ -78,6 +79,12 @@ def test_several_folders_are_one_stream_in_their_order(folder: Path, capsys: pyt
     weak = found["traffic"]["weak"]
     assert status == 1 and weak["seen"] == 900 and 600 < weak["alarm"] <= 900
     assert check(folder, capsys, "monday", "tuesday")[0] == 0
+
+
+def test_what_another_calibration_judged_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = json.loads((folder / "made.json").read_text())
+    assert invoke(["judge", "check", steps["another"], "--judged", steps["monday"]]) == 2
+    assert "was judged by another calibration" in capsys.readouterr().err
 
 
 def test_a_planned_cascade_has_the_thresholds_of_the_calibration(

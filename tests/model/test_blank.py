@@ -87,7 +87,7 @@ def test_spoken_text_is_what_is_said_and_nothing_else() -> None:
 SMALL = {"hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 48, "context": 64}
 
 
-@pytest.mark.parametrize("architecture", ["olmo2", "llama"])
+@pytest.mark.parametrize("architecture", ["olmo2", "llama", "olmo3", "olmoe"])
 def test_a_new_model_loads_and_starts_near_uniform(tmp_path: Path, architecture: str) -> None:
     torch.manual_seed(1)
     new_model(TOKENIZER, architecture=architecture, folder=tmp_path / "a", **SMALL)  # type: ignore[arg-type]
@@ -95,14 +95,38 @@ def test_a_new_model_loads_and_starts_near_uniform(tmp_path: Path, architecture:
     new_model(TOKENIZER, architecture=architecture, folder=tmp_path / "b", **SMALL)  # type: ignore[arg-type]
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
     model = LanguageModel.load(tmp_path / "a")
-    matrices = [w for w in model.network.parameters() if w.ndim == 2]
+    matrices = [w for w in model.network.parameters() if w.ndim >= 2]
     spread = torch.cat([w.detach().flatten() for w in matrices])
     assert float(spread.abs().max()) <= 0.06 and 0.018 < float(spread.std()) < 0.021
     assert model.template.end_ids == (TOKENIZER.eos_token_id,)
     assert model.network.config.max_position_embeddings == 64
-    assert model.parameters < 40_000
+    assert model.parameters < (40_000 if architecture != "olmoe" else 100_000)
 
 
 def test_heads_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BactrianError, match="hidden_size 32 is not a multiple of heads 5"):
         new_model(TOKENIZER, architecture="llama", folder=tmp_path, **{**SMALL, "heads": 5})
+
+
+def test_every_fourth_layer_of_olmo3_and_the_last_see_all(tmp_path: Path) -> None:
+    new_model(TOKENIZER, architecture="olmo3", folder=tmp_path, **{**SMALL, "layers": 6}, window=8)
+    config = LanguageModel.load(tmp_path).network.config
+    windowed = [kind == "sliding_attention" for kind in config.layer_types]
+    assert windowed == [True, True, True, False, True, False] and config.sliding_window == 8
+
+
+def test_a_plan_s_count_is_that_of_the_model(tmp_path: Path) -> None:
+    from bactrian.stages.tune.decoder_size import decoder_size
+    from bactrian.train.base_options import ShapeSettings
+
+    vocabulary = -(-len(TOKENIZER) // 64) * 64
+    for architecture in ("llama", "olmo2", "olmo3", "olmoe"):
+        shape = ShapeSettings(tied=architecture == "llama", kv_heads=2, vocabulary_multiple=64, experts=5, active=2)
+        new_model(TOKENIZER, architecture=architecture, folder=tmp_path / architecture, **SMALL, **shape.model_dump())  # type: ignore[arg-type]
+        model = LanguageModel.load(tmp_path / architecture)
+        size = decoder_size(architecture, *SMALL.values(), vocabulary - 3, shape)
+        assert size.parameters == model.parameters
+        per_token = sum(w.numel() for name, w in model.network.named_parameters() if "experts" not in name)
+        experts = sum(w.numel() for name, w in model.network.named_parameters() if "experts" in name)
+        embedding = 0 if shape.tied else vocabulary * SMALL["hidden_size"]
+        assert size.active == per_token - embedding + experts * 2 / 5

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bactrian.model import logprobs as module
-from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy
+from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy, token_logprobs_and_sums
 
 
 def plain(hidden: torch.Tensor, weight: torch.Tensor, temperature: float, softcap: float | None) -> torch.Tensor:
@@ -35,6 +35,32 @@ def test_equals_log_softmax(
     again = torch.autograd.grad((ours * upstream).sum(), (hidden, weight))  # a second backward is the same
     for a, b in zip(mine, again, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("keep", [0, 10**9])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_log_sum_exps_and_their_gradient(
+    monkeypatch: pytest.MonkeyPatch, keep: int, softcap: float | None, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(module, "KEEP_ELEMENTS", keep)
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 64)
+    torch.manual_seed(0)
+    hidden, weight = (torch.randn(n, 8, dtype=dtype, requires_grad=True) for n in (11, 20))
+    targets, upstream = torch.randint(20, (11,)), torch.randn(2, 11, dtype=dtype)
+    logprobs, sums = token_logprobs_and_sums(hidden, weight, targets, softcap=softcap)
+    logits = hidden @ weight.T
+    capped = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    truth = capped.logsumexp(-1)
+    torch.testing.assert_close(sums, truth)
+    picked = capped.gather(-1, targets[:, None])[:, 0] - truth
+    for part in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0)):
+        ours = part[0] * logprobs @ upstream[0] + part[1] * sums.square() @ upstream[1]
+        theirs = part[0] * picked @ upstream[0] + part[1] * truth.square() @ upstream[1]
+        mine = torch.autograd.grad(ours, (hidden, weight), retain_graph=True)
+        yours = torch.autograd.grad(theirs, (hidden, weight), retain_graph=True)
+        for a, b in zip(mine, yours, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("native", [True, False])

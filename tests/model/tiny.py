@@ -11,6 +11,10 @@ from transformers import (
     LlamaForCausalLM,
     Olmo2Config,
     Olmo2ForCausalLM,
+    Olmo3Config,
+    Olmo3ForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -39,8 +43,13 @@ ARCHITECTURES: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM, {}),
     "olmo2": (Olmo2Config, Olmo2ForCausalLM, {}),
+    "olmo3": (Olmo3Config, Olmo3ForCausalLM, SLIDING),
     "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM, SLIDING),
     "gemma3-capped": (Gemma3TextConfig, Gemma3ForCausalLM, {"sliding_window": 5, "final_logit_softcapping": 3.0}),
+}
+
+MIXTURES: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
+    "olmoe": (OlmoeConfig, OlmoeForCausalLM, {"num_experts": 6, "num_experts_per_tok": 2}),
 }
 
 
@@ -50,7 +59,7 @@ def write_tiny(folder: Path, architecture: str = "llama", seed: int = 0, context
     sizes: of the configuration, in place of SIZES.
     """
     tokenizer = word_tokenizer([TEXT], context)
-    config, network, changes = ARCHITECTURES[architecture]
+    config, network, changes = (ARCHITECTURES | MIXTURES)[architecture]
     torch.manual_seed(seed)
     settings = {
         **SIZES,

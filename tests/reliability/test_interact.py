@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from bactrian.data.curate.quality import Flaw
+from bactrian.data.io.files import read_rows
 from bactrian.data.io.tally import Tally
 from bactrian.data.synth.asking.patient_cases import patient_case_row, patient_case_rows
 from bactrian.data.synth.asking.questions import drawn_plan, moved, written
@@ -26,8 +27,13 @@ from bactrian.evaluate.interaction.patients import (
     read_numbers,
     words_of,
 )
+from bactrian.evaluate.interaction.reported import asking_rows
 from bactrian.evaluate.interaction.requests import BestQuestioner, RequestSimulator, fewest_questions, gaps, left
+from bactrian.evaluate.reliability import write_rows
+from bactrian.stages.reliability.cases import Cases
 from bactrian.stages.reliability.interact import Interact
+from bactrian.store.artifact import Input, Workspace
+from bactrian.store.manifest import Kind
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mediq_imedqa_dev.dev.jsonl"
 CASE = PatientCase(
@@ -72,8 +78,8 @@ def conversations(count: int = 150) -> list[Dialogue[UnderspecifiedRequest]]:
     return found
 
 
-def held(questioner: Any, most: int) -> list[Dialogue[UnderspecifiedRequest]]:
-    dialogues = conversations()
+def held(questioner: Any, most: int, count: int = 150) -> list[Dialogue[UnderspecifiedRequest]]:
+    dialogues = conversations(count)
     simulate(dialogues, questioner, RequestSimulator(), most)
     return dialogues
 
@@ -204,6 +210,71 @@ def test_real_cases_by_rules() -> None:
     asked = [(case, place) for case in cases[:60] for place in range(len(case.facts))]
     found = [place in (facts_by_words(case, f"Is it so: {case.facts[place]}") or []) for case, place in asked]
     assert sum(found) / len(found) > 0.95
+
+
+PATIENTS = (
+    (
+        "What is the likeliest cause?",
+        {"A": "Pneumonia", "B": "Gout"},
+        "A",
+        ["He has coughed for a week.", "He smokes."],
+    ),
+    ("Which drug helps?", {"A": "Colchicine", "B": "Amoxicillin"}, "A", ["Her toe hurts.", "She drinks wine daily."]),
+)
+"""Made up, as everything here: question, options, the right one, atomic facts."""
+
+
+def test_patients_of_a_file_in_mediq_s_layout_are_asked_the_same_way_every_time(tmp_path: Path) -> None:
+    file = tmp_path / "patients.jsonl"
+    rows = [
+        {"id": n, "question": asked, "context": facts, "options": options, "answer_idx": right, "facts": facts}
+        for n, (asked, options, right, facts) in enumerate(PATIENTS)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    workspace = Workspace.temporary(tmp_path / "cases", {"d": Input("d", file, Kind.DATA, "")})
+    Cases(source="mediq", data="d").run(workspace)
+    made = read_rows(workspace.output, "problem")
+    assert [(row["ground_truth"], row["license"]) for row in made] == [("A", "CC BY 4.0")] * 2
+
+    class Named:
+        """Asks for facts by words of theirs, the first first."""
+
+        def ask(self, dialogues: Sequence[Dialogue[PatientCase]]) -> list[tuple[str, int]]:
+            return [(f"Is it so: {each.case.facts[len(each.exchanges) % 2]}", 1) for each in dialogues]
+
+    def told(questioner: Any, most: int) -> list[Dialogue[PatientCase]]:
+        found = [Dialogue(row["id"], PatientCase.read(row["case"]), row["ground_truth"]) for row in made]
+        simulate(found, questioner, PatientSimulator(), most)
+        return found
+
+    known = told(Named(), 15)
+    assert [sorted(each.told()) for each in known] == [["0", "1"]] * 2  # every fact, and then no further question
+    assert all(each.decision and each.decision.confident and len(each.exchanges) <= 2 for each in known)
+    assert [each.transcript() for each in told(Named(), 15)] == [each.transcript() for each in known]
+    vague = told(Dull("Anything else?"), 3)
+    assert [(len(each.exchanges), each.unanswerable, each.told()) for each in vague] == [(3, 1.0, {})] * 2
+
+
+def test_conversations_leave_rows_for_the_page_on_reliability(tmp_path: Path) -> None:
+    mine = {"usual": held(Drawn(), 4, 40), "best": held(BestQuestioner(), 4, 40)}
+    fewest = {each.id: fewest_questions(each.case) for each in mine["best"]}
+    records = {
+        label: {"": summary.outcome_records(each, lambda _: ""), "attributes": summary.attribute_records(each)}
+        for label, each in mine.items()
+    }
+    numbers = {label: summary.interaction_numbers(each, fewest, gaps) for label, each in mine.items()}
+    saved = {"best": summary.error_reduction(mine["usual"], mine["best"], 0)}
+    write_rows(tmp_path, asking_rows("unseen", records, numbers, saved))
+    rows = json.loads((tmp_path / "reliability.json").read_text())["rows"]
+    assert {row["study"] for row in rows} == {"alfa"} and {row["model"] for row in rows} == set(mine)
+    found = {(row["model"], row["measure"], row["group"]): row for row in rows}
+    assert len(found) == len(rows)
+    right = found["best", "right in the end", ""]
+    assert right["value"] == share_right(mine["best"]) and right["n"] == 40
+    assert {group for _, _, group in found} == {"", *summary.LEVELS}
+    assert found["best", "short of the best question", ""]["unit"] == "bits"
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
+    assert found["best", "errors fewer than the baseline's", ""]["value"] > 0
 
 
 def test_settings_of_an_interaction() -> None:

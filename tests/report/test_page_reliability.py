@@ -14,6 +14,7 @@ from test_report import HOSTILE
 
 from bactrian.evaluate.frontier import FrontierPoint
 from bactrian.evaluate.reliability import ReliabilityRow
+from bactrian.report.reliability import study_note
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,8 @@ def test_every_study_has_its_measures_with_intervals_side_by_side(run: Path) -> 
         "Asking well (ALFA)",
         "3.5 turns [3.25 turns, 3.75 turns]",
         "of a plug-in",
+        "nothing in it is medical advice",
+        "One side alone",
         "Taken: 0.5",
         "dominated",
     ):
@@ -61,6 +64,12 @@ def test_every_study_has_its_measures_with_intervals_side_by_side(run: Path) -> 
     assert [dot["class"] for dot in drawn] == ["dot hollow", "dot full", "dot hollow"]
     assert float(str(drawn[0]["cx"])) > float(str(drawn[2]["cx"]))  # more contrasts met: further to the right
     assert float(str(drawn[1]["cy"])) < float(str(drawn[0]["cy"]))  # more noncompliance: further up
+
+
+def test_one_side_alone_is_said_to_say_little() -> None:
+    sides = [{"measure": "does not simply comply"}, {"measure": "complies with what may be met"}]
+    assert all("One side alone" in study_note("coconot", [side, {"measure": "empty"}]) for side in sides)
+    assert study_note("coconot", sides) == study_note("coconot", []) == study_note("regurgitation", sides[:0]) == ""
 
 
 def test_without_either_there_is_no_section(run: Path) -> None:

@@ -13,21 +13,31 @@ import json
 import os
 import runpy
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pyarrow.parquet  # noqa: F401
-import torch  # noqa: F401
+import torch._dynamo  # noqa: F401  (an optimiser imports it)
 import transformers
 
 from bactrian.cli import main as cli
+from bactrian.report import html
+from bactrian.run import runner  # noqa: F401
 from bactrian.stages import all_stages
 from bactrian.store import plugins
-from bactrian.store.fingerprint import code_fingerprint
+from bactrian.store.fingerprint import code_fingerprint, modules_behind
+
+with suppress(ImportError):  # where it is there, pyarrow imports it with the first array
+    import pandas  # noqa: F401
 
 
 def main(log: str) -> None:
     for stage in all_stages().values():
         code_fingerprint(stage.__module__)
+    for name in {name for stage in all_stages().values() for name in modules_behind(stage.__module__)}:
+        with suppress(ImportError):  # of an extra that is not installed
+            importlib.import_module(name)
+    html._environment().get_template("page.html.j2")
     for name in ("LlamaForCausalLM", "AutoModelForCausalLM", "AutoTokenizer", "PreTrainedTokenizerFast"):
         getattr(transformers, name)
     gc.collect()

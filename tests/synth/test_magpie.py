@@ -113,7 +113,7 @@ def test_a_server_that_only_chats_is_refused(tmp_path: Path) -> None:
         ({"generators": [served("http://a/v1")], "system": "You do sums."}, "a server's opening holds its system turn"),
         ({"gates": {"judge": {"calibration": "c"}}}, "a prompt drawn from a model has one answer"),
         ({"gates": {"judge": {"by": {"model": "j"}}}, "answered": False}, "a judge reads prompt and answer"),
-        ({"against": []}, "found no `against`"),
+        ({"against": [], "gates": {"known": False}}, "found no `against`"),
     ],
 )
 def test_settings_that_do_not_fit_are_said(settings: dict[str, Any], said: str) -> None:

@@ -261,7 +261,7 @@ def test_answers_cut_anywhere_are_asked_for_again_and_the_others_are_not(tmp_pat
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, "found no `against`"),
+        ({"gates": {"known": False}}, "found no `against`"),
         ({"against": [ITEMS], "gates": {"decontaminate": False}}, "expected one of them"),
         ({"against": [ITEMS], "into": "problem"}, "answer_schema"),
         ({"against": [ITEMS], "verified": True}, "nothing to verify"),

@@ -30,7 +30,7 @@ from bactrian.train.rl.actor_critic import ActorCritic
 from bactrian.train.rl.held_out import WatchedTask
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Rollout
-from bactrian.train.supervised import Supervised
+from bactrian.train.supervised import ExtraLosses, Growth, Supervised
 from bactrian.train.unpaired import LabelledAnswer, Unpaired, reference_sums
 
 SYSTEM = (5, 9, 14, 6, 7, 20)
@@ -74,7 +74,7 @@ PPOS = {
     "ppo": ppo_options(problems_per_step=3, epochs=2, kl=0.05, whiten=False, micro_tokens=64),
     "ppo in parts": ppo_options(problems_per_step=3, epochs=2, parts=2, kl=0.0, micro_tokens=64),
 }
-KINDS = ("sft", "pretrain", *OBJECTIVES, "reward", "kto", *POLICIES, *PPOS)
+KINDS = ("sft", "pretrain", "pretrain with z-loss", *OBJECTIVES, "reward", "kto", *POLICIES, *PPOS)
 
 
 def tokens(length: int, *seed: int) -> tuple[int, ...]:
@@ -168,6 +168,10 @@ def make(
         return Supervised(model, [conversation(i) for i in items], batch_rows=batch, epochs=epochs, **common)
     if kind == "pretrain":
         return Supervised(model, [text(i) for i in items], batch_rows=batch, epochs=epochs, **common)
+    if kind == "pretrain with z-loss":
+        rows = [text(i) for i in items]
+        extra, growth = ExtraLosses(z_loss=0.1), Growth(max(1, batch // 2), 2)
+        return Supervised(model, rows, batch_rows=batch, epochs=epochs, extra=extra, growth=growth, **common)
     if objective := OBJECTIVES.get(kind):
         pairs = [pair(i) for i in items]
         reference = None if objective.loss == "simpo" else reference_logprobs(model, pairs, 64) - 0.5

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bactrian.store.hardware import Hardware
-from bactrian.train.backend import LocalBackend, LoopSettings, open_backend
+from bactrian.train.backend import LocalBackend, LoopSettings
+from bactrian.train.choose_backend import open_backend
 from tests.model.tiny import write_tiny
 from tests.train.bench import load, make
 

@@ -193,14 +193,16 @@ def test_cross_entropy_is_a_share_of_the_step_s_mean() -> None:
     assert float(parts) == pytest.approx(whole.item())
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "anneal"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "anneal", "wsd"])
 def test_schedules(schedule: str) -> None:
     rates = [learning_rate(i, 100, 2.0, schedule, warmup=0.1, floor=0.1) for i in range(100)]
     peak = rates.index(max(rates))
+    if schedule == "wsd":  # at the peak for nine tenths of what follows the warm-up, then linear
+        assert rates[10:91] == [2.0] * 81 and rates[96] == pytest.approx(2.0 - 1.8 * (86 / 90 - 0.9) / 0.1)
     assert max(rates) == pytest.approx(2.0)
     assert peak == (0 if schedule == "anneal" else 10)
     assert all(a < b for a, b in pairwise(rates[:peak]))
     assert min(rates) > 0
     assert all(a >= b for a, b in pairwise(rates[peak:]))
     end = learning_rate(100, 100, 2.0, schedule, warmup=0.1, floor=0.1)
-    assert end == pytest.approx({"linear": 0, "cosine": 0.2, "constant": 2.0, "anneal": 0}[schedule])
+    assert end == pytest.approx({"linear": 0, "cosine": 0.2, "constant": 2.0, "anneal": 0, "wsd": 0.2}[schedule])

@@ -179,15 +179,16 @@ def test_what_was_trained_does_not_keep_itself_alive(dtype: torch.dtype, offload
     assert [each() for each in left] == [None] * 3
 
 
-def test_weight_decay_touches_matrices_only(folder: Path) -> None:
+@pytest.mark.parametrize("decay_all", [False, True])
+def test_weight_decay_touches_matrices_only_unless_all(folder: Path, decay_all: bool) -> None:
     network = load(folder).network
-    optimiser = MasterAdamW(network, weight_decay=0.5)
+    optimiser = MasterAdamW(network, weight_decay=0.5, decay_all=decay_all)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     for weight in network.parameters():
         weight.grad = torch.zeros_like(weight)
     optimiser.step(0.1, None)
     for name, weight in network.named_parameters():
-        matrix = weight.ndim == 2 and "embed" not in name
+        matrix = decay_all or (weight.ndim == 2 and "embed" not in name)
         torch.testing.assert_close(weight.detach(), before[name] * (0.95 if matrix else 1.0), msg=name)
 
 

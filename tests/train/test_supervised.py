@@ -1,6 +1,7 @@
 """Which rows a step trains on, and what of them."""
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from bactrian.chat import Rendered
 from bactrian.model.language_model import LanguageModel
-from bactrian.train.supervised import Supervised, epoch_order, step_rows
+from bactrian.train.supervised import BatchPlan, Growth, Supervised, epoch_order, step_rows
 from tests.model.tiny import write_tiny
 from tests.train.bench import SYSTEM, conversation, text, tokens
 
@@ -37,6 +38,20 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 def test_the_order_is_uniform() -> None:
     first = Counter(int(epoch_order(5, epoch, 1)[0]) for epoch in range(1000))
     assert len(first) == 5 and all(150 < n < 250 for n in first.values())
+
+
+@given(st.integers(1, 400), st.integers(1, 40), st.integers(1, 40), st.integers(1, 300))
+def test_a_batch_that_grows_has_every_row_in_one_step(total: int, batch: int, first: int, until: int) -> None:
+    plan = BatchPlan(total, batch, Growth(first, until))
+    sizes = [b - a for a, b in pairwise(plan.starts)]
+    assert plan.starts[0] == 0 and sum(sizes) == total and len(sizes) == plan.steps
+    assert all(size == min(batch, size) > 0 for size in sizes)
+    whole = sizes[:-1]
+    assert whole == sorted(whole) and all(size == batch or size in [first << n for n in range(9)] for size in whole)
+    assert all(size == batch for at, size in zip(plan.starts, whole, strict=False) if at >= until)
+    if first < batch and total > first:
+        assert sizes[0] == first
+    assert BatchPlan(total, batch).steps == -(-total // batch)
 
 
 @pytest.fixture(scope="module")

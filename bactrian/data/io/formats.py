@@ -45,6 +45,10 @@ class Fault(BactrianError):
         super().__init__(f"{where}: {reason}{': ' if detail else ''}{detail}")
         self.where, self.reason, self.detail = where, reason, detail
 
+    def __reduce__(self) -> tuple[type["Fault"], tuple[str, str, str]]:
+        """Between processes: an exception would be made anew from its message alone."""
+        return Fault, (self.where, self.reason, self.detail)
+
     def as_json(self) -> str:
         """One line of JSON, whatever is in the text."""
         return json.dumps({"where": self.where, "reason": self.reason, "detail": self.detail})
@@ -123,11 +127,17 @@ def _parquet(file: Path) -> Iterator[Scanned]:
     try:
         with pq.ParquetFile(file) as opened:
             for batch in _batches(opened):
-                plain = not any(map(_may_hold_nulls, batch.columns))
+                deep = any(map(_may_hold_nulls_within, batch.columns))
+                plain = not deep and not any(column.null_count for column in batch.columns)
                 for row in _of_batch(batch):
                     done += 1
                     where = f"{file}, row {done}"
-                    yield (row(where) if callable(row) else row if plain else cleaned(row, where)), where
+                    if callable(row):
+                        yield row(where), where
+                    elif deep:
+                        yield cleaned(row, where), where
+                    else:
+                        yield row if plain else {name: cell for name, cell in row.items() if cell is not None}, where
     except (*_DAMAGED, UnicodeDecodeError) as error:
         where = f"{file}, row {done + 1}" if done else str(file)
         refuse_unreadable(error, where)
@@ -142,7 +152,12 @@ def _batches(opened: pq.ParquetFile) -> Iterator[Any]:
 
 def _may_hold_nulls(column: Any) -> bool:
     """Whether a null may be in a column, at any depth: asked once for many rows, it spares a look at each."""
-    if column.null_count or pa.types.is_dictionary(column.type):
+    return bool(column.null_count) or _may_hold_nulls_within(column)
+
+
+def _may_hold_nulls_within(column: Any) -> bool:
+    """Whether a null may be within the cells of a column."""
+    if pa.types.is_dictionary(column.type):
         return True
     if pa.types.is_list(column.type):
         return _may_hold_nulls(column.flatten())

@@ -206,6 +206,20 @@ def _text(row: Row) -> Adapted:
     return {"text": text}, []
 
 
+def _dolma(row: Row) -> Adapted:
+    """A document of the Dolma toolkit; what it says besides is kept, its metadata as JSON and their URL as a column."""
+    adapted, mended = _text(row)
+    about = row.get("metadata")
+    if about:
+        if not isinstance(about, Mapping):
+            raise TurnMisfit("'metadata' is no object", repr(about)[:60])
+        adapted["metadata"] = json.dumps(about, ensure_ascii=False)
+        if isinstance(about.get("url"), str):
+            adapted["url"] = about["url"]
+    kept = {name: row[name] for name in ("added", "created", "version") if isinstance(row.get(name), str)}
+    return adapted | kept, mended
+
+
 def _pair(row: Row) -> Adapted:
     """Answers alone, or whole conversations that begin with the prompt; as text, messages or transcripts."""
     given = _prompt(row)
@@ -326,6 +340,9 @@ LAYOUTS: dict[str, FileLayout] = {
             doubts=_CONTEXT,
         ),
         _layout("transcript", "conversation", _transcript, "text", "", detectable=False),
+        _layout(
+            "dolma", "text", _dolma, "id text source", "metadata added created version attributes", detectable=False
+        ),
         _layout("text", "text", _text, "text|content", doubts="code input output answer completion response label"),
     )
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
-from bactrian.data.io.files import stream_rows
+from bactrian.data.io.files import scan_rows, stream_rows
 from bactrian.data.io.rows import Row, RowKind
 from bactrian.store.hardware import Hardware
 
@@ -36,12 +36,14 @@ def map_rows(
     hardware: Hardware,
     kind: RowKind | None = None,
     skip: int = 0,
+    scanned: bool = False,
 ) -> Iterator[T]:
     """`function` over all rows of `path`, but for the first `skip`, as a stream of its results in
     the rows' order.
 
     Where `hardware.data` is "ray", on Ray Data (extra `ray`); else on `hardware.threads` processes.
-    `function` must be picklable and must not look at anything but its rows.
+    `function` must be picklable and must not look at anything but its rows. scanned: it gets a Fault in place of each
+    row that cannot be read, as `scan_rows` gives it.
 
     Raises:
         BactrianError: for unreadable rows as `stream_rows` does, and if Ray is asked for and
@@ -50,8 +52,9 @@ def map_rows(
     if hardware.data == "ray":
         from bactrian.data.io.cluster import map_on_ray
 
-        return islice(map_on_ray(function, path, kind), skip, None)
-    return map_stream(function, islice(stream_rows(path, kind), skip, None), hardware.threads)
+        return islice(map_on_ray(function, path, kind, scanned), skip, None)
+    rows: Iterator[Any] = scan_rows(path) if scanned else stream_rows(path, kind)
+    return map_stream(function, islice(rows, skip, None), hardware.threads)
 
 
 def map_stream(

@@ -45,22 +45,23 @@ KNOWN = (
     _known("bbh", "lukaemon/bbh", "input", "bbh.dev bbh.jsonl bbh_test"),
     _known("drop", "ucinlp/drop", "passage, question", "drop_validation"),
     _known("drop-prompts", "", "context", "drop_dev"),
-    _known("ifeval", "google/IFEval", "prompt", "ifeval_input"),
+    _known("ifeval", "google/IFEval", "prompt", "ifeval_input ifeval."),
     _known("popqa", "akariasai/PopQA", "metadata.subj, metadata.prop, metadata.obj"),
     _known("truthfulqa", "truthfulqa/truthful_qa", "question"),
     _known("alpaca-eval", "tatsu-lab/alpaca_eval", "instruction", "alpaca_eval_davinci"),
-    _known("humaneval", "openai/openai_humaneval", "prompt"),
+    _known("humaneval-plus", "evalplus/humanevalplus", "prompt", "humanevalplus humaneval_plus"),
+    _known("humaneval", "openai/openai_humaneval", "prompt", "humaneval human_eval"),
     _known("bigcodebench", "bigcode/bigcodebench", "instruct_prompt"),
     _known("gpqa", "Idavidrein/gpqa", "Question"),
     _known("agieval", "", "passage, question"),
-    _known("wildguardtest", "allenai/wildguardmix", "prompt"),
+    _known("wildguardtest", "allenai/wildguardmix", "prompt", "wildguardtest wildguard_test"),
     _known("wildjailbreak", "allenai/wildjailbreak", "adversarial"),
-    _known("jailbreaktrigger", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_jailbreaktrigger"),
-    _known("do-anything-now", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_misuse"),
+    _known("jailbreaktrigger", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_jailbreaktrigger jailbreaktrigger"),
+    _known("do-anything-now", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_misuse do_anything_now"),
     _known("harmbench", "walledai/HarmBench", "Behavior"),
     _known("dm-math", "deepmind/math_dataset", "question", "deepmind_math_test dm_math"),
     # others
-    _known("aime24", "HuggingFaceH4/aime_2024", "problem", "aime_2024"),
+    _known("aime24", "HuggingFaceH4/aime_2024", "problem", "aime_2024 aime24"),
     _known("amc23", "math-ai/amc23", "question"),
     _known("svamp", "ChilleD/SVAMP", "Body + Question"),
     _known("asdiv", "EleutherAI/asdiv", "body + question"),
@@ -72,7 +73,7 @@ KNOWN = (
     _known("piqa", "ybisk/piqa", "goal", "olmo_val_piqa piqa"),
     _known("sciq", "allenai/sciq", "question", "olmo_val_sciq sciq"),
     _known("social-iqa", "allenai/social_i_qa", "context + question", "olmo_val_social_i_qa social_i_qa"),
-    _known("commonsenseqa", "tau/commonsense_qa", "question", "olmo_val_commonsense_qa"),
+    _known("commonsenseqa", "tau/commonsense_qa", "question", "olmo_val_commonsense_qa commonsense_qa"),
     _known("copa", "aps/super_glue", "premise + choice1 + choice2", "olmo_val_copa copa"),
     _known("boolq", "google/boolq", "passage, question", "olmo_val_boolq boolq"),
     _known("basic-arithmetic", "allenai/basic_arithmetic", "question", "olmo_val_basic_arithmetic"),
@@ -84,7 +85,7 @@ KNOWN = (
     _known("wizardlm", "", "Instruction", "wizardlm_testset"),
     _known("coconot", "allenai/coconot", "prompt", "coconot_eval"),
     _known("coconot-contrast", "allenai/coconot", "prompt", "coconot_contrast_eval"),
-    _known("xstest", "walledai/XSTest", "prompt", "xstest_prompts"),
+    _known("xstest", "walledai/XSTest", "prompt", "xstest_prompts xstest."),
     _known("simple-safety-tests", "Bertievidgen/SimpleSafetyTests", "prompts_final", "simple_safety_tests"),
     _known("sycophancy", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_sycophancy"),
     _known("advfactuality", "TrustLLM/TrustLLM-dataset", "prompt", "trustllm_advfactuality"),
@@ -93,8 +94,19 @@ KNOWN = (
     _known("auto-j", "", "prompt", "autoj_pairwise"),
     _known("trust-or-escalate", "", "instruction", "trust_or_escalate_calibration"),
     _known("tulu1-human-eval", "", "prompt", "tulu1_human_eval"),
+    _known("ifbench", "allenai/IFBench_test", "prompt", "ifbench ifeval_ood"),
+    _known("aime25", "math-ai/aime25", "problem", "aime_2025 aime25"),
+    _known("arc-challenge", "", "question", "olmo_val_arc-challenge arc-challenge ARC-Challenge"),
+    _known("hellaswag", "Rowan/hellaswag", "ctx_a + ctx_b"),
+    _known("winogrande", "allenai/winogrande", "sentence"),
+    _known("naturalqs", "google-research-datasets/nq_open", "question", "nq_ naturalqs"),
     _known("hh-rlhf-harmless", "Anthropic/hh-rlhf", "chosen", "hh_rlhf_harmless_test"),
 )
+
+
+def holds_known(folder: Path) -> bool:
+    """Whether a file in a folder is a known benchmark by its name."""
+    return any(is_data(file.name) and known_as(file.name) for file in folder.iterdir())
 
 
 def known_as(name: str) -> Benchmark | None:

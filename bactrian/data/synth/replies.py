@@ -18,6 +18,8 @@ from bactrian.store.extras import lacks
 FENCE = re.compile(r"\A\s*```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL | re.IGNORECASE)
 DEEPEST = 64
 """Brackets within brackets; no schema of ours needs more, and deeper ones are made to break parsers."""
+CHARACTERS_A_TOKEN = 12
+"""An answer of more characters than this for each token that it may have comes from no sane server."""
 STEERING = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b[^.\n]{0,40}"
     r"\b(?:instructions?|schema|prompts?|rules|format|guidelines|everything above|the above)\b"
@@ -40,7 +42,10 @@ class Reading:
 
 
 def text_flaw(text: str, prompt: str, longest: int) -> Flaw | None:
-    """What is wrong with an answer whatever it should hold: nothing, too much, the prompt again, words that steer."""
+    """What is wrong with an answer whatever it should hold: nothing, too much, the prompt again, words that steer.
+
+    prompt: "" where an answer may repeat it. longest: characters.
+    """
     if not text.strip():
         return Flaw("an empty answer")
     if len(text) > longest:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from random import Random
 from typing import Any
 
@@ -22,6 +22,8 @@ HUMAN, MACHINE = 6, 2
 """Instructions shown in one prompt: of people, and of those made so far (people's, while there are none)."""
 LAST_ITEM = 16
 """The list is to be continued up to this number."""
+LIST_ENDS = (f"\n{LAST_ITEM + 1}.", f"\n{LAST_ITEM + 1})")
+"""What ends an answer: a further item, which nobody asked for."""
 LEAST_WORDS, MOST_WORDS = 4, 150
 UNSEEN = re.compile(r"\b(?:images?|graphs?|pictures?|files?|maps?|draw|plot|go to)\b", re.IGNORECASE)
 """Words that ask for more than text."""
@@ -111,9 +113,15 @@ def more_instructions(instructions: Sequence[str]) -> str:
 
 
 def listed_instructions(text: str, cut: bool) -> list[str]:
-    """The items of a continued list, tidied. cut: the answer ended at its limit, so the last item is not whole."""
-    items = [said for _, said in _split(ITEM, text)]
-    if cut:
+    """The items of a continued list, tidied; it ends at LAST_ITEM, or where its numbers no longer rise.
+
+    cut: the answer ended at its limit, so that the last item is not whole if the list goes on until there.
+    """
+    found = _split(ITEM, text)
+    numbers = [int(start[1]) for start, _ in found]
+    rising = (before < after <= LAST_ITEM for before, after in pairwise((0, *numbers)))
+    items = [said for (_, said), more in zip(found, takewhile(bool, rising), strict=False)]
+    if cut and len(items) == len(found):
         items = items[:-1]
     return [tidy(item.partition("\n\n")[0]) for item in items if item.strip()]
 

@@ -31,6 +31,7 @@ LayoutName = Literal[
     "choices",
     "question_answer",
     "transcript",
+    "dolma",
     "text",
 ]
 
@@ -168,7 +169,7 @@ class DataSource(ReadingSettings, Stage):
             columns=self.columns,
             keep=tuple(self.keep),
             verifier=self.verifier,
-            source_column=self.source_column or ("source" if ours else ""),
+            source_column=self.source_column or ("source" if ours or self.layout == "dolma" else ""),
         )
 
     def _scanned(self, given: "Input | None", stand: "Standing") -> "Iterator[Scanned]":

@@ -1,6 +1,7 @@
 """Stage `evaluate`: models answer held-out problems and public tasks; scores and differences get error bars."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -18,6 +19,7 @@ from bactrian.stages.judge.judge_refs import (
     judges_known_as,
     known_verifier,
 )
+from bactrian.stages.measure.sure_labels import SureLabelSettings, sure_judge
 from bactrian.stages.stage import (
     DataRef,
     Facts,
@@ -76,6 +78,9 @@ class Evaluate(Stage):
     verifier: VerifierField = None
     judge: JudgeField = None
     judge_server: JudgeServerField = None
+    sure: SureLabelSettings | None = Field(
+        None, description="the judge labels answers of coconot and coconot-contrast only where it may be trusted"
+    )
     reward_model: RewardModelField = None
     models: dict[str, ModelRef] | list[ModelRef] = Field(description="models in the order in which they were made")
     data: ProblemRef | None = Field(None, description="the problems; for several sets use problems")
@@ -142,6 +147,8 @@ class Evaluate(Stage):
         check_one_judge(self)
         if not self.models:
             raise ValueError("models: expected at least one")
+        if self.sure is not None and not (self.judge or self.judge_server):
+            raise ValueError("sure: expected a judge or judge_server beside it, whose labels are to be trusted")
         if self.data is not None and self.problems:
             raise ValueError("found data and problems, expected one of them")
         if not (self._sets() or self.texts or self.suite or self.tasks):
@@ -213,7 +220,10 @@ class Evaluate(Stage):
         weights = {label: model.content_hash for label, model in models.items()}
         paths = [workspace.input(ref).path for ref in self._sets().values()]
         looks = declare(tasks, weights, self.final, self.reason, workspace, paths)
-        with Pool(workspace.hardware.threads, self.timeout, self._judges(tasks, workspace)) as pool:
+        with (
+            ExitStack() as held,
+            Pool(workspace.hardware.threads, self.timeout, self._judges(tasks, workspace, held)) as pool,
+        ):
             done = [
                 each
                 for label, model in models.items()
@@ -308,11 +318,15 @@ class Evaluate(Stage):
         with Pool(threads, self.timeout) as pool:
             return require(tasks, pool, memos)
 
-    def _judges(self, tasks: "Sequence[Loaded]", workspace: "Workspace") -> "dict[str, Judge]":
+    def _judges(self, tasks: "Sequence[Loaded]", workspace: "Workspace", held: ExitStack) -> "dict[str, Judge]":
         from bactrian.judge.panel import open_judges
 
-        named = ({"dataset": name} for loaded in tasks for name in loaded.verifiers())
-        found = judges(workspace, self, named, self.name)
+        named = [name for loaded in tasks for name in loaded.verifiers()]
+        if self.sure is not None:
+            named = [name for name in named if name != "judge"]
+        found = judges(workspace, self, ({"dataset": name} for name in named), self.name)
+        if self.sure is not None:
+            found |= sure_judge(workspace, self.sure, self, tasks, held)
         if self.corpus:
             found["verbatim"] = self._corpus_reader(workspace)
         models = {"compliance_model": workspace.input(self.classifier).path} if self.classifier else {}
@@ -326,7 +340,8 @@ class Evaluate(Stage):
     def _asker(self, tasks: "Sequence[Loaded]", pool: "Pool", workspace: "Workspace", label: str) -> "Asker":
         from bactrian.evaluate.evaluation import Asker
 
-        judged = [workspace.input(ref).content_hash for ref in (self.classifier, *self.corpus) if ref]
+        labels = self.sure.labels if self.sure else None
+        judged = [workspace.input(ref).content_hash for ref in (self.classifier, labels, *self.corpus) if ref]
         condition = self.conditions.get(label, AskingCondition())
         return Asker(
             [replace(loaded, system=condition.system) for loaded in tasks],
@@ -335,10 +350,15 @@ class Evaluate(Stage):
             lambda folder: self._engine(folder, workspace, condition.memfree),
             None if self.format == "auto" else self.format,
             self.template,
-            (*judges_known_as(workspace, self), *judged, *([str(self.copied_words)] if self.corpus else [])),
+            (*judges_known_as(workspace, self), *judged, *self._known_by()),
             [workspace.input(ref).path for ref in self.train],
             self._decoded_by(workspace, condition.memfree),
         )
+
+    def _known_by(self) -> list[str]:
+        """Settings that a verdict depends on."""
+        copied = [str(self.copied_words)] if self.corpus else []
+        return [*copied, *([self.sure.model_dump_json()] if self.sure else [])]
 
     def _decoded_by(self, workspace: "Workspace", memfree: MemFreeDecoding | None) -> tuple[str, ...]:
         """What shapes answers besides the model and what it is asked."""

@@ -63,7 +63,9 @@ class Interact(Stage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.evaluate.interaction import summary
+        from bactrian.evaluate.interaction.reported import asking_rows
         from bactrian.evaluate.records import write_records
+        from bactrian.evaluate.reliability import write_rows
         from bactrian.evaluate.score_tables import print_results
         from bactrian.progress import say
 
@@ -111,6 +113,7 @@ class Interact(Stage):
                 for each in mine[part]
             ),
         )
+        write_rows(workspace.output, asking_rows(self.data, records, numbers, saved))
         workspace.metrics.update(
             {f"accuracy/{each['model']}": each["score"] for each in results["scores"] if each["task"] == self.data}
         )

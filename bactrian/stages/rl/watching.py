@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bactrian.stages.judge.judge_refs import known_verifier
 from bactrian.stages.rl.reward_settings import WatchSettings
 from bactrian.stages.stage import Facts, SamplingLoad, rows_sampled
-from bactrian.stages.tune.training import Row, TrainingStage, rows_of, run_loop, save_model
+from bactrian.stages.tune.training import Row, TrainingStage, adapter_of, rows_of, run_loop, save_model
 
 if TYPE_CHECKING:
     from bactrian.generate.engine import Engine
@@ -103,10 +103,11 @@ def train_watched(
     Arguments are those of `run_loop`.
     """
     from bactrian.progress import say
-    from bactrian.train.backend import open_backend
+    from bactrian.train.choose_backend import open_backend
     from bactrian.train.rl.held_out import WatchedTask
 
-    backend, folder = open_backend(workspace.hardware), workspace.scratch / "looks"
+    backend = open_backend(workspace.hardware, whole=adapter_of(stage) is not None)
+    folder = workspace.common / "looks"
     if look is None:
         workspace.metrics.update(run_loop(workspace, stage, model, task, backend, trained=trained, rates=rates))
         save_model(workspace, stage, model, backend)

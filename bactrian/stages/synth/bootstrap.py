@@ -7,7 +7,15 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Stage, answer_tokens
-from bactrian.stages.synth.gates import Gates, MadeRow, check_against, decontamination_gate, own_flaw, passed
+from bactrian.stages.synth.gates import (
+    Gates,
+    MadeRow,
+    check_against,
+    decontamination_gate,
+    own_flaw,
+    passed,
+    with_known,
+)
 from bactrian.stages.synth.generators import (
     Askers,
     DataGenerator,
@@ -63,7 +71,9 @@ class SelfInstruct(Stage):
     budget: SynthesisBudget = Field(SynthesisBudget(), description="where asking stops")
     failures: float = Field(0.02, ge=0, le=1, description="share of answers that servers may refuse to give")
     gates: Gates = Field(Gates(), description="what rows must pass; novelty is that of instructions")
-    against: list[HeldOutRef] = Field([], description="test items that no row may hold: files, Hub ids or steps")
+    against: list[HeldOutRef] = Field(
+        [], description="test items that no row may hold, besides the known ones: files, Hub ids or steps"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -73,6 +83,10 @@ class SelfInstruct(Stage):
         if self.gates.novelty is None:
             raise ValueError("gates.novelty: found null, expected a bound: the loop would make the same for ever")
         return self
+
+    def resolved(self) -> Self:
+        """With the known test sets that are at hand."""
+        return self.model_copy(update={"against": with_known(self.gates, self.against)})
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.writer import RowWriter
@@ -146,14 +160,14 @@ class SelfInstruct(Stage):
     ) -> "list[tuple[str, tuple[str, ChatRequest]]]":
         from random import Random
 
-        from bactrian.data.synth.self_instruct import more_instructions, shown
+        from bactrian.data.synth.self_instruct import LIST_ENDS, more_instructions, shown
 
         asked = []
         for number in range(self.prompts_per_round):
             key = f"instructions/{round_}/{number}"
             text = more_instructions(shown(human, made, Random(f"self_instruct/{seed}/{key}")))
             how = (self.max_new_tokens, self.presence_penalty, self.temperature, self.top_p)
-            asked.append((key, self._request(key, text, seed, *how)))
+            asked.append((key, self._request(key, text, seed, *how, LIST_ENDS)))
         return asked
 
     def _request(
@@ -165,6 +179,7 @@ class SelfInstruct(Stage):
         presence: float = 0.0,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        stop: tuple[str, ...] = (),
     ) -> "tuple[str, ChatRequest]":
         from random import Random
 
@@ -179,6 +194,7 @@ class SelfInstruct(Stage):
             temperature,
             top_p,
             presence_penalty=presence,
+            stop=stop,
         )
         return drawn(self.generators, seed, key).label, request
 
@@ -195,11 +211,11 @@ class SelfInstruct(Stage):
         from hashlib import sha256
 
         from bactrian.data.curate.quality import Flaw
-        from bactrian.data.synth.replies import text_flaw
+        from bactrian.data.synth.replies import CHARACTERS_A_TOKEN, text_flaw
         from bactrian.data.synth.self_instruct import AcceptedTask, instruction_flaw, listed_instructions
 
         prompt = str(asked[1].messages[-1]["content"])
-        flaw = text_flaw(reply.text, prompt, self.max_new_tokens * 12)
+        flaw = text_flaw(reply.text, prompt, self.max_new_tokens * CHARACTERS_A_TOKEN)
         items = [] if flaw else listed_instructions(reply.text, reply.finish == "length")
         if not items:
             fates.drop(key, flaw or Flaw("no list"), reply.text)
@@ -256,6 +272,7 @@ class SelfInstruct(Stage):
 
         from bactrian.data.curate.quality import Flaw
         from bactrian.data.synth.made_rows import joined_licence
+        from bactrian.data.synth.replies import CHARACTERS_A_TOKEN, text_flaw
         from bactrian.data.synth.self_instruct import instance_flaws, instances_wanted, read_instances
 
         requests = {}
@@ -267,9 +284,11 @@ class SelfInstruct(Stage):
         rows: list[tuple[str, Row]] = []
         for key, reply in askers.ask(requests, "self_instruct · instances").items():
             task = tasks[int(key.partition("/")[2])]
-            found = read_instances(reply.text, task.classification, reply.finish == "length")
+            most = requests[key][1].max_new_tokens * CHARACTERS_A_TOKEN
+            flaw = text_flaw(reply.text, str(requests[key][1].messages[-1]["content"]), most)
+            found = [] if flaw else read_instances(reply.text, task.classification, reply.finish == "length")
             if not found:
-                fates.drop(key, Flaw("no instance in form", repr(reply.text[:60])), reply.text)
+                fates.drop(key, flaw or Flaw("no instance in form", repr(reply.text[:60])), reply.text)
             fates.reach("instances proposed", len(found))
             terms = joined_licence(licence, askers.licence(str(task.origin["model"])), askers.licence(requests[key][0]))
             for number, (each, flaw) in enumerate(zip(found, instance_flaws(found), strict=True)):

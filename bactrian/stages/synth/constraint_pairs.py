@@ -7,7 +7,15 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, HeldOutRef, Need, Stage, answer_tokens
-from bactrian.stages.synth.gates import Gates, MadeRow, check_against, decontamination_gate, own_flaw, passed
+from bactrian.stages.synth.gates import (
+    Gates,
+    MadeRow,
+    check_against,
+    decontamination_gate,
+    own_flaw,
+    passed,
+    with_known,
+)
 from bactrian.stages.synth.generators import (
     Askers,
     DataGenerator,
@@ -24,6 +32,7 @@ from bactrian.store.manifest import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bactrian.data.curate.quality import Flaw
     from bactrian.generate.chat_request import ChatReply, ChatRequest
     from bactrian.stages.synth.fates import Fates
     from bactrian.store.artifact import Workspace
@@ -56,7 +65,9 @@ class ConstraintPairs(Stage):
     budget: SynthesisBudget = Field(SynthesisBudget(), description="where asking stops")
     failures: float = Field(0.02, ge=0, le=1, description="share of answers that servers may refuse to give")
     gates: Gates = Field(Gates(novelty=None), description="what pairs must pass")
-    against: list[HeldOutRef] = Field([], description="test items that no pair may hold: files, Hub ids or steps")
+    against: list[HeldOutRef] = Field(
+        [], description="test items that no pair may hold, besides the known ones: files, Hub ids or steps"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -67,6 +78,10 @@ class ConstraintPairs(Stage):
     def needs(self) -> "Iterable[Need]":
         """Of the verifier."""
         return [Need("the verifier ifeval", "instructions")]
+
+    def resolved(self) -> Self:
+        """With the known test sets that are at hand."""
+        return self.model_copy(update={"against": with_known(self.gates, self.against)})
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.writer import RowWriter
@@ -155,7 +170,8 @@ class ConstraintPairs(Stage):
         from bactrian.data.curate.quality import Flaw
         from bactrian.verify import Item, Pool
 
-        whole = {key: reply for key, reply in replies.items() if self._usable(reply)}
+        flaws = {key: flaw.reason for key, reply in replies.items() if (flaw := self._flaw(reply)) is not None}
+        whole = {key: reply for key, reply in replies.items() if key not in flaws}
         fates.reach("answers that ended", len(whole))
         verifiers = {WHOLE: "ifeval_strict", RELAXED: "ifeval"}
         items = [
@@ -178,7 +194,7 @@ class ConstraintPairs(Stage):
                     for key in keys[kind]
                     if key in replies
                     for verdict in [
-                        f"{verdicts[key].outcome}: {verdicts[key].reason}" if key in verdicts else "unusable"
+                        f"{verdicts[key].outcome}: {verdicts[key].reason}" if key in verdicts else flaws[key]
                     ]
                 ]
                 fates.drop(str(number), Flaw(why, str(row["id"])), "", said, str(row["messages"][-1]["content"]))
@@ -188,9 +204,16 @@ class ConstraintPairs(Stage):
                 pairs.append((str(number), self._pair(askers, row, labels, texts, verdicts[bad[0]].reason)))
         return pairs
 
-    @staticmethod
-    def _usable(reply: "ChatReply") -> bool:
-        return not reply.fault and reply.finish == "stop" and bool(reply.text.strip())
+    def _flaw(self, reply: "ChatReply") -> "Flaw | None":
+        """What is wrong with an answer whatever it keeps to, on either side; it may say its prompt again."""
+        from bactrian.data.curate.quality import Flaw
+        from bactrian.data.synth.replies import CHARACTERS_A_TOKEN, text_flaw
+
+        if reply.fault:
+            return Flaw("refused by the server", reply.fault[:120])
+        if reply.finish == "length":
+            return Flaw("cut at the limit", f"{self.max_new_tokens:,} tokens")
+        return text_flaw(reply.text, "", self.max_new_tokens * CHARACTERS_A_TOKEN)
 
     @staticmethod
     def _pair(askers: Askers, row: Row, labels: Sequence[str], said: Sequence[str], broken: str) -> Row:

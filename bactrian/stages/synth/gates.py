@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from bactrian.errors import BactrianError
 from bactrian.stages.stage import Need, Settings
 from bactrian.stages.synth.judge_gate import ABSTAINS, JudgedText, JudgeGate, gate_verdicts
 from bactrian.store.manifest import Decontamination
@@ -32,7 +33,10 @@ class Gates(Settings):
         None, ge=0.5, le=1, description="drop a row that is at least so like one before it, as deduplicate has it"
     )
     judge: JudgeGate | None = Field(None, description="who judges what has passed all the others")
-    decontaminate: bool = Field(True, description="drop rows that hold test items of `against`")
+    decontaminate: bool = Field(True, description="drop rows that hold test items: known ones, and those of `against`")
+    known: bool = Field(
+        True, description="look for the items of all known test sets in the folders of evaluation sets, too"
+    )
     n: int = Field(8, ge=1, le=64, description="words of an n-gram, where test items are looked for")
     overlap: float = Field(0.5, gt=0, le=1, description="share of an item's words in shared n-grams of one row")
 
@@ -63,15 +67,36 @@ def check_against(gates: Gates, against: Sequence[str]) -> None:
     """For validators of settings.
 
     Raises:
-        ValueError: test items are to be looked for, and none are named; or the other way round.
+        ValueError: test items are to be looked for, and none can be there; or the other way round.
     """
-    if gates.decontaminate and not against:
+    if gates.decontaminate and not (against or gates.known):
         raise ValueError(
-            "found no `against`: name the test items that no made row may hold (a folder of known benchmarks will do), "
-            "or say `gates: {decontaminate: false}`"
+            "found no `against` beside `gates: {known: false}`: name the test items that no made row may hold, or say "
+            "`gates: {decontaminate: false}`"
         )
     if against and not gates.decontaminate:
         raise ValueError("found `against` beside `gates: {decontaminate: false}`, expected one of them")
+
+
+def with_known(gates: Gates, against: Sequence[str]) -> list[str]:
+    """`against`, and the folders in which `evaluate` looks for test sets, where they hold known ones.
+
+    Raises:
+        BactrianError: there is none of either.
+    """
+    from bactrian.data.overlap.benchmarks import holds_known
+    from bactrian.evaluate.task_rows import HERE, VARIABLE, folders
+
+    if not (gates.decontaminate and gates.known):
+        return list(against)
+    found = [str(folder.resolve()) for folder in folders() if holds_known(folder)]
+    if not (found or against):
+        raise BactrianError(
+            f"no test items are at hand, so nothing can say whether rows hold any: found no known test set in the "
+            f"folders that {VARIABLE} names, nor in ./{HERE}; name test items in `against`, or say "
+            "`gates: {decontaminate: false}`"
+        )
+    return list(dict.fromkeys([*against, *found]))
 
 
 def decontamination_gate(
@@ -80,15 +105,22 @@ def decontamination_gate(
     """The gate, noted in the manifest; None where it is off.
 
     Raises:
-        BactrianError: the test items cannot be read.
+        BactrianError: the test items cannot be read, or there are none.
     """
-    from bactrian.data.overlap.benchmarks import read_benchmarks
+    from bactrian.data.overlap.benchmarks import KNOWN, known_as, read_benchmarks
     from bactrian.data.synth.row_gates import DecontaminationGate
+    from bactrian.progress import say
 
     if not gates.decontaminate:
         return None
     items = [item for ref in against for item in read_benchmarks(workspace.input(ref).path, ref, {})]
     gate = DecontaminationGate(items, gates.n, gates.overlap)
+    there = {known.name for name_of in gate.benchmarks if (known := known_as(name_of)) is not None}
+    absent = sorted({known.name for known in KNOWN} - there - set(gate.benchmarks))
+    say(
+        f"{name}: rows are held against {len(items):,} items of {len(gate.benchmarks)} test sets; known and not at "
+        f"hand: {', '.join(absent) or 'none'}"
+    )
     workspace.decontamination = Decontamination(data=name, against=gate.benchmarks, rule=gate.rule, left=0.0)
     return gate
 

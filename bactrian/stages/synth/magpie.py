@@ -7,7 +7,15 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import Facts, Forecast, HeldOutRef, Stage, answer_tokens
-from bactrian.stages.synth.gates import Gates, MadeRow, check_against, decontamination_gate, own_flaw, passed
+from bactrian.stages.synth.gates import (
+    Gates,
+    MadeRow,
+    check_against,
+    decontamination_gate,
+    own_flaw,
+    passed,
+    with_known,
+)
 from bactrian.stages.synth.generators import (
     Askers,
     DataGenerator,
@@ -31,7 +39,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Asked = tuple[str, "ChatRequest"]
 OPENING_TOKENS = 30.0
-CHARACTERS_A_TOKEN = 12
 
 
 class OpenedGenerator(DataGenerator):
@@ -78,7 +85,9 @@ class Magpie(Stage):
     budget: SynthesisBudget = Field(SynthesisBudget(), description="where asking stops")
     failures: float = Field(0.02, ge=0, le=1, description="share of answers that servers may refuse to give")
     gates: Gates = Field(Gates(), description="what rows must pass")
-    against: list[HeldOutRef] = Field([], description="test items that no row may hold: files, Hub ids or steps")
+    against: list[HeldOutRef] = Field(
+        [], description="test items that no row may hold, besides the known ones: files, Hub ids or steps"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -90,6 +99,10 @@ class Magpie(Stage):
         if self.gates.judge is not None and not self.answered:
             raise ValueError("gates.judge: a judge reads prompt and answer; expected answered: true")
         return self
+
+    def resolved(self) -> Self:
+        """With the known test sets that are at hand."""
+        return self.model_copy(update={"against": with_known(self.gates, self.against)})
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.texts import prompt_text
@@ -173,7 +186,7 @@ class Magpie(Stage):
     def _prompt_flaw(self, reply: "ChatReply", text: str, opening: str) -> "Flaw | None":
         """What is wrong with a prompt: of the paper's filters those that look at it alone, and ours."""
         from bactrian.data.curate.quality import Flaw
-        from bactrian.data.synth.replies import text_flaw
+        from bactrian.data.synth.replies import CHARACTERS_A_TOKEN, text_flaw
 
         if reply.fault:
             return Flaw("refused by the server", reply.fault[:120])
@@ -219,7 +232,7 @@ class Magpie(Stage):
 
     def _answer_flaw(self, reply: "ChatReply", prompt: str) -> "Flaw | None":
         from bactrian.data.curate.quality import Flaw
-        from bactrian.data.synth.replies import text_flaw
+        from bactrian.data.synth.replies import CHARACTERS_A_TOKEN, text_flaw
 
         if reply.fault:
             return Flaw("an answer refused by the server", reply.fault[:120])

@@ -26,6 +26,7 @@ from bactrian.stages.synth.gates import (
     own_flaw,
     passed,
     verdict_flaws,
+    with_known,
 )
 from bactrian.stages.synth.generators import (
     Askers,
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
-CHARACTERS_A_TOKEN = 12
-"""Of an answer more than this many characters for each token that it may have are no answer of a sane server."""
+REPEATS = "combination:repeat_prompt"
+"""IFEval's constraint that an answer says its prompt again."""
 SEEDS_APART = 1_000_003
 PROMPT_TOKENS = 150.0
 """Of a filled template, about, beside its seed."""
@@ -111,7 +112,9 @@ class Synthesise(Stage):
     budget: SynthesisBudget = Field(SynthesisBudget(), description="where asking stops")
     failures: float = Field(0.02, ge=0, le=1, description="share of answers that servers may refuse to give")
     gates: Gates = Field(Gates(), description="what rows must pass")
-    against: list[HeldOutRef] = Field([], description="test items that no row may hold: files, Hub ids or steps")
+    against: list[HeldOutRef] = Field(
+        [], description="test items that no row may hold, besides the known ones: files, Hub ids or steps"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -137,10 +140,11 @@ class Synthesise(Stage):
         return [Need("answer_schema", "synthesis")] if self.answer_schema is not None else []
 
     def resolved(self) -> Self:
-        """With the template's text, which is what shapes the rows."""
+        """With the template's text, which is what shapes the rows, and the known test sets that are at hand."""
         from bactrian.data.synth.prompt_templates import prompt_text
 
-        return self if self.prompt else self.model_copy(update={"prompt": prompt_text(self.template)})
+        text = self.prompt or prompt_text(self.template)
+        return self.model_copy(update={"prompt": text, "against": with_known(self.gates, self.against)})
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.texts import prompt_text
@@ -255,12 +259,13 @@ class Synthesise(Stage):
 
         for key, reply in replies.items():
             label, request = requests[key]
-            reading = self._reading(reply, request)
+            seed = seeds[int(key.partition("/")[0])]
+            repeats = self.verified and REPEATS in str(seed.get("ground_truth"))
+            reading = self._reading(reply, "" if repeats else str(request.messages[-1]["content"]))
             if isinstance(reading, Flaw):
                 fates.drop(key, reading, reply.text)
                 continue
             fates.reach("read", 1)
-            seed = seeds[int(key.partition("/")[0])]
             origin = self._origin(template, label, askers.licence(label), request, seed, key)
             row = made_row(self.into, seed, reading.fields, origin, self.verifier or "")
             written = reply.text if self.answer_schema is None else " ".join(_texts(reading.fields))
@@ -291,15 +296,15 @@ class Synthesise(Stage):
         prompt = tuple(turn for turn in row["messages"] if turn["role"] != "assistant")
         return JudgedText(key, prompt, answer_text(row), answer_text(seed))
 
-    def _reading(self, reply: "ChatReply", request: "ChatRequest") -> "Reading | Flaw":
+    def _reading(self, reply: "ChatReply", asked: str) -> "Reading | Flaw":
+        """asked: what an answer must not be a copy of."""
         from bactrian.data.curate.quality import Flaw
-        from bactrian.data.synth.replies import read_json, read_text, text_flaw
+        from bactrian.data.synth.replies import CHARACTERS_A_TOKEN, read_json, read_text, text_flaw
 
         if reply.fault:
             return Flaw("refused by the server", reply.fault[:120])
         if reply.finish == "length":
             return Flaw("cut at the limit", f"{self.max_new_tokens:,} tokens")
-        asked = str(request.messages[-1]["content"])
         if flaw := text_flaw(reply.text, asked, self.max_new_tokens * CHARACTERS_A_TOKEN):
             return flaw
         if self.answer_schema is None:

@@ -104,7 +104,7 @@ def remembered(
     tokens: object,
     micro_tokens: int,
 ) -> "torch.Tensor":
-    """The reference's log-probabilities; from the memo if they were computed before.
+    """The reference's log-probabilities; from the memo if they were computed before. Several processes share the work.
 
     Args:
         compute: is given a journal of its own, to keep parts of them over a kill.
@@ -116,14 +116,19 @@ def remembered(
     from safetensors.torch import load_file, save_file
 
     from bactrian.data.io.journal import Journal
+    from bactrian.store import processes
 
     digest = hashlib.sha256(repr(tokens).encode()).hexdigest()
     memo = workspace.memo(what="reference log-probs", model=model, pairs=digest, micro_tokens=micro_tokens)
-    if not memo.exists:
-        folder, kept = memo.begin(), workspace.scratch / f"{memo.path.name}.jsonl"
+    group = processes.present()
+    if not group.told(group.leader and memo.exists):
+        folder, kept = memo.begin() if group.leader else None, workspace.scratch / f"{memo.path.name}.jsonl"
         with Journal(kept) as journal:
-            save_file({"sums": compute(journal)}, folder / "reference.safetensors")
-        memo.commit()
+            found = compute(journal)
+        if folder is not None:
+            save_file({"sums": found}, folder / "reference.safetensors")
+            memo.commit()
         kept.unlink()
+        group.barrier()
     sums: torch.Tensor = load_file(memo.path / "reference.safetensors")["sums"]
     return sums

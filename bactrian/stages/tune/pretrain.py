@@ -1,94 +1,75 @@
-"""Stage `pretrain`: a small decoder from its first token."""
+"""Stage `pretrain`: a decoder from its first token."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from bactrian.stages.stage import DataRef, Facts, Forecast
-from bactrian.stages.tune.next_token import train_on_rows
-from bactrian.stages.tune.training import Row, TrainingStage, forecast, make_ready, rows_of, tokens_of, train_pass
-from bactrian.train.options import (
-    Betas,
-    Epochs,
-    LearningRate,
-    OptimiserSettings,
-    ScheduleName,
-    TooLong,
-    WeightDecay,
-)
+from bactrian.errors import BactrianError
+from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
+from bactrian.stages.tune.decoder_size import MADE_VOCABULARY, TAKEN_VOCABULARY, decoder_size
+from bactrian.stages.tune.plain_text import PlainTextStage, has_tokens, text_pass, train_on_text
+from bactrian.stages.tune.training import forecast, make_ready, rows_of
+from bactrian.train.base_options import Architecture, ShapeSettings
+from bactrian.train.options import LearningRate, ScheduleName
 
 if TYPE_CHECKING:
-    from bactrian.chat import Rendered
-    from bactrian.data.io.tally import Tally
+    from transformers import PreTrainedTokenizerBase
+
     from bactrian.model.language_model import LanguageModel
     from bactrian.store.artifact import Workspace
 
 
-class PretrainOptimiser(OptimiserSettings):
-    """AdamW as it is used from the first token."""
+class Pretrain(PlainTextStage):
+    """Next-token training of a new decoder on plain texts.
 
-    weight_decay: WeightDecay = 0.1
-    betas: Betas = (0.9, 0.95)
-
-
-class Pretrain(TrainingStage):
-    """Next-token training of a new decoder on plain texts, with a tokenizer made from them.
-
-    The tokenizer knows every word of the corpus and single digits, so it is for small, closed languages. The
-    architecture is OLMo 2's block (normalised sub-layer outputs, QK-norm) or Llama's, with weights from N(0, 0.02)
-    truncated at three standard deviations [OLMo 2, Walsh et al. 2025].
+    Its tokenizer is made from the texts, or is that of another model. The one that is made knows every word of the
+    corpus and single digits, so it is for small, closed languages. The architecture is Llama's, OLMo 2's block
+    (normalised sub-layer outputs, QK-norm) or one that came from it, with weights from N(0, 0.02) truncated at three
+    standard deviations [OLMo 2, Walsh et al. 2025].
     """
 
     name: ClassVar[str] = "pretrain"
 
-    data: DataRef = Field(description="text rows")
-    vocabulary: DataRef | None = Field(None, description="more rows whose words the tokenizer must know")
-    architecture: Literal["olmo2", "llama"] = Field("llama", description="of transformers")
+    tokenizer: ModelRef | None = Field(None, description="a model whose tokenizer is taken; by default one is made")
+    vocabulary: DataRef | None = Field(None, description="more rows whose words the tokenizer that is made must know")
+    architecture: Architecture = "llama"
     hidden_size: int = Field(160, ge=8, description="width of the residual stream")
     layers: int = Field(4, ge=1, description="number of blocks")
     heads: int = Field(5, ge=1, description="attention heads; must divide hidden_size")
-    intermediate_size: int = Field(448, ge=8, description="width of each gate of the MLP")
+    intermediate_size: int = Field(448, ge=8, description="width of each gate of the MLP, or of each expert")
     context: int = Field(512, ge=16, description="longest sequence, tokens")
-    epochs: Epochs = 1.0
-    batch_size: int = Field(64, ge=1, description="texts per optimiser step")
+    shape: ShapeSettings = Field(default_factory=ShapeSettings, description="of the decoder, in detail")
     learning_rate: LearningRate = 2e-3
     schedule: ScheduleName = "cosine"
-    floor: float = Field(0.1, ge=0, le=1, description="where the cosine ends, as a share of the peak")
-    too_long: TooLong = "cut"
-    optimiser: PretrainOptimiser = Field(default_factory=PretrainOptimiser, description="AdamW, and what it moves")
+    floor: float = Field(0.1, ge=0, le=1, description="where cosine or wsd ends, as a share of the peak")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.tokenizer is not None and self.vocabulary is not None:
+            raise ValueError("vocabulary: found one beside tokenizer, expected one of the two: it knows all it will")
+        if self.shape.kv_heads is not None and self.heads % self.shape.kv_heads:
+            raise ValueError(f"shape.kv_heads: found {self.shape.kv_heads}, expected a divisor of heads {self.heads}")
+        if self.shape.active > self.shape.experts:
+            raise ValueError(f"shape.active: found {self.shape.active}, expected at most experts {self.shape.experts}")
+        return self
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.data.io.tally import Tally
-
-        path, rows = workspace.input(self.data).path, rows_of(workspace, self.data, "text")
-        model, tally = self._new_model(workspace, rows), Tally()
+        model = self._new_model(workspace)
         make_ready(workspace, self, model)
-        train_on_rows(
-            workspace,
-            self,
-            model,
-            self._encoded(model, rows, tally),
-            tally,
-            source=str(path),
-            longest=self.context,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            floor=self.floor,
-        )
+        train_on_text(workspace, self, model, self.context, floor=self.floor)
 
-    def _new_model(self, workspace: "Workspace", rows: list[Row]) -> "LanguageModel":
-        """A decoder of random weights, with a tokenizer that knows the rows' words."""
+    def _new_model(self, workspace: "Workspace") -> "LanguageModel":
+        """A decoder of random weights, with a tokenizer."""
         import torch
 
-        from bactrian.data.io.files import read_rows
         from bactrian.model import blank
         from bactrian.model.language_model import LanguageModel
+        from bactrian.store import processes
 
-        more = read_rows(workspace.input(self.vocabulary).path) if self.vocabulary else []
-        tokenizer = blank.word_tokenizer((*(row["text"] for row in rows), *map(blank.spoken_text, more)), self.context)
+        tokenizer = self._tokenizer(workspace)
         torch.manual_seed(workspace.seed)
-        start, hardware = workspace.scratch / "start", workspace.hardware
+        start, hardware, group = workspace.common / "start", workspace.hardware, processes.present()
         blank.new_model(
             tokenizer,
             architecture=self.architecture,
@@ -97,26 +78,36 @@ class Pretrain(TrainingStage):
             heads=self.heads,
             intermediate_size=self.intermediate_size,
             context=self.context,
-            folder=start,
+            folder=start if group.leader else workspace.scratch / "start",  # transformers writes one process's weights
+            **self.shape.model_dump(),
         )
+        group.barrier()
         return LanguageModel.load(start, hardware.dtype, self.template, hardware.device, masters=True)
 
-    def _encoded(self, model: "LanguageModel", rows: list[Row], tally: "Tally") -> "list[Rendered]":
-        """Each text between the tokens of its beginning and end, within the context."""
-        from bactrian.chat import Rendered
-        from bactrian.train.supervised import fitted
+    def _tokenizer(self, workspace: "Workspace") -> "PreTrainedTokenizerBase":
+        from bactrian.data.io.files import read_rows
+        from bactrian.model import blank
+        from bactrian.model.language_model import load_tokenizer
 
-        tokenizer, rendered = model.tokenizer, list[Rendered]()
-        encoded = tokenizer([row["text"] for row in rows], add_special_tokens=False).input_ids
-        for row, ids in zip(rows, encoded, strict=True):
-            whole = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
-            full = Rendered(whole, [1.0] * len(whole))
-            rendered += fitted(full, self.context, self.too_long, f"text {row['id']}", tally)
-        return rendered
+        if self.tokenizer is not None:
+            return load_tokenizer(workspace.input(self.tokenizer).path)
+        if has_tokens(path := workspace.input(self.data).path):
+            raise BactrianError(f"pretrain: {path} holds tokens; expected tokenizer: …, the one that they are of")
+        rows = rows_of(workspace, self.data, "text")
+        more = read_rows(workspace.input(self.vocabulary).path) if self.vocabulary else []
+        return blank.word_tokenizer((*(row["text"] for row in rows), *map(blank.spoken_text, more)), self.context)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        block = 4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size
-        parameters = self.layers * block + 1000 * self.hidden_size
-        data = inputs[self.data]
-        trained = train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)
-        return forecast(self, parameters, [trained])
+        size = decoder_size(
+            self.architecture,
+            self.hidden_size,
+            self.layers,
+            self.heads,
+            self.intermediate_size,
+            self.context,
+            MADE_VOCABULARY if self.tokenizer is None else TAKEN_VOCABULARY,
+            self.shape,
+        )
+        return forecast(
+            self, size.parameters, [text_pass(self, size.active, size.attended, inputs[self.data], self.context)]
+        )

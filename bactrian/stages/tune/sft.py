@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from bactrian.stages.stage import ConversationRef, Facts, Forecast, ModelRef
-from bactrian.stages.tune.next_token import train_on_rows
-from bactrian.stages.tune.training import TrainingStage, forecast, load_model, rows_of, tokens_of, train_pass
+from bactrian.stages.tune.next_token import take_stock
+from bactrian.stages.tune.training import (
+    TrainingStage,
+    forecast,
+    load_model,
+    rows_of,
+    tokens_of,
+    train_model,
+    train_pass,
+)
 from bactrian.train.options import AdapterField, Epochs, TooLong
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ class SFT(TrainingStage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.tally import Tally
+        from bactrian.train.supervised import Supervised
 
         path, rows = workspace.input(self.data).path, rows_of(workspace, self.data)
         model, tally = load_model(workspace, self, self.model), Tally()
@@ -42,17 +51,16 @@ class SFT(TrainingStage):
             for i, row in enumerate(rows, 1)
             for piece in self._render(row, f"{path}, row {i}", model.template, tally)
         ]
-        train_on_rows(
-            workspace,
-            self,
+        take_stock(workspace, self.name, model, rendered, tally, str(path), self.max_length)
+        task = Supervised(
             model,
             rendered,
-            tally,
-            source=str(path),
-            longest=self.max_length,
-            batch_size=self.batch_size,
+            batch_rows=self.batch_size,
             epochs=self.epochs,
+            seed=workspace.seed,
+            micro_tokens=self.memory.micro_tokens,
         )
+        train_model(workspace, self, model, task)
 
     def _render(self, row: dict[str, Any], where: str, template: "ChatTemplate", tally: "Tally") -> "list[Rendered]":
         """A conversation's tokens and weights, within `max_length`; nothing if no trained token is left."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import Divisible, Facts, Forecast, ModelRef
+from bactrian.stages.stage import Divisible, Facts, Forecast, HeldOutRef, ModelRef
+from bactrian.stages.tune.tasting import Tasting
 from bactrian.store.manifest import MANIFEST, Kind, Manifest
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Soup(Divisible):
     Models must have the same architecture, weights of the same shapes and the same tokenizer, and, by their manifests,
     a model that all of them were trained from: the average of strangers is noise. Policy fusion of ALFA is the soup of
     one policy for each attribute. Adapters that lie beside all models are averaged too, exactly, as one of the sum of
-    their ranks. `ablate` leaves out models.
+    their ranks. `ablate` leaves out models. With `held_out` texts each model, the soup and the point halfway between
+    are measured; `greedy` keeps a model only where it does the soup no harm there.
     """
 
     name: ClassVar[str] = "soup"
@@ -32,6 +34,8 @@ class Soup(Divisible):
     models: list[ModelRef] = Field(min_length=1, description="what is averaged")
     weights: list[float] = Field([], description="of each model, in the same order; by default all alike")
     unrelated: bool = Field(False, description="average even models whose manifests show no common start")
+    held_out: HeldOutRef | None = Field(None, description="text rows on which models and soup are measured")
+    greedy: bool = Field(False, description="from the best model on, add those that make held_out no less likely")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -41,6 +45,8 @@ class Soup(Divisible):
             raise ValueError(f"weights: found {len(self.weights)}, expected one for each of {len(self.models)} models")
         if self.weights and (min(self.weights) < 0 or not sum(self.weights)):
             raise ValueError("weights: expected none below 0, and not all 0")
+        if self.greedy and (self.held_out is None or self.weights):
+            raise ValueError("greedy: expected held_out texts, and no weights: those that are kept count alike")
         return self
 
     def parts(self) -> list[tuple[str, ...]]:
@@ -69,13 +75,26 @@ class Soup(Divisible):
                 f"soup: found no model that all of {', '.join(self.models)} were trained from, by their manifests; "
                 "expected a common start (or `unrelated: true`, to average them in spite of it)"
             )
-        told = average(list(folders.values()), self.shares(), workspace.output)
-        rank = average_adapters(list(folders.values()), self.shares(), workspace.output)
+        tasting = self._tasting(workspace, folders)
+        shares = tasting.greedy() if tasting and self.greedy else self.shares()
+        told = average(list(folders.values()), shares, workspace.output)
+        rank = average_adapters(list(folders.values()), shares, workspace.output)
         kind = RewardModel if is_reward_model(workspace.output) else LanguageModel
         kind.load(workspace.output)  # what cannot be loaded is no artifact
-        workspace.metrics.update(told, models=float(len(self.models)))
+        workspace.metrics.update(told, models=float(sum(share > 0 for share in shares)))
+        if tasting:
+            workspace.metrics["bits_per_byte"] = tasting.report(workspace.output, shares)
         also = f"; the adapter beside it has rank {rank}" if rank else ""
         say(f"soup: {len(self.models)} models, {told['tensors']:,.0f} weights, spread {told['spread']:.2g}{also}")
+
+    def _tasting(self, workspace: "Workspace", folders: Mapping[str, Path]) -> "Tasting | None":
+        """What measures candidates, where there are held-out texts."""
+        from bactrian.data.io.files import read_rows
+
+        if self.held_out is None:
+            return None
+        texts = [row["text"] for row in read_rows(workspace.input(self.held_out).path, "text")]
+        return Tasting(list(folders.values()), texts, workspace)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         parameters = max(inputs.get(ref, Facts()).parameters for ref in self.models)

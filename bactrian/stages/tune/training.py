@@ -22,6 +22,8 @@ from bactrian.train.options import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from bactrian.data.io.rows import RowKind
     from bactrian.model.language_model import Decoder, LanguageModel
     from bactrian.store.artifact import Input, Workspace
@@ -36,6 +38,7 @@ class TrainingStage(Stage):
     """Settings of the training loop. A stage that may train adapters has `adapter: AdapterField` besides."""
 
     makes: ClassVar[Kind] = Kind.MODEL
+    joint: ClassVar[bool] = True
 
     learning_rate: LearningRate = 1e-5
     schedule: ScheduleName = "linear"
@@ -162,14 +165,12 @@ def train_model(
     stage: TrainingStage,
     model: "Decoder",
     task: "TrainingTask",
-    *,
-    floor: float = 0.0,
 ) -> None:
-    """Run the loop, save the model, note the totals. `floor`: of the schedule, as a share of the peak."""
-    from bactrian.train.backend import open_backend
+    """Run the loop, save the model, note the totals."""
+    from bactrian.train.choose_backend import open_backend
 
-    backend = open_backend(workspace.hardware)
-    workspace.metrics.update(run_loop(workspace, stage, model, task, backend, floor=floor))
+    backend = open_backend(workspace.hardware, whole=adapter_of(stage) is not None)
+    workspace.metrics.update(run_loop(workspace, stage, model, task, backend))
     save_model(workspace, stage, model, backend)
 
 
@@ -182,8 +183,9 @@ def run_loop(
     *,
     trained: "Trained | None" = None,
     rates: Mapping[str, float] | None = None,
-    floor: float = 0.0,
     keep_last: bool = False,
+    settings: "LoopSettings | None" = None,
+    moments: "dict[str, torch.Tensor] | None" = None,
 ) -> dict[str, float]:
     """Run the loop; returns its totals.
 
@@ -191,22 +193,23 @@ def run_loop(
         trained: what has the weights, where that is not the model alone.
         rates: beginning of weights' names → multiple of the learning rate.
         keep_last: `keep_every` leaves the last step's model too, as the artifact may be another's.
+        settings: of the loop, where the stage's alone do not say them; `rates` is then in them.
+        moments: of the optimiser to begin with (see `train`).
     """
     from bactrian.train.loop import train
 
-    settings = loop_settings(stage, rates or {}, floor)
+    settings = settings or loop_settings(stage, rates or {})
     keeper = _keeper(workspace, stage, model, task.steps if keep_last else task.steps - 1, backend)
-    return train(stage.name, trained or model, task, settings, workspace, keeper, backend)
+    return train(stage.name, trained or model, task, settings, workspace, keeper, backend, moments)
 
 
-def loop_settings(stage: TrainingStage, rates: Mapping[str, float], floor: float = 0.0) -> "LoopSettings":
+def loop_settings(stage: TrainingStage, rates: Mapping[str, float]) -> "LoopSettings":
     from bactrian.train.backend import LoopSettings
 
     return LoopSettings(
         learning_rate=stage.learning_rate,
         schedule=stage.schedule,
         warmup=stage.warmup,
-        floor=floor,
         betas=stage.optimiser.betas,
         weight_decay=stage.optimiser.weight_decay,
         clip=stage.optimiser.max_grad_norm,
@@ -235,20 +238,21 @@ def save_model(workspace: "Workspace", stage: TrainingStage, model: "Decoder", b
     if adapter_of(stage) is not None:
         merge_adapters(model.network, workspace.output / "adapter")
     if model.stored != "float32":
-        _note_rounding(workspace, stage, model)
+        _note_rounding(workspace, stage, model, backend)
     backend.save(model, workspace.output)
 
 
 ROUNDED_AWAY = 0.1  # of what training changed: from here on it is said
 
 
-def _note_rounding(workspace: "Workspace", stage: TrainingStage, model: "Decoder") -> None:
+def _note_rounding(workspace: "Workspace", stage: TrainingStage, model: "Decoder", backend: "Backend") -> None:
     """How much of what was learnt the artifact's dtype cannot hold."""
     from bactrian.model.weight_files import lost_in_rounding
     from bactrian.progress import say
 
     ref: str | None = getattr(stage, "model", None)
-    share = lost_in_rounding(model.exact(), workspace.input(ref).path, model.stored) if ref else None
+    exact = backend.exact(model) if ref else {}
+    share = lost_in_rounding(exact, workspace.input(ref).path, model.stored) if ref and exact else None
     if share is None:
         return
     workspace.metrics["rounded_away"] = share

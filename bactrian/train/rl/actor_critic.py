@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from bactrian.train.rl.core import (
     planted,
     policy_metrics,
     sampled_logprobs,
+    shared,
     unless_cut,
 )
 from bactrian.train.rl.kept_rollouts import Keep, nothing_kept
@@ -67,6 +69,8 @@ class ActorCritic:
     In each step: sample, score, take old log-probabilities, the reference's and old values from the trainer's own
     forward, estimate advantages, then `epochs` passes over the same answers. In the first update the ratio is 1.
     """
+
+    whole_weights = True
 
     def __init__(
         self,
@@ -129,7 +133,7 @@ class ActorCritic:
     def _sample(self, step: int, version: int) -> list[AnsweredProblem]:
         """The batch of a step from the present weights; what it is worth is asked when it is trained on."""
         chosen = step_rows(self.problems, self.settings.problems_per_step, step, self.seed)
-        sampled = self.sampler.rollouts(chosen, step, version)
+        sampled = self.core.sampler.rollouts(chosen, step, version)
         for rollouts in sampled:
             refuse_stale(rollouts, step, version)
         return [AnsweredProblem(problem, rollouts, []) for problem, rollouts in zip(chosen, sampled, strict=True)]
@@ -145,22 +149,27 @@ class ActorCritic:
             for group, rollouts, mine in zip(groups, sampled, rewards, strict=True)
         ]
 
-    @torch.no_grad()
     def _look_back(self, episodes: Sequence[TrainedAnswers]) -> None:
         """Old log-probs and values, and the reference's log-probs, of every token."""
-        for part in self.core.bins(episodes):
-            forest, spans, where, _ = planted(part)
-            columns = {
-                "old": self.policy.logprobs(forest, where, self.settings.temperature),
-                "values": self.value.scores(forest, forest.previous[where]),
-            }
-            if self.settings.kl:
-                assert self.reference is not None, "a KL term needs a reference"
-                columns["reference"] = self.reference.logprobs(forest, where, self.settings.temperature)
+        bins = self.core.bins(episodes)
+        for part, columns in zip(bins, shared([partial(self._columns, part) for part in bins]), strict=True):
             for name, found in columns.items():
-                pieces = iter(torch.split(found, [span.length for span in spans]))
+                pieces = iter(torch.split(found, [len(answer) for e in part for answer in e.group.answers]))
                 for e in part:
                     setattr(e, name, [next(pieces) for _ in e.rollouts])
+
+    @torch.no_grad()
+    def _columns(self, part: Sequence[TrainedAnswers]) -> dict[str, torch.Tensor]:
+        """What is known of each token before the step, of all answers [N]."""
+        forest, _, where, _ = planted(part)
+        columns = {
+            "old": self.policy.logprobs(forest, where, self.settings.temperature),
+            "values": self.value.scores(forest, forest.previous[where]),
+        }
+        if self.settings.kl:
+            assert self.reference is not None, "a KL term needs a reference"
+            columns["reference"] = self.reference.logprobs(forest, where, self.settings.temperature)
+        return columns
 
     def _by_token(self, e: TrainedAnswers, i: int) -> torch.Tensor:
         """The reward of each token of an answer, [T]: what it costs in KL, and at the last token the answer's own."""
@@ -184,10 +193,11 @@ class ActorCritic:
                 e.advantages = [next(pieces) for _ in e.advantages]
 
     def _update(self, episodes: list[TrainedAnswers], told: dict[str, float], tokens: int, moves: bool) -> Update:
-        trained = sum(e.tokens for e in episodes)
+        trained, bins = sum(e.tokens for e in episodes), self.core.bins(episodes)
         return Update(
-            micro_batches=[self._share(part, trained, moves) for part in self.core.bins(episodes)],
+            micro_batches=[self._share(part, trained, moves) for part in bins],
             tokens=tokens,
+            sizes=[sum(e.group.tokens for e in part) for part in bins],
             metrics=told,
             finish=lambda sums: {key: value / max(1, trained) for key, value in sums.items()},
         )

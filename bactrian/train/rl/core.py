@@ -5,20 +5,27 @@ A task (`policy`, `actor_critic`) has the rewards, the advantages and the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
-from bactrian.model.packing import Forest, Group, Span, pack, plant
+from bactrian.model.packing import Forest, Group, Span, plant
+from bactrian.store import processes
 from bactrian.train.batches import answer_tokens
+from bactrian.train.dealing import cut
 from bactrian.train.losses import PolicyLoss
 from bactrian.train.objectives import importance_weights
 from bactrian.train.options import MemorySettings, SamplingSettings
-from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler
+from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, SharedSampler
 from bactrian.train.rl.stale import Queue, age
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -63,7 +70,7 @@ class PolicyCore:
             temperature: of sampling; logits are divided by it in training too.
             steps: of the whole training.
         """
-        self.policy, self.sampler, self.sample = policy, sampler, sample
+        self.policy, self.sampler, self.sample = policy, SharedSampler(sampler), sample
         self.sampling, self.memory, self.temperature = sampling, memory, temperature
         self.queue = Queue(self._checked, sampling.staleness, steps)
 
@@ -102,7 +109,7 @@ class PolicyCore:
 
     def bins(self, answers: Sequence[TrainedAnswers]) -> list[list[TrainedAnswers]]:
         """Micro-batches."""
-        return [[answers[i] for i in b] for b in pack([a.group.tokens for a in answers], self.memory.micro_tokens)]
+        return [[answers[i] for i in b] for b in cut([a.group.tokens for a in answers], self.memory.micro_tokens)]
 
     @torch.no_grad()
     def logprobs(self, model: LanguageModel, groups: Sequence[Group]) -> list[list[torch.Tensor]]:
@@ -111,6 +118,15 @@ class PolicyCore:
         found = model.logprobs(forest, answer_tokens(spans)[0], self.temperature)
         pieces = iter(torch.split(found, [span.length for span in spans]))
         return [[next(pieces) for _ in group.answers] for group in groups]
+
+    def scored(
+        self, model: LanguageModel, answers: Sequence[TrainedAnswers]
+    ) -> Iterator[tuple[TrainedAnswers, list[torch.Tensor]]]:
+        """Each problem's answers with their log-probs under a model, [T] each."""
+        bins = self.bins(answers)
+        found = shared([partial(self.logprobs, model, [a.group for a in part]) for part in bins])
+        for part, scores in zip(bins, found, strict=True):
+            yield from zip(part, scores, strict=True)
 
     def weighed(
         self, each: torch.Tensor, old: torch.Tensor, sampled: torch.Tensor
@@ -122,6 +138,21 @@ class PolicyCore:
         weights = importance_weights(old, sampled, cap)
         truncated = float((weights >= weights.new_tensor(cap)).sum())
         return each * weights, {"importance_weight": float(weights.sum()), "importance_truncated": truncated}
+
+
+def shared(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """The results of all jobs; of several processes that train together each does some. Tensors may change device."""
+    group = processes.present()
+    mine = {number: job() for number, job in enumerate(jobs) if number % group.size == group.rank}
+    if group.size == 1:
+        return list(mine.values())
+    known = {number: found for part in group.gathered(in_memory(mine)) for number, found in part.items()}
+    return [known[number] for number in range(len(jobs))]
+
+
+def in_memory(value: Any) -> Any:
+    """The same with all tensors in main memory: those of one process's GPU are none of another's."""
+    return tree_map_only(torch.Tensor, torch.Tensor.cpu, value)
 
 
 def planted(part: Sequence[TrainedAnswers]) -> tuple[Forest, list[Span], torch.Tensor, torch.Tensor]:

@@ -17,6 +17,7 @@ import torch
 
 from bactrian.chat import prompt_ids
 from bactrian.generate.engine import Engine, Request
+from bactrian.store import processes
 from bactrian.store.disk import write_atomically
 from bactrian.train.backend import Backend, LocalBackend, Trained
 from bactrian.train.loop import Enough, Remembering, TrainingTask, Update
@@ -67,6 +68,8 @@ class WatchedTask:
     with them: a look is a function of the weights, and looks later than a checkpoint are made again.
     """
 
+    whole_weights = True
+
     def __init__(
         self,
         task: TrainingTask,
@@ -108,21 +111,23 @@ class WatchedTask:
 
     def finish(self, step: int) -> dict[str, float]:
         """The look after the last step made; returns its numbers for the manifest, with the best look's step."""
-        told = self._note(replace(self.look(), step=step), {}, last=True)
+        told = self._note(replace(self.backend.reading(self.look, whole=True), step=step), {}, last=True)
         return {**told, "best_step": float(self.best.step), "best_held_out": self.best.score}
 
     def restore_best(self) -> int:
         """Put the best look's weights back; returns its step."""
         from safetensors.torch import load_file
 
+        step = self.best.step  # said by the leader, which has written the weights by then
         self.backend.scatter(self.policy, load_file(self.folder / "best.safetensors"))
-        return self.best.step
+        return step
 
     @property
     def looks(self) -> list[HeldOutLook]:
-        """So far, by step."""
-        file = self.folder / "looks.json"
-        return [HeldOutLook(**each) for each in json.loads(file.read_text())] if file.exists() else []
+        """So far, by step; of several processes the leader keeps them."""
+        file, group = self.folder / "looks.json", processes.present()
+        text = group.told(file.read_text() if group.leader and file.exists() else "[]")
+        return [HeldOutLook(**each) for each in json.loads(text)]
 
     @property
     def best(self) -> HeldOutLook:
@@ -135,8 +140,9 @@ class WatchedTask:
         best = max(before, key=lambda each: (each.score, -each.step), default=look)
         if look is best or look.score > best.score:
             self._keep_weights()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "looks.json", json.dumps([asdict(each) for each in [*before, look]]))
+        if processes.present().leader:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / "looks.json", json.dumps([asdict(each) for each in [*before, look]]))
         alarm = over_optimised(best, look)
         if alarm and self.stop and not last:
             raise Enough(
@@ -153,10 +159,12 @@ class WatchedTask:
     def _keep_weights(self) -> None:
         from safetensors.torch import save_file
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / "best.partial"
-        save_file(self.backend.gather(self.policy), draft)
-        draft.replace(self.folder / "best.safetensors")
+        weights = self.backend.gather(self.policy)
+        if processes.present().leader:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            draft = self.folder / "best.partial"
+            save_file(weights, draft)
+            draft.replace(self.folder / "best.safetensors")
 
 
 class HeldOutAnswers:
@@ -179,12 +187,13 @@ class HeldOutAnswers:
         self.requests = [Request(prompt, max_new_tokens=max_new_tokens, temperature=0.0) for prompt in prompts]
 
     def __call__(self) -> HeldOutLook:
-        answers = [group[0] for group in self.engine.generate(self.requests)]
-        items = [Item.of(row, answer.text) for row, answer in zip(self.rows, answers, strict=True)]
-        verdicts = self.pool.verify_all(items)
+        group = processes.present()
+        mine = range(group.rank, len(self.rows), group.size)  # of several processes each asks some
+        answers = [each[0] for each in self.engine.generate([self.requests[i] for i in mine])]
+        verdicts = self.pool.verify_all([Item.of(self.rows[i], a.text) for i, a in zip(mine, answers, strict=True)])
+        told = [(v.score, len(a.ids), a.finish == "length") for v, a in zip(verdicts, answers, strict=True)]
+        known = {i: each for part in group.gathered(dict(zip(mine, told, strict=True))) for i, each in part.items()}
+        scores, lengths, cut = zip(*(known[i] for i in range(len(self.rows))), strict=True)
         return HeldOutLook(
-            step=0,
-            scores=[verdict.score for verdict in verdicts],
-            length=sum(len(answer.ids) for answer in answers) / len(answers),
-            truncated=sum(answer.finish == "length" for answer in answers) / len(answers),
+            step=0, scores=list(scores), length=sum(lengths) / len(lengths), truncated=sum(cut) / len(cut)
         )

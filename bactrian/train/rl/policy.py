@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -62,17 +61,6 @@ class GroupSettings(Protocol):
     def reward(self) -> GroupReward: ...
 
 
-@dataclass
-class _Part:
-    """What the micro-batches of one update share.
-
-    worst: the largest gap of each: metrics add up, a maximum does not.
-    """
-
-    size: StepSize
-    worst: list[float] = field(default_factory=list)
-
-
 class GroupPolicy:
     """GRPO: each answer is judged against the other answers to the same problem.
 
@@ -82,6 +70,8 @@ class GroupPolicy:
     later updates from one before the first. Where rollouts are older (`staleness`), that is the policy that steps are
     kept near to, and `importance_cap` weighs its probabilities against those of the weights that sampled.
     """
+
+    whole_weights = True
 
     def __init__(
         self,
@@ -133,7 +123,7 @@ class GroupPolicy:
         s = self.settings
         refills = s.sampling.refills
         return gather(
-            self.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, refills, version
+            self.core.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, refills, version
         )
 
     def _rewards(self, problem: int, rollouts: Sequence[Rollout]) -> list[float]:
@@ -168,33 +158,33 @@ class GroupPolicy:
 
     def _score_before(self, groups: list[TrainedAnswers], later: list[TrainedAnswers]) -> None:
         """Old log-probs of the groups of later updates; the reference's of all, where the loss has a KL term."""
-        for part in self.core.bins(later):
-            for g, old in zip(part, self.core.logprobs(self.model, [g.group for g in part]), strict=True):
-                g.old = old
+        for g, old in self.core.scored(self.model, later):
+            g.old = old
         if self.settings.kl and self.settings.update.kl_in == "loss":
-            for part in self.core.bins(groups):
-                found = self.core.logprobs(self._frozen, [g.group for g in part])
-                for g, reference in zip(part, found, strict=True):
-                    g.reference = reference
+            for g, reference in self.core.scored(self._frozen, groups):
+                g.reference = reference
 
     def _update(self, groups: list[TrainedAnswers], told: dict[str, float], tokens: int, step: int) -> Update:
         trained = sum(g.tokens for g in groups)
-        shared = _Part(StepSize(sum(len(g.rollouts) for g in groups), trained, self.settings.max_new_tokens))
+        size = StepSize(sum(len(g.rollouts) for g in groups), trained, self.settings.max_new_tokens)
+        bins = self.core.bins(groups)
 
         def finish(sums: dict[str, float]) -> dict[str, float]:
+            worst = sums.pop("logprob_gap_max", 0.0)
             means = {key: value / max(1, trained) for key, value in sums.items()}
             self.core.refuse_gap(means.get("logprob_gap_mean", 0.0), step)
             surrogate = means.pop("surrogate", 0.0)
-            return {"surrogate": surrogate, **means, "logprob_gap_max": max(shared.worst, default=0.0)}
+            return {"surrogate": surrogate, **means, "logprob_gap_max": worst}
 
         return Update(
-            micro_batches=[self._share(part, shared) for part in self.core.bins(groups)],
+            micro_batches=[self._share(part, size) for part in bins],
             tokens=tokens,
+            sizes=[sum(g.group.tokens for g in part) for part in bins],
             metrics=told,
             finish=finish,
         )
 
-    def _share(self, part: list[TrainedAnswers], shared: _Part) -> Callable[[], Share]:
+    def _share(self, part: list[TrainedAnswers], size: StepSize) -> Callable[[], Share]:
         s = self.settings
 
         def share() -> Share:
@@ -206,14 +196,18 @@ class GroupPolicy:
             tokens = PolicyTokens(logprobs, old, column(part, "advantages", logprobs), owner, len(spans))
             policy = self.loss(tokens, s.update.clip_low, s.update.clip_high)
             gap = (sampled - old).abs()
-            shared.worst.append(float(gap.max()))
             each, weights = self.core.weighed(policy.loss, old, sampled)
-            metrics = {**policy_metrics(policy, entropy), "logprob_gap_mean": float(gap.sum()), **weights}
+            metrics = {
+                **policy_metrics(policy, entropy),
+                "logprob_gap_mean": float(gap.sum()),
+                "logprob_gap_max": float(gap.max()),
+            }
+            metrics |= weights
             if s.kl and s.update.kl_in == "loss":
                 kl = kl_estimate(logprobs - column(part, "reference", logprobs), s.update.kl_estimator)
                 each = each + s.kl * kl
                 metrics["kl"] = float(kl.detach().sum())
             lengths = torch.tensor([span.length for span in spans], device=owner.device, dtype=each.dtype)[owner]
-            return self.aggregate(each, lengths, shared.size), metrics
+            return self.aggregate(each, lengths, size), metrics
 
         return share

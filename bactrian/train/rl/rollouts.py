@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from bactrian.errors import BactrianError
+from bactrian.store import processes
 from bactrian.train.supervised import step_rows
 
 
@@ -49,6 +50,26 @@ class Sampler(Protocol):
     def prompt(self, problem: int) -> tuple[int, ...]:
         """The problem's prompt."""
         ...
+
+
+class SharedSampler:
+    """A sampler whose work all processes that train together share: each answers some problems, and all get all.
+
+    Problems keep the numbers by which they draw: the answers are those that one process would sample.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+
+    def rollouts(self, problems: Sequence[int], step: int, version: int, before: int = 0) -> list[list[Rollout]]:
+        group = processes.present()
+        first, last = (len(problems) * rank // group.size for rank in (group.rank, group.rank + 1))
+        mine = problems[first:last]
+        sampled = self.sampler.rollouts(mine, step, version, before + first) if mine else []
+        return [rollouts for part in group.gathered(sampled) for rollouts in part]
+
+    def prompt(self, problem: int) -> tuple[int, ...]:
+        return self.sampler.prompt(problem)
 
 
 @dataclass

@@ -1,0 +1,119 @@
+"""Updates that are outliers are not made; what is not finite leaves no trace; a killed run skips the same ones."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bactrian.errors import BactrianError
+from bactrian.train.backend import LoopSettings
+from bactrian.train.guard import FEWEST, HOPELESS, SkipRule, SpikeGuard
+from bactrian.train.loop import Update, train
+
+values = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=25, max_size=45)
+
+
+@settings(max_examples=40)
+@given(values, st.integers(20, 30))
+def test_the_rule_is_that_of_skip_step_optimisers(given_values: list[tuple[int, int]], window: int) -> None:
+    guard = SpikeGuard(SkipRule(window, 2.0))
+    for at, pair in enumerate(given_values):
+        expected = True
+        for part in (0, 1):
+            before = [each[part] for each in given_values[max(0, at - window) : at]]
+            if at + 1 >= max(20, window // 2):
+                limit = float(np.mean(before) + 2.0 * np.std(before, ddof=1))
+                if math.isclose(pair[part], limit, rel_tol=1e-9, abs_tol=1e-9):
+                    return  # rounding decides
+                expected = expected and pair[part] <= limit
+        assert guard.allows(*pair) == expected
+
+
+@settings(max_examples=40)
+@given(values, st.integers(0, 24))
+def test_what_is_not_finite_is_skipped_and_forgotten(given_values: list[tuple[int, int]], at: int) -> None:
+    plain, disturbed = SpikeGuard(SkipRule(20, 2.0)), SpikeGuard(SkipRule(20, 2.0))
+    for number, pair in enumerate(given_values):
+        if number == at:
+            assert not disturbed.allows(float("nan"), 1.0) and not disturbed.allows(1.0, float("inf"))
+        assert plain.allows(*pair) == disturbed.allows(*pair)
+
+
+def test_what_stays_not_finite_is_an_error() -> None:
+    guard = SpikeGuard(SkipRule())
+    with pytest.raises(BactrianError, match=f"{HOPELESS} updates in a row"):
+        for _ in range(HOPELESS):
+            assert not guard.allows(float("nan"), float("nan"))
+
+
+def test_nothing_is_skipped_before_the_window_says_anything() -> None:
+    guard = SpikeGuard(SkipRule(20, 1.0))
+    assert all(guard.allows(10.0**i, 1.0) for i in range(FEWEST - 1))
+    assert not guard.allows(1e30, 1.0)
+
+
+class Line:
+    """Fits w x to 3 x; the data of some steps are wild."""
+
+    updates_per_step = 1
+
+    def __init__(self, network: torch.nn.Linear, steps: int, wild: set[int], until: int = 10**6) -> None:
+        self.network, self.steps, self.wild, self.until = network, steps, wild, until
+
+    def updates(self, step: int) -> Iterator[Update]:
+        if step == self.until:
+            raise InterruptedError
+        x = torch.randn(8, 1, generator=torch.Generator().manual_seed(step))
+        y = 3 * x if step not in self.wild else 1e6 * torch.ones_like(x)
+        if step == 50:
+            y = y * float("nan")
+        yield Update([lambda: ((self.network(x) - y).square().mean(), {})], tokens=8)
+
+
+class Notes:
+    def __init__(self, scratch: Path) -> None:
+        self.checkpoints, self.lines = scratch / "checkpoints", list[dict[str, float]]()
+
+    def log(self, step: int, **values: float) -> None:
+        self.lines.append(values)
+
+    def rewind(self, step: int) -> None:
+        del self.lines[step:]
+
+
+def fit(notes: Notes, until: int = 10**6) -> tuple[torch.Tensor, dict[str, float]]:
+    torch.manual_seed(1)
+    network = torch.nn.Linear(1, 1)
+    line = Line(network, 70, {40, 45, 60}, until)
+    loop = LoopSettings(1e-2, skip=SkipRule(32, 4.0), checkpoint_seconds=0)
+    totals = train("line", SimpleNamespace(network=network, masters={}), line, loop, notes)
+    return network.weight.detach(), totals
+
+
+def test_wild_updates_are_not_made_and_a_killed_run_skips_the_same(tmp_path: Path) -> None:
+    notes = Notes(tmp_path / "whole")
+    weight, totals = fit(notes)
+    skipped = [at for at, line in enumerate(notes.lines) if line["skipped"]]
+    assert skipped == [40, 45, 50, 60] and totals["skipped"] == 4
+    assert math.isfinite(float(weight))
+    notes = Notes(tmp_path / "cut")
+    for until in (30, 42, 55):
+        with pytest.raises(InterruptedError):
+            fit(notes, until)
+    again, counted = fit(notes)
+    assert torch.equal(again, weight) and counted == totals
+    assert [at for at, line in enumerate(notes.lines) if line["skipped"]] == skipped
+
+
+def test_without_the_guard_a_gradient_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = torch.nn.Linear(1, 1)
+    model = SimpleNamespace(network=network, masters={})
+    with pytest.raises(BactrianError, match="line, step 51: the gradient's norm is nan"):
+        train("line", model, Line(network, 70, set()), LoopSettings(1e-2), Notes(tmp_path))
