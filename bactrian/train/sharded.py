@@ -86,6 +86,21 @@ class ShardedBackend:
             assert isinstance(unit, fsdp.FSDPModule)
             unit.set_gradient_divide_factor(1.0)
             unit.set_force_sum_reduction_for_comms(True)
+        self._say_what_is_gathered_next(network)
+
+    def _say_what_is_gathered_next(self, network: torch.nn.Module) -> None:
+        """On the way back a layer gathers the one below it. By itself torch would go by the forwards that it saw since
+        the last way back, and processes read the weights unequally often: they would wait for different gatherings."""
+        from torch.distributed.fsdp import FSDPModule
+
+        def then(unit: torch.nn.Module, below: torch.nn.Module) -> None:
+            assert isinstance(unit, FSDPModule) and isinstance(below, FSDPModule)
+            unit.set_modules_to_backward_prefetch([below])
+
+        for layers in map(list, stacks(network)):
+            for below, layer in zip([layers[0], *layers], layers, strict=False):  # the lowest: itself, so nothing
+                then(layer, below)
+        then(self._root, self._units[-1] if self._units else self._root)
 
     def expect(self, micro_batches: int) -> None:
         self.optimiser.expect(max(2, micro_batches))
@@ -186,10 +201,16 @@ class ShardedBackend:
 
 def units(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """The layers of each decoder in a network; a network without any is one unit."""
+    for layers in stacks(network):
+        yield from layers
+
+
+def stacks(network: torch.nn.Module) -> Iterator[torch.nn.ModuleList]:
+    """The list of layers of each decoder in a network."""
     for module in network.modules():
         layers = getattr(module, "layers", None)
         if isinstance(layers, torch.nn.ModuleList):
-            yield from layers
+            yield layers
 
 
 def whole(weight: torch.Tensor) -> torch.Tensor:
