@@ -32,7 +32,7 @@ class RouterSettings(SettingsGroup):
     """What is added to the loss of a mixture of experts, for its routers [OLMoE, Muennighoff et al. 2024]."""
 
     balance: float = Field(0.01, ge=0, description="weight of the load-balancing loss, 1 where all experts are alike")
-    z_loss: float = Field(0.001, ge=0, description="weight of (log Z)² of the routers")
+    router_z: float = Field(0.001, ge=0, description="weight of (log Z)² of the routers")
 
 
 class CourseSettings(SettingsGroup):
@@ -40,7 +40,7 @@ class CourseSettings(SettingsGroup):
 
     tokens: float | None = Field(None, gt=0, description="stop after these; by default at the end of the epochs")
     horizon: float | None = Field(None, gt=0, description="the schedule is laid out over these; by default as trained")
-    warmup: float | None = Field(None, ge=0, description="of the warm-up, in place of the share `warmup`")
+    warmup_tokens: float | None = Field(None, ge=0, description="of the warm-up, in place of the share `warmup`")
     first_batch: int | None = Field(None, ge=1, description="rows of the first steps; doubled until it is batch_size")
     batch_warmup: float = Field(0.1, gt=0, lt=1, description="share of the rows by which the batch has grown")
 
@@ -54,7 +54,7 @@ class CourseSettings(SettingsGroup):
 class SpikeSettings(SettingsGroup):
     """Updates that are outliers are not made: the rule of OLMo-core's skip-step optimisers (train/guard.py)."""
 
-    window: int = Field(128, ge=20, description="updates that each is held against")
+    last: int = Field(128, ge=20, description="updates that each is held against")
     sigma: float = Field(6.0, gt=0, description="standard deviations above their mean that loss and gradient may be")
 
 

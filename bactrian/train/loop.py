@@ -252,7 +252,7 @@ def _apply(
     for number in hand.own:
         loss, parts = backend.forward(update.micro_batches[number])
         backend.backward(loss)
-        _add(sums, {LOSS: float(loss.detach()), **parts})
+        add_sums(sums, {LOSS: float(loss.detach()), **parts})
     for _ in range(hand.fillers):
         backend.fill(update.micro_batches[hand.filler])
     sums = _merged(group.gathered(sums))
@@ -283,12 +283,12 @@ LOSS = ""  # among the sums
 def _merged(several: Sequence[dict[str, float]]) -> dict[str, float]:
     """The sums of all processes, in the order of their ranks: the same in each."""
     for part in several[1:]:
-        _add(several[0], part)
+        add_sums(several[0], part)
     return several[0]
 
 
-def _add(sums: dict[str, float], parts: Mapping[str, float]) -> None:
-    """Add a micro-batch's sums to those of others."""
+def add_sums(sums: dict[str, float], parts: Mapping[str, float]) -> None:
+    """Add a micro-batch's sums to those of others, in place; of what ends in `LARGEST` the larger stays."""
     for key, value in parts.items():
         if key not in sums:
             sums[key] = value

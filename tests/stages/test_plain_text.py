@@ -45,7 +45,7 @@ steps:
     z_loss: 1.0e-4
     mask_repeats: true
     spikes: {{}}
-    course: {{tokens: 600, horizon: 1800, warmup: 200, first_batch: 2}}
+    course: {{tokens: 600, horizon: 1800, warmup_tokens: 200, first_batch: 2}}
     shape: {{tied: false, rope_theta: 500000, norm_epsilon: 1.0e-6, vocabulary_multiple: 64, kv_heads: 1}}
   one: {{stage: midtrain, model: base, data: texts.jsonl, batch_size: 4, seed: 1}}
   two: {{stage: midtrain, model: base, data: texts.jsonl, batch_size: 4, seed: 2}}
@@ -165,12 +165,12 @@ def test_another_model_s_tokenizer(tmp_path: Path) -> None:
 
 
 def test_a_course_in_updates() -> None:
-    stage = Pretrain(data="d", batch_size=10, course={"tokens": 4000, "horizon": 50_000, "warmup": 1000})
+    stage = Pretrain(data="d", batch_size=10, course={"tokens": 4000, "horizon": 50_000, "warmup_tokens": 1000})
     course = course_of(stage, 1000, 10.0)
     assert course.most_rows == 400 and course.horizon == 500
     rates = [learning_rate(i, 500, 1.0, "cosine", course.warmup) for i in range(500)]
     assert rates[9] < rates[10] == 1.0 > rates[11]  # ten updates of 100 tokens
-    assert course_of(Pretrain(data="d", batch_size=10, course={"warmup": 0}), 1000, 10.0).warmup == 0
+    assert course_of(Pretrain(data="d", batch_size=10, course={"warmup_tokens": 0}), 1000, 10.0).warmup == 0
     assert course_of(Pretrain(data="d", warmup=0.2), 1000, 10.0) == (None, None, 0.2, None)
 
 

@@ -13,7 +13,7 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.stages.rl.rlvr import RLVR
-from bactrian.train.loop import Update
+from bactrian.train.loop import Update, add_sums
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Rollout
 from tests.model.tiny import write_tiny
@@ -69,8 +69,7 @@ def summed(update: Update) -> dict[str, float]:
     """The update's own metrics, as the loop adds them up."""
     sums: dict[str, float] = {}
     for _, parts in [share() for share in update.micro_batches]:
-        for key, value in parts.items():
-            sums[key] = sums.get(key, 0.0) + value
+        add_sums(sums, parts)
     return {**update.metrics, **update.finish(sums)}
 
 

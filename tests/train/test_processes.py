@@ -99,11 +99,11 @@ def saving(group: Processes, folder: Path, place: Path) -> dict[str, torch.Tenso
     backend, task = wrapped(folder)
     for step in range(2):
         for update in _updates(task, step, backend):
-            _apply(update, backend, 1e-3, 1.0, "test")
+            _apply(update, backend, 1e-3, 1.0, "test", None)
     checkpoints.save(place, SavedState(2, backend.state() | {"task.kept": torch.arange(5)}, {"loss": 0.5}))
     kept = state_of(backend)
     for update in _updates(task, 2, backend):
-        _apply(update, backend, 1e-3, 1.0, "test")
+        _apply(update, backend, 1e-3, 1.0, "test", None)
     checkpoints.save(place, SavedState(3, backend.state(), {"loss": 0.4}))
     if group.leader:  # as if power had failed before all of it was on the disk
         with next((place / "step-000003").glob("__1_*.distcp")).open("r+b") as file:
@@ -145,7 +145,7 @@ def loading_whole(group: Processes, folder: Path, place: Path) -> dict[str, torc
 def test_a_checkpoint_of_one_is_read_by_two_to_the_bit(folder: Path, tmp_path: Path) -> None:
     backend, task = wrapped(folder)
     for update in _updates(task, 0, backend):
-        _apply(update, backend, 1e-3, 1.0, "test")
+        _apply(update, backend, 1e-3, 1.0, "test", None)
     checkpoints.save(tmp_path, SavedState(1, backend.state(), {"loss": 0.5}))
     for found in together(2, loading_whole, folder, tmp_path):
         assert same(found, state_of(backend))

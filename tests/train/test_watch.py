@@ -97,7 +97,7 @@ def test_an_alarm_ends_training_where_it_is_asked_to(folder: Path, tmp_path: Pat
     for stop in (False, True):
         model = load(folder)
         task = watched(model, Script(good, bad, bad, bad, bad), tmp_path / f"looks-{stop}", stop=stop)
-        task.task.sampler = Even(model, range(6))  # type: ignore[attr-defined]
+        task.task.core.sampler = Even(model, range(6))  # type: ignore[attr-defined]
         run(task, tmp_path / str(stop))  # type: ignore[arg-type]
         alarms = [line["alarm"] for line in metrics(tmp_path / str(stop))]
         assert alarms == ([0.0] if stop else [0.0, 1.0, 1.0, 1.0])

@@ -41,10 +41,10 @@ class Reading:
     mended: tuple[str, ...] = ()
 
 
-def text_flaw(text: str, prompt: str, longest: int) -> Flaw | None:
+def text_flaw(text: str, prompt: str, longest: int, may_repeat: bool = False) -> Flaw | None:
     """What is wrong with an answer whatever it should hold: nothing, too much, the prompt again, words that steer.
 
-    prompt: "" where an answer may repeat it. longest: characters.
+    longest: characters. may_repeat: the prompt, as long as something is added.
     """
     if not text.strip():
         return Flaw("an empty answer")
@@ -52,9 +52,14 @@ def text_flaw(text: str, prompt: str, longest: int) -> Flaw | None:
         return Flaw("an answer that is too long", f"{len(text):,} characters")
     if steering := STEERING.search(text):
         return Flaw("an answer that gives orders to its reader", steering[0][:80])
-    if repeats(text, prompt):
+    if _is_part(text, prompt) if may_repeat else repeats(text, prompt):
         return Flaw("an answer that repeats the prompt")
     return None
+
+
+def _is_part(text: str, prompt: str) -> bool:
+    said, asked = (SPACE.sub(" ", each).strip().casefold() for each in (text, prompt))
+    return said in asked
 
 
 def repeats(text: str, prompt: str) -> bool:

@@ -75,7 +75,7 @@ CAPS: dict[str, float] = {
     "window": 32,
     "tokens": 1200,
     "horizon": 1500,
-    "warmup": 100,
+    "warmup_tokens": 100,
     "first_batch": 2,
     "each": 4,
     "copies": 4,

@@ -105,6 +105,7 @@ def _ours(draw: random.Random, layout: str, verifier: str, verified: bool) -> Ro
         "question_answer": {"question": asked["content"], "answer": answer},
         "transcript": {"text": f"Human: {asked['content']}\n\nAssistant: {said[0]['content']}"},
         "text": {"text": "\n".join(_text(draw) for _ in range(3))},
+        "dolma": {"id": _text(draw, 1), "text": "\n".join(_text(draw) for _ in range(3)), "source": "made up"},
     }
     return shapes[layout]
 

@@ -260,8 +260,8 @@ class Synthesise(Stage):
         for key, reply in replies.items():
             label, request = requests[key]
             seed = seeds[int(key.partition("/")[0])]
-            repeats = self.verified and REPEATS in str(seed.get("ground_truth"))
-            reading = self._reading(reply, "" if repeats else str(request.messages[-1]["content"]))
+            may_repeat = self.verified and REPEATS in str(seed.get("ground_truth"))
+            reading = self._reading(reply, str(request.messages[-1]["content"]), may_repeat)
             if isinstance(reading, Flaw):
                 fates.drop(key, reading, reply.text)
                 continue
@@ -296,8 +296,8 @@ class Synthesise(Stage):
         prompt = tuple(turn for turn in row["messages"] if turn["role"] != "assistant")
         return JudgedText(key, prompt, answer_text(row), answer_text(seed))
 
-    def _reading(self, reply: "ChatReply", asked: str) -> "Reading | Flaw":
-        """asked: what an answer must not be a copy of."""
+    def _reading(self, reply: "ChatReply", asked: str, may_repeat: bool) -> "Reading | Flaw":
+        """asked: what an answer must not be a copy of, or must add to."""
         from bactrian.data.curate.quality import Flaw
         from bactrian.data.synth.replies import CHARACTERS_A_TOKEN, read_json, read_text, text_flaw
 
@@ -305,7 +305,7 @@ class Synthesise(Stage):
             return Flaw("refused by the server", reply.fault[:120])
         if reply.finish == "length":
             return Flaw("cut at the limit", f"{self.max_new_tokens:,} tokens")
-        if flaw := text_flaw(reply.text, asked, self.max_new_tokens * CHARACTERS_A_TOKEN):
+        if flaw := text_flaw(reply.text, asked, self.max_new_tokens * CHARACTERS_A_TOKEN, may_repeat):
             return flaw
         if self.answer_schema is None:
             return read_text(reply.text, self.label)

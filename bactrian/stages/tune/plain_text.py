@@ -124,7 +124,7 @@ def train_on_text(
         epochs=stage.epochs,
         seed=workspace.seed,
         micro_tokens=stage.memory.micro_tokens,
-        extra=ExtraLosses(stage.z_loss, stage.router.balance, stage.router.z_loss),
+        extra=ExtraLosses(stage.z_loss, stage.router.balance, stage.router.router_z),
         growth=plan.growth,
         most_rows=plan.most_rows,
     )
@@ -227,8 +227,10 @@ def course_of(stage: PlainTextStage, rows: int, mean: float) -> Course:
     trained = BatchPlan(min(total, most or total), stage.batch_size, growth).steps
     horizon = None if course.horizon is None else updates_in(course.horizon)
     warmup = stage.warmup
-    if course.warmup is not None:  # a little less than the share, whose product with the horizon is rounded up
-        warmup = max(0.0, updates_in(course.warmup) - 0.5) / (horizon or trained) if course.warmup else 0.0
+    if course.warmup_tokens is not None:  # a little less than the share, whose product with the horizon is rounded up
+        warmup = (
+            max(0.0, updates_in(course.warmup_tokens) - 0.5) / (horizon or trained) if course.warmup_tokens else 0.0
+        )
     return Course(most, horizon, min(warmup, 1.0), growth)
 
 
@@ -236,7 +238,7 @@ def settings_of(stage: PlainTextStage, course: Course, floor: float) -> "LoopSet
     """How the loop moves the weights."""
     from bactrian.train.guard import SkipRule
 
-    spikes = None if stage.spikes is None else SkipRule(stage.spikes.window, stage.spikes.sigma)
+    spikes = None if stage.spikes is None else SkipRule(stage.spikes.last, stage.spikes.sigma)
     return replace(
         loop_settings(stage, {}),
         floor=floor,
