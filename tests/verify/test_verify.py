@@ -34,7 +34,7 @@ def test_reasoning_gym_examples() -> None:
 
 def test_every_verifier_has_gold_and_hard_negatives() -> None:
     for name in names():
-        if verifier(name).place == "judge":  # a model decides
+        if ".py:" in name or verifier(name).place == "judge":  # a test's own file; a model decides
             continue
         outcomes = {example.outcome for example in verifier(name).examples}
         assert {"right", "wrong", "unparsable"} <= outcomes, name
