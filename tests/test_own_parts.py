@@ -1,7 +1,10 @@
 """Rewards, verifiers, tasks, templates and stages from a user's own file: found beside the recipe, part of the key."""
 
 import json
+import os
+import py_compile
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +306,19 @@ SCALE = 2
 
 def doubled(completion: str) -> float:
     return len(re.findall("a", completion)) * SCALE
+
+
+def test_an_edit_within_the_second_is_run_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python takes bytecode of the same size and second for current."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "mine.py"
+    for said in (1, 2):
+        path.write_text(f"def f(completion): return {said}\n")
+        os.utime(path, (10**9, 10**9))
+        py_compile.compile(str(path))  # as a run of the user's own leaves it
+        path.write_text(f"def f(completion): return {said + 4}\n")
+        os.utime(path, (10**9, 10**9))
+        assert own_files.load_file(path).f("") == said + 4
 
 
 def test_a_function_of_a_module_is_named_by_its_file(tmp_path: Path) -> None:

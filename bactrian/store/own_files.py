@@ -10,12 +10,14 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Literal, TypeVar
 
 from bactrian.errors import BactrianError
@@ -174,6 +176,25 @@ def load(text: str, kind: PartKind, fits: Callable[[Any], Found | None]) -> Foun
     return part
 
 
+class _TextLoader(SourceFileLoader):
+    """Runs the text that stands in the file now. Python itself takes bytecode beside it for current where size and
+    second are the same, so that a quick edit would run as it was before, under the key of what it is now.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """Write none meanwhile: what a user's file imports from beside it is edited as quickly."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
 def load_file(path: Path) -> ModuleType | Any:
     """A user's file as a module, run once; again when its text has changed.
 
@@ -193,19 +214,25 @@ def load_file(path: Path) -> ModuleType | Any:
         return sys.modules[name]
     parsed(path)
     try:
-        if "." in dotted:
-            before = sys.modules.get(dotted)
-            module = importlib.reload(before) if before else importlib.import_module(dotted)
-        else:
-            spec = spec_from_file_location(name, path)
-            assert spec is not None and spec.loader is not None
-            module = module_from_spec(spec)
-            sys.modules[name] = module
-            spec.loader.exec_module(module)
+        with _no_bytecode():
+            module = _imported(path, name)
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
         raise BactrianError(f"{place_of(error, path)}: importing this file raised {error!r}"[:500]) from error
     _LOADED[path] = digest
+    return module
+
+
+def _imported(path: Path, name: str) -> ModuleType:
+    """The module of a file: `name` is its dotted name in a package, or its path."""
+    if name != str(path):
+        before = sys.modules.get(name)
+        return importlib.reload(before) if before else importlib.import_module(name)
+    spec = spec_from_file_location(name, path, loader=_TextLoader(name, str(path)))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
     return module
 
 

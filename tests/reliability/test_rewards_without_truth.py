@@ -1,6 +1,7 @@
 """PPO whose reward is a model's wants rows that ask something, and no ground truth; whatever reads one still does."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,24 @@ def look(folder: Path, reward: dict[str, Any]) -> None:
 MODEL = {"reward_model": "model", "reward_weight": 1.0, "verifier_weight": 0.0}
 
 
-@pytest.mark.parametrize("verifier", ["format", "reward_model"])
-def test_prompts_of_a_step_will_do_where_the_verifier_reads_no_truth(folder: Path, verifier: str) -> None:
-    look(folder, {**MODEL, "verifier": verifier})
-
-
-@pytest.mark.parametrize("reward", [MODEL, {**MODEL, "verifier": "gsm8k"}])
-def test_they_will_not_where_it_does(folder: Path, reward: dict[str, Any]) -> None:
-    with pytest.raises(BactrianError, match=r'field "data": found .* expected problems'):
+@pytest.mark.parametrize(
+    ("reward", "fits"),
+    [
+        ({**MODEL, "verifier": "format"}, True),
+        ({**MODEL, "verifier": "reward_model"}, True),
+        ({**MODEL, "verifier": "gsm8k"}, False),
+        (MODEL, False),
+    ],
+)
+def test_prompts_will_do_where_the_verifier_reads_no_truth_and_nowhere_else(
+    folder: Path, reward: dict[str, Any], fits: bool
+) -> None:
+    refused = ""
+    try:
         look(folder, reward)
+    except BactrianError as error:
+        refused = str(error)
+    assert not refused if fits else re.search(r'field "data": found .* expected problems', refused)
 
 
 def test_rows_that_ask_nothing_are_refused_all_the_same(folder: Path) -> None:

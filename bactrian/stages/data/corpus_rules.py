@@ -47,7 +47,23 @@ class CorpusRule(Settings, ABC):
         return 0.0
 
 
-class BoundsRule(CorpusRule):
+class AttributeRule(CorpusRule):
+    """A rule over one attribute; without `missing` some document must have it."""
+
+    rule: str
+    attribute: str
+    missing: str | None = None
+
+    @property
+    def part(self) -> str:
+        return f"{self.rule}-{self.attribute}"
+
+    @property
+    def needed(self) -> str | None:
+        return self.attribute if self.missing is None else None
+
+
+class BoundsRule(AttributeRule):
     """Keeps documents whose attribute is within bounds, or drops those."""
 
     rule: Literal["keep", "drop"]
@@ -75,14 +91,6 @@ class BoundsRule(CorpusRule):
             f"{self.rule} {self.attribute}{'' if self.of == 'max' else f' ({self.of})'} {bounds(self.least, self.most)}"
         )
 
-    @property
-    def part(self) -> str:
-        return f"{self.rule}-{self.attribute}"
-
-    @property
-    def needed(self) -> str | None:
-        return self.attribute if self.missing is None else None
-
     def sieve(self) -> "Sieve":
         from bactrian.data.corpus.sieves import BoundsSieve
 
@@ -91,7 +99,7 @@ class BoundsRule(CorpusRule):
         return BoundsSieve(self.attribute, self.of, self.least, self.most, keeps, stays)
 
 
-class ReplaceRule(CorpusRule):
+class ReplaceRule(AttributeRule):
     """Replaces spans in the text, such as lines or personal data; drops documents with more than `limit` of them."""
 
     rule: Literal["replace"]
@@ -109,14 +117,6 @@ class ReplaceRule(CorpusRule):
         within = bounds(self.least, self.most) if (self.least, self.most) != (None, None) else ""
         what = f"replace {self.attribute} by {self.by!r}" if self.by else f"cut {self.attribute}"
         return " ".join(filter(None, [what, within, f"(at most {self.limit:,})" if self.limit is not None else ""]))
-
-    @property
-    def part(self) -> str:
-        return f"{self.rule}-{self.attribute}"
-
-    @property
-    def needed(self) -> str | None:
-        return self.attribute if self.missing is None else None
 
     def sieve(self) -> "Sieve":
         from bactrian.data.corpus.sieves import SpanSieve
