@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def _keep() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def verifiers_as_before() -> Iterator[None]:
+    """Verifiers that a test registers, in its own text or in a file that it writes, end with it."""
+    registry: Any = sys.modules.get("bactrian.verify.registry")
+    before = set(registry.VERIFIERS) if registry else set()
+    yield
+    registry = sys.modules.get("bactrian.verify.registry")
+    for name, each in list(registry.VERIFIERS.items()) if registry else ():
+        if name not in before and not each.module.startswith("bactrian."):
+            del registry.VERIFIERS[name]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from itertools import islice
 from bactrian.data.synth.noncompliance.taxonomy import CONTRAST, CONTRAST_REQUEST, KINDS, rubric_name
 from bactrian.evaluate.gold_instructions import answer_against, answer_to
 from bactrian.evaluate.task import Loaded, Question, Task
+from bactrian.sandbox.syntax import parse
 from bactrian.verify import verifier
 from bactrian.verify.code.blocks import last_program
 from bactrian.verify.maths.solution import boxed
@@ -131,7 +132,7 @@ def _differs(mine: Sequence[str], other: Sequence[str]) -> bool:
 def _stub(solution: str) -> str:
     """A program with the functions of the solution, by name, all of which give None."""
     try:
-        tree = ast.parse(last_program(solution) or "")
+        tree = parse(last_program(solution) or "")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]

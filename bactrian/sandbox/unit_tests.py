@@ -9,6 +9,8 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
+from bactrian.sandbox.syntax import parse
+
 PASSED, FAILED = "_bactrian_passed", "_bactrian_failed"
 """What the examiner puts under these names is called after each assertion of `check`."""
 REACHED, ALONE, STAND_IN = "_bactrian_reached", "_bactrian_alone", "_bactrian_"
@@ -86,7 +88,7 @@ def compiled(suite: UnitTests) -> Mapping[str, Any]:
 
 def _parse(text: str) -> ast.Module:
     try:
-        return ast.parse(text)
+        return parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{text[:60]!r} is not Python: {error}") from None
 
@@ -123,7 +125,7 @@ class Counting(ast.NodeTransformer):
 
     def counted(self, node: ast.stmt) -> ast.stmt:
         self.asserts += 1
-        passed, failed = (ast.parse(f"{name}()").body[0] for name in (PASSED, FAILED))
+        passed, failed = (parse(f"{name}()").body[0] for name in (PASSED, FAILED))
         handler = ast.ExceptHandler(type=ast.Name("Exception", ast.Load()), name=None, body=[failed])
         return ast.Try(body=[node], handlers=[handler], orelse=[passed], finalbody=[])
 
@@ -160,7 +162,7 @@ class GuardedTests(ast.NodeTransformer):
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST | list[ast.AST]:
         self.generic_visit(node)
-        return [ast.parse(f"{REACHED}()").body[0], node] if self.reached else node
+        return [parse(f"{REACHED}()").body[0], node] if self.reached else node
 
 
 def with_stand_ins(kinds: ast.expr) -> ast.expr:

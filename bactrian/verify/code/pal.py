@@ -4,6 +4,7 @@ import ast
 from typing import Any
 
 from bactrian.sandbox import chosen_isolation, run_program
+from bactrian.sandbox.syntax import parse
 from bactrian.verify.code.blocks import last_program
 from bactrian.verify.code.code import SETTINGS, limits
 from bactrian.verify.maths.gsm8k import NUMBER, last, value
@@ -98,7 +99,7 @@ def imports(program: str) -> set[str]:
         SyntaxError: it is no Python.
     """
     found: set[str] = set()
-    for node in ast.walk(ast.parse(program)):
+    for node in ast.walk(parse(program)):
         if isinstance(node, ast.Import):
             found |= {name.name.partition(".")[0] for name in node.names}
         elif isinstance(node, ast.ImportFrom):
