@@ -93,6 +93,18 @@ def _register(found: Tagger) -> None:
     TAGGERS[found.name] = found
 
 
+def check_name(name: str) -> None:
+    """Loads nothing.
+
+    Raises:
+        BactrianError: with the nearest name if no tagger, ours or registered by now, has this one.
+    """
+    if not (is_own(name) or name in BUILT_IN or name in TAGGERS):
+        near = get_close_matches(name, BUILT_IN, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise BactrianError(f"no tagger is called {name!r}; expected one of {', '.join(BUILT_IN)}{hint}")
+
+
 def find_tagger(name: str) -> Tagger:
     """The tagger of this name, loaded if need be; FILE.py:FUNCTION is one of a user's own file.
 
@@ -101,12 +113,9 @@ def find_tagger(name: str) -> Tagger:
     """
     if is_own(name):
         return _own(name)
+    check_name(name)
     if name in BUILT_IN:
         importlib.import_module(BUILT_IN[name])
-    if name not in TAGGERS:
-        near = get_close_matches(name, BUILT_IN, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise BactrianError(f"no tagger is called {name!r}; expected one of {', '.join(BUILT_IN)}{hint}")
     found = TAGGERS[name]
     note(f"tagger {name}", found.module)
     return found

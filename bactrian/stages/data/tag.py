@@ -50,6 +50,13 @@ class Tag(Stage):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        from bactrian.data.corpus.tagging import check_name
+
+        for name in self.taggers:
+            try:
+                check_name(name)
+            except BactrianError as error:
+                raise ValueError(f"taggers: {error}") from None
         labels = [name.rpartition(":")[2].rpartition(".")[2] for name in self.taggers]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"taggers: found {twice[0]} twice")
