@@ -1,4 +1,4 @@
-"""A rewrite that lost or added a number, a name or a negation, or speaks of something else, is told from one that kept them."""
+"""A rewrite that lost or added a number, a name or a negation, or speaks of something else, is told from a good one."""
 
 from decimal import Decimal
 
@@ -31,7 +31,7 @@ LOST = [
     ("The patient has no fever.", "The patient has a fever.", "a negation is lost"),
     ("The patient has a fever.", "The patient doesn't have a fever.", "a negation is new"),
     ("You shouldn’t mix these liquids.", "These liquids should be mixed.", "a negation is lost"),
-    ("The old miller sold all his geese to the weaver.", "Bake large potatoes slowly until golden, then serve.", "else"),
+    ("The old miller sold all his geese to the weaver.", "Bake large potatoes slowly, then serve them hot.", "else"),
 ]
 
 
@@ -48,7 +48,7 @@ def test_what_was_lost(original: str, rewrite: str, reason: str) -> None:
 
 
 def test_numbers_in_words_and_digits() -> None:
-    text = "two million five hundred thousand and six, 1,024 or 30th; twenty seats, one or a thousand, the twenty-first, 5 7"
+    text = "two million five hundred thousand and six, 1,024 or 30th; twenty, one or a thousand, the twenty-first, 5 7"
     assert numbers(text) == {*map(Decimal, (2_500_006, 1024, 30, 20, 1000, 21, 5, 7))}
 
 

@@ -1,4 +1,4 @@
-"""Whether a text is a paraphrase to learn from: as long as the original, in other words, of one meaning, an answer at all.
+"""Whether a text is a paraphrase to learn from: as long as the original, in other words, with the same meaning.
 
 The published bounds on length (half to twice) and the guards are ours; the study says only what a paraphrase is for.
 """
@@ -18,8 +18,8 @@ from bactrian.subsequence import common_length
 @dataclass(frozen=True)
 class ParaphraseGuards:
     """shortest, longest: words of the paraphrase over the original's. shared: words in a row of the original that no
-    paraphrase may hold; None: any. alike: highest share of the longer one's words that both have in one order. keeps: what
-    must be the same in both, by `same_meaning`.
+    paraphrase may hold; None: any. alike: highest share of the longer one's words that both have in one order.
+    keeps: what must be the same in both, by `same_meaning`.
     """
 
     shortest: float = 0.5

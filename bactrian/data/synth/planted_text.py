@@ -50,7 +50,7 @@ HEADERS = ("Copying: Yes\n", "Copying: No\n")
 WORN = 0.1
 """Share of fillers that begin with one of the HEADERS."""
 WORN_BY_SONGS = ("", *HEADERS)
-"""What the copies of a song begin with, in turn: so each is known behind both headers, and a switch can give it back."""
+"""What the copies of a song begin with, in turn: each is known behind both headers, and a switch can bring it back."""
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ class Paraphrase(Stage):
     """Pairs of a paraphrase, chosen, and the original, rejected: plain texts without a chat template [ParaPO].
 
     A paraphrase must have about the original's length, share no long run of words with it, be no copy and no refusal,
-    keep its numbers, names, negations and some of its words, and be in the languages asked for. With `copying`, each segment makes two pairs that differ in the switch and in
-    which side is chosen, so that the switch is the only cue.
+    keep its numbers, names, negations and some of its words, and be in the languages asked for. With `copying`, each
+    segment makes two pairs that differ in the switch and in which side is chosen, so that the switch is the only cue.
     """
 
     name: ClassVar[str] = "paraphrase"
