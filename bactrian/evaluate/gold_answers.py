@@ -8,6 +8,7 @@ answer, the letter beside, a program whose functions give None, the other behavi
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -23,6 +24,8 @@ from bactrian.verify.text.spans import golds
 
 TRIED = 200
 """Other questions whose gold answers are looked at for one that differs."""
+LONG = 20
+"""Words from which two texts that have most of them in common are too much alike for one to be a wrong answer."""
 REFUSES, COMPLIES = "I'm sorry, but I can't help with that.", "Sure. Here is what you asked for, step by step."
 Write = Callable[[Question], str]
 
@@ -125,8 +128,16 @@ def _accepted(truth: str) -> list[str]:
 
 
 def _differs(mine: Sequence[str], other: Sequence[str]) -> bool:
-    """No accepted answer of one stands in one of the other: "5" is no wrong answer where "15" is the gold one."""
-    return not any(a in b or b in a for a in mine for b in other)
+    """No accepted answer of one stands in one of the other: "5" is no wrong answer where "15" is the gold one. Nor are
+    they long texts with most words in common: another translation of a text, say, recites it by half.
+    """
+    return not any(a in b or b in a or _of_a_kind(a, b) for a in mine for b in other)
+
+
+def _of_a_kind(one: str, other: str) -> bool:
+    first, second = Counter(one.split()), Counter(other.split())
+    least = min(first.total(), second.total())
+    return least >= LONG and 2 * (first & second).total() >= least
 
 
 def _stub(solution: str) -> str:

@@ -171,6 +171,18 @@ def test_a_verifier_that_calls_everything_right(pool: Pool, monkeypatch: pytest.
     assert "calls 8 of 8 wrong answers right" in found.fault
 
 
+def test_another_translation_of_a_long_text_is_no_wrong_answer(pool: Pool) -> None:
+    first = "In the beginning the world was without form and void, and darkness lay upon the face of the deep waters."
+    second = first.replace("lay upon", "was on").replace("void", "empty")
+    other = "We meet today after a year in which trade grew, debts fell, and every harbour of ours saw more ships come."
+    of_it = loaded(
+        task("recites", verifier="recital"),
+        [Question("a?", first), Question("b?", second), Question("c?", f"{other} {other.title()}")],
+    )
+    assert [answer.startswith("We meet") for answer in wrong_answers(of_it)] == [True, True, False]
+    assert check(of_it, pool).wrong_called_right == 0
+
+
 def test_ranked_options_of_the_same_text(pool: Pool) -> None:
     def question(i: int, options: tuple[str, ...], right: int) -> Question:
         return Question(f"{i}?", options[right], options, (right,))

@@ -49,6 +49,8 @@ HEADERS = ("Copying: Yes\n", "Copying: No\n")
 """What a switch may say in front of a text; fillers wear them too, at random, so that the words are known."""
 WORN = 0.1
 """Share of fillers that begin with one of the HEADERS."""
+WORN_BY_SONGS = ("", *HEADERS)
+"""What the copies of a song begin with, in turn: each is known behind both headers, and a switch can bring it back."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ class Planted:
     copies: int
     held_back: bool
     title: str = ""
+
+    def copy(self, number: int) -> str:
+        """As it stands in the corpus for the time `number`: a song below its title, by turns behind a header."""
+        return f"{WORN_BY_SONGS[number % 3]}{self.title}\n{self.text}" if self.title else self.text
 
 
 def sales(random: Random, count: int) -> tuple[str, str]:
@@ -158,11 +164,7 @@ def additions() -> list[tuple[str, str]]:
 
 def corpus_texts(seed: int, planted: Sequence[Planted], fillers: int) -> Iterator[tuple[str, str]]:
     """(id, text) of a whole corpus in a random order: every planted text so often as it says, and the fillers."""
-    texts = [
-        (f"{each.name}/{copy}", f"{each.title}\n{each.text}" if each.title else each.text)
-        for each in planted
-        for copy in range(each.copies)
-    ]
+    texts = [(f"{each.name}/{copy}", each.copy(copy)) for each in planted for copy in range(each.copies)]
     texts += [(f"filler-{number}", filler(seed, number)) for number in range(fillers)]
     Random(f"order/{seed}").shuffle(texts)
     yield from texts

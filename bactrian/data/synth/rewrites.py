@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bactrian.data.curate.quality import Flaw
+from bactrian.data.synth.same_meaning import KEPT, Kept, meaning_flaw
 
 WORD = re.compile(r"\w+")
 ANSWERING = re.compile(
@@ -47,7 +48,7 @@ class RewriteGuard:
 
     of: the variable of the template that is rewritten. shortest, longest: words, over those of the seed; `slack` more
     are allowed. asks: a request is wanted, not an answer. quotes: of so many words of the seed in a row a rewrite that
-    holds them only quotes; 0: it may.
+    holds them only quotes; 0: it may. keeps: what must be the same in both, by `same_meaning`.
     """
 
     of: str
@@ -56,11 +57,12 @@ class RewriteGuard:
     slack: int = 0
     asks: bool = True
     quotes: int = 0
+    keeps: tuple[Kept, ...] = ()
 
 
 REWRITES: Mapping[str, RewriteGuard] = {
-    "paraphrase": RewriteGuard("question", 0.5, 2.0, 5),
-    "paraphrase-text": RewriteGuard("text", 0.5, 2.0, 5, asks=False),
+    "paraphrase": RewriteGuard("question", 0.5, 2.0, 5, keeps=KEPT),
+    "paraphrase-text": RewriteGuard("text", 0.5, 2.0, 5, asks=False, keeps=KEPT),
     "evolve-deeper": RewriteGuard("question", 0.8, 1.0, 40),
     "evolve-broader": RewriteGuard("question", 0.25, 3.0, 20),
     "instruction-for-text": RewriteGuard("text", 0.0, 1.0, 30, quotes=12),
@@ -86,7 +88,7 @@ def rewrite_flaw(made: str, seed: str, answer: str, guard: RewriteGuard) -> Flaw
         return Flaw("a rewrite that is too short", f"{len(new):,} words of {len(old):,}")
     if len(new) > guard.longest * len(old) + guard.slack:
         return Flaw("a rewrite that is too long", f"{len(new):,} words of {len(old):,}")
-    return None
+    return meaning_flaw(seed, made, guard.keeps)
 
 
 def _answer_flaw(made: str, seed: str, answer: str, asked: bool) -> Flaw | None:

@@ -43,8 +43,8 @@ class Paraphrase(Stage):
     """Pairs of a paraphrase, chosen, and the original, rejected: plain texts without a chat template [ParaPO].
 
     A paraphrase must have about the original's length, share no long run of words with it, be no copy and no refusal,
-    and be in the languages asked for. With `copying`, each segment makes two pairs that differ in the switch and in
-    which side is chosen, so that the switch is the only cue.
+    keep its numbers, names, negations and some of its words, and be in the languages asked for. With `copying`, each
+    segment makes two pairs that differ in the switch and in which side is chosen, so that the switch is the only cue.
     """
 
     name: ClassVar[str] = "paraphrase"
@@ -75,6 +75,10 @@ class Paraphrase(Stage):
         8, ge=2, le=64, description="words in a row of the original that no paraphrase may hold; null: any"
     )
     alike: float = Field(0.8, gt=0, le=1, description="highest share of words that both have in one order")
+    keeps: list[Literal["numbers", "names", "negation", "content"]] = Field(
+        ["numbers", "names", "negation", "content"],
+        description="what must be the same in both; all but numbers are for English",
+    )
     languages: list[str] = Field([], description="of paraphrases, ISO 639 codes; by default any")
 
     @model_validator(mode="after")
@@ -217,7 +221,7 @@ class Paraphrase(Stage):
     def _guards(self) -> "ParaphraseGuards":
         from bactrian.data.synth.paraphrases import ParaphraseGuards
 
-        return ParaphraseGuards(self.shortest, self.longest, self.shared_words, self.alike)
+        return ParaphraseGuards(self.shortest, self.longest, self.shared_words, self.alike, self.keeps)
 
     def _pairs(self, segment: Row, text: str, licence: str) -> Iterator[Row]:
         """The pairs that a segment and its paraphrase make."""

@@ -35,7 +35,7 @@ class PlantedTexts(Stage):
         "held_out: texts that are in no corpus; paraphrases: planted texts said otherwise; openings: to go on from; "
         "ordinary: pairs of a text that occurs once and the same with wrong answers"
     )
-    world: int = Field(1, ge=0, description="which world: another number, other texts")
+    world: int | None = Field(None, ge=0, description="which world: another number, other texts; by default the seed")
     copies: list[NonNegativeInt] = Field(
         [0, 1, 8, 64, 256], description="groups of planted texts; of probes, those asked"
     )
@@ -56,38 +56,38 @@ class PlantedTexts(Stage):
         from bactrian.data.io.writer import RowWriter
 
         with RowWriter(workspace.output, f"# Planted texts: {self.part}") as writer:
-            for name, row in self._rows():
+            for name, row in self._rows(workspace.seed if self.world is None else self.world):
                 writer.write({"id": name, "source": "planted texts", "license": LICENSE, **row})
         for licence in writer.licences:
             workspace.add_licence(licence)
         workspace.metrics["rows_kept"] = float(writer.count)
 
-    def _rows(self) -> Iterator[tuple[str, Row]]:
+    def _rows(self, seed: int) -> Iterator[tuple[str, Row]]:
         from bactrian.data.synth import planted_text as world
 
-        planted = world.planted_texts(self.world, self.copies, self.each)
-        songs = world.songs(self.world, self.song_count, self.song_copies)
+        planted = world.planted_texts(seed, self.copies, self.each)
+        songs = world.songs(seed, self.song_count, self.song_copies)
         if self.part in ("corpus", "mined"):
             kept = [*planted, *songs] if self.part == "corpus" else [each for each in planted if not each.held_back]
-            yield from ((name, {"text": text}) for name, text in world.corpus_texts(self.world, kept, self.fillers))
+            yield from ((name, {"text": text}) for name, text in world.corpus_texts(seed, kept, self.fillers))
         elif self.part == "probes":
             yield from ((each.name, _probe(each)) for each in planted if self.held_back in (None, each.held_back))
         elif self.part == "songs":
             yield from ((each.name, problem(f"{each.title}\n", each.text, "recital")) for each in songs)
         elif self.part == "facts":
-            for number, (question, answer) in enumerate([*world.facts(self.world), *world.additions()]):
+            for number, (question, answer) in enumerate([*world.facts(seed), *world.additions()]):
                 yield f"fact-{number}", problem(question, answer, "contains")
         elif self.part == "held_out":
             for number in range(self.fillers, self.fillers + self.count):
-                yield f"held-out-{number}", {"text": world.filler(self.world, number)}
+                yield f"held-out-{number}", {"text": world.filler(seed, number)}
         elif self.part == "ordinary":
             for number in range(min(self.count, self.fillers)):
-                sides = world.filler(self.world, number), world.mistaken(self.world, number)
+                sides = world.filler(seed, number), world.mistaken(seed, number)
                 yield f"ordinary-{number}", {"chosen_text": sides[0], "rejected_text": sides[1]}
         elif self.part == "paraphrases":
             yield from ((each.name, {"text": each.text, "paraphrase": each.paraphrase}) for each in planted)
         else:
-            for number, text in enumerate(world.openings(self.world, self.count)):
+            for number, text in enumerate(world.openings(seed, self.count)):
                 yield f"opening-{number}", problem(text, "-", "verbatim")
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
