@@ -42,14 +42,14 @@ def spoken_text(row: Mapping[str, Any]) -> str:
     return "\n".join([row.get("text", ""), *said, row.get("solution", ""), *tools])
 
 
-def word_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFast:
+def word_tokenizer(texts: Iterable[str], context: int | None) -> PreTrainedTokenizerFast:
     """A tokenizer whose vocabulary is every piece of the texts (see `PIECE`), with and without a space before it.
 
     Text in this language round-trips exactly; a piece that is not in the vocabulary becomes <unk>. Every printable
     ASCII character is in, so chat templates of plain ASCII marks can be written.
 
     Args:
-        context: the model's longest sequence, tokens.
+        context: the model's longest sequence, tokens; None where no model is known yet.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

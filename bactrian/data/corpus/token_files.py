@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from bactrian.errors import BactrianError
 
 ABOUT = "tokens.json"
+TOKENIZER = "tokenizer"
+"""A folder beside the tokens with their tokenizer, where it was made for them."""
 DtypeName = Literal["uint16", "uint32"]
 
 

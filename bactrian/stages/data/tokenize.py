@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef, Stage
@@ -22,18 +22,26 @@ class Tokenize(Stage):
 
     part-00000.npy holds numbers without a header, part-00000.csv.gz the documents' places in it, tokens.json what is in
     them. Nothing is shuffled: the order of training is computed from a seed as it is read. A text that spells a special
-    token is text.
+    token is text. Without a `tokenizer` one is made of the words of the documents, for small, closed languages; it is
+    left in tokenizer/, and `pretrain` takes it from there.
     """
 
     name: ClassVar[str] = "tokenize"
     makes: ClassVar[Kind] = Kind.DATA
 
     data: list[DataRef] = Field(min_length=1, description="documents: rows with `text`")
-    tokenizer: ModelRef = Field(description="whose tokens")
+    tokenizer: ModelRef | None = Field(None, description="a model whose tokens; by default a tokenizer is made")
+    vocabulary: list[DataRef] = Field([], description="more rows whose words the tokenizer that is made must know")
     dtype: Literal["auto", "uint16", "uint32"] = Field(
         "auto", description="auto: the smaller that holds the vocabulary"
     )
     shard_tokens: int = Field(2**28, ge=1, description="tokens of one file, at most")
+
+    @model_validator(mode="after")
+    def _one_vocabulary(self) -> Self:
+        if self.tokenizer is not None and self.vocabulary:
+            raise ValueError("vocabulary: found one beside tokenizer, expected one of the two: it knows all it will")
+        return self
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.corpus.token_files import TokenWriter, smallest_dtype
@@ -41,7 +49,8 @@ class Tokenize(Stage):
         from bactrian.model.language_model import load_tokenizer
         from bactrian.progress import say
 
-        tokenizer = load_tokenizer(workspace.input(self.tokenizer).path)
+        folder = self._tokenizer(workspace)
+        tokenizer = load_tokenizer(folder)
         vocabulary, end = len(tokenizer), tokenizer.eos_token_id
         if end is None:
             raise BactrianError(f"{self.tokenizer}: its tokenizer has no end token, which must follow each document")
@@ -51,7 +60,7 @@ class Tokenize(Stage):
         tally = Tally()
         kind = smallest if self.dtype == "auto" else self.dtype
         with TokenWriter(workspace.output, kind, end, vocabulary, self.shard_tokens) as writer:
-            self._write(workspace, writer, tally)
+            self._write(workspace, folder, writer, tally)
         about = writer.about
         if not about.documents:
             raise BactrianError(f"tokenize: found no document\n{tally}")
@@ -61,13 +70,37 @@ class Tokenize(Stage):
         files = f"{len(about.shards)} file{'s' if len(about.shards) > 1 else ''}"
         say(f"tokenize: {about.tokens:,} tokens of {about.documents:,} documents in {files}; {tally}")
 
-    def _write(self, workspace: "Workspace", writer: "TokenWriter", tally: "Tally") -> None:
+    def _tokenizer(self, workspace: "Workspace") -> Path:
+        """The folder of the tokenizer, made if none is named."""
+        from bactrian.data.corpus.token_files import TOKENIZER
+        from bactrian.model.blank import word_tokenizer
+
+        if self.tokenizer is not None:
+            return workspace.input(self.tokenizer).path
+        folder = workspace.output / TOKENIZER
+        word_tokenizer(self._texts(workspace), context=None).save_pretrained(folder)
+        return folder
+
+    def _texts(self, workspace: "Workspace") -> Iterator[str]:
+        """What the tokenizer that is made must know: the documents, without rows that are none, and `vocabulary`."""
+        from bactrian.data.corpus.attribute_files import document_of
+        from bactrian.data.io.files import scan_rows, stream_rows
+        from bactrian.data.io.formats import Fault
+        from bactrian.model.blank import spoken_text
+
+        for ref in self.data:
+            path = workspace.input(ref).path
+            documents = (document_of(row, where, path.name) for row, where in scan_rows(path))
+            yield from (row["text"] for row in documents if not isinstance(row, Fault))
+        for ref in self.vocabulary:
+            yield from (spoken_text(row) for row, _ in stream_rows(workspace.input(ref).path))
+
+    def _write(self, workspace: "Workspace", folder: Path, writer: "TokenWriter", tally: "Tally") -> None:
         from bactrian.data.io.formats import Fault
         from bactrian.data.io.parallel import map_rows
         from bactrian.data.io.rows import licence_of
         from bactrian.progress import progress
 
-        folder = workspace.input(self.tokenizer).path
         with progress("tokenize", unit="text") as bar:
             for ref in self.data:
                 path = workspace.input(ref).path

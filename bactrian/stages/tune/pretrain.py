@@ -1,6 +1,7 @@
 """Stage `pretrain`: a decoder from its first token."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 class Pretrain(PlainTextStage):
     """Next-token training of a new decoder on plain texts.
 
-    Its tokenizer is made from the texts, or is that of another model. The one that is made knows every word of the
-    corpus and single digits, so it is for small, closed languages. The architecture is Llama's, OLMo 2's block
+    Its tokenizer is made from the texts, or is that of another model, or the one that `tokenize` made and left beside
+    the tokens. The one that is made knows every word of the corpus and single digits, so it is for small, closed
+    languages. The architecture is Llama's, OLMo 2's block
     (normalised sub-layer outputs, QK-norm) or one that came from it, with weights from N(0, 0.02) truncated at three
     standard deviations [OLMo 2, Walsh et al. 2025].
     """
@@ -92,10 +94,25 @@ class Pretrain(PlainTextStage):
         if self.tokenizer is not None:
             return load_tokenizer(workspace.input(self.tokenizer).path)
         if has_tokens(path := workspace.input(self.data).path):
-            raise BactrianError(f"pretrain: {path} holds tokens; expected tokenizer: …, the one that they are of")
+            return self._tokenizer_beside(path)
         rows = rows_of(workspace, self.data, "text")
         more = read_rows(workspace.input(self.vocabulary).path) if self.vocabulary else []
         return blank.word_tokenizer((*(row["text"] for row in rows), *map(blank.spoken_text, more)), self.context)
+
+    def _tokenizer_beside(self, path: Path) -> "PreTrainedTokenizerBase":
+        """The tokenizer that `tokenize` made and left beside its tokens."""
+        from bactrian.data.corpus.token_files import TOKENIZER
+        from bactrian.model.language_model import load_tokenizer
+
+        if not (path / TOKENIZER).is_dir():
+            raise BactrianError(f"pretrain: {path} holds tokens; expected tokenizer: …, the one that they are of")
+        if self.vocabulary is not None:
+            raise BactrianError(
+                f"pretrain, field 'vocabulary': {path} has a tokenizer; expected vocabulary: … in the step that made it"
+            )
+        tokenizer = load_tokenizer(path / TOKENIZER)
+        tokenizer.model_max_length = self.context
+        return tokenizer
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         size = decoder_size(
