@@ -196,6 +196,9 @@ class AsynchronousSettings(SettingsGroup):
     """
 
     samplers: int = Field(1, ge=1, le=1024, description="processes that sample and verify; on GPUs, one each")
+    verifiers: int = Field(
+        1, ge=1, le=64, description="shares that each has verified at a time; more where verifiers wait for others"
+    )
     in_flight: bool = Field(
         False,
         description="new weights are taken up in the middle of answers; then what is learnt depends on the clock",

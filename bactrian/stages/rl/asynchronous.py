@@ -56,6 +56,7 @@ def whoever_samples(
         stage.reward.verify_timeout,
         own_verifiers(local.rows),
         settings.piece if settings.in_flight else None,
+        settings.verifiers,
     )
     with RayCrew(post, settings.samplers, model, compare=settings.compare_weights) as crew:
         yield RemoteSampler(

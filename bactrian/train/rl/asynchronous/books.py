@@ -124,9 +124,10 @@ class Books:
             return "twice"
         if len(answers) != len(share.problems):
             raise ValueError(f"{share}: {len(answers)} groups of answers")
+        fitting = all(self._may(share, rollout) for group in answers for rollout in group)
         self._held.pop(place, None)
         self._waiting.pop(place, None)
-        if not all(self._may(share, rollout) for group in answers for rollout in group):
+        if not fitting:
             self._waiting[place] = share
             return "stale"
         self._answers[place] = answers

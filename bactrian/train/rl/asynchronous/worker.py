@@ -1,6 +1,6 @@
 """A sampler in a process of its own: the policy's weights as they were sent, an engine on them, and verifiers.
 
-One share is sampled at a time, another is verified meanwhile, and others wait for their turn.
+One share is sampled at a time, others are verified meanwhile, and others wait for their turn.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ class Post:
     model: gives a model like the policy, with whatever weights. judges: the models that verifiers need.
     rows: the problems. own: verifiers in users' own files that rows may name.
     piece: tokens after which new weights are looked for, in the middle of answers; None: between shares alone.
+    verifiers: shares that are verified at a time, each by a pool and judges of its own.
     """
 
     model: Callable[[], LanguageModel]
@@ -52,6 +54,7 @@ class Post:
     verify_timeout: float
     own: tuple[str, ...] = ()
     piece: int | None = None
+    verifiers: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class SamplingWorker:
         self.newest: Parcel | None = None
         begin = partial(_begin, post.hardware)
         self._sampling = ThreadPoolExecutor(1, "sampling", begin)
-        self._verifying = ThreadPoolExecutor(1, "verifying")
+        self._verifying = ThreadPoolExecutor(post.verifiers, "verifying")
+        self._pools: SimpleQueue[Pool] = SimpleQueue()  # those that have nothing to do
         self._sampling.submit(self._open).result()
 
     def _open(self) -> None:
@@ -80,11 +84,13 @@ class SamplingWorker:
             use_own(name)
         sandbox.want(post.hardware.sandbox)
         self.model = post.model()
-        self.pool = Pool(2, post.verify_timeout, post.judges())
+        pools = [Pool(2, post.verify_timeout, post.judges()) for _ in range(post.verifiers)]
+        for pool in pools:
+            self._pools.put(pool)
         self.sampler = VerifiedSampler(
             open_engine(self.model, post.hardware, rows=post.rows_at_once),
             post.rows,
-            self.pool,
+            pools[0],
             post.seed,
             samples=post.samples,
             max_new_tokens=post.max_new_tokens,
@@ -148,7 +154,11 @@ class SamplingWorker:
             for problem, group in zip(share.problems, sampled, strict=True)
             for said, _ in group
         ]
-        verdicts = iter(self.pool.verify_all(items))
+        pool = self._pools.get()
+        try:
+            verdicts = iter(pool.verify_all(items))
+        finally:
+            self._pools.put(pool)
         return [
             [replace(self.sampler.rollout(said, next(verdicts)), spans=spans) for said, spans in group]
             for group in sampled
