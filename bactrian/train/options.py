@@ -189,6 +189,41 @@ class GroupSampling(SamplingSettings):
     )
 
 
+class AsynchronousSettings(SettingsGroup):
+    """Samplers in processes of their own on a Ray cluster, at work while the policy is trained (docs/rl.md).
+
+    How far they are ahead is `sampling.staleness`: 0 waits for them and makes the same weights as without.
+    """
+
+    samplers: int = Field(1, ge=1, le=1024, description="processes that sample and verify; on GPUs, one each")
+    verifiers: int = Field(
+        1, ge=1, le=64, description="shares that each has verified at a time; more where verifiers wait for others"
+    )
+    in_flight: bool = Field(
+        False,
+        description="new weights are taken up in the middle of answers; then what is learnt depends on the clock",
+    )
+    piece: int = Field(32, ge=1, description="with in_flight: tokens of an answer after which it looks for new weights")
+    compare_weights: bool = Field(False, description="compare checksums of the weights sent and received")
+
+    def needs(self) -> Iterable[tuple[str, str]]:
+        """The processes are Ray's."""
+        return [("asynchronous", "ray")]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _staleness_has_a_place(cls, given: object) -> object:
+        if isinstance(given, dict) and "staleness" in given:
+            raise ValueError(f"staleness: expected as sampling: {{staleness: {given['staleness']}, importance_cap: 2}}")
+        return given
+
+
+AsynchronousField = Annotated[
+    AsynchronousSettings | None,
+    Field(description="sample in other processes, on a Ray cluster, while the policy is trained: {samplers: 2}"),
+]
+
+
 class GroupUpdate(SettingsGroup):
     """How GRPO and its variants move the policy (docs/methods.md)."""
 

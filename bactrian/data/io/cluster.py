@@ -3,7 +3,6 @@
 Every node must see the files under the same path. Ray decides what runs where and when, and does again what failed.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +16,7 @@ from bactrian.data.io.formats import Fault
 from bactrian.data.io.rows import Row, RowKind, complete_row, drop_nulls, validate_row
 from bactrian.errors import BactrianError
 from bactrian.store.extras import lacks
+from bactrian.store.ray_session import ray_session
 
 T = TypeVar("T")
 _BATCH = 500
@@ -45,18 +45,14 @@ def map_on_ray(
     scanned: bool = False,
 ) -> Iterator[T]:
     """As `parallel.map_rows`, on the cluster that RAY_ADDRESS names, or else on one started on this machine."""
+    ray = ray_session('hardware, field "data": "ray"')
     try:
-        import ray
         from ray.data import DataContext
     except ImportError:
         raise lacks('hardware, field "data": "ray"', "ray") from None
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level="ERROR")
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # the stage has its own bar
     found = [
         {"file": str(shard.file), "group": -1 if shard.group is None else shard.group, "first": shard.first}
         for shard in shards(path.resolve())

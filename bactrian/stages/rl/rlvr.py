@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from bactrian.stages.judge.calibrated_judges import calibration_clash, cascade_judge
 from bactrian.stages.judge.judge_refs import judges
+from bactrian.stages.rl.asynchronous import whoever_samples
 from bactrian.stages.rl.fused_rewards import FUSED, fused_judge, fused_refs
 from bactrian.stages.rl.reward_settings import GroupRewardSettings, WatchSettings
 from bactrian.stages.rl.watching import (
@@ -32,6 +33,7 @@ from bactrian.train.options import (
     AdapterField,
     AdvantageName,
     AggregateName,
+    AsynchronousField,
     GroupSampling,
     GroupUpdate,
     LearningRate,
@@ -79,6 +81,7 @@ class RLVR(TrainingStage):
     sampling: GroupSampling = Field(default_factory=GroupSampling, description="how answers are sampled")
     reward: GroupRewardSettings = Field(default_factory=GroupRewardSettings, description="what an answer is worth")
     watch: WatchSettings = Field(default_factory=WatchSettings, description="looks at held-out problems")
+    asynchronous: AsynchronousField = None
     adapter: AdapterField = None
 
     @model_validator(mode="after")
@@ -86,6 +89,20 @@ class RLVR(TrainingStage):
         if (zone := self.reward.overlong_zone) > self.max_new_tokens:
             raise ValueError(
                 f"reward.overlong_zone: found {zone}, expected at most max_new_tokens ({self.max_new_tokens})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _samplers_can_judge(self) -> Self:
+        if self.asynchronous is None:
+            return self
+        for name in ("fusion", "calibration"):
+            if getattr(self.reward, name) is not None:
+                raise ValueError(f"asynchronous: expected none beside reward.{name}, whose models samplers do not have")
+        if self.asynchronous.in_flight and not self.sampling.staleness:
+            raise ValueError(
+                "asynchronous.in_flight: found sampling.staleness 0, expected 1 or more: answers of the present "
+                "weights alone end before there are new ones"
             )
         return self
 
@@ -104,7 +121,8 @@ class RLVR(TrainingStage):
         reference = start_of(workspace, self, model, self.model) if self.kl else None
         engine = open_engine(model, workspace.hardware, rows=self.sampling.rows_at_once)
         fusion = self.reward.fusion
-        by_others = [row for row in [*rows, *apart] if fusion is None or row["dataset"] != FUSED]
+        here = [*rows, *apart] if self.asynchronous is None else apart
+        by_others = [row for row in here if fusion is None or row["dataset"] != FUSED]
         models = judges(workspace, self.reward, by_others, self.name)
         models |= fused_judge(workspace, self, fusion) if fusion is not None else {}
         models |= cascade_judge(workspace, self.reward.calibration, [*rows, *apart])
@@ -119,11 +137,19 @@ class RLVR(TrainingStage):
                 temperature=self.temperature,
             )
             keep = keep_rollouts(workspace, self.watch, sampler)
-            task = GroupPolicy(
-                model, sampler, len(rows), self, steps=self.steps, seed=workspace.seed, reference=reference, keep=keep
-            )
             look = look_at(engine, apart, pool, self.max_new_tokens)
-            train_watched(workspace, self, self.watch, model, task, look)
+            with whoever_samples(workspace, self, model, sampler) as whoever:
+                task = GroupPolicy(
+                    model,
+                    whoever,
+                    len(rows),
+                    self,
+                    steps=self.steps,
+                    seed=workspace.seed,
+                    reference=reference,
+                    keep=keep,
+                )
+                train_watched(workspace, self, self.watch, model, task, look)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Sampled, read by the policy and, where there is a KL, by the reference, and trained on once."""

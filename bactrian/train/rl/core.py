@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import torch
 from torch.utils._pytree import tree_map_only
 
-from bactrian.errors import BactrianError
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Group, Span, plant
 from bactrian.store import processes
@@ -22,7 +21,8 @@ from bactrian.train.dealing import cut
 from bactrian.train.losses import PolicyLoss
 from bactrian.train.objectives import importance_weights
 from bactrian.train.options import MemorySettings, SamplingSettings
-from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, SharedSampler
+from bactrian.train.rl.asynchronous.remote import AheadQueue, RemoteSampler
+from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, SharedSampler, refuse_gap
 from bactrian.train.rl.stale import Queue, age
 
 T = TypeVar("T")
@@ -63,21 +63,35 @@ class PolicyCore:
         memory: MemorySettings,
         temperature: float,
         steps: int,
+        first: Callable[[int], list[int]] | None = None,
     ) -> None:
         """
         Args:
             sample: from a step's number and the version of the present weights to the batch of that step.
             temperature: of sampling; logits are divided by it in training too.
             steps: of the whole training.
+            first: the problems that a step asks first; needed where the sampler is asked before it is to give them.
         """
         self.policy, self.sampler, self.sample = policy, SharedSampler(sampler), sample
         self.sampling, self.memory, self.temperature = sampling, memory, temperature
-        self.queue = Queue(self._checked, sampling.staleness, steps)
+        self.remote = sampler if isinstance(sampler, RemoteSampler) else None
+        if self.remote is None:
+            self.queue = Queue(self._checked, sampling.staleness, steps)
+        else:
+            assert first is not None
+            self.queue = AheadQueue(sample, sampling.staleness, steps, self.remote, first)
+
+    @property
+    def newest(self) -> int | None:
+        """The newest weights that may have sampled, where they change in the middle of answers."""
+        return None if self.remote is None or self.remote.exact else self.remote.published
 
     def batch(self, step: int) -> tuple[list[AnsweredProblem], dict[str, float]]:
-        """What a step trains on, and its age, where answers wait."""
+        """What a step trains on, its age, where answers wait, and the seconds that it was waited for."""
+        before = 0.0 if self.remote is None else self.remote.waited
         batch = self.queue.take(step)
-        return batch, {"staleness": age(batch, step)} if self.sampling.staleness else {}
+        told = {"staleness": age(batch, step)} if self.sampling.staleness else {}
+        return batch, told if self.remote is None else {**told, "waited": self.remote.waited - before}
 
     def group(self, problem: int, rollouts: Sequence[Rollout]) -> Group:
         return Group(self.sampler.prompt(problem), tuple(rollout.ids for rollout in rollouts))
@@ -88,7 +102,7 @@ class PolicyCore:
         if self.sampling.staleness:
             found = self.logprobs(self.policy, [self.group(batch[0].problem, batch[0].rollouts)])[0]
             sampled = torch.tensor([x for rollout in batch[0].rollouts for x in rollout.logprobs])
-            self._refuse(float((torch.cat(found).cpu() - sampled).abs().mean()), version)
+            refuse_gap(float((torch.cat(found).cpu() - sampled).abs().mean()), self.sampling.gap_limit, version)
         return batch
 
     def refuse_gap(self, gap: float, step: int) -> None:
@@ -97,15 +111,7 @@ class PolicyCore:
             BactrianError: fresh answers were sampled by another policy than the one that is trained, by its log-probs.
         """
         if not self.sampling.staleness:  # of old answers that was asked when they were sampled
-            self._refuse(gap, step)
-
-    def _refuse(self, gap: float, step: int) -> None:
-        limit = self.sampling.gap_limit
-        if not gap <= limit:
-            raise BactrianError(
-                f"step {step + 1}: the sampler's log-probs differ from the trainer's by {gap:.3g} on average; the "
-                f"limit is {limit:g}: the policy that is trained is not the one that sampled"
-            )
+            refuse_gap(gap, self.sampling.gap_limit, step)
 
     def bins(self, answers: Sequence[TrainedAnswers]) -> list[list[TrainedAnswers]]:
         """Micro-batches."""

@@ -23,6 +23,7 @@ from bactrian.train.rl.core import (
 )
 from bactrian.train.rl.kept_rollouts import Keep, nothing_kept
 from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, gather, headline
+from bactrian.train.supervised import step_rows
 
 
 class GroupReward(Protocol):
@@ -104,6 +105,7 @@ class GroupPolicy:
             memory=settings.memory,
             temperature=settings.temperature,
             steps=steps,
+            first=self._first,
         )
         self.state, self.restore = self.core.queue.state, self.core.queue.restore
 
@@ -123,8 +125,20 @@ class GroupPolicy:
         s = self.settings
         refills = s.sampling.refills
         return gather(
-            self.core.sampler, self._rewards, self.problems, s.problems_per_step, step, self.seed, refills, version
+            self.core.sampler,
+            self._rewards,
+            self.problems,
+            s.problems_per_step,
+            step,
+            self.seed,
+            refills,
+            version,
+            self.core.newest,
         )
+
+    def _first(self, step: int) -> list[int]:
+        """The problems that `gather` asks first."""
+        return step_rows(self.problems, self.settings.problems_per_step, step, self.seed)
 
     def _rewards(self, problem: int, rollouts: Sequence[Rollout]) -> list[float]:
         s = self.settings

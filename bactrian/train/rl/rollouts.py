@@ -20,9 +20,10 @@ class Rollout:
     ids, logprobs: [T], as sampled; never tokenised again.
     score: the verifier's, in [0, 1].
     ended: an end token or stop text was sampled.
-    version: of the weights that sampled it.
+    version: of the weights that sampled it; of the oldest, where they changed on the way.
     judged: False where the verifier itself failed, which says nothing about the answer.
     text, outcome, extracted, reason: what was written, and the verdict in words.
+    spans: (start, end, version) of the tokens [start, end) that each version sampled, where there were several.
     """
 
     ids: tuple[int, ...]
@@ -35,6 +36,11 @@ class Rollout:
     outcome: str = ""
     extracted: str | None = None
     reason: str = ""
+    spans: tuple[tuple[int, int, int], ...] = ()
+
+    def provenance(self) -> tuple[tuple[int, int, int], ...]:
+        """(start, end, version) of all its tokens."""
+        return self.spans or ((0, len(self.ids), self.version),)
 
 
 class Sampler(Protocol):
@@ -98,6 +104,7 @@ def gather(
     seed: int,
     refills: int = 0,
     version: int | None = None,
+    newest: int | None = None,
 ) -> list[AnsweredProblem]:
     """The groups of a step: the next `wanted` problems and, for each whose answers are worth the same, another.
 
@@ -107,6 +114,7 @@ def gather(
         refills: rounds of replacing groups without variance by problems drawn at random from those that this step
             has not sampled [DAPO's dynamic sampling].
         version: of the present weights, the number of steps they have made; where None, `step`.
+        newest: where samplers take up new weights in the middle of answers, the newest that there are.
 
     Returns:
         All groups that were sampled; at most `wanted` are alive. A function of the weights and the step alone.
@@ -126,7 +134,7 @@ def gather(
         if not chosen:
             break
         for problem, rollouts in zip(chosen, sampler.rollouts(chosen, step, version, len(groups)), strict=True):
-            refuse_stale(rollouts, step, version)
+            refuse_stale(rollouts, step, version, newest)
             groups.append(AnsweredProblem(problem, rollouts, without_failures(reward(problem, rollouts), rollouts)))
     return groups
 
@@ -138,13 +146,27 @@ def without_failures(rewards: Sequence[float], rollouts: Sequence[Rollout]) -> l
     return [reward if rollout.judged else mean for reward, rollout in zip(rewards, rollouts, strict=True)]
 
 
-def refuse_stale(rollouts: Sequence[Rollout], step: int, version: int) -> None:
+def refuse_stale(rollouts: Sequence[Rollout], step: int, version: int, newest: int | None = None) -> None:
     """
     Raises:
-        BactrianError: rollouts come from other weights than this version's.
+        BactrianError: rollouts come from other weights than this version's (to `newest`, where that is given).
     """
-    if stale := {rollout.version for rollout in rollouts} - {version}:
-        raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {version}")
+    found = {each for rollout in rollouts for _, _, each in rollout.provenance()}
+    if stale := found - {*range(version, (version if newest is None else newest) + 1)}:
+        expected = version if newest is None else f"{version} to {newest}"
+        raise BactrianError(f"step {step + 1}: rollouts of weight versions {sorted(stale)}, expected {expected}")
+
+
+def refuse_gap(gap: float, limit: float, step: int) -> None:
+    """
+    Raises:
+        BactrianError: the mean gap between a sampler's and its model's log-probs is over the limit.
+    """
+    if not gap <= limit:
+        raise BactrianError(
+            f"step {step + 1}: the sampler's log-probs differ from the trainer's by {gap:.3g} on average; the "
+            f"limit is {limit:g}: the policy that is trained is not the one that sampled"
+        )
 
 
 def headline(groups: Sequence[AnsweredProblem]) -> dict[str, float]:

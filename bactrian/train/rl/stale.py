@@ -2,7 +2,8 @@
 
 There the sampler's weights are `staleness` steps behind, and so are its answers when they are trained on
 (in Tülu 3 by one step).
-Here one process does both by turns. It is no faster for it; it learns as such a cluster would.
+Here one process does both by turns. It is no faster for it; it learns as such a cluster would. Where samplers are
+processes of their own (`asynchronous`), they fill the queue meanwhile.
 """
 
 from __future__ import annotations
@@ -62,11 +63,15 @@ def _group(problem: int, rollouts: list[dict[str, Any]], rewards: list[float]) -
     return AnsweredProblem(problem, [_rollout(**rollout) for rollout in rollouts], rewards)
 
 
-def _rollout(ids: list[int], logprobs: list[float], **rest: Any) -> Rollout:
-    return Rollout(tuple(ids), tuple(logprobs), **rest)
+def _rollout(ids: list[int], logprobs: list[float], spans: list[tuple[int, int, int]], **rest: Any) -> Rollout:
+    return Rollout(tuple(ids), tuple(logprobs), spans=tuple((a, b, version) for a, b, version in spans), **rest)
 
 
 def age(batch: list[AnsweredProblem], step: int) -> float:
-    """Mean number of steps that the weights have moved since the answers were sampled."""
-    ages = [step - rollout.version for group in batch for rollout in group.rollouts]
+    """Mean number of steps that the weights have moved since the answers were sampled, each answer's tokens alike."""
+    ages = [
+        sum((end - start) * (step - version) for start, end, version in rollout.provenance()) / max(1, len(rollout.ids))
+        for group in batch
+        for rollout in group.rollouts
+    ]
     return sum(ages) / len(ages)

@@ -15,6 +15,8 @@ from bactrian.verify.stream import Stream
 from bactrian.verify.verdict import Verdict, at_limit
 
 SEEDS_APART = 1_000_003
+FAILED = ("crashed", "timed_out")
+"""Outcomes that say nothing of the answer."""
 
 
 class VerifiedSampler:
@@ -62,9 +64,9 @@ class VerifiedSampler:
             def verify(place: int, sample: int, completion: Completion) -> None:
                 stream.give((place, sample), Item.of(self.rows[problems[place]], completion.text))
 
-            groups = self.engine.generate(self._requests(problems, step, before), on_finish=verify)
+            groups = self.engine.generate(self.requests(problems, step, before), on_finish=verify)
             verdicts = stream.verdicts()
-        failed = {key for key, verdict in verdicts.items() if verdict.outcome in ("crashed", "timed_out")}
+        failed = {key for key, verdict in verdicts.items() if verdict.outcome in FAILED}
         broken = [verdicts[key] for key in failed if verdicts[key].reason != ABSTAINS]
         if broken and len(failed) == len(verdicts):
             shown = broken[0]
@@ -73,11 +75,12 @@ class VerifiedSampler:
                 f"{shown.outcome}: {shown.reason}"
             )
         return [
-            [_rollout(c, verdicts[place, sample], (place, sample) not in failed) for sample, c in enumerate(group)]
+            [self.rollout(c, verdicts[place, sample]) for sample, c in enumerate(group)]
             for place, group in enumerate(groups)
         ]
 
-    def _requests(self, problems: Sequence[int], step: int, before: int) -> list[Request]:
+    def requests(self, problems: Sequence[int], step: int, before: int) -> list[Request]:
+        """What the engine is asked; arguments as of `rollouts`."""
         first = (self.seed * SEEDS_APART + step) * SEEDS_APART
         return [
             Request(
@@ -90,18 +93,17 @@ class VerifiedSampler:
             for place, problem in enumerate(problems)
         ]
 
-
-def _rollout(c: Completion, verdict: Verdict, judged: bool) -> Rollout:
-    said = at_limit(verdict.outcome, c.finish)
-    return Rollout(
-        c.ids,
-        c.logprobs,
-        verdict.score,
-        c.finish == "stop",
-        c.version,
-        judged,
-        c.text,
-        said,
-        verdict.extracted,
-        verdict.reason,
-    )
+    def rollout(self, completion: Completion, verdict: Verdict) -> Rollout:
+        """An answer and its verdict."""
+        return Rollout(
+            completion.ids,
+            completion.logprobs,
+            verdict.score,
+            completion.finish == "stop",
+            completion.version,
+            verdict.outcome not in FAILED,
+            completion.text,
+            at_limit(verdict.outcome, completion.finish),
+            verdict.extracted,
+            verdict.reason,
+        )

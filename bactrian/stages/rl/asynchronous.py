@@ -1,0 +1,82 @@
+"""From settings to samplers: in this process, or in processes of their own on a Ray cluster."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bactrian.errors import BactrianError
+from bactrian.stages.judge.judge_refs import check_judges, judge_models
+from bactrian.stages.tune.training import Row, TrainingStage, equip, read_model
+
+if TYPE_CHECKING:
+    from bactrian.model.language_model import LanguageModel
+    from bactrian.stages.rl.rlvr import RLVR
+    from bactrian.store.artifact import Workspace
+    from bactrian.train.rl.rollouts import Sampler
+    from bactrian.train.rl.verified import VerifiedSampler
+
+
+@contextmanager
+def whoever_samples(
+    workspace: "Workspace", stage: "RLVR", model: "LanguageModel", local: "VerifiedSampler"
+) -> "Iterator[Sampler]":
+    """The sampler of this process, or, where the stage is asynchronous, workers in its place; they end with the block.
+
+    Raises:
+        BactrianError: several processes train together, or Ray is not installed.
+    """
+    if stage.asynchronous is None:
+        yield local
+        return
+    from bactrian.judge.panel import open_judges
+    from bactrian.store import processes
+    from bactrian.train.rl.asynchronous.ray_crew import RayCrew
+    from bactrian.train.rl.asynchronous.remote import RemoteSampler
+    from bactrian.train.rl.asynchronous.worker import Post
+
+    settings, group = stage.asynchronous, processes.present()
+    if group.size > 1:
+        raise BactrianError(
+            f"{stage.name}, asynchronous: found {group.size} processes that train together, expected one; "
+            "without this setting each of them samples a share"
+        )
+    named = check_judges(local.rows, stage.reward, stage.name)
+    models = {name: where for name, where in judge_models(workspace, stage.reward).items() if name in named}
+    post = Post(
+        partial(policy_like, workspace, stage, stage.model),
+        partial(open_judges, models, workspace.hardware),
+        workspace.hardware,
+        local.rows,
+        workspace.seed,
+        stage.samples,
+        stage.max_new_tokens,
+        stage.temperature,
+        stage.sampling.rows_at_once,
+        stage.reward.verify_timeout,
+        own_verifiers(local.rows),
+        settings.piece if settings.in_flight else None,
+        settings.verifiers,
+    )
+    with RayCrew(post, settings.samplers, model, compare=settings.compare_weights) as crew:
+        yield RemoteSampler(
+            crew,
+            local.prompts,
+            parts=settings.samplers,
+            exact=not settings.in_flight,
+            gap_limit=stage.sampling.gap_limit,
+        )
+
+
+def policy_like(workspace: "Workspace", stage: TrainingStage, ref: str) -> "LanguageModel":
+    """A model like the policy that is trained from this reference, which computes with the same weights."""
+    model = read_model(workspace, stage, ref, masters=False)
+    equip(workspace, stage, model, ref)
+    return model
+
+
+def own_verifiers(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Verifiers in users' own files that rows name."""
+    from bactrian.store.own_files import is_own
+
+    return tuple(sorted({row["dataset"] for row in rows if is_own(row["dataset"])}))

@@ -1,0 +1,1 @@
+"""Reinforcement learning whose samplers work in processes of their own while the policy is trained."""
