@@ -64,8 +64,10 @@ class Completion:
     logprobs: of each id under the sampled model at the request's temperature (at temperature 1 when greedy), before
         top-p and top-k cut the distribution, and after a presence penalty.
     finish: "stop" (an end token or a stop text) or "length" (`max_new_tokens` reached).
-    version: of the weights that sampled it, as the engine was told.
+        Empty where an engine cannot say them: of a distribution that was cut, by vLLM.
+    version: of the weights that sampled it, as the engine was told; where several did, of the first.
     forced: [start, stop) in ids of tokens that were appended, not sampled (see `Continuation`); their logprobs are 0.
+    versions: (version, start, stop) of ids that other weights sampled than those before; empty where all are of one.
     """
 
     ids: tuple[int, ...]
@@ -74,6 +76,7 @@ class Completion:
     finish: Literal["stop", "length"]
     version: int = 0
     forced: tuple[tuple[int, int], ...] = ()
+    versions: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from bactrian.chat.plain_text import PlainText
 from bactrian.data.overlap.gram_set import GramSet
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Engine
-from bactrian.generate.engine_names import LOCAL, PLUGINS, check_engine
+from bactrian.generate.engine_names import LOCAL, PLUGINS, VLLM, check_engine
 from bactrian.generate.memfree import MemFree
 from bactrian.model.language_model import LanguageModel
 from bactrian.store.hardware import Hardware
@@ -34,7 +34,8 @@ def open_engine(
         BactrianError: the folder is no model; no engine has this name; it cannot be loaded.
     """
     check_engine(hardware.engine)
-    maker: Maker = _local if hardware.engine == LOCAL else PLUGINS.use(hardware.engine)
+    own: dict[str, Maker] = {LOCAL: _local, VLLM: _vllm}
+    maker = own.get(hardware.engine) or PLUGINS.use(hardware.engine)
     return maker(model, hardware, template, rows)
 
 
@@ -44,6 +45,12 @@ def _local(model: Path | LanguageModel, hardware: Hardware, template: str | None
     if isinstance(model, LanguageModel):
         return LocalEngine(model, rows=rows)
     return LocalEngine.load(model, hardware.dtype, template, device=hardware.device, rows=rows)
+
+
+def _vllm(model: Path | LanguageModel, hardware: Hardware, template: str | None, rows: int) -> Engine:
+    from bactrian.generate.vllm_engine import open_vllm
+
+    return open_vllm(model, hardware, template, rows)
 
 
 def without_reciting(engine: Engine, texts: Iterable[str], n: int) -> Engine:

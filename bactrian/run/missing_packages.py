@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Iterable
 
 from bactrian.errors import BactrianError
+from bactrian.generate.engine_names import VLLM
 from bactrian.model.embedded import EMBEDDED, is_at_hand
 from bactrian.recipe.recipe import Recipe, Step
 from bactrian.recipe.references import EMBEDDED_PREFIX
@@ -17,6 +18,8 @@ def needs(recipe: Recipe, step: Step) -> list[Need]:
     found = [Need(*each) for each in step.stage.all_needs()]
     if recipe.hardware.data == "ray":
         found.append(Need("hardware.data: ray", "ray"))
+    if recipe.hardware.engine == VLLM:
+        found.append(Need("hardware.engine: vllm", "vllm"))
     found += [Need(EMBEDDED_PREFIX + name, "embedded") for name in _embedded(step) if not is_at_hand(name)]
     return list(dict.fromkeys(found))
 

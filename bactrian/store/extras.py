@@ -29,6 +29,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "datafog": "datafog",
         },
         "ray": {"ray": "ray"},
+        "vllm": {"vllm": "vllm"},
         "servers": {"urllib3": "urllib3"},
         "annotate": {"starlette": "starlette", "uvicorn": "uvicorn"},
         "synthesis": {"jsonschema": "jsonschema"},

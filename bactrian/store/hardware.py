@@ -12,6 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from bactrian.store.launch import local_size
 
 
+class VllmSettings(BaseModel):
+    """How the engine vllm is opened."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cache_gib: float = Field(4.0, gt=0, description="its key-value cache, GiB; what does not fit waits")
+    context: int | None = Field(
+        None, ge=2, description="tokens of prompt and completion; by default the model's, or what the cache holds"
+    )
+    compile: bool = Field(False, description="compile the model when it is opened: a minute on a CPU, and quicker then")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs that share each layer")
+    check_weights: bool = Field(
+        False, description="compare the SHA-256 of every weight after each transfer of a policy's weights"
+    )
+
+
 @dataclass(frozen=True)
 class Hardware:
     """What a step computes with, decided. Example: `Hardware(dtype="float32", threads=2, device="cpu")`."""
@@ -23,6 +39,7 @@ class Hardware:
     data: Literal["local", "ray"] = "local"
     engine: str = "local"
     weights: Literal["sharded", "replicated"] = "replicated"
+    vllm: VllmSettings = VllmSettings()
 
 
 GpuKind = Literal["a100", "h100", "h200"]
@@ -57,8 +74,11 @@ class HardwareSettings(BaseModel):
         "local", description="where rows are worked on: this machine, or a Ray cluster (RAY_ADDRESS; needs extra ray)"
     )
     engine: str = Field(
-        "local", description="what samples: local (this process), or an engine that an installed package registers"
+        "local",
+        description="what samples: local (this process), vllm (processes of its own; needs extra vllm), or an engine "
+        "that an installed package registers",
     )
+    vllm: VllmSettings = Field(default_factory=VllmSettings, description="how the engine vllm is opened")
     weights: Literal["auto", "sharded", "replicated"] = Field(
         "auto",
         description="where several processes train together: cut into shards over them, or whole in each; "
@@ -93,7 +113,7 @@ class HardwareSettings(BaseModel):
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if fast_bfloat16 else "float32")
         weights = self.weights if self.weights != "auto" else ("sharded" if device == "cuda" else "replicated")
         threads = self.threads or max(1, cores() // (local_size() if together else 1))
-        return Hardware(dtype, threads, device, self.sandbox, self.data, self.engine, weights)
+        return Hardware(dtype, threads, device, self.sandbox, self.data, self.engine, weights, self.vllm)
 
 
 def cores() -> int:
