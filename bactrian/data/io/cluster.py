@@ -20,6 +20,8 @@ from bactrian.store.extras import lacks
 
 T = TypeVar("T")
 _BATCH = 500
+before_mapping: list[Callable[[], None]] = []
+"""What is called before rows are given to the cluster: who has room there that lies idle gives it up."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,9 @@ def map_on_ray(
     scanned: bool = False,
 ) -> Iterator[T]:
     """As `parallel.map_rows`, on the cluster that RAY_ADDRESS names, or else on one started on this machine."""
-    try:
-        import ray
-        from ray.data import DataContext
-    except ImportError:
-        raise lacks('hardware, field "data": "ray"', "ray") from None
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level="ERROR")
-    context = DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # the stage has its own bar
+    ray = connected('hardware, field "data": "ray"')
+    for give_up in before_mapping:
+        give_up()
     found = [
         {"file": str(shard.file), "group": -1 if shard.group is None else shard.group, "first": shard.first}
         for shard in shards(path.resolve())
@@ -74,6 +67,30 @@ def map_on_ray(
 
     dataset = ray.data.from_items(found, override_num_blocks=len(found)).map_batches(work, batch_size=1)
     return _results(dataset)
+
+
+def connected(what: str) -> Any:
+    """The module `ray`, connected to the cluster that RAY_ADDRESS names, or else to one started on this machine.
+
+    Raises:
+        BactrianError: `what` needs Ray, and it is not installed; or no cluster answers.
+    """
+    try:
+        import ray
+        from ray.data import DataContext
+    except ImportError:
+        raise lacks(what, "ray") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError) as error:
+            raise BactrianError(f"{what}: no Ray cluster answers (RAY_ADDRESS): {error}") from None
+    context = DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # the stage has its own bar
+    return ray
 
 
 def _results(dataset: Any) -> Iterator[Any]:
