@@ -19,6 +19,7 @@ PROGRESS = "progress.json"
 """In the folder of a step that is being made."""
 _published: Path | None = None
 _hushed = False
+_moved = 0.0
 
 
 class Bar(Protocol):
@@ -36,15 +37,28 @@ def progress(title: str, total: float | None = None, unit: str = "step", done: f
     ...     bar.advance(1, loss=0.3)
     """
     file = _published
+    moved()
     if _hushed:
-        yield _Silent()
+        yield _Noted(_Silent())
     elif sys.stderr.isatty():
         with _live(printable(title), total, unit, done) as bar:
-            yield bar if file is None else _Published(bar, file, title, total, unit, done)
+            yield _Noted(bar if file is None else _Published(bar, file, title, total, unit, done))
     else:
         lines = (_Cell if _in_notebook() else _Lines)(printable(title), total, unit, done)
-        yield lines if file is None else _Published(lines, file, title, total, unit, done)
+        yield _Noted(lines if file is None else _Published(lines, file, title, total, unit, done))
         lines.end()
+    moved()
+
+
+def moved() -> None:
+    """Something was done: for whoever watches that something is (store/watchdog.py). Every bar says so."""
+    global _moved
+    _moved = time.monotonic()
+
+
+def last_moved() -> float:
+    """When something was done last, by the monotonic clock."""
+    return _moved
 
 
 @contextmanager
@@ -113,6 +127,17 @@ def long_duration(seconds: float) -> str:
     if days >= 730:
         return f"{days / 365.25:,.0f} years"
     return f"{days:,} day{'' if days == 1 else 's'}" + (f" {rest} h" if rest and days < 100 else "")
+
+
+class _Noted:
+    """A bar that also says that something moves."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+
+    def advance(self, n: float = 1, **values: float) -> None:
+        moved()
+        self.bar.advance(n, **values)
 
 
 class _Silent:

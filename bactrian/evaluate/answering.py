@@ -277,8 +277,9 @@ def _generate(model: Engine, requests: Mapping[str, tuple[Request, Tags]], store
         return
     tokens = sum(request.n for request, _ in missing.values())
     with progress(f"{title} · answers", total=tokens, unit="answer") as bar:
-        for bound in (*LENGTHS, 2**30):
-            lower = max((length for length in LENGTHS if length < bound), default=0)
+        bounds = (2**30,) if model.schedules else (*LENGTHS, 2**30)
+        for bound in bounds:
+            lower = max((length for length in bounds if length < bound), default=0)
             part = {key: asked for key, asked in missing.items() if lower < asked[0].max_new_tokens <= bound}
             if part:
                 _write(model, part, store, bar.advance)

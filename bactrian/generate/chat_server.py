@@ -26,6 +26,7 @@ from urllib3.util import Retry, Timeout
 from bactrian.chat.tool_calls import for_template, schemas, written_calls
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply, before_stop
+from bactrian.store.watchdog import waits_for
 
 Answer = TypeVar("Answer")
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
@@ -139,7 +140,9 @@ class ServerResponder:
                         under_way += 1
                     if not under_way:
                         break
-                    place, answer, error = come.get()  # waiting for futures costs more than a quick server's answer
+                    with waits_for(f"{under_way} answers of the server {self.server.url}"):
+                        # waiting for futures costs more than a quick server's answer
+                        place, answer, error = come.get()
                     under_way -= 1
                     if answer is not None:
                         in_a_row = 0

@@ -109,10 +109,12 @@ class Engine(Protocol):
 
     version: of the weights; who changes them sets it, and completions carry it.
     template: how messages become the model's tokens. longest: tokens of prompt and completion that the model can hold.
+    schedules: it has an order of its own for whatever it is asked, so it is best asked everything in one call.
     An engine of your own derives from this class, for `check_fits`.
     """
 
     version: int
+    schedules: bool = False
 
     @property
     def template(self) -> ChatTemplate: ...

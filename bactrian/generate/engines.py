@@ -21,7 +21,12 @@ call, or raises BactrianError for one that is no folder."""
 
 
 def open_engine(
-    model: Path | LanguageModel, hardware: Hardware, *, template: str | None = None, rows: int = 64
+    model: Path | LanguageModel,
+    hardware: Hardware,
+    *,
+    template: str | None = None,
+    rows: int = 64,
+    elastic: bool = False,
 ) -> Engine:
     """The engine that the hardware names, on a model.
 
@@ -29,11 +34,17 @@ def open_engine(
         model: a folder, or a model that is being trained in this process.
         template: a chat template's name, for a folder; by default the model's own.
         rows: completions sampled side by side, where the engine has no better number.
+        elastic: many requests come in one call, and none goes on from its answer; so where the hardware has `samplers`,
+            a folder's model may be on the cluster, so many times.
 
     Raises:
         BactrianError: the folder is no model; no engine has this name; it cannot be loaded.
     """
     check_engine(hardware.engine)
+    if elastic and hardware.samplers and isinstance(model, Path):
+        from bactrian.generate.elastic import ElasticEngine
+
+        return ElasticEngine(model, hardware, template, rows)
     own: dict[str, Maker] = {LOCAL: _local, VLLM: _vllm}
     maker = own.get(hardware.engine) or PLUGINS.use(hardware.engine)
     return maker(model, hardware, template, rows)

@@ -15,7 +15,12 @@ from bactrian.store.hardware import Hardware
 
 
 def open_responder(
-    model: Path | Endpoint, hardware: Hardware, *, template: str | None = None, rows: int = 64
+    model: Path | Endpoint,
+    hardware: Hardware,
+    *,
+    template: str | None = None,
+    rows: int = 64,
+    elastic: bool = False,
 ) -> Responder:
     """Whoever answers for a model: the model itself, loaded, or the server that it is behind.
 
@@ -23,17 +28,18 @@ def open_responder(
         model: a folder of the Hugging Face layout, or where a model is served.
         template: chat template of a model in a folder, where not its own; a server has its own.
         rows: answers that a model in a folder samples side by side.
+        elastic: as in `open_engine`.
 
     Raises:
         BactrianError: the folder holds no model, or the server's key is not in the environment.
     """
     if isinstance(model, Endpoint):
         return ServerResponder(model)
-    return EngineResponder(open_engine(model, hardware, template=template, rows=rows))
+    return EngineResponder(open_engine(model, hardware, template=template, rows=rows, elastic=elastic))
 
 
 class EngineResponder:
-    """A language model in this process."""
+    """A language model, in this process or wherever its engine has it."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

@@ -83,7 +83,7 @@ def override(document: Document, settings: Iterable[str]) -> None:
         first, *rest = target.strip().split(".")
         if not equals or not first:
             raise BactrianError(f'{origin}: found no "=", expected step.field=value')
-        top = ("name", "seed", "hardware", "licences", "track")
+        top = ("name", "seed", "hardware", "licences", "track", "remote")
         if first not in steps and first not in top:
             meant = nearest(first, [*steps, *top])
             hint = f'; did you mean "{meant}"?' if meant else ""

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from bactrian.data.io.needs import RowNeed
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
-_TAKEN = ("artifacts", "memo", "given", "unseen", "rehearsal", "stand-ins", "tensorboard", "mlflow", "wandb", "trackio")
+_TAKEN = (
+    *("artifacts", "memo", "given", "unseen", "rehearsal", "stand-ins", "tensorboard", "mlflow", "wandb", "trackio"),
+    "prometheus",
+)
 """Folders of the store, next to which a run's folder lies."""
 
 
@@ -107,6 +110,7 @@ class Recipe:
     adopted: "Mapping[str, tuple[RowNeed, ...]]" = field(default_factory=dict)
     unlicensed: tuple[str, ...] = ()
     track: tuple[TrackerName, ...] = ()  # told what happens; shapes nothing
+    remote: str = ""  # URL to which artifacts go, and from which they are fetched; shapes nothing
 
     def step(self, name: str) -> Step:
         """The step of this name.
@@ -137,6 +141,9 @@ class Header(BaseModel):
         "marked", description="data without a licence: marked unclear in all that is made of them, or refused"
     )
     track: TrackerName | list[TrackerName] = Field([], description="experiment trackers that are told of each step")
+    remote: str = Field(
+        "", description="URL (s3://bucket/folder) to which artifacts are sent, and from which those made are fetched"
+    )
 
     @property
     def trackers(self) -> tuple[TrackerName, ...]:
@@ -218,6 +225,7 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
         adopted.needs,
         adopted.unlicensed,
         header.trackers,
+        header.remote,
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bactrian import sandbox
+from bactrian.data.io import fleet
 from bactrian.errors import BactrianError
 from bactrian.evaluate.recognise import warn_of_unseen
 from bactrian.progress import PROGRESS, published, say
@@ -22,6 +23,7 @@ from bactrian.store.hardware import Hardware
 from bactrian.store.machine_limits import refusal
 from bactrian.store.manifest import Kind, Manifest, restated
 from bactrian.store.processes import ALONE, Processes
+from bactrian.store.watchdog import watched
 
 
 def inputs_of(task: KeyedStep, made: Mapping[str, Artifact]) -> dict[str, Input | ExternalSource]:
@@ -145,8 +147,11 @@ def _run_stage(
             if item.kind is Kind.DATA and not item.held_out
         }
         warn_of_unseen(step.name, rows, workspace)
-    with published(partial / PROGRESS), calling(group, task, scratch):
-        stage.run(workspace)
+    try:
+        with published(partial / PROGRESS), calling(group, task, scratch), watched(f'step "{step.name}"', partial):
+            stage.run(workspace)
+    finally:
+        fleet.release()
     if stage.name in ("source", "problems"):  # where rows come in
         warn_of_unseen(step.name, {"what it made": output}, workspace)
     seconds = started.seconds + time.monotonic() - before

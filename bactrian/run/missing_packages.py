@@ -11,6 +11,7 @@ from bactrian.recipe.references import EMBEDDED_PREFIX
 from bactrian.report.track.trackers import BACKENDS
 from bactrian.stages.stage import Need
 from bactrian.store.extras import install_line, lacking
+from bactrian.store.remote import client_extra
 
 
 def needs(recipe: Recipe, step: Step) -> list[Need]:
@@ -46,6 +47,9 @@ def what_lacks(recipe: Recipe, steps: Iterable[Step]) -> str:
         if importlib.util.find_spec(BACKENDS[name].package) is None:
             lines.append(f"track: {name} (extra {BACKENDS[name].extra}: {BACKENDS[name].package})")
             extras.add(BACKENDS[name].extra)
+    if (extra := client_extra(recipe.remote)) is not None and lacking(extra):
+        lines.append(f"remote: {recipe.remote} (extra {extra}: {', '.join(lacking(extra))})")
+        extras.add(extra)
     if not lines:
         return ""
     command = " && ".join([*([install_line(extras)] if extras else []), *sorted(weights)])

@@ -17,6 +17,7 @@ from bactrian.store.artifact import Artifact, Store
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
 from bactrian.store.processes import ALONE, Processes
+from bactrian.store.remote import RemoteStore
 
 
 def _adopting(recipe: Recipe, name: str) -> set[str]:
@@ -57,6 +58,10 @@ def run(
     check_engine(hardware.engine)
     todo = tasks(recipe, hardware)
     wanted = {only} | _adopting(recipe, only) if only else set(names)
+    remote = RemoteStore(recipe.remote) if recipe.remote else None
+    if remote is not None:
+        remote.check()
+        _fetch(remote, todo, store, again)
     missing = [step for step in to_make(todo, store) if step.name in wanted]
     refuse_without_extras(recipe, missing)
     check_device(hardware)
@@ -68,10 +73,19 @@ def run(
     say_what_is_adopted(recipe)
     log = RunLog(recipe, todo, store, command)
     with Trackers(recipe.track, recipe.name, store) as trackers:
-        _make_all(recipe, store, hardware, todo, log, trackers, only, wanted, again, group)
+        _make_all(recipe, store, hardware, todo, log, trackers, only, wanted, again, group, remote)
     log.finish(report)
     group.tell()  # there is nothing more to come for
     return list(log.done.values())
+
+
+def _fetch(remote: RemoteStore, todo: Sequence[KeyedStep], store: Store, again: Collection[str]) -> None:
+    """Have here what is there already of the recipe's steps, but for those that are made again."""
+    for task in todo:
+        stage = task.step.stage.name
+        if task.step.name not in again and store.find(stage, task.key) is None:
+            remote.fetch(stage, task.key, store)
+            stopping.check("stopped after an artifact was fetched")
 
 
 def _make_all(
@@ -85,6 +99,7 @@ def _make_all(
     wanted: Collection[str],
     again: Collection[str],
     group: Processes,
+    remote: RemoteStore | None,
 ) -> None:
     made: dict[str, Artifact] = {}
     for task in todo:
@@ -101,6 +116,8 @@ def _make_all(
                 trackers.follow(task, hardware, inputs)
                 joint = group.size > 1 and task.step.stage.joint
                 artifact, status = make(task, store, recipe.hardware.decide(joint), inputs, group), "made"
+        if remote is not None and name in wanted:
+            remote.send(artifact)
         made[name] = artifact
         log.add(task, artifact, status)
         stopping.check(f"stopped after step {name}, which is made")

@@ -15,6 +15,7 @@ from bactrian.run.keys import KeyedStep, tasks
 from bactrian.run.prepare import prepare
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.processes import Processes, joint
+from bactrian.store.watchdog import watched
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def follow(recipe: Recipe, store: Store, group: Processes) -> None:
                 task.code,
                 shared=Path(word["scratch"]),
             )
-            with joint(group):
+            with joint(group), watched(f'step "{task.step.name}"', own):
                 task.step.stage.run(workspace)
                 group.barrier()
 

@@ -30,6 +30,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "ray": {"ray": "ray"},
         "vllm": {"vllm": "vllm"},
+        "s3": {"s3fs": "s3fs"},
         "servers": {"urllib3": "urllib3"},
         "annotate": {"starlette": "starlette", "uvicorn": "uvicorn"},
         "synthesis": {"jsonschema": "jsonschema"},
@@ -38,6 +39,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "wandb": {"wandb": "wandb"},
         "mlflow": {"mlflow-skinny": "mlflow", "sqlalchemy": "sqlalchemy", "alembic": "alembic"},
         "trackio": {"trackio": "trackio"},
+        "prometheus": {"prometheus-client": "prometheus_client"},
     }
 )
 """Extra → its packages, each with the name by which it is imported."""

@@ -16,6 +16,7 @@ PACKAGE = "bactrian"
 WITHOUT_EFFECT = (
     *("bactrian.report", "bactrian.progress", "bactrian.stopping"),
     *("bactrian.store.machine_limits", "bactrian.store.launch", "bactrian.store.peers"),
+    "bactrian.store.watchdog",
 )
 """What they do never reaches an artifact."""
 SHAPING = {

@@ -5,7 +5,7 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,6 +40,7 @@ class Hardware:
     engine: str = "local"
     weights: Literal["sharded", "replicated"] = "replicated"
     vllm: VllmSettings = VllmSettings()
+    samplers: int = 0  # models on the Ray cluster that answer rows; 0: this process has the only one
 
 
 GpuKind = Literal["a100", "h100", "h200"]
@@ -84,6 +85,12 @@ class HardwareSettings(BaseModel):
         description="where several processes train together: cut into shards over them, or whole in each; "
         "auto: sharded on GPUs",
     )
+    samplers: int | None = Field(
+        None,
+        ge=1,
+        description="with data: ray, models on the cluster that answer rows side by side, each with a GPU or threads "
+        "of its own; by default one model in this process does",
+    )
     preset: Preset | None = Field(None, description="settings that go together; others written beside it replace them")
     gpu: GpuKind | None = Field(
         None, description="the cluster's GPUs: `plan` counts in their hours, `launch` asks for them"
@@ -101,6 +108,12 @@ class HardwareSettings(BaseModel):
         named = asked.get("preset")
         return {**PRESETS[named], **asked} if isinstance(named, str) and named in PRESETS else asked
 
+    @model_validator(mode="after")
+    def _samplers_have_a_cluster(self) -> Self:
+        if self.samplers and self.data != "ray":
+            raise ValueError("samplers: they are on a Ray cluster: expected data: ray beside it")
+        return self
+
     @property
     def processes(self) -> int:
         """Of the whole job: one for each GPU."""
@@ -113,7 +126,9 @@ class HardwareSettings(BaseModel):
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if fast_bfloat16 else "float32")
         weights = self.weights if self.weights != "auto" else ("sharded" if device == "cuda" else "replicated")
         threads = self.threads or max(1, cores() // (local_size() if together else 1))
-        return Hardware(dtype, threads, device, self.sandbox, self.data, self.engine, weights, self.vllm)
+        return Hardware(
+            dtype, threads, device, self.sandbox, self.data, self.engine, weights, self.vllm, self.samplers or 0
+        )
 
 
 def cores() -> int:

@@ -148,14 +148,24 @@ class Manifest(BaseModel):
         """
         path = folder / MANIFEST
         try:
-            manifest = cls.model_validate(_unsealed(path))
+            raw = path.read_bytes()
         except FileNotFoundError:
             raise BactrianError(f"{folder}: no {MANIFEST}, so this is not a finished artifact") from None
+        return cls.parse(raw, str(path))
+
+    @classmethod
+    def parse(cls, raw: bytes, where: str) -> "Manifest":
+        """What the bytes of a manifest.json say.
+
+        Raises:
+            BactrianError: naming `where` they are from, and what is malformed or changed since it was sealed.
+        """
+        try:
+            return cls.model_validate(_unsealed(raw, where))
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the whole file"
-            raise BactrianError(f"{path}: field {field}: {first['msg']}; the manifest is damaged") from None
-        return manifest
+            raise BactrianError(f"{where}: field {field}: {first['msg']}; the manifest is damaged") from None
 
     def write(self, folder: Path) -> "Manifest":
         """Write `folder/manifest.json`, sealed; returns what `read` gives."""
@@ -259,15 +269,13 @@ def restated(name: str, reader: str) -> str:
     )
 
 
-def _unsealed(path: Path) -> dict[str, Any]:
+def _unsealed(raw: bytes, path: str) -> dict[str, Any]:
     """The fields of a manifest whose seal fits.
 
     Raises:
         BactrianError: naming the field that changed, if it can be told.
-        FileNotFoundError: (not JSON).
         ValidationError: (not JSON).
     """
-    raw = path.read_bytes()
     found: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(raw)
     if found.get("format") == 1 and "seal" not in found:
         raise BactrianError(

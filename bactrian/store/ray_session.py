@@ -14,7 +14,7 @@ def ray_session(what: str) -> Any:
         what: needs it, for the message: a setting.
 
     Raises:
-        BactrianError: Ray is not installed.
+        BactrianError: Ray is not installed, or no cluster answers.
     """
     try:
         import ray

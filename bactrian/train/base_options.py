@@ -51,13 +51,6 @@ class CourseSettings(SettingsGroup):
         return self
 
 
-class SpikeSettings(SettingsGroup):
-    """Updates that are outliers are not made: the rule of OLMo-core's skip-step optimisers (train/guard.py)."""
-
-    last: int = Field(128, ge=20, description="updates that each is held against")
-    sigma: float = Field(6.0, gt=0, description="standard deviations above their mean that loss and gradient may be")
-
-
 class PretrainOptimiser(OptimiserSettings):
     """AdamW as it is used from the first token."""
 

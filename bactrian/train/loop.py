@@ -8,6 +8,7 @@ more, bit for bit.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,7 +139,7 @@ def train(
         outliers are; `steps_left` if the time limit or the task itself cut it short.
 
     Raises:
-        BactrianError: the gradient is not finite, once, or, where outliers are skipped, again and again.
+        BactrianError: the loss or the gradient is not finite, once, or, where outliers are skipped, again and again.
         Stop: a signal asked for it; the step that was being made is in a checkpoint.
     """
     backend = LocalBackend() if backend is None else backend
@@ -249,14 +250,24 @@ def _apply(
     hand = deal(update.sizes or [1] * len(update.micro_batches), group.size)[group.rank]
     sums: dict[str, float] = {LOSS: 0.0}
     backend.expect(len(hand.own) + hand.fillers)
+    bad: list[int] = []  # micro-batches whose loss is not finite
     for number in hand.own:
         loss, parts = backend.forward(update.micro_batches[number])
         backend.backward(loss)
-        add_sums(sums, {LOSS: float(loss.detach()), **parts})
+        share = float(loss.detach())
+        if not math.isfinite(share):
+            bad.append(number)
+        add_sums(sums, {LOSS: share, **parts})
     for _ in range(hand.fillers):
         backend.fill(update.micro_batches[hand.filler])
     sums = _merged(group.gathered(sums))
     total = sums.pop(LOSS)
+    if guard is None and not math.isfinite(total):
+        where_bad = [number + 1 for each in group.gathered(bad) for number in each]
+        shown = ", ".join(map(str, sorted(where_bad)[:5])) or "none alone"
+        raise BactrianError(
+            f"{where}: the loss is {total} (micro-batches {shown} of {len(update.micro_batches)}){KEPT_BEFORE}"
+        )
     norm, told = 0.0, dict[str, float]()
     if guard is not None:
         told["skipped"] = 0.0
@@ -271,13 +282,17 @@ def _apply(
         try:
             norm = backend.step(rate, clip, None if guard is None else allows)
         except FloatingPointError as error:
-            raise BactrianError(f"{where}: {error}; the weights before it are kept in the last checkpoint") from error
+            raise BactrianError(f"{where}: {error}{KEPT_BEFORE}") from error
         except BactrianError as error:
             raise BactrianError(f"{where}: {error}") from error
     return {"loss": total, **update.metrics, **update.finish(sums), "learning_rate": rate, "grad_norm": norm, **told}
 
 
 LOSS = ""  # among the sums
+KEPT_BEFORE = (
+    "; nothing has moved: the weights before it are kept in the last checkpoint. Lower learning_rate or "
+    "max_grad_norm, or have such updates left out by `spikes: {}`"
+)
 
 
 def _merged(several: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -148,6 +148,13 @@ class CheckpointSettings(SettingsGroup):
     )
 
 
+class SpikeSettings(SettingsGroup):
+    """Updates that are outliers are not made: the rule of OLMo-core's skip-step optimisers (train/guard.py)."""
+
+    last: int = Field(128, ge=20, description="updates that each is held against")
+    sigma: float = Field(6.0, gt=0, description="standard deviations above their mean that loss and gradient may be")
+
+
 class SamplingSettings(SettingsGroup):
     """How a policy's own answers are sampled, and how far they may be from the policy that is trained."""
 

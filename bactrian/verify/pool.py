@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from bactrian.store.own_files import is_own
+from bactrian.store.watchdog import waits_for
 from bactrian.verify.model_verifiers import Judge, ask
 from bactrian.verify.registry import verifier, verify
 from bactrian.verify.verdict import NOTHING, Verdict
@@ -169,7 +170,12 @@ class Crew:
     def _collect(self, done: dict[bytes, Verdict]) -> None:
         """Wait for the next reply or the next deadline; read the replies, give up workers that are stuck."""
         busy = {worker.output: worker for worker in self._workers if worker.job is not None}
-        ready = select.select(list(busy), [], [], min(worker.patience() for worker in busy.values()))[0]
+
+        def told() -> str:
+            return f"verdicts of the worker processes {', '.join(str(each.process.pid) for each in busy.values())}"
+
+        with waits_for(told):
+            ready = select.select(list(busy), [], [], min(worker.patience() for worker in busy.values()))[0]
         for output, worker in busy.items():
             job = worker.job
             assert job is not None

@@ -15,7 +15,9 @@ from bactrian.stages.rl.ppo import PPO
 from bactrian.stages.rl.rlvr import RLVR
 from bactrian.stages.tune.dpo import DPO
 from bactrian.stages.tune.pretrain import Pretrain
-from bactrian.stages.tune.training import TrainingStage
+from bactrian.stages.tune.training import TrainingStage, loop_settings
+from bactrian.train.guard import SkipRule
+from bactrian.train.options import SpikeSettings
 
 TRAINING = [stage for stage in all_stages().values() if issubclass(stage, TrainingStage)]
 RECIPE = """\
@@ -46,6 +48,20 @@ def test_a_loss_that_there_is_not_is_named_with_those_that_there_are() -> None:
 def test_a_time_limit_is_in_minutes() -> None:
     assert DPO(model="m", data="d", checkpoints={"time_limit_minutes": 2}).seconds_limit() == 120
     assert DPO(model="m", data="d").seconds_limit() is None
+
+
+@pytest.mark.parametrize("stage", TRAINING, ids=lambda stage: stage.name)
+def test_every_training_stage_can_leave_out_outliers(stage: type[TrainingStage]) -> None:
+    plain = stage.model_construct(
+        **{
+            name: field.get_default(call_default_factory=True)
+            for name, field in stage.model_fields.items()
+            if not field.is_required()
+        }
+    )
+    assert loop_settings(plain, {}).skip is None
+    rule = loop_settings(plain.model_copy(update={"spikes": SpikeSettings(sigma=5.0)}), {}).skip
+    assert rule == SkipRule(128, 5.0)
 
 
 @pytest.mark.parametrize("stage", TRAINING, ids=lambda stage: stage.name)

@@ -111,9 +111,30 @@ def test_wild_updates_are_not_made_and_a_killed_run_skips_the_same(tmp_path: Pat
     assert [at for at, line in enumerate(notes.lines) if line["skipped"]] == skipped
 
 
-def test_without_the_guard_a_gradient_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
+class Roots(Line):
+    """A finite loss whose gradient is not: the root of nothing, and something besides."""
+
+    def updates(self, step: int) -> Iterator[Update]:
+        def root() -> tuple[torch.Tensor, dict[str, float]]:
+            return (self.network.weight - self.network.weight.detach()).abs().sqrt().sum(), {}
+
+        yield Update([lambda: (self.network.bias.square().sum(), {}), root], tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (Line, r"line, step 51: the loss is nan \(micro-batches 1 of 1\); nothing has moved: .*spikes"),
+        (Roots, r"line, step 1: the gradient's norm is (nan|inf); nothing has moved: .*spikes"),
+    ],
+)
+def test_without_the_guard_what_is_not_finite_is_an_error_and_moves_nothing(
+    tmp_path: Path, task: type[Line], said: str
+) -> None:
     torch.manual_seed(1)
-    network = torch.nn.Linear(1, 1)
+    network, notes = torch.nn.Linear(1, 1), Notes(tmp_path)
     model = SimpleNamespace(network=network, masters={})
-    with pytest.raises(BactrianError, match="line, step 51: the gradient's norm is nan"):
-        train("line", model, Line(network, 70, set()), LoopSettings(1e-2), Notes(tmp_path))
+    with pytest.raises(BactrianError, match=said):
+        train("line", model, task(network, 70, set()), LoopSettings(1e-2), notes)
+    assert all(bool(weight.isfinite().all()) for weight in network.parameters())
+    assert all(math.isfinite(line["loss"]) for line in notes.lines)

@@ -20,6 +20,8 @@ from bactrian.store.ray_session import ray_session
 
 T = TypeVar("T")
 _BATCH = 500
+before_mapping: list[Callable[[], None]] = []
+"""What is called before rows are given to the cluster: who has room there that lies idle gives it up."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,9 @@ def map_on_ray(
     scanned: bool = False,
 ) -> Iterator[T]:
     """As `parallel.map_rows`, on the cluster that RAY_ADDRESS names, or else on one started on this machine."""
-    ray = ray_session('hardware, field "data": "ray"')
-    try:
-        from ray.data import DataContext
-    except ImportError:
-        raise lacks('hardware, field "data": "ray"', "ray") from None
-    context = DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
+    ray = connected('hardware, field "data": "ray"')
+    for give_up in before_mapping:
+        give_up()
     found = [
         {"file": str(shard.file), "group": -1 if shard.group is None else shard.group, "first": shard.first}
         for shard in shards(path.resolve())
@@ -70,6 +67,23 @@ def map_on_ray(
 
     dataset = ray.data.from_items(found, override_num_blocks=len(found)).map_batches(work, batch_size=1)
     return _results(dataset)
+
+
+def connected(what: str) -> Any:
+    """The module `ray`, connected, with Ray Data set up: rows in order, and no bars of its own.
+
+    Raises:
+        BactrianError: `what` needs Ray, and it is not installed; or no cluster answers.
+    """
+    ray = ray_session(what)
+    try:
+        from ray.data import DataContext
+    except ImportError:
+        raise lacks(what, "ray") from None
+    context = DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    return ray
 
 
 def _results(dataset: Any) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from bactrian.data.io.files import scan_rows, stream_rows
 from bactrian.data.io.rows import Row, RowKind
 from bactrian.store.hardware import Hardware
+from bactrian.store.watchdog import stacks_when_asked, waits_for
 
 Located = tuple[Row, str]
 """A row, and the words for where it stands."""
@@ -91,14 +92,19 @@ def _on_processes(
     waiting: deque[Future[list[Any]]] = deque()
     # spawned, not forked: this process may hold torch's threads, whose locks a fork would copy as they are
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_serve) as pool:
+
+        def next_results() -> list[T]:
+            with waits_for(lambda: f"rows from the worker processes {', '.join(map(str, pool._processes))}"):
+                return waiting.popleft().result()
+
         try:
             waiting.append(pool.submit(function, first))
             for batch in batches:
                 waiting.append(pool.submit(function, batch))
                 if len(waiting) > AHEAD * processes:
-                    yield from waiting.popleft().result()
+                    yield from next_results()
             while waiting:
-                yield from waiting.popleft().result()
+                yield from next_results()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -109,6 +115,7 @@ def _serve() -> None:
     A worker waits for work on a pipe whose other end it holds itself, so it would not notice.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stacks_when_asked()
     Thread(target=_end_with_parent, daemon=True).start()
 
 

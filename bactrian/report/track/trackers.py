@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from bactrian.report.track.result_tables import Row
 
-TrackerName = Literal["trackio", "wandb", "tensorboard", "mlflow"]
+TrackerName = Literal["trackio", "wandb", "tensorboard", "mlflow", "prometheus"]
 Status = Literal["finished", "failed"]
 TEXT_LIMIT = 4000
 """Characters of a text in a tracker's table."""
@@ -85,6 +85,7 @@ BACKENDS: Mapping[str, TrackerBackend] = {
     "wandb": TrackerBackend("to_wandb", "WandbTracker", "wandb", "wandb"),
     "mlflow": TrackerBackend("to_mlflow", "MlflowTracker", "mlflow", "mlflow"),
     "trackio": TrackerBackend("to_trackio", "TrackioTracker", "trackio", "trackio"),
+    "prometheus": TrackerBackend("to_prometheus", "PrometheusTracker", "prometheus_client", "prometheus"),
 }
 
 

@@ -201,7 +201,7 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
     _served(steps, place, made)
     _models(steps, recipe, place, family, made)
     here = {"dtype": "float32", "sandbox": recipe.hardware.sandbox}
-    data = {**document.data, "name": f"{recipe.name}-rehearsal", "steps": steps, "hardware": here}
+    data = {**document.data, "name": f"{recipe.name}-rehearsal", "steps": steps, "hardware": here, "remote": ""}
     made.recipe = check(_document(str(path), data), folder=path.parent)
     return made
 

@@ -105,7 +105,7 @@ class Difficulty(Stage):
         from bactrian.judge.verified_samples import SampleSettings, sampled_answers, verdicts_of
         from bactrian.verify import at_limit
 
-        engine = open_engine(workspace.input(ref).path, workspace.hardware, rows=self.rows_at_once)
+        engine = open_engine(workspace.input(ref).path, workspace.hardware, rows=self.rows_at_once, elastic=True)
         how = SampleSettings(self.samples, self.max_new_tokens, self.temperature if self.samples > 1 else 0.0)
         seed, title, name = workspace.seed, f"difficulty · {ref} answers", f"difficulty: model {ref}"
         completions = sampled_answers(engine, rows, how, seed, kept, title, name)

@@ -199,7 +199,8 @@ def responder(
     """
     from bactrian.generate.responders import open_responder
 
-    return open_responder(model_or_server(workspace, model, server), workspace.hardware, rows=rows)
+    found = model_or_server(workspace, model, server)
+    return open_responder(found, workspace.hardware, rows=rows, elastic=True)
 
 
 def model_or_server(workspace: "Workspace", model: str | None, server: ModelServer | None) -> "Path | Endpoint":

@@ -369,7 +369,8 @@ class Evaluate(Stage):
         from bactrian.data.io.texts import whole_text
         from bactrian.generate.engines import open_engine, without_reciting
 
-        engine = open_engine(folder, workspace.hardware, template=self.template, rows=self.batch_rows)
+        spread = memfree is None  # what is taken out of reach is looked at token by token
+        engine = open_engine(folder, workspace.hardware, template=self.template, rows=self.batch_rows, elastic=spread)
         if memfree is None:
             return engine
         rows = stream_rows(workspace.input(memfree.corpus).path)

@@ -25,7 +25,6 @@ from bactrian.train.base_options import (
     CourseSettings,
     PretrainOptimiser,
     RouterSettings,
-    SpikeSettings,
 )
 from bactrian.train.options import Epochs, TooLong
 
@@ -60,7 +59,6 @@ class PlainTextStage(TrainingStage):
     )
     course: CourseSettings = Field(default_factory=CourseSettings, description="how far training goes")
     router: RouterSettings = Field(default_factory=RouterSettings, description="losses of a mixture of experts")
-    spikes: SpikeSettings | None = Field(None, description="skip updates that are outliers: {} for the usual rule")
     optimiser: PretrainOptimiser = Field(default_factory=PretrainOptimiser, description="AdamW, and what it moves")
     checkpoints: BaseCheckpoints = Field(default_factory=BaseCheckpoints, description="what is kept on the way")
 
@@ -236,14 +234,10 @@ def course_of(stage: PlainTextStage, rows: int, mean: float) -> Course:
 
 def settings_of(stage: PlainTextStage, course: Course, floor: float) -> "LoopSettings":
     """How the loop moves the weights."""
-    from bactrian.train.guard import SkipRule
-
-    spikes = None if stage.spikes is None else SkipRule(stage.spikes.last, stage.spikes.sigma)
     return replace(
         loop_settings(stage, {}),
         floor=floor,
         warmup=course.warmup,
         horizon=course.horizon,
         decay_all=stage.optimiser.decay_all,
-        skip=spikes,
     )

@@ -17,6 +17,7 @@ from bactrian.train.options import (
     MemorySettings,
     OptimiserSettings,
     ScheduleName,
+    SpikeSettings,
     TemplateName,
     Warmup,
 )
@@ -47,6 +48,7 @@ class TrainingStage(Stage):
     optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings, description="AdamW, and what it moves")
     memory: MemorySettings = Field(default_factory=MemorySettings, description="what a step takes of it")
     checkpoints: CheckpointSettings = Field(default_factory=CheckpointSettings, description="what is kept on the way")
+    spikes: SpikeSettings | None = Field(None, description="skip updates that are outliers: {} for the usual rule")
 
     @model_validator(mode="after")
     def _keeps_what_it_can(self) -> Self:
@@ -205,6 +207,7 @@ def run_loop(
 
 def loop_settings(stage: TrainingStage, rates: Mapping[str, float]) -> "LoopSettings":
     from bactrian.train.backend import LoopSettings
+    from bactrian.train.guard import SkipRule
 
     return LoopSettings(
         learning_rate=stage.learning_rate,
@@ -218,6 +221,7 @@ def loop_settings(stage: TrainingStage, rates: Mapping[str, float]) -> "LoopSett
         rates=rates,
         checkpoint_seconds=stage.checkpoints.checkpoint_seconds,
         time_limit=stage.seconds_limit(),
+        skip=None if stage.spikes is None else SkipRule(stage.spikes.last, stage.spikes.sigma),
     )
 
 

@@ -71,6 +71,58 @@ def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step:
     return Step(tmp_path / "runs")
 
 
+def alone() -> None:
+    """As in a process of its own."""
+    from bactrian.report.track import to_prometheus
+
+    to_prometheus._newest.steps.clear()
+
+
+def test_prometheus_reads_the_newest_from_its_address_and_from_a_file(
+    step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
+    from urllib.request import urlopen
+
+    from prometheus_client.parser import text_string_to_metric_families as families
+
+    def read(text: str) -> dict[tuple[str, ...], float]:
+        """(name, what tells the sample from others) → value."""
+        told = ("status", "name", "bound")
+        samples = [sample for family in families(text) for sample in family.samples]
+        assert all(sample.labels["recipe"] == "maths" and sample.labels["step"] == "rl" for sample in samples)
+        return {(each.name, *(each.labels[k] for k in told if k in each.labels)): each.value for each in samples}
+
+    monkeypatch.setenv("BACTRIAN_PROMETHEUS", "127.0.0.1:0")
+    alone()
+    workspace, telling = step.begin(), Forwarded("prometheus", order(step))
+    for number in range(1, 4):
+        workspace.log(number, loss=1 / number, **{"reward/kl": 0.5, "reward_kl": 0.25})
+    assert not telling.poll()
+    folder = step.store.root / "prometheus"
+    (target,) = json.loads((folder / "maths.json").read_text())[0]["targets"]
+    now = read(urlopen(f"http://{target}/metrics").read().decode())
+    assert now["bactrian_metric_loss", "loss"] == pytest.approx(1 / 3) and now["bactrian_update",] == 3
+    assert now["bactrian_metric_reward_kl", "reward/kl"] == 0.5
+    assert now["bactrian_metric_reward_kl", "reward_kl"] == 0.25
+    assert now["bactrian_step", "running"] == 1 and now["bactrian_step", "finished"] == 0
+    telling.close()
+    killed_and_resumed(step, "prometheus")
+    later = read((folder / "maths.prom").read_text())
+    assert later["bactrian_metric_loss", "loss"] == pytest.approx(0.1) and later["bactrian_update",] == 10
+    assert later["bactrian_step", "finished"] == 1 and later["bactrian_final_loss", "loss"] == 0.5
+
+
+def test_prometheus_has_an_evaluations_scores(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
+    monkeypatch.setenv("BACTRIAN_PROMETHEUS", "127.0.0.1:0")
+    alone()
+    evaluated(step, "prometheus")
+    text = (step.store.root / "prometheus" / "maths.prom").read_text()
+    (low,) = [line for line in text.splitlines() if line.startswith("bactrian_score{") and 'bound="low"' in line]
+    assert low.endswith(" 0.4") and 'task="t"' in low
+
+
 LOSSES = {number: pytest.approx(1 / number, rel=1e-6) for number in range(1, 11)}
 SPEEDS = {number: 100.0 if number <= 6 else 200.0 for number in range(1, 11)}
 
