@@ -169,7 +169,9 @@ class ProcessEngine(Engine):
                 todo = [(n, p, run) for n, p, run in todo if p not in found.get(n, {})]
             whole = [number for number, mine in found.items() if len(mine) == len(asks[number].options)]
             if whole:
-                yield [(number, [likelihood for _, likelihood in sorted(found.pop(number).items())]) for number in whole]
+                yield [
+                    (number, [likelihood for _, likelihood in sorted(found.pop(number).items())]) for number in whole
+                ]
 
     def follow_policy(self) -> None:
         """Send the policy's weights, where they are others than the processes have. Between steps, and by `generate`.
