@@ -1,12 +1,13 @@
 """Reinforcement learning with vLLM as the sampler, beside the engine in this process: same problems, same seeds.
 
-    python benchmarks/vllm_rl.py [--model embedded:smollm2-135m] [--steps 5] [--seeds 1] [--kill] [--store FOLDER]
+    python benchmarks/vllm_rl.py [--model embedded:smollm2-135m] [--steps 5] [--seeds 1] [--runs local,vllm,killed]
+                                 [--store FOLDER]
 
 Stage `rlvr` (GRPO) on sums of two one-digit numbers, once with `hardware: {engine: local}` and once with `vllm`, which
 is sent the weights before each step's sampling and says of each weight what arrived (SHA-256). Reported by step: the
 mean reward with the standard error of its group means, and the mean absolute difference of the sampler's and the
-trainer's log-probabilities, in nats; by transfer its bytes and seconds. `--kill` adds a third run, in which vLLM's core
-process is killed (-9) in the middle of the third step's sampling.
+trainer's log-probabilities, in nats; by transfer its bytes and seconds. In the run `killed` vLLM's core process is
+killed (-9) in the middle of the third step's sampling. With `--store` each run is kept there, and not made again.
 
 Needs vLLM (docs/dependencies.md). The last line is JSON.
 """
@@ -76,19 +77,23 @@ def main() -> None:
     options.add_argument("--new", type=int, default=32)
     options.add_argument("--dtype", default="float32")
     options.add_argument("--learning-rate", type=float, default=1e-5)
-    options.add_argument("--kill", action="store_true")
+    options.add_argument("--runs", default="local,vllm,killed")
     options.add_argument("--store")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = Path(asked.store or folder)
-        runs = [("local", False), ("vllm", False), *([("vllm", True)] if asked.kill else [])]
-        found = [train(asked, store, engine, kill, seed) for seed in range(asked.seeds) for engine, kill in runs]
+        found = [train(asked, store, run, seed) for seed in range(asked.seeds) for run in asked.runs.split(",")]
     print(json.dumps({"benchmark": "vllm_rl", **summary(found)}))
 
 
-def train(asked: argparse.Namespace, store: Path, engine: str, kill: bool, seed: int) -> dict[str, Any]:
+def train(asked: argparse.Namespace, store: Path, run: str, seed: int) -> dict[str, Any]:
     """One run of rlvr: what its metrics and its engine say."""
-    where = store / f"{engine}{'-killed' * kill}-{seed}"
+    where, engine, kill = store / f"{run}-{seed}", "local" if run == "local" else "vllm", run == "killed"
+    kept = where / "told.json"
+    if kept.is_file():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        show(found)
+        return found
     hardware = {"engine": engine, "dtype": asked.dtype, "device": "cpu"}
     if engine == "vllm":
         hardware["vllm"] = {"cache_gib": 1.0, "context": 512, "check_weights": True}
@@ -115,11 +120,14 @@ def train(asked: argparse.Namespace, store: Path, engine: str, kill: bool, seed:
         engines.open_engine = opened.open
         if isinstance(opened.engine, ProcessEngine):
             opened.engine.close()
-    return told(where, opened, engine, kill, seed)
+    found = told(where, opened, run, seed)
+    kept.write_text(json.dumps(found))
+    show(found)
+    return found
 
 
-def told(where: Path, opened: Opened, engine: str, kill: bool, seed: int) -> dict[str, Any]:
-    """Numbers by step, printed and returned."""
+def told(where: Path, opened: Opened, run: str, seed: int) -> dict[str, Any]:
+    """Numbers by step."""
     (metrics,) = where.glob("artifacts/rlvr-*/metrics.jsonl")
     steps = [json.loads(line) for line in metrics.read_text().splitlines()]
     rollouts = [json.loads(line) for line in (metrics.parent / "rollouts.jsonl").read_text().splitlines()]
@@ -128,48 +136,50 @@ def told(where: Path, opened: Opened, engine: str, kill: bool, seed: int) -> dic
         by_step.setdefault(row["step"], {}).setdefault(row["question"], []).append(row["score"])
     errors = [np.std([np.mean(g) for g in groups.values()], ddof=1) / len(groups) ** 0.5 for groups in by_step.values()]
     sent = opened.engine.sent if isinstance(opened.engine, ProcessEngine) else []
-    print(f"\n{engine}{', killed' * kill}, seed {seed}")
-    for step, error in zip(steps, errors, strict=True):
-        print(
-            f"  step {step['step']}: reward {step['reward']:.3f} ± {error:.3f}, gap {step['logprob_gap_mean']:.2e} "
-            f"nats (largest {step['logprob_gap_max']:.2e}), {step['completion_length']:.1f} tokens"
-        )
-    for each in sent:
-        print(f"  sent {each.bytes / 2**20:.0f} MiB in {each.pieces} pieces, {each.seconds:.2f} s")
     return {
-        "engine": engine,
+        "run": run,
+        "seed": seed,
         "killed": len(opened.killed),
         "replaced": getattr(opened.engine, "replaced", 0),
         "reward": [step["reward"] for step in steps],
         "error": [float(error) for error in errors],
-        "gap": [step["logprob_gap_mean"] for step in steps],
-        "sync_seconds": [each.seconds for each in sent],
+        "gap": [step.get("logprob_gap_mean") for step in steps],
+        "largest_gap": [step.get("logprob_gap_max") for step in steps],
+        "sync": [{"bytes": each.bytes, "pieces": each.pieces, "seconds": each.seconds} for each in sent],
         "problems": [sorted(groups) for groups in by_step.values()],
         "samples": [sorted({len(scores) for scores in groups.values()}) for groups in by_step.values()],
     }
 
 
+def show(found: dict[str, Any]) -> None:
+    """Print a run."""
+    print(f"\n{found['run']}, seed {found['seed']}")
+    each = zip(found["reward"], found["error"], found["gap"], found["largest_gap"], strict=True)
+    for step, (reward, error, gap, largest) in enumerate(each, 1):
+        print(f"  step {step}: reward {reward:.3f} ± {error:.3f}, gap {gap:.2e} nats (largest {largest:.2e})")
+    for sent in found["sync"]:
+        print(f"  sent {sent['bytes'] / 2**20:.0f} MiB in {sent['pieces']} pieces, {sent['seconds']:.2f} s")
+
+
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """The rewards side by side: the mean difference over steps and its standard error."""
-    local = [each for each in found if each["engine"] == "local"]
-    vllm = [each for each in found if each["engine"] == "vllm" and not each["killed"]]
-    differences = np.concatenate([np.subtract(b["reward"], a["reward"]) for a, b in zip(local, vllm, strict=True)])
-    both = zip(local, vllm, strict=True)
-    noise = np.concatenate([np.hypot(a["error"], b["error"]) for a, b in both])
-    killed = [each for each in found if each["killed"]]
-    return {
-        "gap_vllm": float(np.mean([each["gap"] for each in vllm])),
-        "gap_local": float(np.mean([each["gap"] for each in local])),
-        "reward_difference": float(differences.mean()),
-        "reward_difference_error": float((noise**2).sum() ** 0.5 / len(noise)),
-        "same_problems": all(each["problems"] == local[0]["problems"] for each in found if each is not local[0])
-        if len(local) == 1
-        else None,
-        "replaced": [each["replaced"] for each in killed],
-        "samples_of_a_problem": sorted({n for each in found for step in each["samples"] for n in step}),
-        "sync_seconds": float(np.median([s for each in vllm for s in each["sync_seconds"]])),
-        "runs": [{k: v for k, v in each.items() if k not in ("problems", "samples")} for each in found],
-    }
+    """The rewards side by side: the mean difference over steps and its standard error, as of independent samples."""
+    runs = {name: [each for each in found if each["run"] == name] for name in ("local", "vllm", "killed")}
+    pairs = list(zip(runs["local"], runs["vllm"], strict=False))
+    told: dict[str, Any] = {"runs": [{k: v for k, v in each.items() if k != "problems"} for each in found]}
+    for name, mine in runs.items():
+        gaps = [gap for each in mine for gap in each["gap"]]
+        told |= {f"gap_{name}": float(np.mean(gaps))} if gaps else {}
+    if pairs:
+        difference = np.concatenate([np.subtract(b["reward"], a["reward"]) for a, b in pairs])
+        noise = np.concatenate([np.hypot(a["error"], b["error"]) for a, b in pairs])
+        told["reward_difference"] = float(difference.mean())
+        told["reward_difference_error"] = float((noise**2).sum() ** 0.5 / len(noise))
+        told["sync_seconds"] = float(np.median([sent["seconds"] for _, b in pairs for sent in b["sync"]]))
+    told["same_problems"] = all(
+        each["problems"] == first["problems"] for each in found for first in found if first["seed"] == each["seed"]
+    )
+    told["replaced"] = [each["replaced"] for each in runs["killed"]]
+    return told
 
 
 if __name__ == "__main__":

@@ -155,7 +155,9 @@ class VllmProcess(EngineProcess):
         """
         try:
             return _alive(lambda: self.engine.collective_rpc(method, kwargs=arguments))
-        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        except EngineDied:
+            raise
+        except Exception as error:  # what a worker raised comes as just that
             raise BactrianError(f"vLLM, {method}: {error}") from error
 
 
@@ -221,7 +223,12 @@ def _end(core: Any) -> None:
 @contextmanager
 def _environment(hardware: Hardware) -> Iterator[None]:
     """vLLM's processes inherit the environment: the threads of the recipe, and only errors on the screen."""
-    mine = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    mine = {
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # ours has threads, and on a GPU a driver, that no fork survives
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     if hardware.device == "cpu":
         mine |= {"OMP_NUM_THREADS": str(hardware.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     before = {name: os.environ.get(name) for name in mine}
