@@ -20,6 +20,7 @@ from bactrian.generate.vllm_process import VllmProcess, require_vllm
 from bactrian.model.folders import check_folder
 from bactrian.model.language_model import DTYPES, LanguageModel, load_tokenizer
 from bactrian.store import processes
+from bactrian.store.extras import lacking, lacks
 from bactrian.store.hardware import Hardware
 
 
@@ -37,6 +38,8 @@ def open_vllm(
     how = hardware.vllm
     if how.server is None:
         require_vllm()
+    elif lacking("servers"):
+        raise lacks("hardware.vllm.server", "servers")
     if isinstance(model, LanguageModel):
         if processes.present().size > 1:
             raise BactrianError(
