@@ -92,6 +92,9 @@ def test_all_that_lacks_is_said_at_once_with_one_command(bare: Path) -> None:
     ]
     Path("r.yaml").write_text(RECIPE.replace("HARDWARE", "ray"))
     assert "ray" in needed.extras_of(load(Path("r.yaml")))
+    for hardware, extra in {"engine: vllm": "vllm", 'engine: vllm, vllm: {server: "http://a:1"}': "servers"}.items():
+        Path("r.yaml").write_text(RECIPE.replace("data: HARDWARE", hardware))
+        assert {"vllm", "servers"} & needed.extras_of(load(Path("r.yaml"))) == {extra}
 
 
 SMALL = "steps: {r: {stage: source, data: rows.jsonl, license: MIT}, d: {stage: deduplicate, data: [r]}}\n"

@@ -64,6 +64,11 @@ class EngineProcess(WeightReceiver, Protocol):
         """Tokens of prompt and completion together that it can hold."""
         ...
 
+    @property
+    def pids(self) -> list[int]:
+        """Its processes that ours has started."""
+        ...
+
     def add(self, key: str, run: Run) -> None:
         """Begin a run, beside those that are under way."""
         ...

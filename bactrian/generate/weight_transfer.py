@@ -122,7 +122,8 @@ def read_piece(update_info: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
 
     with safe_open(update_info["path"], framework="pt") as opened:
-        found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118: no mapping
+        names = list(opened.keys())
+        found = {name: opened.get_tensor(name) for name in names}
     if sorted(found) != sorted(update_info["names"]):
         raise ValueError(f"{update_info['path']}: found {sorted(found)}, expected {sorted(update_info['names'])}")
     return {name: found[name] for name in update_info["names"]}

@@ -20,7 +20,8 @@ def needs(recipe: Recipe, step: Step) -> list[Need]:
     if recipe.hardware.data == "ray":
         found.append(Need("hardware.data: ray", "ray"))
     if recipe.hardware.engine == VLLM:
-        found.append(Need("hardware.engine: vllm", "vllm"))
+        served = recipe.hardware.vllm.server is not None
+        found.append(Need("hardware.vllm.server", "servers") if served else Need("hardware.engine: vllm", "vllm"))
     found += [Need(EMBEDDED_PREFIX + name, "embedded") for name in _embedded(step) if not is_at_hand(name)]
     return list(dict.fromkeys(found))
 

