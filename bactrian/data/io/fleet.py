@@ -15,7 +15,7 @@ from typing import Any
 
 from bactrian.data.io.cluster import before_mapping, connected
 from bactrian.errors import BactrianError
-from bactrian.progress import duration
+from bactrian.progress import duration, moved
 from bactrian.store.watchdog import waits_for
 
 TRIES = 5
@@ -76,6 +76,7 @@ class Fleet:
                     if reply in self._coming:
                         self._free.append(self._coming.pop(reply))
                         continue
+                    moved()
                     given = self._busy.pop(reply)
                     self._free.append(given.worker)
                     yield given.block, self._read(reply)
