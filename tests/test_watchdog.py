@@ -78,7 +78,7 @@ def test_slow_verifiers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[
 
     @register("slow", examples=[], place="thread")
     def slow(problem: Problem, completion: str) -> Verdict:
-        said.append(until_said(capsys, "nothing has moved"))
+        said.append(until_said(capsys, "it waits for verdicts on 1 answers"))
         return Verdict(1.0, "right", completion, "")
 
     with watched("step", tmp_path), Pool(workers=1) as pool:
