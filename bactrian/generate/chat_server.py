@@ -26,6 +26,7 @@ from urllib3.util import Retry, Timeout
 from bactrian.chat.tool_calls import for_template, schemas, written_calls
 from bactrian.errors import BactrianError
 from bactrian.generate.chat_request import ChatReply, ChatRequest, OnReply, before_stop
+from bactrian.progress import moved
 from bactrian.store.watchdog import waits_for
 
 Answer = TypeVar("Answer")
@@ -144,6 +145,7 @@ class ServerResponder:
                         # waiting for futures costs more than a quick server's answer
                         place, answer, error = come.get()
                     under_way -= 1
+                    moved()
                     if answer is not None:
                         in_a_row = 0
                         hear(place, answer)

@@ -49,12 +49,12 @@ class ElasticEngine(Engine):
         self._template = template
 
     @cached_property
-    def template(self) -> ChatTemplate:  # type: ignore[override]
+    def template(self) -> ChatTemplate:
         tokenizer = load_tokenizer(self.folder)
         return ChatTemplate.load(tokenizer, self._template or template_for(tokenizer))
 
     @cached_property
-    def longest(self) -> int:  # type: ignore[override]
+    def longest(self) -> int:
         return context_of(self.folder) or 2**30
 
     def generate(

@@ -26,6 +26,7 @@ from bactrian.generate.row import Batch, Row
 from bactrian.generate.sampling import choose
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.ranking import Ask, Likelihood, likelihoods
+from bactrian.progress import moved
 
 PREFILL_TOKENS = 8192  # of one forward over prompts; what it needs beyond the cache is memory for this many tokens
 
@@ -203,6 +204,7 @@ class LocalEngine(Engine):
             self._admit(batch, waiting, requests)
             ready, logits = batch.logits()
             self._sample(ready, logits)
+            moved()
             self.forwarded += batch.forwarded - before
             before = batch.forwarded
             yield batch, ready

@@ -52,7 +52,7 @@ class RecipeInCode:
         Args:
             name: of the run's folder in the store.
             hardware: as in a recipe: {dtype: …, threads: …, device: …}.
-            track: experiment trackers: trackio, wandb, tensorboard, mlflow.
+            track: experiment trackers: trackio, wandb, tensorboard, mlflow, prometheus.
             store: where artifacts lie, and rows that are given as Python objects.
         """
         self.store = Path(store)
@@ -165,7 +165,7 @@ def run(
 
     Args:
         overrides: settings to change, by "step.field".
-        track: experiment trackers (trackio, wandb, tensorboard, mlflow), in place of the recipe's own.
+        track: experiment trackers (trackio, wandb, tensorboard, mlflow, prometheus), in place of the recipe's own.
 
     Raises:
         BactrianError: bad input, naming file, line, step and field; a limit of the machine.

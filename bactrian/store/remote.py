@@ -35,8 +35,8 @@ LAYOUT = {"layout": 1}
 FETCHING = ".fetching"
 WHOLE_OR_NOTHING = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
 """Where an object shows when all of it is there. Elsewhere it is written under another name first."""
-PATIENCE = 3600.0
-"""Seconds to wait for another process of this machine that fetches the same."""
+PATIENCE = 600.0
+"""Seconds to wait for another process of this machine that fetches or makes the same."""
 EXTRAS = {"s3": "s3", "s3a": "s3"}
 """Protocol → our extra that brings its client."""
 

@@ -19,7 +19,7 @@ import torch
 
 from bactrian import stopping
 from bactrian.errors import BactrianError
-from bactrian.progress import progress, say
+from bactrian.progress import moved, progress, say
 from bactrian.store import processes
 from bactrian.train import checkpoints
 from bactrian.train.backend import Backend, LocalBackend, LoopSettings, MicroBatch, Share, Trained
@@ -255,6 +255,7 @@ def _apply(
         loss, parts = backend.forward(update.micro_batches[number])
         backend.backward(loss)
         share = float(loss.detach())
+        moved()
         if not math.isfinite(share):
             bad.append(number)
         add_sums(sums, {LOSS: share, **parts})

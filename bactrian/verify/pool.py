@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from bactrian.progress import moved
 from bactrian.store.own_files import is_own
 from bactrian.store.watchdog import waits_for
 from bactrian.verify.model_verifiers import Judge, ask
@@ -101,7 +102,8 @@ class Pool:
             for own, crew in self._crews.items():  # the fence around a user's own code is another
                 slow = {d: items[i] for d, i in new.items() if places[i] == "worker"}
                 crew.verify({d: item for d, item in slow.items() if verifier(item.dataset).own is own}, fresh)
-            fresh.update(zip(elsewhere, running, strict=True))
+            with waits_for(f"verdicts on {len(elsewhere)} answers that run programs or ask elsewhere"):
+                fresh.update(zip(elsewhere, running, strict=True))
         for name in {items[i].dataset for i in new.values() if places[i] == "judge"}:
             judged = {d: items[i] for d, i in new.items() if items[i].dataset == name}
             fresh.update(zip(judged, ask(self.judges.get(name), list(judged.values())), strict=True))
@@ -186,3 +188,4 @@ class Crew:
                     self._workers.remove(worker)
             if verdict is not None:
                 done[job] = verdict
+                moved()

@@ -15,8 +15,8 @@ from typing import Any
 
 from bactrian.data.io.cluster import before_mapping, connected
 from bactrian.errors import BactrianError
-from bactrian.progress import duration
-from bactrian.store.watchdog import waits_for
+from bactrian.progress import duration, moved
+from bactrian.store.watchdog import stacks_when_asked, waits_for
 
 TRIES = 5
 """Times that a block is given again because the worker that had it died. What kills every worker is the block's fault,
@@ -76,6 +76,7 @@ class Fleet:
                     if reply in self._coming:
                         self._free.append(self._coming.pop(reply))
                         continue
+                    moved()
                     given = self._busy.pop(reply)
                     self._free.append(given.worker)
                     yield given.block, self._read(reply)
@@ -120,6 +121,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.task: Task | None = None
+        stacks_when_asked()
 
     def here(self) -> bool:
         return True

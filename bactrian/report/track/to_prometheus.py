@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from bactrian.errors import BactrianError
 from bactrian.report.track.result_tables import Row
@@ -44,7 +44,7 @@ class StepNumbers:
     scores: dict[tuple[str, ...], float] = field(default_factory=dict)
 
 
-class Newest(Collector):
+class Newest:
     """The newest numbers of the steps that this process has followed."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ _newest = Newest()
 def served() -> tuple[CollectorRegistry, str]:
     """The registry of this process, and its address."""
     registry = CollectorRegistry()
-    registry.register(_newest)
+    registry.register(cast(Any, _newest))  # its protocol is a class
     host, port = _listen(registry)
     return registry, f"{host}:{port}"
 
