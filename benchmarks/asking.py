@@ -5,7 +5,7 @@
 Of each model: the accuracy of its conversations over all runs' cases with an interval clustered by case,
 and its differences from the policy before alignment and from the policy of coarse pairs, paired by case; questions
 without an answer and the mean of the attributes' levels likewise. Then each attribute by itself, and where `ablate` has
-left attributes out, the last model's difference without them. Markdown, and a line of JSON at the end.
+left attributes out of the first run, its last model's difference without them. Markdown, and a line of JSON at the end.
 """
 
 import argparse
@@ -101,15 +101,15 @@ def ablations(
     model: str,
     told: dict[str, Any],
 ) -> None:
-    """The last model without a part of its pairs, against itself with all of them."""
-    steps = [each["name"] for each in json.loads((runs[0] / "run.json").read_text())["steps"]]
-    parts = [name for name in steps if name.startswith(f"{STEP}~")]
+    """The first run's last model without a part of its pairs, against itself with all of them."""
+    steps = json.loads((runs[0] / "run.json").read_text())["steps"]
+    parts = [each["name"] for each in steps if each["name"].startswith(f"{STEP}~") and each["path"]]
     if parts:
         print(f"\n| {model}, trained | right, % | difference | attributes, difference |\n|---|---|---|---|")
     for name in parts:
-        without = values(runs, name, False)
-        variant = next(label for label in without if label.startswith(model))
-        of = values(runs, name, True)[variant]
+        without = values(runs[:1], name, False)
+        variant = next(label for label in without if label.split("~")[0] == model)
+        of = values(runs[:1], name, True)[variant]
         shown, told[name] = gain(right, without[variant])
         other, told[f"{name}, attributes"] = gain(levels, of)
         print(f"| {name.removeprefix(f'{STEP}~')} | {level(without[variant])} | {shown} | {other} |")
