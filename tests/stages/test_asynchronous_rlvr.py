@@ -48,8 +48,8 @@ def session() -> Iterator[None]:
     ray.shutdown()
 
 
-def settings(stale: int = 0, **asynchronous: Any) -> RLVR:
-    given = {**NEEDED, "sampling": {**STALE, "staleness": stale}}
+def settings(stale: int = 0, adapter: dict[str, int] | None = None, **asynchronous: Any) -> RLVR:
+    given = {**NEEDED, "sampling": {**STALE, "staleness": stale}, "adapter": adapter}
     return RLVR(**given, asynchronous=asynchronous or None)
 
 
@@ -77,10 +77,12 @@ def run(stage: RLVR, folder: Path) -> tuple[Weights, list[dict[str, Any]]]:
 
 @pytest.mark.slow
 def test_samplers_that_are_waited_for_change_nothing(tmp_path: Path) -> None:
+    """Adapters alone are trained here, and sent."""
+    adapter = {"rank": 4}
     before = signal.getsignal(signal.SIGTERM)
-    weights, lines = run(settings(samplers=2, compare_weights=True), tmp_path / "remote")
+    weights, lines = run(settings(0, adapter, samplers=2, compare_weights=True), tmp_path / "remote")
     assert signal.getsignal(signal.SIGTERM) == before, "a signal still asks for a checkpoint"
-    expected, told = run(settings(), tmp_path / "here")
+    expected, told = run(settings(0, adapter), tmp_path / "here")
     assert weights.keys() == expected.keys() and all(torch.equal(weights[name], expected[name]) for name in weights)
     assert lines == told and lines[-1]["reward"] > 0
 
@@ -137,7 +139,7 @@ def test_what_does_not_go_together_is_said() -> None:
 
 
 def test_without_ray_the_line_that_installs_it_is_shown() -> None:
-    assert ("asynchronous", "ray") in [(need.what, need.extra) for need in settings(samplers=1).all_needs()]
+    assert ("asynchronous", "ray") in settings(samplers=1).all_needs()
 
 
 def test_several_trainers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
