@@ -36,6 +36,7 @@ LONGEST_FILES = (
     "data/test_cluster.py",
     "generate/test_local.py",
     "train/test_loop.py",
+    "stages/test_asynchronous_rlvr.py",
 )
 
 gc.disable()  # while tests are collected: modules stay

@@ -1,6 +1,7 @@
 """Stage `rlvr` with samplers as actors of a local Ray cluster: what it learns is what one process learns."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,8 @@ def session() -> Iterator[None]:
     ray.shutdown()
 
 
-def settings(stale: int = 0, **asynchronous: Any) -> RLVR:
-    given = {**NEEDED, "sampling": {**STALE, "staleness": stale}}
+def settings(stale: int = 0, adapter: dict[str, int] | None = None, **asynchronous: Any) -> RLVR:
+    given = {**NEEDED, "sampling": {**STALE, "staleness": stale}, "adapter": adapter}
     return RLVR(**given, asynchronous=asynchronous or None)
 
 
@@ -76,8 +77,12 @@ def run(stage: RLVR, folder: Path) -> tuple[Weights, list[dict[str, Any]]]:
 
 @pytest.mark.slow
 def test_samplers_that_are_waited_for_change_nothing(tmp_path: Path) -> None:
-    weights, lines = run(settings(samplers=2, compare_weights=True), tmp_path / "remote")
-    expected, told = run(settings(), tmp_path / "here")
+    """Adapters alone are trained here, and sent."""
+    adapter = {"rank": 4}
+    before = signal.getsignal(signal.SIGTERM)
+    weights, lines = run(settings(0, adapter, samplers=2, compare_weights=True), tmp_path / "remote")
+    assert signal.getsignal(signal.SIGTERM) == before, "a signal still asks for a checkpoint"
+    expected, told = run(settings(0, adapter), tmp_path / "here")
     assert weights.keys() == expected.keys() and all(torch.equal(weights[name], expected[name]) for name in weights)
     assert lines == told and lines[-1]["reward"] > 0
 
@@ -117,7 +122,7 @@ def test_a_sampler_and_the_trainer_are_killed_and_nothing_changes(
 
 @pytest.mark.slow
 def test_new_weights_are_taken_up_in_flight_and_no_token_is_too_old(tmp_path: Path) -> None:
-    _, lines = run(settings(stale=2, samplers=2, in_flight=True, piece=2, compare_weights=True), tmp_path)
+    _, lines = run(settings(stale=2, samplers=1, in_flight=True, piece=2, compare_weights=True), tmp_path)
     assert len(lines) == 5 and all(0 <= line["staleness"] <= 2 for line in lines)
     assert all(line["importance_weight"] > 0 for line in lines if line["loss"])
 
@@ -131,6 +136,10 @@ def test_what_does_not_go_together_is_said() -> None:
         settings(stale=-1, samplers=1)
     with pytest.raises(ValidationError, match=r"asynchronous: expected none beside reward.calibration"):
         RLVR(**{**NEEDED, "reward": {"calibration": "c"}}, asynchronous={})
+
+
+def test_without_ray_the_line_that_installs_it_is_shown() -> None:
+    assert ("asynchronous", "ray") in settings(samplers=1).all_needs()
 
 
 def test_several_trainers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,5 +163,5 @@ class Books:
         return answers
 
     def needed(self) -> set[int]:
-        """Versions that shares are still to be sampled with."""
+        """Versions that what is open was, or is still, to be sampled with: more of those batches may be asked for."""
         return {share.version for shares in self._rounds.values() for share in shares}

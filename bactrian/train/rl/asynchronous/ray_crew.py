@@ -24,22 +24,14 @@ class RaySampler:
     """The actor. What a user has done wrong comes back as a text: Ray would wrap it in an error of its own."""
 
     def __init__(self, post: Post) -> None:
-        self.worker: SamplingWorker | None = None
-        self.refusal: str | None = None
-        try:
-            self.worker = SamplingWorker(post)
-        except BactrianError as error:
-            self.refusal = str(error)
+        self.worker = SamplingWorker(post)
 
     def offer(self, version: int, weights: list[Any], total: str | None) -> None:
-        if self.worker is not None:
-            self.worker.offer(Parcel(version, lambda: _fetch(weights), total))
+        self.worker.offer(Parcel(version, lambda: _fetch(weights), total))
 
     def answer(
         self, share: Share, version: int, weights: list[Any], total: str | None
     ) -> tuple[list[list[Rollout]], float | None] | str:
-        if self.worker is None:
-            return self.refusal or ""
         try:
             return self.worker.answer(share, Parcel(version, lambda: _fetch(weights), total))
         except BactrianError as error:

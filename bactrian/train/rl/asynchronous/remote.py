@@ -75,14 +75,10 @@ class RemoteSampler:
     def prompt(self, problem: int) -> tuple[int, ...]:
         return self.prompts[problem]
 
-    def publish(self, version: int, keep: Collection[int] = ()) -> None:
-        """The present weights are this version.
-
-        Args:
-            keep: older versions with which batches may still be sampled.
-        """
+    def publish(self, version: int) -> None:
+        """The present weights are this version."""
         if version != self.published:
-            self.crew.publish(version, {*keep, *self.books.needed()})
+            self.crew.publish(version, self.books.needed())
             self.published = version
 
     def ask(self, problems: Sequence[int], step: int, version: int, before: int = 0) -> None:
@@ -166,7 +162,7 @@ class AheadQueue(Queue):
         last = min(step + self.staleness, self.steps - 1)
         fresh = range(step + len(self.waiting) + len(self.begun), last + 1)
         if fresh or not self.sampler.exact:
-            self.sampler.publish(step, {version for _, version in self.begun})
+            self.sampler.publish(step)
         for due in fresh:
             self.sampler.ask(self.first(due), due, step)
             self.begun.append((due, step))

@@ -44,7 +44,7 @@ def checksum(model: LanguageModel) -> str:
     found = hashlib.sha256()
     for name, weight in sorted(trained(model)):
         found.update(name.encode())
-        found.update(memoryview(_bytes(weight)))
+        found.update(_bytes(weight).data)
     return found.hexdigest()
 
 

@@ -76,7 +76,7 @@ class SamplingWorker:
         self._sampling = ThreadPoolExecutor(1, "sampling", begin)
         self._verifying = ThreadPoolExecutor(post.verifiers, "verifying")
         self._pools: SimpleQueue[Pool] = SimpleQueue()  # those that have nothing to do
-        self._sampling.submit(self._open).result()
+        self._opened = self._sampling.submit(self._open)
 
     def _open(self) -> None:
         post = self.post
@@ -103,7 +103,12 @@ class SamplingWorker:
             self.newest = parcel
 
     def answer(self, share: Share, parcel: Parcel) -> tuple[list[list[Rollout]], float | None]:
-        """Sample and verify a share with these weights, or, in pieces, with the newest; and the gap (`Answered`)."""
+        """Sample and verify a share with these weights, or, in pieces, with the newest; and the gap (`Answered`).
+
+        Raises:
+            BactrianError: the model, the engine or the verifiers cannot be had, or the weights changed on the way.
+        """
+        self._opened.result()
         sampled, gap = self._sampling.submit(self._sample, share, parcel).result()
         return self._verifying.submit(self._verify, share, sampled).result(), gap
 
@@ -113,7 +118,7 @@ class SamplingWorker:
         if self.post.piece is None:
             if self.version != parcel.version:
                 self._take_up(parcel)
-            sampled = [[(said, ()) for said in group] for group in engine.generate(asked)]
+            sampled: Sampled = [[(said, ()) for said in group] for group in engine.generate(asked)]
         else:
             self.offer(parcel)
             self._renew()
