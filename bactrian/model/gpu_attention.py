@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from functools import cache, cached_property
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -115,12 +116,21 @@ class VarlenAttention(DenseAttention):
     ) -> torch.Tensor:
         from torch.nn.attention.varlen import varlen_attn
 
-        longest = max(span.length for span in self.forest.spans)
+        takes = signature(varlen_attn).parameters  # they changed from one version of torch to the next
+        if window is not None and "window_size" not in takes:
+            return super().kernel(q, k, v, scale, window)
+        how: dict[str, Any] = {"scale": scale} if "scale" in takes else {}
+        if "window_size" in takes:
+            how["window_size"] = (-1 if window is None else window - 1, 0)
+        else:
+            how["is_causal"] = True
+        if not how.get("scale"):
+            q = q * (scale * q.shape[-1] ** 0.5)
         q, k, v = (x[0].transpose(0, 1).contiguous() for x in (q, k, v))
         if q.shape[1] != k.shape[1]:
             k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
-        sides = (-1 if window is None else window - 1, 0)
-        out: Any = varlen_attn(q, k, v, self.starts, self.starts, longest, longest, scale=scale, window_size=sides)
+        longest = max(span.length for span in self.forest.spans)
+        out: Any = varlen_attn(q, k, v, self.starts, self.starts, longest, longest, **how)
         found: torch.Tensor = out[None]
         return found
 
@@ -148,8 +158,8 @@ def trusted(kind: Kind, device: torch.device, dtype: torch.dtype, head_dim: int)
     parents = (-1, -1, -1) if kind == "varlen" else (-1, 0, 0)
     forest = Forest.of([Segment(tuple(range(n)), above) for n, above in zip((150, 70, 80), parents, strict=True)])
     made = torch.Generator().manual_seed(0)
-    shape = (1, 2, forest.tokens, head_dim)
-    given = [torch.randn(shape, generator=made).to(device, dtype).requires_grad_() for _ in range(3)]
+    shapes = [(1, heads, forest.tokens, head_dim) for heads in (6, 2, 2)]  # three queries share a key
+    given = [torch.randn(shape, generator=made).to(device, dtype).requires_grad_() for shape in shapes]
     found = []
     try:
         for each in (LAYOUTS[kind], DenseAttention):

@@ -2,13 +2,15 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
 
-from bactrian.model.gpu_attention import BLOCK, DenseAttention, FlexAttention, blocks
+from bactrian.model.gpu_attention import BLOCK, DenseAttention, FlexAttention, VarlenAttention, blocks
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Group, Segment, common_prefix, pack, plant
@@ -197,3 +199,27 @@ def cached_model() -> LanguageModel:
 
         _models.append(LanguageModel.load(write_tiny(Path(tempfile.mkdtemp()), "qwen3")))
     return _models[0]
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_flash_attention_is_asked_for_each_segment(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs on GPUs alone; in its place, what its documentation says it does."""
+    from torch.nn.attention import varlen
+
+    def stand_in(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, starts: torch.Tensor, *_: Any, scale: float, window_size: Any
+    ) -> torch.Tensor:
+        out = torch.empty_like(q)
+        for start, stop in pairwise(starts.tolist()):
+            back = torch.arange(stop - start)[:, None] - torch.arange(stop - start)[None]
+            seen = (back >= 0) & ((back <= window_size[0]) if window_size[0] >= 0 else True)
+            one = [x[start:stop].transpose(0, 1) for x in (q, k, v)]
+            out[start:stop] = scaled_dot_product_attention(*one, attn_mask=seen, scale=scale).transpose(0, 1)
+        return out
+
+    monkeypatch.setattr(varlen, "varlen_attn", stand_in)
+    forest = Forest.of([Segment((1,) * length) for length in (9, 17, 3)])
+    q, k, v = (torch.randn(1, heads, forest.tokens, 16) for heads in (6, 2, 2))
+    found = VarlenAttention(forest, None, torch.device("cpu")).attend(0, q, k, v, 0.3, window)
+    expected = PackedAttention(forest).attend(0, q, k, v, 0.3, window)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
