@@ -1,6 +1,6 @@
 """Two "machines" train one model; the network between them is cut in mid-step: both end, saying why, and go on later.
 
-    sudo python benchmarks/cut_link.py            (about five minutes; root, for network namespaces)
+    sudo python benchmarks/cut_link.py            (about three minutes; root, for network namespaces)
 
 Each machine is a network and a host name of its own on this one, started as by srun. Prints JSON: seconds from the cut
 to the end of each, what each said, and how far the weights are from those of one process (largest difference as a share

@@ -33,6 +33,8 @@ def print_plan(plan: Plan) -> None:
         out.print(line, soft_wrap=True)
     if plan.compute is not None:
         out.print(_gpu_hours(plan, plan.compute))
+    for line in _by_the_clock(plan):
+        out.print(line, soft_wrap=True)
 
 
 def plan_json(plan: Plan) -> str:
@@ -46,6 +48,8 @@ def plan_json(plan: Plan) -> str:
             run = plan.compute.published.get(step.name)
             said["gpu_hours"] = plan.gpu_time(step).hours
             said["published_gpu_hours"] = run.gpu_hours if run else None
+        if (found := plan.clock(step)) is not None:
+            said["on_the_cluster"] = asdict(found)
         steps.append(said)
     about = {"hardware": asdict(plan.hardware), "flops_a_second": plan.speed, "memory": plan.memory, "lack": plan.lack}
     gpu = {} if plan.compute is None else {"gpu": plan.compute.gpu}
@@ -125,6 +129,19 @@ def _gpu_hours(plan: Plan, compute: Compute) -> Table:
         cards = f"{fewest_gpus(step.peak_memory, compute):,} GPUs"
         table.add_row(plain(step.name), cards, f"{time.hours:,.1f}", *parts, published, ratio)
     return table
+
+
+def _by_the_clock(plan: Plan) -> list[str]:
+    """Training on the recipe's own cluster, a line a step."""
+    cluster, lines = plan.cluster, []
+    for step in plan.steps:
+        if cluster is not None and (found := plan.clock(step)) is not None:
+            lines.append(
+                f"{plain(step.name)} on {cluster.nodes} x {cluster.per_node} {cluster.gpu.upper()}, {cluster.weights}: "
+                f"about {found.hours:,.1f} hours, {found.tokens_a_second:,.0f} tokens/s a GPU; of the time "
+                f"{found.links:.0%} waiting for links, {found.others:.0%} for the GPU with most to do"
+            )
+    return lines and [*lines, "about: as an update played through gives it; how far off it was: docs/clusters.md"]
 
 
 def _rounds(step: PlannedStep) -> float:

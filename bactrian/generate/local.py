@@ -246,6 +246,8 @@ class LocalEngine(Engine):
         temperature = torch.tensor([r.asked.temperature for r in rows], dtype=torch.float32)
         top_p = torch.tensor([r.asked.top_p for r in rows], dtype=torch.float32)
         top_k = torch.tensor([r.asked.top_k for r in rows])
+        # a GPU draws by itself: of its logits, megabytes a token, nothing is brought here but what was drawn
+        asked = [each.to(logits.device) for each in (uniforms, temperature, top_p, top_k)]
         for place, row in enumerate(rows):
             banned = (*row.banned, *(self.ends if len(row.ids) < row.asked.min_new_tokens else ()))
             if banned:  # a tokenizer may have tokens that the model's head has not
@@ -255,7 +257,7 @@ class LocalEngine(Engine):
                 logits[place, row.ids] -= row.asked.presence_penalty
 
         def draw(some: slice | list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-            return choose(logits[some], uniforms[some], temperature[some], top_p[some], top_k[some])
+            return choose(logits[some], *(each[some] for each in asked))
 
         tokens, logprobs = draw(slice(None))
         if self.avoid is not None:

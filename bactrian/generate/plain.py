@@ -70,7 +70,7 @@ class PlainBatch:
             ready += self.rows[running:]
             states.append(self.fresh)
             self.fresh = None
-        logits = (torch.cat(states) @ self.model.head.T).float().cpu()
+        logits = (torch.cat(states) @ self.model.head.T).float()
         cap = self.model.softcap
         return ready, logits if cap is None else cap * torch.tanh(logits / cap)
 

@@ -28,7 +28,7 @@ def choose(
     """Sample a token for each row by inverting its cumulative distribution at that row's uniform.
 
     Args:
-        logits: float32 or bfloat16 [B, V].
+        logits: float32 or bfloat16 [B, V]; the other arguments are where they are.
         uniforms: float64 [B], in [0, 1).
         temperature: float32 [B]; 0 takes the likeliest token.
         top_p, top_k: [B]; 1 and 0 keep everything.
@@ -40,7 +40,7 @@ def choose(
         BactrianError: logits that are not finite.
     """
     cut = (top_p < 1) | (top_k > 0)
-    native = kernels()
+    native = kernels() if logits.device.type == "cpu" else None
     if native is None or bool(cut.all()):
         tokens, logprobs = _choose(logits.float(), uniforms, temperature, top_p, top_k)
     else:
@@ -75,7 +75,7 @@ def _choose(
         cumulative = probabilities.cumsum(-1, dtype=torch.float64)
         # strictly below the total, so that a token of probability zero at the end is never taken
         points = (uniforms * cumulative[:, -1]).unsqueeze(1)
-        points = torch.minimum(points, torch.nextafter(cumulative[:, -1:], torch.zeros(1, dtype=torch.float64)))
+        points = torch.minimum(points, torch.nextafter(cumulative[:, -1:], cumulative.new_zeros(1)))
         sampled = torch.searchsorted(cumulative, points, right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
         tokens = torch.where(greedy, tokens, sampled)
     return tokens, scaled.gather(-1, tokens[:, None])[:, 0] - lse
@@ -86,7 +86,7 @@ def _truncate(probabilities: torch.Tensor, top_p: torch.Tensor, top_k: torch.Ten
     ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(-1) - ordered
     keep = before < top_p[:, None]
-    rank = torch.arange(probabilities.shape[-1])[None, :]
+    rank = torch.arange(probabilities.shape[-1], device=probabilities.device)[None, :]
     keep &= (top_k[:, None] == 0) | (rank < top_k[:, None])
     keep[:, 0] = True
     return torch.zeros_like(probabilities).scatter_(-1, index, ordered * keep)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import gelu, linear, silu
+from torch.nn.functional import gelu, linear, rms_norm, silu
 
 from bactrian.model.native import NUMBERS, SUFFIX, Kernel, library
 from bactrian.model.signatures import CSource
@@ -114,8 +114,11 @@ class _GatedLinear(torch.autograd.Function):
 
 
 def fuse(network: torch.nn.Module) -> None:
-    """Let the network's norms and gated units be computed by layers.c, where it can and does the same."""
-    if layers() is None:
+    """Let the network's norms and gated units be computed by layers.c, where it can and does the same.
+
+    On a GPU norms become one kernel, torch's own; the rest stays as it is.
+    """
+    if layers() is None and all(weight.device.type == "cpu" for weight in network.parameters()):
         return
     for module in network.modules():
         if (offset := offset_of(module)) is not None:
@@ -127,11 +130,14 @@ def fuse(network: torch.nn.Module) -> None:
 def offset_of(module: Any) -> float | None:
     """Of a norm by root mean square: 0 where its weight is the factor, 1 where the factor is 1 + weight, else None."""
     weight, epsilon = getattr(module, "weight", None), epsilon_of(module)
-    if epsilon is None or not isinstance(weight, torch.Tensor) or weight.ndim != 1 or not usable(weight):
+    on_gpu = isinstance(weight, torch.Tensor) and weight.device.type == "cuda"
+    if epsilon is None or not isinstance(weight, torch.Tensor) or weight.ndim != 1 or not (on_gpu or usable(weight)):
         return None
-    probe = torch.linspace(-2, 3, 3 * len(weight)).to(weight.dtype).view(3, -1)
+    probe = torch.linspace(-2, 3, 3 * len(weight)).to(weight).view(3, -1)
     with torch.no_grad():
         expected = module(probe)
+        if on_gpu:
+            return 0.0 if alike(rms_norm(probe, weight.shape, weight, epsilon), expected) else None
         for offset in (0.0, 1.0):
             if alike(_Norm.apply(probe, weight, offset, epsilon), expected):  # type: ignore[no-untyped-call]
                 return offset
@@ -172,6 +178,8 @@ def specialise(module: torch.nn.Module, forward: Callable[..., torch.Tensor], **
 
 
 def _norm(self: Any, x: torch.Tensor) -> torch.Tensor:
+    if x.device.type == "cuda" and self.offset == 0 and x.dtype == self.weight.dtype:  # torch's one kernel for it
+        return rms_norm(x, self.weight.shape, self.weight, self.epsilon)
     if not usable(x) or x.dtype != self.weight.dtype:
         plain: torch.Tensor = self.plain(x)
         return plain

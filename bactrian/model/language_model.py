@@ -18,9 +18,9 @@ from bactrian.errors import BactrianError
 from bactrian.model import attention
 from bactrian.model.attention import AttentionLayout, attention_layout
 from bactrian.model.experts import group_experts
-from bactrian.model.flex_attention import FlexAttention
 from bactrian.model.folders import check_folder
 from bactrian.model.fused import fuse
+from bactrian.model.gpu_attention import gpu_layout
 from bactrian.model.logprobs import token_logprobs, token_logprobs_and_entropy, token_logprobs_and_sums
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Segment
@@ -69,9 +69,14 @@ class Decoder:
 
     def forward(self, forest: Forest, sink: list[tuple[torch.Tensor, torch.Tensor]] | None = None) -> torch.Tensor:
         """Last hidden states of a forest's tokens, [T, d]. `sink`: see `PackedAttention`."""
-        on_cpu = self.device.type == "cpu"
-        layout = PackedAttention(forest, sink) if on_cpu else FlexAttention(forest, sink, self.device)
-        return self.hidden(forest.ids[None], forest.positions[None], layout)[0]
+        return self.hidden(forest.ids[None], forest.positions[None], self._layout(forest, sink))[0]
+
+    def _layout(self, forest: Forest, sink: list[tuple[torch.Tensor, torch.Tensor]] | None) -> AttentionLayout:
+        if self.device.type == "cpu":
+            return PackedAttention(forest, sink)
+        config = self.network.config
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return gpu_layout(forest, sink, self.device, self.dtype, head_dim)
 
     def hidden(self, ids: torch.Tensor, positions: torch.Tensor, layout: AttentionLayout) -> torch.Tensor:
         """Last hidden states, after the final norm. ids, positions: long [B, T] → [B, T, d]."""

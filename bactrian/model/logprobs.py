@@ -18,6 +18,8 @@ from bactrian.model.gpu_logprobs import kernel_for
 CHUNK_ELEMENTS = 2**25  # logits of one product: 32 Mi, 64 MiB in bfloat16
 KEEP_ELEMENTS = 2**27  # logits kept for the backward at most: 256 MiB in bfloat16; beyond, they are computed again
 BLOCK_ELEMENTS = 2**21  # logits in float32 at a time: 8 MiB, so that they stay in the processor's cache
+ON_A_GPU = 8
+"""A GPU takes so many times as much at a time, and has no such cache to stay in: small pieces cost it a start each."""
 
 
 def token_logprobs(
@@ -88,6 +90,14 @@ def _rows(weight: torch.Tensor, elements: int) -> int:
     return max(1, elements // weight.shape[0])
 
 
+def _most(elements: int, like: torch.Tensor) -> int:
+    return elements if like.device.type == "cpu" else ON_A_GPU * elements
+
+
+def _block(like: torch.Tensor) -> int:
+    return BLOCK_ELEMENTS if like.device.type == "cpu" else ON_A_GPU * CHUNK_ELEMENTS // 4
+
+
 def _shaped(logits: torch.Tensor, temperature: float, softcap: float | None) -> torch.Tensor:
     """Logits as they enter the softmax, in float32 or wider; a copy unless they already are what they should be."""
     logits = logits.to(_wide(logits.dtype))
@@ -109,12 +119,12 @@ class _TokenLogprobs(torch.autograd.Function):
         softcap: float | None,
         entropy: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        count, block = hidden.shape[0], _rows(weight, BLOCK_ELEMENTS)
+        count, block = hidden.shape[0], _rows(weight, _block(hidden))
         picked = hidden.new_empty(count, dtype=_wide(hidden.dtype))
         sums, entropies = torch.empty_like(picked), picked.new_empty(count if entropy else 0)
-        keep = any(ctx.needs_input_grad) and count * weight.shape[0] <= KEEP_ELEMENTS
+        keep = any(ctx.needs_input_grad) and count * weight.shape[0] <= _most(KEEP_ELEMENTS, hidden)
         kept = hidden.new_empty(count, weight.shape[0]) if keep else None
-        for start in range(0, count, step := _rows(weight, CHUNK_ELEMENTS)):
+        for start in range(0, count, step := _rows(weight, _most(CHUNK_ELEMENTS, hidden))):
             rows = hidden[start : start + step]
             logits = rows @ weight.T if kept is None else torch.mm(rows, weight.T, out=kept[start : start + step])
             if usable(logits):
@@ -147,7 +157,7 @@ class _TokenLogprobs(torch.autograd.Function):
             grad = grad - of_sums
         kept, ctx.kept = ctx.kept, None  # overwritten below; a second backward computes them again
         size = len(weight)
-        step = size if kept is not None else max(1, CHUNK_ELEMENTS // max(1, len(hidden)))
+        step = size if kept is not None else max(1, _most(CHUNK_ELEMENTS, hidden) // max(1, len(hidden)))
         d_hidden = torch.zeros_like(hidden, dtype=_wide(hidden.dtype) if step < size else None)
         d_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         for first in range(0, size, step):
@@ -212,7 +222,7 @@ def _to_gradient(
         given = (targets.contiguous(), sums, grad.float().contiguous())
         call("score_backward", *logits.shape, logits, *given, 1 / temperature, softcap or 0.0)
         return
-    size, block = logits.shape[1], _rows(logits.T, BLOCK_ELEMENTS)
+    size, block = logits.shape[1], _rows(logits.T, _block(logits))
     here = (targets >= 0) & (targets < size)
     places, share = targets.clamp(0, size - 1), torch.where(here, grad, 0)
     for at in range(0, logits.shape[0], block):
@@ -241,7 +251,11 @@ def picked_logprobs(
     """
     picked = hidden.new_empty(len(rows), dtype=_wide(hidden.dtype))
     likeliest = torch.empty(len(rows), dtype=torch.bool, device=hidden.device)
-    for start in range(0, hidden.shape[0], block := _rows(weight, BLOCK_ELEMENTS * 4)):
+    for start in range(
+        0,
+        hidden.shape[0],
+        block := _rows(weight, 4 * BLOCK_ELEMENTS if hidden.device.type == "cpu" else _block(hidden)),
+    ):
         wide = _shaped(hidden[start : start + block] @ weight.T, 1.0, softcap)
         mine = ((rows >= start) & (rows < start + block)).nonzero()[:, 0]
         at = rows[mine] - start

@@ -1,6 +1,6 @@
 """Attention over a forest: each token attends to its ancestors and, causally, to its own segment.
 
-This is for CPUs; GPUs have `flex_attention`. The scores of a block of queries are formed, used and forgotten, and
+This is for CPUs; GPUs have `gpu_attention`. The scores of a block of queries are formed, used and forgotten, and
 formed again in the backward: nothing of size tokens x tokens is kept, keys that a block cannot see are not multiplied,
 and grouped queries share their keys without a copy. In bfloat16 that takes about half the time of torch's own kernel
 (docs/benchmarks.md). The cost is the sum over segments of length x path length, never the square of the whole pack.

@@ -18,6 +18,7 @@ from bactrian.run.missing_packages import what_lacks
 from bactrian.run.part_trials import try_own_parts
 from bactrian.run.prepare import check_device, check_models, check_tool_places
 from bactrian.run.remedies import Remedy, remedy
+from bactrian.run.update_time import Cluster, ClusterTime, clock
 from bactrian.stages.stage import Basis, Facts, Forecast, Stage
 from bactrian.store.artifact import Store
 from bactrian.store.hardware import Hardware, HardwareSettings, device_memory, gpu_name
@@ -61,6 +62,7 @@ class Plan:
     speed: float
     compute: Compute | None = None
     memory: int = 0  # bytes of the device that it plans for; 0 where they are not known
+    cluster: Cluster | None = None  # of several GPUs, where the recipe says which
     lack: str = ""  # packages that are not installed, for which `run` would refuse
     unlicensed: tuple[str, ...] = ()
 
@@ -74,6 +76,14 @@ class Plan:
         if self.compute is None:
             return GpuTime()
         return gpu_time(step.forecast, self.compute, self.compute.published.get(step.name))
+
+    def clock(self, step: PlannedStep) -> ClusterTime | None:
+        """How long the cluster takes, for a step that trains one model in updates of a known size."""
+        trained = [each for each in step.forecast.passes if each.flops_a_token >= 6]
+        if self.cluster is None or len(trained) != 1 or not (trained[0].batch and trained[0].rows):
+            return None
+        packed = self.compute is None or self.compute.packed
+        return clock(trained[0], self.cluster, packed)
 
     @property
     def short_of_memory(self) -> list[PlannedStep]:
@@ -138,7 +148,14 @@ def plan(recipe: Recipe, store: Store) -> Plan:
                 remedy(step.stage, known, here, memory) if 0 < memory < forecast.peak_memory else None,
             )
         )
-    return Plan(tuple(planned), here, speed, recipe.compute, memory, lack, recipe.unlicensed)
+    return Plan(tuple(planned), here, speed, recipe.compute, memory, _cluster(recipe), lack, recipe.unlicensed)
+
+
+def _cluster(recipe: Recipe) -> Cluster | None:
+    asked = recipe.hardware
+    if asked.gpu is None or asked.processes == 1:
+        return None
+    return Cluster(asked.gpu, asked.gpus_per_node, asked.nodes, "sharded" if asked.weights == "auto" else asked.weights)
 
 
 def _here(recipe: Recipe, hardware: Hardware) -> Hardware:

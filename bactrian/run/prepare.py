@@ -1,5 +1,6 @@
 """What is set up before a step is made: device, memory, threads, determinism and seeds."""
 
+import os
 import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,6 +35,8 @@ def prepare(hardware: Hardware, seed: int) -> None:
     import torch
 
     give_back()
+    if hardware.device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it products may differ from run to run
     check_device(hardware)
     torch.set_num_threads(hardware.threads)
     if hardware.device == "cuda":

@@ -71,6 +71,7 @@ class ModelPass:
     padded: float = 0.0  # tokens if each row were as long as it may be; 0: as it is
     micro_tokens: int = 4096  # of one forward and backward, where rows are packed
     attention: float = 0.0  # FLOPs in all that no parameter makes, where the length of sequences is known
+    batch: float = 0.0  # rows of an update; 0: not known
 
     @property
     def flops(self) -> float:

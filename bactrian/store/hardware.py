@@ -43,7 +43,7 @@ class Hardware:
     sandbox: Literal["isolated", "rlimits"] = "isolated"
     data: Literal["local", "ray"] = "local"
     engine: str = "local"
-    weights: Literal["sharded", "replicated"] = "replicated"
+    weights: Literal["sharded", "hybrid", "replicated"] = "replicated"
     vllm: VllmSettings = field(default_factory=VllmSettings)
     samplers: int = 0  # models on the Ray cluster that answer rows; 0: this process has the only one
 
@@ -85,10 +85,10 @@ class HardwareSettings(BaseModel):
         "that an installed package registers",
     )
     vllm: VllmSettings = Field(default_factory=VllmSettings, description="how the engine vllm is opened")
-    weights: Literal["auto", "sharded", "replicated"] = Field(
+    weights: Literal["auto", "sharded", "hybrid", "replicated"] = Field(
         "auto",
-        description="where several processes train together: cut into shards over them, or whole in each; "
-        "auto: sharded on GPUs",
+        description="where several processes train together: cut into shards over them, or over those of each machine "
+        "(hybrid), or whole in each; auto: sharded on GPUs",
     )
     samplers: int | None = Field(
         None,

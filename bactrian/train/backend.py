@@ -42,6 +42,7 @@ class LoopSettings:
     offload: bool = False  # the optimiser's part in main memory
     rates: Mapping[str, float] = field(default_factory=dict)  # beginning of weights' names → multiple of the rate
     checkpoint_seconds: float | None = None  # between checkpoints; None: as `Pace` has it
+    background: bool | None = None  # checkpoints are written while training goes on; None: where a GPU trains
     time_limit: float | None = None  # seconds, over all attempts
 
 
@@ -59,6 +60,9 @@ class Trained(Protocol):
 
 class Backend(Protocol):
     """Moves the weights of one model at a time; `wrap` comes first."""
+
+    in_step: bool
+    """Whether a forward or backward takes all processes at once."""
 
     def wrap(self, model: Trained, settings: LoopSettings) -> None:
         """Take over a model's weights, in place, with an optimiser as the settings have it."""
@@ -83,6 +87,10 @@ class Backend(Protocol):
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of a micro-batch's share of the loss."""
+        ...
+
+    def forget(self) -> None:
+        """Clear the gradient that was added so far: the update is begun anew."""
         ...
 
     def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
@@ -135,6 +143,8 @@ class Backend(Protocol):
 class LocalBackend:
     """All weights in this process, each whole."""
 
+    in_step = False
+
     def __init__(self) -> None:
         self._optimiser: MasterAdamW | None = None
 
@@ -156,6 +166,9 @@ class LocalBackend:
             s.rates,
             decay_all=s.decay_all,
         )
+        for name, master in zip(self.optimiser.names, self.optimiser.masters, strict=True):
+            if name in model.masters and s.offload:  # what is saved is what is moved, and the GPU holds no copy of it
+                model.masters[name].data = master.detach()
 
     def expect(self, micro_batches: int) -> None:
         self.optimiser.expect(micro_batches)
@@ -171,6 +184,9 @@ class LocalBackend:
 
     def fill(self, micro_batch: MicroBatch) -> None:
         pass  # nobody waits for it
+
+    def forget(self) -> None:
+        self.optimiser.forget()
 
     def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
         return self.optimiser.step(rate, clip, allows)

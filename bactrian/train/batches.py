@@ -12,6 +12,7 @@ import torch
 
 from bactrian.model.packing import Group, Span
 from bactrian.train.dealing import cut
+from bactrian.train.fitting import Halvable
 from bactrian.train.loop import Share, Update
 from bactrian.train.supervised import step_rows
 
@@ -47,7 +48,14 @@ class Batches(ABC):
         bins = self.bins(rows)
         known = self.before(rows, bins)
         yield Update(
-            micro_batches=[partial(self.share, chosen, count, known) for chosen in bins],
+            micro_batches=[
+                Halvable(
+                    partial(self.share, count=count, known=known),
+                    chosen,
+                    [self.items[i].group.tokens for i in chosen],
+                )
+                for chosen in bins
+            ],
             tokens=sum(self.items[i].group.tokens for i in rows),
             sizes=[sum(self.items[i].group.tokens for i in chosen) for chosen in bins],
             finish=lambda sums: self.means(sums, count) | known,

@@ -28,22 +28,29 @@ Like = Callable[[str, torch.Size, torch.dtype], torch.Tensor]
 
 @dataclass(frozen=True)
 class SavedState:
-    """State after `step` optimiser steps: named tensors, and what else the loop counts."""
+    """State after `step` optimiser steps: named tensors, and what else the loop counts.
+
+    random: torch's random state then; None: as it is when this is saved.
+    """
 
     step: int
     tensors: dict[str, torch.Tensor]
     counts: dict[str, float]
+    random: torch.Tensor | None = None
 
 
-def save(folder: Path, checkpoint: SavedState) -> None:
+def save(folder: Path, checkpoint: SavedState, group: processes.Processes | None = None) -> None:
     """Write `folder/step-NNNNNN`, then drop the oldest beyond the two newest; called by all that train together.
+
+    Args:
+        group: those; by default the present ones.
 
     Raises:
         BactrianError: the disk is full; older checkpoints stay.
     """
     from bactrian.train import shards
 
-    group = processes.present()
+    group = group or processes.present()
     final = folder / f"step-{checkpoint.step:06d}"
     draft = final.with_suffix(".partial")
     parts = any(map(shards.is_cut, checkpoint.tensors.values()))
@@ -76,7 +83,8 @@ def _write_whole(tensors: dict[str, torch.Tensor], file: Path) -> None:
 def _commit(draft: Path, final: Path, checkpoint: SavedState, files: dict[str, str]) -> None:
     """Write the record of what is there, then give it its name."""
     record: dict[str, Any] = {"step": checkpoint.step, "counts": checkpoint.counts, "files": files}
-    record["torch_rng"] = torch.get_rng_state().tolist()
+    random = torch.get_rng_state() if checkpoint.random is None else checkpoint.random
+    record["torch_rng"] = random.tolist()
     text = json.dumps(record)
     (draft / "checkpoint.json").write_text(json.dumps({"record": text, "sha256": _digest(text.encode())}))
     sync_folder(draft)

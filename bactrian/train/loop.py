@@ -23,7 +23,9 @@ from bactrian.progress import moved, progress, say
 from bactrian.store import processes
 from bactrian.train import checkpoints
 from bactrian.train.backend import Backend, LocalBackend, LoopSettings, MicroBatch, Share, Trained
-from bactrian.train.dealing import deal
+from bactrian.train.background import Saver
+from bactrian.train.dealing import Hand, deal
+from bactrian.train.fitting import ADVICE, Fitting, gpu_memory
 from bactrian.train.guard import SpikeGuard
 from bactrian.train.heap import Heap
 from bactrian.train.pace import Pace
@@ -148,6 +150,7 @@ def train(
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
     guard = None if settings.skip is None else SpikeGuard(settings.skip)
     spent = cost = 0.0  # seconds: of training before this process, and of the last checkpoint
+    fitting = Fitting()
     if saved := checkpoints.load_newest(folder, backend.like):
         backend.restore({n: tensor for n, tensor in saved.tensors.items() if not n.startswith((KEPT, GUARD))})
         if isinstance(task, Remembering):
@@ -156,6 +159,7 @@ def train(
             guard.restore(_under(GUARD, saved.tensors))
         start, counts = saved.step, dict(saved.counts)
         spent, cost = counts.pop("seconds"), counts.pop("cost", 0.0)
+        fitting.too_large = counts.pop("too_large", fitting.too_large)
         say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
         del saved
     elif moments is not None:
@@ -166,7 +170,12 @@ def train(
     updates = settings.horizon or task.steps * task.updates_per_step
     entered, pace = time.monotonic(), Pace(task.steps, settings.checkpoint_seconds, start, cost)
     heap = Heap()
-    with progress(title, total=task.steps, done=start) as bar, stopping.finishing(f"a step of {title}"):
+    saver = Saver(folder, _in_background(model, settings))
+    with (
+        saver,
+        progress(title, total=task.steps, done=start) as bar,
+        stopping.finishing(f"a step of {title}"),
+    ):
         for step in range(start, task.steps):
             began, before, shown = time.perf_counter(), counts["tokens"], {}
             try:
@@ -175,22 +184,27 @@ def train(
                     rate = learning_rate(
                         done, updates, settings.learning_rate, settings.schedule, settings.warmup, settings.floor
                     )
-                    values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}", guard)
+                    values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}", guard, fitting)
                     counts = _counted(counts, update.tokens, values)
                     speed = (counts["tokens"] - before) / (time.perf_counter() - began)
                     shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
-                    log.log(done + 1, **shown)
+                    log.log(done + 1, **shown, **gpu_memory())
             except Enough as reason:
                 say(f"{title}: stopped before step {step + 1} of {task.steps}: {reason}")
                 return {**counts, "steps_left": float(task.steps - step)}
+            except torch.OutOfMemoryError as error:
+                raise BactrianError(
+                    f"{title}, step {step + 1}: the GPU has no memory left: {ADVICE}. {error}"
+                ) from error
             heap.settle()
+            saver.check()
             if keeper is not None:
                 keeper.after(step + 1)
             bar.advance(1, **{k: shown[k] for k in HEADLINES if k in shown})
             seconds = spent + time.monotonic() - entered
             left = task.steps - step - 1
             over = settings.time_limit is not None and seconds >= settings.time_limit
-            asked, over, due = _agreed(group, stopping.asked() or 0, over, pace.due(step + 1))
+            asked, over, due = _agreed(group, stopping.asked() or 0, over, pace.due(step + 1) and not saver.busy)
             if left and over:
                 say(f"{title}: stopped at its time limit, {left} of {task.steps} steps not made")
                 return {**counts, "steps_left": float(left)}
@@ -199,15 +213,23 @@ def train(
                     kept = task.state() if isinstance(task, Remembering) else {}
                     seen = guard.state() if guard is not None else {}
                     tensors = backend.state() | _above(KEPT, kept) | _above(GUARD, seen)
-                    more = {"seconds": seconds, "cost": pace.cost}
-                    checkpoints.save(folder, checkpoints.SavedState(step + 1, tensors, counts | more))
+                    more = {"seconds": seconds, "cost": pace.cost, **fitting.known}
+                    saver.save(checkpoints.SavedState(step + 1, tensors, counts | more))
             if left and asked:
+                saver.wait()
                 place = f"{title}: stopped after step {step + 1} of {task.steps}, which is in a checkpoint"
                 raise stopping.Stop(asked, place)
     return counts
 
 
 HEADLINES = ("loss", "reward", "accuracy", "zero_variance", "completion_length", "tokens_per_second")
+
+
+def _in_background(model: Trained, settings: LoopSettings) -> bool:
+    """Where a model is in main memory a copy of it costs what a GPU's does not, and the thread its processor."""
+    if settings.background is not None:
+        return settings.background
+    return any(weight.device.type != "cpu" for weight in model.network.parameters())
 
 
 def _counted(counts: dict[str, float], tokens: int, values: dict[str, float]) -> dict[str, float]:
@@ -244,24 +266,18 @@ def _updates(task: TrainingTask, step: int, backend: Backend) -> Iterator[Update
 
 
 def _apply(
-    update: Update, backend: Backend, rate: float, clip: float | None, where: str, guard: SpikeGuard | None
+    update: Update,
+    backend: Backend,
+    rate: float,
+    clip: float | None,
+    where: str,
+    guard: SpikeGuard | None,
+    fitting: Fitting | None = None,
 ) -> dict[str, float]:
     group = processes.present()
     hand = deal(update.sizes or [1] * len(update.micro_batches), group.size)[group.rank]
-    sums: dict[str, float] = {LOSS: 0.0}
-    backend.expect(len(hand.own) + hand.fillers)
-    bad: list[int] = []  # micro-batches whose loss is not finite
-    for number in hand.own:
-        loss, parts = backend.forward(update.micro_batches[number])
-        backend.backward(loss)
-        share = float(loss.detach())
-        moved()
-        if not math.isfinite(share):
-            bad.append(number)
-        add_sums(sums, {LOSS: share, **parts})
-    for _ in range(hand.fillers):
-        backend.fill(update.micro_batches[hand.filler])
-    sums = _merged(group.gathered(sums))
+    mine, bad = _added_up(update, hand, backend, fitting or Fitting())
+    sums = _merged(group.gathered(mine))
     total = sums.pop(LOSS)
     if guard is None and not math.isfinite(total):
         where_bad = [number + 1 for each in group.gathered(bad) for number in each]
@@ -294,6 +310,40 @@ KEPT_BEFORE = (
     "; nothing has moved: the weights before it are kept in the last checkpoint. Lower learning_rate or "
     "max_grad_norm, or have such updates left out by `spikes: {}`"
 )
+
+
+def _added_up(update: Update, hand: Hand, backend: Backend, fitting: Fitting) -> tuple[dict[str, float], list[int]]:
+    """Forwards and backwards of what is this process's: the sums, and the micro-batches whose loss is not finite.
+
+    In smaller parts, where the memory does not suffice.
+
+    Raises:
+        BactrianError: not even then.
+    """
+    while True:
+        pieces = [(number, piece) for number in hand.own for piece in fitting.pieces(update.micro_batches[number])]
+        backend.expect(len(pieces) + hand.fillers)
+        sums: dict[str, float] = {LOSS: 0.0}
+        bad: list[int] = []
+        piece = update.micro_batches[hand.filler] if update.micro_batches else None
+        try:
+            for number, piece in pieces:
+                loss, parts = backend.forward(piece)
+                backend.backward(loss)
+                share = float(loss.detach())
+                moved()
+                if not math.isfinite(share) and number not in bad:
+                    bad.append(number)
+                add_sums(sums, {LOSS: share, **parts})
+            for _ in range(hand.fillers):
+                piece = update.micro_batches[hand.filler]
+                backend.fill(piece)
+            return sums, bad
+        except torch.OutOfMemoryError as error:
+            fitting.shrink(piece, error, alone=not backend.in_step)
+            loss = parts = None  # type: ignore[assignment]
+        backend.forget()
+        fitting.give_back()
 
 
 def _merged(several: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -92,10 +92,14 @@ class MasterAdamW:
             raise FloatingPointError(f"the gradient's norm is {norm}")
         if allows is None or allows(norm):
             self._update(learning_rate, 1.0 if clip is None else min(1.0, clip / (norm + 1e-6)))
-        for master in self.masters:
-            master.grad = None
-        self._gradients.rounded.clear()
+        self.forget()
         return norm
+
+    def forget(self) -> None:
+        """Clear the gradient, whole or half made."""
+        for weight, master in self._pairs():
+            weight.grad = master.grad = None
+        self._gradients.rounded.clear()
 
     def _update(self, learning_rate: float, scale: float) -> None:
         """Move the masters along their gradients times `scale`, and the model with them."""
@@ -188,7 +192,7 @@ def _keeper(master: torch.nn.Parameter, gradients: _Gradients) -> Callable[[torc
         elif master.grad is None:
             master.grad = kept[False].copy_(weight.grad)
         else:
-            master.grad.add_(weight.grad)
+            master.grad.add_(weight.grad.to(master.device))  # main memory's, where it is offloaded
         weight.grad = None
 
     return keep

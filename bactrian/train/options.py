@@ -133,6 +133,9 @@ class CheckpointSettings(SettingsGroup):
     checkpoint_seconds: float | None = Field(
         None, ge=0, description="between checkpoints, which a killed run resumes from; by default as their price allows"
     )
+    background: bool | None = Field(
+        None, description="they are written while training goes on, from a copy in main memory; by default on a GPU"
+    )
     keep_every: int | None = Field(
         None, ge=1, description="steps after each of which a model is left in checkpoints/STEP, for stage checkpoint"
     )

@@ -37,14 +37,24 @@ class Root(torch.nn.Module):
 class ShardedBackend:
     """A model's weights, their gradients and the optimiser's state in shards, one in each process.
 
+    Or one in each of a machine's processes, and the same in those of the others [HSDP, Zhao et al. 2023]: layers are
+    gathered over the links within a machine, and only gradients, summed there already, cross the network.
+
     The shards are float32 where they are trained. Where the model computes in bfloat16 its layers are gathered in that;
     gradients are summed in float32. Sums, not means: losses are shares of the whole update's.
     """
 
-    def __init__(self, group: Processes) -> None:
-        self.group = group
+    in_step = True
+
+    def __init__(self, group: Processes, within: int | None = None) -> None:
+        """
+        Args:
+            within: processes over which weights are cut, one after the other; by default all.
+        """
+        self.group, self.within = group, within or group.size
         self._root: Any = None
         self._units: list[Any] = []
+        self._left = 0  # backwards before the next step
         self._optimiser: MasterAdamW | None = None
 
     @property
@@ -75,7 +85,11 @@ class ShardedBackend:
         from torch.distributed.device_mesh import init_device_mesh
 
         device = next(network.parameters()).device.type
-        mesh = init_device_mesh(device, (self.group.size,))
+        if self.within == self.group.size:
+            mesh = init_device_mesh(device, (self.group.size,))
+        else:
+            shape = (self.group.size // self.within, self.within)
+            mesh = init_device_mesh(device, shape, mesh_dim_names=("between", "within"))
         policy = fsdp.MixedPrecisionPolicy(param_dtype=computes_in, reduce_dtype=torch.float32)
         if computes_in.itemsize >= 4:  # in the model's own dtype
             policy = fsdp.MixedPrecisionPolicy()
@@ -104,6 +118,7 @@ class ShardedBackend:
 
     def expect(self, micro_batches: int) -> None:
         self.optimiser.expect(max(2, micro_batches))
+        self._left = micro_batches
 
     def reading(self, compute: Callable[[], T], whole: bool = False) -> T:
         """Compute what reads the weights, without a gradient.
@@ -137,11 +152,17 @@ class ShardedBackend:
         return found
 
     def backward(self, loss: torch.Tensor) -> None:
+        self._left -= 1
+        if self.within < self.group.size:  # between machines gradients are summed once an update, in the last backward
+            self._root.set_requires_all_reduce(self._left <= 0)
         loss.backward()  # type: ignore[no-untyped-call]
 
     def fill(self, micro_batch: MicroBatch) -> None:
         """Gathering weights takes all processes: one without work goes along, and its gradient is 0."""
         self.backward(0.0 * self.forward(micro_batch)[0])
+
+    def forget(self) -> None:
+        self.optimiser.forget()
 
     def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
         return self.optimiser.step(rate, clip, allows)

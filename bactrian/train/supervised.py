@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol, runtime_checkable
@@ -16,6 +16,7 @@ from bactrian.model.experts import Routing, routing_noted
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment, common_prefix
 from bactrian.train.dealing import cut
+from bactrian.train.fitting import Halvable
 from bactrian.train.loop import Share, Update
 from bactrian.train.objectives import cross_entropy, load_balance, router_z_loss, z_loss
 
@@ -187,14 +188,14 @@ class Supervised:
         shared = _shared(rows)
         bins = cut([len(row.ids) - shared for row in rows], max(1, self.micro_tokens - shared))
         yield Update(
-            micro_batches=[self._share([rows[i] for i in chosen], total, tokens) for chosen in bins],
+            micro_batches=[self._micro_batch([rows[i] for i in chosen], total, tokens) for chosen in bins],
             tokens=tokens,
             sizes=[sum(len(rows[i].ids) - shared for i in chosen) for chosen in bins],
             metrics={"trained_tokens": float(sum(sum(w > 0 for w in row.weights[1:]) for row in rows))},
         )
 
-    def _share(self, rows: list[Rendered], total: float, tokens: int) -> Callable[[], Share]:
-        def share() -> Share:
+    def _micro_batch(self, rows: list[Rendered], total: float, tokens: int) -> Halvable:
+        def share(rows: list[Rendered]) -> Share:
             shared = _shared(rows)
             trunk = [Segment(tuple(rows[0].ids[:shared]))] if shared else []
             forest = Forest.of(trunk + [Segment(tuple(row.ids[shared:]), 0 if shared else -1) for row in rows])
@@ -214,7 +215,7 @@ class Supervised:
                 loss, told = loss + more, told | also
             return loss, told
 
-        return share
+        return Halvable(share, rows, [len(row.ids) for row in rows])
 
     def _scored(self, forest: Forest, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Log-probabilities, and log-sum-exps where they are asked for: a GPU's kernel has none."""

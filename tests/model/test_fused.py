@@ -118,3 +118,18 @@ def test_a_norm_that_does_something_else_is_left_alone() -> None:
     odd = OddRMSNorm()
     fused.fuse(odd)
     assert type(odd) is OddRMSNorm
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "olmo2"])
+def test_a_gpu_s_norm_is_the_model_s(architecture: str, tmp_path: Path) -> None:
+    """torch's one kernel takes a norm's place there if it does the same on a probe; it has a CPU's form too."""
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(write_tiny(tmp_path, architecture))
+    norms = [module for module in network.modules() if fused.epsilon_of(module) is not None]
+    assert norms
+    for norm in norms:
+        probe = torch.linspace(-2, 3, 3 * len(norm.weight)).view(3, -1)
+        with torch.no_grad():
+            found = torch.nn.functional.rms_norm(probe, norm.weight.shape, norm.weight, fused.epsilon_of(norm))
+            assert fused.alike(found, norm(probe))

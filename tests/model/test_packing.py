@@ -2,13 +2,15 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
 
-from bactrian.model.flex_attention import FlexAttention
+from bactrian.model.gpu_attention import BLOCK, DenseAttention, FlexAttention, VarlenAttention, blocks
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packed_attention import PackedAttention
 from bactrian.model.packing import Forest, Group, Segment, common_prefix, pack, plant
@@ -158,7 +160,7 @@ def test_any_tree_equals_its_paths(shape: list[tuple[int, int]], seed: int) -> N
 
 @pytest.mark.parametrize("window", [None, 5, 40])
 def test_the_gpu_s_attention_is_the_cpu_s(window: int | None) -> None:
-    """FlexAttention runs on a CPU too, forward only; its mask is what is ours."""
+    """Those for GPUs run on a CPU too, FlexAttention forward only; the masks are what is ours."""
     lengths = ((9, -1), (5, 0), (7, 0), (3, 1), (150, -1), (20, 4))
     forest = Forest.of([Segment(tuple(range(n)), parent) for n, parent in lengths])
     torch.manual_seed(0)
@@ -166,6 +168,26 @@ def test_the_gpu_s_attention_is_the_cpu_s(window: int | None) -> None:
     ours = PackedAttention(forest).attend(0, q, k, v, 0.25, window)
     flex = FlexAttention(forest, None, torch.device("cpu")).attend(0, q, k, v, 0.25, window)
     torch.testing.assert_close(ours, flex, atol=1e-5, rtol=1e-5)
+    dense = DenseAttention(forest, None, torch.device("cpu"))
+    torch.testing.assert_close(ours, dense.attend(0, q, k, v, 0.25, window), atol=1e-5, rtol=1e-5)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.integers(-1, 4)), min_size=1, max_size=6), st.sampled_from([None, 40])
+)
+def test_blocks_hold_all_that_is_seen_and_whole_ones_nothing_else(
+    shapes: list[tuple[int, int]], window: int | None
+) -> None:
+    forest = Forest.of([Segment((1,) * length, min(above, i - 1)) for i, (length, above) in enumerate(shapes)])
+    rows = torch.arange(forest.tokens)
+    seen = DenseAttention(forest, None, torch.device("cpu")).seen(window)(rows[:, None], rows[None, :])
+    some, full = blocks(forest, window)
+    assert not bool((some & full).any())
+    for row in range(len(some)):
+        for column in range(len(some)):
+            part = seen[row * BLOCK : (row + 1) * BLOCK, column * BLOCK : (column + 1) * BLOCK]
+            assert bool(some[row, column] | full[row, column]) or not bool(part.any())
+            assert not bool(full[row, column]) or bool(part.all())
 
 
 _models: list[LanguageModel] = []
@@ -177,3 +199,27 @@ def cached_model() -> LanguageModel:
 
         _models.append(LanguageModel.load(write_tiny(Path(tempfile.mkdtemp()), "qwen3")))
     return _models[0]
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_flash_attention_is_asked_for_each_segment(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs on GPUs alone; in its place, what its documentation says it does."""
+    from torch.nn.attention import varlen
+
+    def stand_in(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, starts: torch.Tensor, *_: Any, scale: float, window_size: Any
+    ) -> torch.Tensor:
+        out = torch.empty_like(q)
+        for start, stop in pairwise(starts.tolist()):
+            back = torch.arange(stop - start)[:, None] - torch.arange(stop - start)[None]
+            seen = (back >= 0) & ((back <= window_size[0]) if window_size[0] >= 0 else True)
+            one = [x[start:stop].transpose(0, 1) for x in (q, k, v)]
+            out[start:stop] = scaled_dot_product_attention(*one, attn_mask=seen, scale=scale).transpose(0, 1)
+        return out
+
+    monkeypatch.setattr(varlen, "varlen_attn", stand_in)
+    forest = Forest.of([Segment((1,) * length) for length in (9, 17, 3)])
+    q, k, v = (torch.randn(1, heads, forest.tokens, 16) for heads in (6, 2, 2))
+    found = VarlenAttention(forest, None, torch.device("cpu")).attend(0, q, k, v, 0.3, window)
+    expected = PackedAttention(forest).attend(0, q, k, v, 0.3, window)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -1,11 +1,15 @@
 """The backend has the weights: what it gathers is what it scatters, and a loop sees no optimiser but its own."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from bactrian.errors import BactrianError
 from bactrian.store.hardware import Hardware
+from bactrian.store.processes import Processes
+from bactrian.train import choose_backend
 from bactrian.train.backend import LocalBackend, LoopSettings
 from bactrian.train.choose_backend import open_backend
 from tests.model.tiny import write_tiny
@@ -47,3 +51,13 @@ def test_a_part_that_is_frozen_is_not_gathered(folder: Path) -> None:
     frozen, _ = next(iter(model.network.named_parameters()))
     model.network.get_parameter(frozen).requires_grad_(False)
     assert frozen not in LocalBackend().gather(model)
+
+
+def test_hybrid_weights_want_as_many_processes_on_each_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Uneven(Processes):
+        def gathered(self, value: Any) -> list[Any]:
+            return [(2, 0), (2, 1), (1, 0)]
+
+    monkeypatch.setattr(choose_backend, "local_size", lambda: 2)
+    with pytest.raises(BactrianError, match=r"hybrid, and machines with 2, 1 processes"):
+        choose_backend.on_one_machine(Uneven(0, 3, 0))

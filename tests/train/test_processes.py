@@ -1,5 +1,6 @@
 """Several processes train what one does: for every objective, sharded and replicated, resumed at another number."""
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,11 +35,11 @@ FEW = ("sft", "dpo", "kto", "cispo, refilled")
 COMPARED = {"loss", "grad_norm", "tokens", "trained_tokens", "margin", "baseline", "reward", "completion_length"}
 
 
-def trained_here(kind: str, folder: Path, place: Path, weights: str) -> dict[str, Any]:
+def trained_here(kind: str, folder: Path, place: Path, weights: str, **how: int) -> dict[str, Any]:
     """Weights after training, whole, and what was logged, by the processes that are there."""
     torch.manual_seed(0)
     model = load(folder)
-    task = make(kind, model, batch=3)
+    task = make(kind, model, **({"batch": 3} | how))
     inner = innermost(task)
     masters = inner.masters if isinstance(inner, ActorCritic) else {}
     given = SimpleNamespace(network=trained(task), masters=masters)
@@ -48,6 +49,9 @@ def trained_here(kind: str, folder: Path, place: Path, weights: str) -> dict[str
 
 
 def several(group: Processes, folder: Path, place: Path, kinds: tuple[str, ...], weights: str) -> dict[str, Any]:
+    if weights == "hybrid":  # as on two machines of two
+        os.environ |= {"LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": str(group.rank % 2)}
+        group.local_rank = group.rank % 2
     return {kind: trained_here(kind, folder, place / kind / str(group.rank), weights) for kind in kinds}
 
 
@@ -65,7 +69,7 @@ def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("weights", "size", "kinds"), [("sharded", 2, ALL), ("sharded", 4, FEW), ("replicated", 2, ALL)]
+    ("weights", "size", "kinds"), [("sharded", 2, ALL), ("sharded", 4, FEW), ("hybrid", 4, FEW), ("replicated", 2, ALL)]
 )
 def test_several_processes_train_what_one_does(
     folder: Path, tmp_path: Path, alone: dict[str, dict[str, Any]], weights: str, size: int, kinds: tuple[str, ...]
@@ -79,6 +83,22 @@ def test_several_processes_train_what_one_does(
                 assert mine.keys() == theirs.keys(), kind
                 for name in COMPARED & mine.keys():
                     assert theirs[name] == pytest.approx(mine[name], rel=1e-4, abs=1e-5), (kind, name)
+
+
+def two_by_two(group: Processes, folder: Path, place: Path) -> dict[str, torch.Tensor]:
+    """As on two machines of two; each process has two micro-batches in an update, or one and a filler."""
+    os.environ |= {"LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": str(group.rank % 2)}
+    group.local_rank = group.rank % 2
+    found = trained_here("sft", folder, place / str(group.rank), "hybrid", batch=5, micro_tokens=16)
+    weights: dict[str, torch.Tensor] = found["weights"]
+    return weights
+
+
+@pytest.mark.slow
+def test_gradients_of_several_micro_batches_cross_between_machines_once(folder: Path, tmp_path: Path) -> None:
+    expected = trained_here("sft", folder, tmp_path / "alone", "replicated", batch=5)
+    for found in together(4, two_by_two, folder, tmp_path):
+        assert distance(expected["weights"], found) <= 1e-6
 
 
 def state_of(backend: Backend) -> dict[str, torch.Tensor]:

@@ -220,6 +220,7 @@ def loop_settings(stage: TrainingStage, rates: Mapping[str, float]) -> "LoopSett
         offload=stage.optimiser.offload,
         rates=rates,
         checkpoint_seconds=stage.checkpoints.checkpoint_seconds,
+        background=stage.checkpoints.background,
         time_limit=stage.seconds_limit(),
         skip=None if stage.spikes is None else SkipRule(stage.spikes.last, stage.spikes.sigma),
     )
@@ -275,7 +276,10 @@ def train_pass(stage: TrainingStage, parameters: float, tokens: float, rows: flo
     A layer computed again costs a forward more, 2 FLOPs a parameter and token; its MLP alone about two thirds of that.
     """
     again = {"none": 0.0, "mlp": 1.3, "layer": 2.0}[stage.memory.recompute] / stage.memory.recompute_every
-    return ModelPass(parameters, tokens, rows, passes * (6 + again), micro_tokens=stage.memory.micro_tokens)
+    batch = float(getattr(stage, "batch_size", 0.0))
+    return ModelPass(
+        parameters, tokens, rows, passes * (6 + again), micro_tokens=stage.memory.micro_tokens, batch=batch
+    )
 
 
 def read_pass(stage: TrainingStage, parameters: float, tokens: float, rows: float, passes: float = 1.0) -> ModelPass:

@@ -12,6 +12,7 @@ import torch
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
+from bactrian.train.fitting import Halvable
 from bactrian.train.loop import Share, Update
 from bactrian.train.losses import clipped_policy, kl_estimate
 from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
@@ -202,11 +203,11 @@ class ActorCritic:
             finish=lambda sums: {key: value / max(1, trained) for key, value in sums.items()},
         )
 
-    def _share(self, part: list[TrainedAnswers], trained: int, moves: bool) -> Callable[[], Share]:
+    def _share(self, part: list[TrainedAnswers], trained: int, moves: bool) -> Halvable:
         """`moves`: whether the policy is trained, and not its value model alone."""
         s = self.settings
 
-        def share() -> Share:
+        def share(part: list[TrainedAnswers]) -> Share:
             forest, _, where, _ = planted(part)
             with torch.set_grad_enabled(moves):
                 logprobs, entropy = self.policy.logprobs_and_entropy(forest, where, s.temperature)
@@ -226,7 +227,7 @@ class ActorCritic:
             loss = s.critic.value_weight * value.sum()
             return ((each.sum() + loss) if moves else loss) / trained, metrics
 
-        return share
+        return Halvable(share, part, [each.group.tokens for each in part])
 
 
 def _order(count: int, seed: int, epoch: int) -> list[int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 
 from bactrian.model.language_model import LanguageModel
+from bactrian.train.fitting import Halvable
 from bactrian.train.loop import Share, Update
 from bactrian.train.losses import ADVANTAGES, AGGREGATES, POLICY_LOSSES, PolicyTokens, StepSize, kl_estimate
 from bactrian.train.objectives import overlong_penalty
@@ -198,10 +199,10 @@ class GroupPolicy:
             finish=finish,
         )
 
-    def _share(self, part: list[TrainedAnswers], size: StepSize) -> Callable[[], Share]:
+    def _share(self, part: list[TrainedAnswers], size: StepSize) -> Halvable:
         s = self.settings
 
-        def share() -> Share:
+        def share(part: list[TrainedAnswers]) -> Share:
             forest, spans, where, owner = planted(part)
             logprobs, entropy = self.model.logprobs_and_entropy(forest, where, s.temperature)
             owner = owner.to(logprobs.device)
@@ -224,4 +225,4 @@ class GroupPolicy:
             lengths = torch.tensor([span.length for span in spans], device=owner.device, dtype=each.dtype)[owner]
             return self.aggregate(each, lengths, size), metrics
 
-        return share
+        return Halvable(share, part, [each.group.tokens for each in part])

@@ -1,0 +1,120 @@
+"""Micro-batches that do not fit the memory are cut in halves; the gradient stays what it was.
+
+A loss is a share of the whole update's, so any cut gives the same gradient but for rounding. Where the device has no
+memory left for a micro-batch, what the update has added up so far is forgotten, and the update is begun anew with all
+micro-batches of that size or more in halves; later updates are cut so from the start.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from bactrian.errors import BactrianError
+from bactrian.progress import note
+from bactrian.store import processes
+from bactrian.train.backend import MicroBatch, Share
+
+T = TypeVar("T")
+ADVICE = (
+    "set memory: {recompute: layer}, then optimiser: {states: 8bit} or {offload: true}, or adapter: {}; or make rows "
+    "shorter"
+)
+
+
+@dataclass(frozen=True)
+class Halvable:
+    """A micro-batch of several items (rows, pairs, problems with their answers), which may be computed in parts.
+
+    compute: the share of the loss of some of the items, in any number of calls. sizes: of the items, in tokens.
+    """
+
+    compute: Callable[[list[T]], Share]
+    items: Sequence[T]
+    sizes: Sequence[int]
+
+    def __call__(self) -> Share:
+        return self.compute(list(self.items))
+
+    @property
+    def size(self) -> int:
+        return sum(self.sizes)
+
+    def halves(self) -> list[Halvable]:
+        """Two of about equally many tokens; nothing where there is but one item."""
+        if len(self.items) < 2:
+            return []
+        half, total, at = self.size / 2, 0, 0
+        while at < len(self.items) - 1 and total + self.sizes[at] / 2 <= half:
+            total += self.sizes[at]
+            at += 1
+        at = max(1, at)
+        parts = (slice(None, at), slice(at, None))
+        return [Halvable(self.compute, self.items[part], self.sizes[part]) for part in parts]
+
+
+class Fitting:
+    """Remembers which sizes were too large, and computes micro-batches in parts that are smaller."""
+
+    def __init__(self, too_large: float = math.inf) -> None:
+        """
+        Args:
+            too_large: tokens of a micro-batch that did not fit.
+        """
+        self.too_large = too_large
+
+    @property
+    def known(self) -> dict[str, float]:
+        """For a checkpoint: whoever goes on cuts alike."""
+        return {"too_large": self.too_large} if math.isfinite(self.too_large) else {}
+
+    def pieces(self, micro_batch: MicroBatch) -> Iterator[MicroBatch]:
+        """The micro-batch, or parts of it that are small enough, or cannot be divided."""
+        halves = micro_batch.halves() if isinstance(micro_batch, Halvable) else []
+        if halves and isinstance(micro_batch, Halvable) and micro_batch.size >= self.too_large:
+            for half in halves:
+                yield from self.pieces(half)
+        else:
+            yield micro_batch
+
+    def shrink(self, piece: MicroBatch | None, error: torch.OutOfMemoryError, *, alone: bool) -> None:
+        """A piece did not fit: those of its size are cut from now on.
+
+        Args:
+            alone: whether this process may compute it otherwise than the others: they do not wait for its layers.
+
+        Raises:
+            BactrianError: it cannot be cut, with what to set.
+        """
+        tokens = piece.size if isinstance(piece, Halvable) else 0
+        told = str(error).strip().splitlines()[0][:300] if str(error).strip() else "no memory left"
+        if not alone:
+            raise BactrianError(
+                f"{processes.present().name}: a micro-batch of {tokens} tokens does not fit the GPU: set memory: "
+                f"{{micro_tokens: {max(1, tokens // 2)}}}, or {ADVICE}. {told}"
+            ) from error
+        if not isinstance(piece, Halvable) or len(piece.items) < 2:
+            raise BactrianError(
+                f"one item of {tokens} tokens does not fit the GPU by itself: {ADVICE}. {told}"
+            ) from error
+        self.too_large = min(self.too_large, tokens)
+        note(f"a micro-batch of {tokens} tokens does not fit the GPU: such ones are computed in halves from now on")
+
+    @staticmethod
+    def give_back() -> None:
+        """What a failed forward or backward left is given back to the device."""
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def gpu_memory() -> dict[str, float]:
+    """For the log, GiB: the most that tensors took of this process's GPU so far; nothing where it has none."""
+    if not torch.cuda.is_initialized():
+        return {}
+    return {"gpu_gib": torch.cuda.max_memory_allocated() / 2**30}
