@@ -27,6 +27,7 @@ from bactrian.train.dealing import deal
 from bactrian.train.guard import SpikeGuard
 from bactrian.train.heap import Heap
 from bactrian.train.pace import Pace
+from bactrian.train.rewinding import Rewinder
 from bactrian.train.schedules import learning_rate
 
 __all__ = ["Enough", "Keeper", "Log", "Remembering", "Share", "TrainingTask", "Update", "train"]
@@ -89,6 +90,7 @@ class Sampling(Protocol):
 
 KEPT = "task."  # before the names of what a task keeps, in a checkpoint
 GUARD = "guard."  # before those of what the guard remembers
+REWINDER = "rewinder."  # before those of what going back has to remember
 
 
 class Log(Protocol):
@@ -136,7 +138,8 @@ def train(
 
     Returns:
         Totals for the manifest: updates, tokens, the last update's loss and learning rate; `skipped` updates, where
-        outliers are; `steps_left` if the time limit or the task itself cut it short.
+        outliers are; `rewinds` and `updates_undone`, where training went back; `steps_left` if the time limit or the
+        task itself cut it short.
 
     Raises:
         BactrianError: the loss or the gradient is not finite, once, or, where outliers are skipped, again and again.
@@ -147,13 +150,29 @@ def train(
     folder, group = log.checkpoints, processes.present()
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
     guard = None if settings.skip is None else SpikeGuard(settings.skip)
+    rewinder = None if settings.rewind is None else Rewinder(settings.rewind, folder)
     spent = cost = 0.0  # seconds: of training before this process, and of the last checkpoint
-    if saved := checkpoints.load_newest(folder, backend.like):
-        backend.restore({n: tensor for n, tensor in saved.tensors.items() if not n.startswith((KEPT, GUARD))})
+
+    def restore(saved: checkpoints.SavedState) -> None:
+        backend.restore({n: tensor for n, tensor in saved.tensors.items() if not n.startswith((KEPT, GUARD, REWINDER))})
         if isinstance(task, Remembering):
             task.restore(_under(KEPT, saved.tensors))
         if guard is not None:
             guard.restore(_under(GUARD, saved.tensors))
+
+    def save(step: int, more: dict[str, float]) -> None:
+        kept = task.state() if isinstance(task, Remembering) else {}
+        seen = guard.state() if guard is not None else {}
+        back = rewinder.state() if rewinder is not None else {}
+        tensors = backend.state() | _above(KEPT, kept) | _above(GUARD, seen) | _above(REWINDER, back)
+        checkpoints.save(folder, checkpoints.SavedState(step, tensors, counts | more))
+        if rewinder is not None and rewinder.keeps(step):
+            rewinder.keep(step)
+
+    if saved := checkpoints.load_newest(folder, backend.like):
+        restore(saved)
+        if rewinder is not None:
+            rewinder.restore(_under(REWINDER, saved.tensors))
         start, counts = saved.step, dict(saved.counts)
         spent, cost = counts.pop("seconds"), counts.pop("cost", 0.0)
         say(f"{title}: resuming after step {start} of {task.steps}; {task.steps - start} to go")
@@ -163,12 +182,16 @@ def train(
     log.rewind(int(counts["updates"]))
     if keeper is not None:
         keeper.rewind(start)
+    if rewinder is not None:
+        rewinder.resume(start)
+        if start == 0:
+            save(0, {"seconds": spent})
     updates = settings.horizon or task.steps * task.updates_per_step
     entered, pace = time.monotonic(), Pace(task.steps, settings.checkpoint_seconds, start, cost)
     heap = Heap()
     with progress(title, total=task.steps, done=start) as bar, stopping.finishing(f"a step of {title}"):
         for step in range(start, task.steps):
-            began, before, shown = time.perf_counter(), counts["tokens"], {}
+            began, before, shown, undone = time.perf_counter(), counts["tokens"], {}, 0
             try:
                 for update in _updates(task, step, backend):
                     done = int(counts["updates"])
@@ -177,12 +200,19 @@ def train(
                     )
                     values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}", guard)
                     counts = _counted(counts, update.tokens, values)
+                    if rewinder is not None and rewinder.note(step + 1, bool(values["skipped"])):
+                        undone = step + 1 - rewinder.target(f"{title}, step {step + 1}")
+                        values["rewound"] = float(undone)
                     speed = (counts["tokens"] - before) / (time.perf_counter() - began)
                     shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
                     log.log(done + 1, **shown)
             except Enough as reason:
                 say(f"{title}: stopped before step {step + 1} of {task.steps}: {reason}")
                 return {**counts, "steps_left": float(task.steps - step)}
+            if rewinder is not None and undone:
+                restore(rewinder.back(backend.like))
+                counts = _rewound(counts, undone)
+                say(f"{title}: from step {step + 1} back over {undone} updates; the data go on")
             heap.settle()
             if keeper is not None:
                 keeper.after(step + 1)
@@ -194,13 +224,9 @@ def train(
             if left and over:
                 say(f"{title}: stopped at its time limit, {left} of {task.steps} steps not made")
                 return {**counts, "steps_left": float(left)}
-            if left and (asked or due):
+            if left and (asked or due or (rewinder is not None and rewinder.keeps(step + 1))):
                 with pace.saving(step + 1):
-                    kept = task.state() if isinstance(task, Remembering) else {}
-                    seen = guard.state() if guard is not None else {}
-                    tensors = backend.state() | _above(KEPT, kept) | _above(GUARD, seen)
-                    more = {"seconds": seconds, "cost": pace.cost}
-                    checkpoints.save(folder, checkpoints.SavedState(step + 1, tensors, counts | more))
+                    save(step + 1, {"seconds": seconds, "cost": pace.cost})
             if left and asked:
                 place = f"{title}: stopped after step {step + 1} of {task.steps}, which is in a checkpoint"
                 raise stopping.Stop(asked, place)
@@ -214,7 +240,19 @@ def _counted(counts: dict[str, float], tokens: int, values: dict[str, float]) ->
     """The totals after one more update."""
     latest = {"loss": values["loss"], "learning_rate": values["learning_rate"]}
     skipped = {"skipped": counts.get("skipped", 0.0) + values["skipped"]} if "skipped" in values else {}
-    return {"tokens": counts["tokens"] + tokens, "updates": counts["updates"] + 1.0, **latest, **skipped}
+    before = {name: counts[name] for name in REWOUND if name in counts}
+    return {"tokens": counts["tokens"] + tokens, "updates": counts["updates"] + 1.0, **latest, **skipped, **before}
+
+
+REWOUND = ("rewinds", "updates_undone")
+
+
+def _rewound(counts: dict[str, float], undone: int) -> dict[str, float]:
+    """The totals after going back over so many updates that had been made."""
+    return counts | {
+        "rewinds": counts.get("rewinds", 0.0) + 1.0,
+        "updates_undone": counts.get("updates_undone", 0.0) + undone,
+    }
 
 
 def _above(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
