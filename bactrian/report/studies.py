@@ -209,7 +209,7 @@ def plane(series: Sequence[Series], across: str, up: str, log: bool = False) -> 
         parts.append(tag("text", {"x": LEFT - 6, "y": y + 4, "text-anchor": "end"}, number(tick)))
     for tick in [low, high] if log else [each for each in horizontal.ticks if low <= each <= high]:
         value = 10**tick if log else tick
-        at = {"x": place((value, points[0][1]))[0], "y": HEIGHT - BOTTOM + 14, "text-anchor": "middle"}
+        at: dict[str, str | float] = {"x": place((value, points[0][1]))[0], "y": HEIGHT - BOTTOM + 14, "text-anchor": "middle"}
         parts.append(tag("text", at, number(value)))
     for each in series:
         if len(each.line) > 1:
@@ -220,7 +220,7 @@ def plane(series: Sequence[Series], across: str, up: str, log: bool = False) -> 
             title = tag("title", {}, f"{each.name}: {number(point[0])}, {number(point[1])}")
             look = {"fill": "none" if each.hollow else each.colour, "stroke": each.colour}
             parts.append(tag("circle", {"cx": x, "cy": y, "r": 3.5, **look}, title))
-    middle = {"x": (LEFT + WIDTH - RIGHT) / 2, "y": HEIGHT - 6, "text-anchor": "middle"}
+    middle: dict[str, str | float] = {"x": (LEFT + WIDTH - RIGHT) / 2, "y": HEIGHT - 6, "text-anchor": "middle"}
     parts.append(tag("text", middle, f"{across} · vertical: {up}"))
     box: dict[str, str | float] = {"viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}", "class": "curve", "role": "img"}
     return tag("svg", box, join(parts))

@@ -281,9 +281,11 @@ def changed_stage(stage: Stage, changes: Mapping[str, Any]) -> Stage:
     Raises:
         ValueError: the settings do not fit it; in pydantic's words.
     """
+    from bactrian.train.options import SettingsGroup
+
     settings = stage.model_dump()
     for name, value in changes.items():
-        whole = isinstance(value, Mapping) and isinstance(getattr(stage, name, None), BaseModel)
+        whole = isinstance(value, Mapping) and isinstance(getattr(stage, name, None), SettingsGroup)
         settings[name] = {**settings[name], **value} if whole else value
     return type(stage).model_validate(settings)
 

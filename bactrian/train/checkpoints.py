@@ -106,9 +106,8 @@ def load(path: Path, like: Like | None = None) -> SavedState:
     Raises:
         BactrianError: it is damaged.
     """
-    group = processes.present()
     try:
-        record = group.told(_record(path) if group.leader else None)
+        record = _record(path)
     except (OSError, ValueError, KeyError) as error:
         raise BactrianError(f"{path}: a damaged checkpoint: {error}") from error
     return _loaded(path, record, like)

@@ -75,9 +75,9 @@ class Ladder(Expanding):
         added: dict[str, Stage] = {}
         rungs = dict(self.rungs)
         for size, changes in self.sizes.items():
-            for length in self.lengths or [None]:
-                rung = size if length is None else f"{size}-{_short(length)}"
-                course = {} if length is None else {"course": {"tokens": length, "horizon": length}}
+            for length in self.lengths or [0]:
+                rung = f"{size}-{_short(length)}" if length else size
+                course = {"course": {"tokens": length, "horizon": length}} if length else {}
                 added[f"{name}~{rung}"] = like_step(self.like or "", steps, {**course, **changes}, ("sizes", size))
                 rungs[rung] = f"{name}~{rung}"
         return {**added, name: self.model_copy(update={"rungs": rungs, "sizes": {}})}
