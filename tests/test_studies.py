@@ -11,14 +11,18 @@ from safetensors.torch import load_file
 
 from bactrian.data.synth.procedural import corpus
 from bactrian.errors import BactrianError
-from bactrian.evaluate.loss_law import Run, fit
+from bactrian.evaluate.loss_law import TrainedSize, fit
 from bactrian.evaluate.mixture_regression import best_mixture, fit_domain
 from bactrian.evaluate.paired_change import change
 from bactrian.evaluate.records import Record
 from bactrian.evaluate.scoring import Averaging
 from bactrian.recipe.recipe import load
+from bactrian.report.load import load_run
+from bactrian.report.page import render_page
+from bactrian.report.studies import ladder_view
 from bactrian.run.runner import run
 from bactrian.stages.data.mix import Mix
+from bactrian.stages.measure.ladder import Ladder, table
 from bactrian.stages.tune.pretrain import Pretrain
 from bactrian.store.artifact import Store
 from bactrian.store.manifest import Manifest
@@ -33,7 +37,7 @@ def law(parameters: float, tokens: float) -> float:
 def test_a_known_law_is_found_and_says_what_it_has_not_seen() -> None:
     noise = np.random.default_rng(0)
     sizes = [(n, d) for n in (1e7, 3e7, 1e8, 3e8) for d in (1e9, 3e9, 1e10)]
-    runs = [Run(f"{n:g} {d:g}", n, d, law(n, d) * math.exp(noise.normal(0, 0.002))) for n, d in sizes]
+    runs = [TrainedSize(f"{n:g} {d:g}", n, d, law(n, d) * math.exp(noise.normal(0, 0.002))) for n, d in sizes]
     found = fit(runs, seed=0, samples=60)
     assert found.law.form == "both" and found.law.alpha == pytest.approx(0.34, abs=0.02)
     predicted, (low, high) = found.predicted(1e9, 3e10)
@@ -42,13 +46,22 @@ def test_a_known_law_is_found_and_says_what_it_has_not_seen() -> None:
     low, high = found.interval("alpha")
     assert low < 0.34 < high and high - low < 0.2
 
+    apart = [TrainedSize("largest", 1e9, 3e10, law(1e9, 3e10))]
+    told = Ladder(held_out="t", rungs={"largest": "m"}, further={"more": {"parameters": 1e10, "tokens": 1e11}})._told(
+        found, apart
+    )
+    assert [each["name"] for each in told["predictions"]] == ["largest", "more"]
+    assert abs(told["predictions"][0]["miss"]) < 0.01 and "largest | 1,000,000,000" in table(told)
+    view = ladder_view("ladder", told)
+    assert len(view.plots) == 2 and view.sentences[0].startswith("largest: predicted")
+
 
 def test_a_ladder_of_one_length_tells_sizes_alone() -> None:
-    found = fit([Run("", n, 1e9, 400 / n**0.34 + 1.69) for n in (1e5, 3e5, 1e6, 3e6, 1e7)], seed=0, samples=20)
+    found = fit([TrainedSize("", n, 1e9, 400 / n**0.34 + 1.69) for n in (1e5, 3e5, 1e6, 3e6, 1e7)], seed=0, samples=20)
     assert found.law.form == "parameters"
     assert (found.law.alpha, found.law.floor) == pytest.approx((0.34, 1.69), abs=1e-3)
     with pytest.raises(BactrianError, match="found 3 runs of 3 sizes and 1 lengths to fit, expected four sizes"):
-        fit([Run("", n, 1e9, 2.0) for n in (1e5, 1e6, 1e7)], seed=0)
+        fit([TrainedSize("", n, 1e9, 2.0) for n in (1e5, 1e6, 1e7)], seed=0)
 
 
 def test_the_best_mixture_of_a_known_surface_is_found_within_its_caps() -> None:
@@ -155,6 +168,10 @@ def test_studies_are_steps_like_any_others(tmp_path: Path) -> None:
     table = json.loads((made["ties"] / "soup.json").read_text())
     assert table["lines"][0]["at"] == [0, 0.5, 1] and "halfway" not in table["models"][0]
     assert table["lines"][0]["bits"][::2] == pytest.approx([each["bits"] for each in table["models"]])
+
+    page = render_page(load_run(tmp_path / "store" / "studies"))
+    assert all(title in page for title in ("A mix by swarm", "Micro-anneals", "Lines between models"))
+    assert "cannot be read" not in page
 
     one, two, mixed_weights = (load_file(made[each] / "model.safetensors") for each in ("one", "two", "parts"))
     for name, weight in mixed_weights.items():

@@ -27,7 +27,7 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainedSize:
     """A run: parameters, tokens it was trained on, and its loss on held-out text."""
 
     name: str
@@ -65,7 +65,7 @@ class FittedLaw:
     """
 
     law: LossLaw
-    runs: tuple[Run, ...]
+    runs: tuple[TrainedSize, ...]
     residuals: tuple[float, ...]
     samples: tuple[LossLaw, ...]
     draws: tuple[float, ...]
@@ -82,7 +82,7 @@ class FittedLaw:
         return self.law.at(parameters, tokens), _middle(told)
 
 
-def form_of(runs: Sequence[Run]) -> Form:
+def form_of(runs: Sequence[TrainedSize]) -> Form:
     """The largest form that these runs can tell.
 
     Raises:
@@ -103,7 +103,7 @@ def form_of(runs: Sequence[Run]) -> Form:
     )
 
 
-def fit(runs: Sequence[Run], seed: int, samples: int = 300, form: Form | None = None) -> FittedLaw:
+def fit(runs: Sequence[TrainedSize], seed: int, samples: int = 300, form: Form | None = None) -> FittedLaw:
     """The law of these runs, and `samples` laws of runs whose residuals were drawn anew.
 
     Raises:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from bactrian.report import charts
 from bactrian.report.data_rows import SideTable, read_json
 from bactrian.report.formatting import count, finite, number, percent
-from bactrian.report.run_record import ReportedRun, ReportedStep
+from bactrian.report.run_record import ReportedRun
 from bactrian.report.svg import join, tag
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 240.0, 56.0, 10.0, 8.0, 36.0
@@ -32,7 +32,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class StudyView:
+class FoundByStudy:
     """One study: what it says in words, its tables and plots with their captions."""
 
     step: str
@@ -42,10 +42,10 @@ class StudyView:
     plots: list[tuple[Markup, str]] = field(default_factory=list)
 
 
-def study_views(run: ReportedRun) -> list[StudyView]:
+def study_views(run: ReportedRun) -> list[FoundByStudy]:
     """Every study of a run, in order. What cannot be read is left out."""
-    makers: dict[str, Callable[[ReportedStep, Mapping[str, Any]], StudyView]] = {
-        "ladder.json": _ladder,
+    makers: dict[str, Callable[[str, Mapping[str, Any]], FoundByStudy]] = {
+        "ladder.json": ladder_view,
         "swarm.json": _swarm,
         "microanneal.json": _microanneal,
         "soup.json": _soup,
@@ -56,13 +56,14 @@ def study_views(run: ReportedRun) -> list[StudyView]:
             told = read_json(step, file)
             if told and (file != "soup.json" or told.get("lines")):
                 try:
-                    found.append(make(step, told))
+                    found.append(make(step.name, told))
                 except (KeyError, TypeError, ValueError, IndexError, ArithmeticError):
-                    found.append(StudyView(step.name, "A study", [f"{file} cannot be read"]))
+                    found.append(FoundByStudy(step.name, "A study", [f"{file} cannot be read"]))
     return found
 
 
-def _ladder(step: ReportedStep, told: Mapping[str, Any]) -> StudyView:
+def ladder_view(step: str, told: Mapping[str, Any]) -> FoundByStudy:
+    """What a step of stage `ladder` found, by its ladder.json."""
     law, runs, predictions = told["law"], told["runs"], told["predictions"]
     sentences = []
     for each in predictions:
@@ -96,7 +97,7 @@ def _ladder(step: ReportedStep, told: Mapping[str, Any]) -> StudyView:
     missed = [(each["predicted"], -100 * each["miss"]) for each in predictions if "miss" in each]
     drawn = [Series("fitted", residuals), Series("not fitted", missed, hollow=True, colour=COLOURS[1])]
     plots.append((plane(drawn, "bits per byte by the law", "measured over the law, %"), "Residuals."))
-    return StudyView(step.name, "A ladder of sizes", sentences, tables, plots)
+    return FoundByStudy(step, "A ladder of sizes", sentences, tables, plots)
 
 
 LADDER_CAPTION = "Dots: measured; open: not fitted; lines: the law, one colour a size."
@@ -122,7 +123,7 @@ def _rungs(told: Mapping[str, Any]) -> Iterator[Series]:
         yield Series(f"{count(size)} parameters", mine, line, hollow, COLOURS[place % len(COLOURS)])
 
 
-def _swarm(step: ReportedStep, told: Mapping[str, Any]) -> StudyView:
+def _swarm(step: str, told: Mapping[str, Any]) -> FoundByStudy:
     names, predicted = told["sources"], told["predicted"]
     chosen = ", ".join(f"{name} {percent(told['best'][name])}" for name in names)
     sentences = [
@@ -149,10 +150,10 @@ def _swarm(step: ReportedStep, told: Mapping[str, Any]) -> StudyView:
         line = [(end, end) for end in ends]
         drawn.append(Series(domain, points, line, colour=COLOURS[place % len(COLOURS)]))
     plot = plane(drawn, "predicted without it, bits per byte", "measured")
-    return StudyView(step.name, "A mix by swarm", sentences, tables, [(plot, "Each small model, by domain.")])
+    return FoundByStudy(step, "A mix by swarm", sentences, tables, [(plot, "Each small model, by domain.")])
 
 
-def _microanneal(step: ReportedStep, told: Mapping[str, Any]) -> StudyView:
+def _microanneal(step: str, told: Mapping[str, Any]) -> FoundByStudy:
     names = [name for name in (told["target"], told["guard"]) if name]
     accepted = [row["candidate"] for row in told["candidates"] if row["accepted"]]
     lines = []
@@ -164,10 +165,10 @@ def _microanneal(step: ReportedStep, told: Mapping[str, Any]) -> StudyView:
         lines.append([*cells, "accepted" if row["accepted"] else row["why"]])
     heads = ["candidate", *(head for name in names for head in (f"{name}: general → with it", "gain")), "decision"]
     sentence = f"Accepted: {', '.join(accepted) or 'none'}. Gains are paired, ± one standard error."
-    return StudyView(step.name, "Micro-anneals", [sentence], [SideTable("Candidates", heads, lines, 0)])
+    return FoundByStudy(step, "Micro-anneals", [sentence], [SideTable("Candidates", heads, lines, 0)])
 
 
-def _soup(step: ReportedStep, told: Mapping[str, Any]) -> StudyView:
+def _soup(step: str, told: Mapping[str, Any]) -> FoundByStudy:
     drawn = [
         Series(
             f"model 1 to model {each['to'] + 1}",
@@ -180,7 +181,7 @@ def _soup(step: ReportedStep, told: Mapping[str, Any]) -> StudyView:
     worst = max(float(each["barrier"]) for each in told["lines"])
     sentence = f"Largest barrier on the straight lines between models: {number(finite(worst))} bits per byte."
     plot = plane(drawn, "share of the other model", "bits per byte")
-    return StudyView(step.name, "Lines between models", [sentence], [], [(plot, "At 0 the first model.")])
+    return FoundByStudy(step, "Lines between models", [sentence], [], [(plot, "At 0 the first model.")])
 
 
 def plane(series: Sequence[Series], across: str, up: str, log: bool = False) -> Markup:
@@ -209,8 +210,8 @@ def plane(series: Sequence[Series], across: str, up: str, log: bool = False) -> 
         parts.append(tag("text", {"x": LEFT - 6, "y": y + 4, "text-anchor": "end"}, number(tick)))
     for tick in [low, high] if log else [each for each in horizontal.ticks if low <= each <= high]:
         value = 10**tick if log else tick
-        at: dict[str, str | float] = {"x": place((value, points[0][1]))[0], "y": HEIGHT - BOTTOM + 14, "text-anchor": "middle"}
-        parts.append(tag("text", at, number(value)))
+        at: dict[str, str | float] = {"x": place((value, points[0][1]))[0], "y": HEIGHT - BOTTOM + 14}
+        parts.append(tag("text", at | {"text-anchor": "middle"}, number(value)))
     for each in series:
         if len(each.line) > 1:
             path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(place, each.line))

@@ -24,7 +24,7 @@ from bactrian.stages.tune.pretrain import Pretrain
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
-    from bactrian.evaluate.loss_law import FittedLaw, Run
+    from bactrian.evaluate.loss_law import FittedLaw, TrainedSize
     from bactrian.store.artifact import Workspace
 
 LADDER = "ladder.json"
@@ -100,9 +100,9 @@ class Ladder(Expanding):
                 workspace.metrics[f"miss/{each['name']}"] = each["miss"]
         say(f"ladder:\n{text}")
 
-    def _measured(self, workspace: "Workspace") -> "list[Run]":
+    def _measured(self, workspace: "Workspace") -> "list[TrainedSize]":
         from bactrian.data.io.files import read_rows
-        from bactrian.evaluate.loss_law import Run
+        from bactrian.evaluate.loss_law import TrainedSize
         from bactrian.model.language_model import LanguageModel, context_of
         from bactrian.model.text_bits import WINDOW, bits_per_byte
         from bactrian.progress import progress
@@ -114,11 +114,11 @@ class Ladder(Expanding):
                 folder = workspace.input(ref).path
                 model = LanguageModel.load(folder, hardware.dtype, device=hardware.device)
                 bits = bits_per_byte(model, texts, context_of(folder) or WINDOW)
-                found.append(Run(rung, parameters(folder, self.count), trained_tokens(folder, rung), bits))
+                found.append(TrainedSize(rung, parameters(folder, self.count), trained_tokens(folder, rung), bits))
                 bar.advance()
         return found
 
-    def _told(self, fitted: "FittedLaw", apart: "list[Run]") -> dict[str, Any]:
+    def _told(self, fitted: "FittedLaw", apart: "list[TrainedSize]") -> dict[str, Any]:
         """ladder.json."""
         law = fitted.law
         terms = {"both": ("a", "alpha", "b", "beta"), "parameters": ("a", "alpha"), "tokens": ("b", "beta")}
