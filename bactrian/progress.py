@@ -93,6 +93,17 @@ def hush() -> None:
     _hushed = True
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Within, this process says nothing and shows no bars: what is done is a small part of what a bar shows already."""
+    global _hushed
+    before, _hushed = _hushed, True
+    try:
+        yield
+    finally:
+        _hushed = before
+
+
 def printable(text: str) -> str:
     """The text without control characters (line breaks and tabs stay), so that it cannot steer a terminal.
 

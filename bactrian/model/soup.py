@@ -1,14 +1,17 @@
-"""The average of several models' weights, tensor by tensor in float32 [Wortsman et al. 2022].
+"""One model of several models' weights, tensor by tensor in float32 [Wortsman et al. 2022].
 
 Weights that were rounded to 16 bits are averaged as they were trained, where the folder keeps what rounding took.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import torch
 
 from bactrian.errors import BactrianError
 from bactrian.model.folders import check_folder
+from bactrian.model.merging import Way, merged
 from bactrian.model.weight_files import RESIDUE, header, residue, rounded, stored_dtype, tensors, weight_files, whole
 
 ADAPTER = "adapter"
@@ -80,12 +84,38 @@ def _tokenizer(folder: Path) -> dict[str, Any]:
     return found
 
 
-def average(folders: Sequence[Path], shares: Sequence[float], output: Path) -> dict[str, float]:
+@dataclass(frozen=True)
+class Blend:
+    """How weights are made one (`merging`).
+
+    start: the folder of the common start, where changes count. density, scale, seed: as `merging.merged` has them.
+    groups: pattern of weights' names → other shares of the models there, which add up to 1; the first that fits counts.
+    """
+
+    way: Way = "average"
+    start: Path | None = None
+    density: float = 1.0
+    scale: float = 1.0
+    seed: int = 0
+    groups: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def shares_of(self, name: str, shares: Sequence[float]) -> Sequence[float]:
+        """The models' shares in a weight."""
+        return next((own for pattern, own in self.groups.items() if fnmatchcase(name, pattern)), shares)
+
+    def random(self, name: str) -> torch.Generator:
+        """A stream of its own for each weight: shards and order do not matter."""
+        digest = hashlib.sha256(f"{self.seed} {name}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def average(folders: Sequence[Path], shares: Sequence[float], output: Path, blend: Blend = Blend()) -> dict[str, float]:
     """Write Σ share · weights, in files and dtype of the first folder, and what that rounding takes beside it.
 
     Args:
         folders: models that `check_alike` has passed.
         shares: of each; they add up to 1.
+        blend: another way than the average.
 
     Returns:
         `spread`: the root mean square over weights of their standard deviation among the models; `tensors`.
@@ -98,6 +128,7 @@ def average(folders: Sequence[Path], shares: Sequence[float], output: Path) -> d
     base, dtype = folders[0], stored_dtype(folders[0])
     output.mkdir(parents=True, exist_ok=True)
     others = [_Reader(folder) for folder in folders]
+    began = None if blend.start is None else _Reader(blend.start)
     held: dict[str, dict[str, torch.Tensor]] = {file.name: {} for file in weight_files(base)}
     rest: dict[str, torch.Tensor] = {}
     squares, count = 0.0, 0
@@ -106,11 +137,18 @@ def average(folders: Sequence[Path], shares: Sequence[float], output: Path) -> d
             held[file.name][name] = first
             continue
         exact = [reader.exact(name) for reader in others]
-        mean = torch.zeros_like(exact[0])
-        for share, weight in zip(shares, exact, strict=True):
-            mean += share * weight
+        own = blend.shares_of(name, shares)
+        mean = merged(
+            blend.way,
+            exact,
+            own,
+            None if began is None else began.exact(name),
+            density=blend.density,
+            scale=blend.scale,
+            random=blend.random(name),
+        )
         squares += sum(
-            share * float((weight - mean).double().square().sum()) for share, weight in zip(shares, exact, strict=True)
+            share * float((weight - mean).double().square().sum()) for share, weight in zip(own, exact, strict=True)
         )
         count += mean.numel()
         kept = rounded(name, mean, dtype) if dtype != "float32" else mean

@@ -10,6 +10,9 @@ import torch
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment, pack
 
+WINDOW = 1024
+"""Tokens, where a model's config says no longest sequence."""
+
 
 @torch.no_grad()
 def bits_per_byte(model: LanguageModel, texts: Sequence[str], context: int, micro_tokens: int = 4096) -> float:

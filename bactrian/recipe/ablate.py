@@ -23,8 +23,7 @@ from bactrian.errors.wording import nearest, show
 from bactrian.recipe.document import Place
 from bactrian.recipe.groups import regrouped
 from bactrian.stages.measure.ablation import Ablation
-from bactrian.stages.stage import Divisible, Settings, Stage
-from bactrian.train.options import SettingsGroup
+from bactrian.stages.stage import Divisible, Settings, Stage, changed_stage
 
 COMPARED = ("evaluate", "scaling", "interact")
 """Stages whose results the table compares."""
@@ -95,12 +94,8 @@ def _changed(stage: Stage, changes: Mapping[str, Any]) -> Stage | str:
     """The stage with other settings, or what would have been expected of them."""
     if spellings := regrouped(type(stage), changes)[1]:
         return f"settings of {stage.name}; this setting is now {next(iter(spellings.values()))}"
-    settings = stage.model_dump()
-    for name, value in changes.items():  # of a group what is not named stays as the step has it
-        whole = isinstance(value, Mapping) and isinstance(getattr(stage, name, None), SettingsGroup)
-        settings[name] = {**settings[name], **value} if whole else value
     try:
-        changed = type(stage).model_validate(settings)
+        changed = changed_stage(stage, changes)
     except ValidationError as error:
         first = error.errors()[0]
         return f"settings of {stage.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"

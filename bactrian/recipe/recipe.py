@@ -25,7 +25,7 @@ from bactrian.recipe.references import problem_with, with_article
 from bactrian.recipe.shipped_recipes import find_recipe
 from bactrian.report.track.trackers import TrackerName
 from bactrian.stages import GONE, MOVED, all_stages, own_stage
-from bactrian.stages.stage import ReferenceUse, Stage
+from bactrian.stages.stage import CannotExpand, Expanding, ReferenceUse, Stage
 from bactrian.store import own_files
 from bactrian.store.hardware import GpuKind, HardwareSettings
 from bactrian.store.manifest import Kind
@@ -200,13 +200,16 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     for name, stage in stages.items():
         for below, found, expected in stage.clashes(stages):
             problems.add(("steps", name, *below), found, expected)
-    added = {} if problems.lines else _ablations(written, stages, problems)
-    stages |= added
+    studied = {} if problems.lines else _expansions(stages, problems)
+    stages |= studied
+    ablated = {} if problems.lines else _ablations(written, stages, problems)
+    stages |= ablated
+    added = studied | ablated
     reads |= {name: _steps_read(stage, stages) for name, stage in added.items()}
     for name in header.compute.published if header.compute else ():
         if name not in header.steps:
             problems.add(("compute", "published", name), show(name), f"a step: {', '.join(header.steps)}")
-    order = _order([*written, *added], reads, problems)
+    order = _order([*written, *(name for name in added if name not in written)], reads, problems)
     if problems.lines:
         raise problems.error()
     steps = tuple(
@@ -328,10 +331,22 @@ def _reads(
     return tuple(reads)
 
 
+def _expansions(stages: Mapping[str, Stage], problems: RecipeErrors) -> dict[str, Stage]:
+    """The steps that studies stand for (`Expanding`), themselves included."""
+    added: dict[str, Stage] = {}
+    for name, stage in stages.items():
+        if isinstance(stage, Expanding):
+            try:
+                added |= stage.expanded(name, stages)
+            except CannotExpand as error:
+                problems.add(("steps", name, *error.place), error.found, error.expected)
+    return added
+
+
 def _ablations(settings: Mapping[str, Any], stages: Mapping[str, Stage], problems: RecipeErrors) -> dict[str, Stage]:
     """The steps that `ablate:` adds."""
     added: dict[str, Stage] = {}
-    for name in stages:
+    for name in [name for name in stages if name in settings]:
         place = ("steps", name, "ablate")
         if "ablate" in settings[name] and (asked := validated(Ablate, settings[name]["ablate"], place, problems)):
             new, wrong = expand(name, stages, asked)

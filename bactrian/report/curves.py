@@ -63,6 +63,8 @@ PREFERENCE = (
     LEARNING_RATE,
 )
 SUPERVISED = (LOSS, LEARNING_RATE, GRADIENT)
+LOOKED_AT = ("bits/", "acc/", "acc_norm/", "acc_token/", "acc_pmi/", "mc1/", "mc2/")
+"""What names of looks at texts and ranked tasks begin with."""
 GAP = Panel(("logprob_gap_mean",), "Log-prob gap, mean", "sampler against trainer, nats", bounds=FROM_ZERO)
 CLIPPED = Panel(("clip_fraction",), "Clipped tokens", "ratio outside the trust region", _share, FROM_ZERO)
 
@@ -101,6 +103,8 @@ def step_curves(step: ReportedStep) -> StepCurves | None:
         return None
     main, rest = _choose(metrics)
     remarks = [] if metrics.lines else ["the log is empty"]
+    for at, undone in metrics.columns.get("rewound", []):
+        remarks.append(f"after step {count(at)} training went back over {count(undone)} updates; the data went on")
     if metrics.unreadable:
         remarks.append(f"{count(metrics.unreadable)} of {count(metrics.lines)} lines of the log could not be read")
     return StepCurves(
@@ -123,10 +127,19 @@ def _choose(metrics: Metrics) -> tuple[list[Panel], list[Panel]]:
         wanted = SUPERVISED
     rest += [CLIPPED, LEARNING_RATE, GRADIENT, SPEED, TOKENS]
     main = [panel for panel in wanted if keys & set(panel.keys)]
+    main += [_look(key) for key in sorted(keys) if key.startswith(LOOKED_AT)]
     used = {key for panel in main for key in panel.keys}
     rest = [panel for panel in rest if keys & set(panel.keys) and not used & set(panel.keys)]
     used |= {key for panel in rest for key in panel.keys}
     return main, rest + [Panel((key,), key) for key in keys if key not in used]
+
+
+def _look(key: str) -> Panel:
+    """Of texts or a task that were looked at while the model was trained."""
+    kind, _, name = key.partition("/")
+    if kind == "bits":
+        return Panel((key,), f"Bits per byte of {name}", "held-out texts", exact=True)
+    return Panel((key,), f"{name}, {kind}", "a task whose answers are ranked", _share, exact=True)
 
 
 def _draw(panel: Panel, metrics: Metrics) -> DrawnPanel:
@@ -137,7 +150,7 @@ def _draw(panel: Panel, metrics: Metrics) -> DrawnPanel:
     last = " / ".join(panel.show(points[-1][1] if panel.exact else charts.smooth_end(points)) for _, points in series)
     absent = metrics.lines - max(len(points) for _, points in series)
     note = panel.note
-    if absent > 0:
+    if absent > 0 and not panel.keys[0].startswith(LOOKED_AT):
         note += f"{' · ' if note else ''}{count(absent)} of {count(metrics.lines)} values missing"
     return DrawnPanel(panel.title, note, last, charts.curve(series, panel.show, panel.bounds, panel.exact))
 

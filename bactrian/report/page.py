@@ -17,6 +17,7 @@ from bactrian.report import (
     reliability,
     scaling_plot,
     scores,
+    studies,
     traced,
     transcripts,
     trust,
@@ -75,6 +76,7 @@ def _content(run: ReportedRun) -> dict[str, Any]:
             if step.results
         ],
         "choices": model_choices.choice_views(run),
+        "studies": studies.study_views(run),
         "preferences": preferences.preference_views(run),
         "reliability": reliability.reliability_view(run),
         "judging": judges.judging_views(run),

@@ -249,6 +249,48 @@ class Divisible(Stage):
         """The same stage with these parts only, by their numbers in `parts()`, and nothing else changed."""
 
 
+class CannotExpand(Exception):
+    """A step whose settings name no steps: where in them, what is found there, and what is expected."""
+
+    def __init__(self, place: tuple[str | int, ...], found: str, expected: str) -> None:
+        super().__init__(f"{'.'.join(map(str, place))}: found {found}, expected {expected}")
+        self.place, self.found, self.expected = place, found, expected
+
+
+class Expanding(Stage):
+    """A stage that stands for several steps: a study, with all the runs that it compares.
+
+    The steps that it adds to its recipe are steps as any other: planned, made once, resumed, and shared where settings
+    are the same.
+    """
+
+    @abstractmethod
+    def expanded(self, name: str, steps: "Mapping[str, Stage]") -> "dict[str, Stage]":
+        """The steps that the step `name` stands for, in their order; the last is itself, reading the others.
+
+        Args:
+            steps: those that the recipe says. Names of added ones begin with `name` and `~`.
+
+        Raises:
+            CannotExpand: for settings that name no steps.
+        """
+
+
+def changed_stage(stage: Stage, changes: Mapping[str, Any]) -> Stage:
+    """A stage with some settings that are others; of a group what is not named stays.
+
+    Raises:
+        ValueError: the settings do not fit it; in pydantic's words.
+    """
+    from bactrian.train.options import SettingsGroup
+
+    settings = stage.model_dump()
+    for name, value in changes.items():
+        whole = isinstance(value, Mapping) and isinstance(getattr(stage, name, None), SettingsGroup)
+        settings[name] = {**settings[name], **value} if whole else value
+    return type(stage).model_validate(settings)
+
+
 def verifier_needs(names: Iterable[str]) -> list[Need]:
     """The extras of verifiers by name."""
     from bactrian.store.extras import EXTRA_OF_VERIFIER

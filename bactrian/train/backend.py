@@ -16,6 +16,7 @@ import torch
 from bactrian.model.language_model import Decoder
 from bactrian.train.guard import SkipRule
 from bactrian.train.optimiser import MasterAdamW
+from bactrian.train.rewinding import RewindRule
 
 T = TypeVar("T")
 # a micro-batch's share of the update's loss, and sums to add to the update's metrics
@@ -38,6 +39,7 @@ class LoopSettings:
     decay_all: bool = False  # embeddings, norms and biases decay too
     clip: float | None = 1.0
     skip: SkipRule | None = None  # updates that are outliers are not made
+    rewind: RewindRule | None = None  # where too many of them are, training goes back; needs `skip`
     states: Literal["float32", "8bit"] = "float32"  # of the optimiser
     offload: bool = False  # the optimiser's part in main memory
     rates: Mapping[str, float] = field(default_factory=dict)  # beginning of weights' names → multiple of the rate

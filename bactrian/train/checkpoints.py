@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from bactrian.errors import BactrianError
 from bactrian.progress import say
 from bactrian.store import processes
 from bactrian.store.disk import naming_full_disk, sync_folder
@@ -69,7 +70,7 @@ def save(folder: Path, checkpoint: SavedState, group: processes.Processes | None
                 _write_whole(checkpoint.tensors, draft / WHOLE)
                 files = {WHOLE: _sha256(draft / WHOLE)}
             _commit(draft, final, checkpoint, files)
-            for old in _found(folder)[:-KEPT]:
+            for old in found(folder)[:-KEPT]:
                 shutil.rmtree(old)
     group.barrier()
 
@@ -101,11 +102,27 @@ def load_newest(folder: Path, like: Like | None = None) -> SavedState | None:
         like: where the tensors are to be in parts; None: all whole.
     """
     group = processes.present()
-    found = group.told(_newest(folder) if group.leader else None)
-    if found is None:
+    newest = group.told(_newest(folder) if group.leader else None)
+    if newest is None:
         return None
-    name, record = found
-    tensors = _tensors(folder / name, record["files"], like)
+    return _loaded(folder / newest[0], newest[1], like)
+
+
+def load(path: Path, like: Like | None = None) -> SavedState:
+    """One checkpoint, its random state put back.
+
+    Raises:
+        BactrianError: it is damaged.
+    """
+    try:
+        record = _record(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise BactrianError(f"{path}: a damaged checkpoint: {error}") from error
+    return _loaded(path, record, like)
+
+
+def _loaded(path: Path, record: dict[str, Any], like: Like | None) -> SavedState:
+    tensors = _tensors(path, record["files"], like)
     torch.set_rng_state(torch.tensor(record["torch_rng"], dtype=torch.uint8))
     return SavedState(record["step"], tensors, record["counts"])
 
@@ -114,7 +131,7 @@ def _newest(folder: Path) -> tuple[str, dict[str, Any]] | None:
     """The folder's name and the record of the newest that is whole."""
     for draft in folder.glob("*.partial"):
         shutil.rmtree(draft)
-    for path in reversed(_found(folder)):
+    for path in reversed(found(folder)):
         try:
             return path.name, _record(path)
         except (OSError, ValueError, KeyError) as error:
@@ -152,7 +169,8 @@ def _tensors(path: Path, files: dict[str, str], like: Like | None) -> dict[str, 
     return shards.read(path, like or (lambda name, size, dtype: torch.empty(size, dtype=dtype)), processes.present())
 
 
-def _found(folder: Path) -> list[Path]:
+def found(folder: Path) -> list[Path]:
+    """Whole checkpoints, by step."""
     return sorted(p for p in folder.glob("step-*") if p.suffix != ".partial")
 
 

@@ -73,6 +73,6 @@ class SpikeGuard:
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
-        self.losses.extend(tensors["losses"].tolist())
-        self.norms.extend(tensors["norms"].tolist())
+        self.losses = deque(tensors["losses"].tolist(), maxlen=self.rule.window)
+        self.norms = deque(tensors["norms"].tolist(), maxlen=self.rule.window)
         self.not_finite = int(tensors["not_finite"])

@@ -29,6 +29,7 @@ from bactrian.train.fitting import ADVICE, Fitting, gpu_memory
 from bactrian.train.guard import SpikeGuard
 from bactrian.train.heap import Heap
 from bactrian.train.pace import Pace
+from bactrian.train.rewinding import Rewinder
 from bactrian.train.schedules import learning_rate
 
 __all__ = ["Enough", "Keeper", "Log", "Remembering", "Share", "TrainingTask", "Update", "train"]
@@ -91,6 +92,7 @@ class Sampling(Protocol):
 
 KEPT = "task."  # before the names of what a task keeps, in a checkpoint
 GUARD = "guard."  # before those of what the guard remembers
+REWINDER = "rewinder."  # before those of what going back has to remember
 
 
 class Log(Protocol):
@@ -138,7 +140,8 @@ def train(
 
     Returns:
         Totals for the manifest: updates, tokens, the last update's loss and learning rate; `skipped` updates, where
-        outliers are; `steps_left` if the time limit or the task itself cut it short.
+        outliers are; `rewinds` and `updates_undone`, where training went back; `steps_left` if the time limit or the
+        task itself cut it short.
 
     Raises:
         BactrianError: the loss or the gradient is not finite, once, or, where outliers are skipped, again and again.
@@ -149,14 +152,28 @@ def train(
     folder, group = log.checkpoints, processes.present()
     start, counts = 0, {"tokens": 0.0, "updates": 0.0, "loss": float("nan")}
     guard = None if settings.skip is None else SpikeGuard(settings.skip)
+    rewinder = None if settings.rewind is None else Rewinder(settings.rewind, folder)
     spent = cost = 0.0  # seconds: of training before this process, and of the last checkpoint
     fitting = Fitting()
-    if saved := checkpoints.load_newest(folder, backend.like):
-        backend.restore({n: tensor for n, tensor in saved.tensors.items() if not n.startswith((KEPT, GUARD))})
+
+    def restore(saved: checkpoints.SavedState) -> None:
+        backend.restore({n: tensor for n, tensor in saved.tensors.items() if not n.startswith((KEPT, GUARD, REWINDER))})
         if isinstance(task, Remembering):
             task.restore(_under(KEPT, saved.tensors))
         if guard is not None:
             guard.restore(_under(GUARD, saved.tensors))
+
+    def state(step: int, more: dict[str, float]) -> checkpoints.SavedState:
+        kept = task.state() if isinstance(task, Remembering) else {}
+        seen = guard.state() if guard is not None else {}
+        back = rewinder.state() if rewinder is not None else {}
+        tensors = backend.state() | _above(KEPT, kept) | _above(GUARD, seen) | _above(REWINDER, back)
+        return checkpoints.SavedState(step, tensors, counts | more)
+
+    if saved := checkpoints.load_newest(folder, backend.like):
+        restore(saved)
+        if rewinder is not None:
+            rewinder.restore(_under(REWINDER, saved.tensors))
         start, counts = saved.step, dict(saved.counts)
         spent, cost = counts.pop("seconds"), counts.pop("cost", 0.0)
         fitting.too_large = counts.pop("too_large", fitting.too_large)
@@ -167,6 +184,11 @@ def train(
     log.rewind(int(counts["updates"]))
     if keeper is not None:
         keeper.rewind(start)
+    if rewinder is not None:
+        rewinder.resume(start)
+        if start == 0:
+            checkpoints.save(folder, state(0, {"seconds": spent}))
+            rewinder.keep(0)
     updates = settings.horizon or task.steps * task.updates_per_step
     entered, pace = time.monotonic(), Pace(task.steps, settings.checkpoint_seconds, start, cost)
     heap = Heap()
@@ -177,7 +199,7 @@ def train(
         stopping.finishing(f"a step of {title}"),
     ):
         for step in range(start, task.steps):
-            began, before, shown = time.perf_counter(), counts["tokens"], {}
+            began, before, shown, undone = time.perf_counter(), counts["tokens"], {}, 0
             try:
                 for update in _updates(task, step, backend):
                     done = int(counts["updates"])
@@ -186,6 +208,9 @@ def train(
                     )
                     values = _apply(update, backend, rate, settings.clip, f"{title}, step {step + 1}", guard, fitting)
                     counts = _counted(counts, update.tokens, values)
+                    if rewinder is not None and rewinder.note(step + 1, bool(values["skipped"])):
+                        undone = step + 1 - rewinder.target(f"{title}, step {step + 1}")
+                        values["rewound"] = float(undone)
                     speed = (counts["tokens"] - before) / (time.perf_counter() - began)
                     shown = {**values, "tokens": counts["tokens"], "tokens_per_second": speed}
                     log.log(done + 1, **shown, **gpu_memory())
@@ -196,6 +221,10 @@ def train(
                 raise BactrianError(
                     f"{title}, step {step + 1}: the GPU has no memory left: {ADVICE}. {error}"
                 ) from error
+            if rewinder is not None and undone:
+                restore(rewinder.back(backend.like))
+                counts = _rewound(counts, undone)
+                say(f"{title}: from step {step + 1} back over {undone} updates; the data go on")
             heap.settle()
             saver.check()
             if keeper is not None:
@@ -208,13 +237,12 @@ def train(
             if left and over:
                 say(f"{title}: stopped at its time limit, {left} of {task.steps} steps not made")
                 return {**counts, "steps_left": float(left)}
-            if left and (asked or due):
+            if left and (asked or due or (rewinder is not None and rewinder.keeps(step + 1))):
                 with pace.saving(step + 1):
-                    kept = task.state() if isinstance(task, Remembering) else {}
-                    seen = guard.state() if guard is not None else {}
-                    tensors = backend.state() | _above(KEPT, kept) | _above(GUARD, seen)
-                    more = {"seconds": seconds, "cost": pace.cost, **fitting.known}
-                    saver.save(checkpoints.SavedState(step + 1, tensors, counts | more))
+                    saver.save(state(step + 1, {"seconds": seconds, "cost": pace.cost, **fitting.known}))
+                    if rewinder is not None and rewinder.keeps(step + 1):
+                        saver.wait()
+                        rewinder.keep(step + 1)
             if left and asked:
                 saver.wait()
                 place = f"{title}: stopped after step {step + 1} of {task.steps}, which is in a checkpoint"
@@ -236,7 +264,19 @@ def _counted(counts: dict[str, float], tokens: int, values: dict[str, float]) ->
     """The totals after one more update."""
     latest = {"loss": values["loss"], "learning_rate": values["learning_rate"]}
     skipped = {"skipped": counts.get("skipped", 0.0) + values["skipped"]} if "skipped" in values else {}
-    return {"tokens": counts["tokens"] + tokens, "updates": counts["updates"] + 1.0, **latest, **skipped}
+    before = {name: counts[name] for name in REWOUND if name in counts}
+    return {"tokens": counts["tokens"] + tokens, "updates": counts["updates"] + 1.0, **latest, **skipped, **before}
+
+
+REWOUND = ("rewinds", "updates_undone")
+
+
+def _rewound(counts: dict[str, float], undone: int) -> dict[str, float]:
+    """The totals after going back over so many updates that had been made."""
+    return counts | {
+        "rewinds": counts.get("rewinds", 0.0) + 1.0,
+        "updates_undone": counts.get("updates_undone", 0.0) + undone,
+    }
 
 
 def _above(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -156,6 +156,22 @@ class SpikeSettings(SettingsGroup):
 
     last: int = Field(128, ge=20, description="updates that each is held against")
     sigma: float = Field(6.0, gt=0, description="standard deviations above their mean that loss and gradient may be")
+    rewind_after: int | None = Field(
+        None,
+        ge=1,
+        description="skipped among the last so many (`last`): training goes back to the state before them and on with "
+        "the data after them",
+    )
+    rewind_every: int = Field(200, ge=1, description="steps between two states to go back to; at least `last`")
+
+    @model_validator(mode="after")
+    def _goes_back_far_enough(self) -> Self:
+        if self.rewind_after is not None and self.rewind_every < self.last:
+            raise ValueError(
+                f"rewind_every: found {self.rewind_every}, expected at least last ({self.last}): the state before the "
+                "first skipped update is to be among those kept"
+            )
+        return self
 
 
 class SamplingSettings(SettingsGroup):

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from bactrian.errors import BactrianError
 from bactrian.train.backend import LoopSettings
+from bactrian.train.checkpoints import SavedState, save
 from bactrian.train.guard import FEWEST, HOPELESS, SkipRule, SpikeGuard
 from bactrian.train.loop import Update, train
+from bactrian.train.rewinding import Rewinder, RewindRule
 
 values = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=25, max_size=45)
 
@@ -87,11 +89,13 @@ class Notes:
         del self.lines[step:]
 
 
-def fit(notes: Notes, until: int = 10**6) -> tuple[torch.Tensor, dict[str, float]]:
+def fit(
+    notes: Notes, until: int = 10**6, rewind: RewindRule | None = None, wild: frozenset[int] = frozenset({40, 45, 60})
+) -> tuple[torch.Tensor, dict[str, float]]:
     torch.manual_seed(1)
     network = torch.nn.Linear(1, 1)
-    line = Line(network, 70, {40, 45, 60}, until)
-    loop = LoopSettings(1e-2, skip=SkipRule(32, 4.0), checkpoint_seconds=0)
+    line = Line(network, 70, set(wild), until)
+    loop = LoopSettings(1e-2, skip=SkipRule(32, 4.0), checkpoint_seconds=0, rewind=rewind)
     totals = train("line", SimpleNamespace(network=network, masters={}), line, loop, notes)
     return network.weight.detach(), totals
 
@@ -138,3 +142,42 @@ def test_without_the_guard_what_is_not_finite_is_an_error_and_moves_nothing(
         train("line", model, task(network, 70, set()), LoopSettings(1e-2), notes)
     assert all(bool(weight.isfinite().all()) for weight in network.parameters())
     assert all(math.isfinite(line["loss"]) for line in notes.lines)
+
+
+def test_too_many_skipped_updates_take_training_back_and_on_after_them(tmp_path: Path) -> None:
+    rule, wild = RewindRule(after=3, within=32, every=32), frozenset({40, 45})  # and 50, which is not a number
+    notes = Notes(tmp_path / "whole")
+    weight, totals = fit(notes, rewind=rule, wild=wild)
+    assert [at for at, line in enumerate(notes.lines) if "rewound" in line] == [50]
+    assert notes.lines[50]["rewound"] == 51 - 32 and totals["rewinds"] == 1 and totals["updates_undone"] == 19
+    assert totals["updates"] == len(notes.lines) == 70
+
+    class Hole(Line):
+        """Without the data of steps 33 to 51, as if the guard had not seen them either."""
+
+        def updates(self, step: int) -> Iterator[Update]:
+            return super().updates(step) if not 32 <= step <= 50 else iter([Update([], tokens=8)])
+
+    torch.manual_seed(1)
+    network, loop = torch.nn.Linear(1, 1), LoopSettings(1e-2, skip=SkipRule(32, 4.0))
+    line = Hole(network, 70, set())
+    train("line", SimpleNamespace(network=network, masters={}), line, loop, Notes(tmp_path / "by hand"))
+    assert torch.equal(network.weight, weight)
+
+    notes = Notes(tmp_path / "cut")
+    for until in (20, 44, 52, 66):
+        with pytest.raises(InterruptedError):
+            fit(notes, until, rule, wild)
+    again, counted = fit(notes, rewind=rule, wild=wild)
+    assert torch.equal(again, weight) and counted == totals
+
+
+def test_going_back_again_and_again_to_one_state_is_an_error(tmp_path: Path) -> None:
+    rewinder = Rewinder(RewindRule(1, 32, 64), tmp_path)
+    save(tmp_path, SavedState(0, {"weight": torch.ones(1)}, {}))
+    rewinder.keep(0)
+    for step in (3, 9, 11):
+        assert rewinder.note(step, skipped=True) and rewinder.back(None).step == 0
+    assert rewinder.note(12, skipped=True)
+    with pytest.raises(BactrianError, match="after going back 3 times to the state after step 0"):
+        rewinder.target("here")

@@ -75,6 +75,9 @@ CAPS: dict[str, float] = {
     "window": 32,
     "tokens": 1200,
     "horizon": 1500,
+    "target_tokens": 1200,
+    "runs": 4,
+    "points": 1,
     "warmup_tokens": 100,
     "first_batch": 2,
     "each": 4,
@@ -198,6 +201,7 @@ def prepare(path: Path, folder: Path, overrides: Iterable[str] = (), family: str
             steps[name] |= {"data": _write_rows(place, name, made_up_cases(name, ROWS))}
             made.stand_ins.append(f"{name}: {ROWS} made-up patients in place of {settings['data']}")
     _checkpoints(steps, recipe)
+    _ladders(steps, recipe, made)
     _served(steps, place, made)
     _models(steps, recipe, place, family, made)
     here = {"dtype": "float32", "sandbox": recipe.hardware.sandbox}
@@ -217,6 +221,16 @@ def _checkpoints(steps: dict[str, Any], recipe: Recipe) -> None:
     for name, after in taken.items():
         if "steps" in steps.get(name, {}):
             steps[name]["steps"] = max(steps[name]["steps"], len(after) + 1)
+
+
+def _ladders(steps: dict[str, Any], recipe: Recipe, made: Rehearsal) -> None:
+    """Sizes and lengths of a ladder, which below one cap would all be the same, as so many small ones."""
+    for name in [name for name in steps if recipe.step(name).stage.name == "ladder"]:
+        sizes, lengths = list(steps[name].get("sizes", ())), steps[name].get("lengths", ())
+        small = {"layers": 1, "heads": 2, "intermediate_size": 32}
+        steps[name]["sizes"] = {size: {**small, "hidden_size": 8 * n} for n, size in enumerate(sizes, 1)}
+        steps[name]["lengths"] = [400 * n for n in range(1, len(lengths) + 1)]
+        made.capped.append(f"{name}: {len(sizes)} sizes of widths 8, 16, …")
 
 
 def _document(name: str, data: dict[str, Any]) -> Document:
@@ -243,6 +257,9 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
         inner = {} if group is None else group.model_dump()
         if over := {key: value for key, value in inner.items() if key in caps and _above(value, caps[key])}:
             settings[name_of] = {**settings.get(name_of, {}), **over}
+        if inner.get("tasks") and inner.get("limit", 0) is None:
+            settings[name_of] = {**settings.get(name_of, {}), "limit": ALL}
+            made.capped.append(f"{name}.{name_of}.limit all → {ALL}")
     if (lenient := TOY_SETTINGS.get(stage.name)) is not None:
         settings |= lenient
         made.capped.append(f"{name}: {', '.join(f'{key} → {value:g}' for key, value in lenient.items())}")
@@ -335,9 +352,10 @@ def _served(steps: dict[str, Any], place: Path, made: Rehearsal) -> None:
 def _models(steps: dict[str, Any], recipe: Recipe, place: Path, family: str | None, made: Rehearsal) -> None:
     """Every model from outside the recipe as a toy of its family; other things from the Hub are refused."""
     toys: dict[tuple[str, bool], str] = {}
+    made_here = {step.name for step in recipe.steps}
     for name in steps:
         for found in recipe.step(name).stage.references():
-            if found.ref in steps or (find_path(found.ref, recipe.folder) and found.kind is not Kind.MODEL):
+            if found.ref in made_here or (find_path(found.ref, recipe.folder) and found.kind is not Kind.MODEL):
                 continue
             if found.kind is not Kind.MODEL:
                 if recipe.step(name).stage.name in ("source", "cases"):  # made up above

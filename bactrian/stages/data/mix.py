@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.stage import DataRef, Divisible, Facts, Forecast, ModelRef, Settings
+from bactrian.errors import BactrianError
+from bactrian.stages.stage import DataRef, Divisible, Facts, Forecast, ModelRef, ResultsRef, Settings
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
+SHARES = "shares.json"
+"""In what a `swarm` leaves: source → its share."""
 
 
 class Portion(Settings):
@@ -55,6 +58,10 @@ class Mix(Divisible):
         None, description="counts tokens with this model's template; by default 4 bytes are taken for a token"
     )
 
+    shares: ResultsRef | None = Field(
+        None, description="a `swarm` of sources of the same names, whose shares are the weights of those without any"
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         labels = [portion.label for portion in self.sources]
@@ -62,11 +69,37 @@ class Mix(Divisible):
             raise ValueError(f"sources: found two called {twice[0]!r}; tell them apart by `name`")
         if both := [portion.label for portion in self.sources if portion.weight and portion.amount is not None]:
             raise ValueError(f"sources: found amount and weight for {both[0]!r}, expected one of them")
-        if any(portion.weight for portion in self.sources) != (self.total is not None):
+        if self.shares is not None and (self.total is None or any(portion.weight for portion in self.sources)):
+            raise ValueError("shares: expected `total` beside it, and no source with a `weight`")
+        if self.shares is None and any(portion.weight for portion in self.sources) != (self.total is not None):
             raise ValueError("expected `total` and sources with a `weight` together, or neither")
         return self
 
     def run(self, workspace: "Workspace") -> None:
+        (self if self.shares is None else self._weighted(workspace, self.shares))._make(workspace)
+
+    def _weighted(self, workspace: "Workspace", ref: str) -> Self:
+        """With the shares that a swarm chose; a source of none is left out.
+
+        Raises:
+            BactrianError: the swarm had other sources.
+        """
+        path = workspace.input(ref).path / SHARES
+        found: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        free = {portion.label for portion in self.sources if portion.amount is None}
+        if free != set(found):
+            raise BactrianError(
+                f"mix: shares: {ref} has shares of {', '.join(sorted(found)) or 'nothing'}, the sources without an "
+                f"amount are {', '.join(sorted(free)) or 'none'}; expected the same"
+            )
+        portions = [
+            portion.model_copy(update={"weight": found[portion.label]}) if portion.amount is None else portion
+            for portion in self.sources
+            if portion.amount is not None or found[portion.label] >= 1e-4
+        ]
+        return self.model_copy(update={"sources": portions, "shares": None})
+
+    def _make(self, workspace: "Workspace") -> None:
         from bactrian.data.curate.mixture import draw, shuffled
         from bactrian.data.curate.portions import mixture_table, row_counts
         from bactrian.data.io.shuffle import Shuffle
@@ -151,6 +184,9 @@ class Mix(Divisible):
         return self.model_copy(update={"sources": [self.sources[number] for number in kept]})
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
+        if self.shares is not None:  # not known yet
+            alike = [portion.model_copy(update={"weight": portion.weight or 1.0}) for portion in self.sources]
+            return self.model_copy(update={"sources": alike, "shares": None}).forecast(inputs)
         facts = [inputs[portion.data] for portion in self.sources]
         rows = [self._rows(portion, known) for portion, known in zip(self.sources, facts, strict=True)]
         tokens = [n * (known.tokens_per_row or 100.0) for n, known in zip(rows, facts, strict=True)]

@@ -7,16 +7,17 @@ from pydantic import Field, model_validator
 from bactrian.stages.judge.calibrated_judges import CalibrationRef
 from bactrian.stages.judge.judge_refs import JudgeField, JudgeServerField, RewardModelField, check_one_judge
 from bactrian.stages.stage import HeldOutProblemRef, ModelRef, PairRef, Settings, VerifierName
+from bactrian.stages.tune.watch_settings import LookSettings
 from bactrian.train.options import SettingsGroup
 
 
-class WatchSettings(SettingsGroup):
-    """What a person can see of the training: looks at held-out problems, and some of the answers."""
+class WatchSettings(LookSettings):
+    """What a person can see of the training: looks at held-out problems, texts and tasks, and some of the answers."""
 
     held_out: HeldOutProblemRef | None = Field(
-        None, description="problems to look at during training; none of their questions may be trained on"
+        None,
+        description="problems that are answered greedily at every look; none of their questions may be trained on",
     )
-    look_every: int = Field(20, ge=1, description="steps between two looks: greedy answers to all of held_out")
     keep: Literal["last", "best"] = Field(
         "last", description="weights that the stage leaves: the last, or those of the best look at held_out"
     )

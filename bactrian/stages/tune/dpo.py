@@ -11,6 +11,7 @@ from bactrian.stages.tune.training import (
     TrainingStage,
     forecast,
     load_model,
+    looks_of,
     read_pass,
     rows_of,
     start_hash,
@@ -18,6 +19,7 @@ from bactrian.stages.tune.training import (
     train_model,
     train_pass,
 )
+from bactrian.stages.tune.watch_settings import LookSettings
 from bactrian.train.losses import PREFERENCE_LOSSES, Objective
 from bactrian.train.options import AdapterField, Epochs, LearningRate, PreferenceLossName, Warmup
 
@@ -53,6 +55,7 @@ class DPO(TrainingStage):
         2048, ge=2, description="tokens of prompt and answer; pairs with a longer side are dropped, and counted"
     )
     adapter: AdapterField = None
+    watch: LookSettings = Field(default_factory=LookSettings, description="texts and tasks that are looked at")
 
     @model_validator(mode="after")
     def _margin(self) -> Self:
@@ -104,4 +107,4 @@ class DPO(TrainingStage):
         passes = [train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)]
         if self._needs_reference:
             passes.append(read_pass(self, parameters, tokens_of(data, 1), data.rows))
-        return forecast(self, parameters, passes)
+        return forecast(self, parameters, passes, sampling=looks_of(self, passes[0], inputs))

@@ -12,6 +12,7 @@ from bactrian.stages.tune.training import (
     TrainingStage,
     forecast,
     load_model,
+    looks_of,
     read_pass,
     rows_of,
     start_hash,
@@ -19,6 +20,7 @@ from bactrian.stages.tune.training import (
     train_model,
     train_pass,
 )
+from bactrian.stages.tune.watch_settings import LookSettings
 from bactrian.train.options import AdapterField, Epochs, LearningRate, Warmup
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class KTO(TrainingStage):
     batch_size: int = Field(32, ge=2, description="answers per optimiser step")
     max_length: int = Field(2048, ge=2, description="tokens; longer conversations are dropped, and counted")
     adapter: AdapterField = None
+    watch: LookSettings = Field(default_factory=LookSettings, description="texts and tasks that are looked at")
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.train.unpaired import Unpaired, reference_sums
@@ -110,4 +113,5 @@ class KTO(TrainingStage):
         tokens, rows = tokens_of(data, 1), data.rows
         trained = train_pass(self, parameters, self.epochs * tokens, self.epochs * rows)
         # answers of others for the KL are read in each epoch; both kinds of answers by the start, once
-        return forecast(self, parameters, [trained, read_pass(self, parameters, tokens, rows, self.epochs + 2)])
+        passes = [trained, read_pass(self, parameters, tokens, rows, self.epochs + 2)]
+        return forecast(self, parameters, passes, sampling=looks_of(self, trained, inputs))

@@ -10,7 +10,7 @@ from bactrian.errors import BactrianError
 from bactrian.stages.stage import Facts, Forecast, ModelRef
 from bactrian.stages.tune.decoder_size import usual_attended
 from bactrian.stages.tune.plain_text import OPTIMISER, PlainTextStage, text_pass, train_on_text
-from bactrian.stages.tune.training import forecast, load_model
+from bactrian.stages.tune.training import forecast, load_model, looks_of
 from bactrian.store.manifest import MANIFEST, Manifest
 from bactrian.train.base_options import MidtrainOptimiser
 from bactrian.train.options import LearningRate, ScheduleName, Warmup
@@ -92,7 +92,7 @@ class Midtrain(PlainTextStage):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         parameters, data = inputs[self.model].parameters, inputs[self.data]
         each = text_pass(self, parameters, usual_attended(parameters), data, self.context or USUAL_CONTEXT)
-        return forecast(self, parameters, [each])
+        return forecast(self, parameters, [each], sampling=looks_of(self, each, inputs))
 
 
 def last_rate(folder: Path, ref: str) -> float:

@@ -20,6 +20,7 @@ from bactrian.stages.tune.training import (
     tokens_of,
     train_pass,
 )
+from bactrian.stages.tune.watch_settings import LookSettings
 from bactrian.train.base_options import (
     BaseCheckpoints,
     CourseSettings,
@@ -61,6 +62,7 @@ class PlainTextStage(TrainingStage):
     router: RouterSettings = Field(default_factory=RouterSettings, description="losses of a mixture of experts")
     optimiser: PretrainOptimiser = Field(default_factory=PretrainOptimiser, description="AdamW, and what it moves")
     checkpoints: BaseCheckpoints = Field(default_factory=BaseCheckpoints, description="what is kept on the way")
+    watch: LookSettings = Field(default_factory=LookSettings, description="texts and tasks that are looked at")
 
 
 def text_pass(stage: PlainTextStage, parameters: float, attended: float, data: Facts, context: int) -> ModelPass:

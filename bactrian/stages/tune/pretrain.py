@@ -10,7 +10,7 @@ from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.decoder_size import MADE_VOCABULARY, TAKEN_VOCABULARY, decoder_size
 from bactrian.stages.tune.plain_text import PlainTextStage, has_tokens, text_pass, train_on_text
-from bactrian.stages.tune.training import forecast, make_ready, rows_of
+from bactrian.stages.tune.training import forecast, looks_of, make_ready, rows_of
 from bactrian.train.base_options import Architecture, ShapeSettings
 from bactrian.train.options import LearningRate, ScheduleName
 
@@ -125,6 +125,5 @@ class Pretrain(PlainTextStage):
             MADE_VOCABULARY if self.tokenizer is None else TAKEN_VOCABULARY,
             self.shape,
         )
-        return forecast(
-            self, size.parameters, [text_pass(self, size.active, size.attended, inputs[self.data], self.context)]
-        )
+        trained = text_pass(self, size.active, size.attended, inputs[self.data], self.context)
+        return forecast(self, size.parameters, [trained], sampling=looks_of(self, trained, inputs))

@@ -11,11 +11,13 @@ from bactrian.stages.tune.training import (
     TrainingStage,
     forecast,
     load_model,
+    looks_of,
     rows_of,
     tokens_of,
     train_model,
     train_pass,
 )
+from bactrian.stages.tune.watch_settings import LookSettings
 from bactrian.train.options import AdapterField, Epochs, TooLong
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class SFT(TrainingStage):
     max_length: int = Field(4096, ge=2, description="tokens; what is longer is counted, and too_long")
     too_long: TooLong = "cut"
     adapter: AdapterField = None
+    watch: LookSettings = Field(default_factory=LookSettings, description="texts and tasks that are looked at")
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.tally import Tally
@@ -78,4 +81,4 @@ class SFT(TrainingStage):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data, parameters = inputs[self.data], inputs[self.model].parameters
         trained = train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)
-        return forecast(self, parameters, [trained])
+        return forecast(self, parameters, [trained], sampling=looks_of(self, trained, inputs))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,7 @@ from bactrian.store.manifest import MANIFEST, Kind, Manifest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bactrian.model.soup import Blend
     from bactrian.store.artifact import Workspace
 
 
@@ -36,6 +37,18 @@ class Soup(Divisible):
     unrelated: bool = Field(False, description="average even models whose manifests show no common start")
     held_out: HeldOutRef | None = Field(None, description="text rows on which models and soup are measured")
     greedy: bool = Field(False, description="from the best model on, add those that make held_out no less likely")
+    method: Literal["average", "slerp", "ties", "dare", "dare_ties"] = Field(
+        "average",
+        description="slerp: along the arc between two models; ties, dare, dare_ties: of what training changed since "
+        "`start`",
+    )
+    start: ModelRef | None = Field(None, description="the model that all were trained from, for ties and dare")
+    density: float = Field(0.5, gt=0, le=1, description="share of each model's changes that ties or dare keep")
+    scale: float = Field(1.0, gt=0, description="of the merged change, for ties and dare")
+    groups: dict[str, list[float]] = Field(
+        {}, description="weights by name, * for any part → weights of the models there: model.layers.0.*: [1, 0]"
+    )
+    points: int = Field(0, ge=0, le=99, description="between the first model and each other, measured on held_out")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -47,6 +60,19 @@ class Soup(Divisible):
             raise ValueError("weights: expected none below 0, and not all 0")
         if self.greedy and (self.held_out is None or self.weights):
             raise ValueError("greedy: expected held_out texts, and no weights: those that are kept count alike")
+        if self.greedy and (self.method != "average" or self.groups):
+            raise ValueError("greedy: expected method: average, and no groups")
+        if self.method == "slerp" and len(self.models) != 2:
+            raise ValueError(f"slerp: found {len(self.models)} models, expected two")
+        of_changes = self.method in ("ties", "dare", "dare_ties")
+        if of_changes != (self.start is not None):
+            wanted = "needs the model that all were trained from" if of_changes else "has no use for it"
+            raise ValueError(f"start: {self.method} {wanted}")
+        if self.points and self.held_out is None:
+            raise ValueError("points: expected held_out texts, on which they are measured")
+        for pattern, own in self.groups.items():
+            if len(own) != len(self.models) or min(own) < 0 or not sum(own):
+                raise ValueError(f"groups: {pattern}: expected a weight for each model, none below 0, not all 0")
         return self
 
     def parts(self) -> list[tuple[str, ...]]:
@@ -54,7 +80,8 @@ class Soup(Divisible):
 
     def keeping(self, kept: "Sequence[int]") -> Self:
         models, weights = ([each[n] for n in kept] if each else [] for each in (self.models, self.weights))
-        return self.model_copy(update={"models": models, "weights": weights})
+        groups = {pattern: [own[n] for n in kept] for pattern, own in self.groups.items()}
+        return self.model_copy(update={"models": models, "weights": weights, "groups": groups})
 
     def shares(self) -> list[float]:
         """Of each model; they add up to 1."""
@@ -75,17 +102,39 @@ class Soup(Divisible):
                 f"soup: found no model that all of {', '.join(self.models)} were trained from, by their manifests; "
                 "expected a common start (or `unrelated: true`, to average them in spite of it)"
             )
+        blend = self._blend(workspace, starts)
         tasting = self._tasting(workspace, folders)
         shares = tasting.greedy() if tasting and self.greedy else self.shares()
-        told = average(list(folders.values()), shares, workspace.output)
-        rank = average_adapters(list(folders.values()), shares, workspace.output)
+        told = average(list(folders.values()), shares, workspace.output, blend)
+        plain = self.method == "average" and not self.groups
+        rank = average_adapters(list(folders.values()), shares, workspace.output) if plain else None
         kind = RewardModel if is_reward_model(workspace.output) else LanguageModel
         kind.load(workspace.output)  # what cannot be loaded is no artifact
         workspace.metrics.update(told, models=float(sum(share > 0 for share in shares)))
         if tasting:
-            workspace.metrics["bits_per_byte"] = tasting.report(workspace.output, shares)
+            workspace.metrics["bits_per_byte"] = tasting.report(workspace.output, shares, plain, self.points)
         also = f"; the adapter beside it has rank {rank}" if rank else ""
         say(f"soup: {len(self.models)} models, {told['tensors']:,.0f} weights, spread {told['spread']:.2g}{also}")
+
+    def _blend(self, workspace: "Workspace", starts: set[str]) -> "Blend":
+        """How weights are made one.
+
+        Raises:
+            BactrianError: the start is none of the models that all were trained from.
+        """
+        from bactrian.model.soup import Blend, check_alike
+
+        groups = {pattern: [each / sum(own) for each in own] for pattern, own in self.groups.items()}
+        if self.start is None:
+            return Blend(self.method, groups=groups)
+        given = workspace.input(self.start)
+        if given.content_hash not in starts and not self.unrelated:
+            raise BactrianError(
+                f"soup: start: found {self.start}, expected a model that all of {', '.join(self.models)} were trained "
+                "from, by their manifests (or `unrelated: true`, to take it in spite of that)"
+            )
+        check_alike({self.models[0]: workspace.input(self.models[0]).path, self.start: given.path})
+        return Blend(self.method, given.path, self.density, self.scale, workspace.seed, groups)
 
     def _tasting(self, workspace: "Workspace", folders: Mapping[str, Path]) -> "Tasting | None":
         """What measures candidates, where there are held-out texts."""

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
 
 TABLE = "soup.json"
-WINDOW = 1024  # tokens, where a model's config says no longest sequence
 
 
 class Tasting:
@@ -25,18 +24,23 @@ class Tasting:
         """Of the average with these shares, which add up to 1."""
         key = tuple(shares)
         if key not in self.known:
-            self.known[key] = self._measured(shares)
+            self.known[key] = self._averaged(shares)
         return self.known[key]
 
-    def _measured(self, shares: "Sequence[float]") -> float:
-        from bactrian.model.language_model import LanguageModel, context_of
+    def _averaged(self, shares: "Sequence[float]") -> float:
         from bactrian.model.soup import average
-        from bactrian.model.text_bits import bits_per_byte
 
-        shutil.rmtree(self.workspace.scratch / "tasted", ignore_errors=True)
-        folder, hardware = self.workspace.scratch / "tasted", self.workspace.hardware
+        folder = self.workspace.scratch / "tasted"
+        shutil.rmtree(folder, ignore_errors=True)
         used = [(path, share) for path, share in zip(self.folders, shares, strict=True) if share > 0]
         average([path for path, _ in used], [share for _, share in used], folder)
+        return self._measured(folder)
+
+    def _measured(self, folder: Path) -> float:
+        from bactrian.model.language_model import LanguageModel, context_of
+        from bactrian.model.text_bits import WINDOW, bits_per_byte
+
+        hardware = self.workspace.hardware
         model = LanguageModel.load(folder, hardware.dtype, device=hardware.device)
         return bits_per_byte(model, self.texts, context_of(folder) or WINDOW)
 
@@ -57,17 +61,37 @@ class Tasting:
     def _alike(self, kept: "Sequence[int]") -> list[float]:
         return [1 / len(kept) if place in kept else 0.0 for place in range(len(self.folders))]
 
-    def report(self, output: Path, shares: "Sequence[float]") -> float:
+    def report(self, output: Path, shares: "Sequence[float]", plain: bool = True, points: int = 0) -> float:
         """Write `soup.json`; returns the soup's bits per byte.
 
         Of each model, in the recipe's order: its share, its bits, and those halfway from it to the soup. Where that is
         more than the mean of both ends, there is a barrier between them [Frankle et al. 2020].
+
+        Args:
+            plain: the soup is the models' average.
+            points: measured between the first model and each other.
         """
-        soup, models = self.bits(shares), []
+        soup = self.bits(shares) if plain else self._measured(output)
+        models = []
         for place, share in enumerate(shares):
             alone = self.alone(place)
-            halfway = self.bits([(a + b) / 2 for a, b in zip(alone, shares, strict=True)])
             own = self.bits(alone)
-            models.append({"share": share, "bits": own, "halfway": halfway, "barrier": halfway - (own + soup) / 2})
-        (output / TABLE).write_text(json.dumps({"bits": soup, "models": models}, indent=1) + "\n", encoding="utf-8")
+            told = {"share": share, "bits": own}
+            if plain:
+                halfway = self.bits([(a + b) / 2 for a, b in zip(alone, shares, strict=True)])
+                told |= {"halfway": halfway, "barrier": halfway - (own + soup) / 2}
+            models.append(told)
+        table = {"bits": soup, "models": models} | ({"lines": self.lines(points)} if points else {})
+        (output / TABLE).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         return soup
+
+    def lines(self, points: int) -> list[dict[str, object]]:
+        """From the first model to each other: bits at equal distances on the straight line, both ends included."""
+        found: list[dict[str, object]] = []
+        for other in range(1, len(self.folders)):
+            at = [step / (points + 1) for step in range(points + 2)]
+            ends = self.alone(0), self.alone(other)
+            bits = [self.bits([(1 - share) * a + share * b for a, b in zip(*ends, strict=True)]) for share in at]
+            barrier = max(each - (1 - share) * bits[0] - share * bits[-1] for share, each in zip(at, bits, strict=True))
+            found.append({"from": 0, "to": other, "at": at, "bits": bits, "barrier": barrier})
+        return found

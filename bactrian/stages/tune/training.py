@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import Field, model_validator
 
 from bactrian.stages.stage import TOKENS_PER_ROW, Facts, Forecast, ModelPass, SamplingLoad, Stage, answer_tokens
+from bactrian.stages.tune.watch_settings import LookSettings, open_look
 from bactrian.store.manifest import Kind
 from bactrian.train.memory import training_memory
 from bactrian.train.options import (
@@ -59,6 +60,10 @@ class TrainingStage(Stage):
             )
         return self
 
+    def resolved(self) -> Self:
+        watch = watch_of(self)
+        return self if watch is None else self.model_copy(update={"watch": watch.resolved()})
+
     def seconds_limit(self) -> float | None:
         minutes = self.checkpoints.time_limit_minutes
         return None if minutes is None else 60 * minutes
@@ -68,6 +73,12 @@ def adapter_of(stage: TrainingStage) -> AdapterSettings | None:
     """The adapters that a stage trains; None where it trains the weights, as `pretrain` always does."""
     found: AdapterSettings | None = getattr(stage, "adapter", None)
     return found
+
+
+def watch_of(stage: TrainingStage) -> LookSettings | None:
+    """What is looked at while a stage trains; None where nothing is."""
+    found: LookSettings | None = getattr(stage, "watch", None)
+    return found if found is not None and found.watches else None
 
 
 def quantised(stage: TrainingStage) -> bool:
@@ -198,17 +209,29 @@ def run_loop(
         settings: of the loop, where the stage's alone do not say them; `rates` is then in them.
         moments: of the optimiser to begin with (see `train`).
     """
+    from bactrian.train.looking import LookingTask
     from bactrian.train.loop import train
 
     settings = settings or loop_settings(stage, rates or {})
     keeper = _keeper(workspace, stage, model, task.steps if keep_last else task.steps - 1, backend)
-    return train(stage.name, trained or model, task, settings, workspace, keeper, backend, moments)
+    watch = watch_of(stage)
+    if watch is None:
+        return train(stage.name, trained or model, task, settings, workspace, keeper, backend, moments)
+    look = open_look(workspace, watch, cast("LanguageModel", model))
+    looking = LookingTask(task, look, watch.look_every, backend)
+    totals = train(stage.name, trained or model, looking, settings, workspace, keeper, backend, moments)
+    return totals | looking.last()
 
 
 def loop_settings(stage: TrainingStage, rates: Mapping[str, float]) -> "LoopSettings":
     from bactrian.train.backend import LoopSettings
     from bactrian.train.guard import SkipRule
+    from bactrian.train.rewinding import RewindRule
 
+    spikes = stage.spikes
+    back = None
+    if spikes is not None and spikes.rewind_after is not None:
+        back = RewindRule(spikes.rewind_after, spikes.last, spikes.rewind_every)
     return LoopSettings(
         learning_rate=stage.learning_rate,
         schedule=stage.schedule,
@@ -222,7 +245,8 @@ def loop_settings(stage: TrainingStage, rates: Mapping[str, float]) -> "LoopSett
         checkpoint_seconds=stage.checkpoints.checkpoint_seconds,
         background=stage.checkpoints.background,
         time_limit=stage.seconds_limit(),
-        skip=None if stage.spikes is None else SkipRule(stage.spikes.last, stage.spikes.sigma),
+        skip=None if spikes is None else SkipRule(spikes.last, spikes.sigma),
+        rewind=back,
     )
 
 
@@ -316,6 +340,12 @@ def forecast(
 def tokens_of(data: Facts, epochs: float, tokens_per_row: float = TOKENS_PER_ROW) -> float:
     """Tokens of some epochs; `tokens_per_row` where it is not known."""
     return data.rows * epochs * (data.tokens_per_row or tokens_per_row)
+
+
+def looks_of(stage: TrainingStage, trained: ModelPass, inputs: Mapping[str, Facts]) -> Sequence[SamplingLoad]:
+    """What looks at a model take while it is trained, for forecasts. `stage`: with a `batch_size`."""
+    watch, batch = watch_of(stage), float(getattr(stage, "batch_size", 1))
+    return [] if watch is None else watch.loads(trained.parameters, inputs, trained.rows / batch)
 
 
 def rollouts(
