@@ -196,7 +196,9 @@ def main() -> None:
             operations = needed_of(folder, ids)
             found["share_of_product"] = operations / seconds["ours"] / (found["product_gflops"] * 1e9)
     if asked.litgpt and asked.only != "moe":
-        found["ratio_dense_vs_litgpt"] = min(found["ratio_dense_vs_litgpt_plain"], found["ratio_dense_vs_litgpt_compiled"])
+        found["ratio_dense_vs_litgpt"] = min(
+            found["ratio_dense_vs_litgpt_plain"], found["ratio_dense_vs_litgpt_compiled"]
+        )
     print(json.dumps(found, indent=1))
 
 
