@@ -1,8 +1,8 @@
 """Mixtures of experts: each token goes through a few of many gated units, chosen by a router.
 
-Dropless: every token reaches all experts that its router chose, and none waits for another's. Slots (a token, one of its
-experts) are sorted by expert, and each of the three products is one grouped product over all experts, forward and
-backward; no loop over experts is in Python. What is kept for the backward are inputs and the two halves before the gate.
+Dropless: every token reaches all experts that its router chose. Slots (a token, one of its experts) are sorted by
+expert, and each of the three products is one grouped product over all experts, forward and backward; no loop over
+experts is in Python. What is kept for the backward are inputs and the two halves before the gate.
 
 In bfloat16 on a CPU an expert's slots are filled up to whole `STEP`s by slots with a share of 0. oneDNN compiles a
 product for each number of rows, and those of 32 experts are new ones in each step: at 256 x 256 that costs more than
