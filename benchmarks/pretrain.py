@@ -10,7 +10,7 @@ Python of an environment that has it: its model with the same weights, compiled 
 `MasterAdamW`, in bfloat16 with masters. One thread.
 
 What is compared is processor time, whatever neighbours the machine has; ratios are of medians, over rounds in turns.
-`share_of_product` is the speed of our step's needed operations (roofline.py) over that of a square product of the dtype.
+`share_of_product`: needed operations of our step (roofline.py) a second, over those of a square product of the dtype.
 """
 
 from __future__ import annotations

@@ -1,8 +1,12 @@
 """Mixtures of experts: each token goes through a few of many gated units, chosen by a router.
 
-Dropless: every token reaches all experts that its router chose, and none is padded. Slots (a token, one of its experts)
-are sorted by expert, and each of the three products is one grouped product over all experts, forward and backward;
-no loop over experts is in Python. What is kept for the backward are inputs and the two halves before the gate.
+Dropless: every token reaches all experts that its router chose. Slots (a token, one of its experts) are sorted by
+expert, and each of the three products is one grouped product over all experts, forward and backward; no loop over
+experts is in Python. What is kept for the backward are inputs and the two halves before the gate.
+
+In bfloat16 on a CPU an expert's slots are filled up to whole `STEP`s by slots with a share of 0. oneDNN compiles a
+product for each number of rows, and those of 32 experts are new ones in each step: at 256 x 256 that costs more than
+the product.
 
 It takes the place of a block only after it was seen to do what the block does on a probe.
 """
@@ -20,6 +24,9 @@ from torch.nn.functional import grouped_mm, linear
 
 from bactrian.model.fused import alike, gate_gradients, gate_kind, gated, specialise, usable
 
+STEP = 32  # rows
+FILLED = (torch.bfloat16,)
+"""Types of which slots are filled up."""
 ALIGNED = 8  # numbers: grouped products want rows of whole 16 bytes, in bfloat16 too
 
 
@@ -96,20 +103,28 @@ def _mixed(block: Any, x: torch.Tensor, kind: int) -> tuple[torch.Tensor, Routin
 
 
 class _Slots:
-    """T tokens with k experts each as S = T k slots, sorted by expert.
+    """T tokens with k experts each as S slots, sorted by expert: T k, and those that fill up (see above).
 
-    tokens: long [S], whose slot it is. place: long [T, k], where a token's slots are. ends: int32 [E], where each
-    expert's slots end.
+    tokens: long [S], whose slot it is; 0 where it fills up. place: long [T, k], where a token's slots are. ends: int32
+    [E], where each expert's slots end.
     """
 
-    def __init__(self, chosen: torch.Tensor, experts: int) -> None:
+    def __init__(self, chosen: torch.Tensor, experts: int, step: int = 1) -> None:
         flat = chosen.reshape(-1)
-        self.order = flat.argsort(stable=True)
-        self.tokens = torch.div(self.order, chosen.shape[1], rounding_mode="floor")
-        self.place = torch.empty_like(self.order)
-        self.place[self.order] = torch.arange(len(flat), device=flat.device)
-        self.place = self.place.view(chosen.shape)
-        self.ends = torch.bincount(flat, minlength=experts).cumsum(0).to(torch.int32)
+        order = flat.argsort(stable=True)
+        counts = torch.bincount(flat, minlength=experts)
+        whole = torch.div(counts + step - 1, step, rounding_mode="floor") * step
+        filled = (whole - counts).cumsum(0) - (whole - counts)  # before each expert's
+        at = torch.arange(len(flat), device=flat.device) + filled[flat[order]]
+        self.ends = whole.cumsum(0).to(torch.int32)
+        self.place = torch.empty_like(order).scatter_(0, order, at).view(chosen.shape)
+        self.count = len(flat) if step == 1 else int(self.ends[-1])
+        self.tokens = order.new_zeros(self.count)
+        self.tokens[at] = torch.div(order, chosen.shape[1], rounding_mode="floor")
+
+    def spread(self, shares: torch.Tensor) -> torch.Tensor:
+        """[T, k] → [S, 1], 0 where a slot fills up."""
+        return shares.new_zeros(self.count).scatter_(0, self.place.reshape(-1), shares.reshape(-1))[:, None]
 
 
 class _Experts(torch.autograd.Function):
@@ -125,7 +140,7 @@ class _Experts(torch.autograd.Function):
         down: torch.Tensor,
         kind: int,
     ) -> torch.Tensor:
-        slots = _Slots(chosen, len(down))
+        slots = _Slots(chosen, len(down), STEP if x.dtype in FILLED else 1)
         rows = x[slots.tokens]
         gate, up = (grouped_mm(rows, half.transpose(1, 2), offs=slots.ends) for half in gate_up.chunk(2, 1))
         out = grouped_mm(gated(gate, up, kind), down.transpose(1, 2), offs=slots.ends)
@@ -137,7 +152,7 @@ class _Experts(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, shares, gate_up, down, gate, up = ctx.saved_tensors
         slots, kind = ctx.slots, ctx.kind
-        share = shares.reshape(-1)[slots.order][:, None]
+        share = slots.spread(shares)
         inner = gated(gate, up, kind)
         upstream = grad[slots.tokens]
         through = grouped_mm(upstream, down, offs=slots.ends)  # what an inner number would get at a share of 1

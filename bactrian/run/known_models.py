@@ -69,6 +69,7 @@ FAMILIES = {
     "allenai/Llama-": "llama",
     "allenai/tulu-2-": "llama",
     "allenai/OLMo-2-": "olmo2",
+    "allenai/OLMoE-": "olmoe",
     "Qwen/Qwen2.5-": "qwen2",
     "Qwen/QwQ-": "qwen2",
     "Qwen/Qwen3-": "qwen3",

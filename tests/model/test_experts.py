@@ -1,5 +1,6 @@
 """Mixtures of experts by grouped products: transformers' logits, gradients and auxiliary losses."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers.models.olmoe.modeling_olmoe import load_balancing_loss_func
 
 from bactrian.generate.engine import Request
 from bactrian.generate.local import LocalEngine
+from bactrian.model import experts as experts_module
 from bactrian.model.experts import _Experts, _Slots, routing_noted
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment
@@ -32,22 +34,30 @@ def theirs_of(folder: Path) -> Any:
     return network
 
 
-@given(st.integers(1, 9), st.integers(2, 7), st.data())
-def test_slots_are_sorted_by_expert_and_find_their_tokens(tokens: int, experts: int, data: st.DataObject) -> None:
+@given(st.integers(1, 9), st.integers(2, 7), st.sampled_from([1, 4]), st.data())
+def test_slots_are_sorted_by_expert_and_find_their_tokens(
+    tokens: int, experts: int, step: int, data: st.DataObject
+) -> None:
     active = data.draw(st.integers(1, experts))
     rows = [data.draw(st.permutations(range(experts)))[:active] for _ in range(tokens)]
-    slots = _Slots(torch.tensor(rows), experts)
-    sorted_experts = [rows[at // active][at % active] for at in slots.order.tolist()]
-    assert sorted_experts == sorted(sorted_experts)
-    assert slots.ends.tolist() == [sum(e <= each for e in sorted_experts) for each in range(experts)]
+    slots = _Slots(torch.tensor(rows), experts, step)
+    counts = [sum(e in row for row in rows) for e in range(experts)]
+    lengths = [end - start for start, end in pairwise([0, *slots.ends.tolist()])]
+    assert lengths == [-(-count // step) * step for count in counts]
+    expert_at = [e for e, length in enumerate(lengths) for _ in range(length)]
     for token, places in enumerate(slots.place.tolist()):
         assert [slots.tokens[at] for at in places] == [token] * active
-        assert [sorted_experts[at] for at in places] == list(rows[token])
+        assert [expert_at[at] for at in places] == list(rows[token])
+    shares = 1.0 + torch.arange(tokens * active).view(tokens, active)
+    spread = slots.spread(shares)[:, 0]
+    assert len(spread) == slots.count and torch.equal(spread[slots.place], shares) and spread.sum() == shares.sum()
 
 
 @settings(max_examples=25)
-@given(st.lists(st.permutations(range(5)), min_size=1, max_size=12), st.integers(0, 4))
-def test_as_one_token_after_the_other_also_where_experts_are_idle(drawn: list[list[int]], idle: int) -> None:
+@given(st.lists(st.permutations(range(5)), min_size=1, max_size=12), st.integers(0, 4), st.booleans())
+def test_as_one_token_after_the_other_also_where_experts_are_idle(
+    drawn: list[list[int]], idle: int, filled: bool
+) -> None:
     chosen = torch.tensor([[each for each in row if each != idle][:2] for row in drawn])
     generator = torch.Generator().manual_seed(len(drawn))
 
@@ -63,7 +73,9 @@ def test_as_one_token_after_the_other_also_where_experts_are_idle(drawn: list[li
             sum(shares[token, n] * (down[e] @ (silu(units[n][0]) * units[n][1])) for n, e in enumerate(experts))
         )
     upstream = torch.randn(len(drawn), 8, generator=generator)
-    ours = _Experts.apply(x, chosen, shares, gate_up, down, 0)  # type: ignore[no-untyped-call]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experts_module, "FILLED", (torch.float32,) if filled else ())
+        ours = _Experts.apply(x, chosen, shares, gate_up, down, 0)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(ours, torch.stack(rows), rtol=1e-4, atol=1e-4)
     everything = (x, shares, gate_up, down)
     mine = torch.autograd.grad((ours * upstream).sum(), everything)

@@ -15,11 +15,13 @@ from bactrian.data.corpus.hashed_classifier import HashedClassifier
 from bactrian.data.corpus.token_reader import TokenReader
 from bactrian.data.io.files import read_rows, write_rows
 from bactrian.data.io.formats import Fault
+from bactrian.data.synth.spoiled import DEFECTS, SOURCE
 from bactrian.errors import BactrianError
 from bactrian.model.blank import word_tokenizer
 from bactrian.recipe.recipe import load
 from bactrian.report.funnel import funnel
 from bactrian.run.keys import tasks
+from bactrian.stages.data.corpus import Corpus
 from bactrian.stages.data.curate import Curate
 from bactrian.stages.data.dolma import DolmaFiles
 from bactrian.stages.data.quality_classifier import Quality
@@ -325,6 +327,16 @@ def test_a_classifier_tells_two_kinds_of_text_apart_and_tags_with_what_it_learne
     assert np.mean(np.array(scores) > 0.5) > 0.95
     model = HashedClassifier.load(work.output)
     assert model.probabilities(sides["good"][:3]) == pytest.approx(scores[:3])
+    page = "A cell divides and the organism grows.\nClick here to buy cheap watches now! Subscribe to win"
+    write_rows([{"id": "p", "text": page}, {"id": "q", "text": " \n."}], tmp_path / "page")
+    tag = Tag(data="page", taggers=["toxicity"], toxicity="quality")
+    spans = read_rows(made(tag, tmp_path / "5", {"page": tmp_path / "page", "quality": work.output}).output)
+    parts = [(page[int(start) : int(end)], score > 0.5) for start, end, score in spans[0]["toxicity"]]
+    assert parts == [
+        ("A cell divides and the organism grows.", True),
+        ("Click here to buy cheap watches now!", False),
+        ("Subscribe to win", False),
+    ]
     again = made(Quality(good=["good"], other=["other"], bits=14), tmp_path / "3", inputs)
     assert all((again.output / file.name).read_bytes() == file.read_bytes() for file in work.output.iterdir())
     with pytest.raises(BactrianError, match=r"found no classifier.json"):
@@ -372,6 +384,7 @@ def test_repeated_tokens_are_marked_in_the_text(tmp_path: Path) -> None:
         (Tag, {"data": "a", "taggers": ["tokens"]}, "tokens needs the setting tokenizer"),
         (Tag, {"data": "a", "taggers": ["c4"], "classifier": "q"}, "classifier: none of the taggers reads it"),
         (Tag, {"data": "a", "taggers": ["c4", "c4"]}, "found c4 twice"),
+        (Tokenize, {"data": ["a"], "tokenizer": "m", "vocabulary": ["b"]}, "found one beside tokenizer"),
         (Curate, {"data": "a", "rules": [{"rule": "keep", "attribute": "x"}]}, "expected least, most or both"),
         (Curate, {"data": "a", "rules": [{"rule": "unique", "of": "column"}]}, "column: give it with"),
         (Quality, {"good": ["a"], "other": ["a"]}, "found 'a' in good and in other"),
@@ -380,3 +393,20 @@ def test_repeated_tokens_are_marked_in_the_text(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit(stage: type[Stage], settings: dict[str, Any], wrong: str) -> None:
     with pytest.raises(ValidationError, match=wrong):
         stage.model_validate(settings)
+
+
+def test_a_spoilt_corpus_is_cleaned_by_the_rules_of_base_nano(tmp_path: Path) -> None:
+    """Each defect is met by the rule that is for it; no clean text is lost."""
+    recipe = load(Path(__file__).parents[2] / "recipes" / "base-nano.yaml")
+    web = made(Corpus(count=300, largest=10, spoiled=0.4), tmp_path / "1", {}).output
+    rows = read_rows(web)
+    clean = [row for row in rows if not row["source"].startswith(SOURCE)]
+    assert len(clean) == 300 and 0.3 < 1 - len(clean) / len(rows) < 0.5
+    assert {row["source"].removeprefix(SOURCE) for row in rows if row not in clean} == set(DEFECTS)
+    tags = made(recipe.step("tags").stage, tmp_path / "2", {"web": web}).output
+    left = read_rows(made(recipe.step("everyday").stage, tmp_path / "3", {"web": web, "tags": tags}).output)
+    assert [row for row in left if row["source"] == "bactrian/corpus"] == clean
+    others = [row for row in left if row["source"].startswith(SOURCE)]
+    assert all("@" not in row["text"] for row in left)
+    assert {row["source"] for row in others} <= {f"{SOURCE}address", f"{SOURCE}echo"}
+    assert sum(row["source"] == f"{SOURCE}echo" for row in others) <= 2

@@ -213,6 +213,17 @@ def test_tokens_on_disk_are_the_texts_that_they_are_of(tmp_path: Path) -> None:
     assert same(found["a"].output, found["b"].output) and found["a"].metrics["tokens"] > 2 * 8 * (len(text) - 1) - 1
     with pytest.raises(BactrianError, match="holds tokens; expected tokenizer"):
         Pretrain(data="tokens", **small).run(Workspace.temporary(tmp_path / "c", inputs, 0, Hardware()))
+    own = Tokenize(data=["text"], vocabulary=["more"])
+    write_rows([{"messages": [{"role": "user", "content": "A zebra!"}], "id": "m"}], tmp_path / "more")
+    inputs["more"] = Input("more", tmp_path / "more", Kind.DATA, "")
+    own.run(Workspace.temporary(tmp_path / "own", inputs, 0, Hardware()))
+    inputs["own"] = Input("own", tmp_path / "own" / "output", Kind.DATA, "")
+    workspace = Workspace.temporary(tmp_path / "d", inputs, 0, Hardware())
+    Pretrain(data="own", context=16, **small).run(workspace)
+    taken = LanguageModel.load(workspace.output).tokenizer
+    assert taken.model_max_length == 16 and taken.unk_token_id not in taken("A zebra cat!").input_ids
+    with pytest.raises(BactrianError, match="expected vocabulary: … in the step that made it"):
+        Pretrain(data="own", vocabulary="more", **small).run(Workspace.temporary(tmp_path / "e", inputs, 0, Hardware()))
     with pytest.raises(BactrianError, match="expected those of the model's tokenizer"):
         token_rows(stage, LanguageModel.load(found_elsewhere(tmp_path)), tmp_path / "tokens" / "output", 16, 0)
 

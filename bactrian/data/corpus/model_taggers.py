@@ -1,5 +1,6 @@
 """Taggers that need a tokenizer or a trained classifier, which the step names."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,9 @@ from bactrian.data.corpus.hashed_classifier import HashedClassifier
 from bactrian.data.corpus.periods import periodic_runs
 from bactrian.data.corpus.tagging import Value, batch_tagger
 from bactrian.data.corpus.text_batch import TextBatch
+
+SENTENCE = re.compile(r"""\S[^\n]*?(?:[.!?]+["')\]]*(?=\s)|(?=\n)|\Z)""")
+"""Up to a final mark before white space, or the end of a line."""
 
 
 @cache
@@ -46,3 +50,12 @@ def classifier(batch: TextBatch) -> Sequence[Mapping[str, Value]]:
     """The probability that a text is of the wanted kind, by a classifier that a step `quality` trained."""
     scores = opened_classifier(batch.inputs["classifier"]).probabilities(batch.texts)
     return [{"": float(score)} for score in scores]
+
+
+@batch_tagger("toxicity", needs=("toxicity",), extra="data")
+def toxicity(batch: TextBatch) -> Sequence[Mapping[str, Value]]:
+    """A span for each sentence, its score the probability that it is toxic, as Dolma has it [Soldaini et al. 2024]."""
+    places = [[match.span() for match in SENTENCE.finditer(text)] for text in batch.texts]
+    said = [text[start:end] for text, spans in zip(batch.texts, places, strict=True) for start, end in spans]
+    scores = iter(opened_classifier(batch.inputs["toxicity"]).probabilities(said) if said else [])
+    return [{"": [[start, end, float(next(scores))] for start, end in spans]} for spans in places]

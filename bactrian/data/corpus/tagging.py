@@ -30,7 +30,7 @@ SEPARATOR = "__"
 class Tagger:
     """A tagger: what it says of each text of a batch, by the attributes' own names.
 
-    needs: of "tokenizer" and "classifier" those that the step must name. extra: of the package, that it needs.
+    needs: of "tokenizer", "classifier" and "toxicity" those that the step must name. extra: of the package, needed too.
     """
 
     name: str
@@ -45,7 +45,7 @@ BUILT_IN = {
     for module, names in {
         "web_taggers": "gopher c4 repetition length",
         "detector_taggers": "language personal licence",
-        "model_taggers": "token_repeats tokens classifier",
+        "model_taggers": "token_repeats tokens classifier toxicity",
         "dolma_taggers": "gopher_v1 c4_v1",
     }.items()
     for name in names.split()

@@ -21,6 +21,8 @@ _SIZES: dict[str, Any] = {
     "head_dim": 8,
     "max_position_embeddings": CONTEXT,
 }
+_MIXTURES: dict[str, Any] = {"olmoe": {"num_experts": 8, "num_experts_per_tok": 2}}
+"""Family → its own sizes."""
 
 
 def write_toy(folder: Path, family: str, texts: Iterable[str], reward: bool = False) -> None:
@@ -40,7 +42,9 @@ def write_toy(folder: Path, family: str, texts: Iterable[str], reward: bool = Fa
         tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokens = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None}
     try:
-        config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **tokens, **_SIZES)
+        config = AutoConfig.for_model(
+            family, vocab_size=len(tokenizer), **tokens, **_SIZES, **_MIXTURES.get(family, {})
+        )
         config.num_labels = 1 if reward else config.num_labels
         torch.manual_seed(0)
         kind = AutoModelForSequenceClassification if reward else AutoModelForCausalLM

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 TaggerName = Annotated[str, OwnCode("tagger")]
-NEEDED = {"tokens": "tokenizer", "token_repeats": "tokenizer", "classifier": "classifier"}
+NEEDED = {"tokens": "tokenizer", "token_repeats": "tokenizer", "classifier": "classifier", "toxicity": "toxicity"}
 """Tagger → the setting that it needs."""
-OF_EXTRA = ("language", "personal", "classifier")
+OF_EXTRA = ("language", "personal", "classifier", "toxicity")
 """Taggers that need the package's extra `data`."""
 
 
@@ -39,10 +39,14 @@ class Tag(Stage):
     taggers: list[TaggerName] = Field(
         min_length=1,
         description="gopher, repetition, c4, length, language, personal, licence, tokens, token_repeats, classifier, "
-        "gopher_v1, c4_v1, or FILE.py:FUNCTION",
+        "toxicity, gopher_v1, c4_v1, or FILE.py:FUNCTION",
     )
     tokenizer: ModelRef | None = Field(None, description="whose tokens `tokens` and `token_repeats` look at")
     classifier: DataRef | None = Field(None, description="the step `quality` whose classifier `classifier` asks")
+    toxicity: DataRef | None = Field(
+        None,
+        description="the step `quality` whose classifier `toxicity` asks of each sentence: toxic ones are its good",
+    )
     languages: list[str] = Field(["en"], min_length=1, description="ISO 639 codes that `language` gives")
     bad_limit: float = Field(
         0.1, ge=0, le=1, description="share of rows that may be no documents before it is an error"
@@ -122,7 +126,9 @@ class Tag(Stage):
         say(f"tag: {account.tally}")
 
     def _models(self) -> dict[str, str]:
-        return {name: ref for name in ("tokenizer", "classifier") if (ref := getattr(self, name)) is not None}
+        return {
+            name: ref for name in ("tokenizer", "classifier", "toxicity") if (ref := getattr(self, name)) is not None
+        }
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         return Forecast(peak_memory=1e9, makes=Facts(rows=inputs[self.data].rows))
