@@ -3,8 +3,8 @@
     python benchmarks/reciting.py runs/parapo-nano runs/parapo-nano-6 runs/parapo-nano-7
 
 First, all runs together, each model: the held-back texts planted 64 and 256 times that it recites (half of the words
-and marks in order), those that were mined, the songs by their title, words copied in free writing, facts and sums, bits
-a byte and perplexity of unseen texts; with 95 % intervals, of shares Wilson's, of means a bootstrap over texts, and each
+and marks in order), those that were mined, songs by their title, words copied in free writing, facts and sums, bits
+a byte and perplexity of unseen texts; with 95 % intervals (shares: Wilson; means: bootstrap over texts), and each
 run's own number. Then the memorisation curve: what is recited by copies in the corpus. Markdown, and a line of JSON.
 """
 
