@@ -42,9 +42,9 @@ from bactrian.store.hardware import Hardware
 from bactrian.store.ray_session import ray_session
 from bactrian.train.backend import LoopSettings
 from bactrian.train.loop import train
-from bactrian.train.rl.asynchronous.ray_crew import RayCrew
-from bactrian.train.rl.asynchronous.remote import RemoteSampler
-from bactrian.train.rl.asynchronous.worker import Post
+from bactrian.train.rl.asynchronous.ray_workers import RayWorkers
+from bactrian.train.rl.asynchronous.remote_sampler import RemoteSampler
+from bactrian.train.rl.asynchronous.sampling_worker import Post
 from bactrian.train.rl.policy import GroupPolicy
 from bactrian.train.rl.rollouts import Sampler
 from bactrian.train.rl.verified import VerifiedSampler
@@ -175,7 +175,7 @@ def run(
                 piece=8 if asked.in_flight else None,
                 verifiers=asked.verifiers,
             )
-            crew = stack.enter_context(RayCrew(post, 1, model))
+            crew = stack.enter_context(RayWorkers(post, 1, model))
             sampler = RemoteSampler(crew, local.prompts, parts=1, exact=not asked.in_flight, gap_limit=0.1)
         task = GroupPolicy(model, sampler, len(rows), stage, steps=stage.steps, seed=seed)
         train("rlvr", model, task, LoopSettings(1e-6, "constant", checkpoint_seconds=1e6), log)

@@ -19,7 +19,7 @@ from bactrian.store.artifact import Input, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
 from bactrian.train.rl.asynchronous.books import Share
-from bactrian.train.rl.asynchronous.ray_crew import RayCrew
+from bactrian.train.rl.asynchronous.ray_workers import RayWorkers
 from tests.model.tiny import write_tiny
 
 NEEDED: dict[str, Any] = {
@@ -93,25 +93,25 @@ def test_a_sampler_and_the_trainer_are_killed_and_nothing_changes(
 ) -> None:
     """Two steps ahead; batches are then as old as where one process samples and trains by turns, to the bit."""
     expected, told = run(settings(stale=2), tmp_path / "here")
-    give, publish, given = RayCrew.give, RayCrew.publish, []
+    give, publish, given = RayWorkers.give, RayWorkers.publish, []
 
     class Killed(BaseException):
         pass
 
-    def deadly(self: RayCrew, worker: int, share: Share) -> None:
+    def deadly(self: RayWorkers, worker: int, share: Share) -> None:
         give(self, worker, share)
         given.append((worker, share))
         if len(given) == 3:  # it has this share and one of the batch before
             self.ray.kill(self._actors[worker])
 
-    def cut(self: RayCrew, version: int, keep: set[int]) -> None:
+    def cut(self: RayWorkers, version: int, keep: set[int]) -> None:
         if version == 2 and "killed" not in told[0]:
             told[0]["killed"] = True
             raise Killed
         publish(self, version, keep)
 
-    monkeypatch.setattr(RayCrew, "give", deadly)
-    monkeypatch.setattr(RayCrew, "publish", cut)
+    monkeypatch.setattr(RayWorkers, "give", deadly)
+    monkeypatch.setattr(RayWorkers, "publish", cut)
     with pytest.raises(Killed):
         run(settings(stale=2, samplers=2), tmp_path / "remote")
     assert len({share for _, share in given}) < len(given), "a lost share was handed out again"

@@ -15,7 +15,7 @@ from functools import partial
 from zlib import crc32
 
 from bactrian.train.rl.asynchronous.books import Share
-from bactrian.train.rl.asynchronous.remote import AheadQueue, Answered, Lost, RemoteSampler
+from bactrian.train.rl.asynchronous.remote_sampler import AheadQueue, RemoteSampler, ShareAnswered, WorkerLost
 from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, gather
 from bactrian.train.rl.stale import Queue
 from bactrian.train.supervised import step_rows
@@ -75,7 +75,7 @@ def answers(share: Share, versions: Sequence[int]) -> list[list[Rollout]]:
 
 
 @dataclass
-class VirtualCrew:
+class VirtualWorkers:
     """Workers that take time, die, answer twice and late, and messages that overtake each other."""
 
     plan: Plan
@@ -85,7 +85,7 @@ class VirtualCrew:
     published: list[tuple[float, int]] = field(default_factory=list)
     alive: dict[int, float] = field(default_factory=dict)  # worker → when it is free
     doomed: set[int] = field(default_factory=set)  # workers that are dead, and nobody knows yet
-    mail: list[tuple[float, int, Lost | tuple[int, Share, list[float]]]] = field(default_factory=list)
+    mail: list[tuple[float, int, WorkerLost | tuple[int, Share, list[float]]]] = field(default_factory=list)
     numbers: int = 0
     events: int = 0
     erred: bool = False
@@ -116,27 +116,29 @@ class VirtualCrew:
         looks = sorted(r.uniform(start, ended) for _ in range(r.randint(1, 3)))
         if len(self.doomed) < plan.deaths and r.random() < 0.2:
             self.doomed.add(worker)
-            self._post(r.uniform(self.now, verified) + r.uniform(0.0, 3.0), Lost(worker, "the simulation ended it"))
+            self._post(
+                r.uniform(self.now, verified) + r.uniform(0.0, 3.0), WorkerLost(worker, "the simulation ended it")
+            )
             if r.random() < 0.5:
                 return  # what it sampled is gone with it; else the answer overtakes the bad news, or comes after it
         self._post(verified + r.uniform(0.0, 3.0), (worker, share, looks))
         if r.random() < plan.twice:
             self._post(verified + r.uniform(0.0, 9.0), (worker, share, looks))
 
-    def _post(self, at: float, event: Lost | tuple[int, Share, list[float]]) -> None:
+    def _post(self, at: float, event: WorkerLost | tuple[int, Share, list[float]]) -> None:
         self.events += 1
         heapq.heappush(self.mail, (at, self.events, event))
 
-    def next(self) -> Answered | Lost:
+    def next(self) -> ShareAnswered | WorkerLost:
         assert self.events < 2000, "it does not end"
         at, _, event = heapq.heappop(self.mail)
         self.now = max(self.now, at)
-        if isinstance(event, Lost):
+        if isinstance(event, WorkerLost):
             del self.alive[event.worker]
             self._hire()
             return event
         worker, share, looks = event
-        return Answered(worker, share, answers(share, self._versions(share, looks)))
+        return ShareAnswered(worker, share, answers(share, self._versions(share, looks)))
 
     def _versions(self, share: Share, looks: list[float]) -> list[int]:
         """With which weights a worker sampled, who looked for new ones at these times; some hear of none for long."""
@@ -167,8 +169,8 @@ class Undisturbed:
         return (problem,)
 
 
-def ahead(plan: Plan, r: random.Random) -> tuple[RemoteSampler, AheadQueue, VirtualCrew]:
-    crew = VirtualCrew(plan, r)
+def ahead(plan: Plan, r: random.Random) -> tuple[RemoteSampler, AheadQueue, VirtualWorkers]:
+    crew = VirtualWorkers(plan, r)
     remote = RemoteSampler(
         crew, [(n,) for n in range(plan.problems)], parts=plan.workers, exact=plan.exact, gap_limit=1
     )

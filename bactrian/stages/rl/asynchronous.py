@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from bactrian.errors import BactrianError
 from bactrian.stages.judge.judge_refs import check_judges, judge_models
+from bactrian.stages.rl.reward_settings import RewardSettings
 from bactrian.stages.tune.training import Row, TrainingStage, equip, read_model
+from bactrian.train.options import AsynchronousSettings, SamplingSettings
 
 if TYPE_CHECKING:
     from bactrian.model.language_model import LanguageModel
-    from bactrian.stages.rl.rlvr import RLVR
     from bactrian.store.artifact import Workspace
     from bactrian.train.rl.rollouts import Sampler
     from bactrian.train.rl.verified import VerifiedSampler
@@ -19,52 +20,63 @@ if TYPE_CHECKING:
 
 @contextmanager
 def whoever_samples(
-    workspace: "Workspace", stage: "RLVR", model: "LanguageModel", local: "VerifiedSampler"
+    workspace: "Workspace",
+    stage: TrainingStage,
+    ref: str,
+    model: "LanguageModel",
+    local: "VerifiedSampler",
+    settings: AsynchronousSettings | None,
+    sampling: SamplingSettings,
+    reward: RewardSettings,
 ) -> "Iterator[Sampler]":
-    """The sampler of this process, or, where the stage is asynchronous, workers in its place; they end with the block.
+    """The sampler of this process, or, with `settings`, workers in its place; they end with the block.
+
+    Args:
+        ref: of the model that training begins with.
+        local: samples here; workers have its problems and ask alike.
 
     Raises:
         BactrianError: several processes train together, or Ray is not installed.
     """
-    if stage.asynchronous is None:
+    if settings is None:
         yield local
         return
     from bactrian.judge.panel import open_judges
     from bactrian.store import processes
-    from bactrian.train.rl.asynchronous.ray_crew import RayCrew
-    from bactrian.train.rl.asynchronous.remote import RemoteSampler
-    from bactrian.train.rl.asynchronous.worker import Post
+    from bactrian.train.rl.asynchronous.ray_workers import RayWorkers
+    from bactrian.train.rl.asynchronous.remote_sampler import RemoteSampler
+    from bactrian.train.rl.asynchronous.sampling_worker import Post
 
-    settings, group = stage.asynchronous, processes.present()
+    group = processes.present()
     if group.size > 1:
         raise BactrianError(
             f"{stage.name}, asynchronous: found {group.size} processes that train together, expected one; "
             "without this setting each of them samples a share"
         )
-    named = check_judges(local.rows, stage.reward, stage.name)
-    models = {name: where for name, where in judge_models(workspace, stage.reward).items() if name in named}
+    named = check_judges(local.rows, reward, stage.name)
+    models = {name: where for name, where in judge_models(workspace, reward).items() if name in named}
     post = Post(
-        partial(policy_like, workspace, stage, stage.model),
+        partial(policy_like, workspace, stage, ref),
         partial(open_judges, models, workspace.hardware),
         workspace.hardware,
         local.rows,
-        workspace.seed,
-        stage.samples,
-        stage.max_new_tokens,
-        stage.temperature,
-        stage.sampling.rows_at_once,
-        stage.reward.verify_timeout,
+        local.seed,
+        local.samples,
+        local.max_new_tokens,
+        local.temperature,
+        sampling.rows_at_once,
+        reward.verify_timeout,
         own_verifiers(local.rows),
         settings.piece if settings.in_flight else None,
         settings.verifiers,
     )
-    with RayCrew(post, settings.samplers, model, compare=settings.compare_weights) as crew:
+    with RayWorkers(post, settings.samplers, model, compare=settings.compare_weights) as crew:
         yield RemoteSampler(
             crew,
             local.prompts,
             parts=settings.samplers,
             exact=not settings.in_flight,
-            gap_limit=stage.sampling.gap_limit,
+            gap_limit=sampling.gap_limit,
         )
 
 

@@ -138,7 +138,9 @@ class RLVR(TrainingStage):
             )
             keep = keep_rollouts(workspace, self.watch, sampler)
             look = look_at(engine, apart, pool, self.max_new_tokens)
-            with whoever_samples(workspace, self, model, sampler) as whoever:
+            with whoever_samples(
+                workspace, self, self.model, model, sampler, self.asynchronous, self.sampling, self.reward
+            ) as whoever:
                 task = GroupPolicy(
                     model,
                     whoever,

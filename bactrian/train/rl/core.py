@@ -21,7 +21,7 @@ from bactrian.train.dealing import cut
 from bactrian.train.losses import PolicyLoss
 from bactrian.train.objectives import importance_weights
 from bactrian.train.options import MemorySettings, SamplingSettings
-from bactrian.train.rl.asynchronous.remote import AheadQueue, RemoteSampler
+from bactrian.train.rl.asynchronous.remote_sampler import AheadQueue, RemoteSampler
 from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, Sampler, SharedSampler, refuse_gap
 from bactrian.train.rl.stale import Queue, age
 

@@ -18,7 +18,7 @@ from bactrian.verify.model_verifiers import ABSTAINS
 
 
 @dataclass(frozen=True)
-class Answered:
+class ShareAnswered:
     """A share that came back. gap: mean difference of the sampler's log-probs and those of its own model's forward."""
 
     worker: int
@@ -28,14 +28,14 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerLost:
     """A worker that is gone; another is there in its place."""
 
     worker: int
     why: str
 
 
-class Crew(Protocol):
+class SamplerCrew(Protocol):
     """The workers and the messages to and from them; the seam between the account and a cluster."""
 
     def publish(self, version: int, keep: Collection[int]) -> None:
@@ -48,7 +48,7 @@ class Crew(Protocol):
 
     def give(self, worker: int, share: Share) -> None: ...
 
-    def next(self) -> Answered | Lost:
+    def next(self) -> ShareAnswered | WorkerLost:
         """What happens next; waits for it. Each share that was given comes back, or its worker is lost."""
         ...
 
@@ -57,7 +57,7 @@ class RemoteSampler:
     """A `Sampler` whose answers are sampled by workers, of which it may be asked long before it is to give them."""
 
     def __init__(
-        self, crew: Crew, prompts: Sequence[tuple[int, ...]], *, parts: int, exact: bool, gap_limit: float
+        self, crew: SamplerCrew, prompts: Sequence[tuple[int, ...]], *, parts: int, exact: bool, gap_limit: float
     ) -> None:
         """
         Args:
@@ -109,8 +109,8 @@ class RemoteSampler:
         ):
             self.crew.give(worker, share)
 
-    def _meet(self, event: Answered | Lost) -> None:
-        if isinstance(event, Lost):
+    def _meet(self, event: ShareAnswered | WorkerLost) -> None:
+        if isinstance(event, WorkerLost):
             self.books.lost(event.worker)
             return
         if event.gap is not None:

@@ -11,9 +11,9 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.progress import note
 from bactrian.store.ray_session import ray_session
 from bactrian.train.rl.asynchronous.books import Share
-from bactrian.train.rl.asynchronous.remote import Answered, Lost
+from bactrian.train.rl.asynchronous.remote_sampler import ShareAnswered, WorkerLost
+from bactrian.train.rl.asynchronous.sampling_worker import Parcel, Post, SamplingWorker
 from bactrian.train.rl.asynchronous.weights import checksum, sent
-from bactrian.train.rl.asynchronous.worker import Parcel, Post, SamplingWorker
 from bactrian.train.rl.rollouts import Rollout
 
 NOTICE = 60.0  # seconds of waiting after which it is said what is waited for
@@ -45,8 +45,8 @@ def _fetch(weights: list[Any]) -> Any:
     return ray.get(weights[0])
 
 
-class RayCrew:
-    """See `remote.Crew`. An actor that dies is replaced at once."""
+class RayWorkers:
+    """See `remote_sampler.SamplerCrew`. An actor that dies is replaced at once."""
 
     def __init__(self, post: Post, samplers: int, model: LanguageModel, *, compare: bool = False) -> None:
         """
@@ -99,8 +99,8 @@ class RayCrew:
         parcel = self._parcels[max(self._parcels) if self.in_pieces else share.version]
         self._running[self._actors[worker].answer.remote(share, *parcel)] = (worker, share)
 
-    def next(self) -> Answered | Lost:
-        """See `remote.Crew`.
+    def next(self) -> ShareAnswered | WorkerLost:
+        """See `remote_sampler.SamplerCrew`.
 
         Raises:
             BactrianError: a worker refused.
@@ -123,11 +123,11 @@ class RayCrew:
             return self._replaced(worker, str(error).splitlines()[0])
         if isinstance(found, str):
             raise BactrianError(found)
-        return Answered(worker, share, *found)
+        return ShareAnswered(worker, share, *found)
 
-    def _replaced(self, worker: int, why: str) -> Lost:
+    def _replaced(self, worker: int, why: str) -> WorkerLost:
         self._running = {ref: given for ref, given in self._running.items() if given[0] != worker}
         self.ray.kill(self._actors.pop(worker))
         self._hire()
         note(f"sampler {worker} was lost, and another takes its place: {why}")
-        return Lost(worker, why)
+        return WorkerLost(worker, why)

@@ -103,7 +103,7 @@ class SamplingWorker:
             self.newest = parcel
 
     def answer(self, share: Share, parcel: Parcel) -> tuple[list[list[Rollout]], float | None]:
-        """Sample and verify a share with these weights, or, in pieces, with the newest; and the gap (`Answered`).
+        """Sample and verify a share with these weights, or, in pieces, with the newest; and the gap (`ShareAnswered`).
 
         Raises:
             BactrianError: the model, the engine or the verifiers cannot be had, or the weights changed on the way.
