@@ -1,6 +1,6 @@
 """Runs programs that a model wrote, where they can do no harm and cannot forge their own results."""
 
-from bactrian.sandbox.choice import available, chosen_isolation, problem_with, used, want
+from bactrian.sandbox.choice import available, chosen_isolation, note_used, problem_with, used, want
 from bactrian.sandbox.examination import Examination, examine
 from bactrian.sandbox.isolation import WEAK, Isolation
 from bactrian.sandbox.limits import Limits, ProgramRun
@@ -25,6 +25,7 @@ __all__ = [
     "chosen_isolation",
     "compiled",
     "examine",
+    "note_used",
     "problem_with",
     "run_program",
     "used",

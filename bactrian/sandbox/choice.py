@@ -62,6 +62,11 @@ def used() -> str | None:
     return ", ".join(sorted(_used)) or None
 
 
+def note_used(names: str | None) -> None:
+    """In another process, which works for this one, programs ran in what `used` names there."""
+    _used.update(names.split(", ") if names else ())
+
+
 def chosen_isolation() -> Isolation:
     """The isolation to run programs in.
 

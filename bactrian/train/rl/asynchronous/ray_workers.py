@@ -31,7 +31,7 @@ class RaySampler:
 
     def answer(
         self, share: Share, version: int, weights: list[Any], total: str | None
-    ) -> tuple[list[list[Rollout]], float | None] | str:
+    ) -> tuple[list[list[Rollout]], float | None, str | None] | str:
         try:
             return self.worker.answer(share, Parcel(version, lambda: _fetch(weights), total))
         except BactrianError as error:

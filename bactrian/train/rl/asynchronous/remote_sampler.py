@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 
+from bactrian import sandbox
 from bactrian.errors import BactrianError
 from bactrian.train.rl.asynchronous.books import Books, Share
 from bactrian.train.rl.rollouts import AnsweredProblem, Rollout, refuse_gap
@@ -19,12 +20,17 @@ from bactrian.verify.model_verifiers import ABSTAINS
 
 @dataclass(frozen=True)
 class ShareAnswered:
-    """A share that came back. gap: mean difference of the sampler's log-probs and those of its own model's forward."""
+    """A share that came back.
+
+    gap: mean difference of the sampler's log-probs and those of its own model's forward.
+    isolation: that in which its verifiers ran programs, if they ran any.
+    """
 
     worker: int
     share: Share
     answers: list[list[Rollout]]
     gap: float | None = None
+    isolation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,7 @@ class RemoteSampler:
             return
         if event.gap is not None:
             refuse_gap(event.gap, self.gap_limit, event.share.batch)
+        sandbox.note_used(event.isolation)
         found = self.books.deliver(event.share, event.answers)
         if found != "taken":
             self.dropped[found] += 1

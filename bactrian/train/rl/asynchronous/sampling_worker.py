@@ -102,15 +102,19 @@ class SamplingWorker:
         if self.newest is None or parcel.version > self.newest.version:
             self.newest = parcel
 
-    def answer(self, share: Share, parcel: Parcel) -> tuple[list[list[Rollout]], float | None]:
-        """Sample and verify a share with these weights, or, in pieces, with the newest; and the gap (`ShareAnswered`).
+    def answer(self, share: Share, parcel: Parcel) -> tuple[list[list[Rollout]], float | None, str | None]:
+        """Sample and verify a share with these weights, or, in pieces, with the newest.
+
+        Returns:
+            Answers, gap and isolation, as of `remote_sampler.ShareAnswered`.
 
         Raises:
             BactrianError: the model, the engine or the verifiers cannot be had, or the weights changed on the way.
         """
         self._opened.result()
         sampled, gap = self._sampling.submit(self._sample, share, parcel).result()
-        return self._verifying.submit(self._verify, share, sampled).result(), gap
+        answers = self._verifying.submit(self._verify, share, sampled).result()
+        return answers, gap, sandbox.used()
 
     def _sample(self, share: Share, parcel: Parcel) -> tuple[Sampled, float | None]:
         engine = self.sampler.engine
