@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -32,11 +32,13 @@ class Halvable:
     """A micro-batch of several items (rows, pairs, problems with their answers), which may be computed in parts.
 
     compute: the share of the loss of some of the items, in any number of calls. sizes: of the items, in tokens.
+    apart: an item as several smaller ones with their sizes, where it can be; else none.
     """
 
     compute: Callable[[list[T]], Share]
     items: Sequence[T]
     sizes: Sequence[int]
+    apart: Callable[[T], list[tuple[T, int]]] | None = None
 
     def __call__(self) -> Share:
         return self.compute(list(self.items))
@@ -46,16 +48,17 @@ class Halvable:
         return sum(self.sizes)
 
     def halves(self) -> list[Halvable]:
-        """Two of about equally many tokens; nothing where there is but one item."""
+        """Two of about equally many tokens; nothing where there is but one item that is no several smaller ones."""
         if len(self.items) < 2:
-            return []
+            smaller = self.apart(self.items[0]) if self.apart is not None else []
+            return [replace(self, items=[item], sizes=[size]) for item, size in smaller]
         half, total, at = self.size / 2, 0, 0
         while at < len(self.items) - 1 and total + self.sizes[at] / 2 <= half:
             total += self.sizes[at]
             at += 1
         at = max(1, at)
         parts = (slice(None, at), slice(at, None))
-        return [Halvable(self.compute, self.items[part], self.sizes[part]) for part in parts]
+        return [replace(self, items=self.items[part], sizes=self.sizes[part]) for part in parts]
 
 
 class Fitting:
@@ -98,7 +101,7 @@ class Fitting:
                 f"{processes.present().name}: a micro-batch of {tokens} tokens does not fit the GPU: set memory: "
                 f"{{micro_tokens: {max(1, tokens // 2)}}}, or {ADVICE}. {told}"
             ) from error
-        if not isinstance(piece, Halvable) or len(piece.items) < 2:
+        if not isinstance(piece, Halvable) or not piece.halves():
             raise BactrianError(
                 f"one item of {tokens} tokens does not fit the GPU by itself: {ADVICE}. {told}"
             ) from error

@@ -60,6 +60,16 @@ def test_a_forward_that_does_not_fit_is_made_in_parts(
     assert "does not fit the GPU" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["grpo, two updates", "ppo"])
+def test_answers_to_one_problem_are_parted_too(
+    folder: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = weights_after(folder, tmp_path / "roomy", kind, LocalBackend())
+    monkeypatch.setattr("tests.train.test_fitting.ROOM", 18)  # a prompt of at most 10 tokens and one answer of 6
+    monkeypatch.setattr(Decoder, "forward", small(Decoder.forward))
+    assert distance(expected, weights_after(folder, tmp_path / "small", kind, LocalBackend())) <= 1e-6
+
+
 class FailsLate(LocalBackend):
     """Has no memory at the end of the second backward, when gradients are added already."""
 

@@ -227,7 +227,7 @@ class ActorCritic:
             loss = s.critic.value_weight * value.sum()
             return ((each.sum() + loss) if moves else loss) / trained, metrics
 
-        return Halvable(share, part, [each.group.tokens for each in part])
+        return Halvable(share, part, [each.group.tokens for each in part], TrainedAnswers.halves)
 
 
 def _order(count: int, seed: int, epoch: int) -> list[int]:

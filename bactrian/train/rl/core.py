@@ -49,6 +49,17 @@ class TrainedAnswers:
         """Of the answers."""
         return sum(len(answer) for answer in self.group.answers)
 
+    def halves(self) -> list[tuple[TrainedAnswers, int]]:
+        """Half of the answers and the other half, with their tokens, the prompt's too; none where there is but one."""
+        count = len(self.rollouts)
+        parts = (slice(0, count // 2), slice(count // 2, count)) if count > 1 else ()
+        names = ("rollouts", "rewards", "old", "reference", "values", "advantages", "targets")
+        found = []
+        for part in parts:
+            group = Group(self.group.prompt, self.group.answers[part])
+            found.append((TrainedAnswers(group, **{name: getattr(self, name)[part] for name in names}), group.tokens))
+        return found
+
 
 class PolicyCore:
     """A policy, whoever samples from it, and what a step does to its answers before and beside the loss."""

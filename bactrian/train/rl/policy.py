@@ -225,4 +225,4 @@ class GroupPolicy:
             lengths = torch.tensor([span.length for span in spans], device=owner.device, dtype=each.dtype)[owner]
             return self.aggregate(each, lengths, size), metrics
 
-        return Halvable(share, part, [each.group.tokens for each in part])
+        return Halvable(share, part, [each.group.tokens for each in part], TrainedAnswers.halves)
