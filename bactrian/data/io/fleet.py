@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bactrian.data.io.cluster import before_mapping, connected
 from bactrian.errors import BactrianError
 from bactrian.progress import duration, moved
 from bactrian.store.watchdog import stacks_when_asked, waits_for
@@ -151,8 +150,12 @@ def fleet(what: str, room: Callable[[dict[str, float]], Room], count: int) -> Fl
     Raises:
         BactrianError: Ray is not installed, or no cluster answers; and as `room` raises it.
     """
+    from bactrian.data.io.cluster import before_mapping, connected  # it imports pyarrow
+
     global _fleet
     ray = connected(what)
+    if release not in before_mapping:
+        before_mapping.append(release)
     wanted = room(ray.cluster_resources())
     job = ray.get_runtime_context().get_job_id()
     if _fleet is None or (_fleet.room, _fleet.count, _fleet.job) != (wanted, count, job):
@@ -167,6 +170,3 @@ def release() -> None:
     ended, _fleet = _fleet, None
     if ended is not None:
         ended.end()
-
-
-before_mapping.append(release)
