@@ -184,6 +184,7 @@ def test_studies_are_steps_like_any_others(tmp_path: Path) -> None:
         (("like: base", "like: bass"), 'field "like": found "bass", expected a step of stage pretrain'),
         (("candidates: {other: b.jsonl}", "candidates: {general: b.jsonl}"), "found one called 'general'"),
         (("measure: {texts", "measure: {textz"), "settings of evaluate: textz"),
+        (("measure: {texts: {c: c.jsonl}}", "measure: {texts: {c: d.jsonl}}"), 'step "annealed": found "d.jsonl"'),
     ],
 )
 def test_what_a_study_cannot_stand_for_is_said_before_anything_is_made(

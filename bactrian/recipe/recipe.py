@@ -200,7 +200,7 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     for name, stage in stages.items():
         for below, found, expected in stage.clashes(stages):
             problems.add(("steps", name, *below), found, expected)
-    studied = {} if problems.lines else _expansions(stages, problems)
+    studied = {} if problems.lines else _expansions(stages, folder, problems)
     stages |= studied
     ablated = {} if problems.lines else _ablations(written, stages, problems)
     stages |= ablated
@@ -331,15 +331,21 @@ def _reads(
     return tuple(reads)
 
 
-def _expansions(stages: Mapping[str, Stage], problems: RecipeErrors) -> dict[str, Stage]:
-    """The steps that studies stand for (`Expanding`), themselves included."""
+def _expansions(stages: Mapping[str, Stage], folder: Path, problems: RecipeErrors) -> dict[str, Stage]:
+    """The steps that studies stand for (`Expanding`), themselves included; what they name is checked."""
     added: dict[str, Stage] = {}
     for name, stage in stages.items():
         if isinstance(stage, Expanding):
             try:
-                added |= stage.expanded(name, stages)
+                mine = stage.expanded(name, stages)
             except CannotExpand as error:
                 problems.add(("steps", name, *error.place), error.found, error.expected)
+                continue
+            for found in (found for each in mine.values() for found in each.references()):
+                known = found.ref in stages or found.ref in mine
+                if not known and (problem := problem_with(found.ref, found.kind, folder, list(stages))):
+                    problems.add(("steps", name), *problem)
+            added |= mine
     return added
 
 
