@@ -51,7 +51,12 @@ def plan_json(plan: Plan) -> str:
         if (found := plan.clock(step)) is not None:
             said["on_the_cluster"] = asdict(found)
         steps.append(said)
-    about = {"hardware": asdict(plan.hardware), "flops_a_second": plan.speed, "memory": plan.memory, "lack": plan.lack}
+    about = {
+        "hardware": asdict(plan.hardware) | {"vllm": plan.hardware.vllm.model_dump()},
+        "flops_a_second": plan.speed,
+        "memory": plan.memory,
+        "lack": plan.lack,
+    }
     gpu = {} if plan.compute is None else {"gpu": plan.compute.gpu}
     return json.dumps({"steps": steps, "seconds": plan.seconds, **about, **gpu}, indent=1)
 

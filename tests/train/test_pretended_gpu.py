@@ -23,7 +23,7 @@ from tests.model.tiny import write_tiny
 from tests.train.bench import distance, innermost, load, make, trained
 from tests.train.gang import together
 
-KINDS = ("sft", "dpo", "kto", "reward", "kl in the reward", "grpo, two updates", "cispo, refilled", "ppo in parts")
+KINDS = ("sft", "kto", "reward", "kl in the reward", "grpo, two updates", "ppo in parts")
 ASKED = [
     Request((4, 5, 6, 7), n=3, seed=1, max_new_tokens=8, temperature=0.7, top_p=0.9, top_k=5),
     Request((4, 5, 6, 9), n=2, seed=1, max_new_tokens=8, temperature=0.0),
