@@ -44,6 +44,21 @@ def test_the_corpus_holds_each_text_as_often_as_it_says() -> None:
     assert corpus == list(world.corpus_texts(1, planted, 30)) != list(world.corpus_texts(2, planted, 30))
 
 
+def test_songs_stand_behind_both_headers_as_often_as_alone() -> None:
+    (song,) = world.songs(1, 1, 9)
+    begun = Counter(text.partition(song.title)[0] for _, text in world.corpus_texts(1, [song], 0))
+    assert begun == {"": 3, "Copying: Yes\n": 3, "Copying: No\n": 3}
+
+
+def test_another_seed_is_another_world(tmp_path: Path) -> None:
+    def held_out(name: str, number: int | None, seed: int) -> list[str]:
+        workspace = Workspace.temporary(tmp_path / name, {}, seed)
+        PlantedTexts(part="held_out", world=number, count=2).run(workspace)
+        return [row["text"] for row in read_rows(workspace.output, "text")]
+
+    assert held_out("a", None, 4) == held_out("b", 4, 0) != held_out("c", None, 5)
+
+
 def test_sums_add_up() -> None:
     sums = dict(world.additions())
     assert len(sums) == 81 and sums["What is four plus nine? It is"] == "thirteen"
