@@ -2,8 +2,8 @@
 
     python benchmarks/base_nano.py STORE/base-nano [STORE2/base-nano …]
 
-Bits per byte of each kind of held-out text; stage 1 against the soup, and the soup against the mean of its parts, paired
-by text: intervals and p-values by 10,000 resamples of the texts.
+Bits per byte of each kind of held-out text; stage 1 against the soup, and the soup against the mean of its parts,
+paired by text: intervals and p-values by 10,000 resamples of the texts.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bactrian.errors import BactrianError
 from bactrian.generate.engine_process import EngineDied, EngineProcess, News, Run
@@ -205,7 +205,9 @@ def _news(output: Any, score_from: int | None) -> News:
     said = output.outputs[0]
     ids = tuple(said.token_ids)
     logprobs = tuple(each[token].logprob for token, each in zip(ids, said.logprobs or (), strict=True))
-    finish = None if not output.finished else "stop" if said.finish_reason == "stop" else "length"
+    finish: Literal["stop", "length"] | None = None
+    if output.finished:
+        finish = "stop" if said.finish_reason == "stop" else "length"
     return News(key, ids, logprobs, finish, versions(said.weight_versions or ()))
 
 

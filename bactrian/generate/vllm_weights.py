@@ -24,21 +24,21 @@ BACKEND = "bactrian_files"
 
 
 @dataclass
-class FilesInit(WeightTransferInitInfo):
+class FilesInit(WeightTransferInitInfo):  # type: ignore[misc]
     """`check`: remember the SHA-256 of what arrives."""
 
     check: bool = False
 
 
 @dataclass
-class FilesUpdate(WeightTransferUpdateInfo):
+class FilesUpdate(WeightTransferUpdateInfo):  # type: ignore[misc]
     """One file of weights, and what it holds."""
 
     path: str
     names: list[str]
 
 
-class FileWeights(WeightTransferEngine[FilesInit, FilesUpdate]):
+class FileWeights(WeightTransferEngine[FilesInit, FilesUpdate]):  # type: ignore[misc]
     """Loads weights in a checkpoint's form from safetensors files, layer by layer, into a model that is in use."""
 
     init_info_cls, update_info_cls = FilesInit, FilesUpdate

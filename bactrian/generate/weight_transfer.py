@@ -132,7 +132,7 @@ def read_piece(update_info: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 def digest(weight: torch.Tensor) -> str:
     """SHA-256 of a weight's bytes."""
     flat = weight.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(flat.numpy()).hexdigest()
+    return hashlib.sha256(flat.numpy().data).hexdigest()
 
 
 def _apart(weight: torch.Tensor, others: Mapping[str, torch.Tensor]) -> torch.Tensor:

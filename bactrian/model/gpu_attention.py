@@ -159,12 +159,12 @@ def trusted(kind: Kind, device: torch.device, dtype: torch.dtype, head_dim: int)
     forest = Forest.of([Segment(tuple(range(n)), above) for n, above in zip((150, 70, 80), parents, strict=True)])
     made = torch.Generator().manual_seed(0)
     shapes = [(1, heads, forest.tokens, head_dim) for heads in (6, 2, 2)]  # three queries share a key
-    given = [torch.randn(shape, generator=made).to(device, dtype).requires_grad_() for shape in shapes]
+    q, k, v = given = [torch.randn(shape, generator=made).to(device, dtype).requires_grad_() for shape in shapes]
     found = []
     try:
         for each in (LAYOUTS[kind], DenseAttention):
             with torch.inference_mode(False), torch.enable_grad():
-                out = each(forest, None, device).kernel(*given, head_dim**-0.5, None)
+                out = each(forest, None, device).kernel(q, k, v, head_dim**-0.5, None)
                 slopes = torch.autograd.grad(out.float().square().sum(), given)
             found.append([out.detach(), *slopes])
     except (RuntimeError, ImportError, TypeError, ValueError, AttributeError) as error:

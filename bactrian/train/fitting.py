@@ -11,7 +11,7 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -28,7 +28,7 @@ ADVICE = (
 
 
 @dataclass(frozen=True)
-class Halvable:
+class Halvable(Generic[T]):
     """A micro-batch of several items (rows, pairs, problems with their answers), which may be computed in parts.
 
     compute: the share of the loss of some of the items, in any number of calls. sizes: of the items, in tokens.
@@ -47,10 +47,10 @@ class Halvable:
     def size(self) -> int:
         return sum(self.sizes)
 
-    def halves(self) -> list[Halvable]:
+    def halves(self) -> list[Halvable[T]]:
         """Two of about equally many tokens; nothing where there is but one item that is no several smaller ones."""
         if len(self.items) < 2:
-            smaller = self.apart(self.items[0]) if self.apart is not None else []
+            smaller: list[tuple[T, int]] = self.apart(self.items[0]) if self.apart is not None else []
             return [replace(self, items=[item], sizes=[size]) for item, size in smaller]
         half, total, at = self.size / 2, 0, 0
         while at < len(self.items) - 1 and total + self.sizes[at] / 2 <= half:
@@ -118,6 +118,6 @@ class Fitting:
 
 def gpu_memory() -> dict[str, float]:
     """For the log, GiB: the most that tensors took of this process's GPU so far; nothing where it has none."""
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return {}
     return {"gpu_gib": torch.cuda.max_memory_allocated() / 2**30}

@@ -194,7 +194,7 @@ class Supervised:
             metrics={"trained_tokens": float(sum(sum(w > 0 for w in row.weights[1:]) for row in rows))},
         )
 
-    def _micro_batch(self, rows: list[Rendered], total: float, tokens: int) -> Halvable:
+    def _micro_batch(self, rows: list[Rendered], total: float, tokens: int) -> Halvable[Rendered]:
         def share(rows: list[Rendered]) -> Share:
             shared = _shared(rows)
             trunk = [Segment(tuple(rows[0].ids[:shared]))] if shared else []

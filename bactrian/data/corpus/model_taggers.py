@@ -57,5 +57,5 @@ def toxicity(batch: TextBatch) -> Sequence[Mapping[str, Value]]:
     """A span for each sentence, its score the probability that it is toxic, as Dolma has it [Soldaini et al. 2024]."""
     places = [[match.span() for match in SENTENCE.finditer(text)] for text in batch.texts]
     said = [text[start:end] for text, spans in zip(batch.texts, places, strict=True) for start, end in spans]
-    scores = iter(opened_classifier(batch.inputs["toxicity"]).probabilities(said) if said else [])
-    return [{"": [[start, end, float(next(scores))] for start, end in spans]} for spans in places]
+    scores = map(float, opened_classifier(batch.inputs["toxicity"]).probabilities(said) if said else ())
+    return [{"": [[start, end, next(scores)] for start, end in spans]} for spans in places]

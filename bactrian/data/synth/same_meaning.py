@@ -158,11 +158,11 @@ def _abbreviated(name: Sequence[str], words: Sequence[str]) -> bool:
 
 def _negation_flaw(original: str, rewrite: str) -> Flaw | None:
     """Where one side denies more often than the other and has more that is negative; of six denials one may go."""
-    sides = [(_DENIALS.findall(text), len(_NEGATIVE.findall(text))) for text in (original.lower(), rewrite.lower())]
-    for (mine, other), (theirs, more), reason in (
-        (*sides, "a negation is lost"),
-        (*reversed(sides), "a negation is new"),
-    ):
+    sides: list[tuple[list[str], int]] = [
+        (_DENIALS.findall(text), len(_NEGATIVE.findall(text))) for text in (original.lower(), rewrite.lower())
+    ]
+    for at, reason in enumerate(("a negation is lost", "a negation is new")):
+        (mine, other), (theirs, more) = sides[at], sides[1 - at]
         allowed = len(mine) // 6
         if len(mine) - len(theirs) > allowed and len(mine) + other - len(theirs) - more > allowed:
             return Flaw(reason, ", ".join(mine)[:80])

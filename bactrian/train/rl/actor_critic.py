@@ -203,7 +203,7 @@ class ActorCritic:
             finish=lambda sums: {key: value / max(1, trained) for key, value in sums.items()},
         )
 
-    def _share(self, part: list[TrainedAnswers], trained: int, moves: bool) -> Halvable:
+    def _share(self, part: list[TrainedAnswers], trained: int, moves: bool) -> Halvable[TrainedAnswers]:
         """`moves`: whether the policy is trained, and not its value model alone."""
         s = self.settings
 

@@ -199,7 +199,7 @@ class GroupPolicy:
             finish=finish,
         )
 
-    def _share(self, part: list[TrainedAnswers], size: StepSize) -> Halvable:
+    def _share(self, part: list[TrainedAnswers], size: StepSize) -> Halvable[TrainedAnswers]:
         s = self.settings
 
         def share(part: list[TrainedAnswers]) -> Share:
