@@ -151,6 +151,7 @@ def test_studies_are_steps_like_any_others(tmp_path: Path) -> None:
     trained = recipe.step("swarm~r02").stage
     assert isinstance(trained, Pretrain) and trained.data == "swarm~r02-data" and trained.hidden_size == 8
     run(recipe, Store(tmp_path / "store"))
+    page = render_page(load_run(tmp_path / "store" / "studies"))
     with pytest.raises(BactrianError, match="soup: start: found strange, expected a model that all of one, two were"):
         run(load(written(tmp_path, RECIPE + WRONG)), Store(tmp_path / "store"))
     made = {
@@ -169,7 +170,6 @@ def test_studies_are_steps_like_any_others(tmp_path: Path) -> None:
     assert table["lines"][0]["at"] == [0, 0.5, 1] and "halfway" not in table["models"][0]
     assert table["lines"][0]["bits"][::2] == pytest.approx([each["bits"] for each in table["models"]])
 
-    page = render_page(load_run(tmp_path / "store" / "studies"))
     assert all(title in page for title in ("A mix by swarm", "Micro-anneals", "Lines between models"))
     assert "cannot be read" not in page
 

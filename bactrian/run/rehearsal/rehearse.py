@@ -268,8 +268,6 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
     ):  # toys need not be held against all test sets of this machine
         settings["gates"] = {**settings.get("gates", {}), "known": False}
     result: dict[str, Any] = _cap(settings, name, caps, made.capped)
-    if "hidden_size" in result and "heads" in result:
-        result["heads"] = gcd(result["hidden_size"], result["heads"])
     if "k" in result and "samples" in result:  # pass@k of more samples than there are
         result["k"] = [k for k in result["k"] if k <= result["samples"]]
     return result
@@ -277,7 +275,10 @@ def _capped(settings: Mapping[str, Any], stage: Stage, name: str, made: Rehearsa
 
 def _cap(value: Any, where: str, caps: Mapping[str, float], capped: list[str]) -> Any:
     if isinstance(value, Mapping):
-        return {key: _number(key, inner, f"{where}.{key}", caps, capped) for key, inner in value.items()}
+        settings = {key: _number(key, inner, f"{where}.{key}", caps, capped) for key, inner in value.items()}
+        if settings.keys() >= {"hidden_size", "heads"}:
+            settings["heads"] = gcd(settings["hidden_size"], settings["heads"])
+        return settings
     if isinstance(value, list):
         less = [_cap(inner, f"{where}.{number}", caps, capped) for number, inner in enumerate(value)]
         # what only differed above a cap is the same below it, and some lists take nothing twice
