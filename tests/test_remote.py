@@ -156,7 +156,7 @@ def test_a_killed_sender_is_gone_on_with(s3: str, tmp_path: Path) -> None:
     there = len(remote.system.find(f"{remote.root}/files"))
     assert 3 <= there < 8 and remote.find("sft", made.manifest.key) is None
     said = subprocess.run([*command, "0"], capture_output=True, text=True, check=True).stdout
-    assert f"kept={there}" in said and f"Sent(files={8 - there}," in said
+    assert f"kept={there}" in said and f"Uploaded(files={8 - there}," in said
     found = remote.fetch("sft", made.manifest.key, Store(tmp_path / "there"))
     assert found is not None and content(found.path) == content(made.path)
 

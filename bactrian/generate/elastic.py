@@ -39,14 +39,19 @@ class ElasticEngine(Engine):
 
     schedules = True
 
-    def __init__(self, folder: Path, hardware: Hardware, template: str | None = None, rows: int = 64) -> None:
+    def __init__(
+        self, folder: Path, hardware: Hardware, template: str | None, rows: int, opener: Callable[..., Engine]
+    ) -> None:
         """
+        Args:
+            opener: opens each of the models, as `engines.open_engine` does.
+
         Raises:
             BactrianError: the folder is no model.
         """
         check_folder(folder)
         self.folder, self.hardware, self.rows, self.version = folder.resolve(), hardware, rows, 0
-        self._template = template
+        self._template, self._opener = template, opener
 
     @cached_property
     def template(self) -> ChatTemplate:
@@ -115,7 +120,7 @@ class ElasticEngine(Engine):
             return
         workers = fleet(FIELD, lambda has: room_for_each(self.hardware, has), self.hardware.samplers)
         there = replace(self.hardware, samplers=0, data="local", threads=workers.room.cpus)
-        answers = EngineAnswers(str(self.folder), there, self._template, self.rows)
+        answers = EngineAnswers(str(self.folder), there, self._template, self.rows, self._opener)
         for number, found in workers.map(answers, [[asked[each] for each in part] for part in parts]):
             yield parts[number], found
 
@@ -128,15 +133,14 @@ class EngineAnswers:
     hardware: Hardware
     template: str | None
     rows: int
+    opener: Callable[..., Engine]
 
     @cached_property
     def engine(self) -> Engine:
         import torch
 
-        from bactrian.generate.engines import open_engine
-
         torch.set_num_threads(self.hardware.threads)
-        return open_engine(Path(self.folder), self.hardware, template=self.template, rows=self.rows)
+        return self.opener(Path(self.folder), self.hardware, template=self.template, rows=self.rows)
 
     def __call__(self, asked: list[Any]) -> list[Any]:
         if isinstance(asked[0], Request):

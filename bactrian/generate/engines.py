@@ -44,7 +44,7 @@ def open_engine(
     if elastic and hardware.samplers and isinstance(model, Path):
         from bactrian.generate.elastic import ElasticEngine
 
-        return ElasticEngine(model, hardware, template, rows)
+        return ElasticEngine(model, hardware, template, rows, open_engine)
     own: dict[str, Maker] = {LOCAL: _local, VLLM: _vllm}
     maker = own.get(hardware.engine) or PLUGINS.use(hardware.engine)
     return maker(model, hardware, template, rows)

@@ -42,7 +42,7 @@ EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
 @dataclass(frozen=True)
-class Sent:
+class Uploaded:
     """Bytes and files that went over; `kept` were there already."""
 
     files: int
@@ -141,7 +141,7 @@ class RemoteStore:
             os.close(held)
         return Artifact(final, manifest)
 
-    def send(self, artifact: Artifact) -> Sent:
+    def send(self, artifact: Artifact) -> Uploaded:
         """Have an artifact there that is here. What is there of it is not sent again.
 
         One of the same key and another content that is there gives way: what is made from now on is made from this.
@@ -152,7 +152,7 @@ class RemoteStore:
         manifest, name = artifact.manifest, artifact.path.name
         there = self.find(manifest.stage, manifest.key)
         if there is not None and there.content_hash == manifest.content_hash:
-            return Sent(0, 0, len(manifest.files))
+            return Uploaded(0, 0, len(manifest.files))
         if there is not None:
             say(f"{name}: {self.url} has it with another content, which gives way")
         sent, files = 0, 0
@@ -167,7 +167,7 @@ class RemoteStore:
             moved()
             sent, files = sent + record.bytes, files + 1
         self._put(artifact.path / MANIFEST, self._manifest(manifest.stage, manifest.key))
-        return Sent(files, sent, len(wanted) - files)
+        return Uploaded(files, sent, len(wanted) - files)
 
     def _fetch_file(self, draft: Path, name: str, record: FileRecord) -> None:
         place = draft / name

@@ -18,6 +18,7 @@ from bactrian.data.io.fleet import Room, release
 from bactrian.errors import BactrianError
 from bactrian.generate.elastic import ElasticEngine, blocks, room_for_each
 from bactrian.generate.engine import Completion, Continuation, Request
+from bactrian.generate.engines import open_engine
 from bactrian.generate.kept import generate_kept
 from bactrian.generate.local import LocalEngine
 from bactrian.model.ranking import Ask
@@ -58,10 +59,11 @@ CUT = """
 import sys
 from pathlib import Path
 from bactrian.generate.elastic import ElasticEngine
+from bactrian.generate.engines import open_engine
 from bactrian.generate.kept import generate_kept
 from tests.generate.test_elastic import HARDWARE, requests
 import dataclasses
-engine = ElasticEngine(Path(sys.argv[1]), dataclasses.replace(HARDWARE, engine="faithless"))
+engine = ElasticEngine(Path(sys.argv[1]), dataclasses.replace(HARDWARE, engine="faithless"), None, 64, open_engine)
 generate_kept(engine, requests(24), Path(sys.argv[2]))
 """
 
@@ -133,7 +135,7 @@ def plain(answers: list[list[Completion]]) -> list[list[tuple[Any, ...]]]:
 
 @pytest.mark.slow
 def test_completions_and_likelihoods_are_one_process_s(cluster: str, folder: Path) -> None:
-    near, far = LocalEngine.load(folder / "one"), ElasticEngine(folder / "one", HARDWARE)
+    near, far = LocalEngine.load(folder / "one"), ElasticEngine(folder / "one", HARDWARE, None, 64, open_engine)
     asked, heard, drawn = requests(30), set[tuple[int, int]](), list[int]()
 
     def hear(request: int, sample: int, completion: Completion) -> None:
@@ -159,14 +161,14 @@ def test_completions_and_likelihoods_are_one_process_s(cluster: str, folder: Pat
 def test_a_model_that_dies_is_replaced_and_its_block_answered(cluster: str, folder: Path) -> None:
     for number in (9, 17):
         (folder / f"die-{number}").touch()
-    far = ElasticEngine(folder / "one", dataclasses.replace(HARDWARE, engine="faithless"))
+    far = ElasticEngine(folder / "one", dataclasses.replace(HARDWARE, engine="faithless"), None, 64, open_engine)
     assert plain(far.generate(requests(24))) == plain(LocalEngine.load(folder / "one").generate(requests(24)))
     assert not list(folder.glob("die-*"))
 
 
 @pytest.mark.slow
 def test_after_a_stop_no_finished_block_is_asked_again(cluster: str, folder: Path, tmp_path: Path) -> None:
-    far, kept, blocks_done = ElasticEngine(folder / "one", HARDWARE), tmp_path / "kept.jsonl", 0
+    far, kept, blocks_done = ElasticEngine(folder / "one", HARDWARE, None, 64, open_engine), tmp_path / "kept.jsonl", 0
 
     def stop(tokens: int) -> None:
         nonlocal blocks_done
