@@ -3,11 +3,12 @@
     python benchmarks/vllm_rl.py [--model embedded:smollm2-135m] [--steps 5] [--seeds 1] [--runs local,vllm,killed]
                                  [--store FOLDER]
 
-Stage `rlvr` (GRPO) on sums of two one-digit numbers, once with `hardware: {engine: local}` and once with `vllm`, which
-is sent the weights before each step's sampling and says of each weight what arrived (SHA-256). Reported by step: the
-mean reward with the standard error of its group means, and the mean absolute difference of the sampler's and the
-trainer's log-probabilities, in nats; by transfer its bytes and seconds. In the run `killed` vLLM's core process is
-killed (-9) in the middle of the third step's sampling. With `--store` each run is kept there, and not made again.
+Stage `rlvr` (GRPO) on "Write one sentence about …", rewarded by the share of words of at most four letters: once with
+`hardware: {engine: local}` and once with `vllm`, which is sent the weights before each step's sampling and says of each
+weight what arrived (SHA-256). Reported by step: the mean reward with the standard error of its group means, and the
+mean absolute difference of the sampler's and the trainer's log-probabilities, in nats; by transfer its bytes and
+seconds. In the run `killed` vLLM's core process is killed (-9) in the middle of the third step's sampling. With
+`--store` each run is kept there, and not made again.
 
 Needs vLLM (docs/dependencies.md). The last line is JSON.
 """
@@ -28,6 +29,11 @@ from bactrian.generate import engines
 from bactrian.generate.process_engine import ProcessEngine
 from bactrian.run.python import RecipeInCode
 
+THINGS = ("bees", "rivers", "bread", "winter", "trains", "paper", "clocks", "salt", "bridges", "music", "ships", "sand")
+REWARD = """def short_words(completion: str, row: dict) -> float:
+    words = completion.split()
+    return sum(len(word) <= 4 for word in words) / max(1, len(words))
+"""
 KILLED_AT = 3  # the step
 KILLED_AFTER = 100  # tokens of it
 
@@ -98,13 +104,16 @@ def train(asked: argparse.Namespace, store: Path, run: str, seed: int) -> dict[s
     if engine == "vllm":
         hardware["vllm"] = {"cache_gib": 1.0, "context": 512, "check_weights": True}
     recipe = RecipeInCode("vllm-rl", seed=seed, hardware=hardware, store=where)
-    sums = [{"source": "sums", "count": 200, "terms": [2, 2], "digits": [1, 1]}]
-    recipe.step("sums", "problems", tasks=sums)
+    reward = store / "short_words.py"
+    store.mkdir(parents=True, exist_ok=True)
+    reward.write_text(REWARD)
+    rows = [{"prompt": f"Write one sentence about {thing}."} for thing in THINGS]
     recipe.step(
         "rlvr",
         "rlvr",
         model=asked.model,
-        data="sums",
+        data=rows,
+        reward={"verifier": f"{reward}:short_words", "no_end_reward": None},
         steps=asked.steps,
         problems_per_step=asked.problems,
         samples=asked.samples,
@@ -143,8 +152,8 @@ def told(where: Path, opened: Opened, run: str, seed: int) -> dict[str, Any]:
         "replaced": getattr(opened.engine, "replaced", 0),
         "reward": [step["reward"] for step in steps],
         "error": [float(error) for error in errors],
-        "gap": [step.get("logprob_gap_mean") for step in steps],
-        "largest_gap": [step.get("logprob_gap_max") for step in steps],
+        "gap": [step["logprob_gap_mean"] for step in steps],
+        "largest_gap": [step["logprob_gap_max"] for step in steps],
         "sync": [{"bytes": each.bytes, "pieces": each.pieces, "seconds": each.seconds} for each in sent],
         "problems": [sorted(groups) for groups in by_step.values()],
         "samples": [sorted({len(scores) for scores in groups.values()}) for groups in by_step.values()],

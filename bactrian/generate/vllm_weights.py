@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from vllm.distributed.weight_transfer import WeightTransferEngineFactory
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
@@ -70,11 +71,24 @@ class FileWeights(WeightTransferEngine[FilesInit, FilesUpdate]):  # type: ignore
             ValueError: some of the model's parameters were not loaded; vLLM would go on with the old ones.
         """
         finalize_layerwise_reload(self.model, self.model_config)
+        _repack_tied(self.model)
         if missing := sorted(self._expected - self._loaded):
             raise ValueError(f"{len(missing)} of {len(self._expected)} parameters got no weights: {missing[:3]}")
 
     def shutdown(self) -> None:
         self.arrived = {}
+
+
+def _repack_tied(model: torch.nn.Module) -> None:
+    """Have an output layer that is tied to the embedding make its packed copy anew.
+
+    On CPUs vLLM multiplies by a copy in another layout. No weight of a checkpoint goes into a tied layer, so the reload
+    passes it by, and its copy would stay that of the weights before.
+    """
+    head = getattr(model, "lm_head", None)
+    method = getattr(head, "quant_method", None)
+    if getattr(getattr(model, "config", None), "tie_word_embeddings", False) and method is not None:
+        method.process_weights_after_loading(head)
 
 
 class BactrianWorker:
