@@ -155,14 +155,14 @@ def main() -> None:
     found: dict[str, Any] = {"machine": machine(), **vars(asked), "litgpt": bool(asked.litgpt)}
     found["product_gflops"] = product_speed(asked.dtype) / 1e9
     place = Path(mkdtemp())
-    for name, architecture, width in (("dense", "olmo2", 4 * asked.width), ("moe", "olmoe", asked.width)):
+    for name, width in (("dense", 4 * asked.width), ("moe", asked.width)):
         if asked.only not in (None, name):
             continue
         torch.manual_seed(1)
         folder = place / name
         new_model(
             words,
-            architecture=architecture,
+            architecture="olmo2" if name == "dense" else "olmoe",
             intermediate_size=width,
             context=asked.length,
             folder=folder,
@@ -189,9 +189,9 @@ def main() -> None:
             "tokens_per_second": {side: ids.numel() / each for side, each in seconds.items()},
             "losses": {side: [round(loss, 4) for loss in each] for side, each in losses.items()},
         }
-        for side in [side for side in seconds if side != "ours"]:
-            label = "_".join(side.replace(",", "").split())
-            found[f"ratio_{name}_vs_{label}"] = seconds[side] / seconds["ours"]
+        for other in [side for side in seconds if side != "ours"]:
+            label = "_".join(other.replace(",", "").split())
+            found[f"ratio_{name}_vs_{label}"] = seconds[other] / seconds["ours"]
         if name == "dense":
             operations = needed_of(folder, ids)
             found["share_of_product"] = operations / seconds["ours"] / (found["product_gflops"] * 1e9)

@@ -26,15 +26,19 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment
 from bactrian.train.options import CHECKPOINTS
 
+AT_ONCE = 50
+"""Texts of one forward."""
+
 
 @torch.no_grad()
 def chosen(folder: Path, texts: Sequence[str]) -> torch.Tensor:
     """The experts that each token of the texts chooses, long [layers, tokens, k]."""
     model = LanguageModel.load(folder)
     tokenizer, found = model.tokenizer, []
-    for ids in tokenizer(list(texts), add_special_tokens=False).input_ids:
+    rows = [(tokenizer.bos_token_id, *ids) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
+    for at in range(0, len(rows), AT_ONCE):
         with routing_noted() as routing:
-            model.forward(Forest.of([Segment((tokenizer.bos_token_id, *ids))]))
+            model.forward(Forest.of([Segment(row) for row in rows[at : at + AT_ONCE]]))
         found.append(torch.stack([each.chosen for each in routing]))
     return torch.cat(found, 1)
 
