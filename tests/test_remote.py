@@ -61,7 +61,9 @@ def content(folder: Path) -> dict[str, bytes]:
 def s3() -> Iterator[str]:
     """A server that speaks S3 on this machine, with an empty bucket."""
     pytest.importorskip("s3fs", reason="pip install 'bactrian[s3]'")
-    server = pytest.importorskip("moto.server", reason="pip install 'moto[s3,server]'").ThreadedMotoServer(port=0)
+    server = pytest.importorskip("moto.server", reason="pip install 'moto[s3,server]'").ThreadedMotoServer(
+        "127.0.0.1", port=0
+    )
     server.start()
     host, port = server.get_host_and_port()
     before = dict(os.environ)
