@@ -240,7 +240,7 @@ def test_what_a_bar_shows_is_in_the_file_while_it_runs(tmp_path: Path, capsys: p
     with published(file), progress("title", total=4, done=1) as bar:
         assert json.loads(file.read_text())["done"] == 1
         bar.advance(2, loss=0.5)
-        bar.written = -100.0  # type: ignore[attr-defined]
+        bar.bar.written = -100.0  # type: ignore[attr-defined]
         bar.advance(1, loss=0.25)
         found = json.loads(file.read_text())
         assert (found["done"], found["total"], found["values"], found["before"]) == (4, 4, {"loss": 0.25}, 1)
