@@ -68,7 +68,7 @@ class Answered:
     ranked: list[list[Likelihood]] = field(default_factory=list)
     unconditional: list[list[Likelihood]] = field(default_factory=list)
     template_hash: str = ""
-    reused: int = 0  # requests whose answers were kept from before
+    reused: int = 0  # requests whose answers were kept before they were first asked for
     asked: int = 0  # all requests
 
     @property
@@ -119,9 +119,17 @@ class Subject:
 
 
 def answer(
-    subject: Subject, tasks: Sequence[Loaded], store: AnswerStore, form: Format | None, seed: int, title: str = "eval"
+    subject: Subject,
+    tasks: Sequence[Loaded],
+    store: AnswerStore,
+    form: Format | None,
+    seed: int,
+    title: str = "eval",
+    counted: Callable[[list[Answered]], None] | None = None,
 ) -> list[Answered]:
     """One model's answers to all tasks. `form` None: each task's own format.
+
+    `counted` is called when it is known how many answers are there already, before others are asked for.
 
     Where every answer is kept already the model is not loaded.
 
@@ -138,6 +146,8 @@ def answer(
         keys = [key for part in _parts(answered) for group in plan.keys[part] for key in group]
         answered.asked = len(keys)
         answered.reused = sum(store.get(key) is not None for key in keys)
+    if counted is not None:
+        counted(found)
     if any(store.get(key) is None for key in (*plan.rank, *plan.generate)):
         model = subject.engine()
         _rank(model, plan.rank, store, title)

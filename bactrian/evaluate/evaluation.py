@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from bactrian.evaluate.task import Format, Loaded
 from bactrian.evaluate.verdicts import KeptVerdicts
 from bactrian.sandbox import versions as packages
 from bactrian.store.artifact import Input, Workspace
+from bactrian.store.disk import write_atomically
 from bactrian.store.fingerprint import code_fingerprint
 from bactrian.verify import Pool
 
@@ -86,8 +88,26 @@ class Asker:
         held = held_questions(traced, model.path, self.train) if traced else None
         with AnswerStore(memos / "answers", *by) as answers, AnswerStore(memos / "verdicts", *walls) as verdicts:
             kept = KeptVerdicts(verdicts, self.pool.timeout, self.judges)
-            found = answer(subject, self.tasks, answers, self.form, self.workspace.seed, label)
+            found = answer(
+                subject,
+                self.tasks,
+                answers,
+                self.form,
+                self.workspace.seed,
+                label,
+                partial(self._as_counted_first, label),
+            )
             return [self._grade(label, each, kept, held) for each in found]
+
+    def _as_counted_first(self, label: str, found: Sequence[Answered]) -> None:
+        """What a killed run of this step had asked is not reused: its results are those of an undisturbed run."""
+        path = self.workspace.scratch / "reused.json"
+        known: dict[str, dict[str, int]] = json.loads(path.read_text()) if path.is_file() else {}
+        if label not in known:
+            known[label] = {each.place: each.reused for each in found}
+            write_atomically(path, json.dumps(known))
+        for each in found:
+            each.reused = known[label].get(each.place, each.reused)
 
     def _grade(
         self, label: str, answered: Answered, kept: KeptVerdicts, held: Mapping[str, Mapping[str, str]] | None

@@ -42,6 +42,7 @@ class Fake:
 
     name: str
     template: ChatTemplate
+    schedules: bool = False
 
     def generate(
         self,

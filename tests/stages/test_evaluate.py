@@ -49,6 +49,7 @@ class Fake:
     knows: int
     text: str = "Answer: {}"
     calls: int = 0
+    schedules: bool = False
 
     def generate(
         self, requests: Sequence[Request], on_finish: Callable[[int, int, Completion], None]
@@ -237,13 +238,21 @@ def test_a_kill_loses_one_answer_at_most(bench: Bench, monkeypatch: pytest.Monke
             super().generate(requests[:7], on_finish)
             raise KeyboardInterrupt
 
+    left: list[int] = []
+
+    class Goes(Fake):
+        def generate(self, requests: Sequence[Request], on_finish: Any) -> list[list[Completion]]:
+            left.append(len(requests))
+            return super().generate(requests, on_finish)
+
     bench.engines["rl"] = Dies(bench.template, 24)
     with pytest.raises(KeyboardInterrupt):
         bench.run("a")
-    bench.engines["rl"] = Fake(bench.template, 24)
+    bench.engines["rl"] = Goes(bench.template, 24)
     results = bench.run("a")
     assert [fake.calls for fake in bench.engines.values()] == [1, 1, 1]
-    assert [score["reused"] for score in results["scores"]] == [40, 40, 7]
+    assert left == [33]
+    assert [score["reused"] for score in results["scores"]] == [0, 0, 0], "as in a run that was not killed"
     assert results["scores"][2]["score"] == 0.6
 
 
