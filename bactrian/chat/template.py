@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bactrian.chat.encoder import Part, SegmentEncoder
@@ -16,6 +15,7 @@ from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
 from bactrian.store.own_files import is_own, load, names_file
 from bactrian.store.plugins import Plugins
+from bactrian.store.special_files import at_home
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -272,7 +272,7 @@ def _own_text(name: str) -> str:
     if is_own(name):
         return load(name, "template", lambda found: found if isinstance(found, str) else None)
     try:
-        return Path(name).expanduser().read_text(encoding="utf-8")
+        return at_home(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BactrianError(f"chat template {name}: cannot be read ({error})") from None
 

@@ -7,6 +7,7 @@ the sampler see no difference.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,6 +172,8 @@ def _linear_layers(network: Any) -> list[str]:
 
 
 def _peft() -> Any:
+    # peft brings bitsandbytes, which on some processors says at each start which kernels could be downloaded
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         import peft
     except ImportError as error:

@@ -12,7 +12,7 @@ from bactrian.store.artifact import Input
 from bactrian.store.fingerprint import code_fingerprint
 from bactrian.store.hashes import files_matching, hash_json, hash_path
 from bactrian.store.manifest import MANIFEST, Decontamination, Kind, Licence, Manifest
-from bactrian.store.special_files import refuse_special, special
+from bactrian.store.special_files import at_home, refuse_special, special
 
 EMBEDDED_PREFIX = "embedded:"
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
@@ -87,7 +87,7 @@ def problem_with(ref: str, kind: Kind, folder: Path, steps: Iterable[str]) -> tu
         if kind is not Kind.MODEL:
             return f'"{ref}", which is a model', f"something that is {with_article(kind)}"
         return None if ref in names else (f'"{ref}"', f"one of {', '.join(names)}{_meant(ref, names)}")
-    for each in (Path(ref).expanduser(), folder / ref):
+    for each in (at_home(ref), folder / ref):
         if (odd := special(each)) is not None:
             return f'"{ref}", {odd}', "a file or a folder"
     path = find_path(ref, folder)
@@ -128,7 +128,7 @@ def find_path(ref: str, folder: Path) -> Path | None:
     Raises:
         BactrianError: if it names something else: a pipe, a device, a link that leads nowhere.
     """
-    path = Path(ref).expanduser()
+    path = at_home(ref)
     candidates = (path, folder / path) if ref else ()
     for each in candidates:
         refuse_special(each)

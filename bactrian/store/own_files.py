@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
 from bactrian.store.fingerprint import file_fingerprint, package_root
+from bactrian.store.special_files import at_home
 
 PartKind = Literal["verifier", "tagger", "task", "template", "prompt", "stage", "rubric"]
 FORM = re.compile(r"([^\n]+\.py):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
@@ -79,7 +80,7 @@ def names_file(text: str, kind: PartKind) -> bool:
 def parted(text: str) -> tuple[Path, str]:
     """The file and the name in it; "" for a file of text."""
     found = FORM.fullmatch(text)
-    return (Path(found[1]).expanduser(), found[2]) if found else (Path(text).expanduser(), "")
+    return (at_home(found[1]), found[2]) if found else (at_home(text), "")
 
 
 def located(text: str, folder: Path) -> str:

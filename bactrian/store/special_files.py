@@ -1,6 +1,7 @@
-"""What a path is if it is neither a file nor a folder: a link to nothing, a pipe, a socket, a device."""
+"""Where a path leads, and what it is if neither a file nor a folder: a link to nothing, a pipe, a socket, a device."""
 
 import errno
+import os
 import stat
 from pathlib import Path
 
@@ -12,6 +13,11 @@ _ODD = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def at_home(path: str) -> Path:
+    """The path, `~` read as the home folder; as it stands where nobody has that name, for which pathlib raises."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def special(path: Path) -> str | None:

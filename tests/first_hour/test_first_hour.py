@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bactrian.data.io.files import read_rows
@@ -103,7 +104,9 @@ def test_export_for_transformers_and_peft(user: User) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder / "whole")
     ids = torch.tensor([tokenizer("what is 12 + 34")["input_ids"]])
     whole = AutoModelForCausalLM.from_pretrained(folder / "whole", dtype=torch.float32)
-    base = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+    # in bfloat16, where that is fast: the base was rounded when it was read
+    trained_in = next(iter(load_file(folder / "adapter" / "adapter_model.safetensors").values())).dtype
+    base = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=trained_in).float()
     adapted = PeftModel.from_pretrained(base, folder / "adapter")
     with torch.no_grad():
         assert torch.allclose(whole(ids).logits, adapted(ids).logits, atol=1e-4)
