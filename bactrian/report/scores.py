@@ -63,6 +63,7 @@ class ScoreLine:
 class TaskView:
     """All there is to say about one task.
 
+    answered: whether it was asked for answers; texts whose bits are counted are not.
     outcomes: the ways in which its answers ended, in the order of the lines' counts. never: those in which none did.
     """
 
@@ -77,6 +78,7 @@ class TaskView:
     steps: Chart | None
     others: Chart | None
     tests: str
+    answered: bool
 
 
 def interval_text(interval: tuple[float, float] | None, show: Callable[[float], str]) -> str:
@@ -128,6 +130,7 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
         _difference_chart("What each step changed", main) if main else None,
         _difference_chart("All other pairs", others) if others else None,
         ", ".join(tests),
+        any(score.metric != BITS for score in scores),
     )
 
 

@@ -57,6 +57,10 @@ def test_a_suite_in_three_sentences() -> None:
     assert "1 of 11 scores are flagged" in third
 
 
+def test_texts_whose_bits_are_counted_have_no_answers_to_tell_of() -> None:
+    assert [view.name for view in task_views(results()) if not view.answered] == ["bits_c4"]
+
+
 def test_each_metric_by_its_own_name_and_scale() -> None:
     views = {view.name: view for view in task_views(results())}
     facts = dict(views["t0"].facts)
