@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,4 +110,5 @@ def run(folder: Path, models: dict[str, Path], data: Path, train: list[Path] | N
     settings = {"max_new_tokens": 4, "tasks": ["gsm8k", "arc_easy", "mmlu"], "format": "plain"} | settings
     given = {"models": {name: str(path) for name, path in models.items()}, "folders": [str(data)]}
     Evaluate(**given, train=[str(path) for path in train or []], **settings).run(workspace)
+    shutil.rmtree(workspace.scratch)  # as when a step has ended
     return json.loads((workspace.output / "results.json").read_text())

@@ -1,5 +1,6 @@
 """What an evaluation costs: tokens forwarded, counted; and what is not asked twice, also after a kill."""
 
+import json
 import os
 import signal
 import subprocess
@@ -156,6 +157,7 @@ def test_a_run_killed_with_sigkill_keeps_what_was_answered(tmp_path: Path, monke
     command = [sys.executable, "-c", DYING, str(tmp_path / "killed"), str(models["one"]), str(data)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     found = run(tmp_path / "killed", models, data)
-    assert [s["score"] for s in found["scores"]] == [s["score"] for s in whole["scores"]]
-    reused = sum(s["reused"] for s in found["scores"])
-    assert 20 <= reused < sum(s["requests"] for s in found["scores"])
+    assert found["scores"] == whole["scores"], "and nothing in them says that it was killed"
+    (kept,) = (tmp_path / "killed").rglob("answers/*.jsonl")
+    keys = [json.loads(line)["key"] for line in kept.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == sum(s["requests"] for s in found["scores"]) > 20, "none was asked twice"

@@ -44,7 +44,7 @@ def call(file):
     kernels = library(CSource.read(file, file.with_name("tiny_typed.h"), NUMBERS))
     out = torch.empty(3)
     kernels["doubled"](3, torch.ones(3), out)
-    print(out.tolist(), flush=True)
+    os.write(1, f"{out.tolist()}\\n".encode())  # whole, whoever else writes
 
 for line in sys.stdin:
     processes, cache, file = line.rstrip("\\n").split("\\t")
