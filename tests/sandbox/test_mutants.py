@@ -54,7 +54,7 @@ def test_every_mutant_of_humaneval_fails_or_is_listed(part: int) -> None:
         items.append(Item("code", f"```python\n{mutant}\n```", problem["ground_truth"], SETTINGS))
     verdicts = dict(zip((row["task_id"] for row in rows), verify_all(items), strict=True))
     ends = {verdict.outcome for verdict in verdicts.values()}
-    assert ends == {"right", "wrong"} or (part > 1 and ends == {"wrong"})  # those that fail nothing are three
+    assert ends == {"right", "wrong"} or (part > 1 and ends == {"wrong"})  # those that fail nothing are few
     assert {name for name, verdict in verdicts.items() if verdict.outcome == "right"} == (
         {*EQUIVALENT, *UNTOLD} & verdicts.keys()
     )
