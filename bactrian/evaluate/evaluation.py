@@ -30,6 +30,7 @@ from bactrian.sandbox import versions as packages
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.disk import write_atomically
 from bactrian.store.fingerprint import code_fingerprint
+from bactrian.store.manifest import MANIFEST
 from bactrian.verify import Pool
 
 if TYPE_CHECKING:
@@ -205,6 +206,12 @@ class Evaluation:
         )
 
 
+def named(files: str) -> str:
+    """Where a task's rows are; of an artifact its name, so that results are the same in every store."""
+    place = Path(files)
+    return place.name if (place / MANIFEST).is_file() else files
+
+
 def describe(graded: Graded) -> dict[str, Any]:
     """What results.json says of a task: everything that shapes a score of it."""
     answered, loaded = graded.answered, graded.answered.loaded
@@ -213,7 +220,7 @@ def describe(graded: Graded) -> dict[str, Any]:
         "n": len(loaded.questions),
         "skill": task.skill,
         "data_hash": loaded.content,
-        "files": loaded.files,
+        "files": named(loaded.files),
         "metric": graded.score.metric,
         "macro": task.macro,
         "format": answered.format,

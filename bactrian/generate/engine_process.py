@@ -14,7 +14,7 @@ class EngineDied(Exception):
 
 
 @dataclass(frozen=True)
-class Run:
+class TokenRun:
     """Tokens that are asked for in one go: after `prompt`, `most` of them at most.
 
     stop: texts that end it. ends: tokens that end it. banned: tokens that it may not draw.
@@ -69,7 +69,7 @@ class EngineProcess(WeightReceiver, Protocol):
         """Its processes that ours has started."""
         ...
 
-    def add(self, key: str, run: Run) -> None:
+    def add(self, key: str, run: TokenRun) -> None:
         """Begin a run, beside those that are under way."""
         ...
 

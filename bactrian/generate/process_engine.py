@@ -16,7 +16,7 @@ import numpy as np
 from bactrian.chat import ChatTemplate
 from bactrian.errors import BactrianError
 from bactrian.generate.engine import Completion, Engine, OnFinish, Request
-from bactrian.generate.engine_process import EngineDied, EngineProcess, News, Run
+from bactrian.generate.engine_process import EngineDied, EngineProcess, News, TokenRun
 from bactrian.generate.local import in_order
 from bactrian.generate.row import Row
 from bactrian.generate.weight_transfer import Sent, WeightSender
@@ -145,7 +145,7 @@ class ProcessEngine(Engine):
     def likelihoods(self, asks: Sequence[Ask]) -> Iterator[list[tuple[int, list[Likelihood]]]]:
         """Each continuation is scored behind its context; what contexts share is the engine's business."""
         runs = [
-            (number, place, Run(ask.context + option, score_from=len(ask.context)))
+            (number, place, TokenRun(ask.context + option, score_from=len(ask.context)))
             for number, ask in enumerate(asks)
             for place, option in enumerate(ask.options)
         ]
@@ -228,7 +228,7 @@ class ProcessEngine(Engine):
         mine.key = key
         under_way[key] = mine
 
-    def _run(self, mine: _Asked) -> Run:
+    def _run(self, mine: _Asked) -> TokenRun:
         """The next run of a row: to where something changes, a ban or the least length, or to its end."""
         row, asked = mine.row, mine.row.asked
         if row.ids and asked.presence_penalty:
@@ -241,7 +241,7 @@ class ProcessEngine(Engine):
         if len(row.ids) < asked.min_new_tokens:
             banned, most = (*banned, *ends), min(most, asked.min_new_tokens - len(row.ids))
         mine.start, mine.banned = len(row.ids), row.banned
-        return Run(
+        return TokenRun(
             (*asked.prompt, *row.ids),
             min(most, room),
             _stream(asked.seed, row.sample, mine.start),
@@ -299,7 +299,7 @@ class ProcessEngine(Engine):
         )
 
     def _scores(
-        self, runs: Sequence[tuple[int, int, Run]]
+        self, runs: Sequence[tuple[int, int, TokenRun]]
     ) -> Iterator[tuple[int, int, tuple[tuple[float, bool], ...]]]:
         keys: dict[str, tuple[int, int]] = {}
         for number, place, run in runs:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bactrian.errors import BactrianError
-from bactrian.generate.engine_process import EngineDied, EngineProcess, News, Run
+from bactrian.generate.engine_process import EngineDied, EngineProcess, News, TokenRun
 from bactrian.progress import say
 from bactrian.store.extras import lacking, lacks
 from bactrian.store.hardware import Hardware
@@ -92,7 +92,7 @@ class VllmProcess(EngineProcess):
         core: Any = self.engine.engine_core
         return [process.pid for process in core.resources.engine_manager.processes]
 
-    def add(self, key: str, run: Run) -> None:
+    def add(self, key: str, run: TokenRun) -> None:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -174,7 +174,7 @@ def _alive(call: Callable[[], T]) -> T:
         raise EngineDied("vLLM's process is gone") from error
 
 
-def sampling(run: Run) -> dict[str, Any]:
+def sampling(run: TokenRun) -> dict[str, Any]:
     """What vLLM's SamplingParams have to say for a run."""
     drawing = run.score_from is None
     return {

@@ -18,7 +18,7 @@ import urllib3
 from urllib3.util import Timeout
 
 from bactrian.errors import BactrianError
-from bactrian.generate.engine_process import EngineDied, EngineProcess, News, Run
+from bactrian.generate.engine_process import EngineDied, EngineProcess, News, TokenRun
 from bactrian.generate.vllm_process import sampling
 from bactrian.progress import say
 
@@ -54,7 +54,7 @@ class VllmServer(EngineProcess):
     def pids(self) -> list[int]:
         return []  # none is ours
 
-    def add(self, key: str, run: Run) -> None:
+    def add(self, key: str, run: TokenRun) -> None:
         self._threads.submit(self._draw, key, run)
 
     def step(self) -> list[News]:
@@ -102,7 +102,7 @@ class VllmServer(EngineProcess):
         """Let go of the server, which goes on."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(self, key: str, run: Run) -> None:
+    def _draw(self, key: str, run: TokenRun) -> None:
         """In a thread: ask for a run, and put what came of it where `step` looks."""
         how = {name: value for name, value in sampling(run).items() if value is not None}
         asked = {"request_id": self._name + key, "token_ids": list(run.prompt), "sampling_params": how}
@@ -139,7 +139,7 @@ class VllmServer(EngineProcess):
             time.sleep(POLL)
 
 
-def _read(key: str, run: Run, answer: Any) -> News:
+def _read(key: str, run: TokenRun, answer: Any) -> News:
     if run.score_from is not None:
         told = list(zip(run.prompt, answer["prompt_logprobs"], strict=True))[run.score_from :]
         scores = ((each[str(token)]["logprob"], each[str(token)]["rank"] == 1) for token, each in told)

@@ -12,6 +12,7 @@ from small import SETS, run, write_sets, write_small
 from bactrian.cli import main as cli
 from bactrian.data.io.files import write_rows
 from bactrian.errors import BactrianError
+from bactrian.evaluate.evaluation import named
 from bactrian.evaluate.ledger import Ledger
 from bactrian.evaluate.task import Question
 from bactrian.evaluate.task_rows import spread
@@ -53,6 +54,13 @@ def test_results_say_everything_that_shaped_them(tmp_path: Path, models: dict[st
     again = run(tmp_path / "a", models, data)
     assert all(s["reused"] == s["requests"] for s in again["scores"])
     assert [s["score"] for s in again["scores"]] == [s["score"] for s in results["scores"]]
+
+
+def test_results_name_an_artifact_and_not_where_its_store_lies(tmp_path: Path) -> None:
+    made, own = tmp_path / "artifacts" / "problems-12", tmp_path / "own.jsonl"
+    made.mkdir(parents=True)
+    (made / "manifest.json").touch()
+    assert named(str(made)) == "problems-12" and named(str(own)) == str(own)
 
 
 def test_a_suite_skips_what_is_absent_and_says_so(tmp_path: Path, models: dict[str, Path], data: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bactrian.generate.engine_process import EngineDied, EngineProcess, News, Run
+from bactrian.generate.engine_process import EngineDied, EngineProcess, News, TokenRun
 from bactrian.generate.sampling import choose, uniform_stream
 from bactrian.generate.weight_transfer import digest, read_piece
 from bactrian.model.language_model import LanguageModel
@@ -51,7 +51,7 @@ class SmallProcess(EngineProcess):
             raise found
         return found
 
-    def add(self, key: str, run: Run) -> None:
+    def add(self, key: str, run: TokenRun) -> None:
         self._ask("add", key, run)
 
     def step(self) -> list[News]:
@@ -116,12 +116,12 @@ class _Engine:
             for weight in model.network.parameters():
                 weight.data = torch.full_like(weight, torch.nan)  # memory of its own, and nothing can be drawn from it
         model.network.tie_weights()
-        self.runs: dict[str, tuple[Run, list[int], list[int]]] = {}
+        self.runs: dict[str, tuple[TokenRun, list[int], list[int]]] = {}
         self.version = -1
         self.updating = self.paused = False
         self.arrived: dict[str, str] = {}
 
-    def add(self, key: str, run: Run) -> None:
+    def add(self, key: str, run: TokenRun) -> None:
         self.runs[key] = run, [], []
 
     def drop(self, keys: list[str]) -> None:
