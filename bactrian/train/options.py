@@ -231,6 +231,12 @@ class AsynchronousSettings(SettingsGroup):
     )
     piece: int = Field(32, ge=1, description="with in_flight: tokens of an answer after which it looks for new weights")
     compare_weights: bool = Field(False, description="compare checksums of the weights sent and received")
+    patience: float | None = Field(
+        None,
+        gt=0,
+        description="seconds without an answer after which a sampler is taken to hang and is replaced; "
+        "by default 20 times the longest wait so far, at least 600; until its first answer at least 1,800",
+    )
 
     def needs(self) -> Iterable[tuple[str, str]]:
         """The processes are Ray's."""

@@ -1,6 +1,7 @@
 """Stage `rlvr` with samplers as actors of a local Ray cluster: what it learns is what one process learns."""
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from bactrian.store.artifact import Input, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind
 from bactrian.train.rl.asynchronous.books import Share
-from bactrian.train.rl.asynchronous.ray_workers import RayWorkers
+from bactrian.train.rl.asynchronous.ray_workers import RaySampler, RayWorkers
 from tests.model.tiny import write_tiny
 
 NEEDED: dict[str, Any] = {
@@ -118,6 +119,26 @@ def test_a_sampler_and_the_trainer_are_killed_and_nothing_changes(
     weights, lines = run(settings(stale=2, samplers=2), tmp_path / "remote")
     assert told[0].pop("killed") and all(torch.equal(weights[name], expected[name]) for name in weights)
     assert lines == told and [line["staleness"] for line in lines] == [0, 1, 2, 2, 2]
+
+
+@pytest.mark.slow
+def test_a_sampler_that_hangs_is_replaced_and_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is stopped, not ended: it keeps its connections, and never answers again."""
+    expected, told = run(settings(stale=2), tmp_path / "here")
+    give, stopped, given = RayWorkers.give, list[int](), list[int]()
+
+    def stopping(self: RayWorkers, worker: int, share: Share) -> None:
+        if share.batch == 3 and not stopped:
+            stopped.append(self.ray.get(self._actors[worker].process.remote()))
+            os.kill(stopped[0], signal.SIGSTOP)
+        give(self, worker, share)
+        given.append(worker)
+
+    monkeypatch.setattr(RaySampler, "process", lambda _: os.getpid(), raising=False)
+    monkeypatch.setattr(RayWorkers, "give", stopping)
+    weights, lines = run(settings(stale=2, samplers=1, patience=5), tmp_path / "remote")
+    assert stopped and set(given) >= {0, 1}, "another sampler took its place"
+    assert all(torch.equal(weights[name], expected[name]) for name in weights) and lines == told
 
 
 @pytest.mark.slow

@@ -70,7 +70,9 @@ def whoever_samples(
         settings.piece if settings.in_flight else None,
         settings.verifiers,
     )
-    with RayWorkers(post, settings.samplers, model, compare=settings.compare_weights) as crew:
+    with RayWorkers(
+        post, settings.samplers, model, compare=settings.compare_weights, patience=settings.patience
+    ) as crew:
         yield RemoteSampler(
             crew,
             local.prompts,

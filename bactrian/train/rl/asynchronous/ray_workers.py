@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +12,7 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.progress import note
 from bactrian.store.ray_session import ray_session
 from bactrian.train.rl.asynchronous.books import Share
+from bactrian.train.rl.asynchronous.patience import Patience
 from bactrian.train.rl.asynchronous.remote_sampler import ShareAnswered, WorkerLost
 from bactrian.train.rl.asynchronous.sampling_worker import Parcel, Post, SamplingWorker
 from bactrian.train.rl.asynchronous.weights import checksum, sent
@@ -46,13 +48,22 @@ def _fetch(weights: list[Any]) -> Any:
 
 
 class RayWorkers:
-    """See `remote_sampler.SamplerCrew`. An actor that dies is replaced at once."""
+    """See `remote_sampler.SamplerCrew`. An actor that dies is replaced at once, one that hangs after a while."""
 
-    def __init__(self, post: Post, samplers: int, model: LanguageModel, *, compare: bool = False) -> None:
+    def __init__(
+        self,
+        post: Post,
+        samplers: int,
+        model: LanguageModel,
+        *,
+        compare: bool = False,
+        patience: float | None = None,
+    ) -> None:
         """
         Args:
             model: the policy, whose weights are sent.
             compare: have each worker compare the checksum of what it received.
+            patience: see `Patience`.
 
         Raises:
             BactrianError: Ray is not installed.
@@ -67,6 +78,7 @@ class RayWorkers:
         self._actors: dict[int, Any] = {}
         self._numbers = 0
         self._running: dict[Any, tuple[int, Share]] = {}
+        self.patience = Patience(patience)
         self._parcels: dict[int, tuple[int, list[Any], str | None]] = {}
         for _ in range(samplers):
             self._hire()
@@ -98,6 +110,7 @@ class RayWorkers:
     def give(self, worker: int, share: Share) -> None:
         parcel = self._parcels[max(self._parcels) if self.in_pieces else share.version]
         self._running[self._actors[worker].answer.remote(share, *parcel)] = (worker, share)
+        self.patience.given(worker, time.monotonic())
 
     def next(self) -> ShareAnswered | WorkerLost:
         """See `remote_sampler.SamplerCrew`.
@@ -107,10 +120,16 @@ class RayWorkers:
         """
         from ray.exceptions import RayError, RayTaskError
 
-        notice, done = NOTICE, list[Any]()
-        while not done:
-            done, _ = self.ray.wait(list(self._running), num_returns=1, timeout=notice)
-            if not done:
+        began, notice = time.monotonic(), NOTICE
+        while True:
+            due, silent = self.patience.left(now := time.monotonic())
+            if due <= 0:
+                return self._replaced(silent, f"it has not answered for {self.patience.limit(silent):.0f} s")
+            until_notice = max(0.0, began + notice - now)
+            done, _ = self.ray.wait(list(self._running), num_returns=1, timeout=min(due, until_notice))
+            if done:
+                break
+            if time.monotonic() >= began + notice:
                 of = ", ".join(str(number) for number in sorted({worker for worker, _ in self._running.values()}))
                 note(f"training has waited for answers of samplers {of} for {notice:.0f} s")
                 notice *= 4
@@ -123,10 +142,12 @@ class RayWorkers:
             return self._replaced(worker, str(error).splitlines()[0])
         if isinstance(found, str):
             raise BactrianError(found)
+        self.patience.answered(worker, time.monotonic())
         return ShareAnswered(worker, share, *found)
 
     def _replaced(self, worker: int, why: str) -> WorkerLost:
         self._running = {ref: given for ref, given in self._running.items() if given[0] != worker}
+        self.patience.lost(worker)
         self.ray.kill(self._actors.pop(worker))
         self._hire()
         note(f"sampler {worker} was lost, and another takes its place: {why}")
