@@ -13,7 +13,7 @@ import select
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -28,10 +28,19 @@ class Side:
     """One of the programs, started and ready for commands."""
 
     def __init__(
-        self, name: str, python: str, script: Path, *arguments: str, threads: int = 2, patience: int = PATIENCE
+        self,
+        name: str,
+        python: str,
+        script: Path,
+        *arguments: str,
+        threads: int = 2,
+        patience: int = PATIENCE,
+        more: Mapping[str, str] | None = None,
     ) -> None:
+        """`more`: environment variables of this side alone."""
         self.name, self.patience = name, patience
         environment = os.environ | MALLOC | THREADS | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+        environment |= more or {}
         self.process = subprocess.Popen(
             [python, str(script), *arguments],
             stdin=subprocess.PIPE,

@@ -11,12 +11,19 @@ Python of an environment that has it: its model with the same weights, compiled 
 
 What is compared is processor time, whatever neighbours the machine has; ratios are of medians, over rounds in turns.
 `share_of_product`: needed operations of our step (roofline.py) a second, over those of a square product of the dtype.
+
+Transformers' loop over experts is in a process of its own. In bfloat16 oneDNN compiles a product for each number of
+rows and keeps a thousand of them in each of two caches, with memory that grows with the weights: the loop has new
+numbers in each step, which cost gigabytes at width 576 and put out what the other sides had there. Its caches hold
+`KEPT_PRODUCTS`; none of what they drop would be used again. What all sides need is reckoned first, and refused where
+the machine has less to spare.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -26,16 +33,25 @@ from tempfile import mkdtemp
 from typing import Any
 
 import torch
-from duel import Side, machine
+from duel import Side, machine, serve
 from roofline import needed
 
 from bactrian.chat import Rendered
 from bactrian.model.blank import new_model, word_tokenizer
 from bactrian.model.language_model import LanguageModel
+from bactrian.stages.tune.decoder_size import decoder_size
+from bactrian.train.base_options import ShapeSettings
 from bactrian.train.optimiser import MasterAdamW
 from bactrian.train.supervised import ExtraLosses, Supervised
 
 EXPERTS, ACTIVE = 32, 4
+LOOP = "transformers, its loop over experts"
+KEPT_PRODUCTS = 64
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""oneDNN's own, and torch's of what it made with oneDNN."""
+BYTES_OF_WEIGHT, BYTES_OF_TOKEN = 18, 160
+"""What a side keeps of each weight (copies, gradient, moments), and of each token, unit of width and layer. Measured at
+widths 128 and 256, rows 4: a side took 0.6 to 1.0 of what these say."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Step = Callable[[], tuple[float, float]]
 """One step: processor seconds, loss."""
@@ -107,8 +123,47 @@ def theirs(folder: Path, ids: torch.Tensor, dtype: str, experts: str | None = No
     return step
 
 
-def litgpt(side: Side) -> Step:
-    """A step of a process that runs pretrain_litgpt.py."""
+def looped(folder: str, rows: int, length: int, dtype: str) -> None:
+    """Serve steps of transformers' loop over experts."""
+    torch.set_num_threads(1)
+    vocabulary = json.loads((Path(folder) / "config.json").read_text())["vocab_size"]
+    step = timed(theirs(Path(folder), random_rows(vocabulary, rows, length), dtype, "eager"))
+    serve({"step": lambda **_: dict(zip(("seconds", "loss"), step(), strict=True))})
+
+
+def random_rows(vocabulary: int, rows: int, length: int) -> torch.Tensor:
+    """The same in each process."""
+    return torch.randint(3, vocabulary, (rows, length), generator=torch.Generator().manual_seed(0))
+
+
+def reckoned(name: str, vocabulary: int, tokens: int, width: int, layers: int) -> float:
+    """Bytes that one side needs, about, for the dense model or the mixture (`name`)."""
+    architecture, inner = ("olmo2", 4 * width) if name == "dense" else ("olmoe", width)
+    shape = ShapeSettings(tied=False, experts=EXPERTS, active=ACTIVE)
+    size = decoder_size(architecture, width, layers, width // 32, inner, tokens, vocabulary, shape)
+    return BYTES_OF_WEIGHT * size.parameters + BYTES_OF_TOKEN * tokens * width * layers
+
+
+def refuse_more_than_there_is(needed: float, available: float, what: str) -> None:
+    """
+    Raises:
+        SystemExit: the sides need more memory than is to be had; with both numbers.
+    """
+    if needed > available:
+        raise SystemExit(
+            f"{what}: its sides need about {needed / 2**30:.1f} GiB together, found {available / 2**30:.1f} GiB to "
+            "spare; take a smaller --width, fewer --layers or --rows"
+        )
+
+
+def available_memory() -> float:
+    """Bytes, by /proc/meminfo."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return 1024.0 * int(lines["MemAvailable"].split()[0])
+
+
+def served(side: Side) -> Step:
+    """A step of a process that serves them."""
 
     def step() -> tuple[float, float]:
         told = side.ask("step")
@@ -150,7 +205,11 @@ def main() -> None:
     asked = options.parse_args()
     torch.set_num_threads(1)
     words = word_tokenizer([" ".join(f"w{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(676))], asked.length)
-    ids = torch.randint(3, len(words), (asked.rows, asked.length), generator=torch.Generator().manual_seed(0))
+    ids = random_rows(len(words), asked.rows, asked.length)
+    for name in (asked.only,) if asked.only else ("dense", "moe"):
+        sides = 3 if name == "moe" else 4 if asked.litgpt else 2
+        needed = sides * reckoned(name, len(words), ids.numel(), asked.width, asked.layers)
+        refuse_more_than_there_is(needed, available_memory(), name)
     common: dict[str, Any] = {"hidden_size": asked.width, "layers": asked.layers, "heads": asked.width // 32}
     found: dict[str, Any] = {"machine": machine(), **vars(asked), "litgpt": bool(asked.litgpt)}
     found["product_gflops"] = product_speed(asked.dtype) / 1e9
@@ -172,19 +231,23 @@ def main() -> None:
             **common,
         )
         with ExitStack() as stack:
-            sides = {
+            steps = {
                 "ours": timed(ours(folder, ids, asked.dtype)),
                 "transformers": timed(theirs(folder, ids, asked.dtype)),
             }
             if name == "moe":
-                sides["transformers, its loop over experts"] = timed(theirs(folder, ids, asked.dtype, "eager"))
+                capacity = dict.fromkeys(CACHES, str(KEPT_PRODUCTS))
+                arguments = ("loop", str(folder), str(asked.rows), str(asked.length), asked.dtype)
+                loop = Side(LOOP, sys.executable, Path(__file__), *arguments, threads=1, more=capacity)
+                steps[LOOP] = served(stack.enter_context(loop))
             elif asked.litgpt:
                 script = Path(__file__).with_name("pretrain_litgpt.py")
                 for how in ("plain", "compiled"):
                     arguments = (str(folder), str(asked.rows), str(asked.length), asked.dtype, how)
                     side = Side(f"litgpt, {how}", asked.litgpt, script, *arguments, threads=1, patience=900)
-                    sides[side.name] = litgpt(stack.enter_context(side))
-            seconds, losses = in_turns(sides, asked.rounds)
+                    steps[side.name] = served(stack.enter_context(side))
+            seconds, losses = in_turns(steps, asked.rounds)
+            del steps  # or the dense models would be held beside the mixtures
         found[name] = {
             "tokens_per_second": {side: ids.numel() / each for side, each in seconds.items()},
             "losses": {side: [round(loss, 4) for loss in each] for side, each in losses.items()},
@@ -213,4 +276,7 @@ def needed_of(folder: Path, ids: torch.Tensor) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["loop"]:
+        looped(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    else:
+        main()

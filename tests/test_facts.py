@@ -8,7 +8,12 @@ import pytest
 
 from bactrian.errors import BactrianError
 from bactrian.recipe.facts import facts_of
-from bactrian.stages.stage import Facts
+from bactrian.stages.stage import Facts, rows_sampled
+from bactrian.stages.tune.kto import KTO
+from bactrian.stages.tune.midtrain import Midtrain
+from bactrian.stages.tune.pretrain import Pretrain
+from bactrian.stages.tune.reward import Reward
+from bactrian.stages.tune.sft import SFT
 from bactrian.store.manifest import Kind
 
 
@@ -48,3 +53,39 @@ def test_rows_are_counted_in_every_format(tmp_path: Path) -> None:
 
 def test_of_results_nothing_is_known(tmp_path: Path) -> None:
     assert facts_of(tmp_path, Kind.RESULTS) == Facts()
+
+
+def test_of_a_mixture_every_stage_counts_what_a_token_is_multiplied_by(tmp_path: Path) -> None:
+    from bactrian.model.blank import new_model, word_tokenizer
+    from bactrian.stages.tune.decoder_size import decoder_size
+    from bactrian.train.base_options import ShapeSettings
+
+    words = word_tokenizer(["some words and some more"], 16)
+    shape = ShapeSettings(experts=8, active=2)
+    new_model(
+        words,
+        architecture="olmoe",
+        hidden_size=32,
+        layers=2,
+        heads=4,
+        intermediate_size=48,
+        context=16,
+        folder=tmp_path,
+        **shape.model_dump(),
+    )
+    size = decoder_size("olmoe", 32, 2, 4, 48, 16, len(words), shape)
+    model, data = facts_of(tmp_path, Kind.MODEL), Facts(rows=100, tokens_per_row=10.0)
+    assert (model.parameters, model.active) == (size.parameters, size.active)
+    about: dict[str, object] = {"model": "m", "data": "d"}
+    trained = [stage.model_validate(about) for stage in (SFT, Reward, KTO)]
+    trained.append(Midtrain.model_validate(about | {"learning_rate": 1e-4}))
+    for stage in trained:
+        found = stage.forecast({"m": model, "d": data})
+        assert found.passes[0].products == 6 * size.active and found.makes.active == size.active
+        whole = stage.forecast({"m": Facts(parameters=model.parameters), "d": data})
+        assert found.flops < 0.6 * whole.flops and found.peak_memory == whole.peak_memory, stage.name
+    first = Pretrain(data="d", architecture="olmoe", hidden_size=32, layers=2, heads=4, intermediate_size=48)
+    made = first.forecast({"d": data})
+    assert made.makes.active and made.passes[0].products == 6 * made.makes.active
+    answers = rows_sampled(model, 10, 5, 8)
+    assert answers.flops == 2 * size.active * answers.all_tokens

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,12 @@ def test_a_reward_of_ones_own_needs_prompts_alone(files: Path, capsys: pytest.Ca
     ):
         assert invoke([*asked, *words, "--force"]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_where_nobody_answers_it_says_which_option_would(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO("\n"))
+    assert invoke(["init", "new.yaml"]) == 2
+    assert "--data: found no answer, as standard input has ended; expected it, or --yes" in capsys.readouterr().err
+    assert not Path("new.yaml").exists()

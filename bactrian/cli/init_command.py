@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bactrian.cli.options import store_option
+from bactrian.cli.options import FiniteRange, store_option
 from bactrian.errors import BactrianError
 from bactrian.progress import printable
 
@@ -23,7 +24,7 @@ AIMS = ("sft", "preference", "rl", "evaluation")
 @click.option("--for", "aim", type=click.Choice(AIMS), help="What for.")
 @click.option("--reward", metavar="FILE.py:FUNCTION", help="A reward of your own, for rl: def f(completion, row).")
 @click.option("--hardware", "device", type=click.Choice(["auto", "cpu", "cuda"]), help="On what.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="How long at most; else all of it.")
+@click.option("--minutes", type=FiniteRange(min=0, min_open=True), help="How long at most; else all of it.")
 @click.option("--yes", is_flag=True, help="Ask nothing: the likeliest answer where none is given.")
 @click.option("--force", is_flag=True, help="Replace FILE.")
 @store_option
@@ -49,10 +50,10 @@ def init_command(
     from bactrian.store.artifact import Store
 
     refuse_existing(file, force)
-    model = model or (DEFAULT_MODEL if yes else click.prompt("Which model", default=DEFAULT_MODEL))
+    model = model or (DEFAULT_MODEL if yes else _asked("--model", "Which model", default=DEFAULT_MODEL))
     if data is None and yes:
         raise BactrianError("--data: found nothing, expected a file, a folder, a pattern or a Hub id")
-    data = data or click.prompt("Which data (a file, a folder or a Hub id)")
+    data = data or _asked("--data", "Which data (a file, a folder or a Hub id)")
     found = look(data)
     click.echo(printable(_found(data, found, reward)), err=True)
     likely = likeliest(found)
@@ -62,18 +63,37 @@ def init_command(
         raise BactrianError(f"--for: found nothing, expected one of {', '.join(AIMS)}: {found.unseen}")
     if aim is None and not found.unseen and (yes or likely is None):
         aim = likely or "sft"  # what is in the way is said
-    aim = aim or click.prompt("What for", type=click.Choice(AIMS), default=likely)
+    aim = aim or _asked("--for", "What for", type=click.Choice(AIMS), default=likely)
     if not yes:
-        device = device or click.prompt(
-            f"On what hardware (here: {_hardware()})", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"
+        device = device or _asked(
+            "--hardware",
+            f"On what hardware (here: {_hardware()})",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
         )
         if minutes is None:
             how_long = "How many minutes at most (0: as long as it takes)"
-            minutes = click.prompt(how_long, type=click.FloatRange(0), default=0) or None
+            minutes = _asked("--minutes", how_long, type=FiniteRange(0), default=0) or None
     answers = InitAnswers(model, data, aim, device or "auto", minutes, reward)
     written = write_recipe(file, answers, found, Store(store), force)
     print_plan(written.plan)
     click.echo(f"{file} is written; now: bactrian run {file}", err=True)
+
+
+def _asked(option: str, question: str, **how: Any) -> Any:
+    """An answer of the person at the terminal.
+
+    Raises:
+        BactrianError: nobody is there, and standard input has ended.
+    """
+    try:
+        return click.prompt(question, **how)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise BactrianError(
+            f"{option}: found no answer, as standard input has ended; expected it, or --yes for what is likeliest"
+        ) from None
 
 
 def _found(data: str, found: Any, reward: str | None) -> str:
@@ -93,4 +113,4 @@ def _hardware() -> str:
 
     has = machine()
     memory = f"{(has['memory'] or 0) / 2**30:.0f} GiB"  # type: ignore[operator]
-    return f"{has['cpu']}, {has['cores']} cores, {memory}, {has['gpu'] or 'no GPU'}"
+    return f"{has['cpu']}, {has['cores']} core{'' if has['cores'] == 1 else 's'}, {memory}, {has['gpu'] or 'no GPU'}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bactrian.cli.options import store_option, track_option
+from bactrian.cli.options import FiniteRange, store_option, track_option
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ def judge_commands(run_recipe: Run, overrides: Callable[..., Any]) -> click.Grou
     "--alpha",
     "alphas",
     multiple=True,
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=(0.05, 0.1, 0.15, 0.2),
     show_default=True,
     help="Tolerated risk; repeatable.",
 )
 @click.option(
     "--delta",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.1,
     show_default=True,
     help="Probability with which the guarantee may fail.",
@@ -147,7 +147,7 @@ def _price(text: str) -> tuple[str, JudgePrice]:
 @click.option("--labels", type=click.Path(path_type=Path), help="Pairs that people labelled since; judges are asked.")
 @click.option(
     "--level",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
     help="Probability of a false alarm by --judged, however often you look.",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from bactrian.cli.options import store_option
+from bactrian.cli.options import FiniteRange, store_option
 from bactrian.errors import BactrianError
 
 
@@ -12,8 +12,8 @@ from bactrian.errors import BactrianError
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--for", "manager", type=click.Choice(["slurm", "skypilot"]), required=True, help="Who starts the job.")
 @click.option("--set", "overrides", multiple=True, metavar="STEP.FIELD=VALUE", help="Change a setting; repeatable.")
-@click.option("--hours", type=click.FloatRange(min=0.1), default=24.0, show_default=True, help="A job's time limit.")
-@click.option("--price", type=click.FloatRange(min=0), help="Of a GPU for an hour, in your money.")
+@click.option("--hours", type=FiniteRange(0.1, 8760), default=24.0, show_default=True, help="A job's time limit.")
+@click.option("--price", type=FiniteRange(min=0), help="Of a GPU for an hour, in your money.")
 @click.option("--partition", help="Of SLURM.")
 @click.option("--account", help="Of SLURM.")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Default: print it.")

@@ -22,7 +22,7 @@ from bactrian.cli.hand_command import hand_command
 from bactrian.cli.init_command import init_command
 from bactrian.cli.judge_command import judge_commands
 from bactrian.cli.launch_command import launch_command
-from bactrian.cli.options import asked_to_track, store_option, track_option
+from bactrian.cli.options import FiniteRange, asked_to_track, store_option, track_option
 from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
 from bactrian.cli.score_commands import compare_command, ledger_command, power_command, scores_command
@@ -99,6 +99,9 @@ def invoke(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         cause = error.__cause__ or error  # click has its own name for an interrupt
+        if isinstance(cause, EOFError):  # and takes a file that ends too early for the end of what is typed
+            print(printable("".join(traceback.format_exception(cause))), file=sys.stderr)
+            return 1
         stop = cause if isinstance(cause, Stop) else Stop(signal.SIGINT)
         print(printable(str(stop)), file=sys.stderr)
         return stop.status
@@ -284,7 +287,7 @@ def report(run: Path, store: Path) -> None:
 @commands.command()
 @click.argument("model")
 @_run_name
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
+@click.option("--temperature", type=FiniteRange(min=0), default=0.7, show_default=True, help="0 is greedy.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--trace", "corpora", multiple=True, metavar="CORPUS", help="Show what of each answer stands in it.")

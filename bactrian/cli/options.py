@@ -1,6 +1,8 @@
 """Options that several commands have."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,3 +35,13 @@ def asked_to_track() -> tuple[str, ...]:
     context = click.get_current_context(silent=True)
     found: tuple[str, ...] = context.meta.get(__name__, ()) if context else ()
     return found
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; NaN, which no bound keeps out, and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bactrian.cli.options import store_option
+from bactrian.cli.options import FiniteRange, store_option
 from bactrian.errors import BactrianError
 
 
@@ -48,7 +48,7 @@ def compare_command(before: str, after: str, flips: int, groups: bool, form: str
             print_table(
                 each.task,
                 ["group", "n", sides[0].name, sides[1].name, "difference"],
-                [group_line(name, *numbers) for name, numbers in each.groups.items()],
+                [group_line(each.metric, name, *numbers) for name, numbers in each.groups.items()],
             )
         show_flips(each, flips)
 
@@ -61,14 +61,16 @@ def side_of(ref: str) -> Any:
 
 
 def difference_line(each: Any) -> list[str]:
-    low, high = (f"{100 * bound:+.1f}" for bound in each.comparison.interval)
+    from bactrian.evaluate.score_tables import change_shown, metric_shown, shown
+
+    low, high = (change_shown(each.metric, bound) for bound in each.comparison.interval)
     return [
         each.task,
-        each.metric,
+        metric_shown(each.metric),
         f"{each.n:,}",
-        f"{100 * each.before:.1f}",
-        f"{100 * each.after:.1f}",
-        f"{100 * each.comparison.difference:+.1f}",
+        shown(each.metric, each.before),
+        shown(each.metric, each.after),
+        change_shown(each.metric, each.comparison.difference),
         f"{low} to {high}",
         f"{each.comparison.p:.2g}",
         f"{each.adjusted:.2g}",
@@ -76,12 +78,23 @@ def difference_line(each: Any) -> list[str]:
     ]
 
 
-def group_line(name: str, before: float, after: float, n: int) -> list[str]:
-    return [name, str(n), f"{100 * before:.1f}", f"{100 * after:.1f}", f"{100 * (after - before):+.1f}"]
+def group_line(metric: str, name: str, before: float, after: float, n: int) -> list[str]:
+    from bactrian.evaluate.score_tables import change_shown, shown
+
+    return [name, str(n), shown(metric, before), shown(metric, after), change_shown(metric, after - before)]
 
 
 def show_flips(each: Any, limit: int) -> None:
-    """The first questions that only one of the two has right, with the right answer and both given."""
+    """The first questions that only one of the two has right, with the right answer and both given.
+
+    A text is neither right nor wrong: of bits per byte, how many texts take fewer and how many more.
+    """
+    from bactrian.evaluate.scoring import BITS
+
+    if each.metric == BITS:
+        found = each.comparison
+        click.echo(f"{each.task}: {found.gained:,} of {each.n:,} texts take fewer bits, {found.lost:,} more")
+        return
     gained = [flip for flip in each.flips if flip.after > flip.before]
     lost = [flip for flip in each.flips if flip.after < flip.before]
     click.echo(f"{each.task}: {len(gained)} gained, {len(lost)} lost")
@@ -143,7 +156,8 @@ def seeds_table(folders: tuple[str, ...], form: str) -> None:
     """Each task's mean over runs, their standard deviation and the mean's interval (Student's t)."""
     from bactrian.evaluate.comparison import mean_of, read_side, refuse_edited
     from bactrian.evaluate.power import seed_spread
-    from bactrian.evaluate.score_tables import as_text, print_table
+    from bactrian.evaluate.score_tables import as_text, metric_shown, print_table, shown
+    from bactrian.evaluate.scoring import SHARE
 
     sides = [read_side(folder) for folder in folders]
     tasks = [task for task in sides[0].records if all(task in side.records for side in sides)]
@@ -157,10 +171,11 @@ def seeds_table(folders: tuple[str, ...], form: str) -> None:
         scores = [mean_of(task, side) for side in sides]
         mean, deviation, (low, high) = seed_spread(scores)
         found[task] = {"scores": scores, "mean": mean, "deviation": deviation, "interval": [low, high]}
-        shown = ", ".join(f"{100 * score:.1f}" for score in scores)
-        interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        lines.append([task, shown, f"{100 * mean:.1f}", f"{100 * deviation:.2f}", interval])
-    heads = ["task", "scores", "mean", "deviation", "95 % interval of the mean"]
+        metric = str(sides[0].tasks.get(task, {}).get("metric", SHARE))
+        listed = ", ".join(shown(metric, score) for score in scores)
+        interval = f"{shown(metric, low)} to {shown(metric, high)}"
+        lines.append([task, metric_shown(metric), listed, shown(metric, mean), shown(metric, deviation), interval])
+    heads = ["task", "metric", "scores", "mean", "deviation", "95 % interval of the mean"]
     if form == "terminal":
         print_table(f"spread over {len(sides)} runs", heads, lines)
     else:
@@ -170,14 +185,14 @@ def seeds_table(folders: tuple[str, ...], form: str) -> None:
 @click.command("power")
 @click.option("--questions", "-n", type=click.IntRange(min=2), help="Questions: which difference can they show?")
 @click.option("--difference", type=float, help="Points of difference: how many questions does it need?")
-@click.option("--score", type=click.FloatRange(0, 100), default=50.0, show_default=True, help="Score, percent.")
+@click.option("--score", type=FiniteRange(0, 100), default=50.0, show_default=True, help="Score, percent.")
 @click.option(
     "--disagree",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     help="Percent of questions on which two models differ; by default as for independent answers.",
 )
-@click.option("--power", type=click.FloatRange(0.01, 0.999), default=0.8, show_default=True)
-@click.option("--alpha", type=click.FloatRange(1e-6, 0.5), default=0.05, show_default=True)
+@click.option("--power", type=FiniteRange(0.01, 0.999), default=0.8, show_default=True)
+@click.option("--alpha", type=FiniteRange(1e-6, 0.5), default=0.05, show_default=True)
 @click.option(
     "--tests", type=click.IntRange(min=1), default=1, show_default=True, help="Tasks that are tested at once."
 )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bactrian.cli.options import FiniteRange
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ TRIES = 2
 )
 @click.option("--template", help="Chat template, where not the model's own.")
 @click.option("--system", default="", help="A system turn.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--temperature", type=FiniteRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--server",
@@ -51,7 +52,7 @@ TRIES = 2
 @click.option("--key-name", metavar="VARIABLE", help="Environment variable that holds the server's key.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds without a word from the server, twice, after which it counts as gone.",

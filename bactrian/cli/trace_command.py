@@ -91,19 +91,27 @@ def read_answer(given: str, source: Any = sys.stdin) -> str:
     """The text of a file, of standard input ("-"), or the text itself.
 
     Raises:
-        BactrianError: what looks like a file's name and is none, and what is not UTF-8.
+        BactrianError: what looks like a file's name and is none, what is not UTF-8, and a text without a word.
     """
-    if given == "-":
-        return str(source.read())
+    text = str(source.read()) if given == "-" else _file_or_text(given)
+    if not text.strip():
+        place = {"-": "standard input", "": "MODEL_OUTPUT"}.get(given, given)
+        raise BactrianError(f"{place}: found no words, expected an answer of a model")
+    return text
+
+
+def _file_or_text(given: str) -> str:
     try:
         path = Path(given)
+        if given and path.is_dir():
+            raise BactrianError(f"{given}: found a folder, expected a file, a text of several words, or -")
         if path.is_file():
             return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BactrianError(f"{given}: not UTF-8 (byte {error.start}), expected a text") from None
     except (OSError, ValueError):  # too long for a name, or with a NUL: it is a text
         return given
-    if not any(map(str.isspace, given)) and (path.suffix or "/" in given):
+    if given and not any(map(str.isspace, given)) and (path.suffix or "/" in given):
         raise BactrianError(f"{given}: found no such file, expected a file, a text of several words, or -")
     return given
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bactrian.cli.options import FiniteRange
+
 if TYPE_CHECKING:
     from bactrian.evaluate.checking import Case, Rate
     from bactrian.verify import Verdict
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 _workers = click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes.")
 _timeout = click.option(
     "--timeout",
-    type=click.FloatRange(min=0.1),
+    type=FiniteRange(min=0.1),
     default=10.0,
     show_default=True,
     help="Seconds of processor time for one verdict.",

@@ -13,6 +13,7 @@ from scipy.stats import norm
 from bactrian.chat.folding import bare, question_starts
 from bactrian.errors import BactrianError
 from bactrian.evaluate.estimates import Estimate, estimate, holm, stratified
+from bactrian.evaluate.paired_change import change
 from bactrian.evaluate.records import Place, Record, by_question, read_records
 from bactrian.evaluate.results import NAME, about_of, read_object, require
 from bactrian.evaluate.scoring import Averaging
@@ -95,6 +96,9 @@ def difference(
     plain = not macro and not any(clusters)
     if plain and not means and set(before) | set(after) <= {0.0, 1.0}:
         return mcnemar([x == 1.0 for x in before], [x == 1.0 for x in after])
+    if plain and len(before) == 1:  # nothing to draw from: whatever two shares differ by
+        apart = after[0] - before[0]
+        return Comparison(apart, (-1.0, 1.0), 1.0, "none: a single question", int(apart > 0), int(apart < 0))
     if plain:
         return paired_bootstrap(before, after, seed)
     change = [b - a for a, b in zip(before, after, strict=True)]
@@ -118,6 +122,9 @@ def compare_task(
 ) -> TaskDifference:
     """One task, on the questions that both answered.
 
+    Bits per byte are compared as they are scored: all bits over all bytes. Less is better, so a text that takes fewer
+    bits is gained; no text flips.
+
     Raises:
         BactrianError: where there are none.
     """
@@ -127,6 +134,8 @@ def compare_task(
         raise BactrianError(f"task {task}: the two have no question in common")
     a, b = ([how.of_question(side[question]) for question in shared] for side in (first, second))
     rows = [first[question][0] for question in shared]
+    if how.metric == "bits":
+        return _compare_bits(task, how, rows, [second[question][0] for question in shared])
     groups, clusters = [row.group for row in rows], [row.cluster for row in rows]
     means = how.metric == "share" and any(len(side[question]) > 1 for side in (first, second) for question in shared)
     compared = difference(a, b, clusters, groups, how.macro, seed, means)
@@ -146,9 +155,34 @@ def compare_task(
         compared,
         compared.p,
         estimate([y - x for x, y in zip(a, b, strict=True)], clusters, groups, how.macro),
-        _by_group(rows, a, b),
+        _by_group(rows, a, b, [1.0] * len(rows)),
         flips,
     )
+
+
+def _compare_bits(task: str, how: Averaging, before: Sequence[Record], after: Sequence[Record]) -> TaskDifference:
+    """The same texts twice: the error is that of a ratio; of a single text there is none, and nothing is tested."""
+    for each in (*before, *after):
+        if not each.values.keys() >= {"bits", "bytes"} or each.values["bytes"] <= 0:
+            raise BactrianError(
+                f"task {task}, question {each.question}: found the values {dict(each.values)}, expected bits and "
+                f"bytes, more than 0, of which {how.name} are made"
+            )
+    sides = ((before, "bits"), (after, "bits"), (before, "bytes"))
+    a, b, size = ([each.values[name] for each in side] for side, name in sides)
+    score = [sum(bits) / sum(size) for bits in (a, b)]
+    found = Estimate(score[1] - score[0], 0.0, (score[1] - score[0],) * 2)
+    p, test = 1.0, "none: a single text"
+    if len(before) > 1:
+        error = change(task, how, before, after).error
+        half = float(norm.ppf(0.975)) * error
+        found = Estimate(found.score, error, (found.score - half, found.score + half))
+        p, test = float(2 * norm.sf(abs(found.score) / error)) if error else float(found.score == 0), "ratio z"
+    fewer, more = sum(y < x for x, y in zip(a, b, strict=True)), sum(y > x for x, y in zip(a, b, strict=True))
+    compared = Comparison(found.score, found.interval, p, test, fewer, more)
+    x, y = ([bits / n for bits, n in zip(side, size, strict=True)] for side in (a, b))
+    groups = _by_group(before, x, y, size)
+    return TaskDifference(task, how.name, len(before), score[0], score[1], compared, p, found, groups, [])
 
 
 def _flip(row: Record, after: Record, start: int, x: float, y: float) -> Flip:
@@ -156,15 +190,19 @@ def _flip(row: Record, after: Record, start: int, x: float, y: float) -> Flip:
     return Flip(row.question, row.group, x, y, bare(row.prompt[start:]), answers, row.ground_truth)
 
 
-def _by_group(rows: Sequence[Record], a: Sequence[float], b: Sequence[float]) -> dict[str, tuple[float, float, int]]:
+def _by_group(
+    rows: Sequence[Record], a: Sequence[float], b: Sequence[float], weights: Sequence[float]
+) -> dict[str, tuple[float, float, int]]:
+    """Group → its weighted means before and after, and its number of questions."""
+
+    def mean(side: Sequence[float], which: Sequence[int]) -> float:
+        return sum(weights[i] * side[i] for i in which) / sum(weights[i] for i in which)
+
     members: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         if row.group:
             members.setdefault(row.group, []).append(place)
-    return {
-        name: (sum(a[i] for i in which) / len(which), sum(b[i] for i in which) / len(which), len(which))
-        for name, which in sorted(members.items())
-    }
+    return {name: (mean(a, which), mean(b, which), len(which)) for name, which in sorted(members.items())}
 
 
 def adjusted(differences: Sequence[TaskDifference]) -> list[TaskDifference]:

@@ -58,13 +58,13 @@ def _record(row: Row, where: str) -> Record:
         prompt = str(first["arg_0"] if isinstance(first, Mapping) else first[0])
         said = row["filtered_resps"]
         number = next(row[name] for name in METRICS if isinstance(row.get(name), int | float))
+        ranked = isinstance(said[0], list)
+        raw = "" if ranked else str(row["resps"][0][0])
     except (KeyError, IndexError, TypeError, StopIteration) as error:
         expected = f"expected arguments, filtered_resps and one of {', '.join(METRICS)}"
         raise BactrianError(f"{where}: not a harness's sample: {error!r}; {expected}") from None
     score = float(number)
-    ranked = isinstance(said[0], list)
     extracted = json.dumps(said) if ranked else str(said[0])
-    raw = "" if ranked else str(row["resps"][0][0])
     values = {"right": float(score == 1)} | {
         name: float(row[name]) for name in METRICS if isinstance(row.get(name), int | float)
     }

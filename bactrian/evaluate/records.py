@@ -87,10 +87,24 @@ def read_records(path: Path) -> dict[Place, list[Record]]:
         )
     known = {each.name for each in fields(Record)}
     found: dict[Place, list[Record]] = {}
-    for row in table.to_pylist():
+    for number, row in enumerate(table.to_pylist(), 1):
         given = {name: value for name, value in row.items() if name in known}
-        given["values"] = json.loads(given.get("values") or "{}")
+        given["values"] = _values(given.get("values"), f"{path}, row {number}")
         found.setdefault((row["model"], row["task"], row["mode"]), []).append(Record(**given))
+    return found
+
+
+def _values(text: Any, where: str) -> dict[str, float]:
+    """
+    Raises:
+        BactrianError: they are no JSON object of numbers.
+    """
+    try:
+        found = json.loads(text or "{}")
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(each, int | float) for each in found.values()):
+        raise BactrianError(f"{where}, field 'values': found {text!r:.60}, expected a JSON object of numbers")
     return found
 
 

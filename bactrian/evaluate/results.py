@@ -26,6 +26,8 @@ OF_A_SCORE: Mapping[str, type | tuple[type, ...]] = {
     "flags": list,
 }
 """Fields that tables are made of, with their types."""
+OF_A_TASK: Mapping[str, type] = {"metric": str, "macro": bool, "k": int}
+"""Fields by which answers become a score."""
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -70,9 +72,22 @@ OTHER = ": these are results of another stage or version; ask again with `bactri
 
 
 def about_of(tasks: Mapping[str, Any], task: str, mode: str) -> dict[str, Any]:
-    """What `tasks` of results.json says of a task as it was asked in a mode; {} where it says nothing."""
-    about = dict(tasks.get(task, {}))
-    return about | dict(about.get(mode, {}))
+    """What `tasks` of results.json says of a task as it was asked in a mode; {} where it says nothing.
+
+    Raises:
+        BactrianError: that is of another form.
+    """
+    about = tasks.get(task, {})
+    more = about.get(mode, {}) if isinstance(about, dict) else None
+    if not isinstance(more, dict):
+        raise BactrianError(f"{NAME}, task {task}: found {about if more is None else more!r:.60}, expected an object")
+    found: dict[str, Any] = about | more
+    wrong = [name for name, kind in OF_A_TASK.items() if not isinstance(found.get(name), (kind, type(None)))]
+    if wrong:
+        name = wrong[0]
+        expected = OF_A_TASK[name].__name__
+        raise BactrianError(f"{NAME}, task {task}, field {name}: found {found[name]!r:.60}, expected {expected}")
+    return found
 
 
 def require(given: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]], where: str) -> None:

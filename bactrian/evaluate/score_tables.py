@@ -21,9 +21,19 @@ FORMATS = ("markdown", "latex", "html", "json")
 Lines = list[list[str]]
 
 
-def shown(score: Mapping[str, Any], value: float) -> str:
-    """Percent; bits per byte as they are."""
-    return f"{value:.3f}" if score["metric"] == BITS else f"{100 * value:.1f}"
+def shown(metric: str, value: float) -> str:
+    """A value of a metric: percent; bits per byte as they are."""
+    return f"{value:.3f}" if metric == BITS else f"{100 * value:.1f}"
+
+
+def change_shown(metric: str, value: float) -> str:
+    """A difference of two such values with its sign: points; of bits per byte, bits."""
+    return f"{value:+.3f}" if metric == BITS else f"{100 * value:+.1f}"
+
+
+def metric_shown(metric: str) -> str:
+    """Its name where changes are told, and which way is better where that is not up."""
+    return f"{metric}, less is better" if metric == BITS else metric
 
 
 def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
@@ -60,8 +70,8 @@ def score_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
                 score["model"],
                 f"{score['questions']:,}",
                 name,
-                shown(score, score["score"]),
-                f"{shown(score, low)} to {shown(score, high)}",
+                shown(score["metric"], score["score"]),
+                f"{shown(score['metric'], low)} to {shown(score['metric'], high)}",
                 also_text(score),
                 failures,
                 tokens_text(score),
@@ -77,7 +87,14 @@ def also_text(score: Mapping[str, Any]) -> str:
     """The task's other numbers, those aside that say the score once more."""
     known = {"tokens", "right", "score", score["metric"], "prompt_loose"}
     numbers = [(name.replace("_", " "), value) for name, value in score["numbers"].items() if name not in known]
-    return ", ".join(f"{name} {100 * value:.1f}" for name, value in numbers)
+    return ", ".join(f"{name} {_number_shown(score['metric'], name, value)}" for name, value in numbers)
+
+
+def _number_shown(metric: str, name: str, value: float) -> str:
+    """Lengths of common subsequences are counts, another mean has the score's unit, all else is a share."""
+    if name.startswith("lcs "):
+        return f"{value:.0f}"
+    return shown(metric if name == "mean over questions" else "", value)
 
 
 def tokens_text(score: Mapping[str, Any]) -> str:
@@ -94,7 +111,7 @@ def clean_text(score: Mapping[str, Any]) -> str:
         return ""
     if not clean["questions"]:
         return f"all {clean['held']} are in the training data"
-    return f"{shown(score, clean['score'])} on {clean['questions']:,} ({clean['held']:,} held)"
+    return f"{shown(score['metric'], clean['score'])} on {clean['questions']:,} ({clean['held']:,} held)"
 
 
 def _without_empty(heads: list[str], lines: Lines) -> Lines:
@@ -120,19 +137,22 @@ def average_line(results: Mapping[str, Any], model: str) -> str | None:
     return f"{model}: mean of {len(others)} rows {100 * sum(others) / len(others):.1f}"
 
 
-def difference_lines(comparisons: Sequence[Mapping[str, Any]]) -> tuple[list[str], Lines]:
+def difference_lines(results: Mapping[str, Any]) -> tuple[list[str], Lines]:
+    """Heads and one line for each comparison."""
+    comparisons = results["comparisons"]
     heads = ["task", "mode", "from", "to", "difference", "95 % interval", "p", "p (Holm)", "gained", "lost", "test"]
     lines = []
     sampled = any(each["mode"] != "greedy" for each in comparisons)
     for each in comparisons:
-        low, high = (f"{100 * bound:+.1f}" for bound in each["interval"])
+        metric = str(results["tasks"].get(each["task"], {}).get("metric", ""))
+        low, high = (change_shown(metric, bound) for bound in each["interval"])
         lines.append(
             [
                 each["task"],
                 each["mode"] if sampled else "",
                 each["before"],
                 each["after"],
-                f"{100 * each['difference']:+.1f}",
+                change_shown(metric, each["difference"]),
                 f"{low} to {high}",
                 f"{each['p']:.2g}",
                 f"{each.get('p_holm', each['p']):.2g}",
@@ -216,7 +236,7 @@ def print_results(results: Mapping[str, Any]) -> None:
     console = Console(stderr=True, markup=False, highlight=False, width=None if sys.stderr.isatty() else 160)
     _print(console, "Scores", *score_lines(results), red="flags")
     if results["comparisons"]:
-        _print(console, "Differences", *difference_lines(results["comparisons"]))
+        _print(console, "Differences", *difference_lines(results))
     for model in results["models"]:
         if (line := average_line(results, model)) is not None:
             console.print(Text(printable(line)))

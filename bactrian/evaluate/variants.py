@@ -165,9 +165,9 @@ def _cell(results: Mapping[str, Any], label: str, task: str, mode: str) -> str:
         return bool(each["task"] == task and each["mode"] == mode and each.get("model", each.get("after")) == label)
 
     found = next(filter(of, results["scores"]))
-    low, high = (shown(found, bound) for bound in found["interval"])
+    low, high = (shown(found["metric"], bound) for bound in found["interval"])
     delta: Mapping[str, Any] = next(filter(of, results["comparisons"]), {})
-    return f"{shown(found, found['score'])}{_delta(delta) or f' [{low}, {high}]'}"
+    return f"{shown(found['metric'], found['score'])}{_delta(delta) or f' [{low}, {high}]'}"
 
 
 def _delta(line: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from bactrian.report.formatting import (
@@ -18,12 +19,11 @@ from bactrian.report.formatting import (
     interval,
     number,
     p_value,
-    percent,
-    points,
     shorten,
     visible,
 )
 from bactrian.report.model_facts import Evaluated, ModelFacts
+from bactrian.report.scores import changed, shown
 from bactrian.store.manifest import Licence, Manifest
 
 LONGEST = 300
@@ -178,8 +178,7 @@ def _scores(facts: ModelFacts) -> str:
 
 def _score_rows(each: Evaluated) -> Iterator[list[str]]:
     for score in each.scores:
-        shares = score.metric in ("", "right") or (score.score is not None and 0 <= score.score <= 1)
-        show = percent if shares else number
+        show = shown(score)
         yield [
             _shown(score.task),
             score.metric or "right",
@@ -193,12 +192,14 @@ def _score_rows(each: Evaluated) -> Iterator[list[str]]:
 
 
 def _test_rows(each: Evaluated) -> Iterator[list[str]]:
+    metrics = {score.task: score.metric for score in each.scores}
     for test in each.comparisons:
+        show = partial(changed, metrics.get(test.task, ""))
         yield [
             _shown(test.task),
             _shown(test.before),
-            points(test.difference),
-            interval(list(test.interval) if test.interval else None, points),
+            show(test.difference),
+            interval(list(test.interval) if test.interval else None, show),
             p_value(test.p),
             test.test,
         ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from bactrian.report import charts
-from bactrian.report.formatting import count, known, listing, number, p_value, percent, points
+from bactrian.report.formatting import ABSENT, MINUS, count, known, listing, number, p_value, percent, points
 from bactrian.report.run_record import (
     CleanRecord,
     ComparisonRecord,
@@ -114,6 +114,7 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
         key=lambda c: (modes.index(c.mode), *_span(c, results.models)),
     )
     others = [c for c in comparisons if not _is_main(c, results.models)]
+    metric = BITS if any(score.metric == BITS for score in scores) else ""
     ended: list[str] = [name for name in OUTCOMES if any(score.counts.get(name) for score in scores)]
     ended = ended or [*OUTCOMES[:2]]
     lines = [_line(score, ended) for score in scores]
@@ -127,8 +128,8 @@ def _task(name: str, results: ResultsRecord) -> TaskView:
         ended,
         listing([name.replace("_", " ") for name in OUTCOMES if name not in ended], "or"),
         any(line.pass_at_k != "–" for line in lines),
-        _difference_chart("What each step changed", main) if main else None,
-        _difference_chart("All other pairs", others) if others else None,
+        _difference_chart("What each step changed", main, metric) if main else None,
+        _difference_chart("All other pairs", others, metric) if others else None,
         ", ".join(tests),
         any(score.metric != BITS for score in scores),
     )
@@ -140,8 +141,19 @@ PLAIN = ("", "exact match", "share right")
 
 
 def shown(score: ScoreRecord) -> Callable[[float | None], str]:
-    """How a value of a score's metric is written: percent, but bits per byte as they are."""
-    return (lambda v: "–" if v is None else f"{v:.3f}") if score.metric == BITS else percent
+    """How a value of a score's metric is written: percent, but bits per byte, and what is no share, as they are."""
+    if score.metric == BITS:
+        return lambda v: ABSENT if v is None or not known(v) else f"{v:.3f}"
+    return percent if score.score is None or 0 <= score.score <= 1 else number
+
+
+def changed(metric: str, value: float | None, unit: bool = True) -> str:
+    """How a difference of two values of a metric is written: points, but bits per byte as they are."""
+    if metric != BITS:
+        return points(value, unit)
+    if value is None or not known(value):
+        return ABSENT
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", MINUS) + (" bits per byte" if unit else "")
 
 
 def _held(score: ScoreRecord, clean: CleanRecord) -> str:
@@ -247,21 +259,21 @@ def _line(score: ScoreRecord, ended: list[str]) -> ScoreLine:
     )
 
 
-def _difference_chart(title: str, comparisons: list[ComparisonRecord]) -> Chart:
+def _difference_chart(title: str, comparisons: list[ComparisonRecord], metric: str) -> Chart:
     ends = [end for c in comparisons for end in (*(c.interval or ()), c.difference or 0.0) if known(end)]
     scale = charts.axis(min([0.0, *ends]), max([0.0, *ends]), 6)
     rows = []
     for c in comparisons:
-        aside = f"{interval_text(c.interval, lambda v: points(v, unit=False))} · {p_value(c.p)}"
-        note = f"{c.mode} · {verdict_word(c)}{_flips(c)}"
-        mark = "full" if c.mode == "greedy" else "hollow"
-        track = charts.whisker(scale, c.difference, c.interval, f"{mark} {tone(c)}")
-        rows.append(WhiskerRow(f"{c.before} → {c.after}", note, track, points(c.difference), aside, tone(c)))
-    return Chart(title, rows, charts.ruler(scale, _tick))
+        aside = f"{interval_text(c.interval, lambda v: changed(metric, v, unit=False))} · {p_value(c.p)}"
+        note = f"{c.mode} · {verdict_word(c, metric)}{_flips(c)}"
+        mark, told = "full" if c.mode == "greedy" else "hollow", tone(c, metric)
+        track = charts.whisker(scale, c.difference, c.interval, f"{mark} {told}")
+        rows.append(WhiskerRow(f"{c.before} → {c.after}", note, track, changed(metric, c.difference), aside, told))
+    return Chart(title, rows, charts.ruler(scale, lambda v: _tick(metric, v)))
 
 
-def _tick(value: float) -> str:
-    return points(value, unit=False).removesuffix(".0") if value else "0"
+def _tick(metric: str, value: float) -> str:
+    return changed(metric, value, unit=False).removesuffix(".0") if value else "0"
 
 
 def _flips(c: ComparisonRecord) -> str:
@@ -270,18 +282,18 @@ def _flips(c: ComparisonRecord) -> str:
     return f" · {number(c.gained)} gained, {number(c.lost)} lost"
 
 
-def tone(c: ComparisonRecord) -> str:
-    """`better`, `worse`, or `level` when no difference was shown."""
+def tone(c: ComparisonRecord, metric: str = "") -> str:
+    """`better`, `worse`, or `level` when no difference was shown. Of bits per byte less is better."""
     if not c.shown or c.difference is None:
         return "level"
-    return "better" if c.difference > 0 else "worse"
+    return "better" if (c.difference > 0) != (metric == BITS) else "worse"
 
 
-def verdict_word(c: ComparisonRecord) -> str:
+def verdict_word(c: ComparisonRecord, metric: str = "") -> str:
     """The same for the reader."""
     if c.p is None or c.interval is None:
         return "not tested"
-    return {"better": "better", "worse": "worse", "level": "not distinguishable from zero"}[tone(c)]
+    return {"better": "better", "worse": "worse", "level": "not distinguishable from zero"}[tone(c, metric)]
 
 
 @dataclass(frozen=True)
@@ -320,8 +332,11 @@ def _sentence(results: ResultsRecord, task: str, several: bool) -> tuple[Markup,
     what = "greedy accuracy" if first.mode == "greedy" else f"{first.mode} accuracy"
     if first.metric not in PLAIN:
         what = first.metric
-    where = Markup("On {} problems{}, {}").format(
-        f"{count(first.questions)}{_seen(results.tasks.get(task))}", f" of {task}" if several else "", what
+    where = Markup("On {} {}{}, {}").format(
+        f"{count(first.questions)}{_seen(results.tasks.get(task))}",
+        "texts" if first.metric == BITS else "problems",
+        f" of {task}" if several else "",
+        what,
     )
     if first is last:
         text = Markup("{} of {} is <strong>{}</strong> (95 % CI {}).")
@@ -338,10 +353,14 @@ def _sentence(results: ResultsRecord, task: str, several: bool) -> tuple[Markup,
         return text.format(where, ends[0], first.model, ends[1], last.model), "level"
     c = compared[0]
     effect = Markup("{}, 95 % CI {}, {}").format(
-        points(c.difference), interval_text(c.interval, lambda v: points(v, unit=False)), p_value(c.p)
+        changed(first.metric, c.difference),
+        interval_text(c.interval, lambda v: changed(first.metric, v, unit=False)),
+        p_value(c.p),
     )
     if c.shown:
-        return Markup("{} went from {} to <strong>{}</strong> ({}).").format(where, *ends, effect), tone(c)
+        return Markup("{} went from {} to <strong>{}</strong> ({}).").format(where, *ends, effect), tone(
+            c, first.metric
+        )
     text = Markup("{} was {} before and {} after: <strong>no difference that can be told from zero</strong> ({}).")
     return text.format(where, *ends, effect), "level"
 

@@ -101,7 +101,7 @@ def _sampler(load: SamplingLoad, gpu: Gpu) -> float:
 
     A round's answers are decoded some hundred at a time; once fewer are left, the longest is waited for.
     """
-    prefill = 2 * load.parameters * load.prompts * load.prompt_tokens / gpu.flops / PRODUCTS
+    prefill = 2 * load.multiplied * load.prompts * load.prompt_tokens / gpu.flops / PRODUCTS
     each_round = load.answers / load.rounds if load.rounds else 0.0
     steps = (
         load.longest + max(0.0, each_round - _DECODED_AT_ONCE) * load.tokens / _DECODED_AT_ONCE if each_round else 0.0

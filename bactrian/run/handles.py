@@ -163,10 +163,11 @@ class Results(Made):
     def _repr_html_(self) -> str:
         scores = [("model", "task", "mode", "score", "95 % interval", "questions")]
         for each in self.scores:
-            low, high = each["interval"]
-            interval = f"{low:.1%} to {high:.1%}"
+            values = (each["score"], *each["interval"])
+            bits = each.get("metric") == "bits per byte"
+            score, low, high = (f"{value:.3f}" if bits else f"{value:.1%}" for value in values)
             scores.append(
-                (each["model"], each["task"], each["mode"], f"{each['score']:.1%}", interval, str(each["questions"]))
+                (each["model"], each["task"], each["mode"], score, f"{low} to {high}", str(each["questions"]))
             )
         differences = [("from", "to", "task", "difference", "95 % interval", "p")]
         for each in self.comparisons:

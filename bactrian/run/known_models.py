@@ -80,7 +80,11 @@ FAMILIES = {
 
 
 def parameters_of(ref: str) -> int:
-    """Parameters of a model of the Hub; 0 if nothing is known of it."""
+    """Parameters of a model of the Hub; 0 if nothing is known of it.
+
+    All are dense. Products are counted by all of them, the embedding too, as they were where the constants of
+    gpu_hours.py were set.
+    """
     shape = KNOWN.get(ref.partition("@")[0])
     return shape.parameters if shape else 0
 

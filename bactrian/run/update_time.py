@@ -129,9 +129,7 @@ def update_time(trained: ModelPass, batch: UpdateRows, cluster: Cluster) -> Upda
     Args:
         trained: gives parameters, FLOPs a token and, if known, those of attention.
     """
-    per_token = trained.parameters * trained.flops_a_token + (
-        trained.attention / trained.tokens if trained.tokens else 0
-    )
+    per_token = trained.products + (trained.attention / trained.tokens if trained.tokens else 0)
     speed = GPUS[cluster.gpu].flops * PRODUCTS
     micro_batches, mean, latest = _cut(batch, cluster.gpus)
     jitter = 1 + JITTER * expected_largest(cluster.gpus)

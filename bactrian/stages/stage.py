@@ -51,13 +51,23 @@ Basis = Literal["", "counted", "sampled", "stated", "bytes", "assumed"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of an input before it exists; 0 where it does not apply or is not known."""
+    """What is known of an input before it exists; 0 where it does not apply or is not known.
+
+    active: of a model's parameters those that a token is multiplied by, which are not those of its embedding, nor of
+    experts that it does not go through; 0: all.
+    """
 
     parameters: int = 0
     rows: int = 0
     tokens_per_row: float = 0.0
     basis: Basis = ""  # of tokens_per_row; where a stage does not say it, that of what it reads
     error: float = 0.0  # standard error of tokens_per_row over itself, where it was sampled
+    active: int = 0
+
+    @property
+    def multiplied(self) -> int:
+        """Parameters that products are counted by."""
+        return self.active or self.parameters
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,17 @@ class ModelPass:
     micro_tokens: int = 4096  # of one forward and backward, where rows are packed
     attention: float = 0.0  # FLOPs in all that no parameter makes, where the length of sequences is known
     batch: float = 0.0  # rows of an update; 0: not known
+    active: float = 0.0  # of the parameters, those that a token is multiplied by (see Facts); 0: all
+
+    @property
+    def products(self) -> float:
+        """FLOPs of a token, without attention."""
+        return (self.active or self.parameters) * self.flops_a_token
 
     @property
     def flops(self) -> float:
         """Without padding."""
-        return self.parameters * self.tokens * self.flops_a_token + self.attention
+        return self.products * self.tokens + self.attention
 
 
 @dataclass(frozen=True)
@@ -90,6 +106,12 @@ class SamplingLoad:
     prompts: float  # read once each, however many answers they get
     prompt_tokens: float
     rounds: float = 1.0
+    active: float = 0.0  # of the parameters, those that a token is multiplied by (see Facts); 0: all
+
+    @property
+    def multiplied(self) -> float:
+        """Parameters that products are counted by."""
+        return self.active or self.parameters
 
     @property
     def all_tokens(self) -> float:
@@ -98,8 +120,8 @@ class SamplingLoad:
 
     @property
     def flops(self) -> float:
-        """Two for each parameter and token."""
-        return 2 * self.parameters * self.all_tokens
+        """Two for each token and each parameter that it is multiplied by."""
+        return 2 * self.multiplied * self.all_tokens
 
 
 @dataclass(frozen=True)
@@ -127,11 +149,12 @@ def answer_tokens(most: int) -> float:
     return max(min(most / 2, 100.0), most / 4)
 
 
-def rows_sampled(
-    parameters: float, prompts: float, prompt_tokens: float, most: int, samples: float = 1
-) -> SamplingLoad:
+def rows_sampled(model: Facts, prompts: float, prompt_tokens: float, most: int, samples: float = 1) -> SamplingLoad:
     """Answers to prompts, all at once. `most`: tokens that an answer may have; `samples`: answers to each prompt."""
-    return SamplingLoad(parameters, prompts * samples, answer_tokens(most), most, prompts, prompt_tokens)
+    answers = prompts * samples
+    return SamplingLoad(
+        model.parameters, answers, answer_tokens(most), most, prompts, prompt_tokens, active=model.active
+    )
 
 
 class Need(NamedTuple):

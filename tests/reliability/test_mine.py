@@ -112,7 +112,9 @@ def test_top_and_minimum(folder: Path, tmp_path: Path) -> None:
     some = rows_of(mined(folder, tmp_path, rows, minimum=least)) if least else every
     assert some == [row for row in every if row["score"] >= least]
     with pytest.raises(BactrianError, match="no segment scores 5 or more of 5"):
-        mined(folder, tmp_path, [{"id": "a", "text": "the cat"}], minimum=5)
+        mined(folder, tmp_path, rows[1:2], minimum=5)
+    with pytest.raises(BactrianError, match=r"found no segment of 11 tokens behind the 3 texts that are skipped"):
+        mined(folder, tmp_path, rows[:2], minimum=5, skip=3)
 
 
 def test_strides_and_random_places(folder: Path, tmp_path: Path) -> None:

@@ -316,6 +316,15 @@ def test_search_finds_words_in_question_answer_and_gold_but_not_in_the_shots() -
     assert [row["start"] for row in found.texts([0, 3])] == [len(SHOTS)] * 2
 
 
+def test_the_index_names_the_tasks_that_are_measured_in_bits(tmp_path: Path) -> None:
+    about = {"model": ["a", "a"], "question": ["x", "y"], "score": [1.25, 1.0]}
+    pq.write_table(pa.table({**about, "task": ["sums", "wiki"]}), tmp_path / "questions.parquet")
+    assert of_questions(tmp_path / "questions.parquet").index["bits"] == []
+    scores = [{"model": "a", "task": "wiki", "score": 1.25, "metric": "bits per byte"}]
+    (tmp_path / "results.json").write_text(json.dumps({"tasks": {}, "scores": scores, "models": ["a"]}))
+    assert of_questions(tmp_path / "questions.parquet").index["bits"] == [1]
+
+
 def test_fifty_thousand_answers_are_indexed_searched_and_paged_at_once() -> None:
     many = 50_000
     table = pa.table(

@@ -123,6 +123,14 @@ def test_the_normal_s_tail_and_a_paired_test_of_part_marks() -> None:
 
 
 @with_node
+def test_changes_of_bits_per_byte_are_told_in_bits_and_less_is_better() -> None:
+    asked = "[changeOf(1.2, 0.9, true), changeOf(0.9, 0.8, true), changeOf(1, 1, true), changeOf(0.2, 0.9, false), "
+    asked += "differenceText(-0.1, true), differenceText(0.00001, true), differenceText(0.387, false)]"
+    found = in_node(["dom", "stats"], asked)
+    assert found == ["gained", "gained", "same", "gained", "−0.100", "0.000", "+38.7"]
+
+
+@with_node
 def test_texts_are_made_visible_and_bare_as_python_does_it() -> None:
     texts = [HOSTILE, "a\x00b\u202ec\r\nd\te", "\ud800 \U000e0041 \ufeff", "plain é 漢 👍", "\x7f\x9f\xad\u2066\ufffe"]
     assert in_node(["dom"], f"{json.dumps(texts)}.map(visible)") == [visible(text) for text in texts]

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from bactrian.report.card import _scores
+from bactrian.report.model_facts import Evaluated, ModelFacts
 from bactrian.report.overview import overview, sentences
 from bactrian.report.run_record import ResultsRecord
-from bactrian.report.scores import task_views
+from bactrian.report.scores import BITS, _verdict, task_views
 
 
 def results(tasks: int = 5, **changes: Any) -> ResultsRecord:
@@ -69,3 +71,26 @@ def test_each_metric_by_its_own_name_and_scale() -> None:
     bits = views["bits_c4"]
     assert bits.chart.title == "Bits per byte" and bits.lines[0].score == "1.250"
     assert bits.chart.rows[0].value == "1.250" and bits.chart.rows[0].aside == "1.100 to 1.400"
+
+
+def test_a_change_of_bits_per_byte_is_told_in_bits_and_less_is_better() -> None:
+    change = {"task": "bits", "before": "base", "after": "sft", "difference": -0.1, "interval": [-0.15, -0.05]}
+    scores = [
+        {"model": model, "task": "bits", "questions": 9, "score": score, "interval": [0.5, 1], "metric": BITS}
+        for model, score in (("base", 0.9), ("sft", 0.8))
+    ]
+    found = ResultsRecord.model_validate(
+        {"tasks": {}, "models": ["base", "sft"], "scores": scores, "comparisons": [change | {"p": 0.001}]}
+    )
+    (view,) = task_views(found)
+    assert view.steps is not None
+    (row,) = view.steps.rows
+    assert (row.value, row.tone) == ("−0.100 bits per byte", "better")
+    assert row.aside.startswith("−0.150 to −0.050") and "points" not in row.aside
+    headline = str(_verdict(found).sentences[0])
+    assert "9 evaluation texts" in headline and "0.900" in headline and "−0.100 bits per byte" in headline
+    about = ModelFacts(
+        "sft", None, evaluations=(Evaluated("e", "", "sft", tuple(found.scores[1:]), tuple(found.comparisons)),)
+    )
+    told = _scores(about)
+    assert "0.800" in told and "80.0" not in told and "−0.100 bits per byte" in told

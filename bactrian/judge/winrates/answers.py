@@ -86,7 +86,10 @@ def _messages(row: Row, where: str) -> tuple[dict[str, Any], ...]:
 def _name(row: Row, field: str, where: str) -> str:
     found = row.get(field)
     if not isinstance(found, str) or not found:
-        raise BactrianError(f"{where}: {field}: found {found!r:.60}, expected the name of the model that answered")
+        shown = "nothing" if found is None else f"{found!r:.60}"
+        raise BactrianError(
+            f"{where}, field {field!r}: found {shown}, expected the name of the model that answered, in each row"
+        )
     return found
 
 

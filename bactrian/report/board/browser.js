@@ -6,7 +6,7 @@ const SORTS = {
   order: "as they stand", latest: "latest step first", question: "by question", hardest: "hardest questions first",
   best: "highest score first", worst: "lowest score first", longest: "longest first", shortest: "shortest first",
 };
-const CHANGES = { gained: "gained", lost: "lost", both: "right both times", neither: "not right either time" };
+const CHANGES = { gained: "gained", lost: "lost", both: "right both times", neither: "not right either time", same: "as before" };
 
 class SamplesView {
   constructor(root, source, tell) {
@@ -148,7 +148,7 @@ class SamplesView {
     if (asked.beside !== "") this.pair(Number(asked.beside));
     else {
       this.all = this.rows.map((row) => ({ rows: [row], question: this.read.question[row] }));
-      const outcome = (row) => this.index.labels.outcome[this.read.outcome[row]];
+      const outcome = (row) => this.outcome(row);
       this.items = asked.outcomes.size ? this.all.filter((item) => asked.outcomes.has(outcome(item.rows[0]))) : this.all;
       this.counts = new Map();
       for (const row of this.rows) this.counts.set(outcome(row), (this.counts.get(outcome(row)) ?? 0) + 1);
@@ -170,8 +170,8 @@ class SamplesView {
     const before = by(this.among(beside)), after = by(this.rows);
     this.all = [...after].filter(([place]) => before.has(place)).map(([place, rows]) => {
       const [x, y] = [this.mean(before.get(place)), this.mean(rows)];
-      const change = x > 0.5 === y > 0.5 ? (y > 0.5 ? "both" : "neither") : y > x ? "gained" : "lost";
-      return { rows: [before.get(place)[0], rows[0]], question: this.read.question[rows[0]], x, y, change };
+      const bits = this.inBits(rows[0]);
+      return { rows: [before.get(place)[0], rows[0]], question: this.read.question[rows[0]], x, y, bits, change: changeOf(x, y, bits) };
     });
     this.items = this.asked.changes.size ? this.all.filter((item) => this.asked.changes.has(item.change)) : this.all;
     this.counts = new Map();
@@ -179,6 +179,8 @@ class SamplesView {
   }
 
   place(row) { return this.read.question[row] * this.index.labels.mode.length + this.read.mode[row]; }
+  inBits(row) { return this.index.bits.includes(this.read.task[row]); }
+  outcome(row) { return this.inBits(row) ? "text" : this.index.labels.outcome[this.read.outcome[row]]; }
   mean(rows) { return rows.reduce((sum, row) => sum + this.read.score[row], 0) / rows.length; }
 
   sort() {
@@ -213,24 +215,27 @@ class SamplesView {
   tellNumbers() {
     const { asked, index } = this, name = (which) => index.labels.model[which];
     if (!this.all.length) return this.said.replaceChildren(el("p", { class: "nothing" }, "No answer is like that."));
-    const scored = this.rows.filter((row) => this.read.score?.[row] !== null);
-    const whole = scored.every((row) => this.read.score[row] === 0 || this.read.score[row] === 1), what = whole ? "right" : "mean score";
+    const bits = this.rows.every((row) => this.inBits(row));  // among tasks with answers, texts are left out: one mean of both is of nothing
+    const scored = this.rows.filter((row) => this.read.score?.[row] !== null && this.inBits(row) === bits);
+    const whole = scored.every((row) => this.read.score[row] === 0 || this.read.score[row] === 1);
+    const what = bits ? "bits per byte, mean over texts" : whole ? "right" : "mean score";
     const lines = [];
     if (asked.beside === "") {
       const [means, samples] = this.means(scored);
       if (means.length) {
         const share = means.reduce((a, b) => a + b, 0) / means.length;
-        const inside = means.every((each) => each >= 0 && each <= 1);
+        const inside = !bits && means.every((each) => each >= 0 && each <= 1);
         const interval = inside ? clusteredWilson(means, samples) : null;
         lines.push(el("p", {}, el("b", {}, inside ? percent(share) : number(share)), ` ${what}`, interval && ` [${percent(interval[0])}, ${percent(interval[1])}]`,
-          el("span", { class: "soft" }, ` · ${count(this.rows.length)} answers to ${count(means.length)} questions · Wilson, by question`)));
+          el("span", { class: "soft" }, ` · ${bits ? `${count(means.length)} texts` : `${count(scored.length)} answers to ${count(means.length)} questions`}${interval ? " · Wilson, by question" : ""}`)));
       }
     } else {
-      const found = paired(this.all.map((item) => item.x), this.all.map((item) => item.y));
+      const compared = this.all.filter((item) => item.bits === bits);
+      const found = paired(compared.map((item) => item.x), compared.map((item) => item.y)), text = (value) => differenceText(value, bits);
       const told = found.p < 0.05 && (found.interval[0] > 0 || found.interval[1] < 0);
-      lines.push(el("p", {}, `${name(asked.beside)} → ${name(asked.model)}: `, el("b", { class: told ? (found.difference > 0 ? "better" : "worse") : "" }, `${points(found.difference)} points`),
-        ` [${points(found.interval[0])}, ${points(found.interval[1])}], ${pValue(found.p)}`,
-        el("span", { class: "soft" }, ` · ${count(found.n)} questions, ${count(found.gained)} up, ${count(found.lost)} down · ${found.test}`)));
+      lines.push(el("p", {}, `${name(asked.beside)} → ${name(asked.model)}: `, el("b", { class: told ? (found.difference > 0 !== bits ? "better" : "worse") : "" }, `${text(found.difference)} ${bits ? "bits per byte" : "points"}`),
+        ` [${text(found.interval[0])}, ${text(found.interval[1])}], ${pValue(found.p)}`,
+        el("span", { class: "soft" }, ` · ${count(found.n)} ${bits ? "texts" : "questions"}, ${count(found.gained)} up, ${count(found.lost)} down · ${found.test}`)));
     }
     if (this.items.length !== this.all.length) lines.push(el("p", { class: "fine" }, `Listed: ${count(this.items.length)} of them. The numbers above are of all, as what is picked by its outcome proves nothing.`));
     this.said.replaceChildren(...lines);
@@ -249,7 +254,7 @@ class SamplesView {
 
   row(at) {
     const item = this.items[at], row = item.rows.at(-1), { read, index } = this;
-    const label = (each) => index.labels.outcome[read.outcome[each]];
+    const label = (each) => this.outcome(each);
     const about = [];
     if (read.step) about.push(`step ${read.step[row]}`);
     if (this.asked.beside === "" && this.asked.model === "" && index.labels.model.length > 1) about.push(index.labels.model[read.model[row]]);

@@ -6,7 +6,7 @@ The index has of each answer what lists, filters and intervals need, a few bytes
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from bactrian.chat.folding import bare, question_starts
 from bactrian.errors import BactrianError
 from bactrian.report.board.trace import StepTrace
 from bactrian.report.formatting import finite
+from bactrian.report.load import load_results
+from bactrian.report.scores import BITS
 
 LABELS = ("model", "task", "mode", "outcome")
 WHOLE = ("sample", "tokens", "step", "thinking_tokens", "answer_at")
@@ -37,10 +39,11 @@ class SampleSet:
     Args:
         table: of columns as in questions.parquet, or of rollouts.jsonl.
         kind: "answers" or "rollouts".
+        in_bits: tasks whose scores are bits per byte: no shares, and less is better.
     """
 
-    def __init__(self, table: pa.Table, kind: str) -> None:
-        self.kind, self.count = kind, table.num_rows
+    def __init__(self, table: pa.Table, kind: str, in_bits: Collection[str] = ()) -> None:
+        self.kind, self.count, self.in_bits = kind, table.num_rows, frozenset(in_bits)
         self._columns = {name: _texts(table, name) for name in (*LABELS, *TEXTS)}
         self._numbers = {name: _numbers(table, name) for name in (*WHOLE, *REAL)}
         encoded = self._columns["prompt"].dictionary_encode()
@@ -65,7 +68,8 @@ class SampleSet:
     def index(self) -> dict[str, Any]:
         """Columns of numbers by row, and what their numbers stand for.
 
-        {kind, count, labels: {model: […], …}, extracted: […], questions: [[task, id, head], …], rows: {column: […]}}
+        {kind, count, labels: {model: […], …}, bits: [task, …], extracted: […], questions: [[task, id, head], …],
+        rows: {column: […]}}
         """
         rows: dict[str, list[Any]] = {}
         labels: dict[str, list[str]] = {}
@@ -89,6 +93,7 @@ class SampleSet:
             "kind": self.kind,
             "count": self.count,
             "labels": labels,
+            "bits": [place for place, task in enumerate(labels["task"]) if task in self.in_bits],
             "extracted": extracted,
             "questions": heads,
             "rows": {name: column for name, column in rows.items() if any(each is not None for each in column)},
@@ -136,9 +141,11 @@ def of_questions(path: Path) -> SampleSet:
         BactrianError: for a file that is no Parquet file.
     """
     known = (*LABELS, *TEXTS, *WHOLE, *REAL)
+    results = load_results(path.parent)
+    in_bits = {score.task for score in results.scores if score.metric == BITS} if results else ()
     try:
         present = pq.read_schema(path).names
-        return SampleSet(pq.read_table(path, columns=[name for name in known if name in present]), "answers")
+        return SampleSet(pq.read_table(path, columns=[name for name in known if name in present]), "answers", in_bits)
     except (OSError, pa.ArrowException) as error:
         raise BactrianError(f"{path.name}: cannot be read: {error}") from None
 

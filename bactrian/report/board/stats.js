@@ -70,3 +70,16 @@ function upperTail(z) {
 }
 
 function pValue(p) { return p < 0.0001 ? "p < 0.0001" : `p = ${p.toPrecision(2)}`; }
+
+/** How the scores of one question moved: of bits per byte less is better, and nothing is right or wrong. */
+function changeOf(before, after, bits) {
+  if (bits) return after === before ? "same" : after < before ? "gained" : "lost";
+  return before > 0.5 === after > 0.5 ? (after > 0.5 ? "both" : "neither") : after > before ? "gained" : "lost";
+}
+
+/** A difference with its sign, in points; of bits per byte as it is. */
+function differenceText(value, bits) {
+  if (!bits) return points(value);
+  const size = Math.abs(value).toFixed(3);
+  return Number(size) === 0 ? size : `${value < 0 ? "−" : "+"}${size}`;
+}

@@ -118,17 +118,17 @@ class Difficulty(Stage):
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data = inputs[self.data]
-        parameters = [inputs[ref].parameters for ref in self.models]
+        models = [inputs[ref] for ref in self.models]
         per_problem = (data.tokens_per_row or 50) + self.samples * answer_tokens(self.max_new_tokens)
         tokens = data.rows * per_problem
-        flops = 2.0 * sum(parameters) * tokens
+        flops = 2.0 * sum(each.multiplied for each in models) * tokens
         return Forecast(
-            tokens * len(parameters),
+            tokens * len(models),
             flops,
-            4.0 * max(parameters) + 2e9,
+            4.0 * max(each.parameters for each in models) + 2e9,
             Facts(rows=data.rows // 2, tokens_per_row=data.tokens_per_row),
             sampling=tuple(
                 rows_sampled(each, data.rows, data.tokens_per_row or 50, self.max_new_tokens, self.samples)
-                for each in parameters
+                for each in models
             ),
         )

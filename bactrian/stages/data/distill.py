@@ -166,7 +166,7 @@ class Distill(Stage):
         tokens = rows * (data.tokens_per_row + self.samples * trace)
         return Forecast(
             tokens,
-            2.0 * teacher.parameters * tokens,
+            2.0 * teacher.multiplied * tokens,
             4.0 * teacher.parameters + 2e9,
             Facts(rows=rows, tokens_per_row=data.tokens_per_row + trace),
             sampling=(
@@ -177,6 +177,7 @@ class Distill(Stage):
                     self.max_thinking_tokens + self.answer_tokens,
                     rows,
                     data.tokens_per_row,
+                    active=teacher.active,
                 ),
             ),
         )

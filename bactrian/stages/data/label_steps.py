@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -134,13 +135,30 @@ class LabelSteps(Stage):
         each = length + self.answer_tokens
         if self.by == "rollouts":
             each += steps * (length / 2 + self.rollouts * (length / 2 + self.answer_tokens))
-        parameters = inputs[self.model].parameters if self.model else 0
+        model = inputs[self.model] if self.model else Facts()
         tokens = rows * self.samples * each if self.model else 0.0
         makes = Facts(rows=rows * (self.samples if self.model else 1), tokens_per_row=data.tokens_per_row + length)
         traces = rows * self.samples
-        loads = [SamplingLoad(parameters, traces, length + self.answer_tokens, 2 * length, rows, data.tokens_per_row)]
+        once = SamplingLoad(
+            model.parameters,
+            traces,
+            length + self.answer_tokens,
+            2 * length,
+            rows,
+            data.tokens_per_row,
+            active=model.active,
+        )
+        loads = [once]
         if self.by == "rollouts":  # continuations from each step of each trace, read again as a prompt
-            tails = (length / 2 + self.answer_tokens, length + self.answer_tokens)
-            loads.append(SamplingLoad(parameters, traces * steps * self.rollouts, *tails, traces * steps, length / 2))
+            loads.append(
+                replace(
+                    once,
+                    answers=traces * steps * self.rollouts,
+                    tokens=length / 2 + self.answer_tokens,
+                    longest=length + self.answer_tokens,
+                    prompts=traces * steps,
+                    prompt_tokens=length / 2,
+                )
+            )
         sampling = tuple(loads) if self.model else ()
-        return Forecast(tokens, 2.0 * parameters * tokens, 4.0 * parameters + 2e9, makes, sampling=sampling)
+        return Forecast(tokens, 2.0 * model.multiplied * tokens, 4.0 * model.parameters + 2e9, makes, sampling=sampling)

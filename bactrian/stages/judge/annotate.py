@@ -183,7 +183,9 @@ class Annotate(Stage):
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data = inputs.get(self.data, Facts())
-        parameters = inputs[self.judge].parameters if self.judge else 0
+        judge = inputs[self.judge] if self.judge else Facts()
         tokens = data.rows * len(self.aspects) * ((data.tokens_per_row or 500) + 400 + min(self.max_new_tokens, 200))
         made = Facts(rows=data.rows, tokens_per_row=data.tokens_per_row)
-        return Forecast(tokens if self.judge else 0, 2.0 * parameters * tokens, 4.0 * parameters + 1e9, made)
+        return Forecast(
+            tokens if self.judge else 0, 2.0 * judge.multiplied * tokens, 4.0 * judge.parameters + 1e9, made
+        )

@@ -220,6 +220,6 @@ def judging_forecast(
             continue
         reads = 2 * (judge.annotators if judge.shows(demonstrations) else 1) if judge.model else 1
         mine = rows * share * reads * ((facts.tokens_per_row or 500) + (150 if judge.model else 0))
-        tokens, flops = tokens + mine, flops + 2.0 * inputs[ref].parameters * mine
+        tokens, flops = tokens + mine, flops + 2.0 * inputs[ref].multiplied * mine
         memory = max(memory, 4.0 * inputs[ref].parameters + 1e9)
     return Forecast(tokens, flops, memory, Facts(rows=rows, tokens_per_row=facts.tokens_per_row))

@@ -205,11 +205,11 @@ class MtBench(Stage):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         rows = min(inputs.get(self.questions, Facts()).rows or 80, self.limit or 10**9)
         each = 2.0 * rows * (300 + self.max_new_tokens / 2)
-        sizes = [inputs[ref].parameters for ref in self.models] or [0]
-        judge = inputs[self.judge].parameters if self.judge else 0
-        flops = 2.0 * each * (sum(sizes) + judge * len(sizes))
-        tokens = each * (len(sizes) + (len(sizes) if self.judge else 0))
-        return Forecast(tokens, flops, 4.0 * max([*sizes, judge]) + 1e9, Facts(rows=rows * len(sizes)))
+        models = [inputs[ref] for ref in self.models] or [Facts()]
+        judges = [inputs[self.judge]] * len(models) if self.judge else []
+        flops = 2.0 * each * sum(one.multiplied for one in (*models, *judges))
+        memory = 4.0 * max(one.parameters for one in (*models, *judges)) + 1e9
+        return Forecast(each * len([*models, *judges]), flops, memory, Facts(rows=rows * len(models)))
 
 
 def lines(judge: str, found: Mapping[str, Any]) -> list[str]:

@@ -180,10 +180,11 @@ class Prefer(Stage):
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data = inputs[self.prompts]
         prompts = min(data.rows, self.limit or data.rows)
-        parameters = max(inputs[ref].parameters for ref in self.pool)
+        models = [inputs[ref] for ref in self.pool]
         per_answer = answer_tokens(self.max_new_tokens)
         tokens = prompts * len(self.pool) * self.samples * per_answer
         made = Facts(rows=prompts // 2, tokens_per_row=2 * per_answer + (data.tokens_per_row or 50))
         asked = (data.tokens_per_row or 50, self.max_new_tokens, self.samples)
-        sampling = tuple(rows_sampled(inputs[ref].parameters, prompts, *asked) for ref in self.pool)
-        return Forecast(tokens, 2 * parameters * tokens, 4 * parameters + 2e9, made, sampling=sampling)
+        sampling = tuple(rows_sampled(model, prompts, *asked) for model in models)
+        most, memory = max(model.multiplied for model in models), 4 * max(model.parameters for model in models) + 2e9
+        return Forecast(tokens, 2 * most * tokens, memory, made, sampling=sampling)

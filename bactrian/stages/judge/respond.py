@@ -192,15 +192,15 @@ class Respond(Stage):
         prompts, per_answer = min(data.rows, self.limit or data.rows), answer_tokens(self.max_new_tokens)
         candidates = len(self.pool) + len(self.servers)
         share = min(1.0, self.per_prompt / candidates) if candidates else 0.0
-        each = [(inputs[ref].parameters, share) for ref in self.pool]
-        each += [(inputs[ref].parameters, 1.0) for ref in self.always]
+        each = [(inputs[ref], share) for ref in self.pool]
+        each += [(inputs[ref], 1.0) for ref in self.always]
         tokens = prompts * self.samples * ((data.tokens_per_row or 50) + per_answer)
-        flops = sum(2.0 * parameters * part * tokens for parameters, part in each)
+        flops = sum(2.0 * model.multiplied * part * tokens for model, part in each)
         answers = (min(self.per_prompt, candidates) + len(self.always)) * self.samples
         made = Facts(rows=prompts, tokens_per_row=(data.tokens_per_row or 50) + answers * per_answer)
-        memory = 4.0 * max((parameters for parameters, _ in each), default=0.0) + 1e9
+        memory = 4.0 * max((model.parameters for model, _ in each), default=0) + 1e9
         asked = (data.tokens_per_row or 50, self.max_new_tokens, self.samples)
-        sampling = tuple(rows_sampled(parameters, prompts * part, *asked) for parameters, part in each)
+        sampling = tuple(rows_sampled(model, prompts * part, *asked) for model, part in each)
         read, written = prompts * share * self.samples * asked[0], prompts * share * self.samples * per_answer
         money = sum(server.cost(read, written) for server in self.servers)
         return Forecast(tokens * sum(part for _, part in each), flops, memory, made, sampling=sampling, money=money)

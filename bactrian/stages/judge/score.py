@@ -221,8 +221,8 @@ class ScoreAnswers(Stage):
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         data, ref = inputs.get(self.data, Facts()), self.judge or self.reward_model
-        parameters = inputs[ref].parameters if ref else 0
+        model = inputs[ref] if ref else Facts()
         rows = min(data.rows, self.limit or data.rows)
         tokens = rows * (data.tokens_per_row or 200)
         made = Facts(rows=rows, tokens_per_row=data.tokens_per_row)
-        return Forecast(tokens, 2.0 * parameters * tokens, 4.0 * parameters + 1e9, made)
+        return Forecast(tokens, 2.0 * model.multiplied * tokens, 4.0 * model.parameters + 1e9, made)

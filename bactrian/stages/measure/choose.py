@@ -62,7 +62,7 @@ class Choose(Stage):
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         first = next(iter(self.models.values() if isinstance(self.models, dict) else self.models))
-        return Forecast(makes=Facts(parameters=inputs.get(first, Facts()).parameters))
+        return Forecast(makes=inputs.get(first, Facts()))
 
 
 def lines(found: "Sequence[Candidate]") -> list[str]:

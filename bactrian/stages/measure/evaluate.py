@@ -396,8 +396,10 @@ class Evaluate(Stage):
             answers, most = (count * task.samples, task.max_new_tokens) if task.form == "generate" else (0, 0)
             loads.append(SamplingLoad(0, answers, most / 2, most, count, 200 if answers else 240))
         models = list(self.models.values() if isinstance(self.models, dict) else self.models)
-        parameters = [inputs.get(ref, Facts()).parameters for ref in models]
-        memory = max(4.0 * each for each in parameters) + 3e9
-        flops = sum(2.0 * each * tokens for each in parameters)
-        sampling = tuple(replace(load, parameters=each) for each in parameters for load in loads)
+        asked = [inputs.get(ref, Facts()) for ref in models]
+        memory = max(4.0 * each.parameters for each in asked) + 3e9
+        flops = sum(2.0 * each.multiplied * tokens for each in asked)
+        sampling = tuple(
+            replace(load, parameters=each.parameters, active=each.active) for each in asked for load in loads
+        )
         return Forecast(tokens * len(models), flops, memory, Facts(rows=rows), sampling=sampling)

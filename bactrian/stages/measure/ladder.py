@@ -149,10 +149,12 @@ class Ladder(Expanding):
         } | about
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        sizes = [inputs.get(ref, Facts()).parameters for ref in self.rungs.values()]
+        read = [inputs.get(ref, Facts()) for ref in self.rungs.values()]
         texts = inputs.get(self.held_out, Facts())
         tokens = texts.rows * (texts.tokens_per_row or 500.0)
-        return Forecast(tokens * len(sizes), 2.0 * sum(sizes) * tokens, 4.0 * max(sizes, default=0) + 1e9)
+        flops = 2.0 * sum(each.multiplied for each in read) * tokens
+        memory = 4.0 * max((each.parameters for each in read), default=0) + 1e9
+        return Forecast(tokens * len(read), flops, memory)
 
 
 def like_step(like: str, steps: Mapping[str, Stage], changes: Mapping[str, Any], place: tuple[str | int, ...]) -> Stage:

@@ -253,9 +253,9 @@ class Scaling(Stage):
         each = sum(n * (thinking + self.answer_tokens) for n, thinking in lengths)
         tokens = float(rows * (each + len(draws) * data.tokens_per_row))
         sampling = tuple(
-            SamplingLoad(model.parameters, rows * n, length, length, rows, data.tokens_per_row)
+            SamplingLoad(model.parameters, rows * n, length, length, rows, data.tokens_per_row, active=model.active)
             for n, thinking in lengths
             for length in [thinking + self.answer_tokens]
         )
-        flops, memory = 2.0 * model.parameters * tokens, 4.0 * model.parameters + 2e9
+        flops, memory = 2.0 * model.multiplied * tokens, 4.0 * model.parameters + 2e9
         return Forecast(tokens, flops, memory, Facts(rows=rows), sampling=sampling)

@@ -192,10 +192,12 @@ class Swarm(Expanding):
         }
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        sizes = [inputs.get(ref, Facts()).parameters for ref in self.models.values()]
+        read = [inputs.get(ref, Facts()) for ref in self.models.values()]
         facts = [inputs.get(ref, Facts()) for ref in self.domains.values()]
         tokens = sum(each.rows * (each.tokens_per_row or 500.0) for each in facts)
-        return Forecast(tokens * len(sizes), 2.0 * sum(sizes) * tokens, 4.0 * max(sizes, default=0) + 1e9)
+        flops = 2.0 * sum(each.multiplied for each in read) * tokens
+        memory = 4.0 * max((each.parameters for each in read), default=0) + 1e9
+        return Forecast(tokens * len(read), flops, memory)
 
 
 def table(told: Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ class Frontier(Stage):
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         first = next(iter(self.models.values()))
-        return Forecast(makes=Facts(parameters=inputs.get(first, Facts()).parameters))
+        return Forecast(makes=inputs.get(first, Facts()))
 
 
 def _line(point: "FrontierPoint", best: "FrontierPoint") -> str:

@@ -206,11 +206,11 @@ class Interact(Stage):
         asked = cases * self.questions / 2
         tokens = (data.tokens_per_row or 100.0) + self.questions * answer_tokens(self.max_new_tokens) / 2
         refs = list(self.models.values() if isinstance(self.models, dict) else self.models)
-        loads = [rows_sampled(inputs.get(ref, Facts()).parameters, asked, tokens, self.max_new_tokens) for ref in refs]
+        loads = [rows_sampled(inputs.get(ref, Facts()), asked, tokens, self.max_new_tokens) for ref in refs]
         for each in (self.patient, self.decision):
             if each is not None and each.model is not None:
-                parameters = inputs.get(each.model, Facts()).parameters
-                loads.append(rows_sampled(parameters, asked * len(refs), tokens, JUDGED_TOKENS))
+                model = inputs.get(each.model, Facts())
+                loads.append(rows_sampled(model, asked * len(refs), tokens, JUDGED_TOKENS))
         largest = max(load.parameters for load in loads)
         whole = sum(load.all_tokens for load in loads)
         flops = sum(load.flops for load in loads)

@@ -49,5 +49,5 @@ class MergeAdapter(Stage):
         workspace.metrics.update(scale=self.scale, moved=moved)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        parameters = inputs.get(self.model, Facts()).parameters
-        return Forecast(peak_memory=8.0 * parameters, makes=Facts(parameters=parameters))
+        model = inputs.get(self.model, Facts())
+        return Forecast(peak_memory=8.0 * model.parameters, makes=model)

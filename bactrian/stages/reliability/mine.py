@@ -66,6 +66,10 @@ class Mine(Stage):
         with Journal(workspace.scratch / "mined.jsonl") as journal:
             self._look_through(workspace, journal, tally, found)
         kept = found.rows()
+        if not kept and not found.copies:
+            behind = f" behind the {self.skip:,} texts that are skipped" if self.skip else ""
+            tokens = self.prefix + self.suffix
+            raise BactrianError(f"mine: {self.corpus}: found no segment of {tokens} tokens{behind}\n{tally}")
         if not kept:
             raise BactrianError(f"mine: no segment scores {self.minimum} or more of {self.suffix}\n{tally}")
         with RowWriter(workspace.output, f"# Mined segments\n\n```\n{tally}\n```") as writer:
@@ -178,9 +182,9 @@ class Mine(Stage):
         made = Facts(rows=min(rows, self.top or rows), tokens_per_row=float(size))
         if self.random:
             return Forecast(makes=made)
-        parameters = inputs.get(self.model, Facts()).parameters
-        load = SamplingLoad(parameters, rows, self.suffix, self.suffix, rows, self.prefix)
-        return Forecast(load.all_tokens, load.flops, 4.0 * parameters + 1e9, made, sampling=(load,))
+        model = inputs.get(self.model, Facts())
+        load = SamplingLoad(model.parameters, rows, self.suffix, self.suffix, rows, self.prefix, active=model.active)
+        return Forecast(load.all_tokens, load.flops, 4.0 * model.parameters + 1e9, made, sampling=(load,))
 
 
 class MinedSegments:

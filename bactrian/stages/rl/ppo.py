@@ -155,23 +155,22 @@ class PPO(TrainingStage):
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Each answer is read by policy, reference and value model; two of them learn from it in each epoch."""
-        parameters, data = inputs[self.model].parameters, inputs[self.data]
-        valued = inputs[self.value].parameters if self.value else parameters
-        load, seen = rollouts(
-            self, parameters, data, self.steps, self.problems_per_step, self.samples, self.max_new_tokens
-        )
-        update = train_pass(self, 0, 0, 0, self.epochs).flops_a_token
+        model, data = inputs[self.model], inputs[self.data]
+        valued = inputs[self.value] if self.value else model
+        load, seen = rollouts(self, model, data, self.steps, self.problems_per_step, self.samples, self.max_new_tokens)
+        update = train_pass(self, model, 0, 0, self.epochs).flops_a_token
         passes = [
             replace(seen, flops_a_token=update + (4 if self.kl else 2)),
-            replace(seen, parameters=valued, flops_a_token=update + 2),
+            replace(seen, parameters=valued.parameters, active=valued.active, flops_a_token=update + 2),
         ]
-        frozen = 0 if adapter_of(self) or not self.kl else parameters
+        frozen = 0 if adapter_of(self) or not self.kl else model.parameters
         if (judge := self.reward.reward_model) and self.reward.reward_weight:
-            passes.append(replace(seen, parameters=inputs[judge].parameters))
+            passes.append(replace(seen, parameters=inputs[judge].parameters, active=inputs[judge].active))
             frozen += inputs[judge].parameters
         for ref in fused_refs(self.reward.fusion) if self.reward.reward_weight else ():
-            passes.append(replace(seen, parameters=inputs[ref].parameters))
+            passes.append(replace(seen, parameters=inputs[ref].parameters, active=inputs[ref].active))
             frozen += inputs[ref].parameters
-        looks = looks_at(self.watch, parameters, inputs, self.steps, self.max_new_tokens)
+        looks = looks_at(self.watch, model, inputs, self.steps, self.max_new_tokens)
         sampling = [load, *looks]
-        return forecast(self, parameters, passes, sampling=sampling, trained=parameters + valued, frozen=frozen)
+        trained = model.parameters + valued.parameters
+        return forecast(self, model, passes, sampling=sampling, trained=trained, frozen=frozen)

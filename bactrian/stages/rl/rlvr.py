@@ -155,12 +155,10 @@ class RLVR(TrainingStage):
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
         """Sampled, read by the policy and, where there is a KL, by the reference, and trained on once."""
-        parameters, data = inputs[self.model].parameters, inputs[self.data]
-        load, seen = rollouts(
-            self, parameters, data, self.steps, self.problems_per_step, self.samples, self.max_new_tokens
-        )
-        trained = replace(seen, flops_a_token=train_pass(self, 0, 0, 0).flops_a_token + (2 if self.kl else 0))
-        frozen = parameters if self.kl and adapter_of(self) is None else 0
+        model, data = inputs[self.model], inputs[self.data]
+        load, seen = rollouts(self, model, data, self.steps, self.problems_per_step, self.samples, self.max_new_tokens)
+        trained = replace(seen, flops_a_token=train_pass(self, model, 0, 0).flops_a_token + (2 if self.kl else 0))
+        frozen = model.parameters if self.kl and adapter_of(self) is None else 0
         frozen += sum(inputs[ref].parameters for ref in fused_refs(self.reward.fusion))
-        looks = looks_at(self.watch, parameters, inputs, self.steps, self.max_new_tokens)
-        return forecast(self, parameters, [trained], sampling=[load, *looks], frozen=frozen)
+        looks = looks_at(self.watch, model, inputs, self.steps, self.max_new_tokens)
+        return forecast(self, model, [trained], sampling=[load, *looks], frozen=frozen)

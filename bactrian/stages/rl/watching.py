@@ -70,13 +70,13 @@ def look_at(engine: "Engine", rows: list[Row], pool: "Pool", max_new_tokens: int
 
 
 def looks_at(
-    watch: WatchSettings, parameters: float, inputs: Mapping[str, Facts], steps: int, most: int
+    watch: WatchSettings, model: Facts, inputs: Mapping[str, Facts], steps: int, most: int
 ) -> list[SamplingLoad]:
     """The answers of all looks together, for forecasts."""
     if watch.held_out is None:
         return []
     facts, looks = inputs.get(watch.held_out, Facts()), steps // watch.look_every + 1
-    load = rows_sampled(parameters, facts.rows * looks, facts.tokens_per_row, most)
+    load = rows_sampled(model, facts.rows * looks, facts.tokens_per_row, most)
     return [replace(load, rounds=looks)]
 
 

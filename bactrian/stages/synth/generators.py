@@ -219,8 +219,7 @@ def sampling_loads(
     whole = sum(each.weight for each in generators)
     own = [each for each in generators if each.model is not None]
     return tuple(
-        rows_sampled(inputs.get(str(each.model), Facts()).parameters, requests * each.weight / whole, asked, most)
-        for each in own
+        rows_sampled(inputs.get(str(each.model), Facts()), requests * each.weight / whole, asked, most) for each in own
     )
 
 

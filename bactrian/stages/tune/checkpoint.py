@@ -58,7 +58,7 @@ class Checkpoint(Stage):
         workspace.metrics["step"] = float(self.step)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        return Forecast(makes=Facts(parameters=inputs[self.model].parameters))
+        return Forecast(makes=inputs[self.model])
 
 
 def steps_of(model: Path) -> str:

@@ -103,8 +103,8 @@ class DPO(TrainingStage):
         )
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        data, parameters = inputs[self.data], inputs[self.model].parameters
-        passes = [train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)]
+        data, model = inputs[self.data], inputs[self.model]
+        passes = [train_pass(self, model, tokens_of(data, self.epochs), data.rows * self.epochs)]
         if self._needs_reference:
-            passes.append(read_pass(self, parameters, tokens_of(data, 1), data.rows))
-        return forecast(self, parameters, passes, sampling=looks_of(self, passes[0], inputs))
+            passes.append(read_pass(self, model, tokens_of(data, 1), data.rows))
+        return forecast(self, model, passes, sampling=looks_of(self, passes[0], inputs))

@@ -109,9 +109,9 @@ class KTO(TrainingStage):
         return answers
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        data, parameters = inputs[self.data], inputs[self.model].parameters
+        data, model = inputs[self.data], inputs[self.model]
         tokens, rows = tokens_of(data, 1), data.rows
-        trained = train_pass(self, parameters, self.epochs * tokens, self.epochs * rows)
+        trained = train_pass(self, model, self.epochs * tokens, self.epochs * rows)
         # answers of others for the KL are read in each epoch; both kinds of answers by the start, once
-        passes = [trained, read_pass(self, parameters, tokens, rows, self.epochs + 2)]
-        return forecast(self, parameters, passes, sampling=looks_of(self, trained, inputs))
+        passes = [trained, read_pass(self, model, tokens, rows, self.epochs + 2)]
+        return forecast(self, model, passes, sampling=looks_of(self, trained, inputs))

@@ -90,9 +90,9 @@ class Midtrain(PlainTextStage):
         return kept
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        parameters, data = inputs[self.model].parameters, inputs[self.data]
-        each = text_pass(self, parameters, usual_attended(parameters), data, self.context or USUAL_CONTEXT)
-        return forecast(self, parameters, [each], sampling=looks_of(self, each, inputs))
+        model, data = inputs[self.model], inputs[self.data]
+        each = text_pass(self, model, usual_attended(model.multiplied), data, self.context or USUAL_CONTEXT)
+        return forecast(self, model, [each], sampling=looks_of(self, each, inputs))
 
 
 def last_rate(folder: Path, ref: str) -> float:

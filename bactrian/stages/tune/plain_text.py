@@ -65,12 +65,12 @@ class PlainTextStage(TrainingStage):
     watch: LookSettings = Field(default_factory=LookSettings, description="texts and tasks that are looked at")
 
 
-def text_pass(stage: PlainTextStage, parameters: float, attended: float, data: Facts, context: int) -> ModelPass:
-    """What training takes, for a plan. `parameters`: that a token goes through; `attended`: see `DecoderSize`."""
+def text_pass(stage: PlainTextStage, model: Facts, attended: float, data: Facts, context: int) -> ModelPass:
+    """What training takes, for a plan. `attended`: see `DecoderSize`."""
     rows, tokens = data.rows * stage.epochs, tokens_of(data, stage.epochs)
     if stage.course.tokens is not None:
         rows, tokens = rows * min(1.0, stage.course.tokens / tokens) if tokens else 0.0, stage.course.tokens
-    trained = train_pass(stage, parameters, tokens, rows)
+    trained = train_pass(stage, model, tokens, rows)
     length = min(float(context), tokens / rows if rows else context)
     return replace(trained, attention=attention_flops(attended, tokens, length))
 

@@ -125,5 +125,6 @@ class Pretrain(PlainTextStage):
             MADE_VOCABULARY if self.tokenizer is None else TAKEN_VOCABULARY,
             self.shape,
         )
-        trained = text_pass(self, size.active, size.attended, inputs[self.data], self.context)
-        return forecast(self, size.parameters, [trained], sampling=looks_of(self, trained, inputs))
+        made = Facts(parameters=size.parameters, active=size.active)
+        trained = text_pass(self, made, size.attended, inputs[self.data], self.context)
+        return forecast(self, made, [trained], sampling=looks_of(self, trained, inputs))

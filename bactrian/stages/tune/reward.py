@@ -80,6 +80,6 @@ class Reward(TrainingStage):
             ) from None
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        data, parameters = inputs[self.data], inputs[self.model].parameters
-        trained = train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)
-        return forecast(self, parameters, [trained])
+        data, model = inputs[self.data], inputs[self.model]
+        trained = train_pass(self, model, tokens_of(data, self.epochs), data.rows * self.epochs)
+        return forecast(self, model, [trained])

@@ -79,6 +79,6 @@ class SFT(TrainingStage):
         return fitted(full, self.max_length, self.too_long, where, tally)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        data, parameters = inputs[self.data], inputs[self.model].parameters
-        trained = train_pass(self, parameters, tokens_of(data, self.epochs), data.rows * self.epochs)
-        return forecast(self, parameters, [trained], sampling=looks_of(self, trained, inputs))
+        data, model = inputs[self.data], inputs[self.model]
+        trained = train_pass(self, model, tokens_of(data, self.epochs), data.rows * self.epochs)
+        return forecast(self, model, [trained], sampling=looks_of(self, trained, inputs))

@@ -146,8 +146,8 @@ class Soup(Divisible):
         return Tasting(list(folders.values()), texts, workspace)
 
     def forecast(self, inputs: Mapping[str, Facts]) -> Forecast:
-        parameters = max(inputs.get(ref, Facts()).parameters for ref in self.models)
-        return Forecast(peak_memory=8.0 * parameters + 1e9, makes=Facts(parameters=parameters))
+        largest = max((inputs.get(ref, Facts()) for ref in self.models), key=lambda each: each.parameters)
+        return Forecast(peak_memory=8.0 * largest.parameters + 1e9, makes=largest)
 
 
 def common_starts(models: Mapping[str, tuple[str, Path]]) -> set[str]:

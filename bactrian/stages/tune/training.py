@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import Field, model_validator
 
-from bactrian.stages.stage import TOKENS_PER_ROW, Facts, Forecast, ModelPass, SamplingLoad, Stage, answer_tokens
+from bactrian.stages.stage import TOKENS_PER_ROW, Facts, Forecast, ModelPass, SamplingLoad, Stage, rows_sampled
 from bactrian.stages.tune.watch_settings import LookSettings, open_look
 from bactrian.store.manifest import Kind
 from bactrian.train.memory import training_memory
@@ -294,26 +294,33 @@ def _note_rounding(workspace: "Workspace", stage: TrainingStage, model: "Decoder
         )
 
 
-def train_pass(stage: TrainingStage, parameters: float, tokens: float, rows: float, passes: float = 1.0) -> ModelPass:
+def train_pass(stage: TrainingStage, model: Facts, tokens: float, rows: float, passes: float = 1.0) -> ModelPass:
     """Rows trained on, `passes` times each, with what is computed again where activations are dropped.
 
     A layer computed again costs a forward more, 2 FLOPs a parameter and token; its MLP alone about two thirds of that.
     """
     again = {"none": 0.0, "mlp": 1.3, "layer": 2.0}[stage.memory.recompute] / stage.memory.recompute_every
-    batch = float(getattr(stage, "batch_size", 0.0))
     return ModelPass(
-        parameters, tokens, rows, passes * (6 + again), micro_tokens=stage.memory.micro_tokens, batch=batch
+        model.parameters,
+        tokens,
+        rows,
+        passes * (6 + again),
+        micro_tokens=stage.memory.micro_tokens,
+        batch=float(getattr(stage, "batch_size", 0.0)),
+        active=model.active,
     )
 
 
-def read_pass(stage: TrainingStage, parameters: float, tokens: float, rows: float, passes: float = 1.0) -> ModelPass:
+def read_pass(stage: TrainingStage, model: Facts, tokens: float, rows: float, passes: float = 1.0) -> ModelPass:
     """Rows read by a model that learns nothing from it: a reference, or the policy before its update."""
-    return ModelPass(parameters, tokens, rows, passes * 2, micro_tokens=stage.memory.micro_tokens)
+    return ModelPass(
+        model.parameters, tokens, rows, passes * 2, micro_tokens=stage.memory.micro_tokens, active=model.active
+    )
 
 
 def forecast(
     stage: TrainingStage,
-    makes: int,
+    makes: Facts,
     passes: Sequence[ModelPass],
     *,
     sampling: Sequence[SamplingLoad] = (),
@@ -323,7 +330,7 @@ def forecast(
     """What training will take.
 
     Args:
-        makes: parameters of the model that the stage leaves.
+        makes: the model that the stage leaves.
         passes: what goes through which model. The first is that of the tokens trained on.
         trained: parameters that are trained, by default those of the model that is left.
         frozen: parameters of models beside it that are not trained.
@@ -331,10 +338,11 @@ def forecast(
     tokens = passes[0].tokens
     adapter = adapter_of(stage)
     memory = training_memory(
-        makes if trained is None else trained, tokens, stage.optimiser, stage.memory, adapter, frozen
+        makes.parameters if trained is None else trained, tokens, stage.optimiser, stage.memory, adapter, frozen
     )
     flops = sum(each.flops for each in passes) + sum(each.flops for each in sampling)
-    return Forecast(tokens, flops, memory, Facts(parameters=makes), tuple(passes), tuple(sampling))
+    made = Facts(parameters=makes.parameters, active=makes.active)
+    return Forecast(tokens, flops, memory, made, tuple(passes), tuple(sampling))
 
 
 def tokens_of(data: Facts, epochs: float, tokens_per_row: float = TOKENS_PER_ROW) -> float:
@@ -345,11 +353,11 @@ def tokens_of(data: Facts, epochs: float, tokens_per_row: float = TOKENS_PER_ROW
 def looks_of(stage: TrainingStage, trained: ModelPass, inputs: Mapping[str, Facts]) -> Sequence[SamplingLoad]:
     """What looks at a model take while it is trained, for forecasts. `stage`: with a `batch_size`."""
     watch, batch = watch_of(stage), float(getattr(stage, "batch_size", 1))
-    return [] if watch is None else watch.loads(trained.parameters, inputs, trained.rows / batch)
+    return [] if watch is None else watch.loads(trained, inputs, trained.rows / batch)
 
 
 def rollouts(
-    stage: TrainingStage, parameters: float, data: Facts, rounds: int, problems: int, samples: int, most: int
+    stage: TrainingStage, model: Facts, data: Facts, rounds: int, problems: int, samples: int, most: int
 ) -> tuple[SamplingLoad, ModelPass]:
     """A policy's own answers: how they are sampled, and one forward over them.
 
@@ -360,8 +368,6 @@ def rollouts(
         rounds: steps. problems, samples: problems of a step, answers to each. most: tokens of an answer.
     """
     prompt = data.tokens_per_row or 100.0
-    load = SamplingLoad(
-        parameters, rounds * problems * samples, answer_tokens(most), most, rounds * problems, prompt, rounds
-    )
-    seen = read_pass(stage, parameters, load.all_tokens, load.answers)
+    load = replace(rows_sampled(model, rounds * problems, prompt, most, samples), rounds=rounds)
+    seen = read_pass(stage, model, load.all_tokens, load.answers)
     return load, replace(seen, padded=load.answers * (prompt + most))

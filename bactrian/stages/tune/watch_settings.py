@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
-from bactrian.stages.stage import Facts, HeldOutRef, SamplingLoad
+from bactrian.stages.stage import Facts, HeldOutRef, ModelPass, SamplingLoad
 from bactrian.store.own_files import OwnCode
 from bactrian.train.options import SettingsGroup
 
@@ -66,7 +66,7 @@ class LookSettings(SettingsGroup):
             return self
         return self.model_copy(update={"files": file_hashes(watched_tasks(self), []) | self.files})
 
-    def loads(self, parameters: float, inputs: Mapping[str, Facts], steps: float) -> list[SamplingLoad]:
+    def loads(self, trained: ModelPass, inputs: Mapping[str, Facts], steps: float) -> list[SamplingLoad]:
         """What all looks together take, for forecasts."""
         if not self.watches:
             return []
@@ -78,7 +78,7 @@ class LookSettings(SettingsGroup):
         asked = len(self.tasks) * float(self.limit or 1000)
         rows, tokens = rows + asked, tokens + asked * QUESTION_TOKENS
         looks = int(steps // self.look_every) + 2
-        once = SamplingLoad(parameters, 0, 0, 0, rows, tokens / max(1.0, rows), 1)
+        once = SamplingLoad(trained.parameters, 0, 0, 0, rows, tokens / max(1.0, rows), 1, trained.active)
         return [replace(once, prompts=rows * looks, rounds=looks)]
 
 
