@@ -1,6 +1,6 @@
 """What a model recites [ParaPO, Chen et al. 2025]: web text, books, free writing; and quotations, which it should.
 
-Lengths, temperatures and prompts are the published ones; how answers become a number is ours (docs/reliability.md), as
+Lengths, temperatures and prompts are the published ones; how answers become a number is ours (docs/reciting.md), as
 the released code does not say. Of the first three less is better, of quotations more.
 """
 

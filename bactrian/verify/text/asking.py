@@ -1,4 +1,4 @@
-"""A question that asks for what a request leaves open, rated by rules (docs/reliability.md, Asking well)."""
+"""A question that asks for what a request leaves open, rated by rules (docs/asking.md)."""
 
 import json
 from typing import Any

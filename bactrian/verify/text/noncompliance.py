@@ -2,7 +2,7 @@
 
 A fallback where there is no judge: of each kind of request [CoCoNot, Brahman et al. 2024] it looks for the words with
 which good answers say what they say. It sees no more than that: an answer that says the right words and complies all
-the same passes. Its error is measured in docs/reliability.md (`benchmarks/noncompliance_words.py`).
+the same passes. Its error is measured in docs/noncompliance.md (`benchmarks/noncompliance_words.py`).
 
 The same rows can be put to a judge: their setting `rubric` and their labels are those of the judge's rubrics.
 """

@@ -1,4 +1,4 @@
-"""Whether a text recites another one [ParaPO, Chen et al. 2025; our definitions, docs/reliability.md].
+"""Whether a text recites another one [ParaPO, Chen et al. 2025; our definitions, docs/reciting.md].
 
 The published table's aggregation cannot be recovered from the released code. Ours: the longest common subsequence of
 words and marks between the gold text and as much of the answer, over the gold text's length. A text recites from half.
