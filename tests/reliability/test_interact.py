@@ -16,7 +16,7 @@ from bactrian.data.synth.asking.patient_cases import patient_case_row, patient_c
 from bactrian.data.synth.asking.questions import drawn_plan, moved, written
 from bactrian.data.synth.asking.requests import UnderspecifiedRequest
 from bactrian.errors import BactrianError
-from bactrian.evaluate.interaction import summary
+from bactrian.evaluate.interaction import interaction_summary as summary
 from bactrian.evaluate.interaction.dialogue import CANNOT, Dialogue, simulate
 from bactrian.evaluate.interaction.patients import (
     PatientCase,
@@ -28,7 +28,7 @@ from bactrian.evaluate.interaction.patients import (
     words_of,
 )
 from bactrian.evaluate.interaction.reported import asking_rows
-from bactrian.evaluate.interaction.requests import (
+from bactrian.evaluate.interaction.request_simulator import (
     BestQuestioner,
     RequestSimulator,
     fewest_questions,
