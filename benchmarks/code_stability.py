@@ -27,7 +27,7 @@ SETTINGS = {"test_seconds": 1.0, "seconds": 4.0}
 HANGING = ("def {}(*a):\n    while True: pass", "import time\ndef {}(*a): time.sleep(1000)")
 
 
-class Program(NamedTuple):
+class StableProgram(NamedTuple):
     """A program and its tests; `name` says what it is of what task."""
 
     name: str
@@ -35,7 +35,7 @@ class Program(NamedTuple):
     ground_truth: str
 
 
-def stability(programs: Sequence[Program], loads: Sequence[int], workers: int = 2) -> dict[str, Any]:
+def stability(programs: Sequence[StableProgram], loads: Sequence[int], workers: int = 2) -> dict[str, Any]:
     """Verdicts on an idle machine beside those with so many busy processes: shares of the same, and who differs."""
     idle = outcomes(programs, workers)
     counts = {outcome: list(idle.values()).count(outcome) for outcome in sorted(set(idle.values()))}
@@ -48,13 +48,13 @@ def stability(programs: Sequence[Program], loads: Sequence[int], workers: int = 
     return found
 
 
-def outcomes(programs: Sequence[Program], workers: int) -> dict[str, str]:
+def outcomes(programs: Sequence[StableProgram], workers: int) -> dict[str, str]:
     items = [Item("code", block(program.text), program.ground_truth, SETTINGS) for program in programs]
     verdicts = verify_all(items, workers)
     return {program.name: verdict.outcome for program, verdict in zip(programs, verdicts, strict=True)}
 
 
-def made(file: Path, step: int, inputs: int) -> list[Program]:
+def made(file: Path, step: int, inputs: int) -> list[StableProgram]:
     """Of each `step`th task of HumanEval, in both layouts of HumanEval+: its reference, a mutant, one that hangs."""
     rows = [json.loads(line) for line in file.read_text().splitlines()][::step]
     programs = []
@@ -66,7 +66,7 @@ def made(file: Path, step: int, inputs: int) -> list[Program]:
             if layout == number % 2:
                 told["hanging"] = HANGING[number // 2 % 2].format(name)
             programs += [
-                Program(f"{row['task_id']}.{layout} {kind}", each, problem["ground_truth"])
+                StableProgram(f"{row['task_id']}.{layout} {kind}", each, problem["ground_truth"])
                 for kind, each in told.items()
             ]
     return programs

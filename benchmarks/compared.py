@@ -43,7 +43,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """One run: artifact folders by step, the methods in order, and what each scored.
 
     greedy, sampled: by method, accuracy of each question [Q]. length: tokens of a sampled answer.
@@ -56,7 +56,7 @@ class Run:
     length: dict[str, float]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> ComparedRun:
     if not (folder / "run.json").is_file():
         raise SystemExit(f"{folder}: found no run.json, expected the folder of a run")
     record = json.loads((folder / "run.json").read_text())
@@ -71,7 +71,7 @@ def read_run(folder: Path) -> Run:
         for mode in ("greedy", "sampled")
     }
     length = {m: float(np.mean([row["tokens"] for row in of[m, "sampled"]])) for m in methods}
-    return Run(
+    return ComparedRun(
         steps,
         methods,
         {m: by_question(of[m, "greedy"]) for m in methods},
@@ -115,7 +115,7 @@ def training(step: Path) -> tuple[float | None, int | None]:
     return float(np.mean(list(steps.values())[-LAST:])), int(told[-1]["tokens"])
 
 
-def line_of(method: str, runs: list[Run], kls: list[float]) -> dict[str, Any]:
+def line_of(method: str, runs: list[ComparedRun], kls: list[float]) -> dict[str, Any]:
     """A method's numbers over the runs."""
     base = runs[0].methods[0]
     differences = np.stack([run.sampled[method] - run.sampled[base] for run in runs])  # [runs, Q]

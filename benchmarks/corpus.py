@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from corpus_peer import RULES, Clock
+from corpus_peer import RULES, PeerClock
 
 from bactrian.data.io.files import read_rows, stream_rows
 from bactrian.stages.data.curate import Curate
@@ -126,7 +126,7 @@ def make_documents(data: Path, count: int, folder: Path) -> int:
 
 def ours(folder: Path) -> dict[str, dict[str, float]]:
     """Tag and curate, as two steps of a recipe do; the rows that are left are in FOLDER/ours."""
-    clock = Clock()
+    clock = PeerClock()
     documents = Input("web", folder / "documents" / "*.jsonl.gz", Kind.DATA, "c0ffee")
     hardware = Hardware(threads=1)
     tags = Workspace.temporary(folder / "tags", {"web": documents}, 0, hardware)

@@ -26,7 +26,7 @@ def main() -> None:
     c4.NAUGHTY_WORDS, c4.NAUGHTY_PHRASES = set(), set()
     folder = Path(sys.argv[1]).resolve()
     documents = [str(folder / "documents" / "*.jsonl.gz")]
-    clock = Clock()
+    clock = PeerClock()
     create_and_run_tagger(documents=documents, taggers=["gopher_v1", "c4_v1"], experiment="x", debug=True)
     clock.lap("tag")
     for name, what in (
@@ -40,7 +40,7 @@ def main() -> None:
     print(json.dumps(clock.laps))
 
 
-class Clock:
+class PeerClock:
     """Seconds on the wall and of this process since the last lap, by name."""
 
     def __init__(self) -> None:

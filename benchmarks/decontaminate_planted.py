@@ -128,7 +128,7 @@ def translations(folder: Path, items: list[IndexedItem]) -> Iterator[tuple[str, 
             yield TRANSLATED[row["lang"]], item, row["question"]
 
 
-class Remembering(SentenceEncoder):
+class RememberingPlanter(SentenceEncoder):
     """An encoder that computes nothing twice: thresholds differ, embeddings do not."""
 
     def __init__(self, folder: Path) -> None:
@@ -176,7 +176,7 @@ def main() -> None:
         "any, n = 13": Matcher(Index(items, 13), "any"),
         "exact": WholeMatcher(items),
     }
-    encoder = Remembering(default_folder()) if options.cosines else None
+    encoder = RememberingPlanter(default_folder()) if options.cosines else None
     if encoder:
         modes |= {f"embedding, {cosine}": MeaningMatcher(items, encoder, cosine) for cosine in options.cosines}
     results = {name: measured(matcher, rows) for name, matcher in modes.items()}

@@ -36,7 +36,7 @@ def rollouts(count: int, samples: int, new: int, vocabulary: int) -> list[Ids]:
     ]
 
 
-class Ours:
+class OurGrpo:
     def __init__(self, dtype: str, folder: str, count: int, samples: int, new: int, length: int) -> None:
         from pathlib import Path
 
@@ -243,11 +243,11 @@ class TRL:
         return loss.item()
 
 
-class Continuous(TRL):
+class ContinuousGrpo(TRL):
     continuous = True
 
 
-SIDES = {"ours": Ours, "trl": TRL, "continuous": Continuous}
+SIDES = {"ours": OurGrpo, "trl": TRL, "continuous": ContinuousGrpo}
 
 
 def main() -> None:

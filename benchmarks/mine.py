@@ -33,7 +33,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="each side so often, in turn; the fastest counts")
     given = parser.parse_args()
     folder, rows = model_folder(given.model), documents(Path(given.corpus), given.segments)
-    ours, theirs = Ours(folder, given.dtype, given.batch), Theirs(folder, given.dtype, given.their_batch or given.batch)
+    ours, theirs = (
+        OurMiner(folder, given.dtype, given.batch),
+        Theirs(folder, given.dtype, given.their_batch or given.batch),
+    )
     ours.mined(rows[:4]), theirs.mined(rows[:4])  # kernels compiled, caches filled
     best: dict[str, float] = {}
     spent: dict[str, float] = {}
@@ -81,7 +84,7 @@ def documents(path: Path, count: int) -> list[str]:
     raise SystemExit(f"{path}: only {len(found)} documents, {count} were asked for")
 
 
-class Ours:
+class OurMiner:
     """The mechanism of stage `mine`: one engine, rows entering as others leave, scores by bits."""
 
     def __init__(self, folder: Path, dtype: str, batch: int) -> None:

@@ -14,7 +14,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from bactrian.data.synth.noncompliance.made import seed_kind
+from bactrian.data.synth.noncompliance.noncompliance_rows import seed_kind
 from bactrian.evaluate.statistics import wilson
 from bactrian.verify.text.noncompliance import label_by_words
 

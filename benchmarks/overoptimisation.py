@@ -27,7 +27,7 @@ NAMES = {"proxy": "PPO on the reward model", "verifier": "GRPO on the verifier"}
 
 
 @dataclass(frozen=True)
-class Curve:
+class RewardCurve:
     """A policy's training: one record of metrics a step, and the looks at held-out problems."""
 
     steps: list[dict[str, Any]]
@@ -41,11 +41,11 @@ class Curve:
         return {at for at, each in enumerate(self.steps) if each.get("alarm")}
 
 
-def read_curves(folder: Path) -> dict[str, Curve]:
+def read_curves(folder: Path) -> dict[str, RewardCurve]:
     record = json.loads((folder / "run.json").read_text())
     paths = {each["name"]: folder.parent / each["path"] for each in record["steps"] if each["path"]}
     return {
-        name: Curve(
+        name: RewardCurve(
             [json.loads(line) for line in (paths[name] / "metrics.jsonl").read_text().splitlines()],
             [HeldOutLook(**each) for each in json.loads((paths[name] / "looks.json").read_text())],
         )
@@ -86,7 +86,7 @@ def path(points: list[charts.Point], colour: str, width: str, opacity: str = "1"
     return tag("path", {"d": d, "fill": "none", "stroke": colour, "stroke-width": width, "stroke-opacity": opacity})
 
 
-def draw(curves: dict[str, Curve]) -> Markup:
+def draw(curves: dict[str, RewardCurve]) -> Markup:
     last = max(look.step for curve in curves.values() for look in curve.looks)
     reward = charts.smooth(curves["proxy"].line("reward"), 5)
     high = max(
@@ -147,7 +147,7 @@ def mark(place: Any, look: HeldOutLook, colour: str, alarm: bool) -> list[Markup
     return [*parts, tag("circle", ring)] if alarm else parts
 
 
-def write_data(curves: dict[str, Curve], file: Path) -> None:
+def write_data(curves: dict[str, RewardCurve], file: Path) -> None:
     """One line a step and policy; held_out and alarm where there was a look."""
     keys = ("reward", "score", "kl", "completion_length", "truncated", "alarm")
     with file.open("w", newline="") as out:

@@ -15,7 +15,7 @@ from typing import Any
 from duel import peak_gigabytes
 
 
-class Pace:
+class SharedPace:
     """The reins: `wait` before the first step, `done` after each."""
 
     def __init__(self) -> None:

@@ -31,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bactrian.data.io.files import scan_rows
 from bactrian.data.io.formats import Fault
 from bactrian.data.overlap.trace.build import build
+from bactrian.data.overlap.trace.corpus_index import CorpusIndex
 from bactrian.data.overlap.trace.documents import TracedDocument
-from bactrian.data.overlap.trace.index import CorpusIndex
-from bactrian.data.overlap.trace.spans import trace
+from bactrian.data.overlap.trace.traced_spans import trace
 
 ANSWER_WORDS = 300
 AT_HAND = ("*.jsonl", "*.jsonl.gz", "*.txt")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from paced import Pace
+from paced import SharedPace
 from safetensors.torch import save_file
 
 from bactrian.chat import Rendered
@@ -38,7 +38,7 @@ def make_task(name: str, model: LanguageModel, work: dict[str, Any]) -> Training
 class PacedLog:
     """Metrics go to the driver, one step at a time."""
 
-    def __init__(self, pace: Pace, scratch: Path, extra: float) -> None:
+    def __init__(self, pace: SharedPace, scratch: Path, extra: float) -> None:
         self.pace, self.scratch, self.extra, self.tokens = pace, scratch, extra, 0.0
 
     def log(self, step: int, **values: float) -> None:
@@ -66,7 +66,7 @@ def main() -> None:
         options.add_argument(name)
     options.add_argument("--check", type=Path)
     asked = options.parse_args()
-    pace = Pace()
+    pace = SharedPace()
     work = json.loads(Path(asked.workload).read_text())
     model = LanguageModel.load(Path(asked.folder), asked.dtype)
     began = time.perf_counter()

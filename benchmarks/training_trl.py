@@ -14,17 +14,17 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from paced import Pace
+from paced import SharedPace
 from safetensors.torch import save_file
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-PACE = Pace()
+PACE = SharedPace()
 REAL = [0]  # tokens of the running step that are not padding
 
 
-class Counting:
+class CountingTrl:
     """A trainer that takes rows in order and counts the real tokens of each step."""
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
@@ -36,11 +36,11 @@ class Counting:
         return super().training_step(model, inputs, *rest, **more)  # type: ignore[misc]
 
 
-class SFT(Counting, SFTTrainer):  # type: ignore[misc]
+class TrlSFT(CountingTrl, SFTTrainer):  # type: ignore[misc]
     pass
 
 
-class DPO(Counting, DPOTrainer):  # type: ignore[misc]
+class TrlDPO(CountingTrl, DPOTrainer):  # type: ignore[misc]
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # tokens already
 
@@ -78,11 +78,11 @@ def make(name: str, folder: str, work: dict[str, Any], dtype: str, packed: bool)
             for r in work["rows"]
         ]
         settings = SFTConfig(**common, packing=packed)
-        return SFT(model, settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+        return TrlSFT(model, settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     rows = [{f"{key}_ids": row[key] for key in ("prompt", "chosen", "rejected")} for row in work["rows"]]
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     settings = DPOConfig(**common, beta=work["beta"])
-    return DPO(model, reference, settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    return TrlDPO(model, reference, settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
 
 
 def check(trainer: Any, file: Path) -> None:

@@ -108,7 +108,7 @@ def peer(folder: Path, given: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-class Table:
+class VerifyTable:
     """What was measured, printed as it comes."""
 
     def __init__(self) -> None:
@@ -121,14 +121,14 @@ class Table:
         print(f"{what:58} {n:6,} {workers or '–':>7} {n / seconds:12,.1f} /s {right:7,} right", flush=True)
 
 
-def measure_gsm8k(table: Table, data: Path) -> None:
+def measure_gsm8k(table: VerifyTable, data: Path) -> None:
     label, items = gsm8k_items(data)
     for name in ("gsm8k", "gsm8k_strict"):
         seconds, said = timed(lambda name=name: [verify(name, i.completion, i.ground_truth) for i in items])
         table.note(f"{name} ({label})", len(items), seconds, sum(v.outcome == "right" for v in said))
 
 
-def measure_math(table: Table, data: Path, library: int) -> None:
+def measure_math(table: VerifyTable, data: Path, library: int) -> None:
     for label, items in math_items(data):
         for workers in (1, 2):
             seconds, said = pooled(items, workers)
@@ -138,7 +138,7 @@ def measure_math(table: Table, data: Path, library: int) -> None:
         table.note(f"math-verify alone ({label})", len(some), seconds, right)
 
 
-def measure_ifeval(table: Table, data: Path, folder: Path | None) -> dict[str, float]:
+def measure_ifeval(table: VerifyTable, data: Path, folder: Path | None) -> dict[str, float]:
     """Speeds; returns the share of prompt-level verdicts equal to the published ones."""
     responses = ifeval_rows(data)
     if not responses:
@@ -182,7 +182,7 @@ def main() -> None:
     options.add_argument("--only", choices=PARTS, action="append", help="this part; may be given again")
     options.add_argument("--library", type=int, default=600, help="items that math-verify alone gets")
     given = options.parse_args()
-    parts, table = given.only or PARTS, Table()
+    parts, table = given.only or PARTS, VerifyTable()
     if "gsm8k" in parts:
         measure_gsm8k(table, given.data)
     if "math" in parts:

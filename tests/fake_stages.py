@@ -77,7 +77,7 @@ class Down(Settings):
     turn: Literal["down"]
 
 
-class Blend(Stage):
+class FakeBlend(Stage):
     """A model, of data and perhaps another model."""
 
     name: ClassVar[str] = "blend"
@@ -134,7 +134,7 @@ class Compare(Stage):
         (workspace.output / "names.txt").write_text("\n".join(self.models))
 
 
-FAKES: dict[str, type[Stage]] = {stage.name: stage for stage in (Letters, Blend, Compare)}
+FAKES: dict[str, type[Stage]] = {stage.name: stage for stage in (Letters, FakeBlend, Compare)}
 
 
 def main() -> None:

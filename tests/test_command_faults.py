@@ -112,7 +112,7 @@ def test_launch(capsys: pytest.CaptureFixture[str], option: str, value: str) -> 
 def test_no_number_of_the_command_line_may_be_nan() -> None:
     import click
 
-    from bactrian.cli.options import FiniteRange
+    from bactrian.cli.shared_options import FiniteRange
 
     def options(command: click.Command) -> list[click.Parameter]:
         inner = command.commands.values() if isinstance(command, click.Group) else ()

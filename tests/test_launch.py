@@ -115,7 +115,7 @@ def test_every_count_of_tasks_comes_back(runs: list[tuple[int, int]]) -> None:
     assert counts(text) == [tasks for tasks, nodes in runs for _ in range(nodes)]
 
 
-class Kept:
+class KeptPeers:
     """A store for one process, as torch's: keys and texts."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ def members(size: int = 3) -> list[dict[str, object]]:
 
 
 def test_of_several_that_fail_the_first_is_named_by_all_and_one_process_speaks() -> None:
-    store = Kept()
+    store = KeptPeers()
     peers = [Peers(store, rank, members()) for rank in range(3)]
     errors: list[BaseException] = [BactrianError("late"), BactrianError("early"), Stop(15)]
     found = {rank: peers[rank].ending(errors[rank]) for rank in (1, 0, 2)}
@@ -150,13 +150,13 @@ def test_of_several_that_fail_the_first_is_named_by_all_and_one_process_speaks()
 
 
 def test_where_the_leader_is_gone_another_speaks_and_where_it_said_so_itself_nobody_else_does() -> None:
-    peers = [Peers(Kept(), rank, members()) for rank in range(3)]
+    peers = [Peers(KeptPeers(), rank, members()) for rank in range(3)]
     assert [each.speaks(Failure(0, "n0", 100, "was killed", 2)) for each in peers] == [False, True, False]
     assert [each.speaks(Failure(0, "n0", 100, "failed: x", 0)) for each in peers] == [True, False, False]
 
 
 def test_a_stop_that_all_agreed_upon_is_no_failure() -> None:
-    store = Kept()
+    store = KeptPeers()
     assert Peers(store, 1, members()).ending(Stop(15, "stopped after step 3")) is None
     assert "failure" not in store.texts
 

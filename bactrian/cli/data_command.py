@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bactrian.cli.options import store_option
+from bactrian.cli.shared_options import store_option
 from bactrian.errors import BactrianError
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bactrian.cli.options import store_option, track_option
+from bactrian.cli.shared_options import store_option, track_option
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bactrian.cli.options import store_option
+from bactrian.cli.shared_options import store_option
 from bactrian.errors import BactrianError
 
 _run_name = click.option("--run", "run_name", help="The run (recipe name) in which MODEL is a step.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from bactrian.cli.options import FiniteRange, store_option
+from bactrian.cli.shared_options import FiniteRange, store_option
 from bactrian.errors import BactrianError
 
 

@@ -22,10 +22,10 @@ from bactrian.cli.hand_command import hand_command
 from bactrian.cli.init_command import init_command
 from bactrian.cli.judge_command import judge_commands
 from bactrian.cli.launch_command import launch_command
-from bactrian.cli.options import FiniteRange, asked_to_track, store_option, track_option
 from bactrian.cli.recipe_commands import convert_command, doctor_command, recipes_command, schema_command
 from bactrian.cli.sandbox_command import sandbox_commands
 from bactrian.cli.score_commands import compare_command, ledger_command, power_command, scores_command
+from bactrian.cli.shared_options import FiniteRange, asked_to_track, store_option, track_option
 from bactrian.cli.think_command import model_folder, think
 from bactrian.cli.trace_command import trace_command
 from bactrian.cli.verify_command import verify_commands

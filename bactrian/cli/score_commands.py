@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bactrian.cli.options import FiniteRange, store_option
+from bactrian.cli.shared_options import FiniteRange, store_option
 from bactrian.errors import BactrianError
 
 

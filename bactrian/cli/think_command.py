@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bactrian.cli.options import FiniteRange
+from bactrian.cli.shared_options import FiniteRange
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:

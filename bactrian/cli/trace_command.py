@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bactrian.cli.options import store_option
+from bactrian.cli.shared_options import store_option
 from bactrian.errors import BactrianError
 
 if TYPE_CHECKING:
-    from bactrian.data.overlap.trace.index import CorpusIndex
-    from bactrian.data.overlap.trace.spans import AnswerTrace, TracedSpan
+    from bactrian.data.overlap.trace.corpus_index import CorpusIndex
+    from bactrian.data.overlap.trace.traced_spans import AnswerTrace, TracedSpan
     from bactrian.stages.stage import ReferenceUse
     from bactrian.store.artifact import Store
     from bactrian.store.manifest import InputRecord, Manifest
 
 INDEX_STAGE = "trace_index"
 LEAST, PLACES = 8, 10
-"""As in data/overlap/trace/spans.py, which the help of the command line does not load; a test compares them."""
+"""As in data/overlap/trace/traced_spans.py, which the help of the command line does not load; a test compares them."""
 
 
 @click.command("trace")
@@ -71,7 +71,7 @@ def trace_command(
 
     Where --corpus is no index yet, one is made in the store, and used again until the data change.
     """
-    from bactrian.data.overlap.trace.spans import trace
+    from bactrian.data.overlap.trace.traced_spans import trace
 
     text = read_answer(model_output)
     index = open_index(corpora, run_name, store, match)
@@ -122,7 +122,7 @@ def open_index(corpora: Sequence[str], run_name: str | None, store: Path, match:
     Raises:
         BactrianError: what is named is none of these, does not match its hashes, or changed since the index was made.
     """
-    from bactrian.data.overlap.trace.index import CorpusIndex
+    from bactrian.data.overlap.trace.corpus_index import CorpusIndex
     from bactrian.store.artifact import Store
     from bactrian.store.manifest import Kind
 

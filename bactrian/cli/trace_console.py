@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from bactrian.data.overlap.trace.index import CorpusIndex
-from bactrian.data.overlap.trace.spans import AnswerTrace, trace
+from bactrian.data.overlap.trace.corpus_index import CorpusIndex
+from bactrian.data.overlap.trace.traced_spans import AnswerTrace, trace
 from bactrian.progress import printable, say
 from bactrian.report.traced import summary, traced_view
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bactrian.cli.options import FiniteRange
+from bactrian.cli.shared_options import FiniteRange
 
 if TYPE_CHECKING:
     from bactrian.evaluate.checking import Case, Rate

@@ -18,7 +18,7 @@ from bactrian.evaluate.contamination import held_questions
 from bactrian.evaluate.general_ability import beside
 from bactrian.evaluate.gold_check import GoldCheck
 from bactrian.evaluate.grading import grade, verifier_of
-from bactrian.evaluate.noncompliance import reliability_rows
+from bactrian.evaluate.noncompliance_labels import reliability_rows
 from bactrian.evaluate.recited_rows import recited_rows
 from bactrian.evaluate.records import Record, write_records
 from bactrian.evaluate.reliability import write_rows

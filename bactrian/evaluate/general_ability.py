@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bactrian.evaluate.noncompliance import STUDY
+from bactrian.evaluate.noncompliance_labels import STUDY
 from bactrian.evaluate.records import Record
 from bactrian.evaluate.reliability import ReliabilityRow
 from bactrian.evaluate.scoring import BITS, Score

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.answering import Answered
-from bactrian.evaluate.noncompliance import is_noncompliance, labelled
+from bactrian.evaluate.noncompliance_labels import is_noncompliance, labelled
 from bactrian.evaluate.records import Record
 from bactrian.evaluate.task import Loaded, Metric, Question, Task
 from bactrian.evaluate.verdicts import FAILED, KeptVerdicts

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bactrian.generate.chat_request import ChatReply, Responder
 from bactrian.generate.choices import ChoiceReply, ChoiceRequest, Chooser
-from bactrian.judge.asking import judge_request
+from bactrian.judge.asked_judges import judge_request
 from bactrian.judge.demonstrations import Demonstration
 from bactrian.judge.fences import FENCE
 from bactrian.judge.opinions import AnswerPair, JudgeIdentity, OnOpinion, Opinion

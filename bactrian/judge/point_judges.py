@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bactrian.generate.chat_request import Responder
 from bactrian.generate.choices import ChoiceReply, ChoiceRequest, Chooser
-from bactrian.judge.asking import replies_to
+from bactrian.judge.asked_judges import replies_to
 from bactrian.judge.models import turn
 from bactrian.judge.point_rubrics import PointRubric, point_rubric
 from bactrian.verify.model_verifiers import UNANSWERED

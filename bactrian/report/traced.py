@@ -12,8 +12,8 @@ from bactrian.report.html import render
 from bactrian.report.run_record import ReportedRun, ReportedStep
 
 if TYPE_CHECKING:
-    from bactrian.data.overlap.trace.index import CorpusIndex, TracedPlace
-    from bactrian.data.overlap.trace.spans import AnswerTrace, TracedSpan
+    from bactrian.data.overlap.trace.corpus_index import CorpusIndex, TracedPlace
+    from bactrian.data.overlap.trace.traced_spans import AnswerTrace, TracedSpan
 
 STYLES, SCRIPTS = ("traced.css",), ("traced.js",)
 TRACE_STAGE = "trace_index"
@@ -66,7 +66,7 @@ class TracedView:
 
 def traced_view(answer: AnswerTrace, prefix: str) -> TracedView:
     """`prefix` tells the anchors of this answer from those of others on the page."""
-    from bactrian.data.overlap.trace.spans import pieces
+    from bactrian.data.overlap.trace.traced_spans import pieces
 
     anchors = [f"{prefix}-{number}" for number in range(1, len(answer.spans) + 1)]
     shown, at = [], 0
@@ -120,8 +120,8 @@ class RunTraces:
             self._open(made[-1])
 
     def _open(self, step: ReportedStep) -> None:
-        from bactrian.data.overlap.trace.index import CorpusIndex
-        from bactrian.data.overlap.trace.spans import LEAST_WORDS
+        from bactrian.data.overlap.trace.corpus_index import CorpusIndex
+        from bactrian.data.overlap.trace.traced_spans import LEAST_WORDS
 
         if step.folder is None or step.note:
             self.caption = f"Answers are not traced: step {step.name} {step.note or 'left no index'}."
@@ -140,7 +140,7 @@ class RunTraces:
         """A view of an answer, if a span of it stands in the data."""
         if self._index is None:
             return None
-        from bactrian.data.overlap.trace.spans import trace
+        from bactrian.data.overlap.trace.traced_spans import trace
 
         found = trace(text, self._index, places=3)
         if not found.spans:

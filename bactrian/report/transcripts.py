@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from bactrian.chat.folding import bare, question_starts
 from bactrian.report.formatting import count
 from bactrian.report.run_record import ReportedStep
+from bactrian.report.scores import BITS
 from bactrian.report.traced import RunTraces, TracedView
 
 COLUMNS = (
@@ -92,7 +93,8 @@ def task_transcripts(step: ReportedStep, tasks: int = 3, traces: RunTraces | Non
     if results is None or step.folder is None or not results.scores:
         return []
     chosen = []
-    for task in list(dict.fromkeys(score.task for score in results.scores))[:tasks]:
+    asked = (score.task for score in results.scores if score.metric != BITS)  # of texts there are no answers to show
+    for task in list(dict.fromkeys(asked))[:tasks]:
         scores = [score for score in results.scores if score.task == task]
         mode = "greedy" if any(score.mode == "greedy" for score in scores) else scores[0].mode
         answered = {score.model for score in scores if score.mode == mode}

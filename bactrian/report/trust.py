@@ -8,6 +8,7 @@ from typing import Literal
 
 from bactrian.report.formatting import count, listing, number, percent
 from bactrian.report.run_record import ReportedRun, ReportedStep, ScoreRecord
+from bactrian.report.scores import BITS
 
 Level = Literal["fine", "look", "bad", "unmeasured"]
 
@@ -65,7 +66,7 @@ def _malformed(scores: list[ScoreRecord], outcome: str, words: str, look: float,
 
 
 def _answers(run: ReportedRun) -> Iterator[Check]:
-    scores = [score for score in _scores(run) if _total(score)]
+    scores = [score for score in _scores(run) if _total(score) and score.metric != BITS]
     if not scores:
         if run.evaluations:
             told = "No evaluation counted its answers: truncation and parsing are unknown."

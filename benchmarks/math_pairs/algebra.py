@@ -7,7 +7,7 @@ from typing import Any
 import mpmath
 from mpmath import cos, exp, mpf, pi, sin
 
-from math_pairs.cases import Case, Draw, frac, plus, template, times
+from math_pairs.cases import Draw, MathCase, frac, plus, template, times
 from math_pairs.surds_and_logs import FREE
 
 Function = Callable[[Any], Any]
@@ -18,7 +18,7 @@ def rect(a: Fraction | int, b: Fraction | int) -> str:
 
 
 @template("complex numbers")
-def rectangular(d: Draw) -> Case:
+def rectangular(d: Draw) -> MathCase:
     a, b = d.nonzero(-15, 15), d.nonzero(-15, 15)
     if abs(a) == abs(b):
         b += 1 if b > 0 else -1
@@ -47,11 +47,11 @@ def rectangular(d: Draw) -> Case:
         (rect(a, b + 1) if b != -1 else rect(a, b - 1), mpmath.mpc(a, b + 1 if b != -1 else b - 1)),
         (rf"\sqrt{{{a * a + b * b}}}", abs(v)),
     ]
-    return Case(gold, right, [x for x in wrong if abs(x[1] - v) > 1e-9], v)
+    return MathCase(gold, right, [x for x in wrong if abs(x[1] - v) > 1e-9], v)
 
 
 @template("complex numbers")
-def fractional(d: Draw) -> Case:
+def fractional(d: Draw) -> MathCase:
     p, q, m = d.nonzero(-12, 12), d.nonzero(-12, 12), d.randint(2, 13)
     if abs(p) == abs(q):
         q += 1 if q > 0 else -1
@@ -75,11 +75,11 @@ def fractional(d: Draw) -> Case:
         (rect(p, q), v * m),
         (rect(b, a), mpmath.mpc(mpf(q) / m, mpf(p) / m)),
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)
 
 
 @template("complex numbers")
-def polar(d: Draw) -> Case:
+def polar(d: Draw) -> MathCase:
     r, (top, bottom) = d.randint(2, 9), d.of([(1, 3), (1, 6), (2, 3)], [(1, 4), (5, 6), (3, 4)])
     angle = pi * top / bottom
     v = r * mpmath.expjpi(mpf(top) / bottom)
@@ -111,7 +111,7 @@ def polar(d: Draw) -> Case:
         (z.replace("+", "-"), mpmath.conj(v)),
         (rf"{r} e^{{{top + bottom}\pi i/{bottom}}}", -v),
     ]
-    return Case(gold, right, [w for w in wrong if abs(w[1] - v) > 1e-9], v)
+    return MathCase(gold, right, [w for w in wrong if abs(w[1] - v) > 1e-9], v)
 
 
 def poly(coefficients: list[int], x: str = "x") -> str:
@@ -131,7 +131,7 @@ def worth(c: list[int]) -> Function:
 
 
 @template("polynomials")
-def quadratic(d: Draw) -> Case:
+def quadratic(d: Draw) -> MathCase:
     p, q, r, s = d.randint(1, 6), d.nonzero(-9, 9), d.randint(1, 5), d.nonzero(-9, 9)
     x = d.of(["x"], ["t", "y", "n"])
     c = [p * r, p * s + q * r, q * s]
@@ -166,11 +166,11 @@ def quadratic(d: Draw) -> Case:
     wrong = [(poly(b, x), worth(b)) for b in bad] + [
         (f"({poly([p, -q], x)})({two})", worth([p * r, p * s - q * r, -q * s]))
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)
 
 
 @template("polynomials")
-def several_letters(d: Draw) -> Case:
+def several_letters(d: Draw) -> MathCase:
     k, m = d.randint(1, 7), d.randint(2, 7)
     a, b = d.of([("a", "b"), ("x", "y")], [("p", "q"), ("m", "n"), ("r", "s")])
     gold = d.of([rf"{times(k, a)}^2 - {k * m * m}{b}^2"], [rf"{k}({a}-{m}{b})({a}+{m}{b})"])
@@ -194,11 +194,11 @@ def several_letters(d: Draw) -> Case:
         rf"{lead}{a}^2 - {k * m * m}{b}",
         rf"{lead}{a}^2 - {k * m}{b}^2",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("polynomials", "hidden")
-def cubic(d: Draw) -> Case:
+def cubic(d: Draw) -> MathCase:
     r = [d.nonzero(-6, 6) for _ in range(3)]
     k = d.choice([1, -1, 2, 3])
     s1, s2, s3 = sum(r), r[0] * r[1] + r[0] * r[2] + r[1] * r[2], r[0] * r[1] * r[2]
@@ -228,11 +228,11 @@ def cubic(d: Draw) -> Case:
     wrong = [(poly(b), worth(b)) for b in bad] + [
         (lead + "".join(f"({poly([1, n])})" for n in r), worth([k, k * s1, k * s2, k * s3]))
     ]
-    return Case(gold, right, [w for w in wrong if abs(w[1](mpf("0.37")) - v(mpf("0.37"))) > 1e-9], v)
+    return MathCase(gold, right, [w for w in wrong if abs(w[1](mpf("0.37")) - v(mpf("0.37"))) > 1e-9], v)
 
 
 @template("polynomials", "dev")
-def rational(d: Draw) -> Case:
+def rational(d: Draw) -> MathCase:
     a, b, m = d.nonzero(-9, 9), d.randint(2, 9), d.randint(2, 9)
     v: Function = lambda t: (a - b * t) / m  # noqa: E731
     gold = rf"\frac{{{a} - {b}x}}{{{m}}}"
@@ -251,11 +251,11 @@ def rational(d: Draw) -> Case:
         (rf"\frac{{{b}x {plus(-a)}}}{{{m}}}", lambda t: (b * t - a) / m),
         (rf"\frac{{{m}}}{{{a} - {b}x}}", lambda t: m / (a - b * t)),
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)
 
 
 @template("plain text")
-def surds_in_text(d: Draw) -> Case:
+def surds_in_text(d: Draw) -> MathCase:
     a, b = d.randint(2, 60), d.choice(FREE)
     gold = d.of([rf"{a}\sqrt{{{b}}}", rf"{a} \sqrt{{{b}}}"], [rf"{a}+\sqrt{{{b}}}", rf"\frac{{\sqrt{{{b}}}}}{{{a}}}"])
     shapes = {
@@ -280,11 +280,11 @@ def surds_in_text(d: Draw) -> Case:
         + [f.format(a=a + 1, b=b) for f in forms]
         + [f"{a}*{b}", f"{a} - sqrt({b})", f"{a}/sqrt({b + 3})"]
     )
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("plain text")
-def fractions_in_text(d: Draw) -> Case:
+def fractions_in_text(d: Draw) -> MathCase:
     q = d.fraction(60, 40)
     a, b = q.numerator, q.denominator
     gold = d.of(
@@ -310,11 +310,11 @@ def fractions_in_text(d: Draw) -> Case:
         f"{s}{a}*{b}" + (f"*{z}" if z else "") if b > 1 else "0",
         f"{s}{a}/{b + 1}" + (f"*{z}" if z else ""),
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("plain text")
-def polynomials_in_text(d: Draw) -> Case:
+def polynomials_in_text(d: Draw) -> MathCase:
     c = [d.randint(1, 9), d.nonzero(-9, 9), d.nonzero(-9, 9)]
     x = d.of(["x"], ["t", "a"])
     gold = poly(c, x)
@@ -333,11 +333,11 @@ def polynomials_in_text(d: Draw) -> Case:
         f"{c[0]}*{x}*2 {plus(c[1])}*{x} {plus(c[2])}",
         f"{c[0]}*{x}^2 {plus(c[1])}*{x} {plus(-c[2])}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("functions apart far out")
-def beyond(d: Draw) -> Case:
+def beyond(d: Draw) -> MathCase:
     n = d.randint(4, 3000)
     x = d.of(["x", "n"], ["t", "k", "y"])
     gold, right, wrong = d.of(
@@ -392,4 +392,4 @@ def beyond(d: Draw) -> Case:
             ),
         ],
     )
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)

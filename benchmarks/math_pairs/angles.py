@@ -4,11 +4,11 @@ from fractions import Fraction
 
 from mpmath import cos, mpf, pi, sin, sqrt, tan
 
-from math_pairs.cases import Case, Draw, frac, template, times
+from math_pairs.cases import Draw, MathCase, frac, template, times
 
 
 @template("trigonometric identities", "dev")
-def identities(d: Draw) -> Case:
+def identities(d: Draw) -> MathCase:
     x, k = d.choice(["x", r"\theta", "t"]), d.randint(2, 9)
     gold, right, wrong = d.choice(
         [
@@ -41,11 +41,11 @@ def identities(d: Draw) -> Case:
             ),
         ]
     )
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("trigonometric identities", "hidden")
-def more_identities(d: Draw) -> Case:
+def more_identities(d: Draw) -> MathCase:
     x, k = d.choice(["x", r"\alpha", "y"]), d.randint(2, 9)
     gold, right, wrong = d.choice(
         [
@@ -99,11 +99,11 @@ def more_identities(d: Draw) -> Case:
             ),
         ]
     )
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("trigonometric identities")
-def of_radians(d: Draw) -> Case:
+def of_radians(d: Draw) -> MathCase:
     f, (v, shown), angle = d.of(
         [
             (r"\sin", (sqrt(3) / 2, r"\frac{\sqrt{3}}{2}"), r"\frac{\pi}{3}"),
@@ -134,11 +134,11 @@ def of_radians(d: Draw) -> Case:
         (rf"\frac{{{f} {angle}}}{{{k}}}", v / k),
         (rf"{shown}", v),
     ]
-    return Case(gold, right, wrong, k * v)
+    return MathCase(gold, right, wrong, k * v)
 
 
 @template("degrees", "dev")
-def sine_of_degrees(d: Draw) -> Case:
+def sine_of_degrees(d: Draw) -> MathCase:
     a = d.randint(1, 44)
     k = d.choice([1, 1, d.randint(2, 8)])
     f, g = d.choice([(r"\sin", r"\cos"), (r"\cos", r"\sin")])
@@ -163,11 +163,11 @@ def sine_of_degrees(d: Draw) -> Case:
         (rf"{n}{f} {a + 1}^\circ", k * (sin(t + pi / 180) if f == r"\sin" else cos(t + pi / 180))),
         (rf"{k + 1}{f} {a}^\circ", v * (k + 1) / k),
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)
 
 
 @template("degrees", "hidden")
-def other_functions_of_degrees(d: Draw) -> Case:
+def other_functions_of_degrees(d: Draw) -> MathCase:
     a = d.choice([n for n in range(3, 88) if n not in (30, 45, 60)])
     k = d.choice([1, 1, d.randint(2, 8)])
     n = times(k, "")
@@ -198,11 +198,11 @@ def other_functions_of_degrees(d: Draw) -> Case:
         (rf"{k + 2}\{f} {a}^\circ", (k + 2) * value),
         (rf"\frac{{{n or 1}}}{{\{f} {a}^\circ}}", k / value),
     ]
-    return Case(gold, right, wrong, k * value)
+    return MathCase(gold, right, wrong, k * value)
 
 
 @template("degrees")
-def exact_degrees(d: Draw) -> Case:
+def exact_degrees(d: Draw) -> MathCase:
     shown, exact, v = d.of(
         [
             (r"\cos 15^{\circ}", r"\frac{\sqrt{6}+\sqrt{2}}{4}", cos(pi / 12)),
@@ -239,11 +239,11 @@ def exact_degrees(d: Draw) -> Case:
         ),
         (rf"{k + 3}\left({exact}\right)", (k + 3) * v),
     ]
-    return Case(gold, right, [w for w in wrong if abs(w[1] - k * v) > 1e-9], k * v)
+    return MathCase(gold, right, [w for w in wrong if abs(w[1] - k * v) > 1e-9], k * v)
 
 
 @template("degrees")
-def angle(d: Draw) -> Case:
+def angle(d: Draw) -> MathCase:
     a = d.choice([n for n in range(3, 359) if n not in (180, 270)])
     gold = d.of(
         [rf"{a}^\circ", rf"{a}\text{{ degrees}}"], [rf"{a}^{{\circ}}", rf"{a} \text{{ degrees}}", rf"{a}.5^\circ"]
@@ -273,4 +273,4 @@ def angle(d: Draw) -> Case:
         rf"{n}^{{\prime}}",
         rf"{n}\text{{ minutes}}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)

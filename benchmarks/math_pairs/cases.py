@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Case:
+class MathCase:
     """`right` and `wrong` are worth the same as the gold answer or not; `check` holds them against `value`."""
 
     gold: str
@@ -100,7 +100,7 @@ class Draw(random.Random):
         return public(self.data)[self.dev]
 
 
-Template = Callable[[Draw], Case]
+Template = Callable[[Draw], MathCase]
 CLASSES: dict[str, list[tuple[Template, str]]] = {}
 
 

@@ -3,11 +3,11 @@
 from fractions import Fraction
 from math import comb, factorial, perm
 
-from math_pairs.cases import Case, Draw, template
+from math_pairs.cases import Draw, MathCase, template
 
 
 @template("factorials and binomials", "dev")
-def binomial(d: Draw) -> Case:
+def binomial(d: Draw) -> MathCase:
     n = d.randint(5, 20)
     k = d.randint(2, n - 2)
     value = comb(n, k)
@@ -28,11 +28,11 @@ def binomial(d: Draw) -> Case:
         (rf"\frac{{{n}}}{{{k}}}", Fraction(n, k)),
         (rf"\binom{{{n}}}{{{k - 1}}}", comb(n, k - 1)),
     ]
-    return Case(gold, right, [w for w in wrong if w[1] != value], value)
+    return MathCase(gold, right, [w for w in wrong if w[1] != value], value)
 
 
 @template("factorials and binomials", "hidden")
-def choose(d: Draw) -> Case:
+def choose(d: Draw) -> MathCase:
     n = d.randint(5, 18)
     k = d.randint(2, n - 2)
     value = comb(n, k) * 2
@@ -53,11 +53,11 @@ def choose(d: Draw) -> Case:
         (rf"\binom{{{2 * n}}}{{{k}}}", comb(2 * n, k)),
         (rf"\binom{{{n}}}{{{k}}}^2", comb(n, k) ** 2),
     ]
-    return Case(gold, right, [w for w in wrong if w[1] != value], value)
+    return MathCase(gold, right, [w for w in wrong if w[1] != value], value)
 
 
 @template("factorials and binomials")
-def factorials(d: Draw) -> Case:
+def factorials(d: Draw) -> MathCase:
     n, c = d.randint(4, 12), d.half(1, d.randint(2, 6))
     value = factorial(n) * c
     head = "" if c == 1 else rf"{c} \cdot "
@@ -77,7 +77,7 @@ def factorials(d: Draw) -> Case:
         (f"{head}{n}! + 1", value + 1),
         (rf"{head}{n}^{{{n}}}", c * n**n),
     ]
-    return Case(gold, right, wrong, value)
+    return MathCase(gold, right, wrong, value)
 
 
 def digits(n: int, base: int) -> str:
@@ -88,7 +88,7 @@ def digits(n: int, base: int) -> str:
 
 
 @template("bases")
-def based(d: Draw) -> Case:
+def based(d: Draw) -> MathCase:
     b = d.of([2, 3, 5, 6, 8], [4, 7, 9, 12, 16])
     n = d.randint(b**2, b**5)
     shown = digits(n, b)
@@ -122,7 +122,7 @@ def based(d: Draw) -> Case:
         f"{shown[::-1]}1_{{{b}}}",
         f"{digits(n + b, b)}_{{{b}}}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 def _name(b: int) -> str:

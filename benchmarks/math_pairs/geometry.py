@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from math_pairs.cases import Case, Draw, frac, plus, template, times
+from math_pairs.cases import Draw, MathCase, frac, plus, template, times
 
 
 def line(a: int | Fraction, b: int | Fraction, c: int | Fraction) -> tuple[Fraction, ...]:
@@ -15,7 +15,7 @@ def line(a: int | Fraction, b: int | Fraction, c: int | Fraction) -> tuple[Fract
 
 
 @template("equations of lines and curves")
-def slope_form(d: Draw) -> Case:
+def slope_form(d: Draw) -> MathCase:
     m, c = Fraction(d.nonzero(-9, 9), d.of([1, 1, 2], [1, 2, 3, 5])), d.nonzero(-20, 20)
     v = line(m, -1, c)
     n, e = m.numerator, m.denominator
@@ -49,11 +49,11 @@ def slope_form(d: Draw) -> Case:
             line(m + 1 if m != -1 else 2, -1, c),
         ),
     ]
-    return Case(gold, good, [w for w in bad if w[1] != v], v)
+    return MathCase(gold, good, [w for w in bad if w[1] != v], v)
 
 
 @template("equations of lines and curves", "hidden")
-def plane(d: Draw) -> Case:
+def plane(d: Draw) -> MathCase:
     a, b, c, e = d.randint(1, 9), d.nonzero(-9, 9), d.nonzero(-9, 9), d.nonzero(-30, 30)
 
     def shown(p: int, q: int, r: int, s: int) -> str:
@@ -76,11 +76,11 @@ def plane(d: Draw) -> Case:
         f"{times(a, 'x')} {plus(b, 'y')} {plus(c, 'z')} = {e}",
         shown(a, b, -c, e),
     ]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 @template("equations of lines and curves", "hidden")
-def circle(d: Draw) -> Case:
+def circle(d: Draw) -> MathCase:
     h, k, r = d.nonzero(-9, 9), d.nonzero(-9, 9), d.randint(2, 12)
     if r * r == h * h + k * k:
         r += 1
@@ -102,11 +102,11 @@ def circle(d: Draw) -> Case:
         f"x^2 + y^2 = {r * r}",
         f"x^2 + y^2 {plus(-2 * h, 'x')} {plus(-2 * k, 'y')} {plus(rest + 1)} = 0" if rest != -1 else f"x^2 + y^2 = {r}",
     ]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 @template("equations of lines and curves", "dev")
-def parabola(d: Draw) -> Case:
+def parabola(d: Draw) -> MathCase:
     a, h, k = d.nonzero(-5, 5), d.nonzero(-7, 7), d.nonzero(-9, 9)
     c = a * h * h + k
     full = f"y = {times(a, 'x^2')} {plus(-2 * a * h, 'x')}" + (f" {plus(c)}" if c else "")
@@ -124,7 +124,7 @@ def parabola(d: Draw) -> Case:
         f"x = {times(a, '')}(y {plus(-h)})^2 {plus(k)}",
         f"y = {times(a, 'x^2')} {plus(-2 * a * h, 'x')} {plus(c + 1 if c != -1 else 3)}",
     ]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 Rows = list[list[Fraction]]
@@ -157,7 +157,7 @@ def changed(d: Draw, rows: Rows) -> Rows:
 
 
 @template("matrices")
-def plain_matrix(d: Draw) -> Case:
+def plain_matrix(d: Draw) -> MathCase:
     rows = entries(d, *d.half((2, 2), d.choice([(2, 3), (3, 3), (3, 2)])))
     if d.random() < 0.4:
         rows[0][0] = d.fraction()
@@ -184,11 +184,11 @@ def plain_matrix(d: Draw) -> Case:
         matrix(rows[:-1]),
         matrix([row[::-1] for row in rows]),
     ]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 @template("scalar times matrix")
-def scalar_matrix(d: Draw) -> Case:
+def scalar_matrix(d: Draw) -> MathCase:
     rows = entries(d, *d.of([(2, 2)], [(2, 1), (3, 1), (3, 3)]))
     k = d.of(
         [Fraction(1, d.randint(2, 29)), Fraction(d.randint(2, 9))],
@@ -220,4 +220,4 @@ def scalar_matrix(d: Draw) -> Case:
         f"{scalar} {matrix(full)}",
     ]
     bad += [f"{scalar} {matrix(swapped(rows))}"] if len(rows[0]) > 1 else []
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)

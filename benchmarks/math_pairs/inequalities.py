@@ -3,7 +3,7 @@
 from fractions import Fraction
 from typing import Any
 
-from math_pairs.cases import Case, Draw, frac, others, plus, template
+from math_pairs.cases import Draw, MathCase, frac, others, plus, template
 
 
 def ends(d: Draw) -> tuple[Fraction, Fraction]:
@@ -17,7 +17,7 @@ def interval(a: Any, b: Any, left: str, right: str) -> str:
 
 
 @template("intervals")
-def one_interval(d: Draw) -> Case:
+def one_interval(d: Draw) -> MathCase:
     a, b = ends(d)
     left, right = d.choice("(["), d.choice("])")
     far = d.of(["", "up"], ["", "down"])
@@ -56,11 +56,11 @@ def one_interval(d: Draw) -> Case:
     if far != "up":
         bad.append(interval(bottom, top, left, swap[right]))
     bad += [interval(-b, -a, left, right), rf"x < {frac(a)}"]
-    return Case(gold, good, [x for x in bad if x != gold and not (far == "" and -b == a)])
+    return MathCase(gold, good, [x for x in bad if x != gold and not (far == "" and -b == a)])
 
 
 @template("intervals")
-def union(d: Draw) -> Case:
+def union(d: Draw) -> MathCase:
     a, b = ends(d)
     x, y = d.choice([(")", "("), ("]", "["), (")", "["), ("]", "(")])
     one, two = (
@@ -88,7 +88,7 @@ def union(d: Draw) -> Case:
         rf"({frac(a)}, {frac(b)})",
         rf"{one[:-1]}{swap[x]} \cup {swap[y]}{two[1:]}",
     ]
-    return Case(gold, good, [w for w in bad if w != gold])
+    return MathCase(gold, good, [w for w in bad if w != gold])
 
 
 LESS = {"<": r"\le", ">": r"\ge", r"\le": "<", r"\ge": ">"}
@@ -96,7 +96,7 @@ FLIP = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
 @template("inequalities")
-def one_sided(d: Draw) -> Case:
+def one_sided(d: Draw) -> MathCase:
     q, r = Fraction(d.nonzero(-40, 40), d.choice([1, 1, 2, 3, 7])), d.choice(list(LESS))
     x = d.of(["x"], ["t", "n", "y"])
     strict = r in "<>"
@@ -125,11 +125,11 @@ def one_sided(d: Draw) -> Case:
         rf"-{x} {r} {frac(q)}",
         rf"{q.denominator * 2}{x} {r} {q.numerator * 2 + 1}",
     ]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 @template("inequalities")
-def between(d: Draw) -> Case:
+def between(d: Draw) -> MathCase:
     a, b = ends(d)
     r, s = d.choice(["<", r"\le"]), d.choice(["<", r"\le"])
     x = d.of(["x", "k"], ["y", "g(x)", "a"])
@@ -154,11 +154,11 @@ def between(d: Draw) -> Case:
         rf"{frac(b)} {r} {x} {s} {frac(a)}",
         rf"{frac(a - 1)} {r} {x} {s} {frac(b)}",
     ]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 @template("inequalities")
-def outside(d: Draw) -> Case:
+def outside(d: Draw) -> MathCase:
     n, strict = d.randint(1, 90), d.random() < 0.5
     g, less = (">", "<") if strict else (r"\ge", r"\le")
     c = d.half(0, d.nonzero(-20, 20))
@@ -186,11 +186,11 @@ def outside(d: Draw) -> Case:
         rf"({lo},{hi})",
         rf"{x} {less} {lo - 1} \text{{ or }} {x} {g} {hi}",
     ]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 @template("inequalities")
-def unequal(d: Draw) -> Case:
+def unequal(d: Draw) -> MathCase:
     n = d.nonzero(-60, 60)
     x = d.of(["x"], ["y", "t"])
     span = rf"(-\infty,{n}) \cup ({n},\infty)"
@@ -218,4 +218,4 @@ def unequal(d: Draw) -> Case:
         rf"{x} \geq {n}",
         rf"\mathbb{{R}} \setminus \{{{-n}\}}",
     ]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from math_pairs.cases import Case, Draw, frac, others, template
+from math_pairs.cases import Draw, MathCase, frac, others, template
 
 
 def groups(n: int) -> list[str]:
@@ -10,7 +10,7 @@ def groups(n: int) -> list[str]:
 
 
 @template("thousands")
-def grouped(d: Draw) -> Case:
+def grouped(d: Draw) -> MathCase:
     n = d.randint(1_000, 10 ** d.randint(4, 9))
     parts = groups(n)
     gold = d.of([str(n), ",".join(parts), r",\!".join(parts)], [str(n), "{,}".join(parts), r"\,".join(parts)])
@@ -21,11 +21,11 @@ def grouped(d: Draw) -> Case:
     digits[place] = str((int(digits[place]) + d.randint(1, 8)) % 9 + 1)
     bad = {int("".join(digits)), n * 10, n // 10, n + 1000, n + 1, int("".join(parts[:-1])), n - 100} - {n}
     wrong = [j.join(groups(m)) for m in bad for j in ("", d.choice(joints))]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("thousands")
-def with_a_unit(d: Draw) -> Case:
+def with_a_unit(d: Draw) -> MathCase:
     n = d.randint(1_000, 999_999)
     unit = d.of([r"\text{ miles}", r"\text{ people}"], [r"\text{ acres}", r"\text{ votes}", r"\mbox{ feet}"])
     money = d.random() < 0.4
@@ -33,11 +33,11 @@ def with_a_unit(d: Draw) -> Case:
     shown = [r",\!".join(groups(n)), "{,}".join(groups(n)), f"{n:,}", str(n)]
     right = [rf"\${s}" if money and d.random() < 0.7 else s if money else f"{s}{d.choice(['', unit])}" for s in shown]
     wrong = [r",\!".join(groups(m)) for m in (n + d.randint(1, 99), n * 10, n - d.randint(1, 999))]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("thousands")
-def two_numbers(d: Draw) -> Case:
+def two_numbers(d: Draw) -> MathCase:
     """Lists are no thousands."""
     a, b = d.randint(11, 99), d.randint(101, 998)
     gold = d.of([rf"{a}^\circ, {b}^\circ", rf"({a},{b})"], [rf"\{{{a}, {b}\}}", rf"{a} \text{{ and }} {b}"])
@@ -47,22 +47,22 @@ def two_numbers(d: Draw) -> Case:
         rf"\{{{a}, {b}\}}": [rf"\{{{b},{a}\}}", rf"\left\{{ {a}, {b} \right\}}"],
     }
     wrong = [f"{a}{b}", rf"\text{{{a}{b}}}", f"{a}.{b}", f"{a}{b}.0", rf"{a} \cdot {b}", str(a)]
-    return Case(gold, right.get(gold, [f"{a}, {b}", rf"{b}\text{{ and }}{a}"]), wrong)
+    return MathCase(gold, right.get(gold, [f"{a}, {b}", rf"{b}\text{{ and }}{a}"]), wrong)
 
 
 @template("signs")
-def unicode_minus(d: Draw) -> Case:
+def unicode_minus(d: Draw) -> MathCase:
     n = d.randint(1, 400)
     gold = f"-{n}"
     right = d.half(
         [f"−{n}", f"- {n}", f"–{n}", f"(-{n})", f"-({n})", f"{{-{n}}}"],
         [f"−{n}", rf"\text{{-}}{n}", f"-{n}.0", rf"-\,{n}", f"−({n})", rf"\left(-{n}\right)", f"0-{n}"],
     )
-    return Case(gold, right, [str(n), f"−{others(d, n)}", f"--{n}", f"-(-{n})", f"+{n}", f"- -{n}", f"−{n}0"])
+    return MathCase(gold, right, [str(n), f"−{others(d, n)}", f"--{n}", f"-(-{n})", f"+{n}", f"- -{n}", f"−{n}0"])
 
 
 @template("signs")
-def signed_fraction(d: Draw) -> Case:
+def signed_fraction(d: Draw) -> MathCase:
     q = d.fraction()
     a, b = q.numerator, q.denominator
     gold = d.of([rf"-\frac{{{a}}}{{{b}}}"], [rf"\frac{{-{a}}}{{{b}}}", rf"-\dfrac{{{a}}}{{{b}}}"])
@@ -82,11 +82,11 @@ def signed_fraction(d: Draw) -> Case:
         f"−{b}/{a}",
         rf"-\frac{{{a}}}{{{others(d, b)}}}",
     ]
-    return Case(gold, right, [w for w in wrong if w != f"−{b}/{a}" or a != b])
+    return MathCase(gold, right, [w for w in wrong if w != f"−{b}/{a}" or a != b])
 
 
 @template("signs")
-def signed_sum(d: Draw) -> Case:
+def signed_sum(d: Draw) -> MathCase:
     a, b = d.randint(2, 60), d.randint(2, 30)
     x = d.of(["x", "t"], ["n", r"\pi", "k"])
     gold = d.half(f"{a} - {b}{x}", f"-{b}{x} - {a}")
@@ -106,11 +106,11 @@ def signed_sum(d: Draw) -> Case:
         f"{-s * a} - {b}{x}",
         f"{lead}−{b + 1}{x}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("mixed numbers")
-def mixed(d: Draw) -> Case:
+def mixed(d: Draw) -> MathCase:
     q = d.fraction(12, 13) % 1
     if not q:
         q = Fraction(2, 3)
@@ -148,11 +148,11 @@ def mixed(d: Draw) -> Case:
         (rf"{'' if s else '-'}{whole}\frac{{{a}}}{{{b}}}", -value),
         (rf"{s}{whole} {a + 1}/{b + 1}", sign * (whole + Fraction(a + 1, b + 1))),
     ]
-    return Case(gold, right, [w for w in wrong if w[1] != value], value)  # type: ignore[arg-type]
+    return MathCase(gold, right, [w for w in wrong if w[1] != value], value)  # type: ignore[arg-type]
 
 
 @template("percent and money")
-def percent(d: Draw) -> Case:
+def percent(d: Draw) -> MathCase:
     n = d.randint(1, 99)
     gold = d.of([rf"{n}\%"], [rf"{n} \%", rf"{n}\text{{ percent}}"])
     right = [
@@ -174,11 +174,11 @@ def percent(d: Draw) -> Case:
         f"{(n + 1) / 100:g}",
         str(n * 100),
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("percent and money")
-def parts_of_percent(d: Draw) -> Case:
+def parts_of_percent(d: Draw) -> MathCase:
     n, q = d.randint(1, 99), d.of([Fraction(1, 3), Fraction(1, 2)], [Fraction(2, 3), Fraction(1, 4), Fraction(1, 6)])
     gold = rf"{n}{frac(q)}\%"
     v = n + q
@@ -189,11 +189,11 @@ def parts_of_percent(d: Draw) -> Case:
         frac(v / 100),
     ]
     wrong = [rf"{n}\%", rf"{n + 1}{frac(q)}\%", frac(v + 1) + r"\%", frac(v / 10), rf"{n}{frac(q / 5)}\%"]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("percent and money")
-def dollars(d: Draw) -> Case:
+def dollars(d: Draw) -> MathCase:
     cents = d.randint(101, 99_999)
     a, b = divmod(cents, 100)
     if not b:
@@ -214,11 +214,11 @@ def dollars(d: Draw) -> Case:
         rf"\${a}{b:02}",
         rf"{a}.{b:02}\text{{ euros}}",
     ]
-    return Case(gold, right, [w for w in wrong if w != rf"\${a}.{b:02}"])
+    return MathCase(gold, right, [w for w in wrong if w != rf"\${a}.{b:02}"])
 
 
 @template("percent and money")
-def whole_money(d: Draw) -> Case:
+def whole_money(d: Draw) -> MathCase:
     n = d.randint(2, 900)
     unit, short, other = d.of(
         [("cents", r"\text{¢}", rf"\${n}"), ("dollars", r"\text{ dollars}", rf"{n}\text{{ cents}}")],
@@ -226,13 +226,13 @@ def whole_money(d: Draw) -> Case:
     )
     gold = rf"{n}\text{{ {unit}}}"
     right = [str(n), f"{n} {unit}", rf"{n}{short}", rf"\text{{{n} {unit}}}", rf"{n}\mbox{{ {unit}}}"]
-    return Case(
+    return MathCase(
         gold, right, [other, rf"{others(d, n)}\text{{ {unit}}}", str(others(d, n)), f"{n}0", rf"-{n}\text{{ {unit}}}"]
     )
 
 
 @template("repeating decimals")
-def repeating(d: Draw) -> Case:
+def repeating(d: Draw) -> MathCase:
     size, lead = d.randint(1, 3), d.half(0, d.randint(0, 2))
     period = "".join(str(d.randint(0, 9)) for _ in range(size))
     if len(set(period)) == 1:
@@ -272,11 +272,11 @@ def repeating(d: Draw) -> Case:
         (rf"{whole}.0{head}\overline{{{period}}}", worth(whole, "0" + head, period)),
         (frac(value * Fraction(9, 10)), value * Fraction(9, 10)),
     ]
-    return Case(gold, right, [w for w in wrong if w[1] != value], value)
+    return MathCase(gold, right, [w for w in wrong if w[1] != value], value)
 
 
 @template("powers of ten")
-def scientific(d: Draw) -> Case:
+def scientific(d: Draw) -> MathCase:
     digits, e = d.randint(11, 999), d.randint(3, 12) * d.of([1, 1, -1], [1, -1])
     size = len(str(digits)) - 1
     if digits % 10 == 0:
@@ -306,11 +306,11 @@ def scientific(d: Draw) -> Case:
         m,
         f"{m}e{e - 1}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("powers of ten", "hidden")
-def powers(d: Draw) -> Case:
+def powers(d: Draw) -> MathCase:
     b, e = d.choice([(2, d.randint(5, 60)), (3, d.randint(4, 40)), (5, d.randint(4, 25)), (7, d.randint(3, 20))])
     value = b**e
     k = d.randint(1, e - 2)
@@ -330,4 +330,4 @@ def powers(d: Draw) -> Case:
         (rf"{b}^{{{k}}} + {b}^{{{e - k}}}", b**k + b ** (e - k)),
         (rf"{b}^{{-{e}}}", Fraction(1, value)),
     ]
-    return Case(gold, right, [w for w in wrong if w[1] != value], value)
+    return MathCase(gold, right, [w for w in wrong if w[1] != value], value)

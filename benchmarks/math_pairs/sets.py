@@ -3,11 +3,11 @@
 import re
 from fractions import Fraction
 
-from math_pairs.cases import Case, Draw, frac, plus, template, times
+from math_pairs.cases import Draw, MathCase, frac, plus, template, times
 
 
 @template("plus-minus", "dev")
-def plain_plus_minus(d: Draw) -> Case:
+def plain_plus_minus(d: Draw) -> MathCase:
     n = d.randint(2, 90)
     q, r = d.choice(
         [
@@ -27,11 +27,11 @@ def plain_plus_minus(d: Draw) -> Case:
         rf"x = \pm {q}",
         rf"-{q} \text{{ and }} {q}",
     ]
-    return Case(gold, right, [q, f"-{q}", rf"\pm {r}", f"{r}, -{r}", f"{q}, {r}", f"{q}, -{r}", f"0, {q}, -{q}"])
+    return MathCase(gold, right, [q, f"-{q}", rf"\pm {r}", f"{r}, -{r}", f"{q}, {r}", f"{q}, -{r}", f"0, {q}, -{q}"])
 
 
 @template("plus-minus", "dev")
-def offset_plus_minus(d: Draw) -> Case:
+def offset_plus_minus(d: Draw) -> MathCase:
     a, b = d.nonzero(-20, 20), d.choice([2, 3, 5, 6, 7])
     k = d.randint(1, 6)
     s = times(k, rf"\sqrt{{{b}}}")
@@ -54,11 +54,11 @@ def offset_plus_minus(d: Draw) -> Case:
         f"{a} + {s}, {-a} - {s}",
         rf"{a} \pm {b * k}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("plus-minus", "hidden")
-def plus_minus_in_lists(d: Draw) -> Case:
+def plus_minus_in_lists(d: Draw) -> MathCase:
     n = d.randint(1, 60)
     a, b = d.choice([("0", str(n)), (str(n + 3), str(n)), ("0", rf"\sqrt{{{n * n + 1}}}")])
     gold = d.choice([rf"{a}, \pm {b}", f"{a}, {b}, -{b}", rf"\{{{a}, \pm {b}\}}", rf"\{{-{b}, {a}, {b}\}}"])
@@ -70,11 +70,11 @@ def plus_minus_in_lists(d: Draw) -> Case:
     )
     c = str(n + 7)
     bad = [rf"\pm {b}", f"{a}, {b}", rf"{a}, \pm {c}", rf"{c}, \pm {b}", f"{a}, -{b}", f"-{b}, {a}, {c}"]
-    return Case(gold, right, [rf"\{{{x}\}}" for x in bad] if gold[1] == "{" else bad)
+    return MathCase(gold, right, [rf"\{{{x}\}}" for x in bad] if gold[1] == "{" else bad)
 
 
 @template("plus-minus", "hidden")
-def two_plus_minus(d: Draw) -> Case:
+def two_plus_minus(d: Draw) -> MathCase:
     a, b = d.sample(range(1, 40), 2)
     i = d.choice(["i", ""])
     gold = d.choice([rf"\pm {a}, \pm {b}{i}", rf"{a}, -{a}, {b}{i}, -{b}{i}"])
@@ -93,11 +93,11 @@ def two_plus_minus(d: Draw) -> Case:
         rf"{a}, -{a}, {b}{i}",
         rf"\pm {a}, \pm {b}{'' if i else 'i'}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("plus-minus", "hidden")
-def fraction_plus_minus(d: Draw) -> Case:
+def fraction_plus_minus(d: Draw) -> MathCase:
     a, b, m = d.nonzero(-15, 15), d.choice([2, 3, 5, 6, 7, 13]), d.randint(2, 9)
     s = rf"\sqrt{{{b}}}"
     gold = rf"\frac{{{a} \pm {s}}}{{{m}}}"
@@ -115,7 +115,7 @@ def fraction_plus_minus(d: Draw) -> Case:
         rf"{a} \pm \frac{{{s}}}{{{m}}}",
         rf"\frac{{{a} \pm {b}}}{{{m}}}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 def values(d: Draw, n: int) -> list[str]:
@@ -129,7 +129,7 @@ def values(d: Draw, n: int) -> list[str]:
 
 
 @template("sets")
-def finite_set(d: Draw) -> Case:
+def finite_set(d: Draw) -> MathCase:
     some = values(d, d.randint(2, 5))
     extra = str(d.randint(50, 90))
     turned = d.sample(some, len(some))
@@ -146,11 +146,11 @@ def finite_set(d: Draw) -> Case:
         [rf"\big\{{{', '.join(turned)}\big\}}", rf"\left\{{ {' , '.join(turned)} \right\}}"],
     )
     bad = [rf"\{{{', '.join(x)}\}}" for x in ([*some[:-1], extra], some[:-1], [*some, extra], [extra, *some[1:]])]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 @template("sets", "hidden")
-def empty_or_whole(d: Draw) -> Case:
+def empty_or_whole(d: Draw) -> MathCase:
     gold, good, bad = d.choice(
         [
             (
@@ -165,11 +165,11 @@ def empty_or_whole(d: Draw) -> Case:
             ),
         ]
     )
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 @template("tuples and vectors")
-def point(d: Draw) -> Case:
+def point(d: Draw) -> MathCase:
     some = values(d, d.randint(2, 4))
     while len(set(some)) < len(some) or some == some[::-1]:
         some = values(d, 3)
@@ -192,11 +192,11 @@ def point(d: Draw) -> Case:
         f"({', '.join(some)})".replace(r"\frac", r"\dfrac"),
     ]
     good += d.half([], ["(" + r",\ ".join(some) + ")"])
-    return Case(gold, good, [f"({', '.join(x)})" for x in bad] + [rf"\left({', '.join(bad[0])}\right)"])
+    return MathCase(gold, good, [f"({', '.join(x)})" for x in bad] + [rf"\left({', '.join(bad[0])}\right)"])
 
 
 @template("tuples and vectors")
-def column(d: Draw) -> Case:
+def column(d: Draw) -> MathCase:
     some = values(d, d.randint(2, 3))
     while some == some[::-1]:
         some = values(d, 3)
@@ -218,11 +218,11 @@ def column(d: Draw) -> Case:
         [*some[:-1], str(d.randint(50, 90))],
         [str(d.randint(50, 90)), *some[1:]],
     ]
-    return Case(gold, good, [rf"\begin{{pmatrix}} {f' {chr(92) * 2} '.join(x)} \end{{pmatrix}}" for x in bad])
+    return MathCase(gold, good, [rf"\begin{{pmatrix}} {f' {chr(92) * 2} '.join(x)} \end{{pmatrix}}" for x in bad])
 
 
 @template("lists")
-def plain_list(d: Draw) -> Case:
+def plain_list(d: Draw) -> MathCase:
     some = values(d, d.randint(2, 5))
     extra = str(d.randint(50, 90))
     turned = d.sample(some, len(some))
@@ -250,7 +250,7 @@ def plain_list(d: Draw) -> Case:
         ],
     )
     bad = [[*most, extra], most, [*some, extra], [extra, *some[1:]]]
-    return Case(
+    return MathCase(
         gold,
         good,
         [
@@ -262,7 +262,7 @@ def plain_list(d: Draw) -> Case:
 
 
 @template("lists", "hidden")
-def equations_list(d: Draw) -> Case:
+def equations_list(d: Draw) -> MathCase:
     a, b = d.sample(range(-40, 41), 2)
     x, y = d.choice([("x", "y"), ("a", "b"), ("AB", "CD"), ("m", "n")])
     gold = f"{x}={a}, {y}={b}"
@@ -282,11 +282,11 @@ def equations_list(d: Draw) -> Case:
         f"{x}={-a if a else 3}, {y}={b}",
         rf"{x}={a + 2} \text{{ and }} {y}={b}",
     ]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 @template("equations and values")
-def assigned(d: Draw) -> Case:
+def assigned(d: Draw) -> MathCase:
     n = d.choice(
         [
             str(d.nonzero(-99, 99)),
@@ -301,7 +301,7 @@ def assigned(d: Draw) -> Case:
     good = [n, f"{x} = {n}", f"{x}={n}", f"{x} = {n}".replace("frac", "dfrac"), f"{{{n}}}"]
     good += d.half([f"{n} = {x}"], [rf"{x} \,=\, {n}", rf"\,{x} = {n}"])
     bad = [m, f"{x} = {m}", f"{x}={m}", f"{x} = -{n}".replace("--", ""), rf"{x} \neq {n}", f"{x} > {n}", x]
-    return Case(gold, good, bad)
+    return MathCase(gold, good, bad)
 
 
 def changed_digit(d: Draw, gold: str) -> str | None:
@@ -314,7 +314,7 @@ def changed_digit(d: Draw, gold: str) -> str | None:
 
 
 @template("public gold answers")
-def respelled(d: Draw) -> Case:
+def respelled(d: Draw) -> MathCase:
     """Other spellings of published answers; and those with one digit changed, where no denominator could hide it."""
     every = [g for g in d.golds() if "text" not in g and "mbox" not in g and "_" not in g and len(g) < 70]
     simple = [
@@ -347,7 +347,7 @@ def respelled(d: Draw) -> Case:
     )
     if gold in simple:
         bad += [gold[1:] if gold[0] == "-" else f"-{gold}"] if re.search(r"[1-9]", gold) and gold[0] != "(" else []
-    return Case(gold, [g for g in good if g.strip() != gold], bad)
+    return MathCase(gold, [g for g in good if g.strip() != gold], bad)
 
 
 def _same_fraction(a: str, b: str) -> bool:

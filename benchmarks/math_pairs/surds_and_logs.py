@@ -7,13 +7,13 @@ from typing import Any
 import mpmath
 from mpmath import exp, log, mpf, sqrt
 
-from math_pairs.cases import Case, Draw, frac, plus, template
+from math_pairs.cases import Draw, MathCase, frac, plus, template
 
 FREE = [2, 3, 5, 6, 7, 10, 11, 13, 14, 15]
 
 
 @template("surds")
-def simplified(d: Draw) -> Case:
+def simplified(d: Draw) -> MathCase:
     a, b = d.randint(2, 20), d.choice(FREE)
     v = a * sqrt(b)
     gold = d.of([rf"{a}\sqrt{{{b}}}"], [rf"{a} \sqrt{{{b}}}", rf"\sqrt{{{a * a * b}}}"])
@@ -39,11 +39,11 @@ def simplified(d: Draw) -> Case:
         (rf"{a}\sqrt[3]{{{b}}}", a * mpmath.cbrt(b)),
         (rf"\frac{{\sqrt{{{b}}}}}{{{a}}}", sqrt(b) / a),
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)
 
 
 @template("surds")
-def rationalised(d: Draw) -> Case:
+def rationalised(d: Draw) -> MathCase:
     b, c = d.choice(FREE), d.randint(1, 9)
     q = Fraction(c, b)
     v = c / sqrt(b)
@@ -68,11 +68,11 @@ def rationalised(d: Draw) -> Case:
         (rf"-\frac{{{c}}}{{\sqrt{{{b}}}}}", -v),
         (rf"\frac{{\sqrt{{{b}}}}}{{{b * (c + 1)}}}", sqrt(b) / b / (c + 1)),
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)
 
 
 @template("surds", "dev")
-def conjugate(d: Draw) -> Case:
+def conjugate(d: Draw) -> MathCase:
     a, b = d.randint(3, 12), d.choice([2, 3, 5, 6, 7])
     n = a * a - b
     v = 1 / (a + sqrt(b))
@@ -93,11 +93,11 @@ def conjugate(d: Draw) -> Case:
         (rf"\frac{{{a}-\sqrt{{{b}}}}}{{{n + 1}}}", v * n / (n + 1)),
         (rf"{a}-\sqrt{{{b}}}/{n}", a - sqrt(b) / n),
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)
 
 
 @template("surds", "dev")
-def nested(d: Draw) -> Case:
+def nested(d: Draw) -> MathCase:
     a, b = d.sample(FREE, 2)
     a, b = max(a, b), min(a, b)
     s = d.choice([1, -1])
@@ -118,11 +118,11 @@ def nested(d: Draw) -> Case:
         (rf"\sqrt{{{a}}} {p} \sqrt{{{b + 1}}}", sqrt(a) + s * sqrt(b + 1)),
         (rf"\sqrt{{{a + b} {o} 2\sqrt{{{a * b}}}}}", sqrt(a) - s * sqrt(b)),
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)
 
 
 @template("surds", "hidden")
-def cube_roots(d: Draw) -> Case:
+def cube_roots(d: Draw) -> MathCase:
     a, b, k = d.randint(2, 6), d.choice([2, 3, 5, 6, 7]), d.choice([3, 4])
     v = a * mpf(b) ** (mpf(1) / k)
     gold = d.choice([rf"{a}\sqrt[{k}]{{{b}}}", rf"\sqrt[{k}]{{{a**k * b}}}"])
@@ -142,11 +142,11 @@ def cube_roots(d: Draw) -> Case:
         (rf"{k}\sqrt{{{a}}}", k * sqrt(a)),
         (rf"{a}\sqrt[{k + 1}]{{{b}}}", a * mpf(b) ** (mpf(1) / (k + 1))),
     ]
-    return Case(gold, right, [w for w in wrong if not abs(w[1] - v) < 1e-9], v)
+    return MathCase(gold, right, [w for w in wrong if not abs(w[1] - v) < 1e-9], v)
 
 
 @template("surds", "hidden")
-def surd_sum(d: Draw) -> Case:
+def surd_sum(d: Draw) -> MathCase:
     a, b, c, m = d.randint(1, 12), d.randint(2, 9), d.choice(FREE), d.randint(2, 9)
     s = d.choice([1, -1])
     p, o = ("+", "-") if s > 0 else ("-", "+")
@@ -167,11 +167,11 @@ def surd_sum(d: Draw) -> Case:
         (rf"\frac{{{a} {p} {b + 1}\sqrt{{{c}}}}}{{{m}}}", v + s * sqrt(c) / m),
         (rf"\frac{{{a} {p} {b}\sqrt{{{c + 1}}}}}{{{m}}}", (a + s * b * sqrt(c + 1)) / m),
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)
 
 
 @template("logarithms and exponentials")
-def log_value(d: Draw) -> Case:
+def log_value(d: Draw) -> MathCase:
     b, a, c = d.of([2, 3], [5, 6, 10]), d.randint(2, 60), d.randint(2, 12)
     while c == a:
         c += 1
@@ -199,11 +199,11 @@ def log_value(d: Draw) -> Case:
         (rf"\log_{{{b}}} {a * c + 1}", log(a * c + 1) / log(b)),
         (rf"\frac{{{a * c}}}{{{b}}}", mpf(a * c) / b),
     ]
-    return Case(gold, right, [w for w in wrong if abs(w[1] - v) > 1e-9], v)
+    return MathCase(gold, right, [w for w in wrong if abs(w[1] - v) > 1e-9], v)
 
 
 @template("logarithms and exponentials")
-def natural(d: Draw) -> Case:
+def natural(d: Draw) -> MathCase:
     a, k = d.choice([2, 3, 5, 7]), d.randint(2, 9)
     v = k * log(mpf(a))
     gold = d.half(rf"{k}\ln {a}", rf"\ln {a**k}")
@@ -227,11 +227,11 @@ def natural(d: Draw) -> Case:
         (rf"-{k}\ln {a}", -v),
         (rf"{k + 1}\ln {a}", v + log(mpf(a))),
     ]
-    return Case(gold, right, [w for w in wrong if abs(w[1] - v) > 1e-9], v)
+    return MathCase(gold, right, [w for w in wrong if abs(w[1] - v) > 1e-9], v)
 
 
 @template("logarithms and exponentials")
-def exponential(d: Draw) -> Case:
+def exponential(d: Draw) -> MathCase:
     a, b = d.randint(2, 9), d.randint(2, 9)
     x = d.half("x", "t")
     v: Callable[[Any], Any] = lambda t: a * exp(b * t / 100)  # noqa: E731
@@ -251,4 +251,4 @@ def exponential(d: Draw) -> Case:
         (rf"e^{{0.0{b}{x}}} + {a}", lambda t: a + exp(b * t / 100)),
         (rf"{a} e^{{0.0{b}}} {x}", lambda t: a * exp(mpf(b) / 100) * t),
     ]
-    return Case(gold, right, wrong, v)
+    return MathCase(gold, right, wrong, v)

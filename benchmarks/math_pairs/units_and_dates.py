@@ -1,6 +1,6 @@
 """Classes of quantities: lists in text, units, times and dates."""
 
-from math_pairs.cases import Case, Draw, others, template
+from math_pairs.cases import Draw, MathCase, others, template
 
 COLOURS = ["red", "blue", "green", "yellow", "orange", "purple", "black", "white", "gray", "brown"]
 SPORTS = ["Softball", "Kickball", "Picnic", "Tennis", "Soccer", "Hiking", "Chess", "Swimming"]
@@ -9,7 +9,7 @@ TREES = ["oak", "maple", "birch", "pine", "elm", "cedar", "willow", "ash"]
 
 
 @template("lists in text")
-def words_in_text(d: Draw) -> Case:
+def words_in_text(d: Draw) -> MathCase:
     words = d.of([COLOURS, SPORTS], [NAMES, TREES])
     *some, more, extra = d.sample(words, d.randint(4, 6))
     some.append(more)
@@ -44,11 +44,11 @@ def words_in_text(d: Draw) -> Case:
         rf"\text{{{some[0]}}}",
         ", ".join(changed),
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("lists in text")
-def letters(d: Draw) -> Case:
+def letters(d: Draw) -> MathCase:
     pool = d.half("ABCDEFG", "PQRSTUVW")
     some = sorted(d.sample(pool, d.randint(2, 4)))
     extra = d.choice([c for c in pool if c not in some])
@@ -77,7 +77,7 @@ def letters(d: Draw) -> Case:
         for x in (changed, some[:-1], [*some, extra])
         for form in (", ".join(x), rf"\text{{{', '.join(x)}}}", rf"\text{{{','.join(x)}}}")
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 UNITS = {
@@ -122,7 +122,7 @@ CONFUSED = {
 
 
 @template("units")
-def unit(d: Draw) -> Case:
+def unit(d: Draw) -> MathCase:
     n = d.choice([str(d.randint(2, 900)), f"{d.randint(2, 90)}.{d.randint(1, 9)}"])
     code = d.of(["cm", "m", "g", "ft", "mi", "min", "mph", "s"], ["km", "kg", "in", "lb", "hr", "gal", "yd", "mm", "L"])
     long, short = UNITS[code]
@@ -157,11 +157,11 @@ def unit(d: Draw) -> Case:
     ]
     if code not in ("g", "min", "hr", "mph", "lb", "gal", "kg", "s", "L"):
         wrong.append(rf"{n}\text{{ {short}}}^2")
-    return Case(gold, right, [w for w in wrong if "." not in n or not w.startswith(f"{n}0")])
+    return MathCase(gold, right, [w for w in wrong if "." not in n or not w.startswith(f"{n}0")])
 
 
 @template("units")
-def powers_of_units(d: Draw) -> Case:
+def powers_of_units(d: Draw) -> MathCase:
     n = d.randint(2, 3000)
     code, p = d.choice(d.half(["cm", "m", "ft"], ["in", "km", "yd", "mm"])), d.choice([2, 3])
     long, short = UNITS[code]
@@ -191,11 +191,11 @@ def powers_of_units(d: Draw) -> Case:
             f"{n} {short}^{5 - p}",
             rf"{n}\text{{ {long}}}",
         ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("units", "hidden")
-def unit_after_surd(d: Draw) -> Case:
+def unit_after_surd(d: Draw) -> MathCase:
     a, b = d.randint(2, 40), d.choice([2, 3, 5, 7, 13])
     long, short = UNITS[d.choice(["cm", "ft", "in"])]
     other = "meters"
@@ -212,11 +212,11 @@ def unit_after_surd(d: Draw) -> Case:
         rf"{a}\sqrt{{{b}}}\text{{ {other}}}",
         rf"{a}{b}\text{{ {long}}}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("times and dates")
-def hour(d: Draw) -> Case:
+def hour(d: Draw) -> MathCase:
     h, half = d.randint(1, 11), d.choice("ap")
     m = d.of([0, 0, d.randint(1, 59)], [d.randint(1, 59)])
     t = f"{h}:{m:02}" if m else str(h)
@@ -246,7 +246,7 @@ def hour(d: Draw) -> Case:
         f"{g}:{m:02} {half.upper()}M",
         rf"\text{{{h}:{(m + 30) % 60:02} {half}.m.}}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 MONTHS = [
@@ -267,7 +267,7 @@ DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 
 
 @template("times and dates")
-def date(d: Draw) -> Case:
+def date(d: Draw) -> MathCase:
     m, n = d.randrange(12), d.randint(1, 28)
     name, other = MONTHS[m], MONTHS[(m + d.randint(1, 11)) % 12]
     year = d.randint(1950, 2040)
@@ -290,11 +290,11 @@ def date(d: Draw) -> Case:
         f"{name} {n + 2}{tail}",
     ]
     wrong += d.half([], [rf"\text{{{name} {n}, {year + 1}}}", f"{name} {n}, {year - 10}"])
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("times and dates", "dev")
-def clock(d: Draw) -> Case:
+def clock(d: Draw) -> MathCase:
     h, m = d.randint(1, 12), d.randint(1, 59)
     gold = f"{h}:{m:02}"
     right = [
@@ -312,4 +312,4 @@ def clock(d: Draw) -> Case:
         rf"\text{{{h}:{(m + 20) % 60:02}}}",
         rf"{h}\!:\!{(m + 5) % 60:02}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)

@@ -1,11 +1,11 @@
 """Classes of words: words, choices, hedged and rounded answers."""
 
-from math_pairs.cases import Case, Draw, others, template
+from math_pairs.cases import Draw, MathCase, others, template
 from math_pairs.units_and_dates import COLOURS, DAYS, MONTHS, NAMES, TREES
 
 
 @template("words")
-def word(d: Draw) -> Case:
+def word(d: Draw) -> MathCase:
     words = d.half(
         [*DAYS, *COLOURS, "even", "odd", "neither", "two lines", "empty", "circle", "parabola"],
         [
@@ -38,11 +38,11 @@ def word(d: Draw) -> Case:
         w.upper(),
     ]
     wrong = [f for v in rest for f in (v, rf"\text{{{v}}}")] + [rf"\text{{not {w}}}", rf"\text{{{w} or {rest[0]}}}"]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("words")
-def number_word(d: Draw) -> Case:
+def number_word(d: Draw) -> MathCase:
     names = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
     n = d.randint(1, 12)
     w = names[n - 1]
@@ -66,11 +66,11 @@ def number_word(d: Draw) -> Case:
         rf"\text{{{names[(k + 2) % 12 if (k + 2) % 12 != n - 1 else k % 12]}}}",
         rf"{k}\text{{ {thing}}}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("choices")
-def choice(d: Draw) -> Case:
+def choice(d: Draw) -> MathCase:
     pool = d.half("ABCDE", "ABCDEF")
     c = d.choice(pool)
     gold = d.of(
@@ -95,11 +95,11 @@ def choice(d: Draw) -> Case:
             ),
         ]
 
-    return Case(gold, shapes(c), [*shapes(o), f"{c}, {o}", rf"\text{{{c}{o}}}", rf"\text{{({c}) or ({o})}}"])
+    return MathCase(gold, shapes(c), [*shapes(o), f"{c}, {o}", rf"\text{{{c}{o}}}", rf"\text{{({c}) or ({o})}}"])
 
 
 @template("choices")
-def choice_with_value(d: Draw) -> Case:
+def choice_with_value(d: Draw) -> MathCase:
     n, c = d.randint(2, 500), d.choice("ABCDE")
     gold = str(n)
     m = others(d, n)
@@ -117,11 +117,11 @@ def choice_with_value(d: Draw) -> Case:
         rf"\mathrm{{({c})}}\ {m}",
         rf"\text{{({c})}}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("hedged and rounded answers")
-def hedged(d: Draw) -> Case:
+def hedged(d: Draw) -> MathCase:
     n = d.randint(2, 400)
     m = others(d, n, 4)
     unit = d.of([r"\text{ cm}", ""], ["", r"\text{ degrees}", r"^\circ"])
@@ -165,11 +165,11 @@ def hedged(d: Draw) -> Case:
         rf"\mathrm{{{n}}}",
         f"= {n}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("hedged and rounded answers")
-def rounded(d: Draw) -> Case:
+def rounded(d: Draw) -> MathCase:
     x = f"{d.randint(1, 99)}.{d.randint(0, 9)}{d.randint(1, 9)}"
     unit = d.of([r"\text{ mph}", ""], [r"\text{ pounds}", r"\%", ""])
     gold = d.half(rf"\approx {x}{unit}", f"{x}{unit}")
@@ -191,11 +191,11 @@ def rounded(d: Draw) -> Case:
         f"-{x}",
         rf"\approx {x.replace('.', '')}",
     ]
-    return Case(gold, right, wrong)
+    return MathCase(gold, right, wrong)
 
 
 @template("hedged and rounded answers")
-def exact_against_rounded(d: Draw) -> Case:
+def exact_against_rounded(d: Draw) -> MathCase:
     """An exact gold answer is no decimal cut off."""
     gold, near = d.of(
         [(r"\pi", "3.14"), (r"\sqrt{2}", "1.41"), (r"\frac{1}{3}", "0.33"), (r"\frac{2}{7}", "0.286")],
@@ -211,7 +211,7 @@ def exact_against_rounded(d: Draw) -> Case:
     gold = f"{gold} + {k}"
     whole, _, rest = near.partition(".")
     body = gold.removesuffix(f" + {k}")
-    return Case(
+    return MathCase(
         gold,
         [f"{k} + {body}", f"{k}+{body}", f"{{{body}}} + {k}", rf"{k - 1}+1+{body}"],
         [

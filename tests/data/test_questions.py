@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bactrian.data.io.questions import questions
+from bactrian.data.io.question_files import questions
 from bactrian.data.io.rows import validate_row
 from bactrian.errors import BactrianError
 from bactrian.verify import check_verifiers, verify

@@ -14,7 +14,7 @@ from bactrian.data.synth.noncompliance.taxonomy import CONTRAST_REQUEST, KINDS
 from bactrian.evaluate.catalogue import catalogue, chosen
 from bactrian.evaluate.general_ability import beside
 from bactrian.evaluate.gold_check import check
-from bactrian.evaluate.noncompliance import COLUMNS, labelled, reliability_rows
+from bactrian.evaluate.noncompliance_labels import COLUMNS, labelled, reliability_rows
 from bactrian.evaluate.records import Record
 from bactrian.evaluate.scoring import score
 from bactrian.evaluate.task import Loaded

@@ -155,7 +155,7 @@ def test_a_step_that_is_no_calibration_is_refused_before_anything_runs(ready: Pa
         load(ready / "r.yaml")
 
 
-class Counting:
+class CountingJudge:
     """A judge that says how often it was asked about each pair, and dies after some."""
 
     identity = JudgeIdentity("m", "r", "t", "s")
@@ -180,12 +180,12 @@ def test_a_killed_cascade_asks_nothing_twice(trusted: Path, tmp_path: Path) -> N
     threshold = next(t for t in (m.threshold for m in calibration.cascade.members) if t.calibrated)
     pairs = [AnswerPair(row["id"], tuple(row["prompt"]), row["first"], row["second"]) for row in rows(0, 12)]
 
-    def run(judge: Counting) -> Any:
+    def run(judge: CountingJudge) -> Any:
         cascade = CalibratedCascade([CascadeJudge("j", judge.identity, threshold, lambda: judge)])
         with Journal(tmp_path / "opinions.jsonl") as journal:
             return cascade.verdicts(pairs, journal), cascade
 
-    first, second = Counting(dies_after=5), Counting()
+    first, second = CountingJudge(dies_after=5), CountingJudge()
     with pytest.raises(BactrianError, match="no further opinion"):
         run(first)
     with (tmp_path / "opinions.jsonl").open("ab") as file:
@@ -194,7 +194,7 @@ def test_a_killed_cascade_asks_nothing_twice(trusted: Path, tmp_path: Path) -> N
     assert not first.asked.keys() & second.asked.keys() and (first.asked + second.asked).total() == len(pairs)
     assert [each.abstains for each in verdicts].count(True) == 1 and verdicts[2].abstains  # the fault
     assert cascade.bills(verdicts)["j"].calls == 24 and cascade.bills(verdicts)["j"].tokens_in == 30 * 11
-    silent = Counting(dies_after=0)
+    silent = CountingJudge(dies_after=0)
     assert run(silent)[0] == verdicts
 
 
@@ -202,7 +202,7 @@ def test_a_killed_cascade_asks_nothing_twice(trusted: Path, tmp_path: Path) -> N
 def test_a_draw_is_no_verdict_however_low_the_threshold(chance: float, decided: bool) -> None:
     groups = [str(n) for n in range(40)]
     threshold = calibrate([0.5] * 40, [False] * 40, groups, alpha=0.2, delta=0.2, grid=[0.5])
-    judge = Counting(chance=chance)
+    judge = CountingJudge(chance=chance)
     cascade = CalibratedCascade([CascadeJudge("j", judge.identity, threshold, lambda: judge)])
     (verdict,) = cascade.verdicts([AnswerPair("x", (), "a", "b")])
     assert threshold.value == 0.5 and verdict.abstains is not decided

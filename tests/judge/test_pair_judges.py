@@ -134,7 +134,7 @@ def test_demonstrations_that_do_not_fit_or_are_missing_are_refused(folder: Path,
         judge_of(write_tiny(tmp_path / "short", context=700), JudgeMethod("annotators", 1, 6), pool(1, 6))
 
 
-class Says:
+class SaysOfPairs:
     """Answers each order of a pair with a text of its own."""
 
     def __init__(self, *texts: str) -> None:
@@ -148,7 +148,7 @@ class Says:
 def test_certainty_in_words_is_swapped_back_and_what_is_not_said_is_a_fault() -> None:
     identity = JudgeIdentity("m", "r", "t", "verbalised")
     said = ["Better: A. Certainty: 80", "**Better: B. Certainty: 60%**", "Better: A. Certainty: 70", "A, I think."]
-    found = opinions(VerbalPairJudge(Says(*said), identity, "Which?"), PAIRS[:2])
+    found = opinions(VerbalPairJudge(SaysOfPairs(*said), identity, "Which?"), PAIRS[:2])
     assert found[0].probabilities[0] == pytest.approx(0.7) and found[0].order_changed is False
     assert "A, I think." in found[1].fault
 

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from bactrian.data.io.tally import Tally
 from bactrian.data.synth.noncompliance.taxonomy import KINDS
 from bactrian.errors import BactrianError
-from bactrian.evaluate.noncompliance import labelled
+from bactrian.evaluate.noncompliance_labels import labelled
 from bactrian.generate.choices import ChoiceReply, ChoiceRequest, OnChoice
+from bactrian.judge.answer_labels import calibrated_labels, read_labelled_answers
 from bactrian.judge.point_judges import WeighingJudge
-from bactrian.judge.sure_labels import calibrated_labels, read_labelled_answers
 from bactrian.stages.measure.evaluate import Evaluate
 from bactrian.store.artifact import Input, Workspace
 from bactrian.store.manifest import Kind

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from bactrian.data.io.files import read_rows
 from bactrian.data.io.writer import RowWriter
+from bactrian.data.synth.asking.request_rows import requests
 from bactrian.data.synth.asking.requests import UnderspecifiedRequest
-from bactrian.data.synth.asking.rows import requests
 from bactrian.data.synth.attributes import attribute_set, shipped_sets
 from bactrian.errors import BactrianError
 from bactrian.judge.attribute_questions import read_comparison, read_ranking
-from bactrian.judge.counterfactuals import DISAGREES, MOVED, PAIRS, UNREAD, AttributeOpinion, pair_fates
+from bactrian.judge.counterfactual_pairs import DISAGREES, MOVED, PAIRS, UNREAD, AttributeOpinion, pair_fates
 from bactrian.stages.reliability.counterfactuals import Counterfactuals
 from bactrian.store.artifact import Workspace
 from bactrian.verify.text.question_levels import levels

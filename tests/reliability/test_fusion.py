@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from bactrian.errors import BactrianError
 from bactrian.model.adapters import add_adapters, merge_adapters
+from bactrian.model.averaged_weights import average, average_adapters, check_alike
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
 from bactrian.model.reward_fusion import FusedPart, FusedReward
 from bactrian.model.reward_model import RewardModel, rewards_of
-from bactrian.model.soup import average, average_adapters, check_alike
 from bactrian.model.weight_files import stored_dtype
 from bactrian.stages.rl.reward_settings import FusionSettings, GroupRewardSettings, PPORewardSettings
 from bactrian.stages.tune.soup import Soup, ancestors, common_starts

@@ -16,7 +16,7 @@ from bactrian.data.synth.asking.patient_cases import patient_case_row, patient_c
 from bactrian.data.synth.asking.questions import drawn_plan, moved, written
 from bactrian.data.synth.asking.requests import UnderspecifiedRequest
 from bactrian.errors import BactrianError
-from bactrian.evaluate.interaction import summary
+from bactrian.evaluate.interaction import interaction_summary as summary
 from bactrian.evaluate.interaction.dialogue import CANNOT, Dialogue, simulate
 from bactrian.evaluate.interaction.patients import (
     PatientCase,
@@ -28,7 +28,13 @@ from bactrian.evaluate.interaction.patients import (
     words_of,
 )
 from bactrian.evaluate.interaction.reported import asking_rows
-from bactrian.evaluate.interaction.requests import BestQuestioner, RequestSimulator, fewest_questions, gaps, left
+from bactrian.evaluate.interaction.request_simulator import (
+    BestQuestioner,
+    RequestSimulator,
+    fewest_questions,
+    gaps,
+    left,
+)
 from bactrian.evaluate.reliability import write_rows
 from bactrian.stages.reliability.cases import Cases
 from bactrian.stages.reliability.interact import Interact
@@ -142,6 +148,21 @@ def test_a_decision_is_read_or_is_none() -> None:
     assert read_decision(dialogue, "Sure: 5\nAnswer: a", 4) == read_decision(dialogue, "sure 4, answer: A", 4)
     assert read_decision(dialogue, "Sure: 3\nAnswer: B", 4).confident is False
     assert read_decision(dialogue, "Sure: 5\nAnswer: Z", 4).answer is None
+    options = list(CASE.options.items())
+    letter, text = options[0]
+    for said in (letter, f"{letter}. {text}", text.upper(), f"({letter}) {text}."):
+        assert read_decision(dialogue, said, 1).answer == letter and not read_decision(dialogue, said, 1).confident
+    listed = "\n".join(f"{a}. {b}" for a, b in options)
+    assert read_decision(dialogue, f"{listed}\n\nThe answer is B. A", 4).answer == "B"
+    for said in (
+        listed,
+        "The answer is a fever.",
+        f"Not {letter}. {text}",
+        "I am no doctor.",
+        "",
+        f"{letter}. {options[1][1]}",
+    ):
+        assert read_decision(dialogue, said, 1).answer is None, said
     assert read_decision(dialogue, "Sure: 5", 4).confident is False and read_decision(dialogue, "", 4).answer is None
 
 
@@ -159,6 +180,17 @@ def test_patients_are_asked_till_the_decision_is_sure() -> None:
     simulate([never], Dull("Any allergies?"), sure, 3)
     assert len(never.exchanges) == 3 and not never.correct and never.unanswerable == 1
     assert "- Any allergies?" in patient_messages(never)[0]["content"]
+
+
+def test_decisions_that_cannot_be_read_are_counted_turn_by_turn() -> None:
+    said = iter(["Sure: 2\nAnswer: A", "I am no doctor.", "Answer: B"])
+    dialogue = Dialogue("d", PatientCase(CASE.facts, CASE.first, CASE.inquiry, {"A": "Yes", "B": "No"}), "A")
+    simulate([dialogue], Dull("Do you smoke?"), PatientSimulator(decider=lambda asked: [next(said)]), 2)
+    found = summary.interaction_numbers([dialogue], {}, gaps)
+    assert (found["decisions"], found["unread_decisions"], found["unrated_decisions"]) == (3, 1, 2)
+    dialogue.decision = dialogue.decisions[1]
+    assert dialogue.transcript().endswith("Decision: none that could be read off:\nI am no doctor.")
+    assert "1 of 3 decisions" in summary.summary_lines({"m": found}, {})[0]
 
 
 def test_results_have_the_form_of_an_evaluation() -> None:

@@ -22,7 +22,7 @@ HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>\u202e</pre></
 QUESTION = "How many apples does Ann have if three of them were eaten today by Bob?"
 
 
-class Seen(HTMLParser):
+class SeenData(HTMLParser):
     """All tags, texts inside <mark>, and all text."""
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class Seen(HTMLParser):
             self.marked[-1] = data
 
 
-def page(path: Path, target: Path) -> Seen:
-    seen = Seen()
+def page(path: Path, target: Path) -> SeenData:
+    seen = SeenData()
     seen.feed(write_data_page(path, target).read_text())
     return seen
 

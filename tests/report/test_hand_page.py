@@ -50,7 +50,7 @@ def pairs_file(tmp_path: Path) -> Path:
     return path
 
 
-class Served:
+class ServedHand:
     """A server in a thread, and the desk behind it."""
 
     def __init__(self, pairs_file: Path, acceptability: bool) -> None:
@@ -79,8 +79,8 @@ class Served:
 
 
 @contextmanager
-def serving(pairs_file: Path, acceptability: bool = False) -> Iterator[Served]:
-    served = Served(pairs_file, acceptability)
+def serving(pairs_file: Path, acceptability: bool = False) -> Iterator[ServedHand]:
+    served = ServedHand(pairs_file, acceptability)
     thread = threading.Thread(target=served.server.serve)
     thread.start()
     try:
@@ -92,7 +92,7 @@ def serving(pairs_file: Path, acceptability: bool = False) -> Iterator[Served]:
 
 
 @pytest.fixture
-def served(pairs_file: Path) -> Iterator[Served]:
+def served(pairs_file: Path) -> Iterator[ServedHand]:
     with serving(pairs_file) as served:
         yield served
 
@@ -100,7 +100,7 @@ def served(pairs_file: Path) -> Iterator[Served]:
 # --- who may ask, and what
 
 
-def test_only_the_page_s_own_origin_may_write(served: Served) -> None:
+def test_only_the_page_s_own_origin_may_write(served: ServedHand) -> None:
     token, port = served.tokens["ann"], served.server.port
     said = {"place": 0, "choice": "left", "seconds": 1, "comment": "", "sent": "12345678"}
     own = {"Origin": f"http://127.0.0.1:{port}", "Content_Type": "application/json"}
@@ -126,7 +126,7 @@ def test_only_the_page_s_own_origin_may_write(served: Served) -> None:
     assert served.ask(f"/{token}/answer", "POST", said, **own)[0] == 200 and len(served.record.standing()) == 1
 
 
-def test_without_a_token_there_is_nothing_and_nobody_else_s_pages_are_read(served: Served) -> None:
+def test_without_a_token_there_is_nothing_and_nobody_else_s_pages_are_read(served: ServedHand) -> None:
     token, port = served.tokens["ann"], served.server.port
     for path in ("/", "//", f"/{token[:-1]}/", f"/{token}x/state", "/state", f"/{token}/../", f"/{token}"):
         assert served.ask(path)[0] in (404, 405), path
@@ -203,7 +203,7 @@ def test_the_keyboard_alone_suffices(pairs_file: Path, browser: Chromium) -> Non
 
 
 @with_chromium
-def test_hostile_text_is_shown_and_does_nothing(served: Served, browser: Chromium) -> None:
+def test_hostile_text_is_shown_and_does_nothing(served: ServedHand, browser: Chromium) -> None:
     tab = opened(browser, served.link("ann"))
     assert tab.run("document.querySelectorAll('main img, main script, main a, main strong').length") == 0
     shown = tab.run("document.querySelector('main').textContent")
@@ -218,7 +218,9 @@ def test_hostile_text_is_shown_and_does_nothing(served: Served, browser: Chromiu
 
 
 @with_chromium
-def test_another_site_in_the_same_browser_can_write_nothing(served: Served, browser: Chromium, tmp_path: Path) -> None:
+def test_another_site_in_the_same_browser_can_write_nothing(
+    served: ServedHand, browser: Chromium, tmp_path: Path
+) -> None:
     said = json.dumps({"place": 0, "choice": "left", "seconds": 1, "comment": "", "sent": "12345678"})
     (tmp_path / "evil.html").write_text(
         f"<form method=post action='{served.link('ann')}answer' enctype='text/plain'>"
@@ -238,7 +240,7 @@ def test_another_site_in_the_same_browser_can_write_nothing(served: Served, brow
 
 
 @with_chromium
-def test_two_annotators_at_once(served: Served, browser: Chromium) -> None:
+def test_two_annotators_at_once(served: ServedHand, browser: Chromium) -> None:
     tabs = {name: opened(browser, served.link(name)) for name in served.tokens}
     assert tabs["ann"].run("now.prompt[0].content") != "" and len(tabs) == 2
     for _ in range(4):

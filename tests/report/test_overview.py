@@ -1,12 +1,14 @@
 """A suite of many tasks: one chart of all scores, flags in words, metrics that are no shares."""
 
+from pathlib import Path
 from typing import Any
 
 from bactrian.report.card import _scores
 from bactrian.report.model_facts import Evaluated, ModelFacts
 from bactrian.report.overview import overview, sentences
-from bactrian.report.run_record import ResultsRecord
+from bactrian.report.run_record import ReportedStep, ResultsRecord, StepRecord
 from bactrian.report.scores import BITS, _verdict, task_views
+from bactrian.report.transcripts import task_transcripts
 
 
 def results(tasks: int = 5, **changes: Any) -> ResultsRecord:
@@ -92,5 +94,7 @@ def test_a_change_of_bits_per_byte_is_told_in_bits_and_less_is_better() -> None:
     about = ModelFacts(
         "sft", None, evaluations=(Evaluated("e", "", "sft", tuple(found.scores[1:]), tuple(found.comparisons)),)
     )
+    step = ReportedStep(StepRecord(name="scores", stage="evaluate"), Path("nowhere"), results=found)
+    assert task_transcripts(step) == [], "texts are no answers"
     told = _scores(about)
     assert "0.800" in told and "80.0" not in told and "−0.100 bits per byte" in told

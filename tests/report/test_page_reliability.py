@@ -12,9 +12,9 @@ from fabricate import write_run
 from test_page_rows import page, sections
 from test_report import HOSTILE
 
-from bactrian.evaluate.frontier import FrontierPoint
+from bactrian.evaluate.refusal_frontier import FrontierPoint
 from bactrian.evaluate.reliability import ReliabilityRow
-from bactrian.report.reliability import study_note
+from bactrian.report.reliability_views import study_note
 
 
 @pytest.fixture(scope="module")

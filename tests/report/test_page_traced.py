@@ -9,9 +9,9 @@ import pytest
 from chromium import CHROMIUM, Chromium
 
 from bactrian.data.overlap.trace.build import build
+from bactrian.data.overlap.trace.corpus_index import CorpusIndex
 from bactrian.data.overlap.trace.documents import TracedDocument
-from bactrian.data.overlap.trace.index import CorpusIndex
-from bactrian.data.overlap.trace.spans import trace
+from bactrian.data.overlap.trace.traced_spans import trace
 from bactrian.report.traced import write_trace_page
 from bactrian.store.hashes import files_below, hash_files
 from tests.report.fabricate import write_manifest, write_run

@@ -34,7 +34,7 @@ ACCOUNT = {
 }
 
 
-class Seen(HTMLParser):
+class SeenSynthesis(HTMLParser):
     """The articles of the page with their attributes and text, and every tag."""
 
     def __init__(self, source: str) -> None:
@@ -87,7 +87,7 @@ def test_each_row_has_its_prompt_answer_and_verdict_and_can_be_filtered(tmp_path
     folder = artifact(tmp_path / "a", [row(0, "How many bees?")], [line(1, "no JSON", "Sure!"), line(2, "a refusal")])
     asked = {"answer": "0/0", "mended": ["a fence"], "model": "mock", "prompt": "Make a problem for a judge."}
     (folder / "kept.jsonl").write_text(json.dumps(asked) + "\n")
-    seen = Seen(write_data_page(folder, tmp_path / "page.html").read_text())
+    seen = SeenSynthesis(write_data_page(folder, tmp_path / "page.html").read_text())
     kept, first, second = seen.articles
     for part in (
         "kept",
@@ -121,7 +121,7 @@ def test_hostile_rows_are_shown_and_do_nothing(tmp_path: Path) -> None:
     told = {"diversity": diversity([HOSTILE, "b"]), "against": against(text_bag([HOSTILE] * 2), text_bag([HOSTILE]))}
     likeness = {"of": "prompts", "names": {"a": HOSTILE, "b": HOSTILE}, **told}
     source = write_data_page(folder, tmp_path / "page.html", likeness=likeness).read_text()
-    seen = Seen(source)
+    seen = SeenSynthesis(source)
     assert len(source) < 200_000 and len(seen.articles) == 7
     assert seen.tags.count("script") == 1 and seen.tags.count("style") == 1 and "img" not in seen.tags
     assert seen.text.count('<script>alert("x")</script>') > 12 and "{{ 7*7 }}" in seen.text
@@ -141,7 +141,7 @@ def test_a_large_set_is_a_small_page_and_rare_reasons_are_on_it(tmp_path: Path) 
     source = write_data_page(folder, tmp_path / "page.html").read_text()
     assert time.process_time() - started < 10 and len(source) < 6_000_000
     assert f"Shown are {KEPT_SHOWN} of 1,200 kept rows" in source and "of 9,001 dropped answers" in source
-    seen = Seen(source)
+    seen = SeenSynthesis(source)
     assert len(seen.articles) <= KEPT_SHOWN + DROPPED_SHOWN
     assert sum("dropped: once" in text for _, text in seen.articles) == 1
     assert write_data_page(folder, tmp_path / "again.html").read_text() == source
@@ -157,14 +157,14 @@ def test_rows_of_a_vote_show_every_answer(tmp_path: Path) -> None:
     tie = next(entry for entry in made.entries if entry.name == "tie")
     assert tie.prompt is not None and tie.prompt.text == "Question tie?"
     assert [each.verdict for each in tie.answers] == ["read as 1", "read as 1", "read as 2", "read as 2"]
-    seen = Seen(write_data_page(work.output, tmp_path / "page.html").read_text())
+    seen = SeenSynthesis(write_data_page(work.output, tmp_path / "page.html").read_text())
     assert "with an answer that can be read" in seen.text and "no strict majority" in seen.text
 
 
 def test_other_data_have_no_funnel_and_no_such_rows(tmp_path: Path) -> None:
     write_rows([{**row(0, "Hello?"), "made_by": None}], tmp_path / "plain")
     assert made_rows(tmp_path / "plain") is None and funnel({"kept": 3, "dropped": {"x": {"count": 2}}}) is None
-    seen = Seen(write_data_page(tmp_path / "plain", tmp_path / "page.html").read_text())
+    seen = SeenSynthesis(write_data_page(tmp_path / "plain", tmp_path / "page.html").read_text())
     assert not seen.articles and "How many came how far" not in seen.text
 
 
@@ -187,7 +187,7 @@ def test_other_data_have_no_funnel_and_no_such_rows(tmp_path: Path) -> None:
 )
 def test_a_damaged_account_never_breaks_the_page(tmp_path: Path, account: dict[str, Any]) -> None:
     folder = artifact(tmp_path / "a", [row(0, "a")], [], account)
-    assert Seen(write_data_page(folder, tmp_path / "page.html").read_text()).articles
+    assert SeenSynthesis(write_data_page(folder, tmp_path / "page.html").read_text()).articles
 
 
 def test_the_report_of_a_run_holds_the_funnel(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_report_of_a_run_holds_the_funnel(tmp_path: Path) -> None:
     folder = tmp_path / next(step["path"] for step in steps if step["kind"] == "data")
     (folder / "rows.json").write_text(json.dumps({**ACCOUNT, "diversity": diversity(["a bee", "a ship", "bread"])}))
     source = write_report(run).read_text()
-    seen = Seen(source)
+    seen = SeenSynthesis(source)
     for part in (
         "How many came how far",
         "Why the rest was dropped",

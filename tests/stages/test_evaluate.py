@@ -42,7 +42,7 @@ def template() -> ChatTemplate:
 
 
 @dataclass
-class Fake:
+class FakeAnswerer:
     """Knows the answers to the first `knows` questions; a sampled answer is right where seed + sample is even."""
 
     template: ChatTemplate
@@ -79,18 +79,18 @@ class Fake:
         return found
 
 
-class Bench:
+class EvaluateBench:
     """A folder with a task, and engines by the name of their model."""
 
     def __init__(self, folder: Path, template: ChatTemplate, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.template = folder, template
-        self.engines: dict[str, Fake] = {}
+        self.engines: dict[str, FakeAnswerer] = {}
         self.loads: list[str] = []
         write_rows(ROWS, folder / "dev")
         template.tokenizer.chat_template = template.text
         monkeypatch.setattr("bactrian.generate.engines.open_engine", self.load)
 
-    def load(self, path: Path, *_: Any, **__: Any) -> Fake:
+    def load(self, path: Path, *_: Any, **__: Any) -> FakeAnswerer:
         self.loads.append(path.name)
         return self.engines[path.name]
 
@@ -115,13 +115,17 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, template: ChatTemplate, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    made = Bench(tmp_path, template, monkeypatch)
-    made.engines = {"base": Fake(template, 4), "sft": Fake(template, 20), "rl": Fake(template, 24)}
+def bench(tmp_path: Path, template: ChatTemplate, monkeypatch: pytest.MonkeyPatch) -> EvaluateBench:
+    made = EvaluateBench(tmp_path, template, monkeypatch)
+    made.engines = {
+        "base": FakeAnswerer(template, 4),
+        "sft": FakeAnswerer(template, 20),
+        "rl": FakeAnswerer(template, 24),
+    }
     return made
 
 
-def test_results_as_designed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_as_designed(bench: EvaluateBench, capsys: pytest.CaptureFixture[str]) -> None:
     results = bench.run("a", samples=4, k=[1, 4])
     assert results["models"] == ["base", "sft", "rl"]
     task = results["tasks"]["dev"]
@@ -159,7 +163,7 @@ def test_results_as_designed(bench: Bench, capsys: pytest.CaptureFixture[str]) -
     assert read_results(bench.output) == results  # what `bactrian scores` reads
 
 
-def test_questions_file(bench: Bench) -> None:
+def test_questions_file(bench: EvaluateBench) -> None:
     bench.run("a", samples=2)
     table = pq.read_table(bench.output / "questions.parquet")
     assert table.column_names == [
@@ -189,8 +193,8 @@ def test_questions_file(bench: Bench) -> None:
     assert row["question"] == ROWS[0]["id"] and row["extracted"] == ROWS[0]["ground_truth"] and row["tokens"] == 9
 
 
-def test_thinking_is_counted_apart(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    class Thinks(Fake):
+def test_thinking_is_counted_apart(bench: EvaluateBench, capsys: pytest.CaptureFixture[str]) -> None:
+    class Thinks(FakeAnswerer):
         """Thinks before it answers; the first question it thinks about without end."""
 
         def answers(self, request: Request) -> list[Completion]:
@@ -202,7 +206,7 @@ def test_thinking_is_counted_apart(bench: Bench, capsys: pytest.CaptureFixture[s
                 found.append(replace(said, ids=tuple(ids), text=self.template.tokenizer.decode(ids)))
             return found
 
-    bench.engines = {"plain": Fake(bench.template, 20), "thinks": Thinks(bench.template, 20)}
+    bench.engines = {"plain": FakeAnswerer(bench.template, 20), "thinks": Thinks(bench.template, 20)}
     plain, thinks = bench.run("a")["scores"]
     assert (plain["mean_thinking_tokens"], plain["mean_answer_tokens"]) == (0, plain["mean_tokens"])
     assert thinks["mean_thinking_tokens"] == len("<think>\nwell, 5 or 6?") and thinks["score"] == 19 / 40
@@ -213,7 +217,7 @@ def test_thinking_is_counted_apart(bench: Bench, capsys: pytest.CaptureFixture[s
     assert "thinking" in capsys.readouterr().err
 
 
-def test_nothing_is_answered_twice(bench: Bench) -> None:
+def test_nothing_is_answered_twice(bench: EvaluateBench) -> None:
     def answered(results: dict[str, Any]) -> list[dict[str, Any]]:
         return [{**score, "reused": 0} for score in results["scores"]]
 
@@ -222,7 +226,7 @@ def test_nothing_is_answered_twice(bench: Bench) -> None:
     again = bench.run("b", samples=2)
     assert answered(again) == answered(first) and again["comparisons"] == first["comparisons"]
     assert len(bench.loads) == 3 and all(score["reused"] == score["requests"] == 40 for score in again["scores"])
-    bench.engines["more"] = Fake(bench.template, 40)
+    bench.engines["more"] = FakeAnswerer(bench.template, 40)
     bench.run("c", samples=2)
     assert bench.loads == ["base", "sft", "rl", "more"]
     changed = bench.run("d", samples=3)["scores"]
@@ -232,15 +236,15 @@ def test_nothing_is_answered_twice(bench: Bench) -> None:
     assert bench.engines["sft"].calls == 2
 
 
-def test_a_kill_loses_one_answer_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dies(Fake):
+def test_a_kill_loses_one_answer_at_most(bench: EvaluateBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dies(FakeAnswerer):
         def generate(self, requests: Sequence[Request], on_finish: Any) -> list[list[Completion]]:
             super().generate(requests[:7], on_finish)
             raise KeyboardInterrupt
 
     left: list[int] = []
 
-    class Goes(Fake):
+    class Goes(FakeAnswerer):
         def generate(self, requests: Sequence[Request], on_finish: Any) -> list[list[Completion]]:
             left.append(len(requests))
             return super().generate(requests, on_finish)
@@ -257,7 +261,7 @@ def test_a_kill_loses_one_answer_at_most(bench: Bench, monkeypatch: pytest.Monke
 
 
 def test_verdicts_of_slow_verifiers_are_kept_and_named_by_what_shapes_them(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: EvaluateBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A further model verifies only its own; other walls of the sandbox, or another verifier, verify all again."""
     rows = [{**row, "dataset": "math"} for row in ROWS]
@@ -284,7 +288,7 @@ def test_verdicts_of_slow_verifiers_are_kept_and_named_by_what_shapes_them(
     assert verified("e", models=["base", "sft"]) == 0
 
 
-def test_several_tasks_a_limit_and_a_baseline(bench: Bench, tmp_path: Path) -> None:
+def test_several_tasks_a_limit_and_a_baseline(bench: EvaluateBench, tmp_path: Path) -> None:
     write_rows(ROWS[10:], tmp_path / "later")
     sets = {"first": "dev", "second": "later"}
     more = {"limit": 8, "limits": {"second": 5}, "baseline": "sft"}
@@ -294,7 +298,7 @@ def test_several_tasks_a_limit_and_a_baseline(bench: Bench, tmp_path: Path) -> N
     assert pairs == [("base", "sft"), ("sft", "rl"), ("base", "rl")]
 
 
-def test_overlap_with_training_is_an_error(bench: Bench, tmp_path: Path) -> None:
+def test_overlap_with_training_is_an_error(bench: EvaluateBench, tmp_path: Path) -> None:
     answer = {"role": "assistant", "content": "5"}
     seen = [{"messages": [*row["messages"], answer], "id": str(i)} for i, row in enumerate(ROWS[:3])]
     clean = list(word_problems(0, 5))
@@ -308,22 +312,22 @@ def test_overlap_with_training_is_an_error(bench: Bench, tmp_path: Path) -> None
     assert bench.run("b", {"clean": tmp_path / "clean"}, train=["clean"])["tasks"]["dev"]["overlap"] == 0
 
 
-def test_errors_are_not_zeros(bench: Bench, tmp_path: Path) -> None:
+def test_errors_are_not_zeros(bench: EvaluateBench, tmp_path: Path) -> None:
     write_rows([{**row, "ground_truth": "five"} for row in ROWS], tmp_path / "broken")
     with pytest.raises(BactrianError, match=r"task broken: .*the tests crash on 40 of 40 gold answers"):
         bench.run("a", {"broken": tmp_path / "broken"}, data="broken")
     assert bench.loads == [], "nothing is asked"
 
 
-def test_hostile_answers_are_stored_and_printed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.engines = {"[red]base": Fake(bench.template, 4, "\ud800 \x1b[31m [bold] {}\x00")}
+def test_hostile_answers_are_stored_and_printed(bench: EvaluateBench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.engines = {"[red]base": FakeAnswerer(bench.template, 4, "\ud800 \x1b[31m [bold] {}\x00")}
     results = bench.run("a")
     assert results["scores"][0]["counts"]["right"] == 4
     printed = capsys.readouterr().err
     assert "[red]base" in printed and "\x1b[31m" not in printed
 
 
-def test_bad_settings(bench: Bench) -> None:
+def test_bad_settings(bench: EvaluateBench) -> None:
     for settings, words in [
         ({"models": {}, "data": "d"}, "at least one"),
         ({"models": ["m"]}, "expected problems .*or public tasks"),

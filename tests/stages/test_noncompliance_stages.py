@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from bactrian.data.io.files import read_rows, write_rows
 from bactrian.data.synth.noncompliance.taxonomy import KINDS
 from bactrian.errors import BactrianError
-from bactrian.evaluate.frontier import FrontierPoint, chosen_point
+from bactrian.evaluate.refusal_frontier import FrontierPoint, chosen_point
 from bactrian.model.adapters import add_adapters, merge_adapters
 from bactrian.model.language_model import LanguageModel
 from bactrian.stages.reliability.frontier import Frontier

@@ -19,8 +19,8 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.recipe.recipe import load
 from bactrian.run.runner import run
 from bactrian.stages.data.tokenize import Tokenize
-from bactrian.stages.tune.plain_text import course_of, encoded, token_rows
 from bactrian.stages.tune.pretrain import Pretrain
+from bactrian.stages.tune.text_training import course_of, encoded, token_rows
 from bactrian.store.artifact import Input, Store, Workspace
 from bactrian.store.hardware import Hardware
 from bactrian.store.manifest import Kind, Manifest

@@ -12,8 +12,8 @@ from bactrian.cli import trace_command
 from bactrian.cli.main import invoke
 from bactrian.cli.trace_command import read_answer
 from bactrian.cli.trace_console import TracedAnswers
-from bactrian.data.overlap.trace import spans
-from bactrian.data.overlap.trace.index import CorpusIndex
+from bactrian.data.overlap.trace import traced_spans as spans
+from bactrian.data.overlap.trace.corpus_index import CorpusIndex
 from bactrian.errors import BactrianError
 from bactrian.report.traced import write_trace_page
 from bactrian.stages.reliability.trace_index import TraceIndex

@@ -12,8 +12,8 @@ from bactrian.data.io.problem_rows import split_of
 from bactrian.data.synth.asking import questions
 from bactrian.data.synth.asking.fact_table import FactTable, greedy_questions, questions_needed
 from bactrian.data.synth.asking.questions import HIGH, LOW, QuestionPlan, best_plan, drawn_plan, moved, written
+from bactrian.data.synth.asking.request_rows import ANY, requests
 from bactrian.data.synth.asking.requests import KINDS, UnderspecifiedRequest, whole_table
-from bactrian.data.synth.asking.rows import ANY, requests
 from bactrian.verify import verify
 from bactrian.verify.text import question_levels
 

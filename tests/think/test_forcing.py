@@ -35,7 +35,7 @@ def native(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "native")
 
 
-class Counted(Forcing):
+class CountedForcing(Forcing):
     """Forcing that also counts how often tokens were taken back, and how often none were put in their place."""
 
     takes = empty = 0
@@ -98,7 +98,7 @@ def test_control_is_perfect_and_no_token_is_forwarded_twice(
     markers = Markers(engine.template, form, budget.final)
     asked = questions(engine, form)
     limit = budget.thinking or 0
-    forcing = Counted(markers, budget, [limit] * len(asked))
+    forcing = CountedForcing(markers, budget, [limit] * len(asked))
     requests = [request(each, limit, markers, budget) for each in asked]
     engine.generate(requests, on_finish=forcing.on_finish)
     thoughts = list(forcing.thoughts.values())

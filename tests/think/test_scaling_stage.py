@@ -40,7 +40,7 @@ METHODS: list[dict[str, Any]] = [
 ]
 
 
-class Bench:
+class ScalingBench:
     """A folder with a model and problems, and runs of the stage in it."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,12 +62,12 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("scaling"))
+def bench(tmp_path_factory: pytest.TempPathFactory) -> ScalingBench:
+    return ScalingBench(tmp_path_factory.mktemp("scaling"))
 
 
 @pytest.fixture(scope="module")
-def results(bench: Bench) -> dict[str, Any]:
+def results(bench: ScalingBench) -> dict[str, Any]:
     return bench.run(METHODS, "all")
 
 
@@ -75,7 +75,7 @@ def by_name(results: dict[str, Any]) -> dict[str, Any]:
     return {method["name"]: method for method in results["scaling"]["methods"]}
 
 
-def test_every_method_says_what_it_cost_and_kept(bench: Bench, results: dict[str, Any]) -> None:
+def test_every_method_says_what_it_cost_and_kept(bench: ScalingBench, results: dict[str, Any]) -> None:
     methods = by_name(results)
     assert len(methods) == len(METHODS) and results["scaling"]["unit"].startswith("percentage points")
     for name in ("forcing", "forcing, 'Wait'", "tokens + forcing", "steps + forcing", "majority of thoughts of 8"):
@@ -104,7 +104,7 @@ def test_every_method_says_what_it_cost_and_kept(bench: Bench, results: dict[str
     assert {each["parallel"] for each in at_equal} == {m["name"] for m in methods.values() if m["kind"] == "parallel"}
 
 
-def test_the_page_and_the_plot_show_every_method(bench: Bench, results: dict[str, Any]) -> None:
+def test_the_page_and_the_plot_show_every_method(bench: ScalingBench, results: dict[str, Any]) -> None:
     from bactrian.report.run_record import ReportedRun, ReportedStep, ResultsRecord, RunRecord, StepRecord
     from bactrian.report.scaling_plot import drawings, scaling_view
 
@@ -128,14 +128,14 @@ def test_the_page_and_the_plot_show_every_method(bench: Bench, results: dict[str
 
 
 def test_what_is_there_is_not_made_again(
-    bench: Bench, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    bench: ScalingBench, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LocalEngine, "generate", lambda *_, **__: pytest.fail("a thought was made again"))
     assert bench.run(METHODS, "again") == results
     assert len(bench.run(METHODS[:2], "fewer")["scaling"]["methods"]) == 2
 
 
-def test_a_kill_loses_no_finished_question(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_loses_no_finished_question(bench: ScalingBench, monkeypatch: pytest.MonkeyPatch) -> None:
     from bactrian.think import attempt
 
     method, whole = METHODS[:1], bench.run(METHODS[:1], "whole", memos="other")
@@ -180,7 +180,7 @@ def test_settings_that_cannot_be_meant(methods: list[dict[str, Any]], settings: 
         Scaling(model="m", data="p", methods=methods, **settings)  # type: ignore[arg-type]
 
 
-def test_questions_that_were_trained_on_stop_it(bench: Bench) -> None:
+def test_questions_that_were_trained_on_stop_it(bench: ScalingBench) -> None:
     with pytest.raises(BactrianError, match="5 of 5 questions are in the training set p"):
         bench.run(METHODS[:1], "leak", train=["p"])
 
@@ -235,7 +235,7 @@ def test_choosing_one_answer_of_several() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 3, 8])
-def test_a_tree_keeps_its_width_and_its_budget(bench: Bench, width: int) -> None:
+def test_a_tree_keeps_its_width_and_its_budget(bench: ScalingBench, width: int) -> None:
     engine, form, budget = LocalEngine.load(bench.model), FORMATS["tags"], Budget(15, answer=4)
     prompt = opened_prompt([{"role": "user", "content": "ab?"}], engine.template, form)
     seen: list[int] = []

@@ -20,7 +20,7 @@ from bactrian.think.forcing import ThinkingQuestion, opened_prompt, think
 from bactrian.think.thought import Budget
 
 
-class Served:
+class ServedForcing:
     """A completions server on a model in this process; `ids`: it answers in token ids, as vLLM does."""
 
     def __init__(self, engine: LocalEngine, ids: bool) -> None:
@@ -54,8 +54,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
 
 
 @pytest.fixture(params=["ids", "text"])
-def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tuple[Served, Endpoint]]:
-    served = Served(LocalEngine(engine.model), request.param == "ids")
+def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tuple[ServedForcing, Endpoint]]:
+    served = ServedForcing(LocalEngine(engine.model), request.param == "ids")
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -84,7 +84,7 @@ def served(request: pytest.FixtureRequest, engine: LocalEngine) -> Iterator[tupl
 @pytest.mark.parametrize("name", ["tags", "s1"])
 @pytest.mark.parametrize("budget", [Budget(0, answer=5), Budget(14, answer=5), Budget(40, waits=2, answer=5)])
 def test_greedy_thoughts_are_those_of_this_process(
-    engine: LocalEngine, served: tuple[Served, Endpoint], name: str, budget: Budget
+    engine: LocalEngine, served: tuple[ServedForcing, Endpoint], name: str, budget: Budget
 ) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     form, asked = FORMATS[name], [{"role": "user", "content": "ab?"}]
@@ -96,7 +96,7 @@ def test_greedy_thoughts_are_those_of_this_process(
     ]
 
 
-def test_sampled_thoughts_keep_their_budget(engine: LocalEngine, served: tuple[Served, Endpoint]) -> None:
+def test_sampled_thoughts_keep_their_budget(engine: LocalEngine, served: tuple[ServedForcing, Endpoint]) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     form = FORMATS["tags"]
     prompt = opened_prompt([{"role": "user", "content": "ab?"}], engine.template, form)
@@ -107,7 +107,7 @@ def test_sampled_thoughts_keep_their_budget(engine: LocalEngine, served: tuple[S
 
 
 def test_an_answer_that_is_none_is_asked_for_again_and_then_an_error(
-    engine: LocalEngine, served: tuple[Served, Endpoint]
+    engine: LocalEngine, served: tuple[ServedForcing, Endpoint]
 ) -> None:
     remote = CompletionEngine(served[1], engine.template, engine.longest)
     served[0].broken = 1
@@ -120,7 +120,7 @@ def test_an_answer_that_is_none_is_asked_for_again_and_then_an_error(
 
 
 def test_the_command_thinks_on_a_server(
-    tmp_path: Path, served: tuple[Served, Endpoint], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, served: tuple[ServedForcing, Endpoint], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from bactrian.cli.main import invoke
 

@@ -38,21 +38,25 @@ def template(model: LanguageModel) -> ChatTemplate:
 
 
 @dataclass(frozen=True)
-class Said:
+class SaidThinking:
     ids: tuple[int, ...]
     text: str
     finish: str = "stop"
 
 
-def said(template: ChatTemplate, *pieces: str) -> Said:
+def said(template: ChatTemplate, *pieces: str) -> SaidThinking:
     """A completion of these pieces, control tokens among them as tokens; its end token is not in its text."""
     ids = [id for piece in pieces for id in literal_ids(template, piece)]
     text = template.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Said((*ids, template.end_ids[0]), text)
+    return SaidThinking((*ids, template.end_ids[0]), text)
 
 
 def graded(
-    template: ChatTemplate, rows: list[dict[str, Any]], prompt: str, completions: list[Said], form: ThinkingFormat
+    template: ChatTemplate,
+    rows: list[dict[str, Any]],
+    prompt: str,
+    completions: list[SaidThinking],
+    form: ThinkingFormat,
 ) -> list[Record]:
     """The records of one completion of each problem row, which all continue the same prompt."""
     whole = [{"messages": PROMPT, **row} for row in rows]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bactrian.train.pace import PRICE, SELDOM, SOON, Pace
 
 
-class Clock:
+class PaceClock:
     def __init__(self) -> None:
         self.now = 100.0
 
@@ -17,7 +17,7 @@ class Clock:
 
 def saved(steps: int, step_seconds: float, cost: float, before: float = 0.0, until: float = 1e9) -> list[float]:
     """The times at which checkpoints are begun, seconds from the start of the process."""
-    clock = Clock()
+    clock = PaceClock()
     pace, times = Pace(steps, None, cost=before, clock=clock), []
     for step in range(1, steps + 1):
         clock.now += step_seconds
@@ -55,7 +55,7 @@ def test_whoever_is_killed_often_gets_as_far_as_a_checkpoint(step_seconds: float
 
 
 def test_seconds_that_are_set_count_whatever_it_takes() -> None:
-    clock = Clock()
+    clock = PaceClock()
     pace = Pace(100, 0.0, clock=clock)
     assert pace.due(1)
     with pace.saving(1):

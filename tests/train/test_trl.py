@@ -1,7 +1,7 @@
 """Every loss and estimator that TRL has too: on the same tensors, TRL's own value and gradient.
 
 fixtures/trl.json was made by TRL's code (fixtures/make_trl.py). What is compared is not a formula but our tasks, as
-stages run them: packing, the mean over a step, the gradient by each token. They read from a `Table` in place of a
+stages run them: packing, the mean over a step, the gradient by each token. They read from a `TrlTable` in place of a
 model. Losses are compared in float64; where a task keeps numbers of its own in float32, that is what 1e-6 is for.
 """
 
@@ -36,7 +36,7 @@ def answer(number: int, length: int) -> tuple[int, ...]:
     return tuple(ANSWER * (number + 1) + place for place in range(length))
 
 
-class Table:
+class TrlTable:
     """In place of a model: the log-probability of each token under each prompt is given, and has a gradient."""
 
     def __init__(self) -> None:
@@ -71,8 +71,8 @@ class Table:
         ]
 
 
-def table(rows: Rows, prompts: Sequence[int]) -> Table:
-    made = Table()
+def table(rows: Rows, prompts: Sequence[int]) -> TrlTable:
+    made = TrlTable()
     for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
         made.put(prompt, answer(number, len(row)), row)
     return made
@@ -127,7 +127,7 @@ def test_preference_losses(case: dict[str, Any]) -> None:
             assert_equal(metrics[ours], case["metrics"].get(theirs, metrics[ours]))
 
 
-def sums(model: Table, pairs: Sequence[PreferencePair]) -> torch.Tensor:
+def sums(model: TrlTable, pairs: Sequence[PreferencePair]) -> torch.Tensor:
     """The cached reference, as `reference_logprobs` gives it, kept in float64."""
     cached = reference_logprobs(model, pairs, 15)  # type: ignore[arg-type]
     exact = pair_logprobs(model, pairs).detach()  # type: ignore[arg-type]
@@ -218,7 +218,7 @@ class Given:
         return groups
 
 
-def policy_task(options: dict[str, Any], groups: int, reference: Rows, sampled: Rows) -> tuple[GroupPolicy, Table]:
+def policy_task(options: dict[str, Any], groups: int, reference: Rows, sampled: Rows) -> tuple[GroupPolicy, TrlTable]:
     settings = group_options(
         problems_per_step=groups,
         max_new_tokens=8,
@@ -227,7 +227,7 @@ def policy_task(options: dict[str, Any], groups: int, reference: Rows, sampled: 
         updates_per_step=groups // 2,
         **options,
     )
-    model, frozen = Table(), Table()
+    model, frozen = TrlTable(), TrlTable()
     sampler = Given(sampled)
     for place, problem in enumerate(order(groups)):
         for n in range(4 * (place % 2), 4 * (place % 2) + 4):

@@ -57,7 +57,7 @@ def scorer(seed: int) -> RewardModel:
     return RewardModel(network(AutoModelForSequenceClassification, seed), None, None)  # type: ignore[arg-type]
 
 
-class Given:
+class GivenPpo:
     def __init__(self, answers: list[list[int]]) -> None:
         self.answers = answers
 
@@ -85,7 +85,7 @@ def task(case: dict[str, Any]) -> ActorCritic:
         gap_limit=99.0,
     )
     assess = MixedReward(0.0, scorer(REWARD), 1.0)
-    sampler, prompts = Given(case["answers"]), len(TRL["prompts"])
+    sampler, prompts = GivenPpo(case["answers"]), len(TRL["prompts"])
     return ActorCritic(
         policy(POLICY), scorer(VALUE), sampler, assess, prompts, settings, steps=1, seed=3, reference=policy(REFERENCE)
     )

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from bactrian.data.curate.quality import Flaw
-from bactrian.data.overlap.trace.spans import STOP_WORDS
+from bactrian.data.overlap.trace.traced_spans import STOP_WORDS
 
 Kept = Literal["numbers", "names", "negation", "content"]
 KEPT: tuple[Kept, ...] = ("numbers", "names", "negation", "content")

@@ -11,7 +11,8 @@ from functools import cache
 
 from bactrian.errors import BactrianError
 from bactrian.errors.wording import nearest
-from bactrian.evaluate.catalogue import base, dev, more, noncompliance, regurgitation, safety, unseen
+from bactrian.evaluate.catalogue import base, dev, more, regurgitation, safety, unseen
+from bactrian.evaluate.catalogue import noncompliance_tasks as noncompliance
 from bactrian.evaluate.task import Task
 from bactrian.evaluate.task_rows import with_files_beside
 from bactrian.store.own_files import load, names_file, parted

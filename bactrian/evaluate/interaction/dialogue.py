@@ -44,15 +44,23 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer that seems right now, None where none could be read, and whether it is final."""
+    """The answer that seems right now, None where none could be read, and whether it is final.
+
+    rated: whether it says how sure it is; without that it is never final. said: what it was read off, in words.
+    """
 
     answer: str | None
     confident: bool
+    rated: bool = True
+    said: str = field(default="", compare=False)
 
 
 @dataclass
 class Dialogue(Generic[CaseT]):
-    """One conversation about a case. sample: which of the conversations about it."""
+    """One conversation about a case. sample: which of the conversations about it.
+
+    decision: the last; decisions: of each turn.
+    """
 
     id: str
     case: CaseT
@@ -60,6 +68,7 @@ class Dialogue(Generic[CaseT]):
     sample: int = 0
     exchanges: list[Exchange] = field(default_factory=list)
     decision: Decision | None = None
+    decisions: list[Decision] = field(default_factory=list)
 
     @property
     def correct(self) -> bool:
@@ -80,8 +89,10 @@ class Dialogue(Generic[CaseT]):
     def transcript(self) -> str:
         """The conversation, for people."""
         lines = [line for each in self.exchanges for line in (f"Q: {each.question}", f"A: {each.reply.text}")]
-        answer = self.decision.answer if self.decision else None
-        return "\n".join([*lines, f"Decision: {answer if answer is not None else 'none'}"])
+        last = self.decision
+        if last is not None and last.answer is None and last.said:
+            return "\n".join([*lines, "Decision: none that could be read off:", last.said])
+        return "\n".join([*lines, f"Decision: {'none' if last is None or last.answer is None else last.answer}"])
 
 
 class Questioner(Protocol[CaseT]):
@@ -112,6 +123,7 @@ def simulate(
     for turn in range(most + 1):
         for dialogue, decision in zip(live, simulator.decide(live), strict=True):
             dialogue.decision = decision
+            dialogue.decisions.append(decision)
         live = [each for each in live if each.decision is not None and not each.decision.confident]
         if not live or turn == most:
             return

@@ -83,6 +83,8 @@ PatientDialogue = Dialogue[PatientCase]
 READ = re.compile(r"\b\d{1,3}\b")
 SURE = re.compile(r"\bsure\W{0,5}([1-5])\b", re.IGNORECASE)
 ANSWER = re.compile(r"\banswer\W{0,5}([A-Z])\b", re.IGNORECASE)
+ANSWER_IS = re.compile(r"\b(?i:answer\s+is)\W{0,5}([A-Z])\b")
+"""Of whole sentences only capitals: "the answer is a fever" names no option."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,29 @@ def patient_messages(dialogue: PatientDialogue) -> list[dict[str, str]]:
 
 
 def read_decision(dialogue: PatientDialogue, said: str, confident: int) -> Decision:
-    """By the last rating and the last letter; without a rating it is not final, without a letter there is no answer."""
-    sure, letters = SURE.findall(said), ANSWER.findall(said)
-    letter = letters[-1].upper() if letters else ""
+    """By the last rating and the last letter; without a rating it is not final, without a letter there is no answer.
+
+    A reply that is one of the options and says nothing else is an answer too; one that lists several is none.
+    """
+    sure, letters = SURE.findall(said), ANSWER.findall(said) or ANSWER_IS.findall(said)
+    letter = letters[-1].upper() if letters else _only_option(dialogue.case.options, said)
     answer = letter if letter in dialogue.case.options else None
-    return Decision(answer, answer is not None and bool(sure) and int(sure[-1]) >= confident)
+    final = answer is not None and bool(sure) and int(sure[-1]) >= confident
+    return Decision(answer, final, bool(sure), said.strip())
+
+
+def _only_option(options: Mapping[str, str], said: str) -> str:
+    """The letter of the option that a reply is, by letter, words or both; "" of any other.
+
+    >>> [_only_option({"A": "Flu", "B": "A cold"}, said) for said in ("B", "b) a cold.", "Flu", "A. Flu\\nB. A cold")]
+    ['B', 'B', 'A', '']
+    """
+    words = " ".join(WORD.findall(said.casefold()))
+    for letter, text in options.items():
+        mine = " ".join(WORD.findall(text.casefold()))
+        if words and words in (letter.casefold(), mine, f"{letter.casefold()} {mine}"):
+            return letter
+    return ""
 
 
 def decided_by_words(dialogue: PatientDialogue) -> Decision:

@@ -221,7 +221,7 @@ class QuestionFile(ProblemsOfFile):
         return verifier_needs([self.verifier] if self.verifier else [])
 
     def problems(self, seed: int, spare: int, workspace: "Workspace") -> Iterator[Row]:
-        from bactrian.data.io.questions import questions
+        from bactrian.data.io.question_files import questions
         from bactrian.verify import check_verifiers
         from bactrian.verify.maths.solution import boxed
 

@@ -145,7 +145,7 @@ class Annotate(Stage):
         """Have every judgement written that the journal lacks."""
         from bactrian.generate.kept import ask_missing
         from bactrian.judge.annotation import row_question
-        from bactrian.judge.asking import judge_request
+        from bactrian.judge.asked_judges import judge_request
 
         requests = {
             f"{number}/{aspect}": judge_request(

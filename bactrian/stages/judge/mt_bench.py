@@ -156,7 +156,7 @@ class MtBench(Stage):
     ) -> dict[str, list[Any]]:
         """Model → the rating of each of its answers."""
         from bactrian.generate.kept import ask_missing
-        from bactrian.judge.asking import judge_request
+        from bactrian.judge.asked_judges import judge_request
         from bactrian.judge.winrates.two_turns import rating_choice, rating_question, read_rating
 
         turns = [(question, turn) for question in questions for turn in range(len(question.turns))]

@@ -13,7 +13,7 @@ from bactrian.stages.stage import HeldOutRef, Settings
 
 if TYPE_CHECKING:
     from bactrian.evaluate.task import Loaded
-    from bactrian.judge.sure_labels import SureLabels
+    from bactrian.judge.answer_labels import SureLabels
     from bactrian.store.artifact import Workspace
     from bactrian.verify import Judge
 
@@ -44,8 +44,8 @@ def sure_judge(
     """
     from bactrian.data.io.journal import Journal
     from bactrian.data.io.tally import Tally
+    from bactrian.judge.answer_labels import calibrated_labels, read_labelled_answers
     from bactrian.judge.panel import open_weigher
-    from bactrian.judge.sure_labels import calibrated_labels, read_labelled_answers
     from bactrian.progress import say
 
     wanted, tally = _wanted(tasks), Tally()
@@ -78,8 +78,8 @@ def _wanted(tasks: "Sequence[Loaded]") -> list[str]:
         BactrianError: a question is to be rated, not labelled.
     """
     from bactrian.evaluate.grading import verifier_of
-    from bactrian.evaluate.noncompliance import is_noncompliance
-    from bactrian.judge.sure_labels import set_of
+    from bactrian.evaluate.noncompliance_labels import is_noncompliance
+    from bactrian.judge.answer_labels import set_of
     from bactrian.verify import Problem
 
     sets = dict[str, None]()

@@ -53,7 +53,7 @@ class Cases(Stage):
         from bactrian.data.io.tally import Tally, write_account
         from bactrian.data.io.writer import RowWriter
         from bactrian.data.synth.asking.patient_cases import patient_case_rows
-        from bactrian.data.synth.asking.rows import requests
+        from bactrian.data.synth.asking.request_rows import requests
         from bactrian.progress import say
 
         tally = Tally()

@@ -23,7 +23,7 @@ from bactrian.store.manifest import Kind
 if TYPE_CHECKING:
     from bactrian.data.synth.attributes import Attribute, AttributeSet
     from bactrian.generate.chat_request import ChatRequest
-    from bactrian.judge.counterfactuals import AttributeAccount, AttributeOpinion, Side
+    from bactrian.judge.counterfactual_pairs import AttributeAccount, AttributeOpinion, Side
     from bactrian.stages.reliability.triples import Triple
     from bactrian.stages.synth.fates import Fates
     from bactrian.store.artifact import Workspace
@@ -113,7 +113,7 @@ class Counterfactuals(Divisible):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.data.io.writer import RowWriter
-        from bactrian.judge.counterfactuals import AttributeAccount
+        from bactrian.judge.counterfactual_pairs import AttributeAccount
         from bactrian.progress import say
         from bactrian.stages.synth.fates import Fates, cost_lines
 
@@ -233,7 +233,7 @@ class Counterfactuals(Divisible):
         account: "Mapping[str, AttributeAccount]",
     ) -> Iterator[Row]:
         from bactrian.data.curate.quality import Flaw
-        from bactrian.judge.counterfactuals import pair_fates
+        from bactrian.judge.counterfactual_pairs import pair_fates
 
         for triple, said in zip(triples, opinions, strict=True):
             found = pair_fates(triple.texts, said, self.locality)

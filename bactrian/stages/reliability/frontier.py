@@ -12,7 +12,7 @@ from bactrian.stages.tune.checkpoint import copy_model
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
-    from bactrian.evaluate.frontier import FrontierPoint
+    from bactrian.evaluate.refusal_frontier import FrontierPoint
     from bactrian.store.artifact import Workspace
 
 FRONTIER = "frontier.json"
@@ -39,8 +39,8 @@ class Frontier(Stage):
     )
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.evaluate.frontier import chosen_point, frontier_points
         from bactrian.evaluate.model_choice import read_measured
+        from bactrian.evaluate.refusal_frontier import chosen_point, frontier_points
         from bactrian.progress import say
 
         given = workspace.input(self.scores)

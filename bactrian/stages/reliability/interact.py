@@ -62,7 +62,7 @@ class Interact(Stage):
         return self
 
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.evaluate.interaction import summary
+        from bactrian.evaluate.interaction import interaction_summary as summary
         from bactrian.evaluate.interaction.reported import asking_rows
         from bactrian.evaluate.records import write_records
         from bactrian.evaluate.reliability import write_rows
@@ -158,7 +158,7 @@ class Interact(Stage):
     def _optimum(self, rows: Sequence[Row]) -> "tuple[dict[str, float], Any]":
         """Of requests, the questions that the best policy needs for each case, and how to tell a question's gap."""
         from bactrian.data.synth.asking.requests import UnderspecifiedRequest
-        from bactrian.evaluate.interaction.requests import fewest_questions, gaps
+        from bactrian.evaluate.interaction.request_simulator import fewest_questions, gaps
 
         if rows[0]["dataset"] != "asking":
             return {}, gaps
@@ -230,7 +230,7 @@ class _Asking:
         from functools import partial
 
         from bactrian.evaluate.interaction.patients import PatientSimulator
-        from bactrian.evaluate.interaction.requests import RequestSimulator
+        from bactrian.evaluate.interaction.request_simulator import RequestSimulator
 
         if requests:
             return RequestSimulator()
@@ -262,7 +262,7 @@ class _ModelQuestioner:
     def ask(self, dialogues: "Sequence[Dialogue[Any]]") -> list[tuple[str, int]]:
         """The next question of each conversation; the seed is the case's, the sample's and the turn's."""
         from bactrian.evaluate.interaction.patients import patient_messages
-        from bactrian.evaluate.interaction.requests import request_messages, share_of
+        from bactrian.evaluate.interaction.request_simulator import request_messages, share_of
         from bactrian.generate.chat_request import ChatRequest
 
         stage, requests = self.asking.stage, {}

@@ -80,7 +80,7 @@ class NoncompliancePrompts(Stage):
 
     def _requests(self, workspace: "Workspace", tally: "Tally") -> list[Row]:
         from bactrian.data.io.files import stream_rows
-        from bactrian.data.synth.noncompliance.made import given_requests, made_requests
+        from bactrian.data.synth.noncompliance.noncompliance_rows import given_requests, made_requests
 
         if self.data is None:
             wanted = self.per_kind if self.into != "examples" else self.shown
@@ -123,7 +123,7 @@ class NoncompliancePrompts(Stage):
         return kept
 
     def _rows(self, requests: Sequence[Row], seed: int) -> Iterator[Row]:
-        from bactrian.data.synth.noncompliance.made import as_conversation, as_pair, as_problem, few_shot
+        from bactrian.data.synth.noncompliance.noncompliance_rows import as_conversation, as_pair, as_problem, few_shot
 
         if self.into == "examples":
             yield from few_shot(requests, seed, self.per_kind, self.shown)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bactrian.data.curate.quality import Flaw
     from bactrian.data.synth.attributes import Attribute, AttributeSet
     from bactrian.generate.chat_request import ChatReply, ChatRequest
-    from bactrian.judge.counterfactuals import AttributeOpinion, Side
+    from bactrian.judge.counterfactual_pairs import AttributeOpinion, Side
 
 Row = dict[str, Any]
 CHARACTERS_A_TOKEN = 12
@@ -161,7 +161,7 @@ def judging_requests(
     """What a judge is asked about a triple: "rank", and for each rewrite, with `compare`, the other attributes."""
     from bactrian.generate.chat_request import ChatRequest
     from bactrian.judge.attribute_questions import comparing_question, ranking_question
-    from bactrian.judge.counterfactuals import SIDES
+    from bactrian.judge.counterfactual_pairs import SIDES
 
     def request(text: str, what: str, tokens: int) -> "ChatRequest":
         name = f"counterfactuals: row {triple.row['id']}, {triple.attribute.name}, {what}"
@@ -186,7 +186,7 @@ def read_opinion(
 ) -> "AttributeOpinion":
     """What a judge said of a triple, in the replies whose keys are `before` and what was asked."""
     from bactrian.judge.attribute_questions import SAME, read_comparison, read_ranking
-    from bactrian.judge.counterfactuals import SIDES, AttributeOpinion
+    from bactrian.judge.counterfactual_pairs import SIDES, AttributeOpinion
 
     order, said = shuffled(triple, SIDES, seed, "rank"), replies.get(f"{before}rank")
     ranks = read_ranking(said.text, len(order)) if said is not None and not said.fault else None
@@ -241,7 +241,7 @@ def judged_by_program(triple: Triple) -> "AttributeOpinion":
     """Ranks and moves by the levels that the verifier `asking` reads off the texts themselves."""
     from bactrian.data.synth.asking.requests import UnderspecifiedRequest
     from bactrian.judge.attribute_questions import moved_by
-    from bactrian.judge.counterfactuals import AttributeOpinion
+    from bactrian.judge.counterfactual_pairs import AttributeOpinion
     from bactrian.verify.text.question_levels import levels
 
     truth = UnderspecifiedRequest.read(str(triple.row["case"])).truth()

@@ -9,7 +9,7 @@ from pydantic import Field
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import Facts, Forecast, ModelRef
 from bactrian.stages.tune.decoder_size import usual_attended
-from bactrian.stages.tune.plain_text import OPTIMISER, PlainTextStage, text_pass, train_on_text
+from bactrian.stages.tune.text_training import OPTIMISER, PlainTextStage, text_pass, train_on_text
 from bactrian.stages.tune.training import forecast, load_model, looks_of
 from bactrian.store.manifest import MANIFEST, Manifest
 from bactrian.train.base_options import MidtrainOptimiser

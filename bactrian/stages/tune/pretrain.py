@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from bactrian.errors import BactrianError
 from bactrian.stages.stage import DataRef, Facts, Forecast, ModelRef
 from bactrian.stages.tune.decoder_size import MADE_VOCABULARY, TAKEN_VOCABULARY, decoder_size
-from bactrian.stages.tune.plain_text import PlainTextStage, has_tokens, text_pass, train_on_text
+from bactrian.stages.tune.text_training import PlainTextStage, has_tokens, text_pass, train_on_text
 from bactrian.stages.tune.training import forecast, looks_of, make_ready, rows_of
 from bactrian.train.base_options import Architecture, ShapeSettings
 from bactrian.train.options import LearningRate, ScheduleName

@@ -14,7 +14,7 @@ from bactrian.store.manifest import MANIFEST, Kind, Manifest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bactrian.model.soup import Blend
+    from bactrian.model.averaged_weights import Blend
     from bactrian.store.artifact import Workspace
 
 
@@ -89,9 +89,9 @@ class Soup(Divisible):
         return [weight / sum(given) for weight in given]
 
     def run(self, workspace: "Workspace") -> None:
+        from bactrian.model.averaged_weights import average, average_adapters, check_alike
         from bactrian.model.language_model import LanguageModel, is_reward_model
         from bactrian.model.reward_model import RewardModel
-        from bactrian.model.soup import average, average_adapters, check_alike
         from bactrian.progress import say
 
         folders = {ref: workspace.input(ref).path for ref in self.models}
@@ -122,7 +122,7 @@ class Soup(Divisible):
         Raises:
             BactrianError: the start is none of the models that all were trained from.
         """
-        from bactrian.model.soup import Blend, check_alike
+        from bactrian.model.averaged_weights import Blend, check_alike
 
         groups = {pattern: [each / sum(own) for each in own] for pattern, own in self.groups.items()}
         if self.start is None:

@@ -28,7 +28,7 @@ class Tasting:
         return self.known[key]
 
     def _averaged(self, shares: "Sequence[float]") -> float:
-        from bactrian.model.soup import average
+        from bactrian.model.averaged_weights import average
 
         folder = self.workspace.scratch / "tasted"
         shutil.rmtree(folder, ignore_errors=True)

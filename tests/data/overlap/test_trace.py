@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from bactrian.data.overlap.trace import build as building
 from bactrian.data.overlap.trace.build import META, build
+from bactrian.data.overlap.trace.corpus_index import CorpusIndex
 from bactrian.data.overlap.trace.documents import TracedDocument, documents, place_within
-from bactrian.data.overlap.trace.index import CorpusIndex
-from bactrian.data.overlap.trace.spans import STOP_WORDS, AnswerTrace, pieces, trace
 from bactrian.data.overlap.trace.tokens import next_token, token_form
+from bactrian.data.overlap.trace.traced_spans import STOP_WORDS, AnswerTrace, pieces, trace
 from bactrian.data.overlap.words import SINGLES
 from bactrian.errors import BactrianError
 

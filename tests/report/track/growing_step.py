@@ -10,7 +10,7 @@ from bactrian.store.manifest import Kind, Manifest
 KEY = "0123456789abcdef" * 4
 
 
-class Step:
+class GrowingStep:
     """A step of a store, written as the runner and the loop write it."""
 
     def __init__(self, root: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from growing_step import KEY, Step
+from growing_step import KEY, GrowingStep
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,8 +33,8 @@ from bactrian.store.manifest import Kind
 
 
 @pytest.fixture
-def step(tmp_path: Path) -> Step:
-    return Step(tmp_path)
+def step(tmp_path: Path) -> GrowingStep:
+    return GrowingStep(tmp_path)
 
 
 def updates(events: list[Event]) -> list[int]:
@@ -45,7 +45,7 @@ def rows(events: list[Event]) -> list[tuple[int, Any]]:
     return [(event.step, row["sample"]) for event in events if isinstance(event, Samples) for row in event.rows]
 
 
-def test_a_step_from_before_its_beginning_to_its_end(step: Step) -> None:
+def test_a_step_from_before_its_beginning_to_its_end(step: GrowingStep) -> None:
     follower = Follower(step.folder)
     assert follower.poll() == []
     workspace = step.begin()
@@ -66,7 +66,7 @@ def test_a_step_from_before_its_beginning_to_its_end(step: Step) -> None:
     assert follower.over and follower.poll() == []
 
 
-def test_one_who_comes_late_hears_all_of_it(step: Step) -> None:
+def test_one_who_comes_late_hears_all_of_it(step: GrowingStep) -> None:
     workspace = step.begin()
     for number in range(1, 5):
         workspace.log(number, loss=1.0)
@@ -78,7 +78,7 @@ def test_one_who_comes_late_hears_all_of_it(step: Step) -> None:
 
 @given(cuts=st.lists(st.integers(0, 400), max_size=8))
 def test_however_the_writing_is_cut_each_line_is_told_once(cuts: list[int], tmp_path_factory: Any) -> None:
-    step = Step(tmp_path_factory.mktemp("store"))
+    step = GrowingStep(tmp_path_factory.mktemp("store"))
     workspace = step.begin()
     follower, events = Follower(step.folder), []
     text = "".join(json.dumps({"step": number, "loss": number / 3}) + "\n" for number in range(1, 13)).encode()
@@ -92,7 +92,7 @@ def test_however_the_writing_is_cut_each_line_is_told_once(cuts: list[int], tmp_
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["one follower", "another follower at its position"])
-def test_what_a_resumed_step_makes_again_is_not_told_twice(step: Step, same: bool) -> None:
+def test_what_a_resumed_step_makes_again_is_not_told_twice(step: GrowingStep, same: bool) -> None:
     follower = Follower(step.folder)
     workspace = step.begin()
     for number in range(1, 6):
@@ -121,7 +121,7 @@ def test_what_a_resumed_step_makes_again_is_not_told_twice(step: Step, same: boo
     ]
 
 
-def test_the_rest_of_a_step_that_was_told_in_part_is_told(step: Step) -> None:
+def test_the_rest_of_a_step_that_was_told_in_part_is_told(step: GrowingStep) -> None:
     workspace, follower = step.begin(), Follower(step.folder)
     workspace.show_rollouts(1, [{"sample": 0}])
     assert rows(follower.poll()) == [(1, 0)]
@@ -129,7 +129,7 @@ def test_the_rest_of_a_step_that_was_told_in_part_is_told(step: Step) -> None:
     assert rows(follower.poll()) == [(1, 1)]
 
 
-def test_what_is_made_anew_is_told_from_its_beginning(step: Step) -> None:
+def test_what_is_made_anew_is_told_from_its_beginning(step: GrowingStep) -> None:
     follower = Follower(step.folder)
     step.begin().log(1, loss=1.0)
     step.commit()
@@ -142,7 +142,7 @@ def test_what_is_made_anew_is_told_from_its_beginning(step: Step) -> None:
     assert again[1:] == [Scalars(1, {"loss": 2.0})] and not follower.over
 
 
-def test_a_position_of_another_making_does_not_count(step: Step) -> None:
+def test_a_position_of_another_making_does_not_count(step: GrowingStep) -> None:
     step.begin().log(1, loss=1.0)
     events = Follower(step.folder, FollowPosition("of another", {METRICS: (9, 1)})).poll()
     assert updates(events) == [1]
@@ -153,7 +153,7 @@ def test_a_damaged_position_is_the_beginning(text: str) -> None:
     assert FollowPosition.from_json(text) == FollowPosition()
 
 
-def test_a_process_that_was_killed_is_seen_and_one_that_lives_is_not_taken_for_dead(step: Step) -> None:
+def test_a_process_that_was_killed_is_seen_and_one_that_lives_is_not_taken_for_dead(step: GrowingStep) -> None:
     step.begin().log(1, loss=1.0)
     follower = Follower(step.folder)
     assert not any(isinstance(event, Failed) for event in follower.poll())
@@ -168,7 +168,7 @@ def test_a_process_that_was_killed_is_seen_and_one_that_lives_is_not_taken_for_d
     assert not any(isinstance(event, Failed) for event in Follower(step.folder).poll())
 
 
-def test_a_step_that_fails_says_why_and_goes_on_when_it_is_resumed(step: Step) -> None:
+def test_a_step_that_fails_says_why_and_goes_on_when_it_is_resumed(step: GrowingStep) -> None:
     workspace, follower = step.begin(), Follower(step.folder)
     with pytest.raises(ZeroDivisionError), step_attempt.noting_failure(step.partial):
         workspace.log(1, loss=1.0)
@@ -180,7 +180,7 @@ def test_a_step_that_fails_says_why_and_goes_on_when_it_is_resumed(step: Step) -
     assert updates(events) == [2] and not follower.over
 
 
-def test_lines_that_are_none_are_passed_over(step: Step) -> None:
+def test_lines_that_are_none_are_passed_over(step: GrowingStep) -> None:
     workspace = step.begin()
     (workspace.output / METRICS).write_bytes(
         b'{"step": 1, "loss": 1}\nnot json\n[2]\n{"step": "3"}\n{"step": true}\n{"loss": 4}\n\xff\xfe\n'
@@ -190,7 +190,7 @@ def test_lines_that_are_none_are_passed_over(step: Step) -> None:
     assert events[1:] == [Scalars(1, {"loss": 1.0}), Scalars(2, {"right": 1.0})]
 
 
-def test_hostile_text_in_rollouts_stays_one_line(step: Step) -> None:
+def test_hostile_text_in_rollouts_stays_one_line(step: GrowingStep) -> None:
     hostile = 'a\u2028b\x0b\x1c\x85\r\n{"step": 99}\ud800'
     workspace = step.begin()
     workspace.show_rollouts(1, [{"sample": hostile}])
@@ -200,7 +200,7 @@ def test_hostile_text_in_rollouts_stays_one_line(step: Step) -> None:
     assert (step.partial / "output" / ROLLOUTS).read_bytes().count(b"\n") == 2
 
 
-def test_an_evaluation_gives_tables(step: Step) -> None:
+def test_an_evaluation_gives_tables(step: GrowingStep) -> None:
     output = step.begin().output
     score = {"model": "a", "task": "t", "mode": "greedy", "score": 0.5, "interval": [0.4, 0.6], "questions": 30}
     (output / "results.json").write_text(json.dumps({"scores": [score], "comparisons": []}))
@@ -215,13 +215,13 @@ def test_an_evaluation_gives_tables(step: Step) -> None:
 
 
 @pytest.mark.parametrize("name", ["results.json", "questions.parquet"])
-def test_damaged_results_are_not_the_followers_business(step: Step, name: str) -> None:
+def test_damaged_results_are_not_the_followers_business(step: GrowingStep, name: str) -> None:
     (step.begin().output / name).write_bytes(b"\x00{")
     step.commit(Kind.RESULTS)
     assert isinstance(Follower(step.folder).poll()[-1], Finished)
 
 
-def test_a_damaged_manifest_is_a_failure(step: Step) -> None:
+def test_a_damaged_manifest_is_a_failure(step: GrowingStep) -> None:
     step.begin()
     step.commit()
     (step.folder / "manifest.json").write_text("{}")

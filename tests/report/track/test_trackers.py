@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from growing_step import Step
+from growing_step import GrowingStep
 
 from bactrian.report.track.forward import Forwarded, Order, worth_showing
 from bactrian.report.track.trackers import BACKENDS, TEXT_LIMIT, clean, flat, tabular
@@ -20,7 +20,7 @@ HOSTILE = "<script>alert(1)</script> | `x` \x1b[31m\x00 \ud800 ![i](http://x)"
 CONFIG = {"settings": {"learning_rate": 1e-4, "data": "rows.jsonl", "layers": [1, 2]}, "hardware": {"cores": 2}}
 
 
-def order(step: Step, **given: Any) -> Order:
+def order(step: GrowingStep, **given: Any) -> Order:
     made = Order(str(step.folder), str(step.store.root), "maths", "rl", "rlvr", CONFIG | given)
     made.write()
     return made
@@ -30,7 +30,7 @@ def sampled(number: int) -> list[dict[str, Any]]:
     return [{"problem": f"p{number}", "sample": 0, "prompt": "3 + 4?", "completion": HOSTILE, "score": 1.0}]
 
 
-def killed_and_resumed(step: Step, backend: str) -> None:
+def killed_and_resumed(step: GrowingStep, backend: str) -> None:
     """Ten updates; the process is killed after the sixth, the tracker's too, and goes on from the fourth."""
     given = order(step)
     workspace, telling = step.begin(), Forwarded(backend, given)
@@ -51,7 +51,7 @@ def killed_and_resumed(step: Step, backend: str) -> None:
     telling.close()
 
 
-def evaluated(step: Step, backend: str) -> None:
+def evaluated(step: GrowingStep, backend: str) -> None:
     """An evaluation, whose only news are its tables."""
     output = step.begin().output
     score = {"model": "a", "task": "t", "mode": "greedy", "score": 0.5, "interval": [0.4, 0.6], "questions": 30}
@@ -64,11 +64,11 @@ def evaluated(step: Step, backend: str) -> None:
 
 
 @pytest.fixture
-def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step:
+def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GrowingStep:
     monkeypatch.chdir(tmp_path)  # some leave files where they are
     for name in ("WANDB_PROJECT", "WANDB_DIR", "MLFLOW_TRACKING_URI", "TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):
         monkeypatch.delenv(name, raising=False)
-    return Step(tmp_path / "runs")
+    return GrowingStep(tmp_path / "runs")
 
 
 def alone() -> None:
@@ -79,7 +79,7 @@ def alone() -> None:
 
 
 def test_prometheus_reads_the_newest_from_its_address_and_from_a_file(
-    step: Step, monkeypatch: pytest.MonkeyPatch
+    step: GrowingStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
     from urllib.request import urlopen
@@ -113,7 +113,7 @@ def test_prometheus_reads_the_newest_from_its_address_and_from_a_file(
     assert later["bactrian_step", "finished"] == 1 and later["bactrian_final_loss", "loss"] == 0.5
 
 
-def test_prometheus_has_an_evaluations_scores(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prometheus_has_an_evaluations_scores(step: GrowingStep, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
     monkeypatch.setenv("BACTRIAN_PROMETHEUS", "127.0.0.1:0")
     alone()
@@ -127,7 +127,7 @@ LOSSES = {number: pytest.approx(1 / number, rel=1e-6) for number in range(1, 11)
 SPEEDS = {number: 100.0 if number <= 6 else 200.0 for number in range(1, 11)}
 
 
-def test_tensorboard_reads_back_what_it_was_told(step: Step) -> None:
+def test_tensorboard_reads_back_what_it_was_told(step: GrowingStep) -> None:
     pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -147,7 +147,7 @@ def test_tensorboard_reads_back_what_it_was_told(step: Step) -> None:
     assert "| settings.learning_rate | 0.0001 |" in settings
 
 
-def test_tensorboard_has_an_evaluations_tables(step: Step) -> None:
+def test_tensorboard_has_an_evaluations_tables(step: GrowingStep) -> None:
     pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -161,14 +161,14 @@ def test_tensorboard_has_an_evaluations_tables(step: Step) -> None:
 
 
 @pytest.fixture
-def mlflow_client(step: Step) -> Any:
+def mlflow_client(step: GrowingStep) -> Any:
     pytest.importorskip("mlflow", reason="needs the extra mlflow")
     from mlflow import MlflowClient
 
     return lambda: MlflowClient(f"sqlite:///{step.store.root / 'mlflow.db'}")
 
 
-def test_mlflow_reads_back_what_it_was_told(step: Step, mlflow_client: Callable[[], Any]) -> None:
+def test_mlflow_reads_back_what_it_was_told(step: GrowingStep, mlflow_client: Callable[[], Any]) -> None:
     killed_and_resumed(step, "mlflow")
     client = mlflow_client()
     (run,) = client.search_runs([client.get_experiment_by_name("maths").experiment_id])
@@ -187,7 +187,7 @@ def test_mlflow_reads_back_what_it_was_told(step: Step, mlflow_client: Callable[
     assert found["data"] == [[1, "p1", 0, "3 + 4?", clean(HOSTILE), 1.0]]
 
 
-def test_mlflow_has_an_evaluations_tables(step: Step, mlflow_client: Callable[[], Any]) -> None:
+def test_mlflow_has_an_evaluations_tables(step: GrowingStep, mlflow_client: Callable[[], Any]) -> None:
     evaluated(step, "mlflow")
     client = mlflow_client()
     (run,) = client.search_runs([client.get_experiment_by_name("maths").experiment_id])
@@ -211,7 +211,7 @@ def logged(content: bytes) -> Iterator[bytes]:
 
 
 @pytest.fixture
-def wandb_records(step: Step, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[Any]]]:
+def wandb_records(step: GrowingStep, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[Any]]]:
     pytest.importorskip("wandb", reason="needs the extra wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
@@ -230,7 +230,7 @@ def _history(records: list[Any]) -> list[dict[str, Any]]:
     return [{item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in row} for row in rows]
 
 
-def test_wandb_offline_files_hold_what_it_was_told(step: Step, wandb_records: Callable[[], list[Any]]) -> None:
+def test_wandb_offline_files_hold_what_it_was_told(step: GrowingStep, wandb_records: Callable[[], list[Any]]) -> None:
     killed_and_resumed(step, "wandb")
     records = wandb_records()
     runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
@@ -246,7 +246,7 @@ def test_wandb_offline_files_hold_what_it_was_told(step: Step, wandb_records: Ca
     assert files and clean(HOSTILE) in json.loads(files[0].read_text())["data"][0]
 
 
-def test_wandb_has_an_evaluations_tables(step: Step, wandb_records: Callable[[], list[Any]]) -> None:
+def test_wandb_has_an_evaluations_tables(step: GrowingStep, wandb_records: Callable[[], list[Any]]) -> None:
     evaluated(step, "wandb")
     (path,) = (step.store.root / "wandb").rglob("scores*.table.json")
     found = json.loads(path.read_text())
@@ -255,7 +255,7 @@ def test_wandb_has_an_evaluations_tables(step: Step, wandb_records: Callable[[],
 
 
 @pytest.fixture
-def trackio_storage(step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def trackio_storage(step: GrowingStep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     pytest.importorskip("trackio", reason="needs the extra trackio")
     import trackio.sqlite_storage as storage
@@ -267,7 +267,7 @@ def trackio_storage(step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return storage.SQLiteStorage
 
 
-def test_trackios_database_holds_what_it_was_told(step: Step, trackio_storage: Any) -> None:
+def test_trackios_database_holds_what_it_was_told(step: GrowingStep, trackio_storage: Any) -> None:
     killed_and_resumed(step, "trackio")
     (name,) = trackio_storage.get_runs("maths")
     rows = trackio_storage.get_logs("maths", name)
@@ -280,14 +280,14 @@ def test_trackios_database_holds_what_it_was_told(step: Step, trackio_storage: A
     assert trackio_storage.get_run_config("maths", name)["settings.learning_rate"] == 1e-4
 
 
-def test_trackio_has_an_evaluations_tables(step: Step, trackio_storage: Any) -> None:
+def test_trackio_has_an_evaluations_tables(step: GrowingStep, trackio_storage: Any) -> None:
     evaluated(step, "trackio")
     (name,) = trackio_storage.get_runs("maths")
     (table,) = [row["scores"] for row in trackio_storage.get_logs("maths", name) if "scores" in row]
     assert [table["_value"][0][column] for column in ("model", "score", "low", "high")] == ["a", 0.5, 0.4, 0.6]
 
 
-def test_a_step_that_has_nothing_to_tell_leaves_no_run(step: Step) -> None:
+def test_a_step_that_has_nothing_to_tell_leaves_no_run(step: GrowingStep) -> None:
     pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
     step.begin()
     telling = Forwarded("tensorboard", order(step))
@@ -297,7 +297,7 @@ def test_a_step_that_has_nothing_to_tell_leaves_no_run(step: Step) -> None:
     assert not (step.store.root / "tensorboard").exists()
 
 
-def test_a_step_that_is_made_anew_is_another_run(step: Step) -> None:
+def test_a_step_that_is_made_anew_is_another_run(step: GrowingStep) -> None:
     pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
     for _ in range(2):
         step.begin().log(1, loss=1.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.model_choice import MeasuredModels
-from bactrian.evaluate.noncompliance import share
+from bactrian.evaluate.noncompliance_labels import share
 from bactrian.evaluate.records import Record, by_question
 from bactrian.evaluate.statistics import Interval
 

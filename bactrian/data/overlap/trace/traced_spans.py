@@ -15,7 +15,7 @@ from math import log10
 
 import numpy as np
 
-from bactrian.data.overlap.trace.index import CorpusIndex, TracedPlace
+from bactrian.data.overlap.trace.corpus_index import CorpusIndex, TracedPlace
 from bactrian.data.overlap.trace.tokens import DELIMITER, TokenForm, token_form
 
 LEAST_WORDS = 8

@@ -99,7 +99,15 @@ def interaction_numbers(
         if bits:
             found["gap_bits"] = _mean([value for _, value in bits], [case for case, _ in bits])
     faults = sum(bool(exchange.reply.fault) for each in dialogues for exchange in each.exchanges)
-    return {**found, "conversations": len(dialogues), "unread_replies": faults}
+    decisions = [decision for each in dialogues for decision in each.decisions]
+    return {
+        **found,
+        "conversations": len(dialogues),
+        "unread_replies": faults,
+        "decisions": len(decisions),
+        "unread_decisions": sum(each.answer is None for each in decisions),
+        "unrated_decisions": sum(not each.rated for each in decisions),
+    }
 
 
 def _mean(values: Sequence[float], clusters: Sequence[str]) -> dict[str, Any]:
@@ -169,6 +177,8 @@ def summary_lines(numbers: Mapping[str, Mapping[str, Any]], reductions: Mapping[
             for name, each in found.items()
             if isinstance(each, dict)
         ]
+        if unread := found.get("unread_decisions"):
+            told.append(f"{unread} of {found['decisions']} decisions without an answer that could be read")
         if (saved := reductions.get(model)) is not None:
             low, high = saved["interval"]
             told.append(f"errors {-100 * saved['reduction']:+.0f} % [{-100 * high:+.0f}, {-100 * low:+.0f}]")
