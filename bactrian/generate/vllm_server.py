@@ -43,8 +43,7 @@ class VllmServer(EngineProcess):
         """
         self.url = url.rstrip("/").removesuffix("/v1")
         # a connection for each call: the server closes those that it thinks idle, or on which something went wrong
-        how: dict[str, Any] = {"headers": {"Connection": "close"}, "retries": False}
-        self._pool = urllib3.PoolManager(maxsize=rows + 1, timeout=Timeout(connect=10.0, read=SILENCE), **how)
+        self._pool = urllib3.PoolManager(maxsize=rows + 1, headers={"Connection": "close"}, retries=False)
         self._name = f"bactrian-{uuid4().hex[:12]}-"  # others may ask the same server, or send it weights
         self._news: SimpleQueue[tuple[str, News | Exception]] = SimpleQueue()
         self._asked: set[str] = set()  # keys of runs that are under way
@@ -221,9 +220,9 @@ class VllmServer(EngineProcess):
             EngineDied: it does not answer, or is not well.
             BactrianError: it refuses, or answers what is no JSON.
         """
-        how = {"timeout": Timeout(connect=10.0, read=None)} if patient else {}
+        patience = Timeout(connect=10.0, read=None if patient else SILENCE)
         try:
-            answer = self._pool.request(method, self.url + path, json=body, **how)
+            answer = self._pool.request(method, self.url + path, json=body, timeout=patience)
         except urllib3.exceptions.HTTPError as error:
             raise EngineDied(f"{self.url}{path}: {error}") from error
         said = answer.data.decode(errors="replace")
