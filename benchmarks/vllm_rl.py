@@ -1,16 +1,17 @@
 """Reinforcement learning with vLLM as the sampler, beside the engine in this process: same problems, same seeds.
 
-    python benchmarks/vllm_rl.py [--model embedded:smollm2-135m] [--steps 5] [--seeds 1] [--runs local,vllm,killed]
-                                 [--store FOLDER]
+    python benchmarks/vllm_rl.py [--model embedded:smollm2-135m] [--steps 5] [--seeds 1] [--store FOLDER]
+                                 [--runs local,vllm,killed,server]
 
 Stage `rlvr` (GRPO) on "Write one sentence about …", rewarded by the share of words of at most four letters: once with
 `hardware: {engine: local}` and once with `vllm`, which is sent the weights before each step's sampling and says of each
 weight what arrived (SHA-256). Reported by step: the mean reward with the standard error of its group means, and the
 mean absolute difference of the sampler's and the trainer's log-probabilities, in nats; by transfer its bytes and
-seconds. In the run `killed` vLLM's core process is killed (-9) in the middle of the third step's sampling. With
-`--store` each run is kept there, and not made again.
+seconds. In the run `killed` vLLM's core process is killed (-9) in the middle of the third step's sampling. The run
+`server` asks a `vllm serve` that is started here, as a user would. With `--store` each run is kept there, and not made
+again.
 
-Needs vLLM (docs/dependencies.md). The last line is JSON.
+Needs vLLM (docs/dependencies.md). Prints a table; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ import argparse
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +33,8 @@ import numpy as np
 
 from bactrian.generate import engines
 from bactrian.generate.process_engine import ProcessEngine
+from bactrian.model.embedded import materialise
+from bactrian.recipe.references import EMBEDDED_PREFIX
 from bactrian.run.python import RecipeInCode
 
 THINGS = ("bees", "rivers", "bread", "winter", "trains", "paper", "clocks", "salt", "bridges", "music", "ships", "sand")
@@ -34,6 +42,13 @@ REWARD = """def short_words(completion: str, row: dict) -> float:
     words = completion.split()
     return sum(len(word) <= 4 for word in words) / max(1, len(words))
 """
+RUNS = ("local", "vllm", "killed", "server")
+SERVED = [
+    *("--enforce-eager", "--max-model-len", "512", "--kv-cache-memory-bytes", str(2**30), "--max-num-seqs", "64"),
+    *("--enable-scale-out", "--logprobs-mode", "processed_logprobs"),
+    *("--weight-transfer-config", '{"backend": "bactrian_files"}'),
+    *("--worker-extension-cls", "bactrian.generate.vllm_weights.BactrianWorker"),
+]
 KILLED_AT = 3  # the step
 KILLED_AFTER = 100  # tokens of it
 
@@ -89,20 +104,53 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(asked.store or folder)
         found = [train(asked, store, run, seed) for seed in range(asked.seeds) for run in asked.runs.split(",")]
+    table(found)
     print(json.dumps({"benchmark": "vllm_rl", **summary(found)}))
 
 
 def train(asked: argparse.Namespace, store: Path, run: str, seed: int) -> dict[str, Any]:
     """One run of rlvr: what its metrics and its engine say."""
-    where, engine, kill = store / f"{run}-{seed}", "local" if run == "local" else "vllm", run == "killed"
+    where = store / f"{run}-{seed}"
     kept = where / "told.json"
     if kept.is_file():
         found: dict[str, Any] = json.loads(kept.read_text())
         show(found)
         return found
+    if run == "server":
+        with served(asked) as url:
+            found = trained(asked, where, run, seed, {"server": url, "check_weights": True})
+    else:
+        found = trained(asked, where, run, seed, {"cache_gib": 1.0, "context": 512, "check_weights": True})
+    kept.write_text(json.dumps(found))
+    show(found)
+    return found
+
+
+@contextmanager
+def served(asked: argparse.Namespace) -> Iterator[str]:
+    """A vLLM server on the model's folder, as its user would start it; its URL."""
+    model = asked.model
+    folder = materialise(model.removeprefix(EMBEDDED_PREFIX)) if model.startswith(EMBEDDED_PREFIX) else Path(model)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+    command = [*program, "--host", "127.0.0.1", "--port", str(port), "--dtype", asked.dtype, *SERVED]
+    mine = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    process = subprocess.Popen(command, env={**os.environ, **mine}, start_new_session=True)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def trained(asked: argparse.Namespace, where: Path, run: str, seed: int, vllm: dict[str, Any]) -> dict[str, Any]:
+    """Train, and collect what was told."""
+    store, engine = where.parent, "local" if run == "local" else "vllm"
     hardware = {"engine": engine, "dtype": asked.dtype, "device": "cpu"}
     if engine == "vllm":
-        hardware["vllm"] = {"cache_gib": 1.0, "context": 512, "check_weights": True}
+        hardware["vllm"] = vllm
     recipe = RecipeInCode("vllm-rl", seed=seed, hardware=hardware, store=where)
     reward = store / "short_words.py"
     store.mkdir(parents=True, exist_ok=True)
@@ -121,7 +169,7 @@ def train(asked: argparse.Namespace, store: Path, run: str, seed: int) -> dict[s
         learning_rate=asked.learning_rate,
         watch={"rollouts": asked.problems},
     )
-    opened = Opened(kill)
+    opened = Opened(run == "killed")
     engines.open_engine = opened
     try:
         recipe.run(report=False)
@@ -129,10 +177,7 @@ def train(asked: argparse.Namespace, store: Path, run: str, seed: int) -> dict[s
         engines.open_engine = opened.open
         if isinstance(opened.engine, ProcessEngine):
             opened.engine.close()
-    found = told(where, opened, run, seed)
-    kept.write_text(json.dumps(found))
-    show(found)
-    return found
+    return told(where, opened, run, seed)
 
 
 def told(where: Path, opened: Opened, run: str, seed: int) -> dict[str, Any]:
@@ -170,24 +215,42 @@ def show(found: dict[str, Any]) -> None:
         print(f"  sent {sent['bytes'] / 2**20:.0f} MiB in {sent['pieces']} pieces, {sent['seconds']:.2f} s")
 
 
+def table(found: list[dict[str, Any]]) -> None:
+    """All runs, in the form of a document's table."""
+    print("\n| run | seed | reward by step ± standard error | mean gap, nats | largest | transfers | replaced |")
+    print("|---|---|---|---|---|---|---|")
+    for each in found:
+        rewards = ", ".join(f"{r:.3f} ± {e:.3f}" for r, e in zip(each["reward"], each["error"], strict=True))
+        sync = each["sync"]
+        seconds = [sent["seconds"] for sent in sync]
+        sent = (
+            f"{len(sync)} of {sync[0]['bytes'] / 2**20:.0f} MiB, {min(seconds):.2f}–{max(seconds):.2f} s"
+            if sync
+            else ""
+        )
+        gap, largest = np.mean(each["gap"]), max(each["largest_gap"])
+        print(
+            f"| {each['run']} | {each['seed']} | {rewards} | {gap:.1e} | {largest:.1e} | {sent} | {each['replaced']} |"
+        )
+
+
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """The rewards side by side: the mean difference over steps and its standard error, as of independent samples."""
-    runs = {name: [each for each in found if each["run"] == name] for name in ("local", "vllm", "killed")}
-    pairs = list(zip(runs["local"], runs["vllm"], strict=False))
+    """The rewards beside those of the engine in this process: mean differences and their errors."""
     told: dict[str, Any] = {"runs": [{k: v for k, v in each.items() if k != "problems"} for each in found]}
-    for name, mine in runs.items():
-        gaps = [gap for each in mine for gap in each["gap"]]
-        told |= {f"gap_{name}": float(np.mean(gaps))} if gaps else {}
-    if pairs:
-        difference = np.concatenate([np.subtract(b["reward"], a["reward"]) for a, b in pairs])
-        noise = np.concatenate([np.hypot(a["error"], b["error"]) for a, b in pairs])
-        told["reward_difference"] = float(difference.mean())
-        told["reward_difference_error"] = float((noise**2).sum() ** 0.5 / len(noise))
-        told["sync_seconds"] = float(np.median([sent["seconds"] for _, b in pairs for sent in b["sync"]]))
+    mine = {each["seed"]: each for each in found if each["run"] == "local"}
+    for name in RUNS:
+        runs = [each for each in found if each["run"] == name]
+        if runs:
+            told[f"gap_{name}"] = float(np.mean([gap for each in runs for gap in each["gap"]]))
+        pairs = [(mine[each["seed"]], each) for each in runs if name != "local" and each["seed"] in mine]
+        if pairs:
+            difference = np.concatenate([np.subtract(b["reward"], a["reward"]) for a, b in pairs])
+            noise = np.concatenate([np.hypot(a["error"], b["error"]) for a, b in pairs])
+            told[f"reward_{name}_less_local"] = float(difference.mean())
+            told[f"reward_{name}_less_local_error"] = float((noise**2).sum() ** 0.5 / len(noise))
     told["same_problems"] = all(
         each["problems"] == first["problems"] for each in found for first in found if first["seed"] == each["seed"]
     )
-    told["replaced"] = [each["replaced"] for each in runs["killed"]]
     return told
 
 

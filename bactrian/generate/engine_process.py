@@ -91,6 +91,10 @@ class EngineProcess(WeightReceiver, Protocol):
         """The weights that are there are of this version."""
         ...
 
+    def holds(self, version: int) -> bool:
+        """Whether they are still those that were sent, or labelled, as this version: others may send to it too."""
+        return True
+
     def close(self) -> None:
         """End the processes."""
         ...

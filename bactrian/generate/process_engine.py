@@ -44,6 +44,8 @@ class _Asked:
 class ProcessEngine(Engine):
     """Samples in other processes; the policy, if one is trained here, is sent to them when its weights have moved."""
 
+    schedules = True
+
     def __init__(
         self,
         open_process: Callable[[], EngineProcess],
@@ -188,6 +190,8 @@ class ProcessEngine(Engine):
                 self.process.label(self.version)
                 self._known = ((), self.version)
             return
+        if self._known is not None and not self.process.holds(self._known[1]):
+            self._known = None
         now = fingerprint(self.policy)
         if self._known is not None and self._known[0] == now:
             if self._known[1] != self.version:
@@ -307,10 +311,15 @@ class ProcessEngine(Engine):
             self.process.add(key, run)
             self._runs += 1
             keys[key] = number, place
-        while keys:
-            for news in self.process.step():
-                if news.finish is not None and news.key in keys:
-                    yield *keys.pop(news.key), news.scores
+        try:
+            while keys:
+                for news in self.process.step():
+                    if news.finish is not None and news.key in keys:
+                        yield *keys.pop(news.key), news.scores
+        finally:
+            if keys:  # the caller has enough: what is under way is nobody's
+                with suppress(EngineDied):
+                    self.process.drop(list(keys))
 
 
 def _stream(seed: int, sample: int, start: int) -> int:

@@ -10,7 +10,9 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal, TypeVar
 
 from bactrian.errors import BactrianError
@@ -82,6 +84,7 @@ class VllmProcess(EngineProcess):
                 ) from error
         self._scored_from: dict[str, int | None] = {}  # by key, what a run's news does not say
         self._end = weakref.finalize(self, _end, self.engine.engine_core)
+        Thread(target=_watch, args=(self.engine.engine_core,), daemon=True).start()
 
     @property
     def longest(self) -> int:
@@ -216,6 +219,18 @@ def versions(spans: Sequence[Any]) -> tuple[tuple[int, int, int], ...]:
     if not all(span.version.isdecimal() for span in spans):
         return ()
     return tuple((int(span.version), span.start, span.end) for span in spans)
+
+
+def _watch(core: Any) -> None:
+    """In a thread: once vLLM's core has ended, end the waiting for its answers, which vLLM 0.32 has last for ever."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    wait([process.sentinel for process in core.resources.engine_manager.processes])
+    core.resources.engine_dead = True  # what is called from here on is refused
+    core.outputs_queue.put_nowait(EngineDeadError())
+    for answer in list(core.utility_results.values()):
+        if not answer.done():
+            answer.set_exception(EngineDeadError())
 
 
 def _end(core: Any) -> None:

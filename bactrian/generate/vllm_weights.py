@@ -56,6 +56,7 @@ class FileWeights(WeightTransferEngine[FilesInit, FilesUpdate]):  # type: ignore
 
     def start_weight_update(self) -> None:
         self.arrived, self._loaded = {}, set()
+        _abandon(self.model)
         self._expected = {name for name, _ in self.model.named_parameters()}
         initialize_layerwise_reload(self.model)
 
@@ -77,6 +78,20 @@ class FileWeights(WeightTransferEngine[FilesInit, FilesUpdate]):  # type: ignore
 
     def shutdown(self) -> None:
         self.arrived = {}
+
+
+def _abandon(model: torch.nn.Module) -> None:
+    """Have layers forget what an update that was broken off had sent for them; vLLM would load it with the next."""
+    from vllm.model_executor.model_loader.reload import layerwise
+
+    broken_off = [layer for layer in model.modules() if layerwise.get_layerwise_info(layer).can_load()]
+    for layer in broken_off:
+        info = layerwise.get_layerwise_info(layer)
+        if info.kernel_tensors is not None:
+            layerwise._place_kernel_tensors(layer, info)  # as its own end of an update does
+        info.reset()
+    if broken_off:
+        layerwise.LOADING_LAYERS.clear()
 
 
 def _repack_tied(model: torch.nn.Module) -> None:

@@ -198,7 +198,7 @@ def check(document: Document, folder: Path, path: Path | None = None) -> Recipe:
     makes = {name: stage.makes for name, stage in stages.items()}
     reads = {name: _reads(name, stage, written, makes, folder, problems) for name, stage in stages.items()}
     for name, stage in stages.items():
-        for below, found, expected in stage.clashes(stages):
+        for below, found, expected in [*stage.clashes(stages), *stage.clashes_with(header.hardware)]:
             problems.add(("steps", name, *below), found, expected)
     studied = {} if problems.lines else _expansions(stages, folder, problems)
     stages |= studied

@@ -14,6 +14,7 @@ from bactrian.store.own_files import OwnCode, OwnUse, names_file
 if TYPE_CHECKING:
     from bactrian.data.io.needs import RowNeed
     from bactrian.store.artifact import Workspace
+    from bactrian.store.hardware import HardwareSettings
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,10 @@ class Stage(Settings, ABC):
 
     def clashes(self, steps: Mapping[str, "Stage"]) -> list[tuple[tuple[str | int, ...], str, str]]:
         """What is wrong given the settings of the recipe's steps: field, what was found, what is expected."""
+        return []
+
+    def clashes_with(self, hardware: "HardwareSettings") -> list[tuple[tuple[str | int, ...], str, str]]:
+        """What is wrong given the recipe's hardware: field, what was found, what is expected."""
         return []
 
     def seconds_limit(self) -> float | None:

@@ -117,6 +117,8 @@ class HardwareSettings(BaseModel):
     def _samplers_have_a_cluster(self) -> Self:
         if self.samplers and self.data != "ray":
             raise ValueError("samplers: they are on a Ray cluster: expected data: ray beside it")
+        if self.samplers and self.engine == "vllm" and self.vllm.server is not None:
+            raise ValueError("samplers: each starts a vLLM of its own: expected none beside vllm.server")
         return self
 
     @property

@@ -2,20 +2,53 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bactrian.errors import BactrianError
+from bactrian.generate.engine_names import LOCAL, VLLM
 from bactrian.stages.judge.judge_refs import check_judges, judge_models
 from bactrian.stages.rl.reward_settings import RewardSettings
 from bactrian.stages.tune.training import Row, TrainingStage, equip, read_model
 from bactrian.train.options import AsynchronousSettings, SamplingSettings
 
 if TYPE_CHECKING:
+    from bactrian.generate.engine import Engine
     from bactrian.model.language_model import LanguageModel
     from bactrian.store.artifact import Workspace
+    from bactrian.store.hardware import Hardware, HardwareSettings
     from bactrian.train.rl.rollouts import Sampler
     from bactrian.train.rl.verified import VerifiedSampler
+
+
+def server_clash(
+    settings: AsynchronousSettings | None, hardware: "HardwareSettings"
+) -> list[tuple[tuple[str | int, ...], str, str]]:
+    """Samplers have weights of different steps at a time, and one server holds those of one (`Stage.clashes_with`)."""
+    if settings is None or hardware.engine != VLLM or hardware.vllm.server is None:
+        return []
+    found = f"samplers: {settings.samplers} beside hardware.vllm.server, which can follow one policy at a time"
+    return [(("asynchronous",), found, "hardware: {engine: vllm} without server: each sampler then starts its own")]
+
+
+def trainers_engine(
+    model: "LanguageModel",
+    hardware: "Hardware",
+    settings: AsynchronousSettings | None,
+    sampling: SamplingSettings,
+    *,
+    looks: bool,
+) -> "Engine":
+    """The engine beside the trainer: it samples, unless workers do, and looks at held-out problems, if there are looks.
+
+    Where it has neither to do, it only says which prompts fit, and no processes are started for that.
+    """
+    from bactrian.generate.engines import open_engine
+
+    if settings is not None and not looks:
+        hardware = replace(hardware, engine=LOCAL)
+    return open_engine(model, hardware, rows=sampling.rows_at_once)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bactrian.stages.judge.calibrated_judges import calibration_clash, cascade_judge
 from bactrian.stages.judge.judge_refs import judges
-from bactrian.stages.rl.asynchronous import whoever_samples
+from bactrian.stages.rl.asynchronous import server_clash, trainers_engine, whoever_samples
 from bactrian.stages.rl.fused_rewards import FUSED, fused_judge, fused_refs
 from bactrian.stages.rl.reward_settings import GroupRewardSettings, WatchSettings
 from bactrian.stages.rl.watching import (
@@ -49,6 +49,7 @@ from bactrian.train.options import (
 
 if TYPE_CHECKING:
     from bactrian.store.artifact import Workspace
+    from bactrian.store.hardware import HardwareSettings
 
 
 class RLVR(TrainingStage):
@@ -109,8 +110,10 @@ class RLVR(TrainingStage):
     def clashes(self, steps: Mapping[str, Stage]) -> list[tuple[tuple[str | int, ...], str, str]]:
         return calibration_clash(("reward", "calibration"), self.reward.calibration, steps)
 
+    def clashes_with(self, hardware: "HardwareSettings") -> list[tuple[tuple[str | int, ...], str, str]]:
+        return server_clash(self.asynchronous, hardware)
+
     def run(self, workspace: "Workspace") -> None:
-        from bactrian.generate.engines import open_engine
         from bactrian.train.rl.policy import GroupPolicy
         from bactrian.train.rl.verified import VerifiedSampler
         from bactrian.verify import Pool
@@ -119,7 +122,7 @@ class RLVR(TrainingStage):
         apart = held_out_rows(workspace, self.watch, rows, self.data, self.reward.verifier)
         model = load_model(workspace, self, self.model)
         reference = start_of(workspace, self, model, self.model) if self.kl else None
-        engine = open_engine(model, workspace.hardware, rows=self.sampling.rows_at_once)
+        engine = trainers_engine(model, workspace.hardware, self.asynchronous, self.sampling, looks=bool(apart))
         fusion = self.reward.fusion
         here = [*rows, *apart] if self.asynchronous is None else apart
         by_others = [row for row in here if fusion is None or row["dataset"] != FUSED]
