@@ -19,7 +19,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     import importlib
 
     monkeypatch.syspath_prepend(str(HERE))
-    names = ("parts", "table", "shapes", "tuned", "checks", "sampled", "run")
+    names = ("parts", "table", "shapes", "tuned", "checks", "steps", "sampled", "run")
     yield {name: importlib.import_module(name) for name in names}
     for name in names:
         sys.modules.pop(name, None)
@@ -37,11 +37,13 @@ def test_speeds_are_measured(gpu: dict[str, ModuleType], tmp_path: Path) -> None
     (grpo,) = rows_of(gpu, tmp_path / "grpo", gpu["sampled"].grpo, "0.6b")
     assert all(row["tokens_per_second"] > 0 and row["steps"] >= 2 for row in (sft, dpo, grpo))
     assert grpo["sampling_seconds"] > 0
+    sampled, ragged, held = rows_of(gpu, tmp_path / "sampling", gpu["sampled"].sampling, "135m")
+    assert sampled["tokens_per_second"] > 0 and ragged["tokens_per_second"] > 0 and held["value"] > 0
 
 
 def test_checks_hold_on_a_cpu(gpu: dict[str, ModuleType], tmp_path: Path) -> None:
-    checks = gpu["checks"]
-    for number, work in enumerate((checks.packed_is_plain, checks.gradients, checks.gap)):
+    checks, steps = gpu["checks"], gpu["steps"]
+    for number, work in enumerate((checks.packed_is_plain, checks.gradients, checks.gap, steps.pages, steps.compiled)):
         rows = rows_of(gpu, tmp_path / str(number), work)
         assert rows and all(row["ok"] for row in rows if "ok" in row), rows
 

@@ -53,9 +53,11 @@ def open_engine(
 def _local(model: Path | LanguageModel, hardware: Hardware, template: str | None, rows: int) -> Engine:
     from bactrian.generate.local import LocalEngine
 
-    if isinstance(model, LanguageModel):
-        return LocalEngine(model, rows=rows)
-    return LocalEngine.load(model, hardware.dtype, template, device=hardware.device, rows=rows)
+    if isinstance(model, LanguageModel):  # a policy, which takes many steps
+        compiled = model.device.type == "cuda" if hardware.compile is None else hardware.compile
+        return LocalEngine(model, rows=rows, compiled=compiled)
+    compiled = bool(hardware.compile)
+    return LocalEngine.load(model, hardware.dtype, template, device=hardware.device, rows=rows, compiled=compiled)
 
 
 def _vllm(model: Path | LanguageModel, hardware: Hardware, template: str | None, rows: int) -> Engine:

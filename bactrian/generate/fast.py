@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -41,6 +43,9 @@ class FastBatch:
         _, kv_heads, dim = self.decoder.heads
         model = self.decoder.model
         return torch.empty(len(self.decoder.layers), 2, self.most, kv_heads, self.capacity, dim, dtype=model.dtype)
+
+    def room(self, asked: Sequence[Request]) -> bool:
+        return True  # each of `most` rows has its place
 
     def prefill(self, requests: list[tuple[int, Request]]) -> None:
         trunks = self._grow_trunks([asked.trunk for _, asked in requests])

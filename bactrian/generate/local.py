@@ -17,18 +17,17 @@ from pathlib import Path
 import torch
 
 from bactrian.chat import ChatTemplate
+from bactrian.generate.decode_step import DecodeStep
 from bactrian.generate.decoder import FastDecoder
 from bactrian.generate.engine import Completion, Engine, OnFinish, Request
 from bactrian.generate.fast import FastBatch
 from bactrian.generate.memfree import MemFree
-from bactrian.generate.plain import PlainBatch
-from bactrian.generate.row import Batch, Row
+from bactrian.generate.paged import PagedBatch
+from bactrian.generate.row import PREFILL_TOKENS, Batch, Row
 from bactrian.generate.sampling import choose
 from bactrian.model.language_model import LanguageModel
 from bactrian.model.ranking import Ask, Likelihood, likelihoods
 from bactrian.progress import moved
-
-PREFILL_TOKENS = 8192  # of one forward over prompts; what it needs beyond the cache is memory for this many tokens
 
 
 @dataclass(frozen=True)
@@ -47,18 +46,28 @@ class LocalEngine(Engine):
     when the call ends, before a trainer needs the memory.
     """
 
-    def __init__(self, model: LanguageModel, *, rows: int = 64, cache_tokens: int = 64 * 1024, native: bool = True):
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        rows: int = 64,
+        cache_tokens: int = 64 * 1024,
+        native: bool = True,
+        compiled: bool = False,
+    ):
         """
         Args:
             model: the weights; a trainer may change them between calls (and then sets `version`).
             rows: sequences in the running batch at most.
-            cache_tokens: budget of the key-value cache: rows x their longest possible length stays within it.
+            cache_tokens: budget of the key-value cache; one request's samples run together even if they need more.
             native: use the decoder of our own where this model and machine have one; else transformers' forward.
+            compiled: compile that forward (see `DecodeStep`).
         """
         self.model = model
         self.rows = rows
         self.native = native
         self.cache_tokens = cache_tokens
+        self.compiled = compiled
         self.version = 0
         self.forwarded = 0  # tokens that went through the model so far, prompts' and sampled ones alike
         self.ends = frozenset(model.template.end_ids)
@@ -67,10 +76,17 @@ class LocalEngine(Engine):
 
     @classmethod
     def load(
-        cls, folder: Path, dtype: str = "float32", template: str | None = None, *, device: str = "cpu", rows: int = 64
+        cls,
+        folder: Path,
+        dtype: str = "float32",
+        template: str | None = None,
+        *,
+        device: str = "cpu",
+        rows: int = 64,
+        compiled: bool = False,
     ) -> LocalEngine:
         """Load a model folder (see `LanguageModel.load`) and sample from it."""
-        return cls(LanguageModel.load(folder, dtype, template, device), rows=rows)
+        return cls(LanguageModel.load(folder, dtype, template, device), rows=rows, compiled=compiled)
 
     @property
     def template(self) -> ChatTemplate:
@@ -80,6 +96,11 @@ class LocalEngine(Engine):
     def decoder(self) -> FastDecoder | None:
         """The fast path, where this model and machine have one."""
         return FastDecoder.of(self.model) if self.native else None
+
+    @functools.cached_property
+    def step(self) -> DecodeStep:
+        """The path of every other model and machine."""
+        return DecodeStep(self.model, self.compiled)
 
     @property
     def longest(self) -> int:
@@ -216,12 +237,12 @@ class LocalEngine(Engine):
 
     def _batch(self, requests: Sequence[Request]) -> Batch:
         """An empty batch for these requests. A prompt's samples run together, so that it is forwarded once."""
-        known = self.decoder is not None  # then a trunk lies in memory once, however many rows share it
-        capacity = max((len(r.prompt) - known * r.shared + r.max_new_tokens for r in requests), default=0)
-        most = max((r.n for r in requests), default=0)
-        most = max(most, min(self.rows, self.cache_tokens // max(1, capacity), sum(r.n for r in requests)))
+        each, all_of_them = max((r.n for r in requests), default=0), sum(r.n for r in requests)
         if self.decoder is None:
-            return PlainBatch(self.model, most, max((len(r.prompt) + r.max_new_tokens for r in requests), default=0))
+            return PagedBatch(self.step, max(each, min(self.rows, all_of_them)), requests, self.cache_tokens)
+        # a trunk lies in memory once, however many rows share it
+        capacity = max((len(r.prompt) - r.shared + r.max_new_tokens for r in requests), default=0)
+        most = max(each, min(self.rows, self.cache_tokens // max(1, capacity), all_of_them))
         return FastBatch(self.decoder, most, max((r.max_new_tokens for r in requests), default=0))
 
     def _admit(self, batch: Batch, waiting: deque[int], requests: Sequence[Request]) -> None:
@@ -234,6 +255,8 @@ class LocalEngine(Engine):
             length = len(requests[waiting[0]].prompt) - requests[waiting[0]].shared
             if chosen and tokens + length > PREFILL_TOKENS:
                 break  # the rest next step
+            if not batch.room([requests[i] for i in (*chosen, waiting[0])]):
+                break
             chosen.append(waiting.popleft())
             count, tokens = count + requests[chosen[-1]].n, tokens + length
         if chosen:

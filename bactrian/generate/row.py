@@ -15,6 +15,8 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Forest, Segment, common_prefix
 from bactrian.model.trunks import Trunk, states_after
 
+PREFILL_TOKENS = 8192  # of one forward over prompts; what it needs beyond the cache is memory for this many tokens
+
 
 @dataclass(eq=False)
 class Row:
@@ -86,6 +88,10 @@ class Batch(Protocol):
     rows: list[Row]
     most: int  # rows at once at most
     forwarded: int  # tokens that went through the model
+
+    def room(self, asked: Sequence[Request]) -> bool:
+        """Whether the caches of these prompts would fit; the first prompt always does where no row runs."""
+        ...
 
     def prefill(self, requests: list[tuple[int, Request]]) -> None:
         """Forward the prompts, packed, once each; every sample of a prompt gets a row that shares its cache."""

@@ -2,7 +2,7 @@
 
 transformers calls one function per layer with queries, keys and values (after rotary embedding and any QK-norm). What
 that function does is decided by the *layout* in force: a `PackedAttention` (training, scoring, prefill) or a
-`CachedAttention` (decoding). No layout in force is an error: a plain forward of such a model would be silently wrong.
+`PagedAttention` (decoding). No layout in force is an error: a plain forward of such a model would be silently wrong.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
 IMPLEMENTATION = "bactrian_forest"
 
@@ -55,14 +54,17 @@ def forest_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    layout: AttentionLayout | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """The function that transformers calls.
 
+    layout: what the forward was given by that name, in place of the one in force.
+
     Raises:
         RuntimeError: no layout in force, or a feature that this attention would silently ignore.
     """
-    layout = _layout.get()
+    layout = layout or _layout.get()
     if layout is None:
         raise RuntimeError("forest attention was called outside of attention_layout(…)")
     if dropout or softcap is not None:
@@ -77,39 +79,3 @@ def register() -> None:
     from transformers import AttentionInterface
 
     AttentionInterface.register(IMPLEMENTATION, forest_attention)
-
-
-class CachedAttention:
-    """One new token per row, attending to that row's cached keys and values.
-
-    The cache is one tensor per layer, [B, Hkv, capacity, D] each for keys and values; row b holds `lengths[b]` tokens,
-    left-aligned. Grouped queries are folded into the query axis, so that keys are never repeated.
-    """
-
-    def __init__(self, keys: list[torch.Tensor], values: list[torch.Tensor], lengths: torch.Tensor):
-        self.keys, self.values, self.lengths = keys, values, lengths
-        self.rows = torch.arange(len(lengths), device=lengths.device)
-        self.span = int(lengths.max()) + 1
-        self.slots = torch.arange(self.span, device=lengths.device)
-        self.mask = (self.slots[None, :] <= lengths[:, None])[:, None, None, :]  # [B, 1, 1, span]
-
-    def attend(
-        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
-    ) -> torch.Tensor:
-        keys, values = self.keys[layer], self.values[layer]
-        keys[self.rows, :, self.lengths] = k[:, :, 0]
-        values[self.rows, :, self.lengths] = v[:, :, 0]
-        batch, heads, _, dim = q.shape
-        shared = keys.shape[1]
-        mask = self.mask
-        if window is not None:
-            near = self.slots[None, :] > self.lengths[:, None] - window
-            mask = mask & near[:, None, None, :]
-        out = scaled_dot_product_attention(
-            q.view(batch, shared, heads // shared, dim),
-            keys[:, :, : self.span],
-            values[:, :, : self.span],
-            attn_mask=mask,
-            scale=scale,
-        )
-        return out.reshape(batch, 1, heads, dim)

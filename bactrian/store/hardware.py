@@ -46,6 +46,7 @@ class Hardware:
     weights: Literal["sharded", "hybrid", "replicated"] = "replicated"
     vllm: VllmSettings = field(default_factory=VllmSettings)
     samplers: int = 0  # models on the Ray cluster that answer rows; 0: this process has the only one
+    compile: bool | None = None  # the engine local's step; None: that of a policy in training, on a GPU
 
 
 GpuKind = Literal["a100", "h100", "h200"]
@@ -96,6 +97,11 @@ class HardwareSettings(BaseModel):
         description="with data: ray, models on the cluster that answer rows side by side, each with a GPU or threads "
         "of its own; by default one model in this process does",
     )
+    compile: bool | None = Field(
+        None,
+        description="compile the step in which the engine local samples, on a GPU as CUDA graphs: up to a minute for "
+        "each of a few batch sizes, and quicker then; by default where a policy is trained on a GPU, which takes many",
+    )
     preset: Preset | None = Field(None, description="settings that go together; others written beside it replace them")
     gpu: GpuKind | None = Field(
         None, description="the cluster's GPUs: `plan` counts in their hours, `launch` asks for them"
@@ -134,7 +140,16 @@ class HardwareSettings(BaseModel):
         weights = self.weights if self.weights != "auto" else ("sharded" if device == "cuda" else "replicated")
         threads = self.threads or max(1, cores() // (local_size() if together else 1))
         return Hardware(
-            dtype, threads, device, self.sandbox, self.data, self.engine, weights, self.vllm, self.samplers or 0
+            dtype,
+            threads,
+            device,
+            self.sandbox,
+            self.data,
+            self.engine,
+            weights,
+            self.vllm,
+            self.samplers or 0,
+            self.compile,
         )
 
 

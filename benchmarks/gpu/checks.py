@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import steps
 import torch
 from parts import Bench
 from shapes import TOY, Shape, language_model, random_ids, shape_of
@@ -81,6 +82,8 @@ def parity(bench: Bench) -> None:
         kernels,
         packed_is_plain,
         gradients,
+        steps.pages,
+        steps.compiled,
         gap,
         resumed,
         recomputed,

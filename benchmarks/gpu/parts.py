@@ -49,8 +49,8 @@ def find(name: str) -> Callable[[Bench], None]:
     if name.startswith(("grpo-", "sampling-")):
         import sampled
 
-        kind, shape = name.split("-", 1)
-        return lambda bench: sampled.KINDS[kind](bench, shape)
+        kind, shape, *how = name.split("-")
+        return lambda bench: sampled.KINDS[kind](bench, shape, *how)
     import tuned
 
     kind, shape, *how = name.split("-")

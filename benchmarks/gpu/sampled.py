@@ -8,15 +8,18 @@ from typing import Any
 
 import torch
 from parts import Bench
-from shapes import Shape, flops_a_token, language_model, random_ids, shape_of
+from shapes import Shape, flops_a_token, language_model, random_ids, shape_of, skewed_lengths
 from tuned import run
 
 BANDWIDTH = {"H100": 3.35e12, "H200": 4.8e12, "A100": 2.0e12}
 """Of the memory by the makers' data sheets, bytes/s."""
 
 
-def sampling(bench: Bench, name: str) -> None:
-    """Tokens a second, and the share of the memory's bandwidth that weights and caches took, where that is known."""
+def sampling(bench: Bench, name: str, how: str = "") -> None:
+    """Tokens a second, and the share of the memory's bandwidth that weights and caches took, where that is known.
+
+    how: "compiled", or nothing.
+    """
     from bactrian.generate.engine import Request
     from bactrian.generate.local import LocalEngine
 
@@ -25,11 +28,11 @@ def sampling(bench: Bench, name: str) -> None:
     model = language_model(shape, bench.device, "bfloat16", prompt + new)
     gpu = torch.cuda.get_device_name(0) if bench.device == "cuda" else ""
     bandwidth = next((bytes_ for part, bytes_ in BANDWIDTH.items() if part in gpu), None)
-    for rows in (4,) if toy else (8, 64, 256):
-        engine = LocalEngine(model, rows=rows, cache_tokens=rows * (prompt + new))
+    for rows in (4,) if toy else (128, 8, 256):
+        engine = LocalEngine(model, rows=rows, cache_tokens=rows * (prompt + new), native=False, compiled=bool(how))
         engine.ends = frozenset()
         ids = [tuple(random_ids(prompt, shape.vocabulary, i)) for i in range(rows)]
-        for tokens in (2, new):  # the first warms up
+        for tokens in (6, new):  # the first warms up: it compiles, records, and compares
             asked = [Request(each, n=1, seed=i, max_new_tokens=tokens) for i, each in enumerate(ids)]
             began = time.perf_counter()
             engine.generate(asked)
@@ -38,9 +41,44 @@ def sampling(bench: Bench, name: str) -> None:
         if bandwidth is not None:
             cached = rows * (prompt + new / 2) * 4 * shape.layers * shape.kv * (shape.attended // shape.heads)
             told["mbu"] = new * (2 * model.parameters + cached) / took / bandwidth
-        bench.row(f"sampling {name}, {rows} rows of {prompt} + {new} tokens, bf16, own decoder", **told)
+        used = "compiled" if engine.step.compiled is not None else "not compiled"
+        bench.row(f"sampling {name}, {rows} rows of {prompt} + {new} tokens, bf16, own decoder, {used}", **told)
         if bench.left < 2 * took:
-            break
+            return
+    ragged(bench, name, engine, (prompt + new) // 2)
+
+
+def ragged(bench: Bench, name: str, engine: Any, longest: int) -> None:
+    """Eight samples to each prompt, of lengths that differ, and the pages that they took at most."""
+    from bactrian.generate.engine import Request
+    from bactrian.generate.paged import PagedBatch
+    from bactrian.model.paged_attention import PAGE
+
+    count = 4 if bench.toy else 64
+    prompts, answers = (skewed_lengths(count, longest, seed) for seed in (0, 1))
+    asked = [
+        Request(tuple(random_ids(p, engine.model.head.shape[0], i)), n=8, seed=i, max_new_tokens=new)
+        for i, (p, new) in enumerate(zip(prompts, answers, strict=True))
+    ]
+    made: list[PagedBatch] = []
+    plain = engine._batch
+
+    def noted(requests: Sequence[Request]) -> Any:
+        made.append(plain(requests))
+        return made[-1]
+
+    engine._batch = noted
+    began = time.perf_counter()
+    engine.generate(asked)
+    took = time.perf_counter() - began
+    capacity = max(p + new for p, new in zip(prompts, answers, strict=True))
+    held = made[0].pages.most_held * PAGE / (made[0].most * capacity)
+    used = "compiled" if engine.step.compiled is not None else "not compiled"
+    what = (
+        f"sampling {name}, {8 * count} answers of up to {longest} tokens, at most {made[0].most} at once, bf16, {used}"
+    )
+    bench.row(what, tokens_per_second=8 * sum(answers) / took)
+    bench.row(f"tokens of cache held at most, as a share of rows x the longest, {used}", value=held)
 
 
 class Asked:
@@ -96,4 +134,4 @@ def grpo(bench: Bench, name: str) -> None:
     bench.row(what, sampling_seconds=mean, update_seconds=found["step_seconds"] - mean, **found)
 
 
-KINDS: dict[str, Callable[[Bench, str], None]] = {"sampling": sampling, "grpo": grpo}
+KINDS: dict[str, Callable[..., None]] = {"sampling": sampling, "grpo": grpo}

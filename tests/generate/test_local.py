@@ -28,7 +28,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return LanguageModel.load(write_tiny(tmp_path_factory.mktemp("model"), request.param))
 
 
-@pytest.fixture(params=["native", "plain"])
+@pytest.fixture(params=["native", "paged"])
 def native(request: pytest.FixtureRequest) -> bool:
     """With the decoder of our own, and with transformers' forward."""
     if request.param == "native" and kernels() is None:
