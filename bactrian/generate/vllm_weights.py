@@ -7,7 +7,10 @@ makes the backend; nothing else is to import it, as it needs vLLM.
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import asdict, dataclass
+from threading import Thread
 from typing import Any
 
 import torch
@@ -22,6 +25,8 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 from bactrian.generate.weight_transfer import digest, read_piece
 
 BACKEND = "bactrian_files"
+OPENED_BY = "BACTRIAN_OPENED_VLLM"  # environment: the process that opened this vLLM, and with which it is to end
+LOOKS = 2.0  # seconds between looks whether that is still there
 
 
 @dataclass
@@ -118,3 +123,17 @@ class BactrianWorker:
 
 if BACKEND not in WeightTransferEngineFactory._registry:  # there is no other way to ask
     WeightTransferEngineFactory.register_engine(BACKEND, FileWeights)
+
+
+def end_with(process: int) -> None:
+    """In a thread: end this process once that one is gone. vLLM's core, which nobody tells, ends with its workers."""
+    while True:
+        time.sleep(LOOKS)
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            os._exit(1)
+
+
+if opener := os.environ.get(OPENED_BY):
+    Thread(target=end_with, args=(int(opener),), daemon=True).start()

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -253,6 +256,38 @@ def test_a_killed_engine_is_replaced_and_no_answer_is_given_twice(opened: Proces
     assert finished == Counter({(i, j): 1 for i in range(3) for j in range(4)})
     assert [[c.ids for c in group] for group in found] == [[c.ids for c in group] for group in expected]
     assert sum(heard) == sum(len(c.ids) for group in found for c in group), "tokens drawn again are counted once"
+
+
+OPENS = """
+import sys
+from pathlib import Path
+from bactrian.generate.engine import Request
+from bactrian.generate.engines import open_engine
+from bactrian.store.hardware import Hardware, VllmSettings
+
+if __name__ == "__main__":
+    hardware = Hardware(dtype="float32", engine="vllm", vllm=VllmSettings(cache_gib=0.1))
+    engine = open_engine(Path(sys.argv[1]), hardware, rows=4)
+    engine.generate([Request((5, 6), max_new_tokens=2)])
+    print("pids", *engine.process.pids, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed (100 s; extra vllm)")
+def test_vllm_ends_with_a_process_that_is_killed(folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "opens.py"
+    script.write_text(OPENS)
+    command = [sys.executable, str(script), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = next(said for said in iter(process.stdout.readline, "") if said.startswith("pids"))
+        process.kill()
+    (core,) = map(int, line.split()[1:])
+    ends = time.monotonic() + 60
+    while Path(f"/proc/{core}").exists() and time.monotonic() < ends:
+        time.sleep(0.5)
+    assert not Path(f"/proc/{core}").exists()
 
 
 def test_an_engine_that_dies_every_time_ends_the_call(folder: Path) -> None:
