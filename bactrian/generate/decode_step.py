@@ -8,14 +8,15 @@ for before it is trusted.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from bactrian.generate.pages import Pages, pages_for
+from bactrian.generate.pages import Pages, kept, pages_for
 from bactrian.model.language_model import LanguageModel
-from bactrian.model.paged_attention import SHAPES, Kind, PagedAttention, kind_for
+from bactrian.model.paged_attention import PAGE, SHAPES, Kind, PagedAttention, kind_for
 from bactrian.progress import say
 
 ROWS = (1, 8, 32, 128, 256, 512, 1024)  # up to a hundred or so a GPU's step takes as long as its weights take to read
@@ -34,6 +35,7 @@ class DecodeStep:
         """
         self.model = model
         self.compared: Counter[tuple[int, ...]] = Counter()  # steps of each shape that were compared
+        self.groups: list[tuple[torch.Tensor, int]] = []  # rows of like length, where pages are gathered
         self.compiled: Any = None
         if compiled:
             how: dict[str, Any] = {"mode": "reduce-overhead"} if backend == "inductor" else {}
@@ -58,8 +60,9 @@ class DecodeStep:
         width = width if fixed else pages_for(int(places.max()) + 1)
         given = np.zeros((rows, 3 + width), dtype=np.int64)
         given[:count, 0], given[:count, 1], given[:count, 2], given[:count, 3:] = ids, places, slots, table[:, :width]
-        with torch.inference_mode(False), torch.no_grad():  # as the cache was made, which is written to
+        with kept():
             step = torch.from_numpy(given).to(self.model.device)
+            self.groups = [] if fixed else by_length(places, self.model.device)
             return self._states(step, pages, count)
 
     def _states(self, step: torch.Tensor, pages: Pages, count: int) -> torch.Tensor:
@@ -94,7 +97,7 @@ class DecodeStep:
         return states
 
     def _plain(self, step: torch.Tensor, pages: Pages) -> torch.Tensor:
-        layout = layout_of(step, pages.keys, pages.values, self._kind(pages))
+        layout = layout_of(step, pages.keys, pages.values, self._kind(pages), self.groups)
         return self.model.hidden(step[:, :1], step[:, 1:2], layout)[:, 0]
 
     def _kind(self, pages: Pages) -> Kind:
@@ -108,11 +111,17 @@ class DecodeStep:
         self.compiled = None
 
 
-def layout_of(step: torch.Tensor, keys: list[torch.Tensor], values: list[torch.Tensor], kind: Kind) -> PagedAttention:
+def layout_of(
+    step: torch.Tensor,
+    keys: list[torch.Tensor],
+    values: list[torch.Tensor],
+    kind: Kind,
+    groups: Sequence[tuple[torch.Tensor, int]] = (),
+) -> PagedAttention:
     """Of a step, long [N, 3 + W]: of each token its id, its position, where its keys and values are written, and the
     pages of its row.
     """
-    return PagedAttention(keys, values, step[:, 2], step[:, 1] + 1, step[:, 3:], kind)
+    return PagedAttention(keys, values, step[:, 2], step[:, 1] + 1, step[:, 3:], kind, groups)
 
 
 def forward(
@@ -128,3 +137,17 @@ def forward(
 def rounded(rows: int) -> int:
     """The next number of rows for which a step is compiled."""
     return next((each for each in ROWS if rows <= each), -(-rows // ROWS[-1]) * ROWS[-1])
+
+
+def by_length(places: np.ndarray, device: torch.device) -> list[tuple[torch.Tensor, int]]:
+    """Rows at these positions in groups whose pages are at most twice as many as those of any of them.
+
+    For each its rows and its pages; none where all are of like length. Attention of 32 rows of 20 to 460 tokens took
+    3.0 ms a layer so, and 17.7 ms with as many pages for each as the longest has (9 heads of 64, 3 of keys, one core).
+    """
+    pages = places // PAGE + 1
+    classes = np.ceil(np.log2(pages)).astype(np.int64)
+    if (classes == classes[0]).all():
+        return []
+    found = [np.flatnonzero(classes == each) for each in np.unique(classes)]
+    return [(torch.from_numpy(rows).to(device), int(pages[rows].max())) for rows in found]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,6 +14,13 @@ from bactrian.model.paged_attention import PAGE
 def pages_for(tokens: int) -> int:
     """Pages that so many tokens take."""
     return -(-tokens // PAGE)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """What is made within outlives the call and is written to by compiled steps: to torch it is no inference's."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 class Pages:
@@ -54,12 +62,12 @@ class Pages:
             if not self.holders[page]:
                 self.free.append(page)
 
+    @kept()
     def write(self, cache: Sequence[tuple[torch.Tensor, torch.Tensor]], tokens: np.ndarray, slots: np.ndarray) -> None:
         """Write tokens [M] of each layer's (k, v), [T, Hkv, D] each, to slots [M]: page x PAGE + place within it."""
         if not self.keys:
-            with torch.inference_mode(False):  # a compiled step writes into them, and it is no inference to torch
-                self.keys = [self._empty(k) for k, _ in cache]
-                self.values = [self._empty(v) for _, v in cache]
+            self.keys = [self._empty(k) for k, _ in cache]
+            self.values = [self._empty(v) for _, v in cache]
         device = cache[0][0].device
         source, target = (torch.from_numpy(each).to(device) for each in (tokens, slots))
         for keys, values, (k, v) in zip(self.keys, self.values, cache, strict=True):
@@ -70,6 +78,7 @@ class Pages:
         _, heads, dim = like.shape
         return torch.zeros(heads, (self.count + 1) * PAGE, dim, dtype=like.dtype, device=like.device)
 
+    @kept()
     def copy(self, source: Sequence[int], target: Sequence[int]) -> None:
         """Copy whole pages."""
         if not source:
@@ -80,6 +89,7 @@ class Pages:
             pages = each.view(each.shape[0], -1, PAGE, each.shape[2])
             pages.index_copy_(1, written, pages.index_select(1, read))
 
+    @kept()
     def grow(self, count: int) -> None:
         """Have so many pages, by a copy of all."""
         self.free = [*range(count, self.count, -1), *self.free]
@@ -87,6 +97,5 @@ class Pages:
         self.count = count
         for layers in (self.keys, self.values):
             for place, old in enumerate(layers):
-                with torch.inference_mode(False):
-                    layers[place] = old.new_zeros(old.shape[0], (count + 1) * PAGE, old.shape[2])
+                layers[place] = old.new_zeros(old.shape[0], (count + 1) * PAGE, old.shape[2])
                 layers[place][:, : old.shape[1]] = old

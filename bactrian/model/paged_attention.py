@@ -4,7 +4,7 @@ Each token has a row of a table: the pages of all that comes before it, in order
 rows, as the pages of a prompt are in those of its samples; it then has the same place in each.
 
 - `flex`: FlexAttention, compiled, whose blocks of keys are the pages. It reads each row's pages where they lie.
-- `gathered`: the pages of all rows are copied side by side, as many as the longest has. It works on every device.
+- `gathered`: the pages of rows are copied side by side, as many as the longest of a group has. It works everywhere.
 
 torch has a `PagedAttention` of its own (torch.nn.attention.experimental). It is not used: a page there belongs to one
 row, so a prompt's samples would each have a copy, and reserving a page asks the GPU how long each row is.
@@ -13,7 +13,7 @@ row, so a prompt's samples would each have a copy, and reserving a page asks the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from inspect import signature
 from typing import Any, Literal
@@ -44,6 +44,7 @@ class PagedAttention:
         seen: torch.Tensor,
         table: torch.Tensor,
         kind: Kind,
+        groups: Sequence[tuple[torch.Tensor, int]] = (),
     ):
         """
         Args:
@@ -51,10 +52,10 @@ class PagedAttention:
             slots: long [N], where each new token is written: its page's number x PAGE + its place within the page.
             seen: long [N], tokens that each attends to, itself counted.
             table: long [N, W], numbers of the pages; after the last 0, which is nobody's page.
+            groups: rows, long, that are gathered together, and how many pages each of them has at most; none: all.
         """
         self.keys, self.values, self.slots, self.seen, self.table = keys, values, slots, seen, table
-        self.flat = table.reshape(-1)
-        self.kind = kind
+        self.kind, self.groups = kind, groups
         self.masks: dict[Any, Any] = {}  # by window, and by what else they depend on
 
     def attend(
@@ -72,20 +73,39 @@ class PagedAttention:
         self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float, window: int | None
     ) -> torch.Tensor:
         """q [N, Hkv, G, D] → [N, Hkv, G, D]."""
-        rows, width = self.table.shape
-        if window not in self.masks:
+        if not self.groups:
+            return self._side_by_side(q, keys, values, scale, window, self.seen, self.table)
+        out = q.new_empty(*q.shape[:3], values.shape[-1])
+        for rows, width in self.groups:
+            seen, table = self.seen[rows], self.table[rows, :width]
+            out[rows] = self._side_by_side(q[rows], keys, values, scale, window, seen, table)
+        return out
+
+    def _side_by_side(
+        self,
+        q: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scale: float,
+        window: int | None,
+        seen: torch.Tensor,
+        table: torch.Tensor,
+    ) -> torch.Tensor:
+        rows, width = table.shape
+        if (window, rows, width) not in self.masks:
             at = torch.arange(width * PAGE, device=q.device)
-            mask = at < self.seen[:, None]
+            mask = at < seen[:, None]
             if window is not None:
-                mask = mask & (at >= self.seen[:, None] - window)
-            self.masks[window] = mask[:, None, None, :]
+                mask = mask & (at >= seen[:, None] - window)
+            self.masks[window, rows, width] = mask[:, None, None, :]
 
         def taken(pages: torch.Tensor) -> torch.Tensor:
             heads, _, dim = pages.shape
-            side_by_side = pages.view(heads, -1, PAGE, dim).index_select(1, self.flat)
+            side_by_side = pages.view(heads, -1, PAGE, dim).index_select(1, table.reshape(-1))
             return side_by_side.view(heads, rows, width * PAGE, dim).transpose(0, 1)
 
-        return scaled_dot_product_attention(q, taken(keys), taken(values), attn_mask=self.masks[window], scale=scale)
+        mask = self.masks[window, rows, width]
+        return scaled_dot_product_attention(q, taken(keys), taken(values), attn_mask=mask, scale=scale)
 
     def _flex(
         self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float, window: int | None

@@ -99,8 +99,8 @@ class HardwareSettings(BaseModel):
     )
     compile: bool | None = Field(
         None,
-        description="compile the step in which the engine local samples, on a GPU as CUDA graphs: up to a minute for "
-        "each of a few batch sizes, and quicker then; by default where a policy is trained on a GPU, which takes many",
+        description="compile the step in which the engine local samples, on a GPU as CUDA graphs: slow at first, for "
+        "each of a few batch sizes, and quicker then; by default where a policy is trained on a GPU",
     )
     preset: Preset | None = Field(None, description="settings that go together; others written beside it replace them")
     gpu: GpuKind | None = Field(

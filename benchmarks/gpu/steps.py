@@ -16,7 +16,7 @@ def pages(bench: Bench) -> None:
     from bactrian.model import paged_attention
 
     device = torch.device(bench.device)
-    for heads in ((9, 3, 64), (32, 8, 128), (4, 4, 64)):
+    for heads in ((9, 3, 64), (32, 8, 128), (4, 4, 64))[: 1 if bench.toy else 3]:
         for dtype, allowed in ((torch.float32, 1e-3), (torch.bfloat16, 0.02)):
             for window in (None, 71):
                 apart = paged_attention.gap(device, dtype, heads, window)
@@ -36,7 +36,7 @@ def compiled(bench: Bench) -> None:
     shape = TOY if bench.toy else replace(shape_of("135m", False), layers=2)
     prompt, new = (12, 6) if bench.toy else (100, 100)
     asked = [Request(tuple(random_ids(prompt + i, shape.vocabulary, i)), n=4, max_new_tokens=new) for i in range(2)]
-    for dtype, allowed in (("float32", 1e-3), ("bfloat16", 0.05)):
+    for dtype, allowed in (("float32", 1e-3), ("bfloat16", 0.05))[: 1 if bench.toy else 2]:
         model = language_model(shape, bench.device, dtype, 1024, lively=True)
         found = []
         for compile_ in (False, True):
