@@ -14,6 +14,7 @@ from bactrian.stages.tune.midtrain import Midtrain
 from bactrian.stages.tune.pretrain import Pretrain
 from bactrian.stages.tune.reward import Reward
 from bactrian.stages.tune.sft import SFT
+from bactrian.stages.tune.training import TrainingStage
 from bactrian.store.manifest import Kind
 
 
@@ -77,7 +78,7 @@ def test_of_a_mixture_every_stage_counts_what_a_token_is_multiplied_by(tmp_path:
     model, data = facts_of(tmp_path, Kind.MODEL), Facts(rows=100, tokens_per_row=10.0)
     assert (model.parameters, model.active) == (size.parameters, size.active)
     about: dict[str, object] = {"model": "m", "data": "d"}
-    trained = [stage.model_validate(about) for stage in (SFT, Reward, KTO)]
+    trained: list[TrainingStage] = [stage.model_validate(about) for stage in (SFT, Reward, KTO)]
     trained.append(Midtrain.model_validate(about | {"learning_rate": 1e-4}))
     for stage in trained:
         found = stage.forecast({"m": model, "d": data})

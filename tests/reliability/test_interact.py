@@ -17,14 +17,17 @@ from bactrian.data.synth.asking.questions import drawn_plan, moved, written
 from bactrian.data.synth.asking.requests import UnderspecifiedRequest
 from bactrian.errors import BactrianError
 from bactrian.evaluate.interaction import interaction_summary as summary
-from bactrian.evaluate.interaction.dialogue import CANNOT, Dialogue, simulate
+from bactrian.evaluate.interaction.dialogue import CANNOT, Decision, Dialogue, simulate
 from bactrian.evaluate.interaction.patients import (
+    ASK,
+    WEIGH,
     PatientCase,
     PatientSimulator,
     facts_by_words,
     patient_messages,
     read_decision,
     read_numbers,
+    weighed_decision,
     words_of,
 )
 from bactrian.evaluate.interaction.reported import asking_rows
@@ -315,3 +318,43 @@ def test_settings_of_an_interaction() -> None:
         Interact(models=["m"], data="d", questions=16)
     with pytest.raises(ValidationError, match="baseline: found 'x'"):
         Interact(models={"a": "m"}, data="d", baseline="x")
+
+
+def test_a_model_s_letters_are_weighed_and_the_stage_says_what_it_decided(tmp_path: Path) -> None:
+    from bactrian.model.blank import new_model, word_tokenizer
+
+    said = " ".join(" ".join((text, *options.values(), *facts)) for text, options, _, facts in PATIENTS)
+    tokenizer = word_tokenizer([f"{said} {ASK} {WEIGH} Answer : A B user assistant"], 512)
+    sizes: dict[str, Any] = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 16, "context": 512}
+    new_model(tokenizer, architecture="llama", folder=tmp_path / "model", **sizes)
+    file = tmp_path / "patients.jsonl"
+    rows = [
+        {"id": n, "question": asked, "context": facts, "options": options, "answer_idx": right, "facts": facts}
+        for n, (asked, options, right, facts) in enumerate(PATIENTS)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    inputs = {"d": Input("d", file, Kind.DATA, "")}
+    cases = Workspace.temporary(tmp_path / "cases", inputs)
+    Cases(source="mediq", data="d").run(cases)
+    model = Input("m", tmp_path / "model", Kind.MODEL, "hash")
+    workspace = Workspace.temporary(tmp_path / "talk", {"m": model, "d": Input("d", cases.output, Kind.DATA, "")})
+    stage = Interact(models=["m"], data="d", questions=2, decision={"model": "m"}, weighed=True, max_new_tokens=2)
+    stage.run(workspace)
+    found = json.loads((workspace.output / "results.json").read_text())
+    (about,) = found["interaction"]["models"].values()
+    assert found["interaction"]["weighed"] and about["unread_decisions"] == about["unrated_decisions"] == 0
+    assert sum(score["counts"]["unparsable"] for score in found["scores"]) == 0
+    kept = len((workspace.scratch / "decisions.jsonl").read_text().splitlines())
+    assert 2 <= kept <= about["decisions"], "each state of knowledge is weighed once"
+
+
+def test_weighed_decisions_are_final_from_their_fifth_on() -> None:
+    assert weighed_decision("AB", (0.2, 0.8), 5) == Decision("B", True)
+    assert weighed_decision("AB", (0.41, 0.59), 4) == Decision("B", False)
+    assert weighed_decision("AB", (), 1) == Decision(None, False, False)
+    simulator = PatientSimulator(confident=3, weigher=lambda asked: [(0.45, 0.55) for _ in asked])
+    dialogue = Dialogue("d", CASE, "B")
+    simulate([dialogue], Dull("Any allergies?"), simulator, 15)
+    assert dialogue.correct and not dialogue.exchanges
+    with pytest.raises(ValidationError, match="weighed: expected a decision"):
+        Interact(models=["m"], data="d", weighed=True)

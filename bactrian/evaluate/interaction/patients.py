@@ -41,6 +41,13 @@ DECIDE = """{research} What is known of the patient:
 How sure can one be of the answer, from what is known? Write two lines and nothing else:
 Sure: a number from 1 (a guess) to 5 (certain)
 Answer: the letter of the likeliest option"""
+WEIGH = """{research} What is known of the patient:
+{known}
+
+{inquiry}
+{options}
+
+Answer with the letter of the likeliest option and nothing else."""
 ASK = """{research} You are the doctor. What the patient has said so far:
 {known}
 
@@ -51,6 +58,8 @@ What has to be decided:
 Ask the patient one short question whose answer helps most to decide. Write the question and nothing else."""
 PromptAnswers = Callable[[Sequence[tuple[str, str]]], Sequence[str]]
 """Asks a model: (prompt, name for messages) of each → what it says, "" where it failed."""
+Weigher = Callable[[Sequence[tuple[str, str, tuple[str, ...]]]], Sequence[tuple[float, ...]]]
+"""Asks a model: (prompt, name for messages, letters) of each → the letters' probabilities, () where it failed."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +100,23 @@ ANSWER_IS = re.compile(r"\b(?i:answer\s+is)\W{0,5}([A-Z])\b")
 class PatientSimulator:
     """patient, decider: models that are asked; None: rules, which are for dry runs where they decide.
 
-    confident: from this rating, of 5, the decision is final.
+    confident: from this rating, of 5, the decision is final. weigher: who decides by probabilities, in the decider's
+    place.
     """
 
     patient: PromptAnswers | None = None
     decider: PromptAnswers | None = None
     confident: int = 4
+    weigher: Weigher | None = None
 
     def decide(self, dialogues: Sequence[PatientDialogue]) -> list[Decision]:
+        if self.weigher is not None:
+            put = [(decision_prompt(each, WEIGH), f"case {each.id}", tuple(each.case.options)) for each in dialogues]
+            found = self.weigher(put)
+            return [
+                weighed_decision(letters, given, self.confident)
+                for (_, _, letters), given in zip(put, found, strict=True)
+            ]
         if self.decider is None:
             return [decided_by_words(each) for each in dialogues]
         asked = [(decision_prompt(each), f"case {each.id}") for each in dialogues]
@@ -164,9 +182,9 @@ def picking_prompt(case: PatientCase, question: str) -> str:
     return PICK.format(research=RESEARCH, facts=facts, question=question.replace("</question>", ""))
 
 
-def decision_prompt(dialogue: PatientDialogue) -> str:
+def decision_prompt(dialogue: PatientDialogue, wording: str = DECIDE) -> str:
     case = dialogue.case
-    return DECIDE.format(research=RESEARCH, known=known_text(dialogue), inquiry=case.inquiry, options=case.listed())
+    return wording.format(research=RESEARCH, known=known_text(dialogue), inquiry=case.inquiry, options=case.listed())
 
 
 def patient_messages(dialogue: PatientDialogue) -> list[dict[str, str]]:
@@ -204,6 +222,19 @@ def _only_option(options: Mapping[str, str], said: str) -> str:
         if words and words in (letter.casefold(), mine, f"{letter.casefold()} {mine}"):
             return letter
     return ""
+
+
+def weighed_decision(letters: Sequence[str], probabilities: Sequence[float], confident: int) -> Decision:
+    """The likeliest letter; its rating is the fifth of [0, 1] that its probability lies in.
+
+    >>> weighed_decision(("A", "B"), (0.35, 0.65), 4)
+    Decision(answer='B', confident=True, rated=True, said='A 0.35, B 0.65')
+    """
+    if not probabilities:
+        return Decision(None, False, False)
+    most = max(probabilities)
+    said = ", ".join(f"{letter} {each:.2f}" for letter, each in zip(letters, probabilities, strict=True))
+    return Decision(letters[list(probabilities).index(most)], min(5, 1 + int(5 * most)) >= confident, True, said)
 
 
 def decided_by_words(dialogue: PatientDialogue) -> Decision:

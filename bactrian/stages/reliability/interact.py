@@ -8,15 +8,19 @@ from pydantic import Field, model_validator
 
 from bactrian.errors import BactrianError
 from bactrian.evaluate.interaction.dialogue import MOST_QUESTIONS
+from bactrian.stages.judge.judge_refs import model_or_server
 from bactrian.stages.stage import Facts, Forecast, HeldOutRef, ModelRef, Stage, answer_tokens, rows_sampled
 from bactrian.stages.synth.generators import Askers, DataGenerator, SynthesisBudget, check_refused
 from bactrian.store.manifest import Kind
 
 if TYPE_CHECKING:
+    from bactrian.data.io.journal import Journal
     from bactrian.evaluate.interaction.dialogue import Dialogue, Questioner, Simulator
+    from bactrian.evaluate.interaction.patients import Weigher
     from bactrian.store.artifact import Workspace
 
 Row = dict[str, Any]
+OPENING = "Answer: "
 JUDGED_TOKENS = 48
 """Of a patient's or a decider's answer, at most."""
 RESEARCH = "A research simulator: what it measures is how well models ask, and nothing that it says is medical advice."
@@ -46,7 +50,17 @@ class Interact(Stage):
     decision: DataGenerator | None = Field(
         None, description="decides and rates how sure it is; by default rules do, which of patients is for dry runs"
     )
-    confident: int = Field(4, ge=1, le=5, description="rating from which the decision module asks no more")
+    weighed: bool = Field(
+        False,
+        description="the decision is the likeliest letter, by its probability, in place of what is written: for models "
+        "that do not keep to a form",
+    )
+    confident: int = Field(
+        4,
+        ge=1,
+        le=5,
+        description="rating from which the decision module asks no more; weighed: a fifth of the probability each",
+    )
     temperature: float = Field(0.6, ge=0, description="of the questions; patient and decision are greedy")
     top_p: float = Field(0.9, gt=0, le=1, description="of the questions")
     max_new_tokens: int = Field(64, ge=1, description="longest question, tokens")
@@ -57,6 +71,8 @@ class Interact(Stage):
     def _consistent(self) -> Self:
         if not self.models:
             raise ValueError("models: expected at least one")
+        if self.weighed and self.decision is None:
+            raise ValueError("weighed: expected a decision, whose letters are weighed; rules have no probabilities")
         if isinstance(self.models, dict) and self.baseline not in (None, *self.models):
             raise ValueError(f"baseline: found {self.baseline!r}, expected one of {', '.join(self.models)}")
         return self
@@ -96,6 +112,7 @@ class Interact(Stage):
             if label != base
         }
         how = {"patient": _label(self.patient), "decision": _label(self.decision), "questions": self.questions}
+        how |= {"weighed": self.weighed}
         results["interaction"] = {
             "note": RESEARCH,
             "baseline": base,
@@ -172,8 +189,13 @@ class Interact(Stage):
         subject = DataGenerator(model=ref)
         extra = {each.label: each for each in (self.patient, self.decision) if each is not None}
         generators = list({**extra, subject.label: subject}.values())
-        with Askers(workspace, generators, SynthesisBudget(), self.rows_at_once) as askers:
-            asking = _Asking(self, askers, workspace.seed, label)
+        from bactrian.data.io.journal import Journal
+
+        with (
+            Askers(workspace, generators, SynthesisBudget(), self.rows_at_once) as askers,
+            Journal(workspace.scratch / "decisions.jsonl") as journal,
+        ):
+            asking = _Asking(self, askers, workspace.seed, label, journal)
             questioner: Questioner[Any] = asking.questioner(subject.label, rows[0]["dataset"] == "asking")
             simulator: Simulator[Any] = asking.simulator(rows[0]["dataset"] == "asking")
             simulate(dialogues, questioner, simulator, self.questions)
@@ -220,8 +242,8 @@ class Interact(Stage):
 class _Asking:
     """Whoever is asked, through the one door: what was answered before is not asked again."""
 
-    def __init__(self, stage: Interact, askers: Askers, seed: int, label: str) -> None:
-        self.stage, self.askers, self.seed, self.label = stage, askers, seed, label
+    def __init__(self, stage: Interact, askers: Askers, seed: int, label: str, journal: "Journal") -> None:
+        self.stage, self.askers, self.seed, self.label, self.journal = stage, askers, seed, label, journal
 
     def questioner(self, subject: str, requests: bool) -> "_ModelQuestioner":
         return _ModelQuestioner(self, subject, requests)
@@ -238,7 +260,43 @@ class _Asking:
             None if each is None else partial(self.told, each.label, title)
             for each, title in ((self.stage.patient, "patient"), (self.stage.decision, "decision"))
         )
-        return PatientSimulator(patient, decision, self.stage.confident)
+        return PatientSimulator(
+            patient, decision, self.stage.confident, self._weigher() if self.stage.weighed else None
+        )
+
+    def _weigher(self) -> "Weigher":
+        """Letters are weighed by the model of `decision`; what was weighed before is not weighed again."""
+        from functools import partial
+
+        from bactrian.generate.choices import ChoiceReply, ChoiceRequest
+        from bactrian.generate.choosers import open_chooser
+        from bactrian.generate.kept import KeptChooser
+        from bactrian.progress import progress
+
+        who, workspace = self.stage.decision, self.askers.workspace
+        assert who is not None
+        where = model_or_server(workspace, who.model, who.server)
+        chooser = KeptChooser(
+            partial(open_chooser, where, workspace.hardware, rows=self.stage.rows_at_once), self.journal
+        )
+
+        def weigh(asked: Sequence[tuple[str, str, tuple[str, ...]]]) -> list[tuple[float, ...]]:
+            replies = [ChoiceReply(fault="no reply")] * len(asked)
+            requests = [
+                ChoiceRequest(({"role": "user", "content": prompt},), letters, f"decision: {name}", prefilled=OPENING)
+                for prompt, name, letters in asked
+            ]
+            with progress(f"interact · {self.label} · decision", total=len(asked), unit="answer") as bar:
+
+                def keep(place: int, reply: ChoiceReply) -> None:
+                    replies[place] = reply
+                    bar.advance()
+
+                chooser.choose(requests, keep)
+            check_refused(replies, self.stage.failures, "interact: decision")
+            return [reply.probabilities for reply in replies]
+
+        return weigh
 
     def told(self, who: str, title: str, asked: Sequence[tuple[str, str]]) -> list[str]:
         """What a patient or decider says to each prompt, greedy; "" where it failed."""

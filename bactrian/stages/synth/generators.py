@@ -13,6 +13,7 @@ from bactrian.store.manifest import Licence
 if TYPE_CHECKING:
     from bactrian.evaluate.answer_store import AnswerStore
     from bactrian.generate.chat_request import ChatReply, ChatRequest
+    from bactrian.generate.choices import ChoiceReply
     from bactrian.generate.generator_pool import PoolMember
     from bactrian.store.artifact import Workspace
 
@@ -198,7 +199,7 @@ def _content(request: "ChatRequest") -> str:
     return request_key("chat", **{name: value for name, value in said.items() if later.get(name, ...) != value})
 
 
-def check_refused(replies: "Collection[ChatReply]", allowed: float, where: str) -> None:
+def check_refused(replies: "Collection[ChatReply | ChoiceReply]", allowed: float, where: str) -> None:
     """
     Raises:
         BactrianError: servers refused more answers than `allowed`, a share; the message shows some.
