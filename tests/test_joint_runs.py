@@ -33,10 +33,19 @@ WHOLE = (
     batch_size: 9
     adapter: {rank: 4}
     learning_rate: 0.01
+  dpo:
+    stage: dpo
+    model: sft
+    data: pairs.jsonl
+    batch_size: 5
+    adapter: {rank: 4}
+    memory: {micro_tokens: 100}
+    learning_rate: 0.01
   rlvr:
     stage: rlvr
     model: sft
     data: problems.jsonl
+    kl: 0.05
     steps: 2
     problems_per_step: 4
     samples: 4
@@ -45,7 +54,7 @@ WHOLE = (
     watch: {held_out: unseen.jsonl}
 """
 )
-TRAINED = ("base", "sft", "lora", "rlvr")
+TRAINED = ("base", "sft", "lora", "dpo", "rlvr")
 
 
 def run(rank: int, said: Path, recipe: str, store: str, disaster: str = "") -> int:
@@ -77,9 +86,18 @@ def run(rank: int, said: Path, recipe: str, store: str, disaster: str = "") -> i
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("joint")
     write_inputs(folder, "float32")
+    problems = [json.loads(line) for line in (folder / "problems.jsonl").read_text().splitlines()]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair(row)) + "\n" for row in problems[:13]))
     (folder / "base.yaml").write_text(BASE)
     (folder / "whole.yaml").write_text(WHOLE)
     return folder
+
+
+def pair(row: dict[str, Any]) -> dict[str, Any]:
+    """A problem with its right answer and the wrong one."""
+    sides = {"chosen": row["ground_truth"], "rejected": "21"[int(row["ground_truth"]) - 1]}
+    said = {side: [{"role": "assistant", "content": f"Answer: {answer}"}] for side, answer in sides.items()}
+    return {"id": row["id"], "prompt": row["messages"], "source": "test", "license": "CC0-1.0", **said}
 
 
 def ran(place: Path, size: int, recipe: str, store: str, disaster: str = "") -> tuple[list[int], list[str]]:

@@ -7,8 +7,8 @@ would decide [reward fusion of ALFA, Li et al. 2025; standardising is ours].
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -63,6 +63,10 @@ class FusedReward:
         for part in self.parts:
             total += part.weight / whole * (part.model.rewards(groups).float().cpu() - part.mean) / part.spread
         return total
+
+    def each(self, change: Callable[[RewardModel], RewardModel]) -> FusedReward:
+        """The same of models that are changed."""
+        return FusedReward(tuple(replace(part, model=change(part.model)) for part in self.parts))
 
     def standardised(self, groups: Sequence[Group], micro_tokens: int = 4096) -> FusedReward:
         """The same with the mean and spread of each model's rewards on these answers.

@@ -7,6 +7,7 @@ several work together, each has all the weights (`replicated`) or a part of each
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -67,7 +68,7 @@ class Backend(Protocol):
     """Whether a forward or backward takes all processes at once."""
 
     def wrap(self, model: Trained, settings: LoopSettings) -> None:
-        """Take over a model's weights, in place, with an optimiser as the settings have it."""
+        """Take over a model's weights, in place, with an optimiser as the settings have it; those of one model once."""
         ...
 
     def expect(self, micro_batches: int) -> None:
@@ -89,6 +90,16 @@ class Backend(Protocol):
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of a micro-batch's share of the loss."""
+        ...
+
+    def trying(self, tokens: int, known: bool) -> AbstractContextManager[None]:
+        """Within, one micro-batch is computed. Where processes wait for each other's layers and one runs out of memory,
+        all raise `torch.OutOfMemoryError`.
+
+        Args:
+            tokens: of the micro-batch.
+            known: such a one is known to fit; then nothing is asked, and one that runs out ends the run.
+        """
         ...
 
     def forget(self) -> None:
@@ -137,6 +148,13 @@ class Backend(Protocol):
         """Put back what `gather` gave."""
         ...
 
+    def settle(self, model: Decoder) -> bool:
+        """Training is over: from now on the model is whole in the one process that writes it; whether this is it.
+
+        Of its weights the others have nothing left, or what is not to be looked at.
+        """
+        ...
+
     def save(self, model: Decoder, folder: Path) -> None:
         """Write a model, whole, as a model folder; of several processes the leader does."""
         ...
@@ -149,6 +167,7 @@ class LocalBackend:
 
     def __init__(self) -> None:
         self._optimiser: MasterAdamW | None = None
+        self._network: torch.nn.Module | None = None
 
     @property
     def optimiser(self) -> MasterAdamW:
@@ -156,7 +175,9 @@ class LocalBackend:
         return self._optimiser
 
     def wrap(self, model: Trained, settings: LoopSettings) -> None:
-        s = settings
+        if self._network is model.network:
+            return
+        self._network, s = model.network, settings
         self._optimiser = MasterAdamW(
             model.network,
             s.betas,
@@ -186,6 +207,9 @@ class LocalBackend:
 
     def fill(self, micro_batch: MicroBatch) -> None:
         pass  # nobody waits for it
+
+    def trying(self, tokens: int, known: bool) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def forget(self) -> None:
         self.optimiser.forget()
@@ -219,6 +243,9 @@ class LocalBackend:
 
     def exact(self, model: Decoder) -> dict[str, torch.Tensor]:
         return model.exact()
+
+    def settle(self, model: Decoder) -> bool:
+        return True
 
     def save(self, model: Decoder, folder: Path) -> None:
         model.save(folder)

@@ -14,13 +14,12 @@ from bactrian.store import processes
 class Hand:
     """What one process computes of an update: micro-batches by number.
 
-    filler: one to compute besides, for nothing, as often as the others have one more: forwards and backwards are made
-    together, so all make equally many.
+    filler: one to compute besides, for nothing, as often as the others have one more: where forwards and backwards are
+    made together, all make equally many.
     """
 
     own: tuple[int, ...]
     filler: int = 0
-    fillers: int = 0
 
 
 def cut(sizes: Sequence[int], budget: int) -> list[list[int]]:
@@ -73,4 +72,4 @@ def deal(sizes: Sequence[int], hands: int) -> list[Hand]:
         if len(held[hand]) < rounds:
             heapq.heappush(loads, (load + sizes[number], hand))
     smallest = min(range(len(sizes)), key=lambda i: (sizes[i], i))
-    return [Hand(tuple(sorted(own)), smallest, rounds - len(own)) for own in held]
+    return [Hand(tuple(sorted(own)), smallest) for own in held]

@@ -2,7 +2,8 @@
 
 A loss is a share of the whole update's, so any cut gives the same gradient but for rounding. Where the device has no
 memory left for a micro-batch, what the update has added up so far is forgotten, and the update is begun anew with all
-micro-batches of that size or more in halves; later updates are cut so from the start.
+micro-batches of that size or more in halves; later updates are cut so from the start. Where processes wait for each
+other's layers, all do so where one runs out (`abreast`).
 """
 
 from __future__ import annotations
@@ -61,8 +62,28 @@ class Halvable(Generic[T]):
         return [replace(self, items=self.items[part], sizes=self.sizes[part]) for part in parts]
 
 
+def size_of(piece: MicroBatch | None) -> int:
+    """Its tokens; 0 where it does not say."""
+    return piece.size if isinstance(piece, Halvable) else 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a process had no memory for. `parts`: whether it can be computed in smaller ones."""
+
+    process: str
+    tokens: int
+    parts: bool
+    told: str
+
+    @classmethod
+    def of(cls, piece: MicroBatch | None, error: torch.OutOfMemoryError) -> Failure:
+        parts = isinstance(piece, Halvable) and bool(piece.halves())
+        return cls(processes.present().name, size_of(piece), parts, _told(error))
+
+
 class Fitting:
-    """Remembers which sizes were too large, and computes micro-batches in parts that are smaller."""
+    """Remembers which sizes were too large, and which were not; computes micro-batches in parts that are smaller."""
 
     def __init__(self, too_large: float = math.inf) -> None:
         """
@@ -70,6 +91,7 @@ class Fitting:
             too_large: tokens of a micro-batch that did not fit.
         """
         self.too_large = too_large
+        self._fits: int | None = None  # tokens of the largest that did, beside gradients and the optimiser's state
 
     @property
     def known(self) -> dict[str, float]:
@@ -85,28 +107,52 @@ class Fitting:
         else:
             yield micro_batch
 
-    def shrink(self, piece: MicroBatch | None, error: torch.OutOfMemoryError, *, alone: bool) -> None:
+    @staticmethod
+    def rounds(own: Sequence[int], filler: int, *, in_step: bool) -> list[int]:
+        """Tokens of the largest of the micro-batches that are computed at the same time, one for each time.
+
+        Args:
+            own: tokens of each of this process's.
+            filler: of what it computes when it has no more of its own.
+            in_step: all processes compute equally many.
+        """
+        if not in_step:
+            return list(own)
+        every = processes.present().gathered((list(own), filler))
+        count = max(len(sizes) for sizes, _ in every)
+        return [max(sizes[at] if at < len(sizes) else spare for sizes, spare in every) for at in range(count)]
+
+    def fits(self, tokens: int) -> bool:
+        """Whether such a micro-batch went through before."""
+        return self._fits is not None and tokens <= self._fits
+
+    def went_through(self, rounds: Sequence[int]) -> None:
+        """An update was computed. The first says nothing of later ones, for which the optimiser has its state."""
+        self._fits = 0 if self._fits is None else max(self._fits, *rounds, 0)
+
+    def shrink(self, failures: Sequence[Failure]) -> None:
         """A piece did not fit: those of its size are cut from now on.
 
         Args:
-            alone: whether this process may compute it otherwise than the others: they do not wait for its layers.
+            failures: of this process, or of all that compute in step.
 
         Raises:
-            BactrianError: it cannot be cut, with what to set.
+            BactrianError: one cannot be cut, with what to set.
         """
-        tokens = piece.size if isinstance(piece, Halvable) else 0
-        told = str(error).strip().splitlines()[0][:300] if str(error).strip() else "no memory left"
-        if not alone:
-            raise BactrianError(
-                f"{processes.present().name}: a micro-batch of {tokens} tokens does not fit the GPU: set memory: "
-                f"{{micro_tokens: {max(1, tokens // 2)}}}, or {ADVICE}. {told}"
-            ) from error
-        if not isinstance(piece, Halvable) or not piece.halves():
-            raise BactrianError(
-                f"one item of {tokens} tokens does not fit the GPU by itself: {ADVICE}. {told}"
-            ) from error
-        self.too_large = min(self.too_large, tokens)
-        note(f"a micro-batch of {tokens} tokens does not fit the GPU: such ones are computed in halves from now on")
+        group = processes.present()
+        for each in failures:
+            if not each.parts:
+                raise BactrianError(
+                    f"{f'{each.process}: ' if group.size > 1 else ''}one item of {each.tokens} tokens does not fit the "
+                    f"GPU by itself: {ADVICE}. {each.told}"
+                )
+        first = min(failures, key=lambda each: each.tokens)
+        self.too_large = min(self.too_large, first.tokens)
+        if first.process == group.name:
+            note(
+                f"a micro-batch of {first.tokens} tokens does not fit the GPU: such ones are computed in halves from "
+                "now on"
+            )
 
     @staticmethod
     def give_back() -> None:
@@ -114,6 +160,18 @@ class Fitting:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def no_longer_fits(tokens: int, error: torch.OutOfMemoryError) -> BactrianError:
+    """Of a micro-batch that cannot be given up, as other processes wait for it, with what to set."""
+    return BactrianError(
+        f"{processes.present().name}: a micro-batch of {tokens} tokens does not fit the GPU, and others wait: "
+        f"set memory: {{micro_tokens: {max(1, tokens // 2)}}}, or {ADVICE}. {_told(error)}"
+    )
+
+
+def _told(error: torch.OutOfMemoryError) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else "no memory left"
 
 
 def gpu_memory() -> dict[str, float]:

@@ -22,10 +22,11 @@ from bactrian.errors import BactrianError
 from bactrian.progress import moved, progress, say
 from bactrian.store import processes
 from bactrian.train import checkpoints
+from bactrian.train.abreast import OthersOut
 from bactrian.train.backend import Backend, LocalBackend, LoopSettings, MicroBatch, Share, Trained
 from bactrian.train.background import Saver
 from bactrian.train.dealing import Hand, deal
-from bactrian.train.fitting import ADVICE, Fitting, gpu_memory
+from bactrian.train.fitting import ADVICE, Failure, Fitting, gpu_memory, size_of
 from bactrian.train.guard import SpikeGuard
 from bactrian.train.heap import Heap
 from bactrian.train.pace import Pace
@@ -355,33 +356,43 @@ KEPT_BEFORE = (
 def _added_up(update: Update, hand: Hand, backend: Backend, fitting: Fitting) -> tuple[dict[str, float], list[int]]:
     """Forwards and backwards of what is this process's: the sums, and the micro-batches whose loss is not finite.
 
-    In smaller parts, where the memory does not suffice.
+    In smaller parts, where the memory does not suffice. Processes that wait for each other all compute equally many,
+    and begin anew together where one of them has no memory.
 
     Raises:
-        BactrianError: not even then.
+        BactrianError: it does not suffice even then.
     """
     while True:
-        pieces = [(number, piece) for number in hand.own for piece in fitting.pieces(update.micro_batches[number])]
-        backend.expect(len(pieces) + hand.fillers)
+        own = [(number, piece) for number in hand.own for piece in fitting.pieces(update.micro_batches[number])]
+        spare = next(fitting.pieces(update.micro_batches[hand.filler])) if update.micro_batches else None
+        sizes = [size_of(piece) for _, piece in own]
+        rounds = fitting.rounds(sizes, size_of(spare), in_step=backend.in_step)
+        backend.expect(len(rounds))
         sums: dict[str, float] = {LOSS: 0.0}
         bad: list[int] = []
-        piece = update.micro_batches[hand.filler] if update.micro_batches else None
+        piece = spare
         try:
-            for number, piece in pieces:
-                loss, parts = backend.forward(piece)
-                backend.backward(loss)
+            for place, tokens in enumerate(rounds):
+                piece = own[place][1] if place < len(own) else spare
+                assert piece is not None
+                with backend.trying(tokens, fitting.fits(tokens)):
+                    if place >= len(own):
+                        backend.fill(piece)
+                        continue
+                    loss, parts = backend.forward(piece)
+                    backend.backward(loss)
                 share = float(loss.detach())
                 moved()
-                if not math.isfinite(share) and number not in bad:
-                    bad.append(number)
+                if not math.isfinite(share) and own[place][0] not in bad:
+                    bad.append(own[place][0])
                 add_sums(sums, {LOSS: share, **parts})
-            for _ in range(hand.fillers):
-                piece = update.micro_batches[hand.filler]
-                backend.fill(piece)
+            fitting.went_through(rounds)
             return sums, bad
         except torch.OutOfMemoryError as error:
-            fitting.shrink(piece, error, alone=not backend.in_step)
+            mine = [] if isinstance(error, OthersOut) else [Failure.of(piece, error)]
             loss = parts = None  # type: ignore[assignment]
+        failures = processes.present().gathered(mine) if backend.in_step else [mine]
+        fitting.shrink([failure for each in failures for failure in each])
         backend.forget()
         fitting.give_back()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -63,27 +64,52 @@ def pair_logprobs(model: LanguageModel, pairs: Sequence[PreferencePair]) -> torc
 
 @torch.no_grad()
 def reference_logprobs(
-    model: LanguageModel, pairs: Sequence[PreferencePair], micro_tokens: int, kept: Journal | None = None
+    model: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    micro_tokens: int,
+    kept: Journal | None = None,
+    *,
+    in_step: bool = False,
 ) -> torch.Tensor:
     """`pair_logprobs` of all pairs, by row number, float32 [P, 2]; of several processes each computes a share.
 
-    `kept`: a journal of what is known of them.
+    `kept`: a journal of what is known of them. `in_step`: as of `remembered_share`.
     """
-    result = torch.zeros(len(pairs), 2)
     bins = pack([pair.group.tokens for pair in pairs], micro_tokens)
-    group = processes.present()
-    with progress("reference log-probs", total=len(pairs), unit="pair") as bar:
-        for number, chosen in enumerate(bins):
-            bar.advance(len(chosen))
-            if number % group.size != group.rank:
-                continue
-            result[chosen] = remember(
-                kept,
-                str(number),
-                lambda chosen=chosen: pair_logprobs(model, [pairs[i] for i in chosen]),  # type: ignore[misc]
-            )
+    jobs = {
+        str(number): partial(pair_logprobs, model, [pairs[i] for i in chosen]) for number, chosen in enumerate(bins)
+    }
+    result, group = torch.zeros(len(pairs), 2), processes.present()
+    with progress("reference log-probs", total=len(jobs) / group.size, unit="pack") as bar:
+        for key, found in remembered_share(jobs, kept, in_step=in_step):
+            result[bins[int(key)]] = found
+            bar.advance()
     group.add(result)  # each row is one process's, and 0 in the others
     return result
+
+
+def remembered_share(
+    jobs: Mapping[str, Callable[[], torch.Tensor]], kept: Journal | None, *, in_step: bool
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The keys of this process's share of some jobs, and what comes of each, or came of it before.
+
+    Args:
+        kept: a journal of what came of jobs.
+        in_step: each job reads weights that all processes have parts of, so all compute equally many: whoever has
+            none left computes one for nothing.
+    """
+    group = processes.present()
+    mine = [key for number, key in enumerate(jobs) if number % group.size == group.rank]
+    new = [key for key in mine if kept is None or key not in kept.found]
+    for key in mine:
+        if key not in new:
+            yield key, remember(kept, key, jobs[key])
+    rounds = int(group.most([len(new)])[0]) if in_step else len(new)
+    for number in range(rounds):
+        if number < len(new):
+            yield new[number], remember(kept, new[number], jobs[new[number]])
+        else:
+            next(iter(jobs.values()))()
 
 
 def remember(kept: Journal | None, key: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:

@@ -31,6 +31,12 @@ class ReplicatedBackend(LocalBackend):
         self._add_up()
         return super().step(rate, clip, allows)
 
+    def exact(self, model: Decoder) -> dict[str, torch.Tensor]:
+        return super().exact(model) if self.group.leader else {}
+
+    def settle(self, model: Decoder) -> bool:
+        return self.group.leader
+
     def save(self, model: Decoder, folder: Path) -> None:
         if self.group.leader:
             super().save(model, folder)

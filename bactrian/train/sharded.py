@@ -1,14 +1,12 @@
 """Weights cut into shards over several processes, each whole only while it is computed with [FSDP, Zhao et al. 2023].
 
-Every decoder layer is a unit of torch's `fully_shard`: its weights are gathered before its forward and before its
-backward, and given up after each; its gradient is summed and cut into shards again. What is outside the layers
-(embeddings, last norm, head) is the unit of the root. Our forwards go round the network's own `forward`, so the root is
-a module whose forward is whatever it is asked to compute.
+What is gathered together, and when, is in `units`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,21 +15,13 @@ import torch
 from bactrian.errors import BactrianError
 from bactrian.model.language_model import Decoder
 from bactrian.store.processes import Processes
+from bactrian.train.abreast import Abreast, can_begin_anew
 from bactrian.train.backend import LoopSettings, MicroBatch, Share, Trained
+from bactrian.train.fitting import no_longer_fits
 from bactrian.train.optimiser import MasterAdamW
+from bactrian.train.units import computing_dtype, give_up, shard, whole
 
 T = TypeVar("T")
-
-
-class Root(torch.nn.Module):
-    """Computes what it is given while the weights outside the layers are whole."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, compute: Callable[[], T]) -> T:
-        return compute()
 
 
 class ShardedBackend:
@@ -41,7 +31,8 @@ class ShardedBackend:
     gathered over the links within a machine, and only gradients, summed there already, cross the network.
 
     The shards are float32 where they are trained. Where the model computes in bfloat16 its layers are gathered in that;
-    gradients are summed in float32. Sums, not means: losses are shares of the whole update's.
+    gradients are summed in float32. Sums, not means: losses are shares of the whole update's. Weights that stay as they
+    are, beside adapters, are cut as they are.
     """
 
     in_step = True
@@ -52,8 +43,8 @@ class ShardedBackend:
             within: processes over which weights are cut, one after the other; by default all.
         """
         self.group, self.within = group, within or group.size
+        self.abreast = Abreast(group)
         self._root: Any = None
-        self._units: list[Any] = []
         self._left = 0  # backwards before the next step
         self._optimiser: MasterAdamW | None = None
 
@@ -65,56 +56,24 @@ class ShardedBackend:
     def wrap(self, model: Trained, settings: LoopSettings) -> None:
         """
         Raises:
-            BactrianError: weights in 4 bits, or optimiser states in 8, which are no numbers that can be cut.
+            BactrianError: optimiser states in 8 bits, which are no numbers that can be cut.
         """
+        network = model.network
+        if self._root is not None and self._root.network is network:
+            return
         if settings.states != "float32":
             raise BactrianError(
                 f"optimiser, field states: found {settings.states} with hardware weights: sharded; expected float32, "
                 "or weights: replicated"
             )
-        network = model.network
-        computes_in = _computes_in(network)
+        computes_in = computing_dtype(network)
         _as_masters(network, model.masters)
-        self._root = Root(network)
-        self._shard(network, computes_in, settings.offload)
+        self._root = shard(network, self.group, self.within, computes_in, offload=settings.offload)
+        if can_begin_anew():
+            for unit in (*self._root.layers, self._root):
+                self.abreast.stand_between(unit)
         s = settings
         self._optimiser = MasterAdamW(network, s.betas, s.epsilon, s.weight_decay, rates=s.rates, decay_all=s.decay_all)
-
-    def _shard(self, network: torch.nn.Module, computes_in: torch.dtype, offload: bool) -> None:
-        from torch.distributed import fsdp
-        from torch.distributed.device_mesh import init_device_mesh
-
-        device = next(network.parameters()).device.type
-        if self.within == self.group.size:
-            mesh = init_device_mesh(device, (self.group.size,))
-        else:
-            shape = (self.group.size // self.within, self.within)
-            mesh = init_device_mesh(device, shape, mesh_dim_names=("between", "within"))
-        policy = fsdp.MixedPrecisionPolicy(param_dtype=computes_in, reduce_dtype=torch.float32)
-        if computes_in.itemsize >= 4:  # in the model's own dtype
-            policy = fsdp.MixedPrecisionPolicy()
-        where = fsdp.CPUOffloadPolicy() if offload and device == "cuda" else fsdp.OffloadPolicy()
-        self._units = list(units(network))
-        for unit in (*self._units, self._root):
-            fsdp.fully_shard(unit, mesh=mesh, mp_policy=policy, offload_policy=where)
-            assert isinstance(unit, fsdp.FSDPModule)
-            unit.set_gradient_divide_factor(1.0)
-            unit.set_force_sum_reduction_for_comms(True)
-        self._say_what_is_gathered_next(network)
-
-    def _say_what_is_gathered_next(self, network: torch.nn.Module) -> None:
-        """On the way back a layer gathers the one below it. By itself torch would go by the forwards that it saw since
-        the last way back, and processes read the weights unequally often: they would wait for different gatherings."""
-        from torch.distributed.fsdp import FSDPModule
-
-        def then(unit: torch.nn.Module, below: torch.nn.Module) -> None:
-            assert isinstance(unit, FSDPModule) and isinstance(below, FSDPModule)
-            unit.set_modules_to_backward_prefetch([below])
-
-        for layers in map(list, stacks(network)):
-            for below, layer in zip([layers[0], *layers], layers, strict=False):  # the lowest: itself, so nothing
-                then(layer, below)
-        then(self._root, self._units[-1] if self._units else self._root)
 
     def expect(self, micro_batches: int) -> None:
         self.optimiser.expect(max(2, micro_batches))
@@ -137,12 +96,12 @@ class ShardedBackend:
                     found = compute()
                 finally:
                     self._stay(False)
-        self._give_up()
+        give_up(self._root)
         return found
 
     def _stay(self, whole: bool) -> None:
         """Whether the layers' weights stay whole after a forward; gathered now if they do."""
-        for unit in self._units:
+        for unit in self._root.layers:
             unit.set_reshard_after_forward(not whole)
             if whole:
                 unit.unshard()
@@ -161,14 +120,28 @@ class ShardedBackend:
         """Gathering weights takes all processes: one without work goes along, and its gradient is 0."""
         self.backward(0.0 * self.forward(micro_batch)[0])
 
+    @contextmanager
+    def trying(self, tokens: int, known: bool) -> Iterator[None]:
+        if not known and can_begin_anew():
+            with self.abreast.trying():
+                yield
+            return
+        try:
+            yield
+        except torch.OutOfMemoryError as error:  # the others wait for this process, and cannot be told
+            raise no_longer_fits(tokens, error) from error
+
     def forget(self) -> None:
+        for weight in self._root.parameters():  # of a layer that is whole just now, too
+            weight.grad = None
+        self._root.reset_iter_state()
         self.optimiser.forget()
 
     def step(self, rate: float, clip: float | None, allows: Callable[[float], bool] | None = None) -> float:
         return self.optimiser.step(rate, clip, allows)
 
     def state(self) -> dict[str, torch.Tensor]:
-        self._give_up()
+        give_up(self._root)
         return self.optimiser.state()
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
@@ -183,18 +156,18 @@ class ShardedBackend:
         return torch.empty_like(master.detach(), dtype=dtype)
 
     def gather(self, model: Trained) -> dict[str, torch.Tensor]:
-        self._give_up()
+        give_up(self._root)
         return {name: whole(w) for name, w in model.network.named_parameters() if w.requires_grad}
 
     @torch.no_grad()
     def scatter(self, model: Trained, weights: Mapping[str, torch.Tensor]) -> None:
-        self._give_up()
+        give_up(self._root)
         for name, weight in model.network.named_parameters():
             if name in weights:
                 weight.copy_(_cut_like(weight, weights[name]))
 
     def exact(self, model: Decoder) -> dict[str, torch.Tensor]:
-        self._give_up()
+        give_up(self._root)
         found: dict[str, torch.Tensor] = {}
         kept: dict[int, torch.Tensor] = {}
         parameters = model.network.named_parameters(remove_duplicate=False)
@@ -211,33 +184,18 @@ class ShardedBackend:
             model.save(folder, weights)
         self.group.barrier()
 
-    def _give_up(self) -> None:
-        """Of every unit only the shards are left: a forward without a backward leaves the root's weights whole."""
-        from torch.distributed.fsdp import FSDPModule
-
-        for module in self._root.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
-
-
-def units(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    """The layers of each decoder in a network; a network without any is one unit."""
-    for layers in stacks(network):
-        yield from layers
-
-
-def stacks(network: torch.nn.Module) -> Iterator[torch.nn.ModuleList]:
-    """The list of layers of each decoder in a network."""
-    for module in network.modules():
-        layers = getattr(module, "layers", None)
-        if isinstance(layers, torch.nn.ModuleList):
-            yield layers
-
-
-def whole(weight: torch.Tensor) -> torch.Tensor:
-    """All of a weight, in every process; one that is not cut is whole already."""
-    found: torch.Tensor = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
-    return found.detach()
+    @torch.no_grad()
+    def settle(self, model: Decoder) -> bool:
+        give_up(self._root)
+        kept: dict[int, tuple[torch.Tensor, torch.nn.Parameter]] = {}
+        for module in model.network.modules():
+            for name, weight in list(module.named_parameters(recurse=False)):
+                if id(weight) not in kept:
+                    here = whole(weight)  # made by all, one at a time; kept by one
+                    here = here.cpu() if self.group.leader else here.new_empty(0)
+                    kept[id(weight)] = weight, torch.nn.Parameter(here, requires_grad=False)
+                setattr(module, name, kept[id(weight)][1])
+        return self.group.leader
 
 
 def _saved_buffers(network: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
@@ -245,25 +203,13 @@ def _saved_buffers(network: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
     return [(name, buffer) for name, buffer in network.named_buffers() if name in saved]
 
 
-def _computes_in(network: torch.nn.Module) -> torch.dtype:
-    return next(weight.dtype for weight in network.parameters() if weight.is_floating_point())
-
-
 @torch.no_grad()
 def _as_masters(network: torch.nn.Module, masters: Mapping[str, torch.Tensor]) -> None:
-    """Put the weights as they are trained into the network: what it computes with is made of them as it is gathered.
-
-    Raises:
-        BactrianError: weights that are no floating-point numbers.
-    """
+    """Put the weights as they are trained into the network: what it computes with is made of them as it is gathered."""
     for name, weight in network.named_parameters():
-        if not weight.is_floating_point():
-            raise BactrianError(
-                f"hardware: weights: sharded: {name} is in {weight.dtype}, expected weights: replicated"
-            )
         if (master := masters.get(name)) is not None:
             weight.data = master.to(weight.device)
-        elif weight.dtype.itemsize < 4:
+        elif weight.requires_grad and weight.dtype.itemsize < 4:
             weight.data = weight.data.float()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -15,7 +16,7 @@ from bactrian.store import processes
 from bactrian.train.batches import Batches, answer_tokens
 from bactrian.train.loop import Share
 from bactrian.train.objectives import kahneman_tversky, segment_sums
-from bactrian.train.preference import remember
+from bactrian.train.preference import remembered_share
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,31 @@ def answer_logprobs(model: LanguageModel, groups: Sequence[Group]) -> torch.Tens
 
 @torch.no_grad()
 def reference_sums(
-    model: LanguageModel, opinions: Sequence[LabelledAnswer], micro_tokens: int, kept: Journal | None = None
+    model: LanguageModel,
+    opinions: Sequence[LabelledAnswer],
+    micro_tokens: int,
+    kept: Journal | None = None,
+    *,
+    in_step: bool = False,
 ) -> torch.Tensor:
     """Under the reference: each opinion's own answer, and the stranger's under its prompt, float32 [N, 2].
 
-    Of several processes each computes a share. `kept`: a journal of what is known of them.
+    Of several processes each computes a share. `kept`: a journal of what is known of them. `in_step`: as of
+    `remembered_share`.
     """
     result, together = torch.zeros(len(opinions), 2), processes.present()
-    with progress("reference log-probs", total=2 * len(opinions), unit="answer") as bar:
-        for column, groups in enumerate(([o.group for o in opinions], strangers(opinions))):
-            for number, chosen in enumerate(pack([group.tokens for group in groups], micro_tokens)):
-                bar.advance(len(chosen))
-                if number % together.size != together.rank:
-                    continue
-                mine = [groups[i] for i in chosen]
-                result[chosen, column] = remember(
-                    kept,
-                    f"{column}/{number}",
-                    lambda mine=mine: answer_logprobs(model, mine),  # type: ignore[misc]
-                )
+    columns = [[opinion.group for opinion in opinions], strangers(opinions)]
+    bins = [pack([group.tokens for group in groups], micro_tokens) for groups in columns]
+    jobs = {
+        f"{column}/{number}": partial(answer_logprobs, model, [columns[column][i] for i in chosen])
+        for column, cut in enumerate(bins)
+        for number, chosen in enumerate(cut)
+    }
+    with progress("reference log-probs", total=len(jobs) / together.size, unit="pack") as bar:
+        for key, found in remembered_share(jobs, kept, in_step=in_step):
+            column, number = map(int, key.split("/"))
+            result[bins[column][number], column] = found
+            bar.advance()
     together.add(result)  # each number is one process's, and 0 in the others
     return result
 

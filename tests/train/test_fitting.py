@@ -14,7 +14,7 @@ from bactrian.model.language_model import Decoder
 from bactrian.store.artifact import Workspace
 from bactrian.train import optimiser
 from bactrian.train.backend import LocalBackend, LoopSettings
-from bactrian.train.fitting import Fitting, Halvable
+from bactrian.train.fitting import Fitting, Halvable, no_longer_fits
 from bactrian.train.loop import train
 from bactrian.train.rl.actor_critic import ActorCritic
 from tests.model.tiny import write_tiny
@@ -103,10 +103,16 @@ def test_one_row_too_long_says_what_to_set(folder: Path, tmp_path: Path, monkeyp
         weights_after(folder, tmp_path, "sft", LocalBackend())
 
 
-def test_processes_that_wait_for_each_other_are_told_the_setting() -> None:
-    piece = Halvable(lambda items: (torch.zeros(()), {}), [1, 2, 3], [5, 5, 5])
-    with pytest.raises(BactrianError, match=r"micro_tokens: 7"):
-        Fitting().shrink(piece, torch.OutOfMemoryError("no"), alone=False)
+def test_where_all_cannot_begin_anew_the_setting_is_told() -> None:
+    assert "micro_tokens: 7" in str(no_longer_fits(15, torch.OutOfMemoryError("no")))
+
+
+def test_a_size_is_known_to_fit_once_an_update_beside_the_optimiser_s_state_went_through() -> None:
+    fitting = Fitting()
+    fitting.went_through([90])
+    assert not fitting.fits(10)
+    fitting.went_through([40, 20])
+    assert fitting.fits(40) and not fitting.fits(41)
 
 
 def test_halves_hold_each_item_once_and_are_even() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -90,6 +91,8 @@ class PPO(TrainingStage):
 
     def run(self, workspace: "Workspace") -> None:
         from bactrian.generate.engines import open_engine
+        from bactrian.model.reward_model import Scorer
+        from bactrian.train.choose_backend import in_shards
         from bactrian.train.reward_modelling import MixedReward
         from bactrian.train.rl.actor_critic import ActorCritic
         from bactrian.train.rl.verified import VerifiedSampler
@@ -104,7 +107,12 @@ class PPO(TrainingStage):
         value = self._value(workspace, model, judge)
         make_ready(workspace, self, model, self.model)
         equip(workspace, self, value, self.value or self.model)
-        assess = MixedReward(r.verifier_weight, fused or judge, r.reward_weight, self.memory.micro_tokens)
+        scorer: Scorer | None = None
+        if fused is not None:
+            scorer = fused.each(partial(in_shards, hardware=workspace.hardware))
+        elif judge is not None:
+            scorer = in_shards(judge, workspace.hardware)
+        assess = MixedReward(r.verifier_weight, scorer, r.reward_weight, self.memory.micro_tokens)
         engine = open_engine(model, workspace.hardware, rows=self.sampling.rows_at_once)
         with Pool(2, r.verify_timeout, judges(workspace, r, [*rows, *apart], self.name)) as pool:
             sampler = VerifiedSampler(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bactrian.stages.judge.judge_refs import known_verifier
 from bactrian.stages.rl.reward_settings import WatchSettings
 from bactrian.stages.stage import Facts, SamplingLoad, rows_sampled
-from bactrian.stages.tune.training import Row, TrainingStage, adapter_of, rows_of, run_loop, save_model
+from bactrian.stages.tune.training import Row, TrainingStage, quantised, rows_of, run_loop, save_model
 
 if TYPE_CHECKING:
     from bactrian.generate.engine import Engine
@@ -106,7 +106,7 @@ def train_watched(
     from bactrian.train.choose_backend import open_backend
     from bactrian.train.rl.held_out import WatchedTask
 
-    backend = open_backend(workspace.hardware, whole=adapter_of(stage) is not None)
+    backend = open_backend(workspace.hardware, whole=quantised(stage))
     folder = workspace.common / "looks"
     if look is None:
         workspace.metrics.update(run_loop(workspace, stage, model, task, backend, trained=trained, rates=rates))

@@ -15,6 +15,7 @@ from bactrian.stages.tune.training import (
     read_pass,
     rows_of,
     start_hash,
+    take_over,
     tokens_of,
     train_model,
     train_pass,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from bactrian.model.language_model import LanguageModel
     from bactrian.store.artifact import Workspace
+    from bactrian.train.backend import Backend
     from bactrian.train.preference import PreferencePair
 
 
@@ -70,24 +72,25 @@ class DPO(TrainingStage):
         path, rows = str(workspace.input(self.data).path), rows_of(workspace, self.data, "pair")
         model = load_model(workspace, self, self.model)
         pairs, _ = token_pairs("dpo", rows, path, model.template, self.max_length, workspace)
+        backend = take_over(workspace, self, model)
         task = Preference(
             model,
             pairs,
-            self._reference(workspace, model, pairs),
+            self._reference(workspace, model, pairs, backend),
             Objective(self.loss, self.beta, self.gamma, self.label_smoothing, self.sft_weight),
             batch_pairs=self.batch_size,
             epochs=self.epochs,
             seed=workspace.seed,
             micro_tokens=self.memory.micro_tokens,
         )
-        train_model(workspace, self, model, task)
+        train_model(workspace, self, model, task, backend)
 
     @property
     def _needs_reference(self) -> bool:
         return PREFERENCE_LOSSES.find(self.loss).needs_reference
 
     def _reference(
-        self, workspace: "Workspace", model: "LanguageModel", pairs: "list[PreferencePair]"
+        self, workspace: "Workspace", model: "LanguageModel", pairs: "list[PreferencePair]", backend: "Backend"
     ) -> "torch.Tensor | None":
         """The start's log-probabilities of all pairs, [P, 2], if the loss reads them; from the memo if it has them."""
         from bactrian.train.preference import reference_logprobs
@@ -96,7 +99,9 @@ class DPO(TrainingStage):
             return None
         return remembered(
             workspace,
-            lambda journal: reference_logprobs(model, pairs, self.memory.micro_tokens, journal),
+            lambda journal: backend.reading(
+                lambda: reference_logprobs(model, pairs, self.memory.micro_tokens, journal, in_step=backend.in_step)
+            ),
             model=start_hash(workspace, self, self.model),
             tokens=[(p.prompt, p.chosen, p.rejected, p.trained) for p in pairs],
             micro_tokens=self.memory.micro_tokens,  # other packs round otherwise, in the last bits

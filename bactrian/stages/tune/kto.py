@@ -16,6 +16,7 @@ from bactrian.stages.tune.training import (
     read_pass,
     rows_of,
     start_hash,
+    take_over,
     tokens_of,
     train_model,
     train_pass,
@@ -57,9 +58,12 @@ class KTO(TrainingStage):
         path, rows = str(workspace.input(self.data).path), rows_of(workspace, self.data, "conversation")
         model = load_model(workspace, self, self.model)
         answers = self._opinions(rows, path, model.template, workspace)
+        backend = take_over(workspace, self, model)
         reference = remembered(
             workspace,
-            lambda journal: reference_sums(model, answers, self.memory.micro_tokens, journal),
+            lambda journal: backend.reading(
+                lambda: reference_sums(model, answers, self.memory.micro_tokens, journal, in_step=backend.in_step)
+            ),
             model=start_hash(workspace, self, self.model),
             tokens=[(o.prompt, o.answer) for o in answers],
             micro_tokens=self.memory.micro_tokens,
@@ -76,7 +80,7 @@ class KTO(TrainingStage):
             seed=workspace.seed,
             micro_tokens=self.memory.micro_tokens,
         )
-        train_model(workspace, self, model, task)
+        train_model(workspace, self, model, task, backend)
 
     def _opinions(
         self, rows: list[dict[str, Any]], path: str, template: "ChatTemplate", workspace: "Workspace"

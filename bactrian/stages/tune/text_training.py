@@ -141,7 +141,7 @@ def save_moments(backend: "Backend", file: Path) -> None:
     from safetensors.torch import save_file
 
     from bactrian.store import processes
-    from bactrian.train.sharded import whole
+    from bactrian.train.units import whole
 
     state: dict[str, torch.Tensor] = {}
     group = processes.present()

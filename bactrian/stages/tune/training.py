@@ -161,11 +161,16 @@ def base_of(given: "Input") -> tuple[str, str | None]:
 
 
 def start_of(workspace: "Workspace", stage: TrainingStage, model: "LanguageModel", ref: str) -> "LanguageModel":
-    """The start of a model that is being trained: without its adapters, if it has some, else read once more."""
-    from bactrian.model.adapters import WithoutAdapters
+    """The start of a model that is being trained: without its adapters, if it has some, else read once more.
 
-    whole = adapter_of(stage) is None
-    return read_model(workspace, stage, ref, masters=False) if whole else WithoutAdapters.of(model)
+    In shards, where weights are sharded.
+    """
+    from bactrian.model.adapters import WithoutAdapters
+    from bactrian.train.choose_backend import in_shards
+
+    if adapter_of(stage) is not None:
+        return WithoutAdapters.of(model)
+    return in_shards(read_model(workspace, stage, ref, masters=False), workspace.hardware)
 
 
 def start_hash(workspace: "Workspace", stage: TrainingStage, ref: str) -> str:
@@ -173,16 +178,24 @@ def start_hash(workspace: "Workspace", stage: TrainingStage, ref: str) -> str:
     return workspace.input(ref).content_hash + (" in nf4" if quantised(stage) else "")
 
 
+def take_over(workspace: "Workspace", stage: TrainingStage, model: "Decoder") -> "Backend":
+    """What has a model's weights from now on: in shards already, where its start is read first by all processes."""
+    from bactrian.train.choose_backend import open_backend
+
+    backend = open_backend(workspace.hardware, whole=quantised(stage))
+    backend.wrap(model, loop_settings(stage, {}))
+    return backend
+
+
 def train_model(
     workspace: "Workspace",
     stage: TrainingStage,
     model: "Decoder",
     task: "TrainingTask",
+    backend: "Backend | None" = None,
 ) -> None:
-    """Run the loop, save the model, note the totals."""
-    from bactrian.train.choose_backend import open_backend
-
-    backend = open_backend(workspace.hardware, whole=adapter_of(stage) is not None)
+    """Run the loop, save the model, note the totals. `backend`: what took the model over."""
+    backend = backend or take_over(workspace, stage, model)
     workspace.metrics.update(run_loop(workspace, stage, model, task, backend))
     save_model(workspace, stage, model, backend)
 
@@ -264,7 +277,7 @@ def save_model(workspace: "Workspace", stage: TrainingStage, model: "Decoder", b
     """The model with its adapters, if it has some, merged into it, and beside it the adapters alone."""
     from bactrian.model.adapters import merge_adapters
 
-    if adapter_of(stage) is not None:
+    if adapter_of(stage) is not None and backend.settle(model):
         merge_adapters(model.network, workspace.output / "adapter")
     if model.stored != "float32":
         _note_rounding(workspace, stage, model, backend)

@@ -13,6 +13,7 @@ from bactrian.model.language_model import LanguageModel
 from bactrian.model.packing import Group
 from bactrian.model.reward_model import RewardModel
 from bactrian.train.fitting import Halvable
+from bactrian.train.frozen import read_in_step
 from bactrian.train.loop import Share, Update
 from bactrian.train.losses import clipped_policy, kl_estimate
 from bactrian.train.objectives import clipped_value, generalised_advantages, whiten
@@ -153,7 +154,8 @@ class ActorCritic:
     def _look_back(self, episodes: Sequence[TrainedAnswers]) -> None:
         """Old log-probs and values, and the reference's log-probs, of every token."""
         bins = self.core.bins(episodes)
-        for part, columns in zip(bins, shared([partial(self._columns, part) for part in bins]), strict=True):
+        found_of = shared([partial(self._columns, part) for part in bins], in_step=read_in_step(self.reference))
+        for part, columns in zip(bins, found_of, strict=True):
             for name, found in columns.items():
                 pieces = iter(torch.split(found, [len(answer) for e in part for answer in e.group.answers]))
                 for e in part:

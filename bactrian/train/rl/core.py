@@ -18,6 +18,7 @@ from bactrian.model.packing import Forest, Group, Span, plant
 from bactrian.store import processes
 from bactrian.train.batches import answer_tokens
 from bactrian.train.dealing import cut
+from bactrian.train.frozen import read_in_step
 from bactrian.train.losses import PolicyLoss
 from bactrian.train.objectives import importance_weights
 from bactrian.train.options import MemorySettings, SamplingSettings
@@ -141,7 +142,8 @@ class PolicyCore:
     ) -> Iterator[tuple[TrainedAnswers, list[torch.Tensor]]]:
         """Each problem's answers with their log-probs under a model, [T] each."""
         bins = self.bins(answers)
-        found = shared([partial(self.logprobs, model, [a.group for a in part]) for part in bins])
+        jobs = [partial(self.logprobs, model, [a.group for a in part]) for part in bins]
+        found = shared(jobs, in_step=read_in_step(model))
         for part, scores in zip(bins, found, strict=True):
             yield from zip(part, scores, strict=True)
 
@@ -157,10 +159,16 @@ class PolicyCore:
         return each * weights, {"importance_weight": float(weights.sum()), "importance_truncated": truncated}
 
 
-def shared(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """The results of all jobs; of several processes that train together each does some. Tensors may change device."""
+def shared(jobs: Sequence[Callable[[], T]], *, in_step: bool = False) -> list[T]:
+    """The results of all jobs; of several processes that train together each does some. Tensors may change device.
+
+    Args:
+        in_step: each reads weights that all have parts of: all do equally many, whoever has fewer one for nothing.
+    """
     group = processes.present()
     mine = {number: job() for number, job in enumerate(jobs) if number % group.size == group.rank}
+    if in_step and len(mine) < -(-len(jobs) // group.size):
+        jobs[0]()
     if group.size == 1:
         return list(mine.values())
     known = {number: found for part in group.gathered(in_memory(mine)) for number, found in part.items()}
