@@ -69,6 +69,8 @@ class VllmProcess(EngineProcess):
                 tensor_parallel_size=how.tensor_parallel,
                 enforce_eager=not how.compile,
                 enable_prefix_caching=True,
+                # vLLM 0.32 turns back a request's generator after a part of its prompt, which a CPU's cannot be
+                enable_chunked_prefill=False if hardware.device == "cpu" else None,
                 logprobs_mode="processed_logprobs",
                 weight_transfer_config=WeightTransferConfig(backend=BACKEND) if empty else None,
                 worker_extension_cls=WORKER,
